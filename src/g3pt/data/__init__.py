@@ -1,0 +1,1 @@
+"""Shape sources, preparation and batches."""

@@ -1,0 +1,1 @@
+"""Parametric shapes with exact fields, captions and colours."""

@@ -1,0 +1,1 @@
+"""Protocol g3pt-eval-v1."""

@@ -1,0 +1,1 @@
+"""From a condition to tokens to a mesh."""

@@ -1,0 +1,1 @@
+"""Meshes, solids, metrics, surfaces and pictures; NumPy only, no torch."""

@@ -1,0 +1,1 @@
+"""Tokenizer, generator, losses and their weights."""

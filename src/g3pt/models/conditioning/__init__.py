@@ -1,0 +1,1 @@
+"""Conditions of the generator: one contract for images, text and points."""
