@@ -1,0 +1,99 @@
+"""Multi-head attention with its three steps apart, so that keys can be cached.
+
+Legend: B batch, T queries, M keys, C width, H heads, D channels of a head.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+class KeyValues(NamedTuple):
+    """Keys and values, split into heads."""
+
+    keys_BHMD: Tensor
+    values_BHMD: Tensor
+
+
+def split_heads(x_BTC: Float[Tensor, "B T C"], num_heads: int) -> Float[Tensor, "B H T D"]:
+    """Move the heads in front of the sequence."""
+    return x_BTC.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+def merge_heads(x_BHTD: Float[Tensor, "B H T D"]) -> Float[Tensor, "B T C"]:
+    """Undo `split_heads`."""
+    return x_BHTD.transpose(1, 2).flatten(-2)
+
+
+class Attention(nn.Module):
+    """Attention of `x` over `context` (over itself when no context is given).
+
+    With `normalize_qk`, queries and keys are unit vectors before the product
+    (Sec. 4.1, "normalized to unit vectors") and a learned temperature per head,
+    starting at 8, replaces 1/sqrt(D).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        context_dim: int | None = None,
+        normalize_qk: bool = False,
+    ) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"dim {dim} is not divisible by num_heads {num_heads}")
+        self.num_heads = num_heads
+        self.normalize_qk = normalize_qk
+        self.to_queries = nn.Linear(dim, dim, bias=False)
+        self.to_keys_values = nn.Linear(context_dim or dim, 2 * dim, bias=False)
+        self.to_output = nn.Linear(dim, dim)
+        if normalize_qk:
+            self.log_temperature = nn.Parameter(torch.full((num_heads, 1, 1), math.log(8.0)))
+
+    def queries(self, x_BTC: Float[Tensor, "B T C"]) -> Float[Tensor, "B H T D"]:
+        """Project and split the queries, temperature included."""
+        queries = split_heads(self.to_queries(x_BTC), self.num_heads)
+        if not self.normalize_qk:
+            return queries
+        scale = self.log_temperature.clamp(max=math.log(100.0)).exp()
+        return (F.normalize(queries.float(), dim=-1) * scale).to(queries.dtype)
+
+    def keys_values(self, context_BMC: Float[Tensor, "B M K"]) -> KeyValues:
+        """Project and split keys and values."""
+        keys, values = self.to_keys_values(context_BMC).chunk(2, dim=-1)
+        keys = split_heads(keys, self.num_heads)
+        if self.normalize_qk:
+            keys = F.normalize(keys.float(), dim=-1).to(keys.dtype)
+        return KeyValues(keys, split_heads(values, self.num_heads))
+
+    def attend(
+        self,
+        queries_BHTD: Float[Tensor, "B H T D"],
+        keys_values: KeyValues,
+        mask: Bool[Tensor, "*#B T M"] | None = None,
+    ) -> Float[Tensor, "B T C"]:
+        """Weighted sum of the values and output projection; `mask` is True where seen."""
+        attended = F.scaled_dot_product_attention(
+            queries_BHTD,
+            keys_values.keys_BHMD,
+            keys_values.values_BHMD,
+            attn_mask=mask,
+            scale=1.0 if self.normalize_qk else None,
+        )
+        return self.to_output(merge_heads(attended))
+
+    def forward(
+        self,
+        x_BTC: Float[Tensor, "B T C"],
+        context_BMC: Float[Tensor, "B M K"] | None = None,
+        mask: Bool[Tensor, "*#B T M"] | None = None,
+    ) -> Float[Tensor, "B T C"]:
+        """Attend in one call."""
+        context_BMC = x_BTC if context_BMC is None else context_BMC
+        return self.attend(self.queries(x_BTC), self.keys_values(context_BMC), mask)
