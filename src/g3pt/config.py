@@ -1,0 +1,106 @@
+"""Configs are frozen dataclasses; this module turns them into JSON and strictly back.
+
+pydantic does the reading (types are checked, never coerced, `__post_init__` runs). What it
+leaves out for plain dataclasses, refusing unknown keys, is done here: whatever does not
+come out again when the config that was read is written has not been understood.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+ConfigT = TypeVar("ConfigT")
+
+
+class ConfigError(ValueError):
+    """A config that cannot be read: names its origin, the field and what was expected."""
+
+
+def to_json(config: object) -> dict[str, Any]:
+    """Turn a config dataclass into JSON values (dicts, lists, numbers, strings)."""
+    return cast("dict[str, Any]", _adapter(type(config)).dump_python(config, mode="json"))
+
+
+def from_json(cls: type[ConfigT], data: Mapping[str, Any], *, origin: str = "config") -> ConfigT:
+    """Read a config dataclass from JSON values.
+
+    Args:
+        cls: the dataclass to build. Missing keys take its defaults.
+        data: what `to_json` gave, or a hand-written subset of it.
+        origin: the file or thing that the data came from, named in errors.
+
+    Raises:
+        ConfigError: if a key is unknown, a required one is missing, or a value is refused.
+    """
+    try:
+        config = cast("ConfigT", _adapter(cls).validate_json(json.dumps(data), strict=True))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "(top level)"
+        raise ConfigError(f"{origin}: {field}: {first['msg']}") from None
+    unknown = _first_unknown_key(data, to_json(config))
+    if unknown is not None:
+        path, known = unknown
+        raise ConfigError(
+            f"{origin}: {path}: unknown field; {cls.__name__} knows {', '.join(sorted(known))}"
+            " at that place"
+        )
+    return config
+
+
+def save_json(path: str | os.PathLike[str], config: object) -> None:
+    """Write a config as readable JSON; the file appears whole or not at all."""
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(to_json(config), indent=2) + "\n", encoding="utf-8")
+    temporary.replace(target)
+
+
+def load_json(path: str | os.PathLike[str], cls: type[ConfigT]) -> ConfigT:
+    """Read a config that `save_json` wrote.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ConfigError: if it is not JSON, or not this config.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        data: object = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}: not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a JSON object, got {type(data).__name__}")
+    return from_json(cls, cast("dict[str, Any]", data), origin=str(path))
+
+
+@lru_cache(maxsize=256)
+def _adapter(cls: type[Any]) -> Any:
+    return TypeAdapter(cls)
+
+
+def _first_unknown_key(
+    data: object, understood: object, path: str = ""
+) -> tuple[str, list[str]] | None:
+    """Find a key of `data` that `understood` lacks: its dotted path and its known siblings."""
+    if isinstance(data, Mapping) and isinstance(understood, Mapping):
+        keyed = cast("Mapping[str, object]", data)
+        known = cast("Mapping[str, object]", understood)
+        for key, value in keyed.items():
+            where = f"{path}.{key}" if path else str(key)
+            if key not in known:
+                return where, [str(name) for name in known]
+            found = _first_unknown_key(value, known[key], where)
+            if found is not None:
+                return found
+    elif isinstance(data, list | tuple) and isinstance(understood, list | tuple):
+        pairs = zip(cast("list[object]", data), cast("list[object]", understood), strict=True)
+        for index, (value, known_value) in enumerate(pairs):
+            found = _first_unknown_key(value, known_value, f"{path}[{index}]")
+            if found is not None:
+                return found
+    return None
