@@ -1,0 +1,91 @@
+# One command on a fresh machine: `make demo` or `make test` sets up everything in .venv first.
+#
+#   make demo                   4 shapes from pictures, 4 from sentences, into out/demo
+#   make test                   every check that continuous integration runs
+#   make PYTHON=python3.12 CONSTRAINTS= demo     another Python, newest allowed libraries
+#
+# PYTHON must be 3.11 or newer with the venv module. CONSTRAINTS names the file of tested versions.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
+OUT ?= out
+PYTEST_ARGS ?=
+FIND_PYTHON := for p in python3.11 python3 python3.12 python3.13 python3.14 python; do \
+  "$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+  && { echo "$$p"; break; }; done; true
+PYTHON ?= $(shell $(FIND_PYTHON))
+
+BIN := $(VENV)/bin
+PIN := $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+SETUP_FILES := pyproject.toml $(CONSTRAINTS)
+
+.PHONY: help install develop demo test lint format docs clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+install: $(VENV)/.installed  ## set up .venv with the package and what it needs to run
+
+develop: $(VENV)/.developed  ## add the tools that tests and checks need, and the commit hooks
+	@if [ -d .git ]; then $(BIN)/pre-commit install >/dev/null; fi
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "g3pt needs Python 3.11 or newer with its venv module; none was" \
+	  "found. Install one, or name it: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@echo "setting up $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --help | grep -q -- --group || $(PIP) --upgrade 'pip>=25.1'
+
+$(VENV)/.installed: $(SETUP_FILES) | $(BIN)/python
+	@echo "installing g3pt and its libraries (a few minutes the first time)"
+	@$(PIP) $(PIN) --editable .
+	@touch $@
+
+$(VENV)/.developed: $(VENV)/.installed
+	@echo "installing the development tools"
+	@$(PIP) $(PIN) --editable . --group dev
+	@touch $@
+
+demo: $(VENV)/.installed  ## pictures and sentences to meshes, with pictures of the steps
+	@mkdir -p $(OUT)/demo
+	@for picture in examples/images/*.png; do \
+	  name=$$(basename "$$picture" .png); \
+	  echo "g3pt generate --image $$picture"; \
+	  $(BIN)/g3pt generate --image "$$picture" --seed 0 \
+	    --preview "$(OUT)/demo/image-$$name-steps.png" -o "$(OUT)/demo/image-$$name.glb"; \
+	done
+	@number=0; while IFS= read -r prompt; do \
+	  [ -n "$$prompt" ] || continue; number=$$((number + 1)); \
+	  echo "g3pt generate --text \"$$prompt\""; \
+	  $(BIN)/g3pt generate --text "$$prompt" --seed 0 \
+	    --preview "$(OUT)/demo/text-$$number-steps.png" -o "$(OUT)/demo/text-$$number.glb" </dev/null; \
+	done < examples/prompts.txt
+	@$(BIN)/g3pt render $(OUT)/demo/*.glb -o $(OUT)/demo/sheet.png
+	@echo "done:"; ls -1 $(OUT)/demo/*
+
+lint: $(VENV)/.developed  ## style, types, import layers, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/codespell
+
+test: lint  ## lint, then every test that runs on a CPU without network
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+format: $(VENV)/.developed  ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.developed  ## the documentation pages into site/
+	@$(PIP) $(PIN) --group docs
+	$(BIN)/mkdocs build --strict
+
+clean:  ## remove what was made here, .venv included
+	rm -rf $(VENV) $(OUT) site dist build .pytest_cache .ruff_cache .hypothesis
