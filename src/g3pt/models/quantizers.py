@@ -1,0 +1,122 @@
+"""Lookup-free quantization (Eq. 1) and what stands in for it.
+
+Legend: B batch, T tokens, C tokenizer channels, K bits per token, V = 2**K entries.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+
+def pack_bits(bits_BTK: Bool[Tensor, "*B K"]) -> Int[Tensor, "*B"]:
+    """Turn the sign bits of each token into its vocabulary index (G3PT, Eq. 1).
+
+    The paper counts bits from one; here bit 0 is the least significant, which
+    gives the same number. Inverse of `unpack_bits`.
+
+    Args:
+        bits_BTK: True where the projected feature is positive.
+
+    Returns:
+        Indices in [0, 2**K), dtype int64.
+
+    Raises:
+        ValueError: if K > 62, where an int64 index would overflow.
+    """
+    num_bits = bits_BTK.shape[-1]
+    if num_bits > 62:
+        raise ValueError(f"pack_bits supports at most 62 bits per token, got K={num_bits}")
+    weights_K = 2 ** torch.arange(num_bits, device=bits_BTK.device)
+    return (bits_BTK * weights_K).sum(dim=-1)
+
+
+def unpack_bits(indices_BT: Int[Tensor, "*B"], num_bits: int) -> Bool[Tensor, "*B K"]:
+    """Turn vocabulary indices into bits, least significant first; inverse of `pack_bits`."""
+    positions_K = torch.arange(num_bits, device=indices_BT.device)
+    return (indices_BT[..., None] >> positions_K) % 2 == 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LfqConfig:
+    """Lookup-free quantizer (Sec. 3.1)."""
+
+    num_bits: int = 13
+    """Bits per token K; the vocabulary has 2**K entries."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_bits <= 62:
+            raise ValueError(f"quantizer.num_bits must lie in 1..62, got {self.num_bits}")
+
+
+@dataclass(frozen=True)
+class QuantizerOutput:
+    """What one scale's tokens became."""
+
+    features_BTC: Tensor
+    """Quantised features, back in the tokenizer's channels."""
+
+    indices_BT: Tensor
+    """Vocabulary indices, int64."""
+
+    projected_BTK: Tensor
+    """Normalised bit features before the sign, float32."""
+
+
+class LfqQuantizer(nn.Module):
+    """Sign of a K-dimensional projection, straight-through, and a linear map back.
+
+    The projection is layer-normalised without parameters before the sign, which keeps
+    the bits balanced inside a token. During the warm-up phase of Sec. 4.2 the normalised
+    values are passed on in place of their signs. All scales share the projections; each
+    has a gain of its own. The map back starts as the transpose of the orthogonal map in,
+    so that quantising and subtracting starts by shrinking a residual.
+    """
+
+    def __init__(
+        self, config: LfqConfig, dim: int, initial_gains: Sequence[float] = (1.0,)
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.project_in = nn.Linear(dim, config.num_bits)
+        self.project_out = nn.Linear(config.num_bits, dim)
+        self.gains = nn.Parameter(torch.tensor(list(initial_gains)))
+        nn.init.orthogonal_(self.project_in.weight)
+        nn.init.zeros_(self.project_in.bias)
+        self.project_out.weight.data.copy_(self.project_in.weight.data.T)
+        nn.init.zeros_(self.project_out.bias)
+
+    def project(self, features_BTC: Float[Tensor, "B T C"]) -> Float[Tensor, "B T K"]:
+        """Normalised bit features; their signs are the code. Always float32."""
+        with torch.autocast(features_BTC.device.type, enabled=False):
+            projected = self.project_in(features_BTC.float())
+            return F.layer_norm(projected, (self.config.num_bits,))
+
+    def expand(self, codes_BTK: Float[Tensor, "B T K"], scale: int = 0) -> Float[Tensor, "B T C"]:
+        """Map codes back to the tokenizer's channels with the gain of their scale."""
+        return self.project_out(codes_BTK) * self.gains[scale]
+
+    def embed(self, indices_BT: Int[Tensor, "B T"], scale: int = 0) -> Float[Tensor, "B T C"]:
+        """Features of given vocabulary indices."""
+        bits_BTK = unpack_bits(indices_BT, self.config.num_bits)
+        return self.expand(bits_BTK.to(self.gains.dtype) * 2 - 1, scale)
+
+    def forward(
+        self, features_BTC: Float[Tensor, "B T C"], scale: int = 0, *, bypass: bool = False
+    ) -> QuantizerOutput:
+        """Quantise one scale (Eq. 1); `bypass` skips the sign for the warm-up phase."""
+        projected_BTK = self.project(features_BTC)
+        bits_BTK = projected_BTK > 0
+        if bypass:
+            codes_BTK = projected_BTK
+        else:
+            signs_BTK = bits_BTK.to(projected_BTK.dtype) * 2 - 1
+            codes_BTK = projected_BTK + (signs_BTK - projected_BTK).detach()
+        return QuantizerOutput(
+            features_BTC=self.expand(codes_BTK, scale),
+            indices_BT=pack_bits(bits_BTK),
+            projected_BTK=projected_BTK,
+        )
