@@ -1,0 +1,229 @@
+"""The triangle mesh value type: normals, volume, merging, closedness and connected parts.
+
+Legend: P vertices, F faces, N points, K kept faces. Import these names from `geometry.mesh`,
+which adds files and the unit frame.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int64, UInt8
+from numpy.typing import ArrayLike
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+MERGE_GRID = 2.0**-20
+"""Vertices that round to the same node of this grid (of the largest extent) are one."""
+
+NEUTRAL_GREY = (178, 178, 178, 255)
+"""RGBA of a part without colours inside a mesh that has some."""
+
+
+class MeshError(ValueError):
+    """A mesh that cannot be used; the message is one sentence for the person who gave it."""
+
+
+@dataclass(frozen=True, eq=False)
+class TriangleMesh:
+    """Triangles with optional vertex colours; may be empty, open or self-intersecting."""
+
+    vertices: Float64[np.ndarray, "P 3"]
+    """Positions, in whatever frame the holder says."""
+    faces: Int64[np.ndarray, "F 3"]
+    """Vertex indices, counter-clockwise seen from outside."""
+    colors: UInt8[np.ndarray, "P 4"] | None = None
+    """RGBA display values (sRGB, as a PLY would hold), one per vertex."""
+
+    @classmethod
+    def from_arrays(
+        cls, vertices: ArrayLike, faces: ArrayLike, colors: ArrayLike | None = None
+    ) -> "TriangleMesh":
+        """Build a mesh from anything array-like, converting dtypes (RGB gets alpha 255)."""
+        rgba = None if colors is None else np.asarray(colors, dtype=np.uint8)
+        if rgba is not None and rgba.shape[-1] == 3:
+            rgba = np.concatenate([rgba, np.full_like(rgba[:, :1], 255)], axis=1)
+        return cls(
+            np.asarray(vertices, dtype=np.float64).reshape(-1, 3),
+            np.asarray(faces, dtype=np.int64).reshape(-1, 3),
+            rgba,
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """True without any face."""
+        return len(self.faces) == 0
+
+    @property
+    def triangles(self) -> Float64[np.ndarray, "F 3 3"]:
+        """Corner positions of every face."""
+        return self.vertices[self.faces]
+
+    def bounds(self) -> Float64[np.ndarray, "2 3"]:
+        """Smallest and largest corner of the faces' bounding box; unused vertices do not count.
+
+        Raises:
+            MeshError: if there is no face.
+        """
+        if self.is_empty:
+            raise MeshError("the mesh has no faces, so it has no bounding box")
+        used = self.vertices[np.unique(self.faces)]
+        return np.stack([used.min(axis=0), used.max(axis=0)])
+
+
+def concatenate(meshes: Sequence[TriangleMesh]) -> TriangleMesh:
+    """Put meshes side by side into one; parts without colours turn grey if others have some."""
+    if not meshes:
+        return TriangleMesh(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64))
+    starts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])
+    colors = None
+    if any(mesh.colors is not None for mesh in meshes):
+        colors = np.concatenate([_colors_or_grey(mesh) for mesh in meshes])
+    return TriangleMesh(
+        np.concatenate([mesh.vertices for mesh in meshes]),
+        np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts, strict=True)]),
+        colors,
+    )
+
+
+def _colors_or_grey(mesh: TriangleMesh) -> UInt8[np.ndarray, "P 4"]:
+    if mesh.colors is not None:
+        return mesh.colors
+    return np.tile(np.array(NEUTRAL_GREY, dtype=np.uint8), (len(mesh.vertices), 1))
+
+
+def merge_vertices(mesh: TriangleMesh) -> TriangleMesh:
+    """Join vertices at the same place, drop collapsed faces and unused vertices.
+
+    Places are compared on a grid of 2^-20 of the largest extent. The first vertex of each place
+    gives position and colour; the order of first appearance is kept.
+    """
+    if mesh.is_empty:
+        return TriangleMesh(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64))
+    lowest, highest = mesh.bounds()
+    step = max(float((highest - lowest).max()) * MERGE_GRID, np.finfo(np.float64).tiny)
+    places = np.rint((mesh.vertices[mesh.faces.reshape(-1)] - lowest) / step).astype(np.int64)
+    keys = (places[:, 0] << 42) | (places[:, 1] << 21) | places[:, 2]
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    faces = first[inverse].reshape(-1, 3)  # each corner named by the first corner at its place
+    distinct = (faces != np.roll(faces, 1, axis=1)).all(axis=1)
+    kept, faces = np.unique(faces[distinct], return_inverse=True)
+    source = mesh.faces.reshape(-1)[kept]
+    return TriangleMesh(
+        mesh.vertices[source],
+        faces.reshape(-1, 3).astype(np.int64),
+        None if mesh.colors is None else mesh.colors[source],
+    )
+
+
+def is_closed(mesh: TriangleMesh) -> bool:
+    """Tell whether the faces bound a volume, after merging vertices by position.
+
+    True when every directed edge is balanced by as many opposite ones: no boundary, winding
+    consistent. Edges shared by four faces (two boxes touching) are allowed. False when empty.
+    """
+    merged = merge_vertices(mesh)
+    if merged.is_empty:
+        return False
+    starts = merged.faces.reshape(-1)
+    ends = np.roll(merged.faces, -1, axis=1).reshape(-1)
+    forward = np.where(starts < ends, 1, -1)
+    keys = np.minimum(starts, ends) * len(merged.vertices) + np.maximum(starts, ends)
+    _, inverse = np.unique(keys, return_inverse=True)
+    return not np.bincount(inverse, weights=forward).any()
+
+
+def face_components(mesh: TriangleMesh) -> Int64[np.ndarray, " F"]:
+    """Number the connected part each face belongs to; parts touch when they share a position.
+
+    Returns:
+        One number per face of `mesh`, counted from 0; collapsed faces count as parts of their
+        own only if nothing touches them.
+    """
+    if mesh.is_empty:
+        return np.zeros(0, dtype=np.int64)
+    lowest, highest = mesh.bounds()
+    step = max(float((highest - lowest).max()) * MERGE_GRID, np.finfo(np.float64).tiny)
+    corners = np.rint((mesh.vertices[mesh.faces.reshape(-1)] - lowest) / step).astype(np.int64)
+    keys = (corners[:, 0] << 42) | (corners[:, 1] << 21) | corners[:, 2]
+    _, inverse = np.unique(keys, return_inverse=True)
+    faces = inverse.reshape(-1, 3)
+    links = faces[:, [0, 1, 0, 2]].reshape(-1, 2)
+    num = int(faces.max()) + 1
+    graph = coo_array((np.ones(len(links), dtype=np.int8), (links[:, 0], links[:, 1])), (num, num))
+    labels: Any = connected_components(graph, directed=False)[1]
+    return np.asarray(labels[faces[:, 0]], dtype=np.int64)
+
+
+def num_components(mesh: TriangleMesh) -> int:
+    """Count connected parts, after merging vertices by position."""
+    return len(np.unique(face_components(mesh)))
+
+
+def largest_components(
+    mesh: TriangleMesh, keep: int | None = 1, *, min_share: float = 0.0
+) -> TriangleMesh:
+    """Keep the largest connected parts by surface area; unused vertices are dropped.
+
+    Args:
+        mesh: any mesh.
+        keep: how many parts at most; None for no limit.
+        min_share: parts below this share of the whole area are dropped.
+    """
+    if mesh.is_empty:
+        return mesh
+    parts = face_components(mesh)
+    areas = np.bincount(parts, weights=face_areas(mesh))
+    order = np.argsort(-areas, kind="stable")[:keep]
+    chosen = order[areas[order] >= min_share * areas.sum()]
+    return keep_faces(mesh, np.flatnonzero(np.isin(parts, chosen)))
+
+
+def keep_faces(mesh: TriangleMesh, indices: Int64[np.ndarray, " K"]) -> TriangleMesh:
+    """Build the mesh of some faces only, with the vertices they use."""
+    used, faces = np.unique(mesh.faces[indices], return_inverse=True)
+    return TriangleMesh(
+        mesh.vertices[used],
+        faces.reshape(-1, 3).astype(np.int64),
+        None if mesh.colors is None else mesh.colors[used],
+    )
+
+
+def area_vectors(mesh: TriangleMesh) -> Float64[np.ndarray, "F 3"]:
+    """Outward normal of every face times its area."""
+    corners = mesh.triangles
+    return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) / 2
+
+
+def face_areas(mesh: TriangleMesh) -> Float64[np.ndarray, " F"]:
+    """Area of every face."""
+    return np.linalg.norm(area_vectors(mesh), axis=1)
+
+
+def face_normals(mesh: TriangleMesh) -> Float64[np.ndarray, "F 3"]:
+    """Unit normal of every face; zero for a face without area."""
+    return _normalised(area_vectors(mesh))
+
+
+def vertex_normals(mesh: TriangleMesh) -> Float64[np.ndarray, "P 3"]:
+    """Area-weighted mean normal at every vertex; zero where no face with area touches it."""
+    weights = np.repeat(area_vectors(mesh), 3, axis=0)
+    corners = mesh.faces.reshape(-1)
+    num = len(mesh.vertices)
+    columns = [np.bincount(corners, weights=weights[:, axis], minlength=num) for axis in range(3)]
+    return _normalised(np.stack(columns, axis=1))
+
+
+def _normalised(vectors: Float64[np.ndarray, "N 3"]) -> Float64[np.ndarray, "N 3"]:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+
+
+def volume(mesh: TriangleMesh) -> float:
+    """Signed volume of a closed mesh: positive when its faces look outward."""
+    if mesh.is_empty:
+        return 0.0
+    corners = mesh.triangles - mesh.bounds().mean(axis=0)  # centred, to lose fewer digits
+    products = np.einsum("fi,fi->f", corners[:, 0], np.cross(corners[:, 1], corners[:, 2]))
+    return float(products.sum() / 6)
