@@ -1,0 +1,53 @@
+"""Lookup-free quantization (Eq. 1)."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from g3pt.models.quantizers import LfqConfig, LfqQuantizer, pack_bits, unpack_bits
+
+
+@given(st.integers(1, 20), st.integers(0, 2**20 - 1))
+def test_equation_1_unpack_undoes_pack(num_bits, index):
+    index %= 2**num_bits
+    assert pack_bits(unpack_bits(torch.tensor([index]), num_bits)).item() == index
+
+
+def test_equation_1_weights_bit_i_with_two_to_the_i():
+    bits = torch.tensor([[True, False, True], [False, True, False]])
+    assert pack_bits(bits).tolist() == [5, 2]
+
+
+def test_more_than_62_bits_are_refused():
+    with pytest.raises(ValueError, match="at most 62"):
+        pack_bits(torch.ones(1, 63, dtype=torch.bool))
+
+
+def test_bits_outside_the_range_are_refused():
+    with pytest.raises(ValueError, match="num_bits"):
+        LfqConfig(num_bits=0)
+
+
+def test_embedding_the_indices_gives_the_quantised_features():
+    torch.manual_seed(0)
+    quantizer = LfqQuantizer(LfqConfig(num_bits=5), 8, (1.0, 0.5))
+    out = quantizer(torch.randn(2, 3, 8), 1)
+    torch.testing.assert_close(quantizer.embed(out.indices_BT, 1), out.features_BTC)
+
+
+def test_gradient_passes_straight_through_the_sign():
+    torch.manual_seed(0)
+    quantizer = LfqQuantizer(LfqConfig(num_bits=5), 8)
+    x = torch.randn(1, 2, 8)
+    hard, soft = x.clone().requires_grad_(), x.clone().requires_grad_()
+    quantizer(hard).features_BTC.sum().backward()
+    quantizer(soft, bypass=True).features_BTC.sum().backward()
+    torch.testing.assert_close(hard.grad, soft.grad)
+
+
+def test_bypass_passes_values_that_are_not_signs():
+    torch.manual_seed(0)
+    quantizer = LfqQuantizer(LfqConfig(num_bits=5), 8)
+    x = torch.randn(1, 2, 8)
+    assert not torch.allclose(quantizer(x).features_BTC, quantizer(x, bypass=True).features_BTC)

@@ -1,0 +1,96 @@
+"""Encoder (Eq. 2), decoder (Eq. 5) and the tokenizer around them."""
+
+import pytest
+import torch
+
+from g3pt.models.cqt import CqtConfig
+from g3pt.models.quantizers import LfqConfig
+from g3pt.models.tokenizer import Tokenizer, TokenizerConfig, anchor_points
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    torch.manual_seed(0)
+    config = TokenizerConfig(
+        num_latents=16,
+        dim=32,
+        num_heads=2,
+        encoder_layers=1,
+        decoder_layers=1,
+        cqt=CqtConfig(scale_lengths=(1, 4, 16)),
+        quantizer=LfqConfig(num_bits=6),
+    )
+    return Tokenizer(config).eval()
+
+
+@pytest.fixture(scope="module")
+def cloud():
+    generator = torch.Generator().manual_seed(1)
+    points = torch.rand(2, 100, 3, generator=generator) * 1.8 - 0.9
+    return points, torch.nn.functional.normalize(points, dim=-1)
+
+
+def test_equation_2_ignores_point_order(tokenizer, cloud):
+    points, normals = cloud
+    order = torch.randperm(100)
+    torch.testing.assert_close(
+        tokenizer.encode(points, normals), tokenizer.encode(points[:, order], normals[:, order])
+    )
+
+
+def test_equation_2_sees_normals(tokenizer, cloud):
+    points, normals = cloud
+    assert not torch.allclose(
+        tokenizer.encode(points, normals), tokenizer.encode(points, -normals), atol=1e-4
+    )
+
+
+def test_decoding_the_tokens_gives_the_quantised_latents_of_every_prefix(tokenizer, cloud):
+    with torch.no_grad():
+        out = tokenizer.quantize(tokenizer.encode(*cloud))
+        for end, prefix in zip((1, 5, 21), out.prefixes, strict=True):
+            torch.testing.assert_close(tokenizer.decode_indices(out.indices_BT[:, :end]), prefix)
+
+
+def test_tokens_are_vocabulary_indices_of_all_scales(tokenizer, cloud):
+    indices = tokenizer.tokenize(*cloud)
+    assert indices.shape == (2, 21)
+    assert indices.dtype == torch.int64
+    assert 0 <= indices.min() and indices.max() < 2**6
+    assert torch.equal(tokenizer.tokenize(*cloud, num_scales=2), indices[:, :5])
+
+
+def test_tokens_that_end_inside_a_scale_are_refused(tokenizer):
+    with pytest.raises(ValueError, match="do not end with a scale"):
+        tokenizer.decode_indices(torch.zeros(1, 3, dtype=torch.int64))
+
+
+def test_equation_5_answers_each_query_on_its_own(tokenizer):
+    memory = tokenizer.shape_memory(torch.randn(1, 16, 32))
+    queries = torch.rand(1, 10, 3)
+    torch.testing.assert_close(
+        tokenizer.occupancy(memory, queries)[:, 3:5], tokenizer.occupancy(memory, queries[:, 3:5])
+    )
+
+
+def test_decoder_is_told_the_number_of_scales(tokenizer):
+    summed = torch.randn(1, 16, 32)
+    torch.testing.assert_close(
+        tokenizer.shape_memory(summed), tokenizer.shape_memory(summed, num_scales=3)
+    )
+    with torch.no_grad():
+        tokenizer.decoder.prefix_embedding[0] = 1.0
+    assert not torch.allclose(tokenizer.shape_memory(summed, 1), tokenizer.shape_memory(summed, 3))
+
+
+def test_anchors_fill_the_unit_frame_and_neighbours_in_order_are_near():
+    anchors = anchor_points(64)
+    assert anchors.abs().max() <= 0.95
+    step = (anchors[1:] - anchors[:-1]).norm(dim=-1).mean()
+    shuffled = anchors[torch.randperm(64, generator=torch.Generator().manual_seed(0))]
+    assert step < 0.7 * (shuffled[1:] - shuffled[:-1]).norm(dim=-1).mean()
+
+
+def test_last_scale_cannot_be_longer_than_the_latents():
+    with pytest.raises(ValueError, match="above"):
+        TokenizerConfig(num_latents=8, cqt=CqtConfig(scale_lengths=(1, 16)))
