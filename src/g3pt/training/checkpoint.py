@@ -1,0 +1,158 @@
+"""Checkpoints that are complete or invisible, and the way back to the newest sound one.
+
+A checkpoint is a folder `step-N` of safetensors and JSON, written under a temporary name,
+flushed to disk, listed with checksums in `manifest.json` and renamed into place last.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+LOGGER = logging.getLogger(__name__)
+MANIFEST = "manifest.json"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is incomplete, damaged, or of another model."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds: groups of named tensors and a JSON state."""
+
+    step: int
+    tensors: Mapping[str, dict[str, Tensor]]
+    """By file stem: `model`, `ema`, `optimizer`."""
+    state: Mapping[str, Any]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
+    """Write `folder/step-N` and remove all but the newest `keep` checkpoints.
+
+    A checkpoint of the same step is replaced. Whatever is killed half way leaves only a
+    temporary folder behind, which the next call removes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(folder)
+    target = folder / f"step-{checkpoint.step}"
+    temporary = folder / f".tmp-{target.name}-{os.getpid()}"
+    temporary.mkdir()
+    for stem, tensors in checkpoint.tensors.items():
+        contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        save_file(contiguous, temporary / f"{stem}.safetensors")
+    (temporary / "state.json").write_text(
+        json.dumps({"step": checkpoint.step, **checkpoint.state}, indent=1), encoding="utf-8"
+    )
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        for path in sorted(temporary.iterdir())
+    }
+    (temporary / MANIFEST).write_text(
+        json.dumps({"step": checkpoint.step, "files": files}, indent=1), encoding="utf-8"
+    )
+    for path in temporary.iterdir():
+        _flush(path)
+    _flush(temporary)
+    if target.exists():
+        target.rename(folder / f".tmp-old-{target.name}-{os.getpid()}")
+    temporary.rename(target)
+    _flush(folder)
+    _remove_leftovers(folder)
+    for step in list_checkpoints(folder)[keep:]:
+        _discard(folder, step)
+    return target
+
+
+def list_checkpoints(folder: Path) -> list[int]:
+    """Steps with a complete checkpoint folder, newest first (contents are not verified)."""
+    if not folder.is_dir():
+        return []
+    steps = [
+        int(path.name.removeprefix("step-"))
+        for path in folder.iterdir()
+        if path.name.removeprefix("step-").isdigit() and (path / MANIFEST).is_file()
+    ]
+    return sorted(steps, reverse=True)
+
+
+def load_checkpoint(folder: Path, step: int) -> Checkpoint:
+    """Read and verify one checkpoint.
+
+    Raises:
+        CheckpointError: if a file is missing, cut or altered.
+    """
+    source = folder / f"step-{step}"
+    try:
+        manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
+        for name, expected in manifest["files"].items():
+            if _sha256(source / name) != expected["sha256"]:
+                raise CheckpointError(f"{source / name}: does not match its checksum")
+        tensors = {path.stem: load_file(path) for path in source.glob("*.safetensors")}
+        state = json.loads((source / "state.json").read_text(encoding="utf-8"))
+    except (OSError, KeyError, json.JSONDecodeError, SafetensorError) as error:
+        raise CheckpointError(f"{source}: damaged checkpoint: {error}") from error
+    return Checkpoint(step=step, tensors=tensors, state=state)
+
+
+def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
+    """Read the newest sound checkpoint, passing over damaged ones with a warning.
+
+    Returns:
+        None if there are no checkpoints at all.
+
+    Raises:
+        CheckpointError: if there are some and none is sound.
+    """
+    steps = list_checkpoints(folder)
+    for step in steps:
+        try:
+            return load_checkpoint(folder, step)
+        except CheckpointError as error:
+            LOGGER.warning("%s; falling back to the one before", error)
+    if steps:
+        raise CheckpointError(
+            f"{folder}: none of the {len(steps)} checkpoints is sound; start again in a new folder"
+        )
+    return None
+
+
+def discard_after(folder: Path, step: int) -> None:
+    """Remove checkpoints newer than `step` (damaged, or of a course that was rolled back)."""
+    for newer in list_checkpoints(folder):
+        if newer > step:
+            _discard(folder, newer)
+
+
+def _discard(folder: Path, step: int) -> None:
+    # Renamed first: a deletion that is cut short must not leave half a checkpoint behind.
+    doomed = folder / f".tmp-old-step-{step}-{os.getpid()}"
+    (folder / f"step-{step}").rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for path in folder.glob(".tmp-*"):
+        shutil.rmtree(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

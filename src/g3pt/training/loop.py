@@ -1,0 +1,429 @@
+"""The training loop of both stages.
+
+A step is a function of the run's state, the step number and the clock (if `minutes` is set)
+alone: batches, dropout and schedules hold no state between steps. A run that was killed and
+resumed therefore gives, on the same machine and counted in steps, the same losses bit for bit.
+"""
+
+import logging
+import math
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from g3pt.training.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    discard_after,
+    list_checkpoints,
+    load_newest_checkpoint,
+    save_checkpoint,
+)
+from g3pt.training.distributed import World
+from g3pt.training.optim import Ema, OptimConfig, Optimizer
+from g3pt.training.signals import StopSignals
+from g3pt.training.task import Part, Task, to_device
+from g3pt.training.tracking import MetricsFile, ProgressDisplay
+
+LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """How long, on what, and how often to look."""
+
+    steps: int = 1000
+    """Optimiser steps; 0 leaves the end to the clock."""
+    minutes: float = 0.0
+    """Wall-clock limit over all resumptions; 0 is none. The schedule follows whichever of steps
+    and clock is further on. Exact resumption is promised for runs counted in steps only."""
+    seed: int = 0
+    accumulation: int = 1
+    """Pieces that each process cuts its share of the batch into, to save memory."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 is autocast; weights, optimiser state and losses stay float32."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: int = 0
+    """Threads of torch; 0 leaves its own choice. Another number may change last bits."""
+    prefetch: bool = True
+    """Build the next batch in a thread while this one is computed."""
+    ema_decay: float = 0.999
+    log_every: int = 20
+    eval_every: int = 1000
+    """Steps between evaluations with EMA weights (one more at the end); 0 is never."""
+    checkpoint_every: int = 1000
+    keep_checkpoints: int = 2
+    max_skips: int = 3
+    """Steps with a non-finite loss or gradient in a row before the run rolls back."""
+    max_rollbacks: int = 3
+    """Rollbacks, each of which halves the learning rate, before the run gives up."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or self.minutes < 0 or not (self.steps or self.minutes):
+            raise ValueError("train needs steps > 0 or minutes > 0, so that it ends")
+        for name in ("accumulation", "log_every", "checkpoint_every", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"train.{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a call of `train` ended."""
+
+    run: Path
+    step: int
+    loss: float
+    """Mean over the last logged stretch; NaN if there was none."""
+    finished: bool
+    """False when a signal stopped it early."""
+    checkpoints: list[Path]
+    metrics: dict[str, float]
+    """Of the last evaluation."""
+
+
+class TrainingDivergedError(RuntimeError):
+    """Losses stayed non-finite after every allowed rollback."""
+
+
+@dataclass
+class LoopState:
+    """What a resumed run must know beside the tensors; saved as JSON."""
+
+    step: int = 0
+    """Steps behind us, skipped ones included."""
+    elapsed: float = 0.0
+    lr_scale: float = 1.0
+    rollbacks: int = 0
+    skips_in_a_row: int = 0
+    avoided: list[int] = field(default_factory=list[int])
+    """Steps whose batches made trouble before a rollback: passed over from then on."""
+    window: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    """Sum and count of each metric since it was last logged."""
+    last_loss: float | None = None
+
+
+def train(
+    task: Task,
+    *,
+    optim: OptimConfig,
+    config: TrainConfig,
+    run_dir: Path,
+    resume: bool = False,
+    description: dict[str, Any] | None = None,
+) -> TrainResult:
+    """Train `task.module` until the steps or the minutes are over, or a signal comes.
+
+    Args:
+        task: the stage to train; its module is moved to the configured device.
+        optim: optimiser and schedule.
+        config: everything about the loop.
+        run_dir: gets `metrics.jsonl` and `checkpoints/`.
+        resume: go on from the newest sound checkpoint in `run_dir`, if there is one.
+        description: JSON values kept in every checkpoint (recipe, versions, commit).
+
+    Raises:
+        FileExistsError: if there are checkpoints and `resume` is False.
+        CheckpointError: if none of the checkpoints is sound or they are of another model.
+        TrainingDivergedError: if the loss stays non-finite.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    loop = _Loop(task, optim, config, Path(run_dir), description or {})
+    if list_checkpoints(loop.folder) and not resume:
+        raise FileExistsError(f"{run_dir} holds a run already; resume it or choose another folder")
+    if resume:
+        loop.restore()
+    return loop.run()
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn `auto` into the best device of this machine."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+class _Loop:
+    def __init__(
+        self,
+        task: Task,
+        optim: OptimConfig,
+        config: TrainConfig,
+        run_dir: Path,
+        description: dict[str, Any],
+    ) -> None:
+        self.task = task
+        self.optim = optim
+        self.config = config
+        self.run_dir = run_dir
+        self.folder = run_dir / "checkpoints"
+        self.description = description
+        self.world = World.current()
+        self.device = choose_device(config.device)
+        self.module = task.module.to(self.device)
+        self.optimizer = Optimizer(self.module, optim)
+        self.ema = Ema(self.module, config.ema_decay)
+        self.state = LoopState()
+        self.metrics: dict[str, float] = {}
+        self._clock = time.monotonic()
+        self._pending: tuple[tuple[int, Part], Future[Any]] | None = None
+
+    # -- running ------------------------------------------------------------------------------
+
+    def run(self) -> TrainResult:
+        self._start_clock()
+        self.display = ProgressDisplay(self.run_dir.name, start=self.progress())
+        self.log = MetricsFile(self.run_dir / "metrics.jsonl", resume_step=self.state.step)
+        self.pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        if self.state.step == 0:
+            self.save()
+        try:
+            with StopSignals() as signals:
+                stopped = self._run_until(signals)
+        finally:
+            self.pool.shutdown(cancel_futures=True)
+            self.display.close()
+            self.log.close()
+        return TrainResult(
+            run=self.run_dir,
+            step=self.state.step,
+            loss=math.nan if self.state.last_loss is None else self.state.last_loss,
+            finished=not stopped,
+            checkpoints=[self.folder / f"step-{step}" for step in list_checkpoints(self.folder)],
+            metrics=self.metrics,
+        )
+
+    def _run_until(self, signals: StopSignals) -> bool:
+        config = self.config
+        progress = self.world.agree(self.progress())
+        while progress < 1:
+            self.step(progress)
+            progress = self.world.agree(self.progress())
+            stop = bool(self.world.agree(float(signals.received)))
+            over = progress >= 1
+            if self.state.step % config.log_every == 0 or over:
+                self.report(progress)
+            due = config.eval_every and self.state.step % config.eval_every == 0
+            if due or (over and config.eval_every):
+                self.evaluate(min(progress, 1.0))
+            if self.state.step % config.checkpoint_every == 0 or over or stop:
+                self.save()
+            if stop and not over:
+                LOGGER.warning("stopped by a signal after step %d", self.state.step)
+                return True
+            self.display.advance(progress)
+        return False
+
+    def progress(self) -> float:
+        """Share of the run that is over, by steps or by the clock."""
+        self.state.elapsed = time.monotonic() - self._clock
+        config = self.config
+        by_steps = self.state.step / config.steps if config.steps else 0.0
+        by_clock = self.state.elapsed / (60 * config.minutes) if config.minutes else 0.0
+        return max(by_steps, by_clock)
+
+    def _start_clock(self) -> None:
+        self._clock = time.monotonic() - self.state.elapsed
+
+    # -- one step -----------------------------------------------------------------------------
+
+    def step(self, progress: float) -> None:
+        state = self.state
+        step = state.step
+        state.step += 1
+        if step in state.avoided:
+            return
+        self.module.train()
+        buffers = [buffer.clone() for buffer in self.module.buffers()]
+        values, ids = self._gradients(step, progress)
+        if all(math.isfinite(values[name]) for name in ("loss", "grad_norm")):
+            factor = self.optim.schedule.factor(step, progress) * state.lr_scale
+            self.optimizer.step(self.optim.lr * factor)
+            self.ema.update(step)
+            state.skips_in_a_row = 0
+            for name, value in {**values, "lr": self.optim.lr * factor}.items():
+                sums = state.window.setdefault(name, [0.0, 0.0])
+                sums[0] += value
+                sums[1] += 1
+        else:
+            for buffer, kept in zip(self.module.buffers(), buffers, strict=True):
+                buffer.copy_(kept)
+            self._skip(step, values, ids)
+        self.optimizer.zero_grad()
+
+    def _gradients(self, step: int, progress: float) -> tuple[dict[str, float], list[str]]:
+        """Fill the gradients of the global batch; the mean metrics and what was looked at."""
+        parts = self.world.parts(self.config.accumulation)
+        ids: list[str] = []
+        totals: dict[str, torch.Tensor] = {}
+        for part in parts:
+            batch = self._batch(step, part)
+            # Dropout inside the module draws from torch's own generator: seeded here, it needs
+            # no saving. The mixing constant only spreads neighbouring numbers apart.
+            torch.manual_seed((self.config.seed * 1_000_003 + step) * 4096 + part.index)
+            with torch.autocast(
+                self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"
+            ):
+                output = self.task.loss(batch, step=step, progress=progress)
+            (output.loss / part.count).backward()
+            ids += self.task.sample_ids(batch)
+            for name, value in {"loss": output.loss, **output.metrics}.items():
+                share = value.detach().float() / part.count
+                totals[name] = totals[name] + share if name in totals else share
+        self.world.sum_gradients(self.optimizer.parameters)
+        gradients = [p.grad for p in self.optimizer.parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if self.optim.clip_norm:
+            torch.nn.utils.clip_grads_with_norm_(
+                [p for p in self.optimizer.parameters if p.grad is not None],
+                self.optim.clip_norm,
+                norm,
+            )
+        summed = self.world.sum_values(torch.stack([v.to(self.device) for v in totals.values()]))
+        numbers = torch.cat([summed, norm.detach().reshape(1).to(summed)]).tolist()
+        return dict(zip([*totals, "grad_norm"], numbers, strict=True)), ids
+
+    def _batch(self, step: int, part: Part) -> Any:
+        """The asked batch, from the prefetching thread when it was foreseen."""
+        wanted = (step, part)
+        if self._pending is not None and self._pending[0] == wanted:
+            batch = self._pending[1].result()
+        else:
+            batch = self.task.batch(step, part)
+        self._pending = None
+        if self.config.prefetch:
+            parts = self.world.parts(self.config.accumulation)
+            position = parts.index(part) + 1
+            after = (step, parts[position]) if position < len(parts) else (step + 1, parts[0])
+            self._pending = (after, self.pool.submit(self.task.batch, *after))
+        return to_device(batch, self.device)
+
+    # -- when numbers go wrong ----------------------------------------------------------------
+
+    def _skip(self, step: int, values: dict[str, float], ids: list[str]) -> None:
+        state = self.state
+        state.skips_in_a_row += 1
+        LOGGER.warning("step %d: loss %s is not finite, skipped", step, values["loss"])
+        if self.world.speaks:
+            self.log.write(
+                "skipped",
+                state.step,
+                loss=str(values["loss"]),
+                samples=ids,
+                grad_norm=str(values["grad_norm"]),
+            )
+        if state.skips_in_a_row < self.config.max_skips:
+            return
+        troubled = range(step - state.skips_in_a_row + 1, step + 1)
+        rollbacks, lr_scale = state.rollbacks + 1, state.lr_scale * 0.5
+        avoided = sorted({*state.avoided, *troubled})
+        if rollbacks > self.config.max_rollbacks:
+            raise TrainingDivergedError(
+                f"the loss was not finite {state.skips_in_a_row} times in a row at step {step}, "
+                f"after {state.rollbacks} rollbacks; see the skipped samples in "
+                f"{self.run_dir / 'metrics.jsonl'}, or lower optim.lr"
+            )
+        elapsed = state.elapsed
+        self.restore()
+        state = self.state
+        state.rollbacks, state.lr_scale, state.avoided = rollbacks, lr_scale, avoided
+        state.skips_in_a_row, state.elapsed = 0, max(elapsed, state.elapsed)
+        self._start_clock()
+        if self.world.speaks:
+            self.log.write("rollback", step + 1, to=state.step, lr_scale=lr_scale)
+            self.save()
+
+    # -- saving and restoring -----------------------------------------------------------------
+
+    def save(self) -> None:
+        if not self.world.speaks:
+            return
+        tensors = {
+            "model": _module_tensors(self.module),
+            "ema": self.ema.state_tensors(),
+            "optimizer": self.optimizer.state_tensors(),
+        }
+        state = {"loop": asdict(self.state), **self.description}
+        save_checkpoint(
+            self.folder,
+            Checkpoint(step=self.state.step, tensors=tensors, state=state),
+            keep=self.config.keep_checkpoints,
+        )
+
+    def restore(self) -> None:
+        checkpoint = load_newest_checkpoint(self.folder)
+        if checkpoint is None:
+            return
+        discard_after(self.folder, checkpoint.step)
+        _load_module_tensors(self.module, checkpoint.tensors["model"])
+        self.ema.load_state_tensors(checkpoint.tensors["ema"])
+        self.optimizer.load_state_tensors(checkpoint.tensors.get("optimizer", {}))
+        self.state = LoopState(**checkpoint.state["loop"])
+
+    # -- looking ------------------------------------------------------------------------------
+
+    def report(self, progress: float) -> None:
+        state = self.state
+        means = {name: total / count for name, (total, count) in state.window.items()}
+        state.window = {}
+        if not means:
+            return
+        state.last_loss = means["loss"]
+        rate = state.step / max(state.elapsed, 1e-9)
+        if self.world.speaks:
+            self.log.write(
+                "train",
+                state.step,
+                **means,
+                progress=progress,
+                seconds=round(state.elapsed, 3),
+                steps_per_second=round(rate, 4),
+            )
+            self.display.report(state.step, {"loss": means["loss"], "steps/s": rate})
+
+    def evaluate(self, progress: float) -> None:
+        if not self.world.speaks:
+            return
+        self.module.eval()
+        with self.ema.applied(), torch.no_grad():
+            self.metrics = dict(self.task.evaluate(self.state.step, progress))
+        self.log.write("evaluation", self.state.step, **self.metrics)
+        LOGGER.info(
+            "step %d  %s",
+            self.state.step,
+            "  ".join(f"{name} {value:.4g}" for name, value in self.metrics.items()),
+        )
+
+
+def _module_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters (tied ones once) and persistent buffers, by name."""
+    tensors: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            tensors[name] = tensor.detach()
+    return tensors
+
+
+@torch.no_grad()
+def _load_module_tensors(module: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    own = _module_tensors(module)
+    if differing := sorted(own.keys() ^ tensors.keys()):
+        raise CheckpointError(
+            f"the checkpoint is of another model: {differing[0]} is in one of them only "
+            f"({len(differing)} such tensors)"
+        )
+    for name, tensor in own.items():
+        if tensor.shape != tensors[name].shape:
+            raise CheckpointError(
+                f"the checkpoint is of another model: {name} has shape "
+                f"{tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}"
+            )
+        tensor.copy_(tensors[name])

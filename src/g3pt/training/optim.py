@@ -1,0 +1,244 @@
+"""Optimisers, their learning-rate schedule, and the running average of the weights."""
+
+import math
+from collections.abc import Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScheduleConfig:
+    """Linear warm-up, then a cosine down to a share of the peak (Sec. 4.2)."""
+
+    warmup_steps: int = 100
+    final_share: float = 0.05
+    """The learning rate at the end, as a share of the peak."""
+
+    def __post_init__(self) -> None:
+        if self.warmup_steps < 0 or not 0 <= self.final_share <= 1:
+            raise ValueError(
+                "schedule needs warmup_steps >= 0 and final_share in [0, 1], got "
+                f"{self.warmup_steps} and {self.final_share}"
+            )
+
+    def factor(self, step: int, progress: float) -> float:
+        """What the peak learning rate is multiplied with.
+
+        Args:
+            step: optimiser steps done before this one.
+            progress: share of the run that is over, in [0, 1].
+        """
+        warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        cosine = 0.5 * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+        return warm * (self.final_share + (1 - self.final_share) * cosine)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdamWConfig:
+    """AdamW on everything; no decay on vectors (biases, norms, gains) and embeddings."""
+
+    kind: Literal["adamw"] = "adamw"
+    lr: float = 2e-3
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    """Largest norm of the whole gradient; 0 switches clipping off."""
+    schedule: ScheduleConfig = ScheduleConfig()
+
+    def __post_init__(self) -> None:
+        _check_rate(self.lr, self.clip_norm)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MuonConfig:
+    """Muon on the hidden matrices, AdamW on the rest, under one learning rate.
+
+    Muon's update is scaled to the root mean square of an AdamW update, so that a learning
+    rate found for AdamW carries over.
+    """
+
+    kind: Literal["muon"] = "muon"
+    lr: float = 2e-3
+    momentum: float = 0.95
+    betas: tuple[float, float] = (0.9, 0.98)
+    """Of the AdamW part."""
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    excluded: tuple[str, ...] = ("embed", "head", "logit", "to_bits", "from_bits")
+    """Parameters with one of these in their name stay with AdamW."""
+    min_dim: int = 16
+    """So do matrices with a side below this."""
+    clip_norm: float = 1.0
+    schedule: ScheduleConfig = ScheduleConfig()
+
+    def __post_init__(self) -> None:
+        _check_rate(self.lr, self.clip_norm)
+
+
+OptimConfig = AdamWConfig | MuonConfig
+
+
+def _check_rate(lr: float, clip_norm: float) -> None:
+    if lr <= 0 or clip_norm < 0:
+        raise ValueError(f"optim needs lr > 0 and clip_norm >= 0, got {lr} and {clip_norm}")
+
+
+class Optimizer:
+    """The torch optimisers of one module behind one `step`, with their state as named tensors."""
+
+    def __init__(self, module: nn.Module, config: OptimConfig) -> None:
+        self._names = {p: name for name, p in module.named_parameters() if p.requires_grad}
+        self.parameters = list(self._names)
+        self._optimizers = _build(module, config)
+
+    def step(self, lr: float) -> None:
+        """Update the parameters from their gradients with this learning rate."""
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            optimizer.step()
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """The state of every parameter, keyed `slot/parameter name`."""
+        return {
+            f"{slot}/{self._names[parameter]}": value
+            for optimizer in self._optimizers
+            for parameter, slots in optimizer.state.items()
+            for slot, value in slots.items()
+        }
+
+    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `state_tensors` gave, whatever is held now."""
+        by_name = {name: parameter for parameter, name in self._names.items()}
+        states: dict[Tensor, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            slot, _, name = key.partition("/")
+            parameter = by_name[name]
+            states.setdefault(parameter, {})[slot] = value.to(parameter.device, copy=True)
+        for optimizer in self._optimizers:
+            optimizer.state.clear()
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    if parameter in states:
+                        optimizer.state[parameter] = states[parameter]
+
+
+def _build(module: nn.Module, config: OptimConfig) -> list[torch.optim.Optimizer]:
+    hidden: list[Tensor] = []
+    decayed: list[Tensor] = []
+    plain: list[Tensor] = []
+    matrices = _linear_weights(module)
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if (
+            name in matrices
+            and isinstance(config, MuonConfig)
+            and _is_hidden(name, parameter, config)
+        ):
+            hidden.append(parameter)
+        elif name in matrices or parameter.ndim > 2:
+            decayed.append(parameter)
+        else:
+            plain.append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    optimizers: list[torch.optim.Optimizer] = []
+    if groups:
+        optimizers.append(
+            torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
+        )
+    match config:
+        case AdamWConfig():
+            pass
+        case MuonConfig():
+            if hidden:
+                optimizers.append(
+                    torch.optim.Muon(
+                        hidden,
+                        lr=config.lr,
+                        momentum=config.momentum,
+                        weight_decay=config.weight_decay,
+                        adjust_lr_fn="match_rms_adamw",
+                    )
+                )
+        case _:
+            assert_never(config)
+    return optimizers
+
+
+def _linear_weights(module: nn.Module) -> set[str]:
+    return {
+        f"{prefix}.weight" if prefix else "weight"
+        for prefix, child in module.named_modules()
+        if isinstance(child, nn.Linear)
+    }
+
+
+def _is_hidden(name: str, parameter: Tensor, config: MuonConfig) -> bool:
+    return min(parameter.shape) >= config.min_dim and not any(
+        word in name for word in config.excluded
+    )
+
+
+class Ema:
+    """Running average of a module's parameters; its buffers are taken as they are."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"train.ema_decay must be in [0, 1), got {decay}")
+        self.decay = decay
+        self._parameters = [p for p in module.parameters() if p.requires_grad]
+        self._names = [name for name, p in module.named_parameters() if p.requires_grad]
+        self._average = [p.detach().clone() for p in self._parameters]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Move towards the parameters after `step` steps; early on the average is a short one."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self._average, _detached(self._parameters), 1 - decay)
+
+    @contextmanager
+    def applied(self):
+        """Put the average into the module for a while; afterwards it is as it was, bit for bit."""
+        kept = [p.detach().clone() for p in self._parameters]
+        self._copy(self._average)
+        try:
+            yield
+        finally:
+            self._copy(kept)
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """The average, by parameter name."""
+        return dict(zip(self._names, self._average, strict=True))
+
+    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `state_tensors` gave."""
+        torch._foreach_copy_(
+            self._average,
+            [
+                tensors[name].to(a.device)
+                for name, a in zip(self._names, self._average, strict=True)
+            ],
+        )
+
+    @torch.no_grad()
+    def _copy(self, tensors: list[Tensor]) -> None:
+        torch._foreach_copy_(_detached(self._parameters), tensors)
+
+
+def _detached(parameters: Iterable[Tensor]) -> list[Tensor]:
+    return [p.detach() for p in parameters]

@@ -1,0 +1,93 @@
+"""What a stage must offer to be trained: batches, a loss, and now and then an evaluation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class Part(NamedTuple):
+    """Which slice of a step's global batch is meant: number `index` of `count` equal ones.
+
+    Accumulation steps and processes are both slices, so that neither changes what is learnt.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def slice(self, batch_size: int) -> slice:
+        """The positions of this part within a global batch.
+
+        Raises:
+            ValueError: if the batch does not divide into equal parts.
+        """
+        if batch_size % self.count:
+            raise ValueError(
+                f"a global batch of {batch_size} does not divide into {self.count} equal parts "
+                "(accumulation x processes); change batch_size or train.accumulation"
+            )
+        size = batch_size // self.count
+        return slice(self.index * size, (self.index + 1) * size)
+
+
+@dataclass(frozen=True)
+class TaskOutput:
+    """A loss to descend, a mean over the samples of the part, and numbers to log beside it."""
+
+    loss: Tensor
+    metrics: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+
+
+@runtime_checkable
+class Task(Protocol):
+    """One stage of training, without a loop and without state of its own.
+
+    Everything random must follow from `step` (and a seed of the task) alone and must be drawn
+    for the whole global batch before slicing: this is what makes a resumed run, an accumulated
+    one and one on several processes see the same numbers.
+    """
+
+    module: nn.Module
+    """What is trained. Its parameters and persistent buffers are what checkpoints hold."""
+
+    def batch(self, step: int, part: Part) -> Any:
+        """Build a slice of the global batch of `step`. Called from a prefetching thread."""
+        ...
+
+    def loss(self, batch: Any, *, step: int, progress: float) -> TaskOutput:
+        """Compute the loss; `progress` is the share of the run that is over, in [0, 1)."""
+        ...
+
+    def sample_ids(self, batch: Any) -> Sequence[str]:
+        """Name the samples of a batch, for the log of a step that went wrong."""
+        ...
+
+    def evaluate(self, step: int, progress: float) -> Mapping[str, float]:
+        """Measure the module as it stands (the loop has put the EMA weights in)."""
+        ...
+
+
+def step_generator(seed: int, step: int, stream: str) -> np.random.Generator:
+    """A NumPy generator of its own for each (seed, step, purpose)."""
+    return np.random.default_rng([seed, step, *stream.encode()])
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """Copy the tensors of a batch (a tensor, dataclass, dict, list or tuple) to a device."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if hasattr(batch, "__dataclass_fields__"):
+        moved = {name: to_device(getattr(batch, name), device) for name in _fields(batch)}
+        return type(batch)(**moved)
+    if isinstance(batch, dict):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, list | tuple) and not hasattr(batch, "_fields"):
+        return type(batch)(to_device(value, device) for value in batch)
+    return batch
+
+
+def _fields(batch: Any) -> list[str]:
+    return [name for name, spec in batch.__dataclass_fields__.items() if spec.init]

@@ -1,0 +1,98 @@
+"""Where the numbers of a run go: a JSONL file always, a progress bar when someone watches."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+LOGGER = logging.getLogger(__name__)
+
+
+class MetricsFile:
+    """`metrics.jsonl`: one JSON object a line, flushed at once.
+
+    Reopened at a step, it forgets every later line (and a half-written last one), so that an
+    interrupted run leaves the same record as one that never stopped.
+    """
+
+    def __init__(self, path: Path, *, resume_step: int) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [line for line in read_metrics(path) if line["step"] <= resume_step]
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        temporary.replace(path)
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, kind: str, step: int, **values: Any) -> None:
+        """Append a record, e.g. kind `train`, `evaluation`, `skipped`, `rollback`."""
+        self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of a metrics file; a last line cut short by a crash is left out."""
+    if not path.is_file():
+        return []
+    records: list[dict[str, Any]] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            LOGGER.warning("%s: dropped a line that is not JSON", path)
+    return records
+
+
+class ProgressDisplay:
+    """A bar with an estimate of the time left on a terminal; plain log lines elsewhere."""
+
+    def __init__(self, description: str, *, start: float) -> None:
+        self._bar: Progress | None = None
+        if sys.stderr.isatty():
+            bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.percentage:>5.1f} %"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[numbers]}"),
+                console=Console(stderr=True),
+            )
+            self._row = bar.add_task(description, total=1.0, completed=start, numbers="")
+            bar.start()
+            self._bar = bar
+
+    def advance(self, progress: float) -> None:
+        """Show the share of the run that is over."""
+        if self._bar is not None:
+            self._bar.update(self._row, completed=progress)
+
+    def report(self, step: int, values: Mapping[str, float]) -> None:
+        """Show a few numbers of the last steps."""
+        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        if self._bar is not None:
+            self._bar.update(self._row, numbers=f"step {step}  {text}")
+        else:
+            LOGGER.info("step %d  %s", step, text)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()

@@ -1,0 +1,151 @@
+"""The loop learns, and neither interruption nor cutting the batch changes what it learns."""
+
+import pytest
+import torch
+from toy import ToyTask
+
+
+@pytest.fixture
+def run(tmp_path):
+    from g3pt.training.loop import TrainConfig, train
+    from g3pt.training.optim import AdamWConfig, MuonConfig, ScheduleConfig
+
+    def start(task, *, name="run", resume=False, optim="adamw", **config):
+        schedule = ScheduleConfig(warmup_steps=5)
+        cls = {"adamw": AdamWConfig, "muon": MuonConfig}[optim]
+        defaults = {"steps": 30, "log_every": 1, "eval_every": 0, "checkpoint_every": 10}
+        return train(
+            task,
+            optim=cls(lr=5e-3, schedule=schedule),
+            config=TrainConfig(**{**defaults, **config}),
+            run_dir=tmp_path / name,
+            resume=resume,
+        )
+
+    return start
+
+
+def losses(result):
+    from g3pt.training.tracking import read_metrics
+
+    records = read_metrics(result.run / "metrics.jsonl")
+    return {r["step"]: r["loss"] for r in records if r["kind"] == "train"}
+
+
+def weights(task):
+    return torch.cat([p.detach().flatten() for p in task.module.parameters()])
+
+
+@pytest.mark.parametrize("optim", ["adamw", "muon"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_loss_goes_down(run, optim, precision):
+    result = run(ToyTask(), optim=optim, precision=precision, steps=150)
+    history = losses(result)
+    assert history[150] < 0.5 * history[1]
+    assert result.finished
+
+
+@pytest.mark.parametrize("optim", ["adamw", "muon"])
+def test_a_resumed_run_equals_one_that_never_stopped(run, optim):
+    whole, first, second = ToyTask(dropout=0.2), ToyTask(dropout=0.2), ToyTask(dropout=0.2)
+    expected = losses(run(whole, name="whole", optim=optim))
+
+    class KilledError(Exception):
+        pass
+
+    def die(step, visit):
+        if step == 24:
+            raise KilledError
+
+    first.poison = die
+    with pytest.raises(KilledError):
+        run(first, name="parts", optim=optim)
+    resumed = run(second, name="parts", optim=optim, resume=True)
+    assert losses(resumed) == expected
+    assert torch.equal(weights(whole), weights(second))
+    assert sorted(second.visits) == list(range(20, 30))
+
+
+def test_a_window_cut_by_a_checkpoint_logs_the_same_mean(run):
+    expected = losses(run(ToyTask(), name="whole", log_every=7, checkpoint_every=5))
+    run(ToyTask(), name="parts", log_every=7, checkpoint_every=5)
+    import shutil
+
+    from g3pt.training.checkpoint import discard_after
+
+    folder = run(ToyTask(), name="again", log_every=7, checkpoint_every=5, keep_checkpoints=9).run
+    discard_after(folder / "checkpoints", 10)
+    assert losses(run(ToyTask(), name="again", log_every=7, resume=True)) == expected
+    shutil.rmtree(folder)
+
+
+def test_accumulation_equals_one_big_batch(run):
+    big, small = ToyTask(batch_size=12), ToyTask(batch_size=12)
+    run(big, name="big", steps=8)
+    run(small, name="small", steps=8, accumulation=4)
+    # Sums in another order: float32 rounding, carried through eight Adam steps.
+    torch.testing.assert_close(weights(big), weights(small), rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_that_does_not_divide_is_refused(run):
+    with pytest.raises(ValueError, match="does not divide into 3 equal parts"):
+        run(ToyTask(batch_size=8), accumulation=3)
+
+
+def test_a_run_is_not_overwritten_without_resume(run):
+    run(ToyTask(), steps=3)
+    with pytest.raises(FileExistsError, match="resume"):
+        run(ToyTask(), steps=3)
+
+
+def test_one_bad_step_is_skipped_and_leaves_no_trace(run):
+    from g3pt.training.tracking import read_metrics
+
+    task = ToyTask(poison=lambda step, visit: step == 12)
+    result = run(task, steps=20)
+    skipped = [r for r in read_metrics(result.run / "metrics.jsonl") if r["kind"] == "skipped"]
+    assert [(r["step"], r["samples"][0]) for r in skipped] == [(13, "sample-0")]
+    assert sorted(losses(result)) == [s for s in range(1, 21) if s != 13]
+    assert torch.isfinite(weights(task)).all()
+    assert task.module.count == 19
+
+
+def test_repeated_bad_steps_roll_back_to_the_checkpoint_and_go_on(run):
+    from g3pt.training.tracking import read_metrics
+
+    task = ToyTask(poison=lambda step, visit: step in (14, 15, 16))
+    result = run(task, steps=25)
+    (rollback,) = [r for r in read_metrics(result.run / "metrics.jsonl") if r["kind"] == "rollback"]
+    assert (rollback["to"], rollback["lr_scale"]) == (10, 0.5)
+    assert task.visits[14] == 1 and task.visits[13] == 2
+    assert result.step == 25 and torch.isfinite(weights(task)).all()
+
+
+def test_a_hopeless_run_gives_up_with_advice(run):
+    from g3pt.training.loop import TrainingDivergedError
+
+    with pytest.raises(TrainingDivergedError, match=r"lower optim\.lr"):
+        run(ToyTask(poison=lambda step, visit: step > 3), steps=60)
+
+
+def test_the_clock_ends_a_run_and_drives_its_schedule(run):
+    from g3pt.training.tracking import read_metrics
+
+    result = run(ToyTask(), steps=0, minutes=0.01, log_every=10)
+    records = read_metrics(result.run / "metrics.jsonl")
+    assert result.finished
+    assert records[-1]["progress"] >= 1
+    assert 0.6 <= records[-1]["seconds"] < 5
+    assert records[-1]["lr"] < 0.2 * max(r["lr"] for r in records)
+
+
+def test_evaluation_sees_the_average_and_gives_the_weights_back(run):
+    task = ToyTask()
+    seen = []
+    task.evaluate = lambda step, progress: seen.append(weights(task).clone()) or {"x": 1.0}
+    with_evaluation = run(task, name="a", eval_every=10)
+    plain = ToyTask()
+    run(plain, name="b")
+    assert torch.equal(weights(task), weights(plain))
+    assert len(seen) == 3 and not torch.equal(seen[-1], weights(task))
+    assert with_evaluation.metrics == {"x": 1.0}
