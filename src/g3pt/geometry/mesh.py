@@ -65,6 +65,9 @@ __all__ = [
     "write_mesh",
 ]
 
+_trimesh: Any = trimesh  # its own annotations are partial
+_color: Any = _trimesh.visual.color
+
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
 """Formats that are read and written."""
 
@@ -131,8 +134,9 @@ def read_mesh(path: str | os.PathLike[str]) -> TriangleMesh:
     if suffix == ".glb":
         _check_glb_length(path, data)
     resolver = _FolderResolver(path)
+    mesh = concatenate([])
     try:
-        scene = trimesh.load_scene(
+        scene = _trimesh.load_scene(
             BytesIO(data), file_type=suffix[1:], resolver=resolver, process=False
         )
         mesh = concatenate(_placed_parts(scene))
@@ -268,13 +272,13 @@ def _vertex_colors(geometry: Any) -> UInt8[np.ndarray, "P 4"] | None:
     texture = texture or getattr(visual.material, "image", None)
     factor = getattr(visual.material, "baseColorFactor", None)
     if given is not None:
-        colors = trimesh.visual.color.to_rgba(given).astype(np.float64)
+        colors = _color.to_rgba(given).astype(np.float64)
     elif texture is not None and visual.uv is not None:
-        colors = trimesh.visual.color.uv_to_color(visual.uv, texture).astype(np.float64)
+        colors = _color.uv_to_color(visual.uv, texture).astype(np.float64)
     elif factor is None:
         colors[:] = visual.material.main_color
     if factor is not None:
-        colors *= _linear_to_display(trimesh.visual.color.to_rgba(factor) / 255.0)
+        colors *= _linear_to_display(_color.to_rgba(factor) / 255.0)
     return np.rint(colors).clip(0, 255).astype(np.uint8)
 
 
@@ -285,14 +289,14 @@ def _linear_to_display(rgba: Float64[np.ndarray, " 4"]) -> Float64[np.ndarray, "
 
 
 def _encoded(mesh: TriangleMesh, kind: str) -> bytes:
-    body = trimesh.Trimesh(
+    body: Any = _trimesh.Trimesh(
         mesh.vertices, mesh.faces, vertex_colors=mesh.colors, process=False, validate=False
     )
     if kind in ("glb", "gltf"):
         body.vertex_normals = vertex_normals(mesh)
         if kind == "glb":
             return body.export(file_type="glb", include_normals=True)
-        files = trimesh.Scene(body).export(
+        files = _trimesh.Scene(body).export(
             file_type="gltf", include_normals=True, embed_buffers=True
         )
         return json.dumps(json.loads(files["model.gltf"])).encode()

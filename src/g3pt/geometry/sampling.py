@@ -34,13 +34,13 @@ def sample_surface(mesh: TriangleMesh, num: int, rng: np.random.Generator) -> Su
     ends = np.cumsum(areas)
     if len(ends) == 0 or not ends[-1] > 0:
         raise MeshError(f"cannot sample a surface without area ({len(mesh.faces)} faces)")
-    # `side="right"` never picks a face without area; the last such faces are clipped away.
-    faces = np.searchsorted(ends, rng.random(num) * ends[-1], side="right")
-    faces = np.minimum(faces, np.flatnonzero(areas)[-1])
+    # `side="right"` never picks a face without area, except at the very end: hence the minimum.
+    picks = np.asarray(np.searchsorted(ends, rng.random(num) * ends[-1], side="right"), np.int64)
+    faces = np.minimum(picks, np.flatnonzero(areas)[-1])
     root, along = np.sqrt(rng.random((num, 1))), rng.random((num, 1))
     corner_a, corner_b, corner_c = np.moveaxis(mesh.vertices[mesh.faces[faces]], 1, 0)
     points = (1 - root) * corner_a + root * ((1 - along) * corner_b + along * corner_c)
-    return SurfaceSamples(points, vectors[faces] / areas[faces, None], faces.astype(np.int64))
+    return SurfaceSamples(points, vectors[faces] / areas[faces, None], faces)
 
 
 def sample_volume(num: int, rng: np.random.Generator) -> Float64[np.ndarray, "N 3"]:

@@ -1,6 +1,7 @@
 """The triangle mesh value type: normals, volume, merging, closedness and connected parts.
 
-Legend: P vertices, F faces, N points, K kept faces. Import these names from `geometry.mesh`,
+Legend: P vertices, F faces, N points, M merged
+vertices, K kept faces, C face corners. Import these names from `geometry.mesh`,
 which adds files and the unit frame.
 """
 
@@ -9,10 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64, UInt8
+from jaxtyping import Float64, Int32, Int64, UInt8
 from numpy.typing import ArrayLike
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy import sparse  # pyright: ignore[reportMissingTypeStubs]
+from scipy.sparse import csgraph  # pyright: ignore[reportMissingTypeStubs]
+
+_sparse: Any = sparse  # without type stubs
+_csgraph: Any = csgraph
 
 MERGE_GRID = 2.0**-20
 """Vertices that round to the same node of this grid (of the largest extent) are one."""
@@ -101,11 +105,7 @@ def merge_vertices(mesh: TriangleMesh) -> TriangleMesh:
     """
     if mesh.is_empty:
         return TriangleMesh(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64))
-    lowest, highest = mesh.bounds()
-    step = max(float((highest - lowest).max()) * MERGE_GRID, np.finfo(np.float64).tiny)
-    places = np.rint((mesh.vertices[mesh.faces.reshape(-1)] - lowest) / step).astype(np.int64)
-    keys = (places[:, 0] << 42) | (places[:, 1] << 21) | places[:, 2]
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    _, first, inverse = np.unique(_corner_places(mesh), return_index=True, return_inverse=True)
     faces = first[inverse].reshape(-1, 3)  # each corner named by the first corner at its place
     distinct = (faces != np.roll(faces, 1, axis=1)).all(axis=1)
     kept, faces = np.unique(faces[distinct], return_inverse=True)
@@ -115,6 +115,14 @@ def merge_vertices(mesh: TriangleMesh) -> TriangleMesh:
         faces.reshape(-1, 3).astype(np.int64),
         None if mesh.colors is None else mesh.colors[source],
     )
+
+
+def _corner_places(mesh: TriangleMesh) -> Int64[np.ndarray, " C"]:
+    """Number of the grid node at every corner of every face, three per face."""
+    lowest, highest = mesh.bounds()
+    step = max(float((highest - lowest).max()) * MERGE_GRID, np.finfo(np.float64).tiny)
+    nodes = np.rint((mesh.vertices[mesh.faces.reshape(-1)] - lowest) / step).astype(np.int64)
+    return (nodes[:, 0] << 42) | (nodes[:, 1] << 21) | nodes[:, 2]
 
 
 def is_closed(mesh: TriangleMesh) -> bool:
@@ -143,17 +151,15 @@ def face_components(mesh: TriangleMesh) -> Int64[np.ndarray, " F"]:
     """
     if mesh.is_empty:
         return np.zeros(0, dtype=np.int64)
-    lowest, highest = mesh.bounds()
-    step = max(float((highest - lowest).max()) * MERGE_GRID, np.finfo(np.float64).tiny)
-    corners = np.rint((mesh.vertices[mesh.faces.reshape(-1)] - lowest) / step).astype(np.int64)
-    keys = (corners[:, 0] << 42) | (corners[:, 1] << 21) | corners[:, 2]
-    _, inverse = np.unique(keys, return_inverse=True)
+    _, inverse = np.unique(_corner_places(mesh), return_inverse=True)
     faces = inverse.reshape(-1, 3)
     links = faces[:, [0, 1, 0, 2]].reshape(-1, 2)
     num = int(faces.max()) + 1
-    graph = coo_array((np.ones(len(links), dtype=np.int8), (links[:, 0], links[:, 1])), (num, num))
-    labels: Any = connected_components(graph, directed=False)[1]
-    return np.asarray(labels[faces[:, 0]], dtype=np.int64)
+    graph = _sparse.coo_array(
+        (np.ones(len(links), dtype=np.int8), (links[:, 0], links[:, 1])), (num, num)
+    )
+    labels: Int32[np.ndarray, " M"] = _csgraph.connected_components(graph, directed=False)[1]
+    return labels[faces[:, 0]].astype(np.int64)
 
 
 def num_components(mesh: TriangleMesh) -> int:

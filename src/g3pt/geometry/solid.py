@@ -1,0 +1,234 @@
+"""Inside or outside of any mesh, clean or not: sealed voxels OR winding number.
+
+Frame: the unit frame, inside the query cube [-1, 1]^3. N points, M voxels.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import igl  # pyright: ignore[reportMissingTypeStubs]
+import numpy as np
+from jaxtyping import Bool, Float64, Int32, Int64, UInt8
+from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
+
+from g3pt.geometry.mesh import MeshError, TriangleMesh, area_vectors, keep_faces
+
+_igl: Any = igl  # without type stubs
+_ndimage: Any = ndimage
+
+OUTSIDE, WALL, INSIDE = 0, 1, 2
+"""States of a voxel: joined to infinity by free voxels, near the surface, enclosed."""
+
+UNDECIDED = 3
+"""What the seal says of a point whose way out of the wall may cross another surface."""
+
+WALK_STEPS = 4
+"""Half-voxel steps on the way out; a wall is at most two half-diagonals (1.7 voxels) deep."""
+
+COVERING_BALLS = 6
+"""Surface-free balls tried to cover the way out before the seal gives up on a point."""
+
+COARSEST = 16
+"""Side, in voxels, of the cells at which the octree refinement begins."""
+
+MAX_VOXELS = 2**30
+"""Refuse state grids beyond this many voxels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Solid:
+    """Which points a mesh encloses, for meshes with holes, flipped, doubled or nested faces.
+
+    A point is inside when either of two tests with hardly overlapping failures says so:
+
+    - *seal*: voxels that may touch the surface are walls; what no path of free voxels joins to
+      infinity is enclosed. Blind to orientation; lost on holes wider than about two voxels.
+      A point inside a wall voxel walks straight away from its closest surface point until it
+      leaves the wall and takes the state found there, but only if that way crosses no other
+      surface. In parts thinner than the wall no such way exists and the seal says nothing.
+    - *winding*: the absolute generalised winding number exceeds 1/2. Bridges holes of any width;
+      lost on flipped, doubled and reversed inner faces.
+
+    Policies, where a mesh alone settles nothing: a box without a lid is full, and so is a
+    one-sided bowl; cavities within a closed shell are full, whatever the orientation of their
+    walls; overlapping parts are joined; a lone sheet encloses nothing; a mesh that is inside out
+    is taken for its solid. Points outside the grid are outside.
+    """
+
+    voxel: float
+    """Side of a voxel; the states have this spacing."""
+    origin: Float64[np.ndarray, " 3"]
+    """Lowest corner of voxel (0, 0, 0)."""
+    states: UInt8[np.ndarray, "X Y Z"]
+    """OUTSIDE, WALL or INSIDE of every voxel around the mesh."""
+    mesh: TriangleMesh = field(repr=False)
+    """The faces with area, for exact distances."""
+    _tree: Any = field(repr=False)
+    _winding: Any = field(repr=False)
+
+    @classmethod
+    def from_mesh(cls, mesh: TriangleMesh, resolution: int = 256) -> "Solid":
+        """Build the solid of a mesh in the unit frame.
+
+        Args:
+            mesh: any triangles within the query cube.
+            resolution: voxels along the query cube. More resolve finer parts and gaps, fewer seal
+                wider holes; building costs about its square.
+
+        Raises:
+            MeshError: if no face has area, or the mesh leaves the query cube.
+        """
+        kept = np.flatnonzero((area_vectors(mesh) != 0).any(axis=1))
+        if len(kept) == 0:
+            raise MeshError("a solid needs at least one face with area, the mesh has none")
+        clean = keep_faces(mesh, kept)
+        lowest, highest = clean.bounds()
+        if not (np.abs(clean.bounds()) <= 1.0 + 1e-9).all():
+            raise MeshError(
+                f"a solid needs a mesh in the unit frame, inside [-1, 1]^3; this one spans "
+                f"{lowest.round(3).tolist()} to {highest.round(3).tolist()}"
+            )
+        tree = _igl.AABB()
+        tree.init(clean.vertices, clean.faces)
+        winding = _igl.FastWindingNumberBVH()
+        winding.init(clean.vertices, clean.faces)
+        voxel = 2.0 / resolution
+        origin, shape = _grid_around(lowest, highest, voxel)
+        if int(np.prod(shape)) > MAX_VOXELS:
+            raise MeshError(f"resolution {resolution} needs {shape.tolist()} voxels, too many")
+        walls = _wall_voxels(clean, tree, origin, shape, voxel)
+        return cls(voxel, origin, _flood(walls, shape), clean, tree, winding)
+
+    def contains(self, points: Float64[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
+        """Tell which points are inside by the seal or by the winding number."""
+        inside = self.seal_contains(points)
+        rest = np.flatnonzero(~inside)
+        inside[rest] = self.winding_contains(points[rest])
+        return inside
+
+    def winding_contains(self, points: Float64[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
+        """Tell which points have an absolute winding number above 1/2."""
+        inside = np.zeros(len(points), dtype=np.bool_)
+        boxed = np.flatnonzero(self._voxel_states(points) >= 0)
+        if len(boxed):
+            numbers = self._winding.winding_number(np.ascontiguousarray(points[boxed]))
+            inside[boxed] = np.abs(numbers) > 0.5
+        return inside
+
+    def seal_contains(self, points: Float64[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
+        """Tell which points are enclosed by walls; those it cannot decide count as outside."""
+        return self.seal_states(points) == INSIDE
+
+    def seal_states(self, points: Float64[np.ndarray, "N 3"]) -> UInt8[np.ndarray, " N"]:
+        """Give OUTSIDE, INSIDE or UNDECIDED for every point, by the seal alone."""
+        states = self._voxel_states(points)
+        result = np.where(states < 0, OUTSIDE, states).astype(np.uint8)
+        wall = np.flatnonzero(states == WALL)
+        if len(wall):
+            result[wall] = self._walk_out(points[wall])
+        return result
+
+    def disagreement(self, points: Float64[np.ndarray, "N 3"]) -> float:
+        """Share of points on which a decided seal and the winding number differ.
+
+        A quality score: near 0 for a clean mesh. Ask it at near-surface points, where labels are
+        hardest.
+        """
+        states = self.seal_states(points)
+        decided = states != UNDECIDED
+        if not decided.any():
+            return 0.0
+        differ = (states == INSIDE) != self.winding_contains(points)
+        return float(differ[decided].mean())
+
+    def _voxel_states(self, points: Float64[np.ndarray, "N 3"]) -> Int64[np.ndarray, " N"]:
+        """State of the voxel around each point; -1 outside the grid."""
+        cells = np.floor((points - self.origin) / self.voxel)
+        shape = self.states.shape
+        within = ((cells >= 0) & (cells < shape)).all(axis=1)
+        states = np.full(len(points), -1, dtype=np.int64)
+        x, y, z = cells[within].astype(np.int64).T
+        states[within] = self.states[x, y, z]
+        return states
+
+    def _walk_out(self, points: Float64[np.ndarray, "N 3"]) -> UInt8[np.ndarray, " N"]:
+        """State beyond the wall for points inside wall voxels."""
+        start, closest = self._closest(points)
+        away = (points - closest) / np.maximum(start, 1e-12)[:, None]
+        result = np.full(len(points), UNDECIDED, dtype=np.uint8)
+        reach = start.copy()
+        walking = np.flatnonzero(start > 1e-9)  # a point on the surface has no side
+        for _ in range(WALK_STEPS):
+            reach[walking] += self.voxel / 2
+            ends = closest[walking] + away[walking] * reach[walking, None]
+            states = self._voxel_states(ends)
+            out = states != WALL
+            result[walking[out]] = np.where(states[out] == INSIDE, INSIDE, OUTSIDE)
+            walking = walking[~out]
+        # The ball around a point that reaches its closest surface point is free of surface. The
+        # way is, where such balls cover it, from its end back to the ball of its start.
+        unsure = np.flatnonzero(result != UNDECIDED)
+        for _ in range(COVERING_BALLS):
+            free, _ = self._closest(closest[unsure] + away[unsure] * reach[unsure, None])
+            reach[unsure] -= free
+            unsure = unsure[reach[unsure] > 2 * start[unsure]]
+        result[unsure] = UNDECIDED
+        return result
+
+    def _closest(
+        self, points: Float64[np.ndarray, "N 3"]
+    ) -> tuple[Float64[np.ndarray, " N"], Float64[np.ndarray, "N 3"]]:
+        """Distance to the surface and the place on it."""
+        if len(points) == 0:
+            return np.zeros(0), points
+        squared, _, closest = self._tree.squared_distance(
+            self.mesh.vertices, self.mesh.faces, np.ascontiguousarray(points)
+        )
+        return np.sqrt(squared), closest
+
+
+def _grid_around(
+    lowest: Float64[np.ndarray, " 3"], highest: Float64[np.ndarray, " 3"], voxel: float
+) -> tuple[Float64[np.ndarray, " 3"], Int64[np.ndarray, " 3"]]:
+    """Grid with two free voxels on every side, its corners on the lattice of the query cube."""
+    first = np.floor((lowest + 1) / voxel) - 2
+    last = np.ceil((highest + 1) / voxel) + 2
+    return first * voxel - 1, (last - first).astype(np.int64)
+
+
+def _wall_voxels(
+    mesh: TriangleMesh,
+    tree: Any,
+    origin: Float64[np.ndarray, " 3"],
+    shape: Int64[np.ndarray, " 3"],
+    voxel: float,
+) -> Int64[np.ndarray, "M 3"]:
+    """Find all voxels whose centre is within half a diagonal of the surface, coarse to fine.
+
+    They hold every voxel that the surface touches, so no path of face neighbours passes it.
+    """
+    counts = -(-shape // COARSEST)
+    cells = np.stack(np.meshgrid(*map(np.arange, counts), indexing="ij"), axis=-1).reshape(-1, 3)
+    octants = np.stack(np.meshgrid([0, 1], [0, 1], [0, 1], indexing="ij"), axis=-1).reshape(-1, 3)
+    size = COARSEST
+    while True:
+        side = size * voxel
+        centres = origin + (cells + 0.5) * side
+        squared, _, _ = tree.squared_distance(mesh.vertices, mesh.faces, centres)
+        cells = cells[squared <= 0.75 * side**2 * (1 + 1e-9)]
+        if size == 1:
+            return cells[(cells < shape).all(axis=1)]
+        cells = (cells[:, None] * 2 + octants).reshape(-1, 3)
+        size //= 2
+
+
+def _flood(
+    walls: Int64[np.ndarray, "M 3"], shape: Int64[np.ndarray, " 3"]
+) -> UInt8[np.ndarray, "X Y Z"]:
+    """Fill in from the grid's border: free voxels not reached are enclosed."""
+    free = np.ones(tuple(shape.tolist()), dtype=np.bool_)
+    free[tuple(walls.T)] = False
+    labels: Int32[np.ndarray, "X Y Z"] = _ndimage.label(free)[0]
+    states = np.where(labels == labels[0, 0, 0], OUTSIDE, INSIDE).astype(np.uint8)
+    states[~free] = WALL
+    return states
