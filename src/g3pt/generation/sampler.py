@@ -1,0 +1,269 @@
+"""Sampling of tokens, scale by scale, with keys and values cached.
+
+Every shape draws from a generator of its own: its tokens do not depend on the shapes that
+share its batch, nor on how many scales are asked for.
+
+Legend: B batch, T tokens, S scales, L latents, C tokenizer channels, V logits per token.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from g3pt.models.car import Car
+from g3pt.models.conditioning.contract import (
+    ConditionBatch,
+    ConditionOutput,
+    concatenate_batches,
+)
+from g3pt.models.quantizers import pack_bits
+from g3pt.models.teacher import ScaleInputs
+from g3pt.models.tokenizer import Tokenizer
+
+PerScale = float | Sequence[float]
+
+
+@dataclass(frozen=True)
+class ScaleSample:
+    """What a caller hears after each scale."""
+
+    scale: int
+    num_scales: int
+    """How many scales will be made in all."""
+    indices_BT: Int[Tensor, "B T"]
+    """Tokens of all scales so far."""
+    summed_BLC: Float[Tensor, "B L C"]
+    """Sum of their upsampled features: decodes to the shape at this level of detail."""
+
+
+@dataclass(frozen=True)
+class SampledTokens:
+    """Tokens of new shapes."""
+
+    indices_BT: Int[Tensor, "B T"]
+    """Vocabulary indices of all scales end to end."""
+
+    nll_B: Float[Tensor, " B"]
+    """Negative log-likelihood in nats under the conditional model, without guidance,
+    temperature or truncation."""
+
+    summed_BLC: Float[Tensor, "B L C"]
+    """Sum of the upsampled features, ready for `Tokenizer.shape_memory`."""
+
+
+@torch.no_grad()
+def generate_tokens(
+    tokenizer: Tokenizer,
+    car: Car,
+    condition: ConditionBatch,
+    *,
+    seeds: Sequence[int],
+    guidance: PerScale = 1.0,
+    temperature: PerScale = 1.0,
+    top_k: int | Sequence[int] = 0,
+    top_p: PerScale = 1.0,
+    num_scales: int | None = None,
+    on_scale: Callable[[ScaleSample], None] | None = None,
+) -> SampledTokens:
+    """Sample the tokens of one shape per seed.
+
+    Args:
+        tokenizer: stage 1, whose CQT makes the inputs of the next scale.
+        car: stage 2.
+        condition: raw conditions, one row per seed.
+        seeds: one per shape.
+        guidance: classifier-free guidance, 1 is none. One number g is ramped from 1 at the
+            coarsest scale to g at the finest; a number per scale is taken as it is.
+        temperature: one number or one per scale, like the next two; 0 takes the likeliest.
+        top_k: keep the k likeliest tokens; 0 keeps all.
+        top_p: keep the smallest set of tokens that holds this probability.
+        num_scales: stop after this many scales; coarser tokens do not depend on it.
+        on_scale: called after each scale; what it raises ends the sampling.
+
+    Raises:
+        ValueError: if counts do not fit or a setting is out of its range.
+    """
+    total = car.config.num_scales
+    num_scales = total if num_scales is None else num_scales
+    if not 1 <= num_scales <= total:
+        raise ValueError(f"num_scales must be within 1 to {total}, got {num_scales}")
+    if len(seeds) != condition.batch_size:
+        raise ValueError(f"{len(seeds)} seeds for {condition.batch_size} conditions")
+    settings = _settings_per_scale(total, guidance, temperature, top_k, top_p)
+    guided = any(setting.guidance != 1 for setting in settings)
+    encoded = _encode(car, condition, guided=guided)
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    inputs = ScaleInputs(tokenizer, car.config.input_kind)
+    cache = car.start_cache()
+    device = encoded.vector_BD.device
+    inputs_BTC = torch.zeros(len(seeds), 0, car.config.input_dim, device=device)
+    indices: list[Tensor] = []
+    nll_B = torch.zeros(len(seeds), device=device)
+    for scale in range(num_scales):
+        copies = 2 if guided else 1
+        logits_BTV = car.forward_scale(
+            inputs_BTC.repeat(copies, 1, 1), scale, encoded, cache
+        ).float()
+        conditional_BTV, guided_BTV = _guide(logits_BTV, settings[scale].guidance, guided=guided)
+        sampled_BT = _draw(guided_BTV, car.config.head, settings[scale], generators)
+        nll_B = nll_B + car.head.losses(conditional_BTV, sampled_BT).sum(dim=1)
+        indices.append(sampled_BT)
+        inputs.add(sampled_BT)
+        if scale + 1 < num_scales:
+            inputs_BTC = inputs.next()
+        if on_scale is not None:
+            so_far_BT = torch.cat(indices, dim=1)
+            on_scale(ScaleSample(scale, num_scales, so_far_BT, inputs.summed()))
+    return SampledTokens(torch.cat(indices, dim=1), nll_B, inputs.summed())
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """The settings of one scale."""
+
+    guidance: float
+    temperature: float
+    top_k: int
+    top_p: float
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise ValueError(f"temperature must not be negative, got {self.temperature}")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must not be negative, got {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be within (0, 1], got {self.top_p}")
+        if self.guidance < 0:
+            raise ValueError(f"guidance must not be negative, got {self.guidance}")
+
+
+def _settings_per_scale(
+    num_scales: int,
+    guidance: PerScale,
+    temperature: PerScale,
+    top_k: int | Sequence[int],
+    top_p: PerScale,
+) -> list[_Setting]:
+    if not isinstance(guidance, Sequence):
+        last = max(num_scales - 1, 1)
+        guidance = [1 + (guidance - 1) * scale / last for scale in range(num_scales)]
+    columns = [
+        _per_scale(name, value, num_scales)
+        for name, value in {
+            "guidance": guidance,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+        }.items()
+    ]
+    return [_Setting(g, t, int(k), p) for g, t, k, p in zip(*columns, strict=True)]
+
+
+def _per_scale(name: str, value: PerScale, num_scales: int) -> list[float]:
+    if not isinstance(value, Sequence):
+        return [value] * num_scales
+    if len(value) != num_scales:
+        raise ValueError(f"{name} needs one value or {num_scales}, got {len(value)}")
+    return list(value)
+
+
+def _encode(car: Car, condition: ConditionBatch, *, guided: bool) -> ConditionOutput:
+    encoded = car.encode_condition(condition)
+    if not guided:
+        return encoded
+    return concatenate_batches([encoded, car.encode_condition(condition.without_conditions())])
+
+
+def _guide(logits_BTV: Tensor, guidance: float, *, guided: bool) -> tuple[Tensor, Tensor]:
+    """Split off the conditional logits and push away from the unconditional ones."""
+    if not guided:
+        return logits_BTV, logits_BTV
+    conditional_BTV, null_BTV = logits_BTV.chunk(2)
+    return conditional_BTV, torch.lerp(null_BTV, conditional_BTV, guidance)
+
+
+def _draw(
+    logits_BTV: Tensor, head: str, setting: _Setting, generators: Sequence[torch.Generator]
+) -> Tensor:
+    """Draw the tokens of one scale, each shape from its own generator."""
+    if head == "softmax":
+        noise_BT = _uniform(logits_BTV.shape[1:2], generators, logits_BTV.device)
+        return draw_entries(
+            logits_BTV,
+            noise_BT,
+            temperature=setting.temperature,
+            top_k=setting.top_k,
+            top_p=setting.top_p,
+        )
+    noise_BTK = _uniform(logits_BTV.shape[1:], generators, logits_BTV.device)
+    temperature = 0.0 if setting.top_k == 1 else setting.temperature
+    return draw_bits(logits_BTV, noise_BTK, temperature=temperature, top_p=setting.top_p)
+
+
+def _uniform(
+    shape: Sequence[int], generators: Sequence[torch.Generator], device: torch.device
+) -> Tensor:
+    """Draw on the CPU, so that a seed means the same on every device."""
+    drawn = [torch.rand(tuple(shape), generator=generator) for generator in generators]
+    return torch.stack(drawn).to(device)
+
+
+def draw_entries(
+    logits_BTV: Float[Tensor, "B T V"],
+    noise_BT: Float[Tensor, "B T"],
+    *,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+) -> Int[Tensor, "B T"]:
+    """Choose a vocabulary entry per token by inverting the distribution at `noise_BT`.
+
+    Args:
+        logits_BTV: logits over the vocabulary.
+        noise_BT: uniform in [0, 1).
+        temperature: divides the logits; 0 takes the largest.
+        top_k: keep the k likeliest entries; 0 keeps all.
+        top_p: of those, keep the likeliest until they hold this probability.
+    """
+    if temperature == 0:
+        return logits_BTV.argmax(dim=-1)
+    probabilities_BTV = torch.softmax(logits_BTV.float() / temperature, dim=-1)
+    entries_BTV = None
+    if 0 < top_k < logits_BTV.shape[-1]:
+        probabilities_BTV, entries_BTV = probabilities_BTV.topk(top_k, dim=-1)
+    elif top_p < 1:
+        probabilities_BTV, entries_BTV = probabilities_BTV.sort(dim=-1, descending=True)
+    probabilities_BTV = probabilities_BTV.double()
+    if top_p < 1:
+        probabilities_BTV = probabilities_BTV / probabilities_BTV.sum(dim=-1, keepdim=True)
+        before_BTV = probabilities_BTV.cumsum(dim=-1) - probabilities_BTV
+        probabilities_BTV = probabilities_BTV * (before_BTV < top_p)
+    cumulative_BTV = probabilities_BTV.cumsum(dim=-1)
+    threshold_BT1 = noise_BT.double().unsqueeze(-1) * cumulative_BTV[..., -1:]
+    chosen_BT1 = torch.searchsorted(cumulative_BTV, threshold_BT1, right=True)
+    chosen_BT1 = chosen_BT1.clamp(max=cumulative_BTV.shape[-1] - 1)
+    if entries_BTV is not None:
+        chosen_BT1 = entries_BTV.gather(-1, chosen_BT1)
+    return chosen_BT1.squeeze(-1)
+
+
+def draw_bits(
+    logits_BTK: Float[Tensor, "B T K"],
+    noise_BTK: Float[Tensor, "B T K"],
+    *,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+) -> Int[Tensor, "B T"]:
+    """Choose every bit on its own and pack them into vocabulary entries.
+
+    A bit whose likelier value already holds `top_p` takes that value.
+    """
+    likelier_BTK = logits_BTK > 0
+    if temperature == 0:
+        return pack_bits(likelier_BTK)
+    probabilities_BTK = torch.sigmoid(logits_BTK.float() / temperature)
+    certain_BTK = torch.maximum(probabilities_BTK, 1 - probabilities_BTK) >= top_p
+    return pack_bits(torch.where(certain_BTK, likelier_BTK, noise_BTK < probabilities_BTK))

@@ -1,0 +1,261 @@
+"""Stage 2: the cross-scale autoregressive transformer (Sec. 3.3, Eq. 6).
+
+Legend: B batch, T tokens of the given scales end to end, S scales, L latents, C tokenizer
+channels, D width, I prefix tokens, V logits per token, Y blocks.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from g3pt.models.conditioning.contract import ConditionBatch, ConditionOutput
+from g3pt.models.conditioning.encoders import ConditionConfig, Conditioner
+from g3pt.models.heads import BitwiseHead, SoftmaxHead, mean_per_scale
+from g3pt.nn.attention import Attention, KeyValues, merge_heads
+from g3pt.nn.blocks import Mlp
+from g3pt.nn.cache import KeyValueCache
+from g3pt.nn.modulation import AdaLn, AdaLnKind, modulate
+from g3pt.nn.scale_attention import (
+    AttentionFunction,
+    AttentionKind,
+    block_numbers,
+    plan_attention,
+)
+
+InputKind = Literal["cumulative", "previous"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CarConfig:
+    """Cross-scale autoregressive modelling (Sec. 3.3)."""
+
+    scale_lengths: tuple[int, ...] = (1, 4, 16, 48, 128)
+    """Tokens per scale of the tokenizer, coarsest first."""
+
+    num_bits: int = 13
+    """Bits per token of the tokenizer."""
+
+    input_dim: int = 192
+    """Channels of the tokenizer, whose CQT makes the inputs."""
+
+    depth: int = 8
+    width: int = 256
+    num_heads: int = 4
+    mlp_ratio: float = 4.0
+
+    conditions: tuple[ConditionConfig, ...] = ()
+    """What the model can be conditioned on, one of each kind at most; empty for nothing."""
+
+    input_kind: InputKind = "cumulative"
+    """A scale reads the sum of all coarser scales, or the one before it alone (the paper's
+    sentence)."""
+
+    head: Literal["softmax", "bitwise"] = "softmax"
+    """One choice among all entries of the vocabulary, or an independent one per bit."""
+
+    adaln: AdaLnKind = "shared"
+    """How the condition vector reaches the norms of the blocks."""
+
+    adaln_rank: int = 32
+    """Bottleneck of `low_rank`."""
+
+    attention: AttentionKind = "scales"
+    """How block-causal attention is computed; the result is the same."""
+
+    def __post_init__(self) -> None:
+        if not self.scale_lengths or min(self.scale_lengths) < 1:
+            raise ValueError(f"car.scale_lengths must be positive, got {self.scale_lengths}")
+        if self.width % self.num_heads:
+            raise ValueError(
+                f"car.width {self.width} is not divisible by num_heads {self.num_heads}"
+            )
+        kinds = [condition.kind for condition in self.conditions]
+        if len(set(kinds)) != len(kinds):
+            raise ValueError(f"car.conditions holds a kind twice: {kinds}")
+
+    @property
+    def num_scales(self) -> int:
+        """Number of scales S."""
+        return len(self.scale_lengths)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all scales together."""
+        return sum(self.scale_lengths)
+
+
+class CarBlock(nn.Module):
+    """Pre-norm attention and MLP, both shifted, scaled and gated by the condition."""
+
+    def __init__(self, config: CarConfig) -> None:
+        super().__init__()
+        self.attention = Attention(config.width, config.num_heads, normalize_qk=True)
+        self.mlp = Mlp(config.width, config.mlp_ratio)
+
+    def forward(
+        self,
+        x_BTD: Float[Tensor, "B T D"],
+        modulation_6B1D: Float[Tensor, "6 B 1 D"],
+        attend: AttentionFunction,
+        remember: Callable[[KeyValues], KeyValues] | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """Transform the tokens; `remember` swaps their keys for all that a cache holds."""
+        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = modulation_6B1D.unbind()
+        normed_BTD = modulate(x_BTD, shift, scale)
+        keys_values = self.attention.keys_values(normed_BTD)
+        if remember is not None:
+            keys_values = remember(keys_values)
+        mixed_BHTD = attend(self.attention.queries(normed_BTD), keys_values)
+        mixed_BTD = self.attention.to_output(merge_heads(mixed_BHTD))
+        x_BTD = torch.addcmul(x_BTD, mixed_BTD, 1 + gate)
+        changed_BTD = self.mlp(modulate(x_BTD, mlp_shift, mlp_scale))
+        return torch.addcmul(x_BTD, changed_BTD, 1 + mlp_gate)
+
+
+class CarCache:
+    """Keys and values of the scales made so far, and what all scales share."""
+
+    def __init__(self, num_blocks: int) -> None:
+        self.keys_values = KeyValueCache(num_blocks)
+        self.modulation: Tensor = torch.empty(0)
+
+
+class Car(nn.Module):
+    """P(scale s | condition, all coarser scales), for all tokens of a scale at once (Eq. 6)."""
+
+    def __init__(self, config: CarConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim = config.width
+        self.conditioner = Conditioner(config.conditions, dim)
+        self.input_norm = nn.LayerNorm(config.input_dim)
+        self.input_projection = nn.Linear(config.input_dim, dim)
+        self.start_projection = nn.Linear(dim, dim)
+        self.scale_embedding = nn.Parameter(torch.randn(config.num_scales, dim) * 0.02)
+        self.positions = nn.Parameter(torch.randn(config.num_tokens, dim) * 0.02)
+        self.ada_ln = AdaLn(dim, config.depth, config.adaln, rank=config.adaln_rank)
+        self.blocks = nn.ModuleList(CarBlock(config) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(dim)
+        head = SoftmaxHead if config.head == "softmax" else BitwiseHead
+        self.head = head(dim, config.num_bits)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Start as GPT-2 does: small weights, smaller still where the residual stream is fed."""
+        for name, parameter in self.named_parameters():
+            if name.startswith("blocks.") and parameter.ndim == 2:
+                feeds_stream = "to_output" in name or "contract" in name
+                std = parameter.shape[1] ** -0.5
+                std = std / (2 * self.config.depth) ** 0.5 if feeds_stream else std
+                nn.init.normal_(parameter, std=std)
+        nn.init.normal_(self.head.to_logits.weight, std=0.02)
+        nn.init.zeros_(self.head.to_logits.bias)
+
+    def forward(
+        self,
+        inputs_BTC: Float[Tensor, "B T C"],
+        condition: ConditionBatch | ConditionOutput,
+        num_scales: int | None = None,
+    ) -> Float[Tensor, "B T V"]:
+        """Give the logits of all tokens of the first scales under teacher forcing.
+
+        Args:
+            inputs_BTC: CQT features per token (`teacher_inputs`); rows of scale 0 are ignored.
+            condition: raw conditions, or what `encode_condition` made of them.
+            num_scales: number of scales that the inputs cover (default: all).
+        """
+        lengths = self.config.scale_lengths[:num_scales]
+        if inputs_BTC.shape[1] != sum(lengths):
+            raise ValueError(
+                f"{len(lengths)} scales have {sum(lengths)} tokens, got {inputs_BTC.shape[1]}"
+            )
+        if isinstance(condition, ConditionBatch):
+            condition = self.encode_condition(condition)
+        first = lengths[0]
+        x_BTD = torch.cat(
+            [
+                condition.tokens_BID,
+                self._start_tokens(condition),
+                self._embed(inputs_BTC[:, first:], first),
+            ],
+            dim=1,
+        )
+        num_prefix = condition.tokens_BID.shape[1]
+        attend = plan_attention(
+            self.config.attention,
+            (num_prefix, *lengths),
+            valid_BI=condition.valid_BI,
+            device=x_BTD.device,
+        )
+        modulation = self.ada_ln(condition.vector_BD)
+        for layer, block in enumerate(self.blocks):
+            x_BTD = block(x_BTD, modulation[layer], attend)
+        return self.head(self.norm(x_BTD[:, num_prefix:]))
+
+    def encode_condition(self, batch: ConditionBatch) -> ConditionOutput:
+        """Give the prefix and the vector; absent conditions become their nulls."""
+        return self.conditioner(batch)
+
+    def start_cache(self) -> CarCache:
+        """Give an empty cache for `forward_scale`."""
+        return CarCache(self.config.depth)
+
+    def forward_scale(
+        self,
+        inputs_BTC: Float[Tensor, "B T C"],
+        scale: int,
+        condition: ConditionOutput,
+        cache: CarCache,
+    ) -> Float[Tensor, "B T V"]:
+        """Give the logits of one scale, reading all coarser ones from the cache.
+
+        Equals the rows of that scale in `forward`. Scales must come in order with the
+        same condition; the inputs of scale 0 are ignored.
+        """
+        num_tokens = self.config.scale_lengths[scale]
+        first = sum(self.config.scale_lengths[:scale])
+        num_prefix = condition.tokens_BID.shape[1]
+        held = cache.keys_values.num_tokens
+        if held != (num_prefix + first if scale else 0):
+            raise ValueError(f"scale {scale} does not follow the {held} tokens in the cache")
+        if scale == 0:
+            x_BTD = torch.cat([condition.tokens_BID, self._start_tokens(condition)], dim=1)
+        else:
+            x_BTD = self._embed(inputs_BTC, first)
+        attend = plan_attention(
+            self.config.attention,
+            (num_prefix, num_tokens) if scale == 0 else (num_tokens,),
+            first_key=held,
+            valid_BI=condition.valid_BI,
+            device=x_BTD.device,
+        )
+        modulation = self.ada_ln(condition.vector_BD) if scale == 0 else cache.modulation
+        cache.modulation = modulation
+        for layer, block in enumerate(self.blocks):
+            remember = partial(cache.keys_values.append, layer)
+            x_BTD = block(x_BTD, modulation[layer], attend, remember)
+        return self.head(self.norm(x_BTD[:, -num_tokens:]))
+
+    def token_losses(
+        self, logits_BTV: Float[Tensor, "B T V"], targets_BT: Int[Tensor, "B T"]
+    ) -> Float[Tensor, " S"]:
+        """Cross-entropy of every scale that the logits cover, nats per token (Eq. 6)."""
+        losses_BT = self.head.losses(logits_BTV, targets_BT)
+        return mean_per_scale(losses_BT, self.config.scale_lengths)
+
+    def _start_tokens(self, condition: ConditionOutput) -> Float[Tensor, "B T D"]:
+        start_B1D = self.start_projection(condition.vector_BD)[:, None]
+        num_tokens = self.config.scale_lengths[0]
+        return start_B1D + self.positions[:num_tokens] + self.scale_embedding[0]
+
+    def _embed(self, inputs_BTC: Float[Tensor, "B T C"], first: int) -> Float[Tensor, "B T D"]:
+        """Tokens whose first one is number `first` of all scales end to end."""
+        stop = first + inputs_BTC.shape[1]
+        scales_T = block_numbers(self.config.scale_lengths, device=inputs_BTC.device)[first:stop]
+        places_TD = self.positions[first:stop] + self.scale_embedding[scales_T]
+        return self.input_projection(self.input_norm(inputs_BTC)) + places_TD

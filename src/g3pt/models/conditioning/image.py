@@ -1,0 +1,105 @@
+"""Picture encoder trained from scratch: a small ViT behind convolutions or patches.
+
+Legend: B batch, I image tokens, E encoder width, S picture side.
+"""
+
+import itertools
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from g3pt.models.conditioning.contract import ConditionOutput
+from g3pt.nn.blocks import SelfAttentionBlock
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageConditionConfig:
+    """One picture of the shape, encoded by a ViT that is trained with CAR."""
+
+    kind: Literal["image"] = "image"
+
+    image_size: int = 128
+    """Side of the square picture in pixels."""
+
+    patch_size: int = 16
+    """Side of a token in pixels."""
+
+    depth: int = 4
+    width: int = 192
+    num_heads: int = 3
+    mlp_ratio: float = 4.0
+
+    stem: Literal["conv", "patch"] = "conv"
+    """Strided 3x3 convolutions up to the patch size, or one linear map per patch."""
+
+    def __post_init__(self) -> None:
+        if self.patch_size < 2 or self.image_size % self.patch_size:
+            raise ValueError(
+                f"image.image_size {self.image_size} is not a multiple of patch_size "
+                f"{self.patch_size}"
+            )
+        if self.stem == "conv" and self.patch_size & (self.patch_size - 1):
+            raise ValueError(
+                f"image.patch_size must be a power of two for the conv stem, got {self.patch_size}"
+            )
+        if self.width % self.num_heads:
+            raise ValueError(
+                f"image.width {self.width} is not divisible by num_heads {self.num_heads}"
+            )
+
+    @property
+    def num_tokens(self) -> int:
+        """Image tokens of one picture."""
+        return (self.image_size // self.patch_size) ** 2
+
+
+class ImageEncoder(nn.Module):
+    """Pictures to tokens, one a patch; the vector is their mean."""
+
+    def __init__(self, config: ImageConditionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.stem = _conv_stem(config) if config.stem == "conv" else _patch_stem(config)
+        self.positions = nn.Parameter(torch.randn(config.num_tokens, config.width) * 0.02)
+        self.blocks = nn.ModuleList(
+            SelfAttentionBlock(
+                config.width, config.num_heads, mlp_ratio=config.mlp_ratio, normalize_qk=True
+            )
+            for _ in range(config.depth)
+        )
+        self.norm = nn.LayerNorm(config.width)
+
+    def forward(self, images_B3SS: Float[Tensor, "B 3 S S"]) -> ConditionOutput:
+        """Encode pictures over white with values in [0, 1].
+
+        Raises:
+            ValueError: if the pictures do not have the configured side.
+        """
+        side = self.config.image_size
+        if images_B3SS.shape[-1] != side:
+            raise ValueError(
+                f"the image encoder reads {side} x {side} pictures, got side "
+                f"{images_B3SS.shape[-1]}: resize them first"
+            )
+        centred_B3SS = images_B3SS.contiguous(memory_format=torch.channels_last) * 2 - 1
+        tokens_BIE = self.stem(centred_B3SS).flatten(2).transpose(1, 2) + self.positions
+        for block in self.blocks:
+            tokens_BIE = block(tokens_BIE)
+        tokens_BIE = self.norm(tokens_BIE)
+        return ConditionOutput(tokens_BIE, tokens_BIE.mean(dim=1))
+
+
+def _patch_stem(config: ImageConditionConfig) -> nn.Module:
+    return nn.Conv2d(3, config.width, config.patch_size, config.patch_size)
+
+
+def _conv_stem(config: ImageConditionConfig) -> nn.Module:
+    num_halvings = config.patch_size.bit_length() - 1
+    widths = [3, *(max(config.width >> (num_halvings - step), 16) for step in range(num_halvings))]
+    layers: list[nn.Module] = []
+    for channels_in, channels_out in itertools.pairwise(widths):
+        layers += [nn.Conv2d(channels_in, channels_out, 3, stride=2, padding=1), nn.GELU()]
+    return nn.Sequential(*layers, nn.Conv2d(widths[-1], config.width, 1))

@@ -1,0 +1,40 @@
+"""Class label as a condition.
+
+Legend: B batch, E encoder width.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from g3pt.models.conditioning.contract import ConditionOutput
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassConditionConfig:
+    """The class of the shape, one learned vector each."""
+
+    kind: Literal["class"] = "class"
+
+    num_classes: int = 10
+    width: int = 192
+
+    def __post_init__(self) -> None:
+        if self.num_classes < 1:
+            raise ValueError(f"class.num_classes must be positive, got {self.num_classes}")
+
+
+class ClassEncoder(nn.Module):
+    """Class numbers to one token, which is also the vector."""
+
+    def __init__(self, config: ClassConditionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.num_classes, config.width)
+
+    def forward(self, labels_B: Int[Tensor, " B"]) -> ConditionOutput:
+        """Look the classes up."""
+        vector_BE = self.embedding(labels_B)
+        return ConditionOutput(vector_BE[:, None], vector_BE)

@@ -1,0 +1,91 @@
+"""Words to numbers and back, without any file: known words, and bytes for all others.
+
+Ids: 0 is padding, 1 starts every text, 2 starts a word that is spelled out, 3-258 are the
+256 byte values, and known words follow. Every string in any script has ids, so that free
+words and emoji cannot fail.
+"""
+
+import random
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+PADDING = 0
+START = 1
+SPELLED = 2
+FIRST_BYTE = 3
+FIRST_WORD = FIRST_BYTE + 256
+
+_PIECES = re.compile(r"\w+|[^\w\s]")
+
+
+def split_words(text: str) -> list[str]:
+    """Cut a text into lower-cased words and single signs, in Unicode's NFKC form."""
+    return _PIECES.findall(unicodedata.normalize("NFKC", text).lower())
+
+
+def collect_vocabulary(texts: Iterable[str], max_words: int = 1024) -> tuple[str, ...]:
+    """Give the most frequent words of some texts, the most frequent first."""
+    counts = Counter(word for text in texts for word in split_words(text))
+    ranked = sorted(counts, key=lambda word: (-counts[word], word))
+    return tuple(ranked[:max_words])
+
+
+class TextTokenizer:
+    """Ids of texts for a fixed vocabulary.
+
+    Args:
+        vocabulary: known words, lower-cased.
+        max_tokens: texts are cut after this many ids.
+    """
+
+    def __init__(self, vocabulary: Sequence[str], max_tokens: int) -> None:
+        self.max_tokens = max_tokens
+        self.num_ids = FIRST_WORD + len(vocabulary)
+        self._words = tuple(vocabulary)
+        self._ids = {word: FIRST_WORD + index for index, word in enumerate(vocabulary)}
+
+    def encode(
+        self, text: str, *, spelled_share: float = 0.0, rng: random.Random | None = None
+    ) -> list[int]:
+        """Turn one text into at most `max_tokens` ids.
+
+        Args:
+            text: any string.
+            spelled_share: chance that a known word is spelled out in bytes all the same;
+                used in training, where bytes would otherwise never be seen.
+            rng: where that chance comes from; needed when `spelled_share` is positive.
+        """
+        ids = [START]
+        for word in split_words(text):
+            known = self._ids.get(word)
+            if known is not None and rng is not None and rng.random() < spelled_share:
+                known = None
+            if known is not None:
+                ids.append(known)
+            else:
+                ids += [SPELLED, *(FIRST_BYTE + byte for byte in word.encode("utf-8"))]
+        return ids[: self.max_tokens]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of several texts, padded to the longest."""
+        return pad_ids([self.encode(text) for text in texts])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Write ids as words with single spaces; padding and starts leave no trace."""
+        words: list[bytes] = []
+        for number in ids:
+            if number >= FIRST_WORD:
+                words.append(self._words[number - FIRST_WORD].encode("utf-8"))
+            elif number == SPELLED:
+                words.append(b"")
+            elif number >= FIRST_BYTE and words:
+                words[-1] += bytes([number - FIRST_BYTE])
+        return b" ".join(words).decode("utf-8", errors="replace")
+
+
+def pad_ids(rows: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Fill all rows with padding up to the longest."""
+    longest = max(len(row) for row in rows)
+    return [[*row, *[PADDING] * (longest - len(row))] for row in rows]

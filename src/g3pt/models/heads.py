@@ -1,0 +1,73 @@
+"""Heads of CAR: one choice among 2**K entries, or K choices of a bit.
+
+Legend: B batch, T tokens, D width, K bits per token, V logits per token (2**K or K).
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from g3pt.models.quantizers import unpack_bits
+
+MAX_SOFTMAX_BITS = 16
+
+
+class SoftmaxHead(nn.Module):
+    """Logits over the whole vocabulary (the paper's head)."""
+
+    def __init__(self, dim: int, num_bits: int) -> None:
+        super().__init__()
+        if num_bits > MAX_SOFTMAX_BITS:
+            raise ValueError(
+                f"a softmax over 2**{num_bits} entries is not sensible (at most "
+                f"{MAX_SOFTMAX_BITS} bits): choose head 'bitwise'"
+            )
+        self.to_logits = nn.Linear(dim, 2**num_bits)
+
+    def forward(self, x_BTD: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
+        """Give a logit per vocabulary entry."""
+        return self.to_logits(x_BTD)
+
+    @staticmethod
+    def losses(
+        logits_BTV: Float[Tensor, "B T V"], targets_BT: Int[Tensor, "B T"]
+    ) -> Float[Tensor, "B T"]:
+        """Negative log-likelihood of each token in nats."""
+        losses = F.cross_entropy(
+            logits_BTV.float().flatten(0, 1), targets_BT.flatten(), reduction="none"
+        )
+        return losses.view(targets_BT.shape)
+
+
+class BitwiseHead(nn.Module):
+    """One logit per bit, bits independent of each other given the coarser scales."""
+
+    def __init__(self, dim: int, num_bits: int) -> None:
+        super().__init__()
+        self.to_logits = nn.Linear(dim, num_bits)
+
+    def forward(self, x_BTD: Float[Tensor, "B T D"]) -> Float[Tensor, "B T K"]:
+        """Give a logit per bit, positive where the bit is likely set."""
+        return self.to_logits(x_BTD)
+
+    @staticmethod
+    def losses(
+        logits_BTK: Float[Tensor, "B T K"], targets_BT: Int[Tensor, "B T"]
+    ) -> Float[Tensor, "B T"]:
+        """Negative log-likelihood of each token in nats, the sum over its bits."""
+        bits_BTK = unpack_bits(targets_BT, logits_BTK.shape[-1]).float()
+        losses_BTK = F.binary_cross_entropy_with_logits(
+            logits_BTK.float(), bits_BTK, reduction="none"
+        )
+        return losses_BTK.sum(dim=-1)
+
+
+def mean_per_scale(
+    losses_BT: Float[Tensor, "B T"], scale_lengths: tuple[int, ...]
+) -> Float[Tensor, " S"]:
+    """Average the token losses of each of the first scales that they cover."""
+    covered: list[int] = []
+    while sum(covered) < losses_BT.shape[1]:
+        covered.append(scale_lengths[len(covered)])
+    return torch.stack([part.mean() for part in losses_BT.split(covered, dim=1)])

@@ -1,0 +1,42 @@
+"""One knob for the whole ladder of transformer sizes: depth gives width and heads.
+
+The paper names three sizes (Sec. 4.1, Table 1): 12 x 768 (0.1B), 24 x 1280 (0.5B) and
+48 x 1600 (1.5B). Between them the width runs straight; below them it is 64 per layer, down
+to under a million parameters.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+HEAD_DIM = 64
+_ANCHORS = ((0, 0), (12, 768), (24, 1280), (48, 1600))
+
+
+@dataclass(frozen=True, slots=True)
+class TransformerSize:
+    """Depth, width and heads of a transformer."""
+
+    depth: int
+    width: int
+    num_heads: int
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights of the blocks alone: four width x width for attention, eight for the MLP."""
+        return 12 * self.depth * self.width**2
+
+
+def size_of_depth(depth: int) -> TransformerSize:
+    """Give the width and the heads that belong to a depth.
+
+    Raises:
+        ValueError: if the depth is not within 1 to 48, where the paper's ladder ends.
+    """
+    if not 1 <= depth <= _ANCHORS[-1][0]:
+        raise ValueError(f"depth must be within 1 to {_ANCHORS[-1][0]}, got {depth}")
+    for (low, narrow), (high, wide) in itertools.pairwise(_ANCHORS):
+        if depth <= high:
+            width = narrow + (wide - narrow) * (depth - low) / (high - low)
+            num_heads = round(width / HEAD_DIM)
+            return TransformerSize(depth, num_heads * HEAD_DIM, num_heads)
+    raise AssertionError("the last anchor bounds the depth")

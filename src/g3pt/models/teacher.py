@@ -1,0 +1,124 @@
+"""What CAR reads and predicts in training: inputs and targets from tokens (Sec. 3.3).
+
+Legend: B batch, T tokens of all scales end to end, L latents, C tokenizer channels, K bits.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from g3pt.models.quantizers import pack_bits, unpack_bits
+from g3pt.models.tokenizer import Tokenizer
+
+
+class TeacherOutput(NamedTuple):
+    """One training pair of CAR."""
+
+    inputs_BTC: Float[Tensor, "B T C"]
+    """CQT features per token; zero at scale 0, which starts from the condition."""
+
+    targets_BT: Int[Tensor, "B T"]
+    """Vocabulary indices to predict."""
+
+
+class ScaleInputs:
+    """The frozen CQT applied to what is known, scale by scale: what CAR reads next.
+
+    Used while training and while sampling, so that both see the same numbers.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, kind: Literal["cumulative", "previous"]) -> None:
+        self._tokenizer = tokenizer
+        self._kind = kind
+        self._known_BLC: Tensor | None = None
+        self._last_BLC: Tensor | None = None
+        self._num_scales = 0
+
+    def summed(self) -> Float[Tensor, "B L C"]:
+        """Sum of the upsampled features of all scales added so far."""
+        assert self._known_BLC is not None, "no scale has been added yet"
+        return self._known_BLC
+
+    def add(self, indices_BT: Int[Tensor, "B T"]) -> None:
+        """Take in the tokens of the next scale."""
+        scale = self._num_scales
+        codes_BTC = self._tokenizer.quantizer.embed(indices_BT, scale)
+        self._last_BLC = self._tokenizer.cqt.up(scale, codes_BTC).float()
+        known = self._known_BLC
+        self._known_BLC = self._last_BLC if known is None else known + self._last_BLC
+        self._num_scales += 1
+
+    def next(self) -> Float[Tensor, "B T C"]:
+        """Give what CAR reads at the next scale: down(e_s, known), the slot means removed."""
+        last = self._last_BLC if self._kind == "previous" else self._known_BLC
+        assert last is not None, "scale 0 starts from the condition"
+        holds_mean = self._kind == "cumulative" or self._num_scales == 1
+        centred_BLC = last - self._tokenizer.cqt.mean_LC if holds_mean else last
+        return self._tokenizer.cqt.down(self._num_scales, centred_BLC)
+
+
+@torch.no_grad()
+def teacher_inputs(
+    tokenizer: Tokenizer,
+    indices_BT: Int[Tensor, "B T"],
+    input_kind: Literal["cumulative", "previous"] = "cumulative",
+    *,
+    flip_probability_B: Float[Tensor, " B"] | None = None,
+    generator: torch.Generator | None = None,
+) -> TeacherOutput:
+    """Turn cached tokens into the inputs and targets of one training step.
+
+    With `flip_probability_B`, each input bit is flipped with its sample's probability, and
+    the targets of the later scales are the tokens that repair the damage: the residual of
+    the clean, fully quantised latents against the damaged sum, quantised again. Samples
+    without a flip so far keep their clean targets.
+
+    Args:
+        tokenizer: frozen stage 1.
+        indices_BT: tokens of the first scales, whole scales only.
+        input_kind: see `CarConfig.input_kind`.
+        flip_probability_B: chance of a flip per bit; None for clean inputs.
+        generator: source of the flips, on the device of the tokens.
+    """
+    num_scales = tokenizer.num_scales_of(indices_BT.shape[1])
+    lengths = list(tokenizer.scale_lengths[:num_scales])
+    clean = indices_BT.split(lengths, dim=1)
+    inputs = ScaleInputs(tokenizer, input_kind)
+    channels = tokenizer.config.dim
+    rows = [torch.zeros(*clean[0].shape, channels, device=indices_BT.device)]
+    if flip_probability_B is None:
+        for indices in clean[:-1]:
+            inputs.add(indices)
+            rows.append(inputs.next().float())
+        return TeacherOutput(torch.cat(rows, dim=1), indices_BT)
+    goal_BLC = tokenizer.decode_indices(indices_BT)
+    damaged_B = torch.zeros(len(indices_BT), dtype=torch.bool, device=indices_BT.device)
+    targets = [clean[0]]
+    for scale in range(num_scales - 1):
+        flips_BTK = _draw_flips(targets[-1], tokenizer.num_bits, flip_probability_B, generator)
+        inputs.add(_flip(targets[-1], flips_BTK))
+        damaged_B = damaged_B | flips_BTK.flatten(1).any(dim=1)
+        rows.append(inputs.next().float())
+        residual_BLC = goal_BLC - inputs.summed()
+        features_BTC = tokenizer.cqt.down(scale + 1, residual_BLC)
+        repaired_BT = tokenizer.quantizer(features_BTC, scale + 1).indices_BT
+        targets.append(torch.where(damaged_B[:, None], repaired_BT, clean[scale + 1]))
+    return TeacherOutput(torch.cat(rows, dim=1), torch.cat(targets, dim=1))
+
+
+def _draw_flips(
+    indices_BT: Int[Tensor, "B T"],
+    num_bits: int,
+    probability_B: Float[Tensor, " B"],
+    generator: torch.Generator | None,
+) -> Bool[Tensor, "B T K"]:
+    drawn_BTK = torch.rand(
+        (*indices_BT.shape, num_bits), generator=generator, device=indices_BT.device
+    )
+    return drawn_BTK < probability_B[:, None, None]
+
+
+def _flip(indices_BT: Int[Tensor, "B T"], flips_BTK: Bool[Tensor, "B T K"]) -> Int[Tensor, "B T"]:
+    return pack_bits(unpack_bits(indices_BT, flips_BTK.shape[-1]) ^ flips_BTK)

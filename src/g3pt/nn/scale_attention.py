@@ -1,0 +1,183 @@
+"""Block-causal attention over scales: a token sees the prefix, coarser scales and its own.
+
+The tokens are a condition prefix, which sees itself only, followed by the scales, coarsest
+first. Three ways compute the same thing: scale by scale without a mask (small neighbouring
+blocks merged under a small one), with one dense mask (the slow, obvious twin), and with
+FlexAttention for compiled runs.
+
+Legend: B batch, H heads, T queries, M keys, D channels of a head, I prefix tokens.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any, Literal, assert_never
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from g3pt.nn.attention import KeyValues
+
+AttentionKind = Literal["scales", "dense", "flex"]
+AttentionFunction = Callable[[Tensor, KeyValues], Tensor]
+
+MERGED_TOKENS = 128
+"""Neighbouring blocks of at most this many tokens in all share one masked call."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Queries [start, stop) that read the keys [0, num_keys) in one call."""
+
+    start: int
+    stop: int
+    num_keys: int
+    blocks: tuple[int, ...]
+    """Lengths of the blocks inside; more than one means that a mask is needed."""
+
+
+def merge_blocks(
+    block_lengths: tuple[int, ...], *, first_key: int = 0, merged_tokens: int = MERGED_TOKENS
+) -> tuple[Span, ...]:
+    """Cut a sequence of blocks into spans, joining neighbours while they stay small.
+
+    Args:
+        block_lengths: the prefix length and the scale lengths, in order; zeros are skipped.
+        first_key: keys already held in a cache, seen by every query.
+        merged_tokens: the largest span made of several blocks.
+    """
+    groups: list[list[int]] = []
+    for length in filter(None, block_lengths):
+        if groups and sum(groups[-1]) + length <= merged_tokens:
+            groups[-1].append(length)
+        else:
+            groups.append([length])
+    stops = list(accumulate(sum(group) for group in groups))
+    return tuple(
+        Span(stop - sum(group), stop, first_key + stop, tuple(group))
+        for stop, group in zip(stops, groups, strict=True)
+    )
+
+
+def block_causal_mask(
+    block_lengths: tuple[int, ...], *, first_key: int = 0, device: torch.device | None = None
+) -> Bool[Tensor, "T M"]:
+    """Give True where the query's block is the key's or a later one."""
+    blocks_T = block_numbers(block_lengths, device=device)
+    seen_TT = blocks_T[:, None] >= blocks_T[None, :]
+    return F.pad(seen_TT, (first_key, 0), value=True)
+
+
+def block_numbers(
+    block_lengths: tuple[int, ...], *, device: torch.device | None = None
+) -> Int[Tensor, " T"]:
+    """Number the tokens by the block that they belong to."""
+    lengths = torch.tensor(block_lengths, device=device)
+    return torch.repeat_interleave(torch.arange(len(block_lengths), device=device), lengths)
+
+
+def plan_attention(
+    kind: AttentionKind,
+    block_lengths: tuple[int, ...],
+    *,
+    first_key: int = 0,
+    valid_BI: Bool[Tensor, "B I"] | None = None,
+    device: torch.device | None = None,
+) -> AttentionFunction:
+    """Prepare what all layers share and return the function that each of them calls.
+
+    Args:
+        kind: which of the three ways.
+        block_lengths: blocks of the queries at hand, in order.
+        first_key: keys that a cache holds before those of the queries.
+        valid_BI: which of the first I keys (the prefix) count; None when all do.
+        device: where the masks live.
+
+    Returns:
+        A function of scaled queries (B H T D) and the keys and values (B H M D).
+    """
+    match kind:
+        case "scales":
+            spans = merge_blocks(block_lengths, first_key=first_key)
+        case "dense":
+            total = sum(block_lengths)
+            spans = (Span(0, total, first_key + total, block_lengths),)
+        case "flex":
+            return _plan_flex(block_lengths, first_key, valid_BI, device)
+        case _:
+            assert_never(kind)
+    masks = [_span_mask(span, valid_BI, device) for span in spans]
+
+    def attend(
+        queries_BHTD: Float[Tensor, "B H T D"], keys_values: KeyValues
+    ) -> Float[Tensor, "B H T D"]:
+        parts = [
+            F.scaled_dot_product_attention(
+                queries_BHTD[:, :, span.start : span.stop],
+                keys_values.keys_BHMD[:, :, : span.num_keys],
+                keys_values.values_BHMD[:, :, : span.num_keys],
+                attn_mask=mask,
+                scale=1.0,
+            )
+            for span, mask in zip(spans, masks, strict=True)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+
+    return attend
+
+
+def _span_mask(
+    span: Span, valid_BI: Bool[Tensor, "B I"] | None, device: torch.device | None
+) -> Bool[Tensor, "*#B T M"] | None:
+    mask = None
+    if len(span.blocks) > 1:
+        before = span.num_keys - sum(span.blocks)
+        mask = block_causal_mask(span.blocks, first_key=before, device=device)
+    if valid_BI is None:
+        return mask
+    valid_BM = F.pad(valid_BI, (0, span.num_keys - valid_BI.shape[1]), value=True)
+    valid_B11M = valid_BM[:, None, None, :]
+    return valid_B11M if mask is None else valid_B11M & mask
+
+
+def _plan_flex(
+    block_lengths: tuple[int, ...],
+    first_key: int,
+    valid_BI: Bool[Tensor, "B I"] | None,
+    device: torch.device | None,
+) -> AttentionFunction:
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    blocks_T = block_numbers(block_lengths, device=device)
+    total = blocks_T.shape[0]
+    key_blocks_M = F.pad(blocks_T, (first_key, 0), value=-1)
+    valid_BM = None
+    if valid_BI is not None:
+        valid_BM = F.pad(valid_BI, (0, first_key + total - valid_BI.shape[1]), value=True)
+
+    def seen(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        causal = blocks_T[query] >= key_blocks_M[key]
+        return causal if valid_BM is None else causal & valid_BM[batch, key]
+
+    batch = None if valid_BM is None else valid_BM.shape[0]
+    mask = create_block_mask(
+        seen, batch, None, total, first_key + total, device=device or torch.device("cpu")
+    )
+
+    def attend(
+        queries_BHTD: Float[Tensor, "B H T D"], keys_values: KeyValues
+    ) -> Float[Tensor, "B H T D"]:
+        flex = _flex_attention(compiled=queries_BHTD.is_cuda)
+        return flex(queries_BHTD, *keys_values, block_mask=mask, scale=1.0)
+
+    return attend
+
+
+@lru_cache(maxsize=2)
+def _flex_attention(*, compiled: bool) -> Callable[..., Any]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=False) if compiled else flex_attention
