@@ -1,9 +1,55 @@
 """Shape and dtype annotations of g3pt are checked while tests run."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("g3pt", "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights folder of an untrained tokenizer and generator with image and text conditions."""
+    import torch
+
+    from g3pt.models.car import Car, CarConfig
+    from g3pt.models.conditioning import ImageConditionConfig, TextConditionConfig
+    from g3pt.models.cqt import CqtConfig
+    from g3pt.models.quantizers import LfqConfig
+    from g3pt.models.tokenizer import Tokenizer, TokenizerConfig
+    from g3pt.models.weights import WeightsConfig, save_weights
+
+    lengths, bits, dim = (1, 4, 16), 5, 32
+    tokenizer_config = TokenizerConfig(
+        num_latents=16,
+        dim=dim,
+        num_heads=2,
+        encoder_layers=1,
+        decoder_layers=1,
+        cqt=CqtConfig(scale_lengths=lengths),
+        quantizer=LfqConfig(num_bits=bits),
+    )
+    words = ("a", "red", "mug", "table")
+    car_config = CarConfig(
+        scale_lengths=lengths,
+        num_bits=bits,
+        input_dim=dim,
+        depth=2,
+        width=32,
+        num_heads=2,
+        conditions=(
+            ImageConditionConfig(image_size=32, patch_size=8, depth=1, width=32, num_heads=2),
+            TextConditionConfig(vocabulary=words, max_tokens=16, depth=1, width=32, num_heads=2),
+        ),
+    )
+    folder = tmp_path_factory.mktemp("weights") / "untrained"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        tokenizer, car = Tokenizer(tokenizer_config), Car(car_config)
+    config = WeightsConfig(name="untrained", tokenizer=tokenizer_config, num_points=512)
+    save_weights(folder, tokenizer, car, config=config, card="An untrained model for tests.\n")
+    return folder

@@ -1,0 +1,55 @@
+"""The occupancy field of one decoded shape, as a function of NumPy points.
+
+Legend: B batch, L latents, C channels, Q query points.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int
+from torch import Tensor
+
+from g3pt.models.tokenizer import Tokenizer
+
+CHUNK = {"cpu": 4096, "cuda": 65536, "mps": 16384}
+"""Query points a call by device: large enough to keep it busy, small enough for its caches."""
+
+
+class ShapeField:
+    """Occupancy logits of one shape: positive inside, unit frame.
+
+    Every call of the decoder has the same padded number of queries, so that the logit of a point
+    depends neither on how many others are asked nor on where in the call it stands.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, indices_T: Int[Tensor, " T"], *, chunk: int | None = None
+    ) -> None:
+        """Decode the tokens of the first scales of a shape, once.
+
+        Args:
+            tokenizer: on any device, in evaluation mode.
+            indices_T: token indices that end with a scale.
+            chunk: queries a call; by default fixed per device type.
+        """
+        self._tokenizer = tokenizer
+        self._device = next(tokenizer.parameters()).device
+        self._chunk = chunk or CHUNK.get(self._device.type, 16384)
+        with torch.inference_mode():
+            indices_1T = indices_T[None].to(self._device)
+            num_scales = tokenizer.num_scales_of(indices_1T.shape[1])
+            summed_1LC = tokenizer.decode_indices(indices_1T)
+            self._memory_1LC = tokenizer.shape_memory(summed_1LC, num_scales)
+
+    def __call__(self, points: Float[np.ndarray, "Q 3"]) -> Float32[np.ndarray, " Q"]:
+        """Logits at points of the unit frame."""
+        logits = np.empty(len(points), dtype=np.float32)
+        padded_Q3 = torch.zeros(self._chunk, 3)
+        for start in range(0, len(points), self._chunk):
+            part = points[start : start + self._chunk]
+            padded_Q3[: len(part)] = torch.from_numpy(np.ascontiguousarray(part, dtype=np.float32))
+            with torch.inference_mode():
+                answer_1Q = self._tokenizer.occupancy(
+                    self._memory_1LC, padded_Q3[None].to(self._device)
+                )
+            logits[start : start + len(part)] = answer_1Q[0, : len(part)].float().cpu().numpy()
+        return logits

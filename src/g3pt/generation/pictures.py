@@ -1,0 +1,239 @@
+"""From any picture file to the object on a transparent square.
+
+Files are judged by their header before a pixel is decoded. The object is what the alpha channel
+shows, or what differs from the colour of the picture's border; `geometry.framing` then centres it
+as the training views were centred. Pictures are (H, W, 4) uint8, straight alpha.
+"""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int32, UInt8
+from PIL import Image, ImageOps
+from scipy import ndimage
+
+from g3pt.geometry.framing import frame_object, silhouette_box
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+MAX_BYTES = 64 * 2**20
+MAX_PIXELS = 64_000_000
+MIN_SIDE = 16
+WORKING_SIDE = 1024
+"""Longer pictures are reduced to this before the background is looked for."""
+
+Cutout = Literal["alpha", "border", "none"]
+"""How the object was told from its background; `none`: the whole picture is taken."""
+
+
+class PictureError(ValueError):
+    """A picture that cannot be used; says which and why."""
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedPicture:
+    """A picture ready for the image encoder."""
+
+    rgba: UInt8[np.ndarray, "S S 4"]
+    cutout: Cutout
+
+
+def prepare_picture(
+    picture: str | Path | Image.Image | UInt8[np.ndarray, "H W C"], size: int
+) -> PreparedPicture:
+    """Read a picture, find its object, and frame it as the training views are framed.
+
+    Args:
+        picture: a file, a Pillow image, or an array with 3 or 4 channels.
+        size: side of the result, as the image encoder wants it.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        PictureError: if the file is no picture, too large, too small, or shows nothing.
+    """
+    name = str(picture) if isinstance(picture, str | Path) else "picture"
+    rgba, cutout = cut_out_object(_reduced(open_picture(picture)), name)
+    return PreparedPicture(rgba=frame_object(rgba, size), cutout=cutout)
+
+
+def open_picture(picture: str | Path | Image.Image | UInt8[np.ndarray, "H W C"]) -> Image.Image:
+    """Open a picture and decode it to RGBA, after its size on disk and in pixels was checked."""
+    if isinstance(picture, Image.Image):
+        return _decoded(picture, "picture")
+    if isinstance(picture, np.ndarray):
+        return _decoded(Image.fromarray(picture), "picture")
+    path = Path(picture)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such picture")
+    if path.stat().st_size > MAX_BYTES:
+        raise PictureError(
+            f"{path}: {path.stat().st_size / 2**20:.0f} MiB is more than the "
+            f"{MAX_BYTES // 2**20} MiB that a picture may have; save it smaller"
+        )
+    _check_pixels(_png_size(path), str(path))  # Pillow would read on to the first pixels
+    try:
+        with warnings.catch_warnings():
+            # Pillow's own size warning and error: ours is stricter and says more.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            opened = Image.open(path, formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise PictureError(f"{path}: {_too_many()}") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise PictureError(
+            f"{path}: is not a readable picture ({', '.join(FORMATS)} are read)"
+        ) from error
+    with opened:
+        return _decoded(opened, str(path))
+
+
+def _too_many() -> str:
+    return f"more than the {MAX_PIXELS // 10**6} million pixels that are read; save it smaller"
+
+
+def _png_size(path: Path) -> tuple[int, int]:
+    """Width and height that the first bytes of a PNG promise; (0, 0) for another format."""
+    with path.open("rb") as file:
+        head = file.read(24)
+    if len(head) < 24 or not head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return 0, 0
+    return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+
+
+def _check_pixels(size: tuple[int, int], name: str) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise PictureError(f"{name}: {size[0]} x {size[1]} pixels are {_too_many()}")
+
+
+def _decoded(image: Image.Image, name: str) -> Image.Image:
+    width, height = image.size
+    _check_pixels((width, height), name)
+    if min(width, height) < MIN_SIDE:
+        raise PictureError(
+            f"{name}: {width} x {height} pixels are too few to show an object; "
+            f"give at least {MIN_SIDE} on each side"
+        )
+    try:
+        image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise PictureError(f"{name}: is damaged or cut short ({error})") from error
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip it to white
+        grey = np.asarray(image).astype(np.float64) * (255.0 / 65535.0)
+        image = Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
+    return ImageOps.exif_transpose(image).convert("RGBA")
+
+
+def _reduced(image: Image.Image) -> UInt8[np.ndarray, "H W 4"]:
+    longest = max(image.size)
+    if longest > WORKING_SIDE:
+        factor = WORKING_SIDE / longest
+        size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+        image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+    return np.asarray(image).copy()
+
+
+def cut_out_object(
+    rgba: UInt8[np.ndarray, "H W 4"], name: str = "picture"
+) -> tuple[UInt8[np.ndarray, "H W 4"], Cutout]:
+    """Make everything but the object transparent.
+
+    An alpha channel that hides something is believed. Otherwise the background is the smooth
+    colour that the border shows, as far as it can be followed from the border inwards. A border
+    of many colours has no such background: then the whole picture is taken for the object.
+
+    Raises:
+        PictureError: if nothing is visible, or the picture has one colour.
+    """
+    alpha = rgba[..., 3]
+    if (alpha < 128).mean() > 0.002:
+        if silhouette_box(rgba) is None:
+            raise PictureError(f"{name}: is fully transparent; there is no object in it")
+        return rgba, "alpha"
+    colors = rgba[..., :3].astype(np.float32)
+    background, spread = _border_background(colors)
+    difference = np.abs(colors - background).max(axis=-1)
+    if difference.max() < 12.0:
+        raise PictureError(f"{name}: shows one flat colour; there is no object in it")
+    if spread > 24.0:
+        return rgba, "none"
+    tolerance = max(10.0, 3.0 * spread)
+    mask = _object_mask(difference, tolerance)
+    if not mask.any():
+        raise PictureError(f"{name}: no object stands out from the background")
+    return _with_soft_edge(rgba, background, difference, mask, tolerance), "border"
+
+
+def _border_background(
+    colors: Float[np.ndarray, "H W 3"],
+) -> tuple[Float[np.ndarray, "H W 3"], float]:
+    """A colour that varies smoothly over the picture, fitted to its border, and the misfit.
+
+    Robust: border pixels that the object touches are left out in three rounds.
+    """
+    height, width = colors.shape[:2]
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    basis = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
+    ring = max(1, round(0.015 * min(height, width)))
+    border = np.ones((height, width), dtype=bool)
+    border[ring:-ring, ring:-ring] = False
+    rows, values = basis[border], colors[border]
+    start = np.median(values, axis=0)
+    misfit = np.abs(values - start).max(axis=-1)
+    fitted = np.zeros((6, 3))
+    for _ in range(3):
+        kept = misfit <= max(4.0, 2.5 * float(np.median(misfit)))
+        fitted, *_ = np.linalg.lstsq(rows[kept], values[kept], rcond=None)
+        misfit = np.abs(values - rows @ fitted).max(axis=-1)
+    spread = float(np.quantile(misfit, 0.6))
+    return np.clip(basis @ fitted, 0, 255).astype(np.float32), spread
+
+
+def _object_mask(difference: Float[np.ndarray, "H W"], tolerance: float) -> Bool[np.ndarray, "H W"]:
+    """What the background, followed from the border, does not reach; specks are dropped.
+
+    A region enclosed by the object counts as background too when it matches it closely and is
+    more than a highlight: the hole of a handle, the gap between the legs of a chair.
+    """
+    regions, num = _label(difference <= tolerance)
+    outside = np.zeros(num + 1, dtype=bool)
+    edges = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
+    outside[np.unique(edges)] = True
+    area = np.bincount(regions.ravel(), minlength=num + 1)
+    mean = np.bincount(regions.ravel(), difference.ravel(), num + 1) / np.maximum(area, 1)
+    holes = (area > 3e-4 * difference.size) & (mean < 0.35 * tolerance)
+    outside |= holes
+    outside[0] = False
+    parts, num_parts = _label(~outside[regions])
+    sizes = np.bincount(parts.ravel(), minlength=num_parts + 1)
+    sizes[0] = 0
+    kept = sizes >= max(4, 0.002 * int(sizes.max()))
+    kept[0] = False
+    return kept[parts]
+
+
+def _label(mask: Bool[np.ndarray, "H W"]) -> tuple[Int32[np.ndarray, "H W"], int]:
+    """Number the connected regions of a mask from 1; 0 is outside it."""
+    label: Any = ndimage.label  # its own annotations are partial
+    regions, num = label(mask)
+    return regions, int(num)
+
+
+def _with_soft_edge(
+    rgba: UInt8[np.ndarray, "H W 4"],
+    background: Float[np.ndarray, "H W 3"],
+    difference: Float[np.ndarray, "H W"],
+    mask: Bool[np.ndarray, "H W"],
+    tolerance: float,
+) -> UInt8[np.ndarray, "H W 4"]:
+    """Alpha 255 inside, fractional on the outermost pixels, whose colour is unmixed."""
+    alpha = mask.astype(np.float32)
+    core: Any = ndimage.binary_erosion(mask, border_value=1)
+    rim = mask & ~core
+    reference = ndimage.maximum_filter(np.where(mask, difference, 0.0), size=5)
+    share = np.clip(difference / np.maximum(reference, tolerance), 0.05, 1.0)
+    alpha[rim] = share[rim]
+    colors = rgba[..., :3].astype(np.float32)
+    unmixed = background + (colors - background) / np.maximum(alpha, 0.05)[..., None]
+    colors[rim] = np.clip(unmixed[rim], 0, 255)
+    return np.concatenate([colors, 255.0 * alpha[..., None]], axis=-1).round().astype(np.uint8)

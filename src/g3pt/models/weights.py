@@ -1,0 +1,322 @@
+"""Weights folders: `model.safetensors`, `config.json`, and beside them a card and its numbers.
+
+Nothing is ever unpickled. The config is read strictly, the tensors are checked against the
+SHA-256 in it, and names and shapes must be exactly those of the model that the config describes.
+"""
+
+import hashlib
+import shutil
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from g3pt.config import load_json, save_json
+from g3pt.models.car import Car, CarConfig
+from g3pt.models.tokenizer import Tokenizer, TokenizerConfig
+
+DEFAULT_WEIGHTS = "g3pt-tiny"
+MODEL_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+CARD_FILE = "README.md"
+EVALUATION_FILE = "evaluation.json"
+
+StorageType = Literal["float32", "float16", "bfloat16"]
+
+
+class WeightsError(ValueError):
+    """A weights folder that is incomplete, damaged, or of another model."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplingDefaults:
+    """How tokens are sampled when nobody says otherwise; chosen with the weights."""
+
+    guidance: float = 2.0
+    """Classifier-free guidance at the finest scale; 1 is none."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    """Entries kept per token; 0 keeps all."""
+
+    top_p: float = 0.95
+    """Probability mass kept per token; 1 keeps all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WeightsConfig:
+    """What `config.json` of a weights folder says."""
+
+    kind: Literal["g3pt-weights"] = "g3pt-weights"
+    version: Literal[1] = 1
+
+    name: str
+    """Under which the weights are known, e.g. `g3pt-tiny`."""
+
+    storage: StorageType = "float16"
+    """Number format of the file; models are used in float32."""
+
+    sha256: str = ""
+    """Of `model.safetensors`."""
+
+    tokenizer: TokenizerConfig
+    car: CarConfig | None = None
+    """None: a tokenizer alone, enough to reconstruct but not to generate."""
+
+    num_points: int = 8192
+    """Surface points with normals that the tokenizer was trained to read."""
+
+    classes: tuple[str, ...] = ()
+    """Names of the class labels, in the order of their numbers."""
+
+    sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedWeights:
+    """Models on a device, in evaluation mode, and where they came from."""
+
+    config: WeightsConfig
+    tokenizer: Tokenizer
+    car: Car | None
+    fingerprint: str
+    """SHA-256 over the tokenizer's tensors as stored: equal means equal tokens."""
+
+    @property
+    def name(self) -> str:
+        """Name in the config."""
+        return self.config.name
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of `model.safetensors`."""
+        return self.config.sha256
+
+    @property
+    def device(self) -> torch.device:
+        """Where the models are."""
+        return next(self.tokenizer.parameters()).device
+
+
+def save_weights(
+    folder: str | Path,
+    tokenizer: Tokenizer,
+    car: Car | None = None,
+    *,
+    config: WeightsConfig,
+    card: str | Path | None = None,
+    evaluation: str | Path | None = None,
+) -> WeightsConfig:
+    """Write a weights folder; the config comes last, so that half a folder does not load.
+
+    Args:
+        folder: made when it is not there; files in it are replaced.
+        tokenizer: stage 1.
+        car: stage 2, if there is one.
+        config: name, storage format and settings; its model configs and checksum are replaced by
+            those of the models given.
+        card: model card, as a file to copy (Path) or as text (str).
+        evaluation: evaluation JSON, likewise.
+
+    Returns:
+        The config as written.
+
+    Raises:
+        WeightsError: if a weight is not finite in the storage format.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = _stored("tokenizer", tokenizer, config.storage)
+    if car is not None:
+        tensors |= _stored("car", car, config.storage)
+    temporary = folder / f".{MODEL_FILE}.partial"
+    try:
+        save_file(tensors, temporary)
+        (folder / CONFIG_FILE).unlink(missing_ok=True)
+        temporary.replace(folder / MODEL_FILE)
+    finally:
+        temporary.unlink(missing_ok=True)
+    for name, content in ((CARD_FILE, card), (EVALUATION_FILE, evaluation)):
+        if isinstance(content, Path):
+            shutil.copyfile(content, folder / name)
+        elif content is not None:
+            (folder / name).write_text(content, encoding="utf-8")
+    written = replace(
+        config,
+        sha256=_sha256(folder / MODEL_FILE),
+        tokenizer=tokenizer.config,
+        car=None if car is None else car.config,
+    )
+    save_json(folder / CONFIG_FILE, written)
+    return written
+
+
+def load_weights(
+    weights: str | Path = DEFAULT_WEIGHTS, device: str | torch.device = "auto"
+) -> LoadedWeights:
+    """Load a weights folder, or bundled weights by name.
+
+    Args:
+        weights: a folder that `save_weights` wrote, or a name such as `g3pt-tiny`.
+        device: `auto`, `cpu`, `cuda`, `mps` or a torch device.
+
+    Raises:
+        FileNotFoundError: if there is neither such a folder nor such a name.
+        WeightsError: if the folder is not a weights folder, or its contents do not fit together.
+        ValueError: if this machine has no such device.
+    """
+    target = resolve_device(device)
+    folder = find_weights(weights)
+    config = _read_config(folder)
+    tensors = _read_tensors(folder / MODEL_FILE, config.sha256)
+    # Building a model draws initial values; the caller's random state is not ours to move.
+    with torch.random.fork_rng(devices=[]):
+        tokenizer = Tokenizer(config.tokenizer)
+        car = None if config.car is None else Car(config.car)
+    _fill(tokenizer, "tokenizer", tensors, folder)
+    if car is not None:
+        _fill(car, "car", tensors, folder)
+    foreign = [name for name in tensors if name.split(".")[0] not in ("tokenizer", "car")]
+    if foreign or (car is None and any(name.startswith("car.") for name in tensors)):
+        raise WeightsError(f"{folder / MODEL_FILE}: holds tensors that the config does not name")
+    fingerprint = _fingerprint(tensors)
+    return LoadedWeights(
+        config=config,
+        tokenizer=tokenizer.to(target),
+        car=None if car is None else car.to(target),
+        fingerprint=fingerprint,
+    )
+
+
+def bundled_weights() -> tuple[str, ...]:
+    """Names of the weights that this installation brings along."""
+    root = _bundled_root()
+    if not root.is_dir():
+        return ()
+    return tuple(sorted(path.parent.name for path in root.glob(f"*/{CONFIG_FILE}")))
+
+
+def find_weights(weights: str | Path) -> Path:
+    """The folder of a path or bundled name.
+
+    Raises:
+        FileNotFoundError: if there is neither.
+        WeightsError: if the path is a file.
+    """
+    path = Path(weights)
+    if path.is_dir():
+        return path
+    if isinstance(weights, str) and weights in bundled_weights():
+        return _bundled_root() / weights
+    if path.is_file():
+        raise WeightsError(
+            f"{path}: is a file; weights are a folder with {CONFIG_FILE} and {MODEL_FILE}"
+        )
+    known = ", ".join(bundled_weights()) or "none in this installation"
+    raise FileNotFoundError(
+        f"{weights}: there is no such weights folder, nor bundled weights of that name "
+        f"(bundled: {known})"
+    )
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """`auto` is CUDA, else MPS, else the CPU; anything else must exist.
+
+    Raises:
+        ValueError: if this machine has no such device.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if device == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device {device!r}: expected auto, cpu, cuda or mps") from None
+    if (resolved.type == "cuda" and not cuda) or (resolved.type == "mps" and not mps):
+        raise ValueError(f"device {device!r}: this machine has none that torch can use")
+    return resolved
+
+
+def _bundled_root() -> Path:
+    return Path(str(files("g3pt"))) / "weights"
+
+
+def _stored(prefix: str, module: nn.Module, storage: StorageType) -> dict[str, Tensor]:
+    dtype: torch.dtype = getattr(torch, storage)
+    stored: dict[str, Tensor] = {}
+    for name, tensor in module.state_dict().items():
+        value = tensor.detach().cpu()
+        if value.is_floating_point():
+            value = value.to(dtype)
+            if not bool(value.isfinite().all()):
+                raise WeightsError(f"{prefix}.{name}: not finite when stored as {storage}")
+        stored[f"{prefix}.{name}"] = value.contiguous().clone()
+    return stored
+
+
+def _read_config(folder: Path) -> WeightsConfig:
+    missing = [name for name in (CONFIG_FILE, MODEL_FILE) if not (folder / name).is_file()]
+    if missing:
+        raise WeightsError(
+            f"{folder}: is not a weights folder, it has no {' and no '.join(missing)}"
+        )
+    try:
+        return load_json(folder / CONFIG_FILE, WeightsConfig)
+    except UnicodeDecodeError:
+        raise WeightsError(f"{folder / CONFIG_FILE}: is not text") from None
+
+
+def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
+    if _sha256(path) != sha256:
+        raise WeightsError(
+            f"{path}: is damaged or of other weights, its SHA-256 is not the one in {CONFIG_FILE}; "
+            "copy or download the folder again"
+        )
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: is not a safetensors file ({error})") from None
+
+
+def _fill(module: nn.Module, prefix: str, tensors: dict[str, Tensor], folder: Path) -> None:
+    """Copy tensors into a module, whose names and shapes they must match exactly."""
+    given = {
+        name.removeprefix(f"{prefix}."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(f"{prefix}.")
+    }
+    wanted = module.state_dict()
+    if odd := sorted(set(wanted) ^ set(given)):
+        what = "lacks" if odd[0] in wanted else "has the unknown"
+        raise WeightsError(
+            f"{folder / MODEL_FILE}: {what} tensor {prefix}.{odd[0]} "
+            f"({len(odd)} differ from what {CONFIG_FILE} describes)"
+        )
+    for name, tensor in given.items():
+        if tensor.shape != wanted[name].shape:
+            raise WeightsError(
+                f"{folder / MODEL_FILE}: {prefix}.{name} has shape {tuple(tensor.shape)}, "
+                f"{CONFIG_FILE} asks for {tuple(wanted[name].shape)}"
+            )
+    module.load_state_dict(given)
+    module.eval().requires_grad_(False)
+
+
+def _fingerprint(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        if name.startswith("tokenizer."):
+            tensor = tensors[name]
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,190 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from g3pt.config import ConfigError
+from g3pt.models.weights import (
+    WeightsConfig,
+    WeightsError,
+    bundled_weights,
+    load_weights,
+    resolve_device,
+    save_weights,
+)
+
+
+@pytest.fixture
+def folder(tiny_weights: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_weights, tmp_path / "copy"))
+
+
+def edit_config(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_loaded_models_give_the_same_numbers_as_those_saved(tmp_path: Path, folder: Path) -> None:
+    first = load_weights(folder)
+    save_weights(tmp_path / "again", first.tokenizer, first.car, config=first.config)
+    second = load_weights(tmp_path / "again")
+    points = torch.rand(1, 64, 3) * 2 - 1
+    normals = torch.nn.functional.normalize(torch.randn(1, 64, 3), dim=-1)
+    assert torch.equal(
+        first.tokenizer.encode(points, normals), second.tokenizer.encode(points, normals)
+    )
+    assert second.config == first.config
+    assert second.fingerprint == first.fingerprint
+
+
+def test_models_are_float32_frozen_and_in_evaluation_mode(tiny_weights: Path) -> None:
+    weights = load_weights(tiny_weights)
+    assert weights.car is not None
+    for module in (weights.tokenizer, weights.car):
+        assert not module.training
+        assert all(p.dtype == torch.float32 and not p.requires_grad for p in module.parameters())
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16", "bfloat16"])
+def test_storage_keeps_the_precision_it_promises(
+    storage: str, tiny_weights: Path, tmp_path: Path
+) -> None:
+    weights = load_weights(tiny_weights)
+    config = replace(weights.config, storage=storage)
+    save_weights(tmp_path, weights.tokenizer, weights.car, config=config)
+    again = load_weights(tmp_path).tokenizer.state_dict()
+    # Half the spacing of numbers at 1: 2^-24, 2^-11, 2^-8, with a little room.
+    tolerance = {"float32": 1e-7, "float16": 6e-4, "bfloat16": 5e-3}[storage]
+    for name, tensor in weights.tokenizer.state_dict().items():
+        torch.testing.assert_close(again[name], tensor, rtol=tolerance, atol=1e-6)
+
+
+def test_loading_leaves_the_global_random_state_alone(tiny_weights: Path) -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    load_weights(tiny_weights)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_fingerprint_belongs_to_the_tokenizer_alone(tiny_weights: Path, tmp_path: Path) -> None:
+    weights = load_weights(tiny_weights)
+    save_weights(tmp_path / "alone", weights.tokenizer, config=weights.config)
+    alone = load_weights(tmp_path / "alone")
+    assert alone.car is None
+    assert alone.fingerprint == weights.fingerprint
+    assert alone.sha256 != weights.sha256
+    with torch.no_grad():
+        next(weights.tokenizer.parameters()).add_(1.0)
+    save_weights(tmp_path / "other", weights.tokenizer, config=weights.config)
+    assert load_weights(tmp_path / "other").fingerprint != weights.fingerprint
+
+
+def test_a_weight_that_half_precision_cannot_hold_is_refused(
+    tiny_weights: Path, tmp_path: Path
+) -> None:
+    weights = load_weights(tiny_weights)
+    with torch.no_grad():
+        next(weights.tokenizer.parameters()).fill_(1e6)
+    with pytest.raises(WeightsError, match="not finite when stored as float16"):
+        save_weights(tmp_path, weights.tokenizer, config=weights.config)
+
+
+def test_a_missing_folder_names_the_bundled_ones(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nowhere.*bundled"):
+        load_weights(str(tmp_path / "nowhere"))
+
+
+def test_a_folder_of_something_else_says_what_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"no config\.json and no model\.safetensors"):
+        load_weights(tmp_path)
+
+
+def test_a_file_in_place_of_a_folder_is_explained(folder: Path) -> None:
+    with pytest.raises(WeightsError, match="weights are a folder"):
+        load_weights(folder / "model.safetensors")
+
+
+def test_a_damaged_model_file_is_noticed(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(WeightsError, match="damaged or of other weights"):
+        load_weights(folder)
+
+
+def test_an_unknown_config_field_is_refused(folder: Path) -> None:
+    edit_config(folder, colour="red")
+    with pytest.raises(ConfigError, match=r"config\.json.*colour"):
+        load_weights(folder)
+
+
+def test_a_config_of_another_kind_is_refused(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "clip"}')
+    with pytest.raises(ConfigError, match=r"config\.json"):
+        load_weights(folder)
+    (folder / "config.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"config\.json"):
+        load_weights(folder)
+
+
+def test_tensors_must_be_those_of_the_config(folder: Path) -> None:
+    import hashlib
+
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    name = next(iter(tensors))
+
+    def store(changed: dict[str, torch.Tensor]) -> None:
+        save_file(changed, path)
+        edit_config(folder, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+    store({key: value for key, value in tensors.items() if key != name})
+    with pytest.raises(WeightsError, match="lacks tensor"):
+        load_weights(folder)
+    store(tensors | {"tokenizer.extra": torch.zeros(1)})
+    with pytest.raises(WeightsError, match="unknown tensor"):
+        load_weights(folder)
+    store(tensors | {"optimizer.step": torch.zeros(1)})
+    with pytest.raises(WeightsError, match="does not name"):
+        load_weights(folder)
+    store(tensors | {name: torch.zeros(3, 5, 7)})
+    with pytest.raises(WeightsError, match="has shape"):
+        load_weights(folder)
+
+
+def test_a_folder_written_half_does_not_load(tiny_weights: Path, tmp_path: Path) -> None:
+    shutil.copy(tiny_weights / "model.safetensors", tmp_path)
+    with pytest.raises(WeightsError, match=r"no config\.json"):
+        load_weights(tmp_path)
+
+
+def test_the_card_is_written_beside_the_weights(tiny_weights: Path) -> None:
+    names = {path.name for path in tiny_weights.iterdir()}
+    assert names == {"model.safetensors", "config.json", "README.md"}
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    assert resolve_device("cpu").type == "cpu"
+    with pytest.raises(ValueError, match="expected auto, cpu, cuda or mps"):
+        resolve_device("abacus")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="this machine has none"):
+            resolve_device("cuda")
+
+
+def test_bundled_weights_are_listed_by_name() -> None:
+    for name in bundled_weights():
+        assert isinstance(name, str) and "/" not in name
+
+
+def test_the_config_states_what_it_is(tiny_weights: Path) -> None:
+    data = json.loads((tiny_weights / "config.json").read_text())
+    assert data["kind"] == "g3pt-weights"
+    assert data["version"] == 1
+    assert set(WeightsConfig.__dataclass_fields__) == set(data)
