@@ -1,0 +1,293 @@
+"""`g3pt doctor`: what this machine can do, what is missing, and how to get it."""
+
+import os
+import platform
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from g3pt import __version__
+
+Status = Literal["ok", "note", "problem"]
+
+GIB = 2.0**30
+SCARCE_DISK = 1.0 * GIB
+"""Below this much free space a run folder or an installation soon fails."""
+
+USES = {
+    "hub": "DINOv2 and CLIP encoders",
+    "cluster": "preparing meshes on many machines",
+    "data": "parquet lists, limits per mesh, Objaverse",
+    "app": "web page and HTTP jobs",
+    "export": "face budgets, levels of detail, Draco files",
+    "track": "TensorBoard and W&B",
+}
+MARKS: dict[Status, str] = {"ok": "ok", "note": "note", "problem": "PROBLEM"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    detail: str
+    """What was found, in words."""
+    status: Status = "ok"
+    advice: str = ""
+    """What to do about it; empty when there is nothing to do."""
+    values: dict[str, Any] = field(default_factory=dict[str, Any])
+    """The same in numbers, for programs."""
+
+
+def examine() -> list[Finding]:
+    """Look at machine and installation. Nothing is changed and the network is not used."""
+    findings: list[Finding] = []
+    for name, examination in EXAMINATIONS.items():
+        try:
+            findings.extend(examination())
+        except Exception as error:  # one broken part must not hide the others
+            detail = f"cannot be examined: {type(error).__name__}: {error}"
+            findings.append(Finding(name=name, status="problem", detail=detail))
+    return findings
+
+
+def as_json(findings: list[Finding]) -> dict[str, Any]:
+    """The findings as one JSON object; `ok` is false when there is a problem."""
+    return {
+        "version": __version__,
+        "ok": all(finding.status != "problem" for finding in findings),
+        "findings": [asdict(finding) for finding in findings],
+    }
+
+
+def as_text(findings: list[Finding]) -> str:
+    """The findings as lines for a terminal."""
+    width = max(len(finding.name) for finding in findings)
+    lines: list[str] = []
+    for finding in findings:
+        lines.append(f"{MARKS[finding.status]:<8} {finding.name:<{width}}  {finding.detail}")
+        if finding.advice:
+            lines.append(f"{'':<8} {'':<{width}}  -> {finding.advice}")
+    return "\n".join(lines)
+
+
+# --- software ------------------------------------------------------------------------------
+
+
+def _python() -> Iterator[Finding]:
+    version = platform.python_version()
+    old = sys.version_info < (3, 11)
+    yield Finding(
+        name="python",
+        status="problem" if old else "ok",
+        detail=f"{version}, g3pt {__version__} in {Path(__file__).resolve().parents[1]}",
+        advice="install Python 3.11 or newer" if old else "",
+        values={"version": version, "system": platform.platform(terse=True)},
+    )
+
+
+def requirements() -> dict[str, list[str]]:
+    """Distributions that g3pt names, by extra; under `""` those it always needs."""
+    found: dict[str, list[str]] = {"": []}
+    for line in metadata.requires("g3pt") or []:
+        extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)", line)
+        name = re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]
+        found.setdefault(extra.group(1) if extra else "", []).append(name)
+    return found
+
+
+def _versions(names: list[str]) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def _libraries() -> Iterator[Finding]:
+    versions = _versions(requirements()[""])
+    missing = [name for name, version in versions.items() if version is None]
+    if missing:
+        detail, advice = f"missing: {', '.join(missing)}", f"pip install {' '.join(missing)}"
+    else:
+        detail, advice = f"all {len(versions)} present, torch {versions.get('torch')}", ""
+    yield Finding(
+        name="libraries",
+        status="problem" if missing else "ok",
+        detail=detail,
+        advice=advice,
+        values=versions,
+    )
+
+
+def _extras() -> Iterator[Finding]:
+    for extra, names in requirements().items():
+        if not extra:
+            continue
+        versions = _versions(names)
+        missing = [name for name, version in versions.items() if version is None]
+        use = USES.get(extra, ", ".join(names))
+        yield Finding(
+            name=f"extra {extra}",
+            status="note" if missing else "ok",
+            detail=f"{use}: " + (f"without {', '.join(missing)}" if missing else "present"),
+            advice=f"pip install 'g3pt[{extra}]'" if missing else "",
+            values={"installed": not missing, "versions": versions},
+        )
+
+
+# --- machine -------------------------------------------------------------------------------
+
+
+def _processor() -> Iterator[Finding]:
+    import torch
+
+    flags = _cpu_flags()
+    speeds = {name: _gemm_speed(getattr(torch, name)) for name in ("float32", "bfloat16")}
+    ratio = speeds["bfloat16"] / speeds["float32"]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    values = {
+        "cores": cores,
+        "threads": torch.get_num_threads(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "bf16_instructions": "avx512_bf16" in flags or "bf16" in flags,
+        "amx": "amx_tile" in flags,
+        "gemm_gflops": {name: round(speed, 1) for name, speed in speeds.items()},
+    }
+    instructions = values["capability"] + (", AMX" if values["amx"] else "")
+    yield Finding(
+        name="processor",
+        detail=f"{cores} cores, torch uses {values['threads']} threads, {instructions}; matrix "
+        f"product {speeds['float32']:.0f} GFLOP/s, in bf16 {speeds['bfloat16']:.0f}",
+        advice="on this CPU large models train faster with --train.precision bf16"
+        if ratio > 1.5
+        else "",
+        values=values,
+    )
+
+
+def _cpu_flags() -> frozenset[str]:
+    """Instruction sets as the system names them; empty where it does not say."""
+    info = Path("/proc/cpuinfo")
+    if not info.is_file():
+        return frozenset()
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", info.read_text(), flags=re.MULTILINE)
+    return frozenset(found.group(1).split()) if found else frozenset()
+
+
+def _gemm_speed(dtype: Any, size: int = 768, repeats: int = 3) -> float:
+    """Best of a few matrix products, in GFLOP/s."""
+    import torch
+
+    left = torch.ones(size, size, dtype=dtype)
+    torch.mm(left, left)
+    seconds: list[float] = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        torch.mm(left, left)
+        seconds.append(time.perf_counter() - start)
+    return 2.0 * size**3 / min(seconds) / 1e9
+
+
+def _accelerator() -> Iterator[Finding]:
+    import torch
+
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            yield Finding(
+                name=f"cuda:{index}",
+                detail=f"{properties.name}, {properties.total_memory / GIB:.0f} GiB, bf16 "
+                + ("supported" if torch.cuda.is_bf16_supported() else "not supported"),
+                values={"name": properties.name, "memory_bytes": properties.total_memory},
+            )
+    elif torch.backends.mps.is_available():
+        yield Finding(name="mps", detail="Apple GPU")
+    else:
+        yield Finding(name="gpu", detail="none that torch can use; everything runs on the CPU")
+
+
+def available_memory() -> int | None:
+    """Bytes that a process can still take here; None where the system does not say."""
+    candidates: list[int] = []
+    info = Path("/proc/meminfo")
+    if info.is_file():
+        found = re.search(r"^MemAvailable:\s*(\d+) kB", info.read_text(), flags=re.MULTILINE)
+        candidates += [int(found.group(1)) * 1024] if found else []
+    group = Path("/sys/fs/cgroup")
+    limit, used = group / "memory.max", group / "memory.current"
+    if limit.is_file() and used.is_file() and (text := limit.read_text().strip()) != "max":
+        candidates.append(int(text) - int(used.read_text()))
+    return min(candidates, default=None)
+
+
+def _memory_and_disk() -> Iterator[Finding]:
+    memory = available_memory()
+    if memory is None:
+        yield Finding(name="memory", status="note", detail="this system does not say")
+    else:
+        yield Finding(
+            name="memory", detail=f"{memory / GIB:.1f} GiB free", values={"free_bytes": memory}
+        )
+    disk = shutil.disk_usage(Path.cwd())
+    scarce = disk.free < SCARCE_DISK
+    yield Finding(
+        name="disk",
+        status="note" if scarce else "ok",
+        detail=f"{disk.free / GIB:.1f} GiB free in the current folder",
+        advice="runs and caches soon fill this: work in another folder" if scarce else "",
+        values={"free_bytes": disk.free, "total_bytes": disk.total},
+    )
+
+
+# --- weights and recipes -------------------------------------------------------------------
+
+
+def _weights() -> Iterator[Finding]:
+    from g3pt.models import weights
+
+    names = weights.bundled_weights()
+    if not names:
+        yield Finding(
+            name="weights",
+            status="problem",
+            detail="this installation brought none along",
+            advice="install a released package, or name a folder with --weights",
+        )
+    for name in names:
+        try:
+            loaded = weights.load_weights(name, device="cpu")
+        except ValueError as error:
+            yield Finding(
+                name=f"weights {name}",
+                status="problem",
+                detail=str(error),
+                advice="install g3pt again",
+            )
+            continue
+        modules = [loaded.tokenizer] + ([loaded.car] if loaded.car is not None else [])
+        count = sum(parameter.numel() for module in modules for parameter in module.parameters())
+        yield Finding(
+            name=f"weights {name}",
+            detail=f"{count / 1e6:.1f}M parameters, checksum right ({loaded.sha256[:12]})",
+            values={"name": name, "parameters": count, "sha256": loaded.sha256},
+        )
+
+
+EXAMINATIONS: dict[str, Callable[[], Iterator[Finding]]] = {
+    "python": _python,
+    "libraries": _libraries,
+    "processor": _processor,
+    "accelerator": _accelerator,
+    "memory and disk": _memory_and_disk,
+    "weights": _weights,
+    "extras": _extras,
+}
