@@ -1,0 +1,70 @@
+"""What the data side hands to training: batches of torch tensors in the unit frame.
+
+B batch, N surface points, Q query points, T tokens of all scales laid end to end, S picture side.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerBatch:
+    """One step of tokenizer training (Sec. 3.2, Eq. 5)."""
+
+    points_BN3: Float[Tensor, "B N 3"]
+    """Surface points, unit frame."""
+    normals_BN3: Float[Tensor, "B N 3"]
+    """Outward normals of these points, unit length up to 8-bit rounding."""
+    queries_BQ3: Float[Tensor, "B Q 3"]
+    """Query points in [-1, 1]^3: volume queries first, then near-surface ones."""
+    occupancy_BQ: Float[Tensor, "B Q"]
+    """1 inside, 0 outside."""
+    near_BQ: Bool[Tensor, "B Q"]
+    """True for near-surface queries."""
+    ids: tuple[str, ...]
+    """Shape of each row."""
+
+    def to(self, device: torch.device | str) -> "TokenizerBatch":
+        """The same batch on another device."""
+        return replace(
+            self,
+            points_BN3=self.points_BN3.to(device, non_blocking=True),
+            normals_BN3=self.normals_BN3.to(device, non_blocking=True),
+            queries_BQ3=self.queries_BQ3.to(device, non_blocking=True),
+            occupancy_BQ=self.occupancy_BQ.to(device, non_blocking=True),
+            near_BQ=self.near_BQ.to(device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarBatch:
+    """One step of generator training: tokens and what they are conditioned on (Eq. 6)."""
+
+    indices_BT: Int[Tensor, "B T"]
+    """Token indices of all scales, coarsest first."""
+    images_B3SS: Float[Tensor, "B 3 S S"]
+    """Pictures over white in [0, 1]; all white where there is none."""
+    has_image_B: Bool[Tensor, " B"]
+    """False where the shape has no picture (its image condition must be the learned null)."""
+    view_B: Int[Tensor, " B"]
+    """Which view of the shape the picture is; 0 is the canonical camera, -1 none."""
+    captions: tuple[str, ...]
+    """One sentence a shape; empty where it has none."""
+    labels_B: Int[Tensor, " B"]
+    """Index of the shape's family in the dataset's `classes`, -1 when it is not one of them."""
+    ids: tuple[str, ...]
+    """Shape of each row."""
+
+    def to(self, device: torch.device | str) -> "CarBatch":
+        """The same batch on another device."""
+        return replace(
+            self,
+            indices_BT=self.indices_BT.to(device, non_blocking=True),
+            images_B3SS=self.images_B3SS.to(device, non_blocking=True),
+            has_image_B=self.has_image_B.to(device, non_blocking=True),
+            view_B=self.view_B.to(device, non_blocking=True),
+            labels_B=self.labels_B.to(device, non_blocking=True),
+        )
