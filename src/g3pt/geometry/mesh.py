@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -133,13 +134,16 @@ def read_mesh(path: str | os.PathLike[str]) -> TriangleMesh:
     data = path.read_bytes()
     if suffix == ".glb":
         _check_glb_length(path, data)
+    if suffix in (".glb", ".gltf"):
+        _check_compression(path, data)
     resolver = _FolderResolver(path)
     mesh = concatenate([])
     try:
-        scene = _trimesh.load_scene(
-            BytesIO(data), file_type=suffix[1:], resolver=resolver, process=False
-        )
-        mesh = concatenate(_placed_parts(scene))
+        with np.errstate(all="ignore"):  # values that are not finite get their own message
+            scene = _trimesh.load_scene(
+                BytesIO(data), file_type=suffix[1:], resolver=resolver, process=False
+            )
+            mesh = concatenate(_placed_parts(scene))
     except Exception as error:  # whatever a foreign file makes the parser do
         if resolver.refusal is None:
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -197,6 +201,16 @@ def _check_glb_length(path: Path, data: bytes) -> None:
     announced = int.from_bytes(data[8:12], "little")
     if len(data) < max(announced, 20):
         raise MeshError(f"{path}: cut off, {len(data)} bytes of the {announced} its header says")
+
+
+def _check_compression(path: Path, data: bytes) -> None:
+    """Refuse packed vertices that cannot be unpacked here; trimesh would read them as zeros."""
+    is_binary = data[:4] == b"glTF"
+    header = data[20 : 20 + int.from_bytes(data[12:16], "little")] if is_binary else data
+    if b'"EXT_meshopt_compression"' in header:
+        raise MeshError(f"{path}: compressed with meshopt, which is not supported; unpack it first")
+    if b'"KHR_draco_mesh_compression"' in header and find_spec("DracoPy") is None:
+        raise MeshError(f"{path}: compressed with Draco, install DracoPy to read it")
 
 
 def _check_usable(path: Path, mesh: TriangleMesh) -> None:
