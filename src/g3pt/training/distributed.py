@@ -41,6 +41,15 @@ class World:
             if parameter.grad is not None:
                 torch.distributed.all_reduce(parameter.grad)
 
+    def average_buffers(self, buffers: Iterable[Tensor]) -> None:
+        """Bring running statistics of all processes to their mean, in place."""
+        if self.size == 1:
+            return
+        for buffer in buffers:
+            if buffer.is_floating_point():
+                torch.distributed.all_reduce(buffer)
+                buffer.div_(self.size)
+
     def sum_values(self, values: Tensor) -> Tensor:
         """Add up a vector of numbers over all processes."""
         if self.size > 1:

@@ -277,6 +277,7 @@ class _Loop:
                 share = value.detach().float() / part.count
                 totals[name] = totals[name] + share if name in totals else share
         self.world.sum_gradients(self.optimizer.parameters)
+        self.world.average_buffers(self.module.buffers())
         gradients = [p.grad for p in self.optimizer.parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if self.optim.clip_norm:

@@ -9,6 +9,10 @@ from typing import Literal, assert_never
 import torch
 from torch import Tensor, nn
 
+# One call for all tensors; torch's own optimisers are written with these.
+_FOREACH_LERP = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
+_FOREACH_COPY = torch._foreach_copy_  # pyright: ignore[reportPrivateImportUsage]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScheduleConfig:
@@ -92,7 +96,11 @@ class Optimizer:
     """The torch optimisers of one module behind one `step`, with their state as named tensors."""
 
     def __init__(self, module: nn.Module, config: OptimConfig) -> None:
-        self._names = {p: name for name, p in module.named_parameters() if p.requires_grad}
+        self._names: dict[Tensor, str] = {
+            parameter: name
+            for name, parameter in module.named_parameters()
+            if parameter.requires_grad
+        }
         self.parameters = list(self._names)
         self._optimizers = _build(module, config)
 
@@ -209,7 +217,7 @@ class Ema:
     def update(self, step: int) -> None:
         """Move towards the parameters after `step` steps; early on the average is a short one."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self._average, _detached(self._parameters), 1 - decay)
+        _FOREACH_LERP(self._average, _detached(self._parameters), 1 - decay)
 
     @contextmanager
     def applied(self):
@@ -227,7 +235,7 @@ class Ema:
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Put back what `state_tensors` gave."""
-        torch._foreach_copy_(
+        _FOREACH_COPY(
             self._average,
             [
                 tensors[name].to(a.device)
@@ -237,7 +245,7 @@ class Ema:
 
     @torch.no_grad()
     def _copy(self, tensors: list[Tensor]) -> None:
-        torch._foreach_copy_(_detached(self._parameters), tensors)
+        _FOREACH_COPY(_detached(self._parameters), tensors)
 
 
 def _detached(parameters: Iterable[Tensor]) -> list[Tensor]:

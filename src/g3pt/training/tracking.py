@@ -75,7 +75,8 @@ class ProgressDisplay:
                 TextColumn("{task.fields[numbers]}"),
                 console=Console(stderr=True),
             )
-            self._row = bar.add_task(description, total=1.0, completed=start, numbers="")
+            self._row = bar.add_task(description, total=1.0, numbers="")
+            bar.update(self._row, completed=start)
             bar.start()
             self._bar = bar
 

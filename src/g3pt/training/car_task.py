@@ -1,0 +1,318 @@
+"""Stage 2 as a task: next-scale prediction from cached tokens (Sec. 3.3, Eq. 6).
+
+Legend: B batch, T tokens of all scales end to end, S scales, N text tokens.
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from g3pt.data.batch import CarBatch
+from g3pt.data.dataset import CarDataConfig, CarDataset
+from g3pt.models.car import Car
+from g3pt.models.conditioning.contract import ConditionBatch
+from g3pt.models.conditioning.image import ImageConditionConfig
+from g3pt.models.conditioning.text import TextConditionConfig
+from g3pt.models.conditioning.vocabulary import pad_ids
+from g3pt.models.teacher import teacher_inputs
+from g3pt.models.tokenizer import Tokenizer
+from g3pt.training.curriculum import CurriculumConfig
+from g3pt.training.task import Part, TaskOutput, step_generator
+
+VALIDATION_MODES = ("all", "image", "text", "class", "none")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CarLossConfig:
+    """What stage 2 minimises, and what it has to do without."""
+
+    weighting: Literal["tokens", "scales"] = "tokens"
+    """Every token counts alike (the paper), or every scale does."""
+    dropout: float = 0.1
+    """Chance that a sample loses all its conditions, for guidance (Sec. 4.2)."""
+    single_share: float = 0.9
+    """Of the others with several conditions: how many keep just one of them."""
+    image_preference: float = 0.5
+    """Of those: chance that it is the picture."""
+    spelled_share: float = 0.03
+    """Chance of a known word to be spelled in bytes, so that unknown words mean something."""
+    flip_share: float = 0.0
+    """Share of samples whose input bits are damaged (bit-flip self-correction)."""
+    flip_max: float = 0.2
+    """Their chance per bit is uniform from 0 to this."""
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+
+    def __post_init__(self) -> None:
+        names = ("dropout", "single_share", "image_preference", "spelled_share", "flip_share")
+        for name in (*names, "flip_max"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"loss.{name} must be in [0, 1], got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CarValidationConfig:
+    """Held-out shapes whose cross-entropy is watched."""
+
+    caches: tuple[str, ...] = ()
+    """Folders of prepared shapes; empty switches validation off."""
+    tokens: tuple[str, ...] = ()
+    num_shapes: int = 128
+    batch_size: int = 32
+
+
+@dataclass(frozen=True)
+class CarStep:
+    """A batch and the random choices that belong to it."""
+
+    batch: CarBatch
+    text_ids_BN: Tensor
+    dropped: dict[str, Tensor]
+    """By kind of condition: True where a sample must do without."""
+    flip_probability_B: Tensor
+
+
+class CarTask:
+    """Predict each scale from the condition and all coarser scales."""
+
+    def __init__(
+        self,
+        car: Car,
+        tokenizer: Tokenizer,
+        data: CarDataConfig,
+        loss: CarLossConfig,
+        validation: CarValidationConfig,
+        *,
+        seed: int = 0,
+    ) -> None:
+        self.module = car
+        self.tokenizer = tokenizer.eval().requires_grad_(False)
+        self._data = data
+        self._loss = loss
+        self._validation = validation
+        self._seed = seed
+        self._datasets: dict[int, CarDataset] = {}
+        self._held_out: CarDataset | None = None
+        self._kinds = {condition.kind: condition for condition in car.config.conditions}
+        text = self._kinds.get("text")
+        self._words = text.build_tokenizer() if isinstance(text, TextConditionConfig) else None
+
+    # -- batches ------------------------------------------------------------------------------
+
+    def batch(self, step: int, part: Part) -> CarStep:
+        """Draw shapes, a view, a sentence and a resampling of each, and what is dropped."""
+        key = part.index + 2**16 * part.count
+        if key not in self._datasets:
+            part.slice(self._data.batch_size)
+            dataset = CarDataset(self._data, rank=part.index, world_size=part.count)
+            _check_fit(dataset, self.module, self.tokenizer)
+            self._datasets[key] = dataset
+        batch = self._datasets[key].batch(step)
+        span, size, config = part.slice(self._data.batch_size), self._data.batch_size, self._loss
+        rng = step_generator(self._seed, step, "conditions")
+        drops = self._draw_drops(rng, size)
+        flipped_B = rng.random(size) < config.flip_share
+        flips_B = np.where(flipped_B, rng.random(size) * config.flip_max, 0.0)
+        spelling = random.Random(f"{self._seed}/{step}/{part.index}/{part.count}")
+        return CarStep(
+            batch=batch,
+            text_ids_BN=self._encode(batch.captions, config.spelled_share, spelling),
+            dropped=_mark_missing({kind: drop[span] for kind, drop in drops.items()}, batch),
+            flip_probability_B=torch.from_numpy(flips_B[span].astype(np.float32)),
+        )
+
+    def _draw_drops(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
+        """What each sample of the global batch must do without, before looking at what it has."""
+        config, kinds = self._loss, list(self._kinds)
+        nothing_B = rng.random(size) < config.dropout
+        single_B = (rng.random(size) < config.single_share) & (len(kinds) > 1)
+        others = [index for index, kind in enumerate(kinds) if kind != "image"]
+        image_B = (rng.random(size) < config.image_preference) & ("image" in kinds)
+        chosen_B = rng.choice(others, size) if others else np.zeros(size, dtype=np.int64)
+        if "image" in kinds:
+            chosen_B = np.where(image_B, kinds.index("image"), chosen_B)
+        return {
+            kind: torch.from_numpy(nothing_B | (single_B & (chosen_B != index)))
+            for index, kind in enumerate(kinds)
+        }
+
+    def _encode(self, captions: Sequence[str], spelled_share: float, rng: random.Random) -> Tensor:
+        if self._words is None:
+            return torch.zeros(len(captions), 1, dtype=torch.int64)
+        rows = [self._words.encode(c, spelled_share=spelled_share, rng=rng) for c in captions]
+        return torch.tensor(pad_ids(rows))
+
+    def synthetic_batch(self, batch_size: int, device: torch.device | str) -> CarStep:
+        """A batch of the right sizes and no meaning, to count and time a step without data."""
+        image = self._kinds.get("image")
+        text = self._kinds.get("text")
+        side = image.image_size if isinstance(image, ImageConditionConfig) else 1
+        num_words = text.max_tokens if isinstance(text, TextConditionConfig) else 1
+        config = self.module.config
+        ones = torch.ones(batch_size, dtype=torch.int64, device=device)
+        kept = torch.zeros(batch_size, dtype=torch.bool, device=device)
+        batch = CarBatch(
+            indices_BT=ones[:, None].expand(-1, config.num_tokens).contiguous(),
+            images_B3SS=torch.zeros(batch_size, 3, side, side, device=device),
+            has_image_B=~kept,
+            view_B=ones,
+            captions=("",) * batch_size,
+            labels_B=ones * 0,
+            ids=("",) * batch_size,
+        )
+        return CarStep(
+            batch=batch,
+            text_ids_BN=ones[:, None].expand(-1, num_words).contiguous(),
+            dropped={kind: kept for kind in self._kinds},
+            flip_probability_B=torch.zeros(batch_size, device=device),
+        )
+
+    # -- loss ---------------------------------------------------------------------------------
+
+    def loss(self, batch: CarStep, *, step: int, progress: float) -> TaskOutput:
+        """Cross-entropy of the scales that the curriculum has reached."""
+        config = self._loss
+        num_scales = config.curriculum.num_scales(progress, self.module.config.num_scales)
+        flips = batch.flip_probability_B if config.flip_share else None
+        losses_S = self._losses(batch, num_scales, flips, step)
+        lengths = self.module.config.scale_lengths[:num_scales]
+        weights_S = losses_S.new_tensor(
+            lengths if config.weighting == "tokens" else [1] * num_scales
+        )
+        loss = (losses_S * weights_S).sum() / weights_S.sum()
+        metrics = {f"ce/{scale}": losses_S[scale] for scale in range(num_scales)}
+        return TaskOutput(loss, metrics)
+
+    def _losses(self, batch: CarStep, num_scales: int, flips_B: Tensor | None, step: int) -> Tensor:
+        indices_BT = batch.batch.indices_BT
+        indices_BT = indices_BT[:, : sum(self.module.config.scale_lengths[:num_scales])]
+        self.tokenizer.to(indices_BT.device)
+        generator = torch.Generator(indices_BT.device)
+        generator.manual_seed(self._seed * 1_000_003 + step)
+        # The CQT decides signs of residuals here: outside autocast, as when the tokens were made.
+        with torch.autocast(indices_BT.device.type, enabled=False):
+            teacher = teacher_inputs(
+                self.tokenizer,
+                indices_BT,
+                self.module.config.input_kind,
+                flip_probability_B=flips_B,
+                generator=generator,
+            )
+        logits_BTV = self.module(teacher.inputs_BTC, self._condition(batch), num_scales)
+        return self.module.token_losses(logits_BTV, teacher.targets_BT)
+
+    def _condition(self, batch: CarStep) -> ConditionBatch:
+        data, dropped = batch.batch, batch.dropped
+        return ConditionBatch(
+            batch_size=len(data.indices_BT),
+            images_B3SS=data.images_B3SS if "image" in dropped else None,
+            text_ids_BN=batch.text_ids_BN if "text" in dropped else None,
+            labels_B=data.labels_B.clamp(min=0) if "class" in dropped else None,
+            images_dropped_B=dropped.get("image"),
+            text_dropped_B=dropped.get("text"),
+            labels_dropped_B=dropped.get("class"),
+        )
+
+    def sample_ids(self, batch: CarStep) -> Sequence[str]:
+        """Ids of the shapes."""
+        return batch.batch.ids
+
+    # -- validation ---------------------------------------------------------------------------
+
+    def evaluate(self, step: int, progress: float) -> dict[str, float]:
+        """Held-out cross-entropy in nats per token and bits per shape.
+
+        Under `all` conditions that a shape has, under each alone, and under `none`: how far
+        these lie apart says how much a condition is made use of.
+        """
+        if not self._validation.caches:
+            return {}
+        dataset = self._open_held_out()
+        lengths = self.module.config.scale_lengths
+        lengths_S = torch.tensor(lengths, dtype=torch.float64)
+        metrics: dict[str, float] = {}
+        modes = [mode for mode in VALIDATION_MODES if mode in ("all", "none", *self._kinds)]
+        size = dataset.config.batch_size
+        num_batches = max(1, min(self._validation.num_shapes, dataset.num_shapes) // size)
+        batches = [self._held_out_step(dataset, number) for number in range(num_batches)]
+        for mode in modes if len(self._kinds) > 1 else [m for m in modes if m not in self._kinds]:
+            losses_S = torch.stack(
+                [self._losses(_only(batch, mode), len(lengths), None, 0) for batch in batches]
+            )
+            losses_S = losses_S.mean(dim=0).double().cpu()
+            nats = float((losses_S * lengths_S).sum())
+            metrics[f"ce/{mode}"] = nats / sum(lengths)
+            metrics[f"bits_per_shape/{mode}"] = nats / math.log(2)
+            if mode == "all":
+                metrics.update({f"ce/{s}": value for s, value in enumerate(losses_S.tolist())})
+        return metrics
+
+    def _open_held_out(self) -> CarDataset:
+        if self._held_out is None:
+            config = replace(
+                self._data,
+                caches=self._validation.caches,
+                tokens=self._validation.tokens,
+                weights=(),
+                batch_size=self._validation.batch_size,
+                canonical_share=1.0,
+                seed=0,
+            )
+            dataset = CarDataset(config)
+            if dataset.num_shapes < config.batch_size:
+                dataset = CarDataset(replace(config, batch_size=dataset.num_shapes))
+            _check_fit(dataset, self.module, self.tokenizer)
+            self._held_out = dataset
+        return self._held_out
+
+    def _held_out_step(self, dataset: CarDataset, number: int) -> CarStep:
+        batch = dataset.batch(number).to(next(self.module.parameters()).device)
+        kept = torch.zeros(len(batch.ids), dtype=torch.bool, device=batch.indices_BT.device)
+        return CarStep(
+            batch=batch,
+            text_ids_BN=self._encode(batch.captions, 0.0, random.Random(0)).to(kept.device),
+            dropped=_mark_missing({kind: kept for kind in self._kinds}, batch),
+            flip_probability_B=kept.float(),
+        )
+
+
+def _mark_missing(dropped: dict[str, Tensor], batch: CarBatch) -> dict[str, Tensor]:
+    """Drop what a sample does not have, too."""
+    device = batch.indices_BT.device
+    absent = {
+        "image": ~batch.has_image_B,
+        "text": torch.tensor([not caption for caption in batch.captions], device=device),
+        "class": batch.labels_B < 0,
+    }
+    return {kind: drop | absent[kind] for kind, drop in dropped.items()}
+
+
+def _only(batch: CarStep, mode: str) -> CarStep:
+    """The batch with a single condition left (or `all` of them, or `none`)."""
+    if mode == "all":
+        return batch
+    dropped = {
+        kind: drop if kind == mode else torch.ones_like(drop)
+        for kind, drop in batch.dropped.items()
+    }
+    return replace(batch, dropped=dropped)
+
+
+def _check_fit(dataset: CarDataset, car: Car, tokenizer: Tokenizer) -> None:
+    """The cached tokens, the tokenizer and the model must agree on their layout."""
+    identity, config = dataset.identity, car.config
+    layouts = {
+        "token cache": (identity.scale_lengths, identity.num_bits),
+        "tokenizer": (tokenizer.scale_lengths, tokenizer.num_bits),
+        "model": (config.scale_lengths, config.num_bits),
+    }
+    if len(set(layouts.values())) > 1:
+        raise ValueError(
+            "scale lengths and bits differ: "
+            + ", ".join(f"{name} {layout}" for name, layout in layouts.items())
+        )

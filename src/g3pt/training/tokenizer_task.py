@@ -1,0 +1,198 @@
+"""Stage 1 as a task: occupancy and latent losses of the tokenizer (Sec. 3.2, 4.2).
+
+Legend: B batch, N surface points, Q query points, L latents, C channels, S scales.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from g3pt.data.batch import TokenizerBatch
+from g3pt.data.dataset import TokenizerDataConfig, TokenizerDataset
+from g3pt.models.cqt import PyramidOutput
+from g3pt.models.losses import commitment_loss, entropy_loss, latent_loss, occupancy_loss
+from g3pt.models.tokenizer import Tokenizer
+from g3pt.training.task import Part, TaskOutput, step_generator
+from g3pt.training.validation import (
+    ValidationConfig,
+    ValidationShapes,
+    load_validation,
+    measure_tokenizer,
+    warn_of_dying_scales,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenizerLossConfig:
+    """What stage 1 minimises, and how it is eased in."""
+
+    near_weight: float = 1.0
+    """Weight of the BCE on near-surface queries beside the one on volume queries."""
+    latent_weight: float = 0.02
+    """Weight of the decoder-side latent loss; 0 leaves the residuals without meaning."""
+    variance_floor: float = 0.2
+    commitment_weight: float = 0.0
+    entropy_weight: float = 0.0
+    warmup_share: float = 0.25
+    """Share of the run in which normalised values pass in place of signs (Sec. 4.2)."""
+    scale_dropout: float = 0.0
+    """Chance that a sample is decoded from its first few scales only."""
+    prefix_weight: float = 0.0
+    """Weight of an additional loss on a prefix of the scales, decoded beside the full sum."""
+    prefix_share: float = 0.25
+    """Share of the batch that gets it."""
+
+    def __post_init__(self) -> None:
+        for name in ("warmup_share", "scale_dropout", "prefix_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"loss.{name} must be in [0, 1], got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class TokenizerStep:
+    """A batch and the random choices that belong to it."""
+
+    batch: TokenizerBatch
+    keep_B: Tensor
+    """Scales that each sample is decoded from."""
+    prefix_B: Tensor
+    """Scales of the additional prefix loss."""
+
+
+class TokenizerTask:
+    """Reconstruct occupancy through the quantised pyramid."""
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        data: TokenizerDataConfig,
+        loss: TokenizerLossConfig,
+        validation: ValidationConfig,
+        *,
+        seed: int = 0,
+    ) -> None:
+        self.module = tokenizer
+        self._data = data
+        self._loss = loss
+        self._validation = validation
+        self._seed = seed
+        self._datasets: dict[int, TokenizerDataset] = {}
+        self._shapes: ValidationShapes | None = None
+
+    def batch(self, step: int, part: Part) -> TokenizerStep:
+        """Draw shapes, points and queries, and which scales to keep."""
+        key = part.index + 2**16 * part.count
+        if key not in self._datasets:
+            part.slice(self._data.batch_size)
+            self._datasets[key] = TokenizerDataset(
+                self._data, rank=part.index, world_size=part.count
+            )
+        return self._with_choices(self._datasets[key].batch(step), step, part)
+
+    def synthetic_batch(self, batch_size: int, device: torch.device | str) -> TokenizerStep:
+        """A batch of the right sizes and no meaning, to count and time a step without data."""
+        data = self._data
+        num_queries = data.num_volume_queries + data.num_near_queries
+        points = torch.zeros(batch_size, data.num_points, 3, device=device)
+        queries = torch.zeros(batch_size, num_queries, 3, device=device)
+        near = torch.arange(num_queries, device=device) >= data.num_volume_queries
+        batch = TokenizerBatch(
+            points_BN3=points,
+            normals_BN3=torch.ones_like(points),
+            queries_BQ3=queries,
+            occupancy_BQ=queries[..., 0],
+            near_BQ=near.expand(batch_size, -1),
+            ids=("",) * batch_size,
+        )
+        scales = torch.full((batch_size,), self.module.config.cqt.num_scales, device=device)
+        return TokenizerStep(batch, scales, scales)
+
+    def _with_choices(self, batch: TokenizerBatch, step: int, part: Part) -> TokenizerStep:
+        size, num_scales = self._data.batch_size, self.module.config.cqt.num_scales
+        rng = step_generator(self._seed, step, "scales")
+        shorter_B = rng.integers(1, max(num_scales, 2), size)
+        dropped_B = rng.random(size) < self._loss.scale_dropout
+        keep_B = np.where(dropped_B, np.minimum(shorter_B, num_scales), num_scales)
+        prefix_B = rng.integers(1, max(num_scales, 2), size)
+        span = part.slice(size)
+        return TokenizerStep(
+            batch, torch.from_numpy(keep_B[span]), torch.from_numpy(prefix_B[span])
+        )
+
+    def loss(self, batch: TokenizerStep, *, step: int, progress: float) -> TaskOutput:
+        """BCE on volume and near-surface queries, and the quantiser's own losses."""
+        tokenizer, config, data = self.module, self._loss, batch.batch
+        latents_BLC = tokenizer.encode(data.points_BN3, data.normals_BN3)
+        if tokenizer.training:
+            tokenizer.cqt.track_mean(latents_BLC)
+        pyramid = tokenizer.quantize(
+            latents_BLC,
+            keep_B=batch.keep_B if config.scale_dropout else None,
+            bypass=progress < config.warmup_share,
+        )
+        memory_BLC = tokenizer.shape_memory(pyramid.summed_BLC, batch.keep_B)
+        logits_BQ = tokenizer.occupancy(memory_BLC, data.queries_BQ3)
+        inside_BQ = data.occupancy_BQ > 0.5
+        occupancy = occupancy_loss(logits_BQ, inside_BQ, data.near_BQ, config.near_weight)
+        total = occupancy + self._quantizer_losses(pyramid, latents_BLC)
+        if config.prefix_weight:
+            total = total + config.prefix_weight * self._prefix_loss(batch, pyramid)
+        metrics = {"occupancy": occupancy, **_batch_scores(logits_BQ, inside_BQ, data.near_BQ)}
+        return TaskOutput(total, metrics)
+
+    def _quantizer_losses(self, pyramid: PyramidOutput, latents_BLC: Tensor) -> Tensor:
+        config = self._loss
+        total = latents_BLC.new_zeros(())
+        if config.latent_weight:
+            total = total + config.latent_weight * latent_loss(
+                pyramid.prefixes, latents_BLC, variance_floor=config.variance_floor
+            )
+        if config.commitment_weight:
+            total = total + config.commitment_weight * commitment_loss(pyramid.projected)
+        if config.entropy_weight:
+            total = total + config.entropy_weight * entropy_loss(pyramid.projected)
+        return total
+
+    def _prefix_loss(self, batch: TokenizerStep, pyramid: PyramidOutput) -> Tensor:
+        """Occupancy loss of a random prefix, on the first rows of the batch."""
+        data = batch.batch
+        num = max(1, round(len(data.points_BN3) * self._loss.prefix_share))
+        scales_B = batch.prefix_B[:num]
+        stacked_SBLC = torch.stack([prefix[:num] for prefix in pyramid.prefixes])
+        rows_B = torch.arange(num, device=scales_B.device)
+        memory_BLC = self.module.shape_memory(stacked_SBLC[scales_B - 1, rows_B], scales_B)
+        logits_BQ = self.module.occupancy(memory_BLC, data.queries_BQ3[:num])
+        return occupancy_loss(
+            logits_BQ, data.occupancy_BQ[:num] > 0.5, data.near_BQ[:num], self._loss.near_weight
+        )
+
+    def sample_ids(self, batch: TokenizerStep) -> Sequence[str]:
+        """Ids of the shapes."""
+        return batch.batch.ids
+
+    def evaluate(self, step: int, progress: float) -> dict[str, float]:
+        """Prefix IoUs and token statistics on the validation shapes."""
+        if not self._validation.cache:
+            return {}
+        if self._shapes is None:
+            self._shapes = load_validation(self._validation)
+        bypass = progress < self._loss.warmup_share
+        metrics = measure_tokenizer(
+            self.module, self._shapes, batch_size=self._validation.batch_size, bypass=bypass
+        )
+        if not bypass:
+            warn_of_dying_scales(metrics, self.module.config.cqt.num_scales)
+        return metrics
+
+
+@torch.no_grad()
+def _batch_scores(logits_BQ: Tensor, inside_BQ: Tensor, near_BQ: Tensor) -> dict[str, Tensor]:
+    predicted_BQ = logits_BQ > 0
+    volume_BQ = ~near_BQ
+    union = ((predicted_BQ | inside_BQ) & volume_BQ).sum(dim=1)
+    both = (predicted_BQ & inside_BQ & volume_BQ).sum(dim=1)
+    agrees = ((predicted_BQ == inside_BQ) & near_BQ).sum() / near_BQ.sum().clamp(min=1)
+    return {"iou": (both / union.clamp(min=1)).mean(), "near_accuracy": agrees.float()}

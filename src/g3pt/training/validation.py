@@ -1,0 +1,158 @@
+"""A fixed set of held-out shapes in memory, and what a tokenizer makes of it.
+
+Legend: B shapes, N surface points, Q query points, L latents, C channels, T tokens.
+"""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from g3pt.data.cache import ShapeCache
+from g3pt.data.prepare import labels_at, normals, positions
+from g3pt.models.tokenizer import Tokenizer
+from g3pt.training.token_statistics import scale_statistics
+
+LOGGER = logging.getLogger(__name__)
+
+DEAD_BITS = 0.2
+"""Bit entropy below which a scale counts as dying."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValidationConfig:
+    """Held-out shapes that are looked at during training."""
+
+    cache: str = ""
+    """Folder of prepared shapes; empty switches validation off."""
+    num_shapes: int = 128
+    """At most so many, spread evenly over the cache."""
+    num_points: int = 2048
+    num_volume_queries: int = 4096
+    num_near_queries: int = 2048
+    """Of the group nearest to the surface."""
+    batch_size: int = 16
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ValidationShapes:
+    """Their tensors, in the unit frame."""
+
+    points_BN3: Tensor
+    normals_BN3: Tensor
+    volume_BQ3: Tensor
+    volume_inside_BQ: Tensor
+    near_BQ3: Tensor
+    near_inside_BQ: Tensor
+
+
+def load_validation(config: ValidationConfig) -> ValidationShapes:
+    """Draw the subset that `config` describes; the same one every time."""
+    cache = ShapeCache(config.cache)
+    stored = cache.prepare
+    num_shapes = min(config.num_shapes, len(cache))
+    rows = np.linspace(0, len(cache) - 1, num_shapes).round().astype(np.int64)
+    group = stored.num_near_queries // len(stored.near_sigmas)
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in ValidationShapes.__annotations__}
+    for row in rows:
+        slot = int(cache.slots[row])
+        rng = np.random.default_rng((config.seed, 4, int(row)))
+        points, directions = cache.draw_surface(row, min(config.num_points, stored.num_points), rng)
+        volume = np.arange(min(config.num_volume_queries, stored.num_volume_queries))
+        near = np.arange(min(config.num_near_queries, group))
+        near = near + int(np.argmin(stored.near_sigmas)) * group
+        columns["points_BN3"].append(positions(points))
+        columns["normals_BN3"].append(normals(directions))
+        columns["volume_BQ3"].append(positions(cache.volume[slot][volume]))
+        columns["volume_inside_BQ"].append(labels_at(cache.volume_inside[slot], volume) != 0)
+        columns["near_BQ3"].append(positions(cache.near[slot][near]))
+        columns["near_inside_BQ"].append(labels_at(cache.near_inside[slot], near) != 0)
+    return ValidationShapes(
+        **{name: torch.from_numpy(np.stack(parts)) for name, parts in columns.items()}
+    )
+
+
+@torch.no_grad()
+def measure_tokenizer(
+    tokenizer: Tokenizer, shapes: ValidationShapes, *, batch_size: int = 16, bypass: bool = False
+) -> dict[str, float]:
+    """IoU after every prefix of scales, near-surface accuracy, and the health of the tokens.
+
+    Keys end in `/S` for scale S. `residual/S` is the energy left after scale S, as a share of
+    the energy of the centred latents.
+    """
+    device = next(tokenizer.parameters()).device
+    num_scales = tokenizer.config.cqt.num_scales
+    ious: list[Tensor] = []
+    accuracies: list[Tensor] = []
+    residuals: list[Tensor] = []
+    indices: list[Tensor] = []
+    for first in range(0, len(shapes.points_BN3), batch_size):
+        part = slice(first, first + batch_size)
+        latents_BLC = tokenizer.encode(
+            shapes.points_BN3[part].to(device), shapes.normals_BN3[part].to(device)
+        )
+        pyramid = tokenizer.quantize(latents_BLC, bypass=bypass)
+        truth = shapes.volume_inside_BQ[part].to(device)
+        queries = shapes.volume_BQ3[part].to(device)
+        prefix_ious = []
+        for scale, prefix_BLC in enumerate(pyramid.prefixes):
+            memory_BLC = tokenizer.shape_memory(prefix_BLC, scale + 1)
+            prefix_ious.append(_iou(tokenizer.occupancy(memory_BLC, queries) > 0, truth))
+            if scale + 1 == num_scales:
+                near = tokenizer.occupancy(memory_BLC, shapes.near_BQ3[part].to(device)) > 0
+                agrees = near == shapes.near_inside_BQ[part].to(device)
+                accuracies.append(agrees.float().mean(dim=1))
+        ious.append(torch.stack(prefix_ious, dim=1))
+        residuals.append(_residual_energy(tokenizer, latents_BLC, pyramid.prefixes))
+        indices.append(pyramid.indices_BT.cpu())
+    iou_S = torch.cat(ious).mean(dim=0).tolist()
+    residual_S = torch.cat(residuals).mean(dim=0).tolist()
+    indices_BT = torch.cat(indices)
+    metrics = {"iou": iou_S[-1], "near_accuracy": float(torch.cat(accuracies).mean())}
+    metrics["usage"] = scale_statistics(indices_BT, tokenizer.num_bits).usage
+    for scale, part in enumerate(indices_BT.split(list(tokenizer.scale_lengths), dim=1)):
+        health = scale_statistics(part, tokenizer.num_bits)
+        metrics[f"iou/{scale}"] = iou_S[scale]
+        metrics[f"residual/{scale}"] = residual_S[scale]
+        metrics[f"usage/{scale}"] = health.usage
+        metrics[f"perplexity/{scale}"] = health.perplexity
+        metrics[f"bit_entropy/{scale}"] = health.bit_entropy
+    return metrics
+
+
+def warn_of_dying_scales(metrics: dict[str, float], num_scales: int) -> list[str]:
+    """Log, and return, what looks unhealthy in the numbers of `measure_tokenizer`."""
+    found: list[str] = []
+    for scale in range(num_scales):
+        entropy = metrics[f"bit_entropy/{scale}"]
+        if entropy < DEAD_BITS:
+            found.append(
+                f"scale {scale}: its bits die (entropy {entropy:.2f} across shapes, expected "
+                f"above {DEAD_BITS}); lower loss.latent_weight or lengthen loss.warmup_share"
+            )
+        if scale and metrics[f"residual/{scale}"] > metrics[f"residual/{scale - 1}"]:
+            found.append(
+                f"scale {scale}: the residual grows, from {metrics[f'residual/{scale - 1}']:.3f} "
+                f"to {metrics[f'residual/{scale}']:.3f}; raise loss.latent_weight"
+            )
+    for message in found:
+        LOGGER.warning("%s", message)
+    return found
+
+
+def _iou(predicted_BQ: Tensor, truth_BQ: Tensor) -> Float[Tensor, " B"]:
+    union = (predicted_BQ | truth_BQ).sum(dim=1)
+    return (predicted_BQ & truth_BQ).sum(dim=1) / union.clamp(min=1)
+
+
+def _residual_energy(
+    tokenizer: Tokenizer, latents_BLC: Tensor, prefixes: tuple[Tensor, ...]
+) -> Float[Tensor, "B S"]:
+    centred = (latents_BLC - tokenizer.cqt.mean_LC).square().mean(dim=(1, 2)).clamp(min=1e-12)
+    left = [(latents_BLC - prefix).square().mean(dim=(1, 2)) for prefix in prefixes]
+    return torch.stack(left, dim=1) / centred[:, None]
