@@ -1,0 +1,85 @@
+"""`g3pt doctor` sees what is there and says what is not."""
+
+import json
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def doctor():
+    from g3pt.cli import doctor
+
+    return doctor
+
+
+def named(findings, name: str):
+    return next(finding for finding in findings if finding.name == name)
+
+
+def test_every_library_that_the_tests_run_with_is_found(doctor) -> None:
+    finding = named(list(doctor._libraries()), "libraries")
+
+    assert finding.status == "ok"
+    assert finding.values["torch"] == metadata.version("torch")
+
+
+def test_a_missing_extra_comes_with_the_line_that_installs_it(doctor, monkeypatch) -> None:
+    monkeypatch.setattr(doctor, "requirements", lambda: {"": [], "hub": ["no-such-package-g3pt"]})
+
+    (finding,) = doctor._extras()
+
+    assert finding.status == "note"
+    assert "no-such-package-g3pt" in finding.detail
+    assert finding.advice == "pip install 'g3pt[hub]'"
+
+
+def test_a_missing_library_is_a_problem(doctor, monkeypatch) -> None:
+    monkeypatch.setattr(doctor, "requirements", lambda: {"": ["torch", "no-such-package-g3pt"]})
+
+    (finding,) = doctor._libraries()
+
+    assert finding.status == "problem"
+    assert finding.advice == "pip install no-such-package-g3pt"
+
+
+def test_an_examination_that_fails_does_not_hide_the_others(doctor, monkeypatch) -> None:
+    def broken():
+        raise OSError("no such thing")
+
+    monkeypatch.setattr(doctor, "EXAMINATIONS", {"broken": broken, "python": doctor._python})
+
+    broken_finding, python_finding = doctor.examine()
+
+    assert (broken_finding.name, broken_finding.status) == ("broken", "problem")
+    assert "no such thing" in broken_finding.detail
+    assert python_finding.status == "ok"
+
+
+def test_free_memory_and_disk_are_positive(doctor) -> None:
+    for finding in doctor._memory_and_disk():
+        assert finding.values.get("free_bytes", 1) > 0
+
+
+def test_damaged_weights_are_a_problem(doctor, monkeypatch, tmp_path: Path) -> None:
+    from g3pt.models import weights
+
+    folder = tmp_path / "some-weights"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    monkeypatch.setattr(weights, "_bundled_root", lambda: tmp_path)
+
+    (finding,) = doctor._weights()
+
+    assert (finding.name, finding.status) == ("weights some-weights", "problem")
+
+
+def test_all_findings_are_json_and_lines_of_text(doctor) -> None:
+    findings = doctor.examine()
+
+    told = json.loads(json.dumps(doctor.as_json(findings)))
+
+    assert [row["name"] for row in told["findings"]] == [finding.name for finding in findings]
+    assert told["ok"] == all(finding.status != "problem" for finding in findings)
+    assert all(finding.detail in doctor.as_text(findings) for finding in findings)
