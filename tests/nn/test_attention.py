@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 
-from g3pt.nn.attention import Attention, merge_heads, split_heads
+from g3pt.nn.attention import (
+    Attention,
+    _weighted_values_written_out,
+    merge_heads,
+    split_heads,
+    weighted_values,
+)
 from g3pt.nn.cache import KeyValueCache
 
 
@@ -55,3 +61,28 @@ def test_cache_returns_all_keys_in_the_order_they_came():
     held = cache.append(0, attention.keys_values(x[:, 2:]))
     torch.testing.assert_close(held.keys_BHMD, attention.keys_values(x).keys_BHMD)
     assert cache.num_tokens == 6
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_written_out_attention_equals_the_fused_kernel_with_gradients(masked):
+    torch.manual_seed(0)
+    mask = torch.rand(3, 5) > 0.3 if masked else None
+    results = []
+    for function in (weighted_values, _weighted_values_written_out):
+        torch.manual_seed(1)
+        q, k, v = (torch.randn(1, 2, n, 4, requires_grad=True) for n in (3, 5, 5))
+        out = function(q, k, v, scale=0.7, mask=mask)
+        out.square().sum().backward()
+        results.append((out, q.grad, k.grad, v.grad))
+    for fused, written in zip(*results, strict=True):
+        torch.testing.assert_close(fused, written)
+
+
+def test_bfloat16_training_on_a_cpu_stays_near_float32():
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, 2, 6, 4) for _ in range(3))
+    half = [x.bfloat16().requires_grad_() for x in (q, k, v)]
+    # bfloat16 keeps 8 bits: 2**-8 relative, a few roundings deep
+    torch.testing.assert_close(
+        weighted_values(*half).float(), weighted_values(q, k, v), atol=0.05, rtol=0.05
+    )

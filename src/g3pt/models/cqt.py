@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from g3pt.models.quantizers import LfqQuantizer
-from g3pt.nn.attention import merge_heads, split_heads
+from g3pt.nn.attention import merge_heads, split_heads, weighted_values
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +120,7 @@ class CrossScaleAttention(nn.Module):
         queries = (queries * temperature).expand(len(features_BMC), -1, -1, -1)
         keys = F.normalize(split_heads(keys_BMC, self.num_heads).float(), dim=-1)
         values = split_heads(self.to_values(features_BMC), self.num_heads)
-        attended = F.scaled_dot_product_attention(
+        attended = weighted_values(
             queries.to(values.dtype), keys.to(values.dtype), values, scale=1.0
         )
         return self.to_output(merge_heads(attended))

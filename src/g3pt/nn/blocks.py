@@ -37,7 +37,7 @@ class SelfAttentionBlock(nn.Module):
         self.mlp = Mlp(dim, mlp_ratio)
 
     def forward(
-        self, x_BTC: Float[Tensor, "B T C"], mask: Bool[Tensor, "*#B T T"] | None = None
+        self, x_BTC: Float[Tensor, "B T C"], mask: Bool[Tensor, "*#B #T T"] | None = None
     ) -> Float[Tensor, "B T C"]:
         """Mix the tokens with one another."""
         x_BTC = x_BTC + self.attention(self.attention_norm(x_BTC), mask=mask)
