@@ -1,0 +1,123 @@
+"""What must hold of the repository as a whole: layers, pins, documents, what imports cost."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "g3pt"
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Check the import contracts of `folder`, which holds pyproject.toml and the package."""
+    command = "from importlinter.cli import lint_imports_command as check\n"
+    command += "check(['--no-cache', '--config', 'pyproject.toml'])"
+    return subprocess.run(
+        [sys.executable, "-c", command], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.fixture(scope="module")
+def copied_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("copy")
+    ignore = shutil.ignore_patterns("__pycache__", "weights")
+    shutil.copytree(SOURCE, folder / "g3pt", ignore=ignore)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def test_imports_keep_to_the_layers(copied_package: Path) -> None:
+    result = lint_imports(copied_package)
+
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("nn", "import g3pt.models"),
+        ("models", "import g3pt.geometry"),
+        ("geometry", "import torch"),
+    ],
+)
+def test_an_import_against_the_layers_is_found(
+    copied_package: Path, module: str, line: str
+) -> None:
+    intruder = copied_package / "g3pt" / module / "intruder.py"
+    intruder.write_text(line + "\n")
+    try:
+        result = lint_imports(copied_package)
+    finally:
+        intruder.unlink()
+
+    assert result.returncode != 0
+    assert "intruder" in result.stdout
+
+
+def pinned_versions() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in pins}
+
+
+def test_every_direct_dependency_is_pinned_to_a_version_that_it_allows() -> None:
+    table = project()
+    groups = [table["project"]["dependencies"], *table["dependency-groups"].values()]
+    groups += table["project"]["optional-dependencies"].values()
+    pins = pinned_versions()
+
+    for requirement in (Requirement(line) for group in groups for line in group):
+        version = pins.get(canonicalize_name(requirement.name))
+        assert version is not None, f"{requirement.name} is missing from constraints.txt"
+        assert requirement.specifier.contains(version), f"{requirement} does not allow {version}"
+
+
+@pytest.mark.parametrize("module", ["g3pt", "g3pt.geometry.mesh", "g3pt.geometry.isosurface"])
+def test_importing_it_does_not_load_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def markdown_files() -> list[Path]:
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", markdown_files(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_documents_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", text)
+    local = [target for target in targets if not target.startswith(("http:", "https:"))]
+
+    assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+def paper_map_rows() -> list[tuple[str, list[str], list[str]]]:
+    rows = []
+    for line in (ROOT / "docs" / "paper_map.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("|") and len(cells) == 4 and "`" in cells[3]:
+            names = re.findall(r"`([^`]+)`", cells[2])
+            rows.append((cells[0], names, re.findall(r"`([^`]+\.py)`", cells[3])))
+    return rows
+
+
+@pytest.mark.parametrize(("symbol", "names", "files"), paper_map_rows())
+def test_the_paper_map_names_what_is_in_its_file(
+    symbol: str, names: list[str], files: list[str]
+) -> None:
+    text = "\n".join((SOURCE / file).read_text() for file in files)
+    parts = {part for name in names if not name.endswith(".py") for part in name.split(".")}
+
+    assert [part for part in sorted(parts) if not re.search(rf"\b{part}\b", text)] == []
