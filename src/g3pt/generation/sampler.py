@@ -23,7 +23,7 @@ from g3pt.models.quantizers import pack_bits
 from g3pt.models.teacher import ScaleInputs
 from g3pt.models.tokenizer import Tokenizer
 
-PerScale = float | Sequence[float]
+PerScale = float | int | Sequence[float | int]
 
 
 @dataclass(frozen=True)
@@ -164,10 +164,10 @@ def _settings_per_scale(
 
 def _per_scale(name: str, value: PerScale, num_scales: int) -> list[float]:
     if not isinstance(value, Sequence):
-        return [value] * num_scales
+        return [float(value)] * num_scales
     if len(value) != num_scales:
         raise ValueError(f"{name} needs one value or {num_scales}, got {len(value)}")
-    return list(value)
+    return [float(one) for one in value]
 
 
 def _encode(car: Car, condition: ConditionBatch, *, guided: bool) -> ConditionOutput:

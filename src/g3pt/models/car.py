@@ -192,7 +192,7 @@ class Car(nn.Module):
             valid_BI=condition.valid_BI,
             device=x_BTD.device,
         )
-        modulation = self.ada_ln(condition.vector_BD)
+        modulation = self.ada_ln(condition.vector_BD).to(x_BTD.dtype)
         for layer, block in enumerate(self.blocks):
             x_BTD = block(x_BTD, modulation[layer], attend)
         return self.head(self.norm(x_BTD[:, num_prefix:]))
@@ -207,7 +207,7 @@ class Car(nn.Module):
 
     def forward_scale(
         self,
-        inputs_BTC: Float[Tensor, "B T C"],
+        inputs_BTC: Float[Tensor, "B _ C"],
         scale: int,
         condition: ConditionOutput,
         cache: CarCache,
@@ -234,11 +234,11 @@ class Car(nn.Module):
             valid_BI=condition.valid_BI,
             device=x_BTD.device,
         )
-        modulation = self.ada_ln(condition.vector_BD) if scale == 0 else cache.modulation
-        cache.modulation = modulation
+        if scale == 0:
+            cache.modulation = self.ada_ln(condition.vector_BD).to(x_BTD.dtype)
         for layer, block in enumerate(self.blocks):
             remember = partial(cache.keys_values.append, layer)
-            x_BTD = block(x_BTD, modulation[layer], attend, remember)
+            x_BTD = block(x_BTD, cache.modulation[layer], attend, remember)
         return self.head(self.norm(x_BTD[:, -num_tokens:]))
 
     def token_losses(
@@ -251,11 +251,13 @@ class Car(nn.Module):
     def _start_tokens(self, condition: ConditionOutput) -> Float[Tensor, "B T D"]:
         start_B1D = self.start_projection(condition.vector_BD)[:, None]
         num_tokens = self.config.scale_lengths[0]
-        return start_B1D + self.positions[:num_tokens] + self.scale_embedding[0]
+        places_TD = self.positions[:num_tokens] + self.scale_embedding[0]
+        return start_B1D + places_TD.to(start_B1D.dtype)
 
     def _embed(self, inputs_BTC: Float[Tensor, "B T C"], first: int) -> Float[Tensor, "B T D"]:
         """Tokens whose first one is number `first` of all scales end to end."""
         stop = first + inputs_BTC.shape[1]
         scales_T = block_numbers(self.config.scale_lengths, device=inputs_BTC.device)[first:stop]
         places_TD = self.positions[first:stop] + self.scale_embedding[scales_T]
-        return self.input_projection(self.input_norm(inputs_BTC)) + places_TD
+        embedded_BTD = self.input_projection(self.input_norm(inputs_BTC))
+        return embedded_BTD + places_TD.to(embedded_BTD.dtype)

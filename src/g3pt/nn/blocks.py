@@ -21,7 +21,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Float[Tensor, "*B C"]) -> Float[Tensor, "*B C"]:
         """Transform each token on its own."""
-        return self.contract(F.gelu(self.expand(x), approximate="tanh"))
+        return self.contract(F.gelu(self.expand(x)))
 
 
 class SelfAttentionBlock(nn.Module):
@@ -72,7 +72,7 @@ class CrossAttentionBlock(nn.Module):
         self,
         x_BTC: Float[Tensor, "B T C"],
         context_BMC: Float[Tensor, "B M K"],
-        mask: Bool[Tensor, "*#B T M"] | None = None,
+        mask: Bool[Tensor, "*#B #T M"] | None = None,
     ) -> Float[Tensor, "B T C"]:
         """Let each query gather from the context."""
         context_BMC = self.context_norm(context_BMC)
