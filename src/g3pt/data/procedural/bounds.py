@@ -1,0 +1,118 @@
+"""The bounding box of a shape: from the primitives' own extreme points, or measured where carving took those away."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from g3pt.data.procedural.primitives import Kind, ShapeArrays, signed_distance
+from g3pt.data.procedural.surfaces import sample_primitives, surface_areas
+
+_AROUND = np.arange(16) * np.pi / 8
+_SIGNS = np.stack(np.meshgrid([-1, 1], [-1, 1], [-1, 1], indexing="ij"), axis=-1).reshape(-1, 3)
+_AXES = np.concatenate([np.eye(3), -np.eye(3)])
+
+
+def bounding_box(arrays: ShapeArrays) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lowest and highest corner of the shape's axis-aligned bounding box, in its own frame.
+
+    Exact when each of the six extremes of the added primitives is still on the surface; otherwise that side is measured
+    on a fixed dense sample of the surface.
+    """
+    added = np.flatnonzero(~arrays.carves)
+    candidates = np.concatenate([_extreme_points(arrays, int(index)) for index in added])
+    low, high = candidates.min(axis=0), candidates.max(axis=0)
+    if not arrays.carves.any():
+        return low, high
+    size = float((high - low).max())
+    on_surface = np.abs(signed_distance(arrays, candidates)) < 1e-5 * size
+    kept = candidates[on_surface] if on_surface.any() else candidates
+    tolerance = 1e-5 * size
+    trimmed = (kept.min(axis=0) > low + tolerance) | (kept.max(axis=0) < high - tolerance)
+    if trimmed.any():
+        measured = _measure(arrays, size)
+        low = np.where(kept.min(axis=0) > low + tolerance, measured.min(axis=0), low)
+        high = np.where(kept.max(axis=0) < high - tolerance, measured.max(axis=0), high)
+    return low, high
+
+
+def _measure(arrays: ShapeArrays, size: float) -> NDArray[np.float64]:
+    rng = np.random.default_rng(0)
+    areas = surface_areas(arrays)
+    owners = rng.choice(len(arrays), 60_000, p=areas / areas.sum())
+    points, _ = sample_primitives(arrays, owners, rng)
+    return points[np.abs(signed_distance(arrays, points)) < 1e-5 * size]
+
+
+def _extreme_points(arrays: ShapeArrays, index: int) -> NDArray[np.float64]:
+    """Surface points of one primitive among which its extremes along the six axes are found."""
+    rotation = arrays.rotations[index].astype(np.float64)
+    parameters = arrays.parameters[index].astype(np.float64)
+    directions = _AXES @ rotation  # the axes in the primitive's frame
+    local = _LOCAL[Kind(arrays.kinds[index])](parameters, directions)
+    return local @ rotation.T + arrays.translations[index]
+
+
+def _box(p: NDArray[np.float64], directions: NDArray[np.float64]) -> NDArray[np.float64]:
+    corners = _SIGNS * p[:3]
+    return (corners[:, None] + p[3] * directions[None]).reshape(-1, 3)
+
+
+def _circle(angles: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.stack([np.cos(angles), np.zeros_like(angles), np.sin(angles)], axis=1)
+
+
+def _headings(directions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Unit circle points under the directions, with a few more for directions along the axis."""
+    return _circle(np.concatenate([np.arctan2(directions[:, 2], directions[:, 0]), _AROUND]))
+
+
+def _cone(p: NDArray[np.float64], directions: NDArray[np.float64]) -> NDArray[np.float64]:
+    ring = _headings(directions)
+    cores = np.concatenate([ring * p[0] - [0, p[2], 0], ring * p[1] + [0, p[2], 0]])
+    if p[3] == 0:
+        return cores
+    return (cores[:, None] + p[3] * directions[None]).reshape(-1, 3)
+
+
+def _ellipsoid(p: NDArray[np.float64], directions: NDArray[np.float64]) -> NDArray[np.float64]:
+    scaled = directions * p[:3]
+    return scaled * p[:3] / np.linalg.norm(scaled, axis=1, keepdims=True)
+
+
+def _torus(p: NDArray[np.float64], directions: NDArray[np.float64]) -> NDArray[np.float64]:
+    return (p[0] * _headings(directions)[:, None] + p[1] * directions[None]).reshape(-1, 3)
+
+
+def _frustum(p: NDArray[np.float64], directions: NDArray[np.float64]) -> NDArray[np.float64]:
+    del directions
+    top = _SIGNS[:, 1:2] > 0
+    half = np.where(top, [p[2], p[4], p[3]], [p[0], p[4], p[1]])
+    return _SIGNS * half + np.where(top, [p[5], 0, p[6]], 0)
+
+
+def _prism(p: NDArray[np.float64], directions: NDArray[np.float64]) -> NDArray[np.float64]:
+    del directions
+    ring = p[0] * _circle(np.arange(int(p[2])) * 2 * np.pi / p[2])
+    return np.concatenate([ring + [0, p[1], 0], ring - [0, p[1], 0]])
+
+
+def _dome(p: NDArray[np.float64], directions: NDArray[np.float64]) -> NDArray[np.float64]:
+    smooth = _ellipsoid(p, directions)
+    smooth = smooth[smooth[:, 1] >= p[3]]
+    flat = directions * [1, 0, 1]
+    flat = np.concatenate([flat[np.linalg.norm(flat, axis=1) > 1e-9], _circle(_AROUND)])
+    rim = _ellipsoid(p, flat) * np.sqrt(1 - (p[3] / p[1]) ** 2)
+    return np.concatenate([smooth, rim + [0, p[3], 0]])
+
+
+_LOCAL = {
+    Kind.BOX: _box,
+    Kind.CYLINDER: _cone,
+    Kind.CONE: _cone,
+    Kind.ELLIPSOID: _ellipsoid,
+    Kind.TORUS: _torus,
+    Kind.FRUSTUM: _frustum,
+    Kind.PRISM: _prism,
+    Kind.DOME: _dome,
+}
