@@ -1,0 +1,342 @@
+"""`G3PT`: pictures and sentences to meshes, meshes to tokens and back.
+
+Everything is in the unit frame (longest side 1.9, centred, +Y up, +Z front) unless it says
+source. Legend: B batch, T tokens.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from g3pt.generation.field import ShapeField
+from g3pt.generation.prompts import Picture, PromptError, Prompts, read_prompts
+from g3pt.generation.results import (
+    GeneratedShape,
+    GenerationResult,
+    Reconstruction,
+    ScaleEvent,
+)
+from g3pt.generation.sampler import PerScale, ScaleSample, generate_tokens
+from g3pt.geometry.isosurface import Extraction, extract_surface
+from g3pt.geometry.mesh import (
+    TriangleMesh,
+    UnitFrame,
+    largest_components,
+    read_mesh,
+    to_unit,
+    unit_frame_of,
+)
+from g3pt.geometry.sampling import SurfaceSamples, sample_surface
+from g3pt.models.car import Car
+from g3pt.models.conditioning import ConditionBatch
+from g3pt.models.tokens import TokenFile, TokenFrame, TokenPyramid, read_g3t
+from g3pt.models.weights import DEFAULT_WEIGHTS, LoadedWeights, load_weights
+
+MIN_RESOLUTION = 16
+MAX_RESOLUTION = 1024
+DEFAULT_RESOLUTION = 128
+BATCH_SIZE = 16
+"""Shapes whose tokens are sampled together."""
+
+
+class G3PT:
+    """A tokenizer and a generator, ready to use."""
+
+    def __init__(self, weights: LoadedWeights) -> None:
+        self.weights = weights
+        self.tokenizer = weights.tokenizer
+        self.car = weights.car
+
+    @classmethod
+    def from_pretrained(
+        cls, weights: str | Path = DEFAULT_WEIGHTS, device: str | torch.device = "auto"
+    ) -> "G3PT":
+        """Load bundled weights by name, or a weights folder.
+
+        Raises:
+            FileNotFoundError: if there are no such weights.
+            WeightsError: if the folder does not hold sound weights.
+        """
+        return cls(load_weights(weights, device))
+
+    @property
+    def num_scales(self) -> int:
+        """Scales of the token pyramid."""
+        return len(self.tokenizer.scale_lengths)
+
+    # --- generation --------------------------------------------------------------------
+
+    def __call__(self, **options: object) -> GenerationResult:
+        """The same as `generate`."""
+        return self.generate(**options)  # pyright: ignore[reportArgumentType]
+
+    def generate(
+        self,
+        *,
+        image: Picture | Sequence[Picture] | None = None,
+        text: str | Sequence[str] | None = None,
+        prompts: Prompts | None = None,
+        seed: int = 0,
+        num: int = 1,
+        guidance: PerScale | None = None,
+        temperature: PerScale | None = None,
+        top_k: int | Sequence[int] | None = None,
+        top_p: PerScale | None = None,
+        num_scales: int | None = None,
+        resolution: int = DEFAULT_RESOLUTION,
+        min_share: float = 0.0,
+        every_scale: bool = False,
+        on_scale: Callable[[ScaleEvent], None] | None = None,
+    ) -> GenerationResult:
+        """Make shapes from pictures, from sentences, or from nothing.
+
+        Args:
+            image: one picture or several; every picture is a shape of its own.
+            text: one sentence or several. Given with pictures, both describe the same shapes.
+            prompts: what `read_prompts` made of them earlier, instead of the two.
+            seed: sample k of every prompt has seed + k.
+            num: samples per prompt.
+            guidance: how much more the prompt counts than it would by itself; 1 is neutral. As
+                the next three: a number, or one per scale; None takes what the weights say.
+            temperature: below 1 is more typical, 0 always takes the likeliest token.
+            top_k: keep the k likeliest tokens; 0 keeps all.
+            top_p: keep the likeliest tokens that hold this probability.
+            num_scales: stop after this many scales, a coarser shape.
+            resolution: grid cells per axis of the mesh.
+            min_share: drop parts below this share of the largest one's area (floaters).
+            every_scale: also make the mesh of every coarser scale.
+            on_scale: called after each scale of each batch; raising in it cancels.
+
+        Raises:
+            FileNotFoundError: if a picture does not exist.
+            ValueError: if an argument or a picture cannot be used.
+        """
+        car = self._generator()
+        check_resolution(resolution)
+        if num < 1:
+            raise PromptError(f"num must be at least 1, got {num}")
+        started = time.perf_counter()
+        if prompts is None:
+            prompts = read_prompts(car, image, text)
+        timings = {"condition": time.perf_counter() - started, "tokens": 0.0, "extract": 0.0}
+        defaults = self.weights.config.sampling
+        owners = [(prompt, seed + k) for prompt in range(len(prompts)) for k in range(num)]
+        shapes: list[GeneratedShape] = []
+        for first in range(0, len(owners), BATCH_SIZE):
+            batch = owners[first : first + BATCH_SIZE]
+            started = time.perf_counter()
+            sampled = generate_tokens(
+                self.tokenizer,
+                car,
+                _rows(prompts.condition, [prompt for prompt, _ in batch]),
+                seeds=[own_seed for _, own_seed in batch],
+                guidance=defaults.guidance if guidance is None else guidance,
+                temperature=defaults.temperature if temperature is None else temperature,
+                top_k=defaults.top_k if top_k is None else top_k,
+                top_p=defaults.top_p if top_p is None else top_p,
+                num_scales=num_scales,
+                on_scale=None if on_scale is None else self._listener(on_scale, first),
+            )
+            timings["tokens"] += time.perf_counter() - started
+            started = time.perf_counter()
+            for (prompt, own_seed), indices_T, nll in zip(
+                batch, sampled.indices_BT.cpu(), sampled.nll_B.tolist(), strict=True
+            ):
+                tokens = self._pyramid(indices_T)
+                extraction = self.decode(tokens, resolution=resolution, min_share=min_share)
+                scales = self._coarser_meshes(tokens, resolution, min_share) if every_scale else ()
+                shapes.append(GeneratedShape(prompt, own_seed, tokens, nll, extraction, scales))
+            timings["extract"] += time.perf_counter() - started
+        return GenerationResult(shapes=tuple(shapes), prompts=prompts, timings=timings)
+
+    def read_prompts(
+        self,
+        image: Picture | Sequence[Picture] | None = None,
+        text: str | Sequence[str] | None = None,
+    ) -> Prompts:
+        """Check and prepare prompts without generating yet; see `prompts.read_prompts`."""
+        return read_prompts(self._generator(), image, text)
+
+    def _generator(self) -> Car:
+        if self.car is None:
+            raise PromptError(
+                f"weights {self.weights.name} hold a tokenizer alone; they cannot generate"
+            )
+        return self.car
+
+    def _listener(
+        self, on_scale: Callable[[ScaleEvent], None], first: int
+    ) -> Callable[[ScaleSample], None]:
+        def listen(sample: ScaleSample) -> None:
+            tokens = tuple(self._pyramid(indices_T) for indices_T in sample.indices_BT.cpu())
+            on_scale(ScaleEvent(first, sample.scale, sample.num_scales, tokens))
+
+        return listen
+
+    def _coarser_meshes(
+        self, tokens: TokenPyramid, resolution: int, min_share: float
+    ) -> tuple[TriangleMesh, ...]:
+        return tuple(
+            self.decode(tokens.truncate(k), resolution=resolution, min_share=min_share).mesh
+            for k in range(1, tokens.num_scales)
+        )
+
+    # --- tokens ------------------------------------------------------------------------
+
+    def tokenize(
+        self, mesh: TriangleMesh | str | Path, *, num_scales: int | None = None, seed: int = 0
+    ) -> TokenFile:
+        """Turn a mesh into tokens.
+
+        Args:
+            mesh: a mesh at any place and scale, or a file of one.
+            num_scales: keep the first scales only.
+            seed: of the points sampled on the surface.
+
+        Raises:
+            MeshError: if the mesh cannot be read or has no extent.
+        """
+        tokens, frame, _ = self._encode(mesh, num_scales, seed)
+        return TokenFile(
+            tokens=tokens,
+            frame=TokenFrame(scale=frame.scale, offset=frame.offset),
+            fingerprint=self.weights.fingerprint,
+        )
+
+    def detokenize(
+        self,
+        tokens: TokenFile | str | Path,
+        *,
+        num_scales: int | None = None,
+        resolution: int = DEFAULT_RESOLUTION,
+    ) -> Reconstruction:
+        """Turn a `.g3t` file, or what was read from one, back into a mesh.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            TokenFileError: if it is damaged.
+            ValueError: if it was made by another tokenizer.
+        """
+        origin = str(tokens) if isinstance(tokens, str | Path) else "tokens"
+        if isinstance(tokens, str | Path):
+            tokens = read_g3t(tokens, num_scales=num_scales)
+        if tokens.fingerprint != self.weights.fingerprint:
+            raise ValueError(
+                f"{origin}: was made by a tokenizer with fingerprint {tokens.fingerprint[:12]}, "
+                f"weights {self.weights.name} have {self.weights.fingerprint[:12]}: "
+                "name the weights it was made with"
+            )
+        pyramid = tokens.tokens if num_scales is None else tokens.tokens.truncate(num_scales)
+        frame = UnitFrame(scale=tokens.frame.scale, offset=tokens.frame.offset)
+        return Reconstruction(pyramid, frame, self.decode(pyramid, resolution=resolution))
+
+    def reconstruct(
+        self,
+        mesh: TriangleMesh | str | Path,
+        *,
+        num_scales: int | None = None,
+        resolution: int = DEFAULT_RESOLUTION,
+        dense: bool = False,
+        seed: int = 0,
+    ) -> Reconstruction:
+        """Send a mesh through the tokenizer and back.
+
+        The points that were read are also where the surface is looked for, so that small parts
+        are not missed between the base grid's corners. Arguments as in `tokenize` and `decode`.
+        """
+        tokens, frame, samples = self._encode(mesh, num_scales, seed)
+        extraction = self.decode(tokens, resolution=resolution, dense=dense, seeds=samples.points)
+        return Reconstruction(tokens, frame, extraction)
+
+    def decode(
+        self,
+        tokens: TokenPyramid,
+        *,
+        resolution: int = DEFAULT_RESOLUTION,
+        dense: bool = False,
+        seeds: np.ndarray | None = None,
+        min_share: float = 0.0,
+    ) -> Extraction:
+        """Mesh the field of some tokens, all scales or the first few.
+
+        Args:
+            tokens: of this tokenizer.
+            resolution: grid cells per axis.
+            dense: query the whole grid: slow, and exact for parts between base grid corners.
+            seeds: points near the surface, if known.
+            min_share: drop parts below this share of the largest one's area.
+
+        Raises:
+            ValueError: if the resolution is out of range or the tokens are of another tokenizer.
+        """
+        check_resolution(resolution)
+        shape = (self.tokenizer.scale_lengths, self.tokenizer.num_bits)
+        if (tuple(tokens.scale_lengths), tokens.num_bits) != (tuple(shape[0]), shape[1]):
+            raise ValueError(
+                f"the tokens have scales {tokens.scale_lengths} of {tokens.num_bits} bits, "
+                f"this tokenizer reads {shape[0]} of {shape[1]}"
+            )
+        extraction = extract_surface(
+            ShapeField(self.tokenizer, tokens.indices),
+            resolution=resolution,
+            dense=dense,
+            seeds=seeds,
+        )
+        if min_share > 0 and not extraction.mesh.is_empty:
+            kept = largest_components(extraction.mesh, keep=None, min_share=min_share)
+            return Extraction(kept, extraction.queries, extraction.queries_dense)
+        return extraction
+
+    def _encode(
+        self, mesh: TriangleMesh | str | Path, num_scales: int | None, seed: int
+    ) -> tuple[TokenPyramid, UnitFrame, SurfaceSamples]:
+        if num_scales is not None and not 1 <= num_scales <= self.num_scales:
+            raise ValueError(
+                f"num_scales must lie in 1..{self.num_scales} for weights "
+                f"{self.weights.name}, got {num_scales}"
+            )
+        source = read_mesh(mesh) if isinstance(mesh, str | Path) else mesh
+        frame = unit_frame_of(source)
+        rng = np.random.default_rng(seed)
+        samples = sample_surface(to_unit(source, frame), self.weights.config.num_points, rng)
+        device = self.weights.device
+        points_1N3 = torch.from_numpy(samples.points.astype(np.float32))[None].to(device)
+        normals_1N3 = torch.from_numpy(samples.normals.astype(np.float32))[None].to(device)
+        indices_1T = self.tokenizer.tokenize(points_1N3, normals_1N3)
+        pyramid = self._pyramid(indices_1T[0].cpu())
+        if num_scales is not None:
+            pyramid = pyramid.truncate(num_scales)
+        return pyramid, frame, samples
+
+    def _pyramid(self, indices_T: torch.Tensor) -> TokenPyramid:
+        return TokenPyramid(tuple(self.tokenizer.scale_lengths), self.tokenizer.num_bits, indices_T)
+
+
+def check_resolution(resolution: int) -> None:
+    """Refuse resolutions outside the supported range.
+
+    Raises:
+        ValueError: naming the range.
+    """
+    if not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
+        raise ValueError(
+            f"resolution must lie between {MIN_RESOLUTION} and {MAX_RESOLUTION} cells per axis, "
+            f"got {resolution}"
+        )
+
+
+def _rows(condition: ConditionBatch, rows: Sequence[int]) -> ConditionBatch:
+    """The conditions of some prompts, as often as they are named."""
+    chosen = torch.tensor(rows)
+
+    def take(value: torch.Tensor | None) -> torch.Tensor | None:
+        return None if value is None else value[chosen.to(value.device)]
+
+    return ConditionBatch(
+        batch_size=len(rows),
+        images_B3SS=take(condition.images_B3SS),
+        text_ids_BN=take(condition.text_ids_BN),
+    )

@@ -1,0 +1,85 @@
+"""What the pipeline gives back."""
+
+from dataclasses import dataclass, field
+
+from g3pt.generation.prompts import Prompts
+from g3pt.geometry.isosurface import Extraction
+from g3pt.geometry.mesh import TriangleMesh, UnitFrame, to_source
+from g3pt.models.tokens import TokenPyramid
+
+
+@dataclass(frozen=True, eq=False)
+class ScaleEvent:
+    """What `on_scale` hears: a batch of shapes has one scale more."""
+
+    first: int
+    """Number of the batch's first shape in the result."""
+    scale: int
+    num_scales: int
+    """Scales that will be made in all."""
+    tokens: tuple[TokenPyramid, ...]
+    """Tokens so far of each shape; `G3PT.decode` makes meshes of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class GeneratedShape:
+    """One sample."""
+
+    prompt: int
+    """Number of the picture or text that it belongs to."""
+    seed: int
+    tokens: TokenPyramid
+    nll: float
+    """Negative log-likelihood of the tokens given the prompt, in nats."""
+    extraction: Extraction
+    scales: tuple[TriangleMesh, ...] = ()
+    """Meshes of the coarser scales, coarsest first, when asked for; some may be empty."""
+
+    @property
+    def mesh(self) -> TriangleMesh:
+        """The closed mesh; empty if the field has no inside."""
+        return self.extraction.mesh
+
+
+@dataclass(frozen=True, eq=False)
+class GenerationResult:
+    """Samples in order: all of the first prompt, then all of the second ..."""
+
+    shapes: tuple[GeneratedShape, ...]
+    prompts: Prompts
+    timings: dict[str, float] = field(default_factory=dict)
+    """Seconds spent on `condition`, `tokens` and `extract`."""
+
+    @property
+    def meshes(self) -> list[TriangleMesh]:
+        """Mesh of every sample."""
+        return [shape.mesh for shape in self.shapes]
+
+    @property
+    def tokens(self) -> list[TokenPyramid]:
+        """Tokens of every sample."""
+        return [shape.tokens for shape in self.shapes]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seed of every sample: with it and the same prompt, each can be made again alone."""
+        return [shape.seed for shape in self.shapes]
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """A mesh through the tokenizer and back."""
+
+    tokens: TokenPyramid
+    frame: UnitFrame
+    extraction: Extraction
+
+    @property
+    def unit_mesh(self) -> TriangleMesh:
+        """The reconstruction in the unit frame."""
+        return self.extraction.mesh
+
+    @property
+    def mesh(self) -> TriangleMesh:
+        """The reconstruction at the source's place and scale."""
+        return to_source(self.unit_mesh, self.frame)
