@@ -362,7 +362,7 @@ class _Loop:
         if checkpoint is None:
             return
         discard_after(self.folder, checkpoint.step)
-        _load_module_tensors(self.module, checkpoint.tensors["model"])
+        load_module_tensors(self.module, checkpoint.tensors["model"])
         self.ema.load_state_tensors(checkpoint.tensors["ema"])
         self.optimizer.load_state_tensors(checkpoint.tensors.get("optimizer", {}))
         self.state = LoopState(**checkpoint.state["loop"])
@@ -414,7 +414,12 @@ def _module_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def _load_module_tensors(module: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+def load_module_tensors(module: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    """Copy tensors, as a checkpoint names them, into a module of exactly that make.
+
+    Raises:
+        CheckpointError: if a name or a shape differs.
+    """
     own = _module_tensors(module)
     if differing := sorted(own.keys() ^ tensors.keys()):
         raise CheckpointError(

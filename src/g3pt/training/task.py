@@ -50,8 +50,10 @@ class Task(Protocol):
     one and one on several processes see the same numbers.
     """
 
-    module: nn.Module
-    """What is trained. Its parameters and persistent buffers are what checkpoints hold."""
+    @property
+    def module(self) -> nn.Module:
+        """What is trained. Its parameters and persistent buffers are what checkpoints hold."""
+        ...
 
     def batch(self, step: int, part: Part) -> Any:
         """Build a slice of the global batch of `step`. Called from a prefetching thread."""

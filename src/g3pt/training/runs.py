@@ -1,0 +1,288 @@
+"""A run: everything that a training of one stage is made from, and how to read one back."""
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, TypeVar, assert_never
+
+import torch
+from torch import nn
+
+from g3pt.config import ConfigError, from_json, save_json, to_json
+from g3pt.data.dataset import CarDataConfig, TokenizerDataConfig
+from g3pt.data.tokens_cache import TokenCacheConfig
+from g3pt.models.car import Car, CarConfig
+from g3pt.models.tokenizer import Tokenizer, TokenizerConfig
+from g3pt.models.weights import load_weights
+from g3pt.training.car_task import CarLossConfig, CarTask, CarValidationConfig
+from g3pt.training.checkpoint import CheckpointError, load_newest_checkpoint
+from g3pt.training.ingredients import (
+    PreparedShapes,
+    ensure_shapes,
+    ensure_tokens,
+    fit_to_tokenizer,
+)
+from g3pt.training.loop import TrainConfig, TrainResult, load_module_tensors, train
+from g3pt.training.optim import AdamWConfig, OptimConfig
+from g3pt.training.tokenizer_task import TokenizerLossConfig, TokenizerTask
+from g3pt.training.validation import ValidationConfig
+
+LOGGER = logging.getLogger(__name__)
+CONFIG_FILE = "config.json"
+
+CacheUserT = TypeVar("CacheUserT", CarDataConfig, CarValidationConfig)
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenizerRun:
+    """A training of stage 1."""
+
+    kind: Literal["tokenizer"] = "tokenizer"
+    name: str = "tokenizer"
+    model: TokenizerConfig = field(default_factory=TokenizerConfig)
+    shapes: tuple[PreparedShapes, ...] = ()
+    """Prepared when missing and read where `data.caches` names nothing else."""
+    held_out: tuple[PreparedShapes, ...] = ()
+    """Likewise, for `validation.cache`; one at most is looked at."""
+    data: TokenizerDataConfig = field(default_factory=TokenizerDataConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    loss: TokenizerLossConfig = field(default_factory=TokenizerLossConfig)
+    optim: OptimConfig = field(default_factory=AdamWConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CarRun:
+    """A training of stage 2."""
+
+    kind: Literal["car"] = "car"
+    name: str = "car"
+    tokenizer: str = "g3pt-tiny"
+    """Run folder of a tokenizer, weights folder, or name of bundled weights."""
+    model: CarConfig = field(default_factory=CarConfig)
+    """Its scale lengths, bits and input width are taken from the tokenizer, the words of its
+    text condition from the captions if it names none."""
+    shapes: tuple[PreparedShapes, ...] = ()
+    held_out: tuple[PreparedShapes, ...] = ()
+    tokens: TokenCacheConfig = field(default_factory=TokenCacheConfig)
+    """How the shapes are tokenized when `data.tokens` names no caches."""
+    data: CarDataConfig = field(default_factory=CarDataConfig)
+    validation: CarValidationConfig = field(default_factory=CarValidationConfig)
+    loss: CarLossConfig = field(default_factory=CarLossConfig)
+    optim: OptimConfig = field(default_factory=AdamWConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+Run = TokenizerRun | CarRun
+
+
+def start(run: Run, folder: Path, *, resume: bool = False, workers: int = 1) -> TrainResult:
+    """Prepare what is missing, write the resolved config, and train.
+
+    Args:
+        run: what to train.
+        folder: the run folder; made when it is not there.
+        resume: go on from its newest checkpoint, or begin if there is none.
+        workers: processes that prepare shapes.
+
+    Raises:
+        FileExistsError: if there is a run in `folder` and `resume` is False.
+    """
+    folder = Path(folder)
+    if (folder / CONFIG_FILE).exists() and not resume:
+        raise FileExistsError(f"{folder} holds a run already: pass --resume, or another --run")
+    folder.mkdir(parents=True, exist_ok=True)
+    run, tokenizer = complete(run, workers=workers)
+    save_json(folder / CONFIG_FILE, run)
+    task = open_task(run, tokenizer)
+    description = {"run": to_json(run), "environment": describe_environment()}
+    return train(
+        task,
+        optim=run.optim,
+        config=run.train,
+        run_dir=folder,
+        resume=resume,
+        description=description,
+    )
+
+
+def complete(run: Run, *, workers: int = 1) -> tuple[Run, Tokenizer | None]:
+    """Prepare the data that `run` names, and fill in what only the data can tell.
+
+    Returns:
+        The run as it will be trained and, for stage 2, the frozen tokenizer.
+    """
+    match run:
+        case TokenizerRun():
+            data, validation = run.data, run.validation
+            if not data.caches:
+                data = replace(data, caches=ensure_shapes(run.shapes, workers=workers))
+            if not validation.cache and run.held_out:
+                (cache, *_) = ensure_shapes(run.held_out[:1], workers=workers)
+                validation = replace(validation, cache=cache)
+            return replace(run, data=data, validation=validation), None
+        case CarRun():
+            tokenizer = load_tokenizer(run.tokenizer)
+            data, validation = run.data, run.validation
+            if not data.caches:
+                data = _with_tokens(run, data, run.shapes, tokenizer, workers)
+            if not validation.caches and run.held_out:
+                validation = _with_tokens(run, validation, run.held_out, tokenizer, workers)
+            model = fit_to_tokenizer(run.model, tokenizer, data.caches)
+            return replace(run, model=model, data=data, validation=validation), tokenizer
+        case _:
+            assert_never(run)
+
+
+def _with_tokens(
+    run: CarRun,
+    config: CacheUserT,
+    shapes: tuple[PreparedShapes, ...],
+    tokenizer: Tokenizer,
+    workers: int,
+) -> CacheUserT:
+    caches = ensure_shapes(shapes, workers=workers)
+    tokens = ensure_tokens(caches, tokenizer, fingerprint(tokenizer), run.tokens)
+    return replace(config, caches=caches, tokens=tokens)
+
+
+def open_task(run: Run, tokenizer: Tokenizer | None = None) -> TokenizerTask | CarTask:
+    """Build the model, seeded by `train.seed`, and the task around it.
+
+    Args:
+        run: a completed run.
+        tokenizer: the frozen stage 1; needed for a `CarRun`.
+    """
+    match run:
+        case TokenizerRun():
+            return TokenizerTask(
+                _seeded(lambda: Tokenizer(run.model), run.train.seed),
+                run.data,
+                run.loss,
+                run.validation,
+                seed=run.train.seed,
+            )
+        case CarRun():
+            assert tokenizer is not None, "stage 2 needs a tokenizer"
+            return CarTask(
+                _seeded(lambda: Car(run.model), run.train.seed),
+                tokenizer,
+                run.data,
+                run.loss,
+                run.validation,
+                seed=run.train.seed,
+            )
+        case _:
+            assert_never(run)
+
+
+def _seeded(build: Callable[[], ModuleT], seed: int) -> ModuleT:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+# --- reading back ----------------------------------------------------------------------------
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read the config of a run folder.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ConfigError: if it is not one.
+    """
+    path = Path(folder) / CONFIG_FILE
+    try:
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}: not JSON: {error}") from None
+    kinds = {"tokenizer": TokenizerRun, "car": CarRun}
+    kind = data.get("kind") if isinstance(data, dict) else None
+    if kind not in kinds:
+        raise ConfigError(f"{path}: kind: expected one of {', '.join(kinds)}, got {kind!r}")
+    return from_json(kinds[kind], data, origin=str(path))
+
+
+def load_trained(folder: str | Path, *, average: bool = True) -> Tokenizer | Car:
+    """The model of a run folder as of its newest sound checkpoint, in evaluation mode.
+
+    Args:
+        folder: a run folder.
+        average: take the running average of the weights instead of the last ones.
+
+    Raises:
+        CheckpointError: if there is no sound checkpoint.
+    """
+    run = load_run(folder)
+    model = Tokenizer(run.model) if isinstance(run, TokenizerRun) else Car(run.model)
+    checkpoint = load_newest_checkpoint(Path(folder) / "checkpoints")
+    if checkpoint is None:
+        raise CheckpointError(f"{folder}: no checkpoint has been written yet")
+    tensors = dict(checkpoint.tensors["model"])
+    if average:
+        tensors |= checkpoint.tensors["ema"]
+    load_module_tensors(model, tensors)
+    return model.eval().requires_grad_(False)
+
+
+def load_tokenizer(source: str | Path) -> Tokenizer:
+    """The tokenizer of a run folder, a weights folder, or bundled weights by name.
+
+    Raises:
+        FileNotFoundError: if there is nothing of that name.
+        ValueError: if it is something else.
+    """
+    if (Path(source) / "checkpoints").is_dir():
+        model = load_trained(source)
+        if not isinstance(model, Tokenizer):
+            raise ConfigError(f"{source}: expected the run of a tokenizer, this one is of a CAR")
+        return model
+    return load_weights(source, device="cpu").tokenizer
+
+
+def fingerprint(module: nn.Module) -> str:
+    """SHA-256 over the names and values of a module's tensors."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def describe_environment() -> dict[str, Any]:
+    """Versions, machine and commit, as kept beside every checkpoint."""
+    packages = ("g3pt", "torch", "numpy", "safetensors")
+    return {
+        "versions": {name: metadata.version(name) for name in packages},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "processors": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str:
+    """The commit of this source tree; `unknown` for an installed package."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return found.stdout.strip()
