@@ -1,0 +1,197 @@
+"""The procedural field on any device, for many shapes at once: the twin of `primitives.signed_distance`.
+
+Shape suffixes: B shapes, Q query points, K primitives of the longest shape, M primitives of all shapes end to end (and n of
+them of one kind).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from g3pt.data.procedural.primitives import Kind, ShapeArrays
+
+
+@dataclass(frozen=True)
+class FieldBatch:
+    """The primitives of B shapes, laid end to end, on one device."""
+
+    num_shapes: int
+    num_slots: int
+    """Primitives of the longest shape, K."""
+    kinds: tuple[tuple[Kind, Int[Tensor, " n"]], ...]
+    """For each kind that occurs, which of the M primitives are of it."""
+    shapes_M: Int[Tensor, " M"]
+    slots_M: Int[Tensor, " M"]
+    parameters_MP: Float[Tensor, "M P"]
+    to_local_M33: Float[Tensor, "M 3 3"]
+    translations_M3: Float[Tensor, "M 3"]
+    carves_BK: Bool[Tensor, "B K"]
+
+    def to(self, device: torch.device | str) -> "FieldBatch":
+        """Return the same batch on another device."""
+        return FieldBatch(
+            self.num_shapes,
+            self.num_slots,
+            tuple((kind, index.to(device)) for kind, index in self.kinds),
+            self.shapes_M.to(device),
+            self.slots_M.to(device),
+            self.parameters_MP.to(device),
+            self.to_local_M33.to(device),
+            self.translations_M3.to(device),
+            self.carves_BK.to(device),
+        )
+
+
+def stack_shapes(shapes: Sequence[ShapeArrays]) -> FieldBatch:
+    """Lay the primitives of several shapes end to end."""
+    if not shapes:
+        raise ValueError("stack_shapes needs at least one shape, got none")
+    lengths = [len(arrays) for arrays in shapes]
+    kinds_M = np.concatenate([arrays.kinds for arrays in shapes])
+    carves_BK = torch.zeros(len(shapes), max(lengths), dtype=torch.bool)
+    for row, arrays in zip(carves_BK, shapes, strict=True):
+        row[: len(arrays)] = torch.from_numpy(arrays.carves)
+    return FieldBatch(
+        num_shapes=len(shapes),
+        num_slots=max(lengths),
+        kinds=tuple(
+            (kind, torch.from_numpy(np.flatnonzero(kinds_M == kind)))
+            for kind in Kind
+            if np.any(kinds_M == kind)
+        ),
+        shapes_M=torch.repeat_interleave(torch.arange(len(shapes)), torch.tensor(lengths)),
+        slots_M=torch.cat([torch.arange(length) for length in lengths]),
+        parameters_MP=_joined([arrays.parameters for arrays in shapes]),
+        to_local_M33=_joined([arrays.rotations for arrays in shapes]).transpose(1, 2).contiguous(),
+        translations_M3=_joined([arrays.translations for arrays in shapes]),
+        carves_BK=carves_BK,
+    )
+
+
+def _joined(parts: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.concatenate(parts))
+
+
+def field_torch(
+    batch: FieldBatch | Sequence[ShapeArrays], points_BQ3: Float[Tensor, "B Q 3"]
+) -> Float[Tensor, "B Q"]:
+    """Evaluate each shape's field, negative inside, at its own query points.
+
+    Args:
+        batch: B shapes; stack them once with `stack_shapes` when they are asked more than once.
+        points_BQ3: query points in the unit frame.
+    """
+    if not isinstance(batch, FieldBatch):
+        batch = stack_shapes(batch)
+    if batch.shapes_M.device != points_BQ3.device:
+        batch = batch.to(points_BQ3.device)
+    if batch.num_shapes != len(points_BQ3):
+        raise ValueError(f"{batch.num_shapes} shapes need as many rows of points, got {len(points_BQ3)}")
+    distances_BKQ = points_BQ3.new_full(
+        (batch.num_shapes, batch.num_slots, points_BQ3.shape[1]), torch.inf
+    )
+    for kind, index_n in batch.kinds:
+        shapes_n = batch.shapes_M[index_n]
+        centred = points_BQ3[shapes_n] - batch.translations_M3[index_n, None]
+        local = torch.bmm(centred, batch.to_local_M33[index_n].transpose(1, 2))
+        parameters = batch.parameters_MP[index_n].T[:, :, None]
+        distance = _DISTANCES[kind](local[..., 0], local[..., 1], local[..., 2], parameters)
+        distances_BKQ[shapes_n, batch.slots_M[index_n]] = distance
+    return _combine(distances_BKQ, batch.carves_BK)
+
+
+def _combine(
+    distances_BKQ: Float[Tensor, "B K Q"], carves_BK: Bool[Tensor, "B K"]
+) -> Float[Tensor, "B Q"]:
+    result_BQ = torch.full_like(distances_BKQ[:, 0], torch.inf)
+    for slot in range(distances_BKQ.shape[1]):
+        distance = distances_BKQ[:, slot]
+        result_BQ = torch.where(
+            carves_BK[:, slot, None],
+            torch.maximum(result_BQ, -distance),
+            torch.minimum(result_BQ, distance),
+        )
+    return result_BQ
+
+
+def _positive_length(*components: Tensor) -> Tensor:
+    stacked = torch.stack(components)
+    return stacked.clamp_min(0).square().sum(0).sqrt() + stacked.amax(0).clamp_max(0)
+
+
+def _box(x: Tensor, y: Tensor, z: Tensor, p: Tensor) -> Tensor:
+    return _positive_length(x.abs() - p[0], y.abs() - p[1], z.abs() - p[2]) - p[3]
+
+
+def _cylinder(x: Tensor, y: Tensor, z: Tensor, p: Tensor) -> Tensor:
+    return _positive_length(torch.hypot(x, z) - p[0], y.abs() - p[2]) - p[3]
+
+
+def _cone(x: Tensor, y: Tensor, z: Tensor, p: Tensor) -> Tensor:
+    bottom, top, half, rounding = p[0], p[1], p[2], p[3]
+    rho = torch.hypot(x, z)
+    cap_x = rho - torch.minimum(rho, torch.where(y < 0, bottom, top))
+    cap_y = y.abs() - half
+    slope_x, slope_y = top - bottom, 2 * half
+    along = (top - rho) * slope_x + (half - y) * slope_y
+    along = (along / (slope_x.square() + slope_y.square())).clamp(0, 1)
+    side_x = rho - top + slope_x * along
+    side_y = y - half + slope_y * along
+    inside = (side_x < 0) & (cap_y < 0)
+    squared = torch.minimum(cap_x.square() + cap_y.square(), side_x.square() + side_y.square())
+    return torch.where(inside, -squared.sqrt(), squared.sqrt()) - rounding
+
+
+def _ellipsoid(x: Tensor, y: Tensor, z: Tensor, p: Tensor) -> Tensor:
+    x, y, z = x / p[0], y / p[1], z / p[2]
+    radial = (x.square() + y.square() + z.square()).sqrt()
+    x, y, z = x / p[0], y / p[1], z / p[2]
+    gradient = (x.square() + y.square() + z.square()).sqrt()
+    ratio = torch.maximum(radial / gradient.clamp_min(1e-9), p[:3].amin(0))
+    return (radial - 1) * ratio
+
+
+def _torus(x: Tensor, y: Tensor, z: Tensor, p: Tensor) -> Tensor:
+    return torch.hypot(torch.hypot(x, z) - p[0], y) - p[1]
+
+
+def _frustum(x: Tensor, y: Tensor, z: Tensor, p: Tensor) -> Tensor:
+    half = p[4]
+    result = y.abs() - half
+    height = y + half
+    for value, bottom, top, shift in ((x, p[0], p[2], p[5]), (z, p[1], p[3], p[6])):
+        for sign in (1.0, -1.0):
+            slope = (sign * shift + top - bottom) / (2 * half)
+            plane = (sign * value - bottom - slope * height) / (1 + slope.square()).sqrt()
+            result = torch.maximum(result, plane)
+    return result
+
+
+def _prism(x: Tensor, y: Tensor, z: Tensor, p: Tensor) -> Tensor:
+    sector = torch.pi / p[2]
+    angle = torch.remainder(torch.atan2(z, x), 2 * sector) - sector
+    rho = torch.hypot(x, z)
+    edge = rho * angle.cos() - p[0] * sector.cos()
+    beyond = ((rho * angle.sin()).abs() - p[0] * sector.sin()).clamp_min(0)
+    flat = torch.where(edge > 0, torch.hypot(edge, beyond), edge)
+    return _positive_length(flat, y.abs() - p[1])
+
+
+def _dome(x: Tensor, y: Tensor, z: Tensor, p: Tensor) -> Tensor:
+    return torch.maximum(_ellipsoid(x, y, z, p), p[3] - y)
+
+
+_DISTANCES: dict[Kind, Callable[..., Tensor]] = {
+    Kind.BOX: _box,
+    Kind.CYLINDER: _cylinder,
+    Kind.CONE: _cone,
+    Kind.ELLIPSOID: _ellipsoid,
+    Kind.TORUS: _torus,
+    Kind.FRUSTUM: _frustum,
+    Kind.PRISM: _prism,
+    Kind.DOME: _dome,
+}
