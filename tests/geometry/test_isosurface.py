@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from skimage.measure import marching_cubes
@@ -141,6 +143,27 @@ def test_seeds_and_band_find_a_speck_between_base_corners():
     np.testing.assert_array_equal(with_band.mesh.vertices, dense.mesh.vertices)
     assert with_seeds.queries - missed.queries < 1500
     assert with_band.queries < dense.queries / 4
+
+
+def test_halved_base_grid_finds_all_that_the_full_one_finds():
+    specks = np.random.default_rng(2).uniform(-0.9, 0.9, (12, 3))
+    field = union(*(sphere(0.035, speck) for speck in specks))  # wider than base cells of 1/32
+    halved = extract_surface(field, resolution=128, base_resolution=64)
+    dense = extract_surface(field, resolution=128, dense=True)
+    np.testing.assert_array_equal(halved.mesh.vertices, dense.mesh.vertices)
+    np.testing.assert_array_equal(halved.mesh.faces, dense.mesh.faces)
+    assert halved.queries < 65**3
+
+
+def test_memory_grows_with_the_surface_and_not_with_the_grid():
+    def peak(resolution):
+        tracemalloc.start()
+        extract_surface(sphere(0.3), resolution=resolution, base_resolution=32)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    assert peak(256) < 6 * peak(128)  # the surface grows by 4, the grid by 8
 
 
 def test_queries_at_256_are_twenty_times_fewer_than_dense():
