@@ -106,18 +106,18 @@ def random_cameras(
         rng: gives the shift and the fields of view.
         elevations: lowest and highest elevation in degrees; by area of the sphere in between.
     """
-    along, around = rng.random(2)
+    along, around = rng.random(), rng.random()
     low, high = (math.sin(math.radians(degrees)) for degrees in elevations)
-    narrow, wide = np.sin(np.deg2rad([5.0, 35.0])) ** 2
+    narrow, wide = (math.sin(math.radians(half)) ** 2 for half in (5.0, 35.0))
     cameras: list[Camera] = []
     for i in range(num):
         height = low + (high - low) * ((i / num + along) % 1.0)
-        fov = 2 * np.arcsin(np.sqrt(rng.uniform(narrow, wide)))
+        fov = 2 * math.degrees(math.asin(math.sqrt(rng.uniform(narrow, wide))))
         cameras.append(
             orbit_camera(
                 360.0 * ((_radical_inverse(i) + around) % 1.0),
                 math.degrees(math.asin(height)),
-                fov_degrees=float(np.rad2deg(fov)),
+                fov_degrees=fov,
             )
         )
     return cameras
