@@ -178,12 +178,7 @@ class Car(nn.Module):
             condition = self.encode_condition(condition)
         first = lengths[0]
         x_BTD = torch.cat(
-            [
-                condition.tokens_BID,
-                self._start_tokens(condition),
-                self._embed(inputs_BTC[:, first:], first),
-            ],
-            dim=1,
+            [self._prefix_and_start(condition), self._embed(inputs_BTC[:, first:], first)], dim=1
         )
         num_prefix = condition.tokens_BID.shape[1]
         attend = plan_attention(
@@ -224,7 +219,7 @@ class Car(nn.Module):
         if held != (num_prefix + first if scale else 0):
             raise ValueError(f"scale {scale} does not follow the {held} tokens in the cache")
         if scale == 0:
-            x_BTD = torch.cat([condition.tokens_BID, self._start_tokens(condition)], dim=1)
+            x_BTD = self._prefix_and_start(condition)
         else:
             x_BTD = self._embed(inputs_BTC, first)
         attend = plan_attention(
@@ -248,11 +243,12 @@ class Car(nn.Module):
         losses_BT = self.head.losses(logits_BTV, targets_BT)
         return mean_per_scale(losses_BT, self.config.scale_lengths)
 
-    def _start_tokens(self, condition: ConditionOutput) -> Float[Tensor, "B T D"]:
+    def _prefix_and_start(self, condition: ConditionOutput) -> Float[Tensor, "B T D"]:
+        """Prefix tokens, then those of scale 0, which know the condition vector alone."""
         start_B1D = self.start_projection(condition.vector_BD)[:, None]
-        num_tokens = self.config.scale_lengths[0]
-        places_TD = self.positions[:num_tokens] + self.scale_embedding[0]
-        return start_B1D + places_TD.to(start_B1D.dtype)
+        places_TD = self.positions[: self.config.scale_lengths[0]] + self.scale_embedding[0]
+        start_BTD = start_B1D + places_TD.to(start_B1D.dtype)
+        return torch.cat([condition.tokens_BID.to(start_BTD.dtype), start_BTD], dim=1)
 
     def _embed(self, inputs_BTC: Float[Tensor, "B T C"], first: int) -> Float[Tensor, "B T D"]:
         """Tokens whose first one is number `first` of all scales end to end."""

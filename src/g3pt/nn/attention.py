@@ -35,9 +35,11 @@ def weighted_values(
     values_BHMD: Float[Tensor, "B H M D"],
     *,
     scale: float | None = None,
-    mask: Bool[Tensor, "*#B #T M"] | None = None,
+    mask: Bool[Tensor, "*#B #T M"] | Float[Tensor, "*#B #T M"] | None = None,
 ) -> Float[Tensor, "B H T D"]:
-    """softmax(scale q k^T) v; `scale` defaults to 1/sqrt(D), `mask` is True where seen.
+    """softmax(scale q k^T) v; `scale` defaults to 1/sqrt(D).
+
+    `mask` is True where seen, or a number to add to the logits, in the queries' dtype.
 
     PyTorch's fused kernel everywhere but in bfloat16 training on a CPU, where its backward
     pass is up to three times slower than the two products written out
@@ -62,10 +64,10 @@ def _weighted_values_written_out(
     mask: Tensor | None = None,
 ) -> Tensor:
     """The same in the input's own precision; softmax accumulates in float32 inside."""
-    scale = queries_BHTD.shape[-1] ** -0.5 if scale is None else scale
+    factor = queries_BHTD.shape[-1] ** -0.5 if scale is None else scale
     with torch.autocast(queries_BHTD.device.type, enabled=False):
-        if scale != 1:
-            queries_BHTD = queries_BHTD * scale
+        if factor != 1:
+            queries_BHTD = queries_BHTD * factor
         logits_BHTM = queries_BHTD @ keys_BHMD.transpose(-1, -2)
         if mask is not None and mask.dtype == torch.bool:
             logits_BHTM = logits_BHTM.masked_fill(~mask, -torch.inf)

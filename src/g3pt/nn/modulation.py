@@ -60,5 +60,4 @@ def modulate(
     scale_B1D: Float[Tensor, "B 1 D"],
 ) -> Float[Tensor, "B T D"]:
     """Normalise each token, then scale by 1 + scale and shift."""
-    normalised = F.layer_norm(x_BTD, x_BTD.shape[-1:])
-    return torch.addcmul(shift_B1D, normalised, 1 + scale_B1D)
+    return F.layer_norm(x_BTD, x_BTD.shape[-1:]) * (1 + scale_B1D) + shift_B1D

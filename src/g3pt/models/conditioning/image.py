@@ -85,7 +85,8 @@ class ImageEncoder(nn.Module):
                 f"{images_B3SS.shape[-1]}: resize them first"
             )
         centred_B3SS = images_B3SS.contiguous(memory_format=torch.channels_last) * 2 - 1
-        tokens_BIE = self.stem(centred_B3SS).flatten(2).transpose(1, 2) + self.positions
+        tokens_BIE = self.stem(centred_B3SS).flatten(2).transpose(1, 2)
+        tokens_BIE = tokens_BIE + self.positions.to(tokens_BIE.dtype)
         for block in self.blocks:
             tokens_BIE = block(tokens_BIE)
         tokens_BIE = self.norm(tokens_BIE)
