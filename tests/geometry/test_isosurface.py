@@ -2,6 +2,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from scipy import sparse
 from skimage.measure import marching_cubes
 
 from g3pt.geometry.isosurface import extract_surface
@@ -60,6 +61,28 @@ def test_surface_is_closed_and_every_edge_is_walked_once_each_way(field):
     edges = directed_edges(mesh)
     assert len(np.unique(edges, axis=0)) == len(edges)
     assert {tuple(edge) for edge in edges} == {tuple(edge[::-1]) for edge in edges}
+
+
+@pytest.mark.parametrize("field", [table, waves, noise, signs])
+def test_faces_around_every_vertex_form_one_fan(field):
+    mesh = extract_surface(field, resolution=24, base_resolution=12).mesh
+    corners = np.arange(mesh.faces.size).reshape(-1, 3)
+    starts = mesh.faces.astype(np.int64)
+    ends = np.roll(starts, -1, axis=1)
+    edge = (np.minimum(starts, ends) * len(mesh.vertices) + np.maximum(starts, ends)).reshape(-1)
+    order = np.argsort(edge, kind="stable").reshape(-1, 2)  # both faces of each edge
+    start_corner, end_corner = corners.reshape(-1), np.roll(corners, -1, axis=1).reshape(-1)
+    one, two = order.T  # they walk the edge in opposite directions
+    links = np.concatenate(
+        [
+            np.stack([start_corner[one], end_corner[two]]),
+            np.stack([end_corner[one], start_corner[two]]),
+        ],
+        axis=1,
+    )
+    graph = sparse.coo_array((np.ones(links.shape[1]), links), (mesh.faces.size,) * 2)
+    num_fans, _ = sparse.csgraph.connected_components(graph, directed=False)
+    assert num_fans == len(mesh.vertices)
 
 
 @pytest.mark.parametrize("field", [sphere(0.9), table, waves])

@@ -24,6 +24,7 @@ from g3pt.geometry.sparse_grid import (
     MAX_RESOLUTION,
     FieldFunction,
     SparseGrid,
+    distinct,
     unpack,
 )
 from g3pt.geometry.triangles import TriangleMesh
@@ -126,7 +127,7 @@ def _crossed_cells_dense(grid: SparseGrid) -> Int64[ndarray, " A"]:
 def _track(grid: SparseGrid, cells_A: Int64[ndarray, " A"]) -> None:
     """Mark every crossed cell reachable from some cells through faces with a sign change."""
     while True:
-        cells_A = np.unique(cells_A)
+        cells_A = distinct(cells_A)
         cells_A = cells_A[~grid.is_marked(cells_A)]
         if not len(cells_A):
             return

@@ -68,8 +68,8 @@ class SparseGrid:
         slots_N = self._slots(corners_N)
         unknown_N = np.isnan(self._values.reshape(-1)[slots_N])
         if unknown_N.any():
-            new_slots, first = np.unique(slots_N[unknown_N], return_index=True)
-            self._values.reshape(-1)[new_slots] = self._evaluate(corners_N[unknown_N][first])
+            new = distinct(corners_N[unknown_N])
+            self._values.reshape(-1)[self._slots(new)] = self._evaluate(new)
         return self._values.reshape(-1)[slots_N]
 
     def inside(self, corners_N: Int64[ndarray, " N"]) -> Bool[ndarray, " N"]:
@@ -107,7 +107,7 @@ class SparseGrid:
         block = (block * size + (y >> _BLOCK_BITS)) * size + (z >> _BLOCK_BITS)
         rows_N = self._rows.reshape(-1)[block]
         if rows_N.size and rows_N.min() < 0:
-            self._make_blocks(np.unique(block[rows_N < 0]))
+            self._make_blocks(distinct(block[rows_N < 0]))
             rows_N = self._rows.reshape(-1)[block]
         low = (1 << _BLOCK_BITS) - 1
         local = ((x & low) << 2 * _BLOCK_BITS) | ((y & low) << _BLOCK_BITS) | (z & low)
@@ -152,6 +152,12 @@ class SparseGrid:
             values_N[part] = np.clip(answer - self.level, -1e30, 1e30)
         self.num_queries += len(real)
         return values_N
+
+
+def distinct(names_N: Int64[ndarray, " N"]) -> Int64[ndarray, " M"]:
+    """Sort and drop repetitions; several times faster on large arrays than `np.unique`."""
+    names_N = np.sort(names_N)
+    return names_N[np.concatenate([[True], names_N[1:] != names_N[:-1]])[: len(names_N)]]
 
 
 def unpack(corners_N: Int64[ndarray, " N"]) -> Int64[ndarray, "N 3"]:
