@@ -1,18 +1,14 @@
-"""Meshes to pictures on a CPU: cameras, ray casting, a fixed studio light, contact sheets.
+"""Meshes to pictures on a CPU: ray casting, a fixed studio light, contact sheets, files.
 
-Rays are cast by Embree, shading is NumPy. Cameras are for meshes in the unit frame (bounding box
-centred at 0, longest side 1.9 inside [-1, 1]^3, +Y up, +Z front): the distance always lets the
-sphere around [-0.95, 0.95]^3 fill the field of view. Pictures are square, sRGB uint8, RGBA with
-straight alpha on a transparent background. Lights move with the camera: a key light from its
-upper left, a weak fill from its right, a little light from everywhere.
+Rays are cast by Embree, shading is NumPy. Pictures are square, sRGB uint8, RGBA with straight
+alpha on a transparent background. Lights move with the camera: a key light from its upper left, a
+weak fill from its right, a little light from everywhere. Camera frame: right, up, backward.
 Legend: R rays, N hits, H W picture, P vertices, F faces, C face corners (three per face).
 """
 
-import math
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,13 +19,35 @@ from jaxtyping import Float32, Float64, Int64, UInt8
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
 
+from g3pt.geometry.cameras import (
+    BOUNDING_RADIUS,
+    Camera,
+    canonical_camera,
+    orbit_camera,
+    random_cameras,
+    turntable_cameras,
+)
 from g3pt.geometry.triangles import NEUTRAL_GREY, TriangleMesh, area_vectors
+
+__all__ = [
+    "BOUNDING_RADIUS",
+    "CREASE_DEGREES",
+    "Camera",
+    "Scene",
+    "canonical_camera",
+    "crease_normals",
+    "orbit_camera",
+    "over_white",
+    "random_cameras",
+    "render",
+    "save_gif",
+    "save_png",
+    "sheet",
+    "turntable_cameras",
+]
 
 _mesh_construction: Any = mesh_construction  # without type stubs
 _rtcore_scene: Any = rtcore_scene
-
-BOUNDING_RADIUS = 0.95 * 3**0.5
-"""Radius of the sphere around all that fits the unit frame."""
 
 CREASE_DEGREES = 35.0
 """Faces that meet at a smaller angle are shaded as one smooth surface."""
@@ -39,99 +57,6 @@ _FILL = (np.array([0.9, 0.0, 0.45]), 0.16)
 _AMBIENT = 0.24
 _SHADOWED_KEY = 0.3
 _DARKEST = 0.02  # reflectance of black, so that its shape shows
-
-
-@dataclass(frozen=True)
-class Camera:
-    """A pinhole camera for square pictures."""
-
-    position: tuple[float, float, float]
-    """Where it stands."""
-    target: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """What it looks at, in the middle of the picture."""
-    up: tuple[float, float, float] = (0.0, 1.0, 0.0)
-    """Shown upward in the picture; must not be parallel to the line of sight."""
-    fov_degrees: float = 30.0
-    """Full angle of view, from the left to the right border."""
-
-    def axes(self) -> Float64[ndarray, "3 3"]:
-        """Rows: right, up and backward (from the target to the camera), of length 1."""
-        backward = np.subtract(self.position, self.target)
-        right = np.cross(self.up, backward)
-        if not np.linalg.norm(right) > 1e-9 * np.linalg.norm(backward):
-            raise ValueError(f"the camera looks along its up direction: {self}")
-        frame = np.stack([right, np.cross(backward, right), backward])
-        return frame / np.linalg.norm(frame, axis=1, keepdims=True)
-
-
-def orbit_camera(
-    azimuth_degrees: float, elevation_degrees: float, *, fov_degrees: float = 30.0
-) -> Camera:
-    """Look at the unit frame's centre from where its bounding sphere just fills the picture.
-
-    Args:
-        azimuth_degrees: 0 stands in front (+Z), 90 at +X.
-        elevation_degrees: above the horizon; straight up and down are allowed.
-        fov_degrees: full angle of view.
-    """
-    azimuth, elevation = np.deg2rad([azimuth_degrees, elevation_degrees])
-    toward = np.array([np.sin(azimuth), 0.0, np.cos(azimuth)])
-    direction = toward * np.cos(elevation) + np.array([0.0, np.sin(elevation), 0.0])
-    up = np.array([0.0, np.cos(elevation), 0.0]) - toward * np.sin(elevation)
-    position = direction * BOUNDING_RADIUS / np.sin(np.deg2rad(fov_degrees / 2))
-    return Camera(position=_triple(position), up=_triple(up), fov_degrees=fov_degrees)
-
-
-def canonical_camera() -> Camera:
-    """Three-quarter view used for evaluation: 30 degrees from +Z towards +X, elevation 20."""
-    return orbit_camera(30.0, 20.0)
-
-
-def turntable_cameras(num: int, *, elevation_degrees: float = 20.0) -> list[Camera]:
-    """Cameras around the object at equal steps, the first one canonical."""
-    return [orbit_camera(30.0 + 360.0 * i / num, elevation_degrees) for i in range(num)]
-
-
-def random_cameras(
-    num: int, rng: np.random.Generator, *, elevations: tuple[float, float] = (-90.0, 90.0)
-) -> list[Camera]:
-    """Training views: directions spread over the sphere, random field of view, distance to fit.
-
-    Directions are a Hammersley set under a random shift. The field of view lies between 10 and 70
-    degrees with the inverse square of the distance uniform (the law of TRELLIS), which makes the
-    wide, near views the common ones.
-
-    Args:
-        num: how many.
-        rng: gives the shift and the fields of view.
-        elevations: lowest and highest elevation in degrees; by area of the sphere in between.
-    """
-    along, around = rng.random(), rng.random()
-    low, high = (math.sin(math.radians(degrees)) for degrees in elevations)
-    narrow, wide = (math.sin(math.radians(half)) ** 2 for half in (5.0, 35.0))
-    cameras: list[Camera] = []
-    for i in range(num):
-        height = low + (high - low) * ((i / num + along) % 1.0)
-        fov = 2 * math.degrees(math.asin(math.sqrt(rng.uniform(narrow, wide))))
-        cameras.append(
-            orbit_camera(
-                360.0 * ((_radical_inverse(i) + around) % 1.0),
-                math.degrees(math.asin(height)),
-                fov_degrees=fov,
-            )
-        )
-    return cameras
-
-
-def _radical_inverse(index: int) -> float:
-    """Mirror the binary digits of an integer at the point."""
-    digits = f"{index:b}"[::-1]
-    return int(digits, 2) / 2 ** len(digits)
-
-
-def _triple(vector: Float64[ndarray, " 3"]) -> tuple[float, float, float]:
-    x, y, z = vector.tolist()
-    return x, y, z
 
 
 class Scene:
