@@ -147,8 +147,11 @@ class CarTask:
         rows = [self._words.encode(c, spelled_share=spelled_share, rng=rng) for c in captions]
         return torch.tensor(pad_ids(rows))
 
-    def synthetic_batch(self, batch_size: int, device: torch.device | str) -> CarStep:
-        """A batch of the right sizes and no meaning, to count and time a step without data."""
+    def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
+        """The loss of a batch of the right sizes and no meaning: a step without data."""
+        return self.loss(self._synthetic_batch(batch_size, device), step=0, progress=0.999).loss
+
+    def _synthetic_batch(self, batch_size: int, device: torch.device | str) -> CarStep:
         image = self._kinds.get("image")
         text = self._kinds.get("text")
         side = image.image_size if isinstance(image, ImageConditionConfig) else 1
@@ -192,8 +195,10 @@ class CarTask:
         indices_BT = batch.batch.indices_BT
         indices_BT = indices_BT[:, : sum(self.module.config.scale_lengths[:num_scales])]
         self.tokenizer.to(indices_BT.device)
-        generator = torch.Generator(indices_BT.device)
-        generator.manual_seed(self._seed * 1_000_003 + step)
+        generator = None
+        if flips_B is not None:
+            generator = torch.Generator(indices_BT.device)
+            generator.manual_seed(self._seed * 1_000_003 + step)
         # The CQT decides signs of residuals here: outside autocast, as when the tokens were made.
         with torch.autocast(indices_BT.device.type, enabled=False):
             teacher = teacher_inputs(

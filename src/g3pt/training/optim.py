@@ -116,6 +116,15 @@ class Optimizer:
         for parameter in self.parameters:
             parameter.grad = None
 
+    def num_state_values(self) -> int:
+        """Numbers that the state will hold once every parameter has been updated."""
+        return sum(
+            (1 if isinstance(optimizer, torch.optim.Muon) else 2) * parameter.numel()
+            for optimizer in self._optimizers
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        )
+
     def state_tensors(self) -> dict[str, Tensor]:
         """The state of every parameter, keyed `slot/parameter name`."""
         return {

@@ -92,8 +92,11 @@ class TokenizerTask:
             )
         return self._with_choices(self._datasets[key].batch(step), step, part)
 
-    def synthetic_batch(self, batch_size: int, device: torch.device | str) -> TokenizerStep:
-        """A batch of the right sizes and no meaning, to count and time a step without data."""
+    def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
+        """The loss of a batch of the right sizes and no meaning: a step without data."""
+        return self.loss(self._synthetic_batch(batch_size, device), step=0, progress=0.999).loss
+
+    def _synthetic_batch(self, batch_size: int, device: torch.device | str) -> TokenizerStep:
         data = self._data
         num_queries = data.num_volume_queries + data.num_near_queries
         points = torch.zeros(batch_size, data.num_points, 3, device=device)

@@ -1,0 +1,136 @@
+"""`g3pt train RECIPE`: train either stage from a named run config."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import tyro
+
+from g3pt.recipes import RECIPES, recipe
+from g3pt.training.checkpoint import CheckpointError
+from g3pt.training.cost import estimate_cost
+from g3pt.training.loop import TrainingDivergedError, TrainResult
+from g3pt.training.runs import CONFIG_FILE, Run, load_run, start
+
+DONE, FAILED, WRONG_INPUT = 0, 1, 2
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the verb; returns the exit code.
+
+    Args:
+        arguments: what follows `g3pt train`.
+    """
+    options, overrides = _parser().parse_known_args(arguments)
+    try:
+        if options.recipe is None:
+            raise ValueError(f"name a recipe: {', '.join(RECIPES)}")
+        folder = options.run or Path("runs") / options.recipe
+        run = _resolve(options, folder, overrides)
+        if options.dry_run:
+            _print_cost(run, as_json=options.json)
+            return DONE
+    except (ValueError, FileNotFoundError) as error:
+        print(f"g3pt train: {error}", file=sys.stderr)
+        return WRONG_INPUT
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    return _train(run, folder, options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="g3pt train",
+        description="Train a recipe. Any other --field.name VALUE overrides a field of its "
+        "config; `g3pt train RECIPE --fields` lists them.",
+        epilog=f"recipes: {', '.join(RECIPES)}",
+        allow_abbrev=False,
+    )
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE")
+    parser.add_argument("--run", type=Path, metavar="DIR", help="run folder (runs/RECIPE)")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in DIR, or begin it"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="processes that prepare shapes"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"))
+    parser.add_argument("--seed", type=int, help="of the initial weights and of all training")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print parameters, operations and memory of a step"
+    )
+    parser.add_argument("--fields", action="store_true", help="list the fields of the recipe")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _resolve(options: argparse.Namespace, folder: Path, overrides: list[str]) -> Run:
+    """The recipe, or the run that is to be resumed, with the overrides of the command line."""
+    run = recipe(options.recipe)
+    if options.resume and (folder / CONFIG_FILE).is_file():
+        begun = load_run(folder)
+        if begun.name != run.name:
+            raise ValueError(f"{folder} holds a run of {begun.name}, not of {run.name}")
+        run = begun
+    changes = {name: getattr(options, name) for name in ("device", "seed")}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if changes:
+        run = replace(run, train=replace(run.train, **changes))
+    if options.fields:
+        overrides = [*overrides, "--help"]
+    return tyro.cli(
+        type(run),
+        default=run,
+        args=overrides,
+        prog=f"g3pt train {options.recipe}",
+        config=(tyro.conf.AvoidSubcommands,),
+    )
+
+
+def _print_cost(run: Run, *, as_json: bool) -> None:
+    cost = estimate_cost(run)
+    if as_json:
+        print(json.dumps({"recipe": run.name, **asdict(cost)}))
+        return
+    print(f"{run.name}: {cost.parameters:,} parameters")
+    for part, number in cost.parameters_by_part.items():
+        print(f"  {part}: {number:,}")
+    print(f"operations per step: {cost.flops_per_step / 1e12:.3g} TFLOP")
+    print(f"memory: {cost.memory_bytes / 2**30:.2f} GiB")
+
+
+def _train(run: Run, folder: Path, options: argparse.Namespace) -> int:
+    try:
+        result = start(run, folder, resume=options.resume, workers=options.workers)
+    except (FileExistsError, FileNotFoundError, ValueError) as error:
+        print(f"g3pt train: {error}", file=sys.stderr)
+        return FAILED if isinstance(error, CheckpointError) else WRONG_INPUT
+    except TrainingDivergedError as error:
+        print(f"g3pt train: {error}", file=sys.stderr)
+        return FAILED
+    _print_result(result, as_json=options.json)
+    return DONE if result.finished else FAILED
+
+
+def _print_result(result: TrainResult, *, as_json: bool) -> None:
+    if as_json:
+        answer = {
+            "run": str(result.run),
+            "steps": result.step,
+            "loss": result.loss,
+            "finished": result.finished,
+            "checkpoints": [str(path) for path in result.checkpoints],
+            "metrics": result.metrics,
+        }
+        print(json.dumps(answer))
+        return
+    state = "done" if result.finished else "stopped early, go on with --resume"
+    print(f"{result.run}: {state} after {result.step} steps, loss {result.loss:.4f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,139 @@
+"""Runs of stage 2. Each is a function that returns a complete config."""
+
+from dataclasses import replace
+
+from g3pt.data.dataset import CarDataConfig
+from g3pt.data.tokens_cache import TokenCacheConfig
+from g3pt.models.car import CarConfig
+from g3pt.models.conditioning.image import ImageConditionConfig
+from g3pt.models.conditioning.text import TextConditionConfig
+from g3pt.models.sizes import size_of_depth
+from g3pt.recipes import tokenizer
+from g3pt.training.car_task import CarLossConfig, CarValidationConfig
+from g3pt.training.curriculum import CurriculumConfig
+from g3pt.training.loop import TrainConfig
+from g3pt.training.optim import AdamWConfig, MuonConfig, ScheduleConfig
+from g3pt.training.runs import CarRun
+
+
+def tiny() -> CarRun:
+    """The generator of the bundled weights: pictures and sentences of procedural shapes."""
+    return CarRun(
+        name="car-tiny",
+        tokenizer="runs/tokenizer-tiny",
+        model=_fitting(
+            CarConfig(conditions=(ImageConditionConfig(), TextConditionConfig())),
+            tokenizer.tiny().model,
+        ),
+        shapes=(tokenizer.procedural_shapes(num_views=2),),
+        held_out=(tokenizer.procedural_shapes(held_out=True, num_views=1),),
+        tokens=TokenCacheConfig(resamplings=4, num_points=2048),
+        data=CarDataConfig(batch_size=32),
+        validation=CarValidationConfig(num_shapes=192),
+        optim=MuonConfig(lr=1.5e-3, betas=(0.9, 0.95), weight_decay=0.05),
+        train=TrainConfig(steps=20_000, precision="bf16", eval_every=1000, checkpoint_every=500),
+    )
+
+
+def paper() -> CarRun:
+    """The paper's 0.1B: 12 layers, 768 wide (Sec. 4.1)."""
+    return _paper("car-paper", depth=12)
+
+
+def paper_large() -> CarRun:
+    """The paper's 0.5B: 24 layers, 1280 wide."""
+    return _paper("car-paper-l", depth=24)
+
+
+def paper_xl() -> CarRun:
+    """The paper's 1.5B: 48 layers, 1600 wide."""
+    return _paper("car-paper-xl", depth=48)
+
+
+def _paper(name: str, *, depth: int) -> CarRun:
+    size = size_of_depth(depth)
+    stage1 = tokenizer.paper()
+    image = ImageConditionConfig(image_size=224, depth=12, width=768, num_heads=12)
+    return CarRun(
+        name=name,
+        tokenizer="runs/tokenizer-paper",
+        model=_fitting(
+            CarConfig(
+                depth=size.depth,
+                width=size.width,
+                num_heads=size.num_heads,
+                conditions=(image,),
+                adaln="shared",
+            ),
+            stage1.model,
+        ),
+        shapes=tuple(replace(shapes, num_views=12) for shapes in stage1.shapes),
+        held_out=tuple(replace(shapes, num_views=1) for shapes in stage1.held_out),
+        tokens=TokenCacheConfig(num_points=stage1.data.num_points),
+        data=CarDataConfig(batch_size=1600, image_size=224, canonical_share=0.1),
+        loss=CarLossConfig(curriculum=CurriculumConfig(progressive_share=0.5)),
+        optim=AdamWConfig(
+            lr=1e-5,
+            betas=(0.9, 0.95),
+            weight_decay=0.05,
+            schedule=ScheduleConfig(warmup_steps=2000),
+        ),
+        train=TrainConfig(steps=200_000, precision="bf16", accumulation=32, log_every=100),
+    )
+
+
+def _fitting(model: CarConfig, stage1: tokenizer.TokenizerConfig) -> CarConfig:
+    return replace(
+        model,
+        scale_lengths=stage1.cqt.scale_lengths,
+        num_bits=stage1.quantizer.num_bits,
+        input_dim=stage1.dim,
+    )
+
+
+def tiny_smoke() -> CarRun:
+    """`tiny` in seconds, on the tokens of `tokenizer-tiny-smoke`."""
+    return _smoke(tiny(), "runs/tokenizer-tiny-smoke")
+
+
+def paper_smoke() -> CarRun:
+    """`paper` in seconds, on the tokens of `tokenizer-paper-smoke`."""
+    return _smoke(paper(), "runs/tokenizer-paper-smoke")
+
+
+def paper_large_smoke() -> CarRun:
+    """`paper_large` in seconds."""
+    return _smoke(paper_large(), "runs/tokenizer-paper-smoke")
+
+
+def paper_xl_smoke() -> CarRun:
+    """`paper_xl` in seconds."""
+    return _smoke(paper_xl(), "runs/tokenizer-paper-smoke")
+
+
+def _smoke(run: CarRun, stage1: str) -> CarRun:
+    model = replace(
+        run.model,
+        depth=2,
+        width=32,
+        num_heads=2,
+        conditions=tuple(
+            ImageConditionConfig(image_size=32, patch_size=8, depth=1, width=32, num_heads=2)
+            if isinstance(condition, ImageConditionConfig)
+            else TextConditionConfig(depth=1, width=32, num_heads=2)
+            for condition in run.model.conditions
+        ),
+    )
+    return replace(
+        run,
+        name=f"{run.name}-smoke",
+        tokenizer=stage1,
+        model=_fitting(model, tokenizer.tiny_smoke().model),
+        shapes=(tokenizer.smoke_shapes(num_views=1),),
+        held_out=(tokenizer.smoke_shapes(held_out=True, num_views=1),),
+        tokens=TokenCacheConfig(resamplings=2, num_points=64, batch_size=8),
+        data=replace(run.data, batch_size=4, image_size=32),
+        validation=CarValidationConfig(num_shapes=4, batch_size=4),
+        loss=replace(run.loss, flip_share=0.5),
+        train=tokenizer.smoke_train(run.train),
+    )
