@@ -77,7 +77,8 @@ def block_numbers(
 ) -> Int[Tensor, " T"]:
     """Number the tokens by the block that they belong to."""
     lengths = torch.tensor(block_lengths, device=device)
-    return torch.repeat_interleave(torch.arange(len(block_lengths), device=device), lengths)
+    blocks = torch.arange(len(block_lengths), device=device)
+    return torch.repeat_interleave(blocks, lengths, output_size=sum(block_lengths))
 
 
 def plan_attention(
