@@ -30,6 +30,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_heads=2,
         encoder_layers=1,
         decoder_layers=1,
+        num_octaves=1,
         cqt=CqtConfig(scale_lengths=lengths),
         quantizer=LfqConfig(num_bits=bits),
     )

@@ -67,6 +67,18 @@ class G3PT:
         """Scales of the token pyramid."""
         return len(self.tokenizer.scale_lengths)
 
+    def check_num_scales(self, num_scales: int | None) -> None:
+        """Refuse a number of scales that the pyramid does not have.
+
+        Raises:
+            ValueError: naming the range.
+        """
+        if num_scales is not None and not 1 <= num_scales <= self.num_scales:
+            raise ValueError(
+                f"scales must lie in 1..{self.num_scales} for weights {self.weights.name}, "
+                f"got {num_scales}"
+            )
+
     # --- generation --------------------------------------------------------------------
 
     def __call__(self, **options: object) -> GenerationResult:
@@ -106,7 +118,7 @@ class G3PT:
             top_p: keep the likeliest tokens that hold this probability.
             num_scales: stop after this many scales, a coarser shape.
             resolution: grid cells per axis of the mesh.
-            min_share: drop parts below this share of the largest one's area (floaters).
+            min_share: drop parts below this share of the whole surface (floaters).
             every_scale: also make the mesh of every coarser scale.
             on_scale: called after each scale of each batch; raising in it cancels.
 
@@ -223,15 +235,23 @@ class G3PT:
         origin = str(tokens) if isinstance(tokens, str | Path) else "tokens"
         if isinstance(tokens, str | Path):
             tokens = read_g3t(tokens, num_scales=num_scales)
+        self.check_tokens(tokens, origin)
+        pyramid = tokens.tokens if num_scales is None else tokens.tokens.truncate(num_scales)
+        frame = UnitFrame(scale=tokens.frame.scale, offset=tokens.frame.offset)
+        return Reconstruction(pyramid, frame, self.decode(pyramid, resolution=resolution))
+
+    def check_tokens(self, tokens: TokenFile, origin: str = "tokens") -> None:
+        """Make sure that tokens were made by this tokenizer.
+
+        Raises:
+            ValueError: if they were not.
+        """
         if tokens.fingerprint != self.weights.fingerprint:
             raise ValueError(
                 f"{origin}: was made by a tokenizer with fingerprint {tokens.fingerprint[:12]}, "
                 f"weights {self.weights.name} have {self.weights.fingerprint[:12]}: "
                 "name the weights it was made with"
             )
-        pyramid = tokens.tokens if num_scales is None else tokens.tokens.truncate(num_scales)
-        frame = UnitFrame(scale=tokens.frame.scale, offset=tokens.frame.offset)
-        return Reconstruction(pyramid, frame, self.decode(pyramid, resolution=resolution))
 
     def reconstruct(
         self,
@@ -267,7 +287,7 @@ class G3PT:
             resolution: grid cells per axis.
             dense: query the whole grid: slow, and exact for parts between base grid corners.
             seeds: points near the surface, if known.
-            min_share: drop parts below this share of the largest one's area.
+            min_share: drop parts below this share of the whole surface.
 
         Raises:
             ValueError: if the resolution is out of range or the tokens are of another tokenizer.
@@ -293,11 +313,7 @@ class G3PT:
     def _encode(
         self, mesh: TriangleMesh | str | Path, num_scales: int | None, seed: int
     ) -> tuple[TokenPyramid, UnitFrame, SurfaceSamples]:
-        if num_scales is not None and not 1 <= num_scales <= self.num_scales:
-            raise ValueError(
-                f"num_scales must lie in 1..{self.num_scales} for weights "
-                f"{self.weights.name}, got {num_scales}"
-            )
+        self.check_num_scales(num_scales)
         source = read_mesh(mesh) if isinstance(mesh, str | Path) else mesh
         frame = unit_frame_of(source)
         rng = np.random.default_rng(seed)

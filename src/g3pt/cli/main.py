@@ -1,0 +1,101 @@
+"""`g3pt`: a table from command to function, and the one place where errors end.
+
+Exit codes: 0 done, 1 failed while working, 2 the input or the arguments are wrong.
+"""
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from g3pt import __version__
+
+COMMANDS = {
+    "generate": ("generate", "pictures or sentences to meshes"),
+    "reconstruct": ("reconstruct", "meshes through the tokenizer and back, with scores"),
+    "tokenize": ("tokenize", "meshes to .g3t token files"),
+    "detokenize": ("detokenize", ".g3t token files to meshes"),
+    "train": ("train", "train a tokenizer or a generator by a named recipe"),
+    "evaluate": ("evaluate", "score meshes, reconstructions or generated shapes"),
+    "render": ("render", "meshes to a sheet of pictures or a turntable"),
+    "doctor": ("diagnose", "what this machine can do and what is missing"),
+}
+"""Command -> (module in `g3pt.cli` with `main(arguments) -> exit code`, one line of help)."""
+
+INPUT_ERRORS = (
+    ValueError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+"""What wrong input raises; see `working` in `options.py` for what failed work raises."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if given else 2
+    if given[0] in ("-V", "--version"):
+        print(f"g3pt {__version__}")
+        return 0
+    command, *rest = given
+    if command not in COMMANDS:
+        return _fail(f"there is no command {command!r}; there are: {', '.join(COMMANDS)}", 2)
+    try:
+        return int(_command(command)(rest))
+    except SystemExit as stop:  # tyro: help was asked for, or a flag was wrong
+        return stop.code if isinstance(stop.code, int) else 2 if stop.code else 0
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except INPUT_ERRORS as error:
+        return _fail(_sentence(error), 2)
+    except Exception as error:
+        return _fail(_sentence(error), 1)
+
+
+def _command(name: str) -> Callable[[Sequence[str]], int]:
+    """Import a command only when it is asked for, so that help stays quick."""
+    return importlib.import_module(f"g3pt.cli.{COMMANDS[name][0]}").main
+
+
+def usage() -> str:
+    """The help of `g3pt` itself."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: g3pt COMMAND [FLAGS]",
+            "",
+            "Coarse-to-fine autoregressive 3D shape generation.",
+            "",
+            *lines,
+            "",
+            "`g3pt COMMAND --help` lists the flags. Every command takes --weights, --device,",
+            "--seed and --json. Set G3PT_TRACEBACK=1 to see where an error came from.",
+        ]
+    )
+
+
+def _sentence(error: BaseException) -> str:
+    """An error as one line."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _fail(message: str, code: int) -> int:
+    if os.environ.get("G3PT_TRACEBACK") and sys.exc_info()[0] is not None:
+        traceback.print_exc()
+    print(f"g3pt: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""What the commands share: common flags, where outputs go, what is printed, how work fails."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+
+MESH_FORMATS = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
+OptionsT = TypeVar("OptionsT")
+
+Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional]
+"""File names without a flag."""
+Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+
+
+class WorkError(RuntimeError):
+    """The inputs were right and the work failed all the same: exit code 1."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CommonOptions:
+    """Flags that every command takes."""
+
+    weights: str = "g3pt-tiny"
+    """Name of bundled weights, or a weights folder."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where the models run."""
+
+    seed: int = 0
+    """Of everything random; sample k has seed + k."""
+
+    json: bool = False
+    """Print one JSON object on stdout, and nothing else there."""
+
+
+def parse(cls: type[OptionsT], command: str, arguments: Sequence[str]) -> OptionsT:
+    """Read the flags of a command; exits with code 2 and a usage line when they are wrong."""
+    return tyro.cli(
+        cls,
+        prog=f"g3pt {command}",
+        args=list(arguments),
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+    )
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Inputs have been checked: what fails from here on is a failure of the work.
+
+    Raises:
+        WorkError: in place of any error but the user's interrupt.
+    """
+    try:
+        yield
+    except (WorkError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise WorkError(f"{what}: {type(error).__name__}: {error}") from error
+
+
+def say(text: str) -> None:
+    """Progress and notes, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def report(options: CommonOptions, result: dict[str, Any], lines: Sequence[str]) -> None:
+    """Print the result: one JSON object, or lines for a reader."""
+    print(json.dumps(result, allow_nan=False) if options.json else "\n".join(lines), flush=True)
+
+
+def require_files(paths: Sequence[Path], what: str) -> None:
+    """Check that all inputs exist before any work begins.
+
+    Raises:
+        ValueError: if there is no input at all.
+        FileNotFoundError: naming the first that is missing.
+    """
+    if not paths:
+        raise ValueError(f"no {what} given: name at least one file")
+    for path in paths:
+        if path.is_dir():
+            raise ValueError(f"{path}: is a folder; name the {what} in it")
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such {what}")
+
+
+def plan_outputs(
+    output: Path, stems: Sequence[str], formats: Sequence[str], *, folder_suffix: str
+) -> list[Path]:
+    """Where each result goes: into the named file, or into a folder under its stem.
+
+    Nothing is created yet. Stems that occur twice are numbered.
+
+    Args:
+        output: a file of one of the formats, or a folder.
+        stems: one per result.
+        formats: suffixes that can be written.
+        folder_suffix: format of files in a folder.
+
+    Raises:
+        ValueError: if several results would go into one file, or the suffix is unknown.
+    """
+    if output.suffix.lower() in formats and not output.is_dir():
+        if len(stems) > 1:
+            raise ValueError(
+                f"{output}: {len(stems)} results do not fit one file; name a folder instead"
+            )
+        return [output]
+    if output.suffix and not output.is_dir():
+        raise ValueError(
+            f"{output}: {output.suffix} cannot be written; choose {', '.join(formats)} or a folder"
+        )
+    if output.is_file():
+        raise ValueError(f"{output}: is a file, a folder is needed")
+    counts: dict[str, int] = {}
+    paths: list[Path] = []
+    for stem in stems:
+        counts[stem] = counts.get(stem, 0) + 1
+        number = f"-{counts[stem]}" if counts[stem] > 1 else ""
+        paths.append(output / f"{stem}{number}{folder_suffix}")
+    return paths
+
+
+def require_suffix(path: Path, suffixes: Sequence[str], flag: str) -> None:
+    """Check the format of one output file.
+
+    Raises:
+        ValueError: naming the formats.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"{flag} {path}: write to a file named {' or '.join(suffixes)}")
+
+
+def make_folder_for(path: Path) -> None:
+    """Create the folder that a result goes into."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def words_to_stem(text: str) -> str:
+    """A file name from a sentence."""
+    words = re.findall(r"[a-z0-9]+", text.lower())
+    return "-".join(words)[:48].strip("-") or "text"

@@ -1,0 +1,120 @@
+"""`g3pt render`: meshes to a sheet of pictures or a turntable."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from g3pt.cli.options import (
+    CommonOptions,
+    Inputs,
+    Output,
+    make_folder_for,
+    parse,
+    plan_outputs,
+    report,
+    require_files,
+    working,
+)
+from g3pt.cli.progress import tracked
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from g3pt.geometry.mesh import TriangleMesh
+
+MAX_VIEWS = 360
+MAX_SIZE = 2048
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RenderOptions(CommonOptions):
+    """Draw meshes, each in its unit frame: a PNG sheet, or GIF animations with --turntable."""
+
+    mesh: Inputs
+    """Mesh files."""
+
+    output: Output
+    """OUT.png: one sheet of all meshes. OUT.gif: an animation. A folder: one file per mesh."""
+
+    views: int | None = None
+    """Cameras around each mesh, from the canonical one on (default: 4, one of each when there are
+    more than eight meshes; 36 for a turntable)."""
+
+    turntable: bool = False
+    """Animate one turn as GIF."""
+
+    size: int = 256
+    """Side of each picture in pixels."""
+
+    shadow: bool = False
+    """Let parts of the object shade others."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command."""
+    options = parse(RenderOptions, "render", arguments)
+    require_files(options.mesh, "mesh")
+    views = options.views
+    if views is None:
+        views = 36 if options.turntable else 4 if len(options.mesh) <= 8 else 1
+    if not 1 <= views <= MAX_VIEWS:
+        raise ValueError(f"--views must lie in 1..{MAX_VIEWS}, got {views}")
+    if not 16 <= options.size <= MAX_SIZE:
+        raise ValueError(f"--size must lie in 16..{MAX_SIZE} pixels, got {options.size}")
+    one_sheet = options.output.suffix.lower() == ".png" and not options.output.is_dir()
+    formats = (".gif",) if options.turntable else (".png",)
+    stems = ["sheet"] if one_sheet else [path.stem for path in options.mesh]
+    paths = plan_outputs(options.output, stems, formats, folder_suffix=formats[0])
+    meshes = [_read(path) for path in options.mesh]
+    with working("rendering"):
+        drawn = [_views(mesh, views, options) for mesh in tracked(meshes, "meshes", len(meshes))]
+        make_folder_for(paths[0])
+        if one_sheet:
+            _save_sheet(paths[0], drawn, [path.stem for path in options.mesh])
+        else:
+            for path, pictures in zip(paths, drawn, strict=True):
+                _save_one(path, pictures, turntable=options.turntable)
+    outputs: list[dict[str, Any]] = [{"path": str(path), "views": views} for path in paths]
+    report(options, {"outputs": outputs}, [str(path) for path in paths])
+    return 0
+
+
+def _read(path: Path) -> "TriangleMesh":
+    from g3pt.geometry.mesh import read_mesh, to_unit, unit_frame_of
+
+    mesh = read_mesh(path)
+    return to_unit(mesh, unit_frame_of(mesh))
+
+
+def _views(mesh: "TriangleMesh", num: int, options: RenderOptions) -> "list[np.ndarray]":
+    from g3pt.geometry.render import Scene, turntable_cameras
+
+    scene = Scene(mesh)
+    return [
+        scene.render(camera, size=options.size, shadow=options.shadow)
+        for camera in turntable_cameras(num)
+    ]
+
+
+def _save_sheet(path: Path, drawn: "list[list[np.ndarray]]", names: list[str]) -> None:
+    """One row a mesh; with a single view each, meshes in a near-square grid instead."""
+    from g3pt.geometry.render import save_png, sheet
+
+    labels = [[name] + [""] * (len(row) - 1) for name, row in zip(names, drawn, strict=True)]
+    if len(drawn[0]) == 1:
+        width = math.ceil(math.sqrt(len(drawn)))
+        starts = range(0, len(drawn), width)
+        drawn = [[row[0] for row in drawn[start : start + width]] for start in starts]
+        labels = [names[start : start + width] for start in starts]
+    save_png(path, sheet(drawn, labels))
+
+
+def _save_one(path: Path, pictures: "list[np.ndarray]", *, turntable: bool) -> None:
+    from g3pt.geometry.render import save_gif, save_png, sheet
+
+    if turntable:
+        save_gif(path, pictures)
+    else:
+        save_png(path, sheet([pictures]))

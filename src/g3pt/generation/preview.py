@@ -1,0 +1,75 @@
+"""One picture of how shapes came about: input, scales from coarse to fine, mesh."""
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from g3pt.generation.results import GeneratedShape, GenerationResult
+from g3pt.geometry.mesh import TriangleMesh
+from g3pt.geometry.render import canonical_camera, over_white, render, sheet
+
+if TYPE_CHECKING:
+    from g3pt.generation.pipeline import G3PT
+
+TILE = 224
+"""Side of each picture of the sheet."""
+PREVIEW_RESOLUTION = 64
+"""Grid cells per axis of coarser scales that have no mesh yet."""
+MAX_ROWS = 32
+"""Further shapes are left out, so that the sheet stays a picture."""
+
+
+def preview_sheet(pipeline: "G3PT", result: GenerationResult) -> UInt8[np.ndarray, "H W 3"]:
+    """Lay out one row a shape: its prompt, its coarser scales, its mesh."""
+    rows, labels = [], []
+    for shape in result.shapes[:MAX_ROWS]:
+        meshes = [*(shape.scales or _coarser(pipeline, shape)), shape.mesh]
+        counts = np.cumsum(shape.tokens.scale_lengths).tolist()
+        rows.append([_prompt_tile(result, shape), *(_mesh_tile(mesh) for mesh in meshes)])
+        labels.append(
+            [f"seed {shape.seed}"]
+            + [f"{count} token{'s' if count > 1 else ''}" for count in counts[: len(meshes)]]
+        )
+    return sheet(rows, labels)
+
+
+def _coarser(pipeline: "G3PT", shape: GeneratedShape) -> list[TriangleMesh]:
+    scales = range(1, shape.tokens.num_scales)
+    return [
+        pipeline.decode(shape.tokens.truncate(k), resolution=PREVIEW_RESOLUTION).mesh
+        for k in scales
+    ]
+
+
+def _mesh_tile(mesh: TriangleMesh) -> UInt8[np.ndarray, "H W 3"]:
+    if mesh.is_empty:
+        return _text_tile("empty")
+    return over_white(render(mesh, canonical_camera(), size=TILE))
+
+
+def _prompt_tile(result: GenerationResult, shape: GeneratedShape) -> UInt8[np.ndarray, "H W 3"]:
+    if result.prompts.pictures:
+        picture = Image.fromarray(result.prompts.pictures[shape.prompt].rgba)
+        resized = picture.resize((TILE, TILE), Image.Resampling.BICUBIC)
+        return over_white(np.asarray(resized))
+    if result.prompts.texts:
+        return _text_tile(result.prompts.texts[shape.prompt])
+    return _text_tile("no prompt")
+
+
+def _text_tile(text: str) -> UInt8[np.ndarray, "H W 3"]:
+    """Text in the middle of a white tile, wrapped."""
+    tile = Image.new("RGB", (TILE, TILE), "white")
+    lines = textwrap.wrap(text, width=24, max_lines=9, placeholder=" ...")
+    ImageDraw.Draw(tile).multiline_text(
+        (TILE / 2, TILE / 2),
+        "\n".join(lines),
+        fill=(40, 40, 40),
+        font=ImageFont.load_default(size=16),
+        anchor="mm",
+        align="center",
+    )
+    return np.asarray(tile).copy()
