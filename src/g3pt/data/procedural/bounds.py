@@ -10,6 +10,7 @@ from g3pt.data.procedural.surfaces import sample_primitives, surface_areas
 
 _AROUND = np.arange(16) * np.pi / 8
 _SIGNS = np.stack(np.meshgrid([-1, 1], [-1, 1], [-1, 1], indexing="ij"), axis=-1).reshape(-1, 3)
+_NUM_MEASURED = 30_000
 _AXES = np.concatenate([np.eye(3), -np.eye(3)])
 
 
@@ -20,28 +21,37 @@ def bounding_box(arrays: ShapeArrays) -> tuple[NDArray[np.float64], NDArray[np.f
     on a fixed dense sample of the surface.
     """
     added = np.flatnonzero(~arrays.carves)
-    candidates = np.concatenate([_extreme_points(arrays, int(index)) for index in added])
-    low, high = candidates.min(axis=0), candidates.max(axis=0)
+    candidates = [_extreme_points(arrays, int(index)) for index in added]
+    points = np.concatenate(candidates)
+    low, high = points.min(axis=0), points.max(axis=0)
     if not arrays.carves.any():
         return low, high
-    size = float((high - low).max())
-    on_surface = np.abs(signed_distance(arrays, candidates)) < 1e-5 * size
-    kept = candidates[on_surface] if on_surface.any() else candidates
-    tolerance = 1e-5 * size
-    trimmed = (kept.min(axis=0) > low + tolerance) | (kept.max(axis=0) < high - tolerance)
-    if trimmed.any():
-        measured = _measure(arrays, size)
-        low = np.where(kept.min(axis=0) > low + tolerance, measured.min(axis=0), low)
-        high = np.where(kept.max(axis=0) < high - tolerance, measured.max(axis=0), high)
+    tolerance = 1e-5 * float((high - low).max())
+    kept = points[np.abs(signed_distance(arrays, points)) < tolerance]
+    kept_low, kept_high = kept.min(axis=0, initial=np.inf), kept.max(axis=0, initial=-np.inf)
+    trimmed = np.concatenate([kept_low > low + tolerance, kept_high < high - tolerance])
+    if not trimmed.any():
+        return low, high
+    reaching = [
+        int(index)
+        for index, own in zip(added, candidates, strict=True)
+        if np.any(
+            np.concatenate([own.min(axis=0) < kept_low, own.max(axis=0) > kept_high]) & trimmed
+        )
+    ]
+    measured = np.concatenate([kept, _measure(arrays, reaching, tolerance)])
+    low = np.where(trimmed[:3], measured.min(axis=0), low)
+    high = np.where(trimmed[3:], measured.max(axis=0), high)
     return low, high
 
 
-def _measure(arrays: ShapeArrays, size: float) -> NDArray[np.float64]:
+def _measure(arrays: ShapeArrays, reaching: list[int], tolerance: float) -> NDArray[np.float64]:
+    """Surface points, from a fixed sample, on the primitives that reach beyond the known ones."""
     rng = np.random.default_rng(0)
-    areas = surface_areas(arrays)
-    owners = rng.choice(len(arrays), 60_000, p=areas / areas.sum())
+    areas = surface_areas(arrays)[reaching]
+    owners = rng.choice(reaching, _NUM_MEASURED, p=areas / areas.sum())
     points, _ = sample_primitives(arrays, owners, rng)
-    return points[np.abs(signed_distance(arrays, points)) < 1e-5 * size]
+    return points[np.abs(signed_distance(arrays, points)) < tolerance]
 
 
 def _extreme_points(arrays: ShapeArrays, index: int) -> NDArray[np.float64]:

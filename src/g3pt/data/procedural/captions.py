@@ -85,7 +85,10 @@ def write_caption(facts: Facts, sizes: tuple[str, ...], rng: np.random.Generator
             f"{paint.name} {part}" if plural else f"{article(paint.name)} {paint.name} {part}"
         )
     rng.shuffle(tails)
-    chosen = tails[: int(rng.choice(3, p=(0.25, 0.5, 0.25)))]
+    chosen: list[str] = []
+    for tail in tails[: int(rng.choice(3, p=(0.25, 0.5, 0.25)))]:
+        if all(tail.split()[-1] != other.split()[-1] for other in chosen):
+            chosen.append(tail)
     style = rng.random()
     text = head if style < 0.2 else f"{article(head)} {head}"
     if chosen:

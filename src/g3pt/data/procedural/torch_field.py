@@ -90,7 +90,9 @@ def field_torch(
     if batch.shapes_M.device != points_BQ3.device:
         batch = batch.to(points_BQ3.device)
     if batch.num_shapes != len(points_BQ3):
-        raise ValueError(f"{batch.num_shapes} shapes need as many rows of points, got {len(points_BQ3)}")
+        raise ValueError(
+            f"{batch.num_shapes} shapes need as many rows of points, got {len(points_BQ3)}"
+        )
     distances_BKQ = points_BQ3.new_full(
         (batch.num_shapes, batch.num_slots, points_BQ3.shape[1]), torch.inf
     )

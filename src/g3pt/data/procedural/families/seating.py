@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import cos, pi, sin
+
 from g3pt.data.procedural.builder import BRIGHT, WOOD, Builder, Draw, Paint
 from g3pt.data.procedural.captions import Facts, counted
 
@@ -96,13 +98,14 @@ def stool(b: Builder, d: Draw) -> Facts:
         b.box((1.7 * radius, thick, 1.7 * radius), (0, y, 0), top, rounding=d.real(0, 0.06))
     else:
         b.cylinder(radius, thick, (0, y, 0), top, rounding=d.real(0, 0.06))
-    import_angles = [(i + 0.5) / num for i in range(num)]
     leg = d.real(0.035, 0.06)
     inner = (1.0 if square else 0.75) * radius
-    for turn in import_angles:
-        cos, sin = _unit(turn)
-        foot = ((inner + splay) * cos, leg, (inner + splay) * sin)
-        b.limb(foot, (inner * cos, y, inner * sin), leg, leg, wood)
+    for i in range(num):
+        turn = (i + 0.5) / num
+        x, z = inner * cos(2 * pi * turn), inner * sin(2 * pi * turn)
+        wider = 1 + splay / inner
+        foot = (wider * x, leg, wider * z)
+        b.limb(foot, (x, y, z), leg, leg, wood)
     parts = [counted(num, "leg")]
     if d.flag(0.5):
         t = d.real(0.25, 0.45)
@@ -113,12 +116,6 @@ def stool(b: Builder, d: Draw) -> Facts:
     return Facts(
         ("stool", "bar stool" if height > 1.3 else "stool"), wood, words, tuple(parts), accents
     )
-
-
-def _unit(turn: float) -> tuple[float, float]:
-    from math import cos, pi, sin
-
-    return cos(2 * pi * turn), sin(2 * pi * turn)
 
 
 def sofa(b: Builder, d: Draw) -> Facts:
@@ -143,8 +140,6 @@ def sofa(b: Builder, d: Draw) -> Facts:
     for sx in (-1, 1):
         at = (sx * (inner + arm) / 2, leg + (base + rise) / 2, 0.0)
         b.box((arm, base + rise, depth), at, cloth, rounding=soft)
-        if d.flag(0.0):
-            break
     thick = d.real(0.12, 0.2)
     for i in range(num):
         x = (i + 0.5) * each - inner / 2
@@ -178,8 +173,6 @@ def bench(b: Builder, d: Draw) -> Facts:
     for i in range(supports):
         x = (length / 2 - 0.2) * (2 * i / (supports - 1) - 1)
         b.box((0.09, 0.09, depth), (x, seat - 0.06, 0), frame)
-        if d.flag(0.0):
-            break
         for sz in (-1, 1):
             b.box((0.09, seat, 0.09), (x, seat / 2, sz * (depth / 2 - 0.06)), frame)
         if back:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import cos, pi, sin
+
 from g3pt.data.procedural.builder import METAL, Builder, Draw
 from g3pt.data.procedural.captions import Facts, counted
 
@@ -192,8 +194,6 @@ def gear(b: Builder, d: Draw) -> Facts:
     steel = d.paint(*METAL, "brown", "orange", "red")
     teeth, radius, thick = d.whole(6, 16), d.real(0.6, 0.85), d.real(0.18, 0.4)
     b.cylinder(radius, thick, (0, 0, 0), steel, axis="z")
-    from math import cos, pi, sin
-
     depth, wide = d.real(0.16, 0.26), 2 * pi * radius / teeth * d.real(0.42, 0.55)
     for i in range(teeth):
         turn = 2 * pi * (i + 0.5) / teeth

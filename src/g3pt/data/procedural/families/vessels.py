@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import cos, pi, sin
+from math import atan2, cos, pi, sin
 
 from g3pt.data.procedural.builder import BRIGHT, METAL, Builder, Draw
 from g3pt.data.procedural.captions import Facts, counted
@@ -40,7 +40,7 @@ def mug(b: Builder, d: Draw) -> Facts:
         b.cone(radius, top, height, (0, height / 2, 0), clay)
         b.cone(radius - wall, top - wall, height, (0, height / 2 + wall, 0), inside, carve=True)
     words = ("tapered" if top != radius else "straight",)
-    parts = ("a square handle" if square else "a round handle", "one handle")
+    parts = ("a square handle" if square else "a round handle",)
     accents = (("inside", inside),) if inside is not clay else ()
     return Facts(("mug", "cup", "coffee mug"), clay, words, parts, accents)
 
@@ -245,7 +245,7 @@ def crate(b: Builder, d: Draw) -> Facts:
             b.box((beam, h, beam), (s * (w - beam) / 2, 0, sy * (l - beam) / 2), wood)
     cross = d.flag(0.5)
     if cross:
-        up = 57.3 * __import__("math").atan2(h, w) * d.pick(-1, 1)
+        up = 57.3 * atan2(h, w) * d.pick(-1, 1)
         long = (w * w + h * h) ** 0.5 - 1.6 * beam
         for s in (-1, 1):
             b.box(
