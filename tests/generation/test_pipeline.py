@@ -1,0 +1,221 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from g3pt.generation.pipeline import G3PT
+from g3pt.generation.prompts import PromptError
+from g3pt.generation.results import ScaleEvent
+from g3pt.geometry.mesh import (
+    MeshError,
+    TriangleMesh,
+    is_closed,
+    to_source,
+    unit_frame_of,
+    write_mesh,
+)
+from g3pt.models.tokens import read_g3t, write_g3t
+
+RESOLUTION = 16
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_weights: Path) -> G3PT:
+    return G3PT.from_pretrained(tiny_weights, "cpu")
+
+
+@pytest.fixture(scope="module")
+def box() -> TriangleMesh:
+    """A box of 2 x 4 x 1 at (10, 20, 30), twelve outward triangles."""
+    corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=float)
+    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+    faces = np.array([t for a, b, c, d in quads for t in ((a, b, c), (a, c, d))], dtype=np.int64)
+    return TriangleMesh(corners * [2, 4, 1] + [10, 20, 30], faces)
+
+
+def picture(color: tuple[int, int, int] = (200, 30, 30)) -> Image.Image:
+    image = Image.new("RGB", (80, 80), "white")
+    image.paste(color, (20, 30, 60, 70))
+    return image
+
+
+def test_the_package_exports_the_pipeline() -> None:
+    import g3pt
+
+    assert g3pt.G3PT is G3PT
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = g3pt.nothing
+
+
+def test_a_sentence_becomes_a_closed_mesh(pipeline: G3PT) -> None:
+    result = pipeline(text="a red mug", resolution=RESOLUTION)
+    assert len(result.meshes) == 1
+    assert is_closed(result.meshes[0])
+    assert np.abs(result.meshes[0].vertices).max() <= 1.0
+    assert result.tokens[0].num_scales == pipeline.num_scales
+    assert set(result.timings) == {"condition", "tokens", "extract"}
+
+
+def test_a_picture_becomes_a_closed_mesh(pipeline: G3PT) -> None:
+    result = pipeline.generate(image=picture(), resolution=RESOLUTION)
+    assert is_closed(result.meshes[0])
+    assert result.prompts.pictures[0].cutout == "border"
+
+
+def test_a_seed_gives_the_same_shape_whatever_else_is_made(pipeline: G3PT) -> None:
+    many = pipeline.generate(text=["a table", "a mug"], num=3, seed=5, resolution=RESOLUTION)
+    assert many.seeds == [5, 6, 7, 5, 6, 7]
+    assert [shape.prompt for shape in many.shapes] == [0, 0, 0, 1, 1, 1]
+    alone = pipeline.generate(text="a mug", seed=6, resolution=RESOLUTION)
+    assert alone.tokens[0].equals(many.tokens[4])
+    np.testing.assert_array_equal(alone.meshes[0].vertices, many.meshes[4].vertices)
+    assert not many.tokens[0].equals(many.tokens[1])
+
+
+def test_generating_leaves_the_global_random_state_alone(pipeline: G3PT) -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    pipeline.generate(text="a mug", resolution=RESOLUTION)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_every_scale_is_heard_and_extends_the_one_before(pipeline: G3PT) -> None:
+    events: list[ScaleEvent] = []
+    result = pipeline.generate(text="a mug", num=2, resolution=RESOLUTION, on_scale=events.append)
+    assert [event.scale for event in events] == list(range(pipeline.num_scales))
+    for event in events:
+        assert event.num_scales == pipeline.num_scales
+        for tokens, final in zip(event.tokens, result.tokens, strict=True):
+            assert tokens.equals(final.truncate(event.scale + 1))
+
+
+def test_an_error_in_the_listener_cancels(pipeline: G3PT) -> None:
+    class CancelledError(Exception):
+        pass
+
+    def cancel(event: ScaleEvent) -> None:
+        raise CancelledError
+
+    with pytest.raises(CancelledError):
+        pipeline.generate(text="a mug", resolution=RESOLUTION, on_scale=cancel)
+
+
+def test_meshes_of_coarser_scales_are_those_of_the_truncated_tokens(pipeline: G3PT) -> None:
+    shape = pipeline.generate(text="a mug", resolution=RESOLUTION, every_scale=True).shapes[0]
+    assert len(shape.scales) == pipeline.num_scales - 1
+    again = pipeline.decode(shape.tokens.truncate(2), resolution=RESOLUTION).mesh
+    np.testing.assert_array_equal(shape.scales[1].vertices, again.vertices)
+
+
+def test_generation_may_stop_at_a_coarser_scale(pipeline: G3PT) -> None:
+    whole = pipeline.generate(text="a mug", resolution=RESOLUTION)
+    coarse = pipeline.generate(text="a mug", resolution=RESOLUTION, num_scales=2)
+    assert coarse.tokens[0].equals(whole.tokens[0].truncate(2))
+
+
+def test_loose_parts_can_be_dropped(pipeline: G3PT) -> None:
+    tokens = pipeline.generate(text="a mug", resolution=RESOLUTION).tokens[0]
+    everything = pipeline.decode(tokens, resolution=RESOLUTION)
+    largest = pipeline.decode(tokens, resolution=RESOLUTION, min_share=0.3)
+    assert is_closed(largest.mesh)
+    assert len(largest.mesh.faces) <= len(everything.mesh.faces)
+    assert largest.queries == everything.queries
+
+
+def test_no_prompt_gives_an_unconditional_shape(pipeline: G3PT) -> None:
+    result = pipeline.generate(seed=3, resolution=RESOLUTION)
+    assert len(result.shapes) == 1
+    assert np.isfinite(result.shapes[0].nll)
+
+
+def test_picture_and_text_can_describe_one_shape(pipeline: G3PT) -> None:
+    both = pipeline.generate(image=picture(), text="a red mug", resolution=RESOLUTION)
+    assert len(both.shapes) == 1
+    with pytest.raises(PromptError, match="2 pictures and 1 texts"):
+        pipeline.generate(image=[picture(), picture()], text=["a red mug"])
+
+
+def test_wrong_requests_are_refused_with_a_sentence(pipeline: G3PT) -> None:
+    with pytest.raises(PromptError, match="text is empty"):
+        pipeline.generate(text="  ")
+    with pytest.raises(PromptError, match="empty list"):
+        pipeline.generate(image=[])
+    with pytest.raises(PromptError, match="num must be at least 1"):
+        pipeline.generate(text="a mug", num=0)
+    for resolution in (4, 10**6):
+        with pytest.raises(ValueError, match="resolution must lie between 16 and 1024"):
+            pipeline.generate(text="a mug", resolution=resolution)
+
+
+def test_weights_without_a_generator_say_so(pipeline: G3PT) -> None:
+    alone = G3PT(replace(pipeline.weights, car=None))
+    with pytest.raises(PromptError, match="tokenizer alone"):
+        alone.generate(text="a mug")
+
+
+def test_a_reconstruction_returns_to_the_sources_place(pipeline: G3PT, box: TriangleMesh) -> None:
+    result = pipeline.reconstruct(box, resolution=RESOLUTION)
+    assert result.frame == unit_frame_of(box)
+    assert is_closed(result.mesh)
+    np.testing.assert_allclose(
+        result.mesh.vertices, to_source(result.unit_mesh, unit_frame_of(box)).vertices
+    )
+    # The query cube, about 4.2 source units wide, is centred on the box.
+    assert np.abs(result.mesh.vertices - [11, 22, 30.5]).max() <= 4.0 / 1.9 + 1e-6
+
+
+def test_reconstructing_is_tokenizing_and_back(
+    pipeline: G3PT, box: TriangleMesh, tmp_path: Path
+) -> None:
+    file = pipeline.tokenize(box, seed=4)
+    path = tmp_path / "box.g3t"
+    write_g3t(path, file.tokens, file.frame, file.fingerprint)
+    back = pipeline.detokenize(path, resolution=RESOLUTION)
+    direct = pipeline.reconstruct(box, seed=4, resolution=RESOLUTION)
+    assert back.tokens.equals(direct.tokens)
+    assert back.frame == direct.frame
+
+
+def test_tokens_do_not_depend_on_place_and_scale(pipeline: G3PT, box: TriangleMesh) -> None:
+    moved = replace(box, vertices=box.vertices * 8.0 - 64.0)
+    assert pipeline.tokenize(moved).tokens.equals(pipeline.tokenize(box).tokens)
+
+
+def test_a_mesh_file_is_as_good_as_a_mesh(
+    pipeline: G3PT, box: TriangleMesh, tmp_path: Path
+) -> None:
+    write_mesh(tmp_path / "box.obj", box)
+    tokens = pipeline.tokenize(tmp_path / "box.obj", num_scales=2).tokens
+    assert tokens.equals(pipeline.tokenize(box).tokens.truncate(2))
+
+
+def test_the_first_scales_of_a_file_decode_to_a_coarser_shape(
+    pipeline: G3PT, box: TriangleMesh, tmp_path: Path
+) -> None:
+    file = pipeline.tokenize(box)
+    path = tmp_path / "box.g3t"
+    write_g3t(path, file.tokens, file.frame, file.fingerprint)
+    coarse = pipeline.detokenize(path, num_scales=1, resolution=RESOLUTION)
+    assert coarse.tokens.num_tokens == 1
+    short = pipeline.detokenize(read_g3t(path), num_scales=1, resolution=RESOLUTION)
+    np.testing.assert_array_equal(coarse.unit_mesh.vertices, short.unit_mesh.vertices)
+
+
+def test_tokens_of_another_tokenizer_are_refused(pipeline: G3PT, box: TriangleMesh) -> None:
+    file = replace(pipeline.tokenize(box), fingerprint="00" * 32)
+    with pytest.raises(ValueError, match="name the weights it was made with"):
+        pipeline.detokenize(file)
+    foreign = replace(pipeline.tokenize(box).tokens, num_bits=6)
+    with pytest.raises(ValueError, match="of 6 bits, this tokenizer reads"):
+        pipeline.decode(foreign)
+
+
+def test_bad_meshes_and_scales_are_refused(pipeline: G3PT, box: TriangleMesh) -> None:
+    with pytest.raises(MeshError, match="no such file"):
+        pipeline.tokenize("nowhere.glb")
+    with pytest.raises(ValueError, match=r"scales must lie in 1\.\.3"):
+        pipeline.reconstruct(box, num_scales=4)
