@@ -10,7 +10,7 @@ def order():
 
 
 def drawn(draws):
-    return list(zip(draws.parts.tolist(), draws.rows.tolist(), strict=True))
+    return [(part, row) for part, row, _ in draws]
 
 
 def test_each_epoch_of_a_part_shows_every_row_once(order):

@@ -4,7 +4,7 @@ Nothing is remembered between calls, so a resumed run continues exactly, and any
 processes that each take their slice of the global batch see the same global order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,14 @@ class Draws:
     """Row inside that part."""
     numbers: Int[np.ndarray, " B"]
     """Position of the sample in the endless global order; seeds whatever is random about it."""
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        """Part, row and number of each sample."""
+        columns = (self.parts.tolist(), self.rows.tolist(), self.numbers.tolist())
+        return zip(*columns, strict=True)
 
 
 class MixedOrder:

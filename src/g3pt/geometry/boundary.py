@@ -1,0 +1,61 @@
+"""Samples of the surface that bounds a solid, out of a mesh that may be dirty. N points."""
+
+import numpy as np
+
+from g3pt.geometry.mesh import MeshError, TriangleMesh
+from g3pt.geometry.sampling import SurfaceSamples, sample_surface
+from g3pt.geometry.solid import Solid
+
+SIDE_STEP = 0.004
+"""How far beside a face the solid is asked which side is inside, in unit-frame lengths."""
+
+MAX_DRAWS = 24
+"""How often sampling is repeated for a surface that is mostly buried."""
+
+
+def sample_boundary(
+    mesh: TriangleMesh, solid: Solid, num: int, rng: np.random.Generator
+) -> SurfaceSamples:
+    """Draw points by area on the faces that bound the solid, with normals turned outward.
+
+    Faces with the solid on both sides (overlapping parts, inner shells) are no surface of it and
+    are left out. A face that looks inward is taken from its other side. Where neither side is
+    inside (a lone sheet) the face is taken as it is.
+
+    Args:
+        mesh: any triangles, in the unit frame.
+        solid: the solid of this mesh.
+        num: how many points.
+        rng: source of randomness.
+
+    Raises:
+        MeshError: if the mesh has no area, or nearly all of it is buried.
+    """
+    kept: list[SurfaceSamples] = []
+    missing = num
+    for _ in range(MAX_DRAWS):
+        kept.append(_exposed_samples(mesh, solid, missing + missing // 4 + 16, rng))
+        missing -= len(kept[-1].points)
+        if missing <= 0:
+            return SurfaceSamples(
+                points=np.concatenate([samples.points for samples in kept])[:num],
+                normals=np.concatenate([samples.normals for samples in kept])[:num],
+                faces=np.concatenate([samples.faces for samples in kept])[:num],
+            )
+    raise MeshError("nearly all of the surface is buried inside the solid")
+
+
+def _exposed_samples(
+    mesh: TriangleMesh, solid: Solid, num: int, rng: np.random.Generator
+) -> SurfaceSamples:
+    samples = sample_surface(mesh, num, rng)
+    step = SIDE_STEP * samples.normals
+    both = np.concatenate([samples.points + step, samples.points - step])
+    front, back = np.split(solid.contains(both), 2)
+    exposed = ~(front & back)
+    facing = np.where(front & ~back, -1.0, 1.0)[:, None]
+    return SurfaceSamples(
+        points=samples.points[exposed],
+        normals=(samples.normals * facing)[exposed],
+        faces=samples.faces[exposed],
+    )

@@ -1,0 +1,75 @@
+"""Small folders of meshes and small caches that the data tests share."""
+
+import json
+
+import numpy as np
+import pytest
+
+
+def box(size, *, center=(0.0, 0.0, 0.0), color=(200, 40, 40, 255)):
+    """A closed box with outward faces."""
+    from g3pt.geometry.mesh import TriangleMesh
+
+    corners = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], float)
+    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+    faces = np.array([f for a, b, c, d in quads for f in ((a, b, c), (a, c, d))], np.int64)
+    vertices = corners * np.asarray(size) / 2 + np.asarray(center)
+    return TriangleMesh(vertices, faces, np.tile(np.array(color, np.uint8), (8, 1)))
+
+
+def manifest_row(name, **changes):
+    row = {"id": name, "path": f"{name}.glb", "split": "train", "licence": "CC0-1.0"}
+    return {**row, "caption": f"a {name}", "category": "box", **changes}
+
+
+@pytest.fixture(scope="session")
+def mesh_folder(tmp_path_factory):
+    """Three good boxes, a sheet without interior and a file that is no mesh."""
+    from g3pt.geometry.mesh import TriangleMesh, write_mesh
+
+    folder = tmp_path_factory.mktemp("meshes")
+    write_mesh(folder / "cube.glb", box((1, 1, 1)))
+    write_mesh(folder / "slab.glb", box((4, 1, 2), center=(5, 0, 0)))
+    write_mesh(folder / "pole.glb", box((1, 6, 1)))
+    sheet = np.array([(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0)], float)
+    write_mesh(folder / "sheet.glb", TriangleMesh(sheet, np.array([(0, 1, 2), (0, 2, 3)]), None))
+    (folder / "broken.glb").write_bytes(b"not a mesh at all")
+    rows = [
+        manifest_row("cube"),
+        manifest_row("slab", licence="MIT-0"),
+        manifest_row("broken"),
+        manifest_row("pole"),
+        manifest_row("sheet"),
+        manifest_row("cube", id="kept-for-validation", split="val"),
+        manifest_row("cube", id="named-author", licence="CC-BY-4.0"),
+    ]
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_prepare():
+    from g3pt.data.prepare import PrepareConfig
+
+    return PrepareConfig(num_points=256, num_volume_queries=512, num_near_queries=384)
+
+
+@pytest.fixture(scope="session")
+def folder_source(mesh_folder):
+    from g3pt.data.sources import FolderSourceConfig
+
+    return FolderSourceConfig(
+        path=str(mesh_folder),
+        split="train",
+        licences=("CC0-1.0", "MIT-0"),
+        solid_resolution=48,
+    )
+
+
+@pytest.fixture(scope="session")
+def folder_cache(folder_source, small_prepare, tmp_path_factory):
+    from g3pt.data.cache import ShapeCache, build_cache
+
+    out = tmp_path_factory.mktemp("caches") / "boxes"
+    build_cache(folder_source, small_prepare, out)
+    return ShapeCache(out)
