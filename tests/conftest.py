@@ -8,7 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook("g3pt", "beartype.beartype")
+install_import_hook("g3pt", "typechecker.checked")
 
 
 @pytest.fixture(scope="session")
