@@ -52,22 +52,17 @@ $(VENV)/.developed: $(VENV)/.installed
 	@$(PIP) $(PIN) --editable . --group dev
 	@touch $@
 
-demo: $(VENV)/.installed  ## pictures and sentences to meshes, with pictures of the steps
+demo: $(VENV)/.installed  ## pictures and sentences to meshes, with a picture of the steps
 	@mkdir -p $(OUT)/demo
-	@for picture in examples/images/*.png; do \
-	  name=$$(basename "$$picture" .png); \
-	  echo "g3pt generate --image $$picture"; \
-	  $(BIN)/g3pt generate --image "$$picture" --seed 0 \
-	    --preview "$(OUT)/demo/image-$$name-steps.png" -o "$(OUT)/demo/image-$$name.glb"; \
-	done
-	@number=0; while IFS= read -r prompt; do \
-	  [ -n "$$prompt" ] || continue; number=$$((number + 1)); \
-	  echo "g3pt generate --text \"$$prompt\""; \
-	  $(BIN)/g3pt generate --text "$$prompt" --seed 0 \
-	    --preview "$(OUT)/demo/text-$$number-steps.png" -o "$(OUT)/demo/text-$$number.glb" </dev/null; \
-	done < examples/prompts.txt
-	@$(BIN)/g3pt render $(OUT)/demo/*.glb -o $(OUT)/demo/sheet.png
-	@echo "done:"; ls -1 $(OUT)/demo/*
+	@echo 'g3pt generate --image examples/images/*.png --preview $(OUT)/demo/images.png -o $(OUT)/demo'
+	@$(BIN)/g3pt generate --image examples/images/*.png \
+	  --preview $(OUT)/demo/images.png -o $(OUT)/demo
+	@sentences=(); while IFS= read -r line; do \
+	  if [ -n "$$line" ]; then sentences+=(--text "$$line"); fi; done < examples/prompts.txt; \
+	echo "g3pt generate $${sentences[*]} --preview $(OUT)/demo/sentences.png -o $(OUT)/demo"; \
+	$(BIN)/g3pt generate "$${sentences[@]}" \
+	  --preview $(OUT)/demo/sentences.png -o $(OUT)/demo
+	@echo "look at $(OUT)/demo/images.png and $(OUT)/demo/sentences.png"
 
 lint: $(VENV)/.developed  ## style, types, import layers, spelling
 	$(BIN)/ruff check .

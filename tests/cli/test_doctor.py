@@ -8,9 +8,10 @@ import pytest
 
 
 @pytest.fixture
-def doctor():
+def doctor(monkeypatch):
     from g3pt.cli import doctor
 
+    monkeypatch.setattr(doctor, "published_recipes", lambda: ["tokenizer-tiny-smoke"])
     return doctor
 
 
@@ -83,3 +84,13 @@ def test_all_findings_are_json_and_lines_of_text(doctor) -> None:
     assert [row["name"] for row in told["findings"]] == [finding.name for finding in findings]
     assert told["ok"] == all(finding.status != "problem" for finding in findings)
     assert all(finding.detail in doctor.as_text(findings) for finding in findings)
+
+
+def test_a_recipe_that_does_not_fit_says_so(doctor, monkeypatch) -> None:
+    monkeypatch.setattr(doctor, "device_memory", lambda: 1000)
+
+    (finding,) = doctor._recipes()
+
+    assert finding.status == "note"
+    assert "does not fit" in finding.detail
+    assert finding.values["memory_bytes"] > 1000

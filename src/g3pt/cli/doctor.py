@@ -45,10 +45,16 @@ class Finding:
     """The same in numbers, for programs."""
 
 
-def examine() -> list[Finding]:
-    """Look at machine and installation. Nothing is changed and the network is not used."""
+def examine(on_start: Callable[[str], None] | None = None) -> list[Finding]:
+    """Look at machine and installation. Nothing is changed and the network is not used.
+
+    Args:
+        on_start: told the name of each examination when it begins; the last takes seconds.
+    """
     findings: list[Finding] = []
     for name, examination in EXAMINATIONS.items():
+        if on_start is not None:
+            on_start(name)
         try:
             findings.extend(examination())
         except Exception as error:  # one broken part must not hide the others
@@ -282,6 +288,45 @@ def _weights() -> Iterator[Finding]:
         )
 
 
+def device_memory() -> int | None:
+    """Bytes free where training would run: the first GPU, or else the machine's memory."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info(0)[0]
+    return available_memory()
+
+
+def published_recipes() -> list[str]:
+    """Recipes that are worth training; the smoke twins only test the code."""
+    from g3pt.recipes import RECIPES
+
+    return [name for name in RECIPES if not name.endswith("-smoke")]
+
+
+def _recipes() -> Iterator[Finding]:
+    from g3pt.recipes import recipe
+    from g3pt.training.cost import estimate_cost
+
+    free = device_memory()
+    for name in published_recipes():
+        cost = estimate_cost(recipe(name))
+        fits = free is None or cost.memory_bytes <= free
+        yield Finding(
+            name=f"recipe {name}",
+            status="ok" if fits else "note",
+            detail=f"{cost.parameters / 1e6:.0f}M parameters, {cost.memory_bytes / GIB:.1f} GiB, "
+            f"{cost.flops_per_step / 1e12:.3g} TFLOP a step" + ("" if fits else ": does not fit"),
+            advice="" if fits else "raise --train.accumulation, or train on a larger device",
+            values={
+                "parameters": cost.parameters,
+                "memory_bytes": cost.memory_bytes,
+                "flops_per_step": cost.flops_per_step,
+                "fits": fits,
+            },
+        )
+
+
 EXAMINATIONS: dict[str, Callable[[], Iterator[Finding]]] = {
     "python": _python,
     "libraries": _libraries,
@@ -290,4 +335,5 @@ EXAMINATIONS: dict[str, Callable[[], Iterator[Finding]]] = {
     "memory and disk": _memory_and_disk,
     "weights": _weights,
     "extras": _extras,
+    "recipes": _recipes,
 }
