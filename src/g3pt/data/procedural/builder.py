@@ -16,7 +16,8 @@ UNIT_SIZE = 1.9
 THINNEST = 0.046
 """No added primitive is thinner than this in the unit frame."""
 
-Vector = tuple[float, float, float]
+Number = float | int
+Vector = tuple[Number, Number, Number]
 Choice = TypeVar("Choice")
 
 PALETTE: dict[str, tuple[int, int, int]] = {
@@ -53,7 +54,7 @@ class Draw:
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
 
-    def real(self, low: float, high: float) -> float:
+    def real(self, low: Number, high: Number) -> float:
         """Return a uniform number in [low, high)."""
         return float(self._rng.uniform(low, high))
 
@@ -61,7 +62,7 @@ class Draw:
         """Return a uniform integer in [low, high], both ends included."""
         return int(self._rng.integers(low, high + 1))
 
-    def flag(self, chance: float = 0.5) -> bool:
+    def flag(self, chance: Number = 0.5) -> bool:
         """Return True with the given probability."""
         return bool(self._rng.random() < chance)
 
@@ -78,7 +79,7 @@ class Draw:
         return Paint(name, (red, green, blue))
 
 
-def turned(x: float = 0, y: float = 0, z: float = 0) -> NDArray[np.float64]:
+def turned(x: Number = 0, y: Number = 0, z: Number = 0) -> NDArray[np.float64]:
     """Rotation matrix in degrees: about z first, then x, then y."""
     angles = np.deg2rad([x, y, z])
     (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
@@ -107,7 +108,7 @@ class Builder:
     """
 
     kinds: list[Kind] = field(default_factory=list)
-    parameters: list[tuple[float, ...]] = field(default_factory=list)
+    parameters: list[tuple[Number, ...]] = field(default_factory=list)
     rotations: list[NDArray[np.float64]] = field(default_factory=list)
     centres: list[Vector] = field(default_factory=list)
     carves: list[bool] = field(default_factory=list)
@@ -116,7 +117,7 @@ class Builder:
     def add(
         self,
         kind: Kind,
-        parameters: tuple[float, ...],
+        parameters: tuple[Number, ...],
         at: Vector,
         paint: Paint,
         *,
@@ -133,7 +134,7 @@ class Builder:
         self.carves.append(carve)
         self.colors.append(paint.rgb)
 
-    def box(self, size: Vector, at: Vector, paint: Paint, *, rounding: float = 0.0, **pose) -> None:
+    def box(self, size: Vector, at: Vector, paint: Paint, *, rounding: Number = 0.0, **pose) -> None:
         """Add a box; `rounding` is the radius of its edges and does not change its size."""
         rounding = min(rounding, *(0.5 * side for side in size))
         x, y, z = (0.5 * side - rounding for side in size)
@@ -141,12 +142,12 @@ class Builder:
 
     def cylinder(
         self,
-        radius: float,
-        height: float,
+        radius: Number,
+        height: Number,
         at: Vector,
         paint: Paint,
         *,
-        rounding: float = 0.0,
+        rounding: Number = 0.0,
         **pose,
     ) -> None:
         """Add a cylinder along `axis`, with rims rounded inside its size."""
@@ -155,12 +156,12 @@ class Builder:
         self.add(Kind.CYLINDER, (core, core, 0.5 * height - rounding, rounding), at, paint, **pose)
 
     def cone(
-        self, bottom: float, top: float, height: float, at: Vector, paint: Paint, **pose
+        self, bottom: Number, top: Number, height: Number, at: Vector, paint: Paint, **pose
     ) -> None:
         """Add a capped cone along `axis`, from the radius at its lower end to that at its upper end."""
         self.add(Kind.CONE, (bottom, top, 0.5 * height, 0.0), at, paint, **pose)
 
-    def sphere(self, radius: float, at: Vector, paint: Paint, **pose) -> None:
+    def sphere(self, radius: Number, at: Vector, paint: Paint, **pose) -> None:
         """Add a ball."""
         self.add(Kind.BOX, (0.0, 0.0, 0.0, radius), at, paint, **pose)
 
@@ -168,19 +169,19 @@ class Builder:
         """Add an ellipsoid by its three radii."""
         self.add(Kind.ELLIPSOID, radii, at, paint, **pose)
 
-    def torus(self, ring: float, tube: float, at: Vector, paint: Paint, **pose) -> None:
+    def torus(self, ring: Number, tube: Number, at: Vector, paint: Paint, **pose) -> None:
         """Add a torus around `axis`."""
         self.add(Kind.TORUS, (ring, tube), at, paint, **pose)
 
     def frustum(
         self,
-        bottom: tuple[float, float],
-        top: tuple[float, float],
-        height: float,
+        bottom: tuple[Number, Number],
+        top: tuple[Number, Number],
+        height: Number,
         at: Vector,
         paint: Paint,
         *,
-        shift: tuple[float, float] = (0.0, 0.0),
+        shift: tuple[Number, Number] = (0.0, 0.0),
         **pose,
     ) -> None:
         """Add a four-sided block from one rectangle (x, z) to another, the upper one shifted."""
@@ -188,29 +189,29 @@ class Builder:
         self.add(Kind.FRUSTUM, (*sides, height / 2, *shift), at, paint, **pose)
 
     def prism(
-        self, radius: float, sides: int, height: float, at: Vector, paint: Paint, **pose
+        self, radius: Number, sides: int, height: Number, at: Vector, paint: Paint, **pose
     ) -> None:
         """Add a regular prism by its circumradius and its number of sides."""
         self.add(Kind.PRISM, (radius, height / 2, float(sides)), at, paint, **pose)
 
-    def dome(self, radii: Vector, cut: float, at: Vector, paint: Paint, **pose) -> None:
+    def dome(self, radii: Vector, cut: Number, at: Vector, paint: Paint, **pose) -> None:
         """Add what an ellipsoid has above the height `cut` over its centre."""
         self.add(Kind.DOME, (*radii, cut), at, paint, **pose)
 
-    def rod(self, start: Vector, end: Vector, radius: float, paint: Paint, **options) -> None:
+    def rod(self, start: Vector, end: Vector, radius: Number, paint: Paint, **options) -> None:
         """Add a cylinder between two points."""
         middle, direction = _between(start, end)
         pose = {"rotation": pointing(direction)}
         self.cylinder(radius, float(np.linalg.norm(direction)), middle, paint, **pose, **options)
 
-    def limb(self, start: Vector, end: Vector, first: float, last: float, paint: Paint) -> None:
+    def limb(self, start: Vector, end: Vector, first: Number, last: Number, paint: Paint) -> None:
         """Add a tapering rod with round ends, centres at the two points."""
         middle, direction = _between(start, end)
         least = min(first, last)
         sizes = (first - least, last - least, 0.5 * float(np.linalg.norm(direction)), least)
         self.add(Kind.CONE, sizes, middle, paint, rotation=pointing(direction))
 
-    def bar(self, start: Vector, end: Vector, width: float, paint: Paint, **options) -> None:
+    def bar(self, start: Vector, end: Vector, width: Number, paint: Paint, **options) -> None:
         """Add a square bar between two points."""
         middle, direction = _between(start, end)
         size = (width, float(np.linalg.norm(direction)), width)

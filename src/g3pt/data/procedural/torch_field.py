@@ -22,7 +22,7 @@ class FieldBatch:
     num_shapes: int
     num_slots: int
     """Primitives of the longest shape, K."""
-    kinds: tuple[tuple[Kind, Int[Tensor, " n"]], ...]
+    kinds: tuple[tuple[Kind, Int[Tensor, " _"]], ...]
     """For each kind that occurs, which of the M primitives are of it."""
     shapes_M: Int[Tensor, " M"]
     slots_M: Int[Tensor, " M"]
