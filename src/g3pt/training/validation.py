@@ -13,8 +13,8 @@ from torch import Tensor
 
 from g3pt.data.cache import ShapeCache
 from g3pt.data.prepare import labels_at, normals, positions
+from g3pt.models.token_statistics import scale_statistics
 from g3pt.models.tokenizer import Tokenizer
-from g3pt.training.token_statistics import scale_statistics
 
 LOGGER = logging.getLogger(__name__)
 
