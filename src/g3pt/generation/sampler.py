@@ -189,7 +189,7 @@ def _draw(
     logits_BTV: Tensor, head: str, setting: _Setting, generators: Sequence[torch.Generator]
 ) -> Tensor:
     """Draw the tokens of one scale, each shape from its own generator."""
-    if head == "softmax":
+    if head != "bitwise":
         noise_BT = _uniform(logits_BTV.shape[1:2], generators, logits_BTV.device)
         return draw_entries(
             logits_BTV,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from g3pt.models.conditioning.contract import ConditionBatch, ConditionOutput
 from g3pt.models.conditioning.encoders import ConditionConfig, Conditioner
-from g3pt.models.heads import BitwiseHead, SoftmaxHead, mean_per_scale
+from g3pt.models.heads import HEADS, HeadKind, mean_per_scale
 from g3pt.nn.attention import Attention, KeyValues, merge_heads
 from g3pt.nn.blocks import Mlp
 from g3pt.nn.cache import KeyValueCache
@@ -55,8 +55,9 @@ class CarConfig:
     """A scale reads the sum of all coarser scales, or the one before it alone (the paper's
     sentence)."""
 
-    head: Literal["softmax", "bitwise"] = "softmax"
-    """One choice among all entries of the vocabulary, or an independent one per bit."""
+    head: HeadKind = "softmax"
+    """One choice among all entries of the vocabulary, the same started from independent bits,
+    or an independent choice per bit."""
 
     adaln: AdaLnKind = "shared"
     """How the condition vector reaches the norms of the blocks."""
@@ -141,8 +142,7 @@ class Car(nn.Module):
         self.ada_ln = AdaLn(dim, config.depth, config.adaln, rank=config.adaln_rank)
         self.blocks = nn.ModuleList(CarBlock(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(dim)
-        head = SoftmaxHead if config.head == "softmax" else BitwiseHead
-        self.head = head(dim, config.num_bits)
+        self.head = HEADS[config.head](dim, config.num_bits)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -153,8 +153,6 @@ class Car(nn.Module):
                 std = parameter.shape[1] ** -0.5
                 std = std / (2 * self.config.depth) ** 0.5 if feeds_stream else std
                 nn.init.normal_(parameter, std=std)
-        nn.init.normal_(self.head.to_logits.weight, std=0.02)
-        nn.init.zeros_(self.head.to_logits.bias)
 
     def forward(
         self,

@@ -1,7 +1,9 @@
-"""Heads of CAR: one choice among 2**K entries, or K choices of a bit.
+"""Heads of CAR: one choice among 2**K entries, K choices of a bit, or both at once.
 
 Legend: B batch, T tokens, D width, K bits per token, V logits per token (2**K or K).
 """
+
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +26,8 @@ class SoftmaxHead(nn.Module):
                 f"{MAX_SOFTMAX_BITS} bits): choose head 'bitwise'"
             )
         self.to_logits = nn.Linear(dim, 2**num_bits)
+        nn.init.normal_(self.to_logits.weight, std=0.02)
+        nn.init.zeros_(self.to_logits.bias)
 
     def forward(self, x_BTD: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
         """Give a logit per vocabulary entry."""
@@ -40,12 +44,42 @@ class SoftmaxHead(nn.Module):
         return losses.view(targets_BT.shape)
 
 
+class BitSoftmaxHead(SoftmaxHead):
+    """A softmax over the vocabulary that starts as independent bits.
+
+    The logit of an entry is the sum of its K bit logits, with the sign of each bit, plus a
+    free part that starts at zero. A softmax of such sums factorises into K independent
+    bits, so entries that share bits share evidence from the first step on, which a plain
+    softmax has to learn entry by entry; the free part adds how bits go together, which
+    `BitwiseHead` cannot say. Ours, not the paper's (docs/deviations.md).
+    """
+
+    signs_VK: Tensor
+
+    def __init__(self, dim: int, num_bits: int) -> None:
+        super().__init__(dim, num_bits)
+        nn.init.zeros_(self.to_logits.weight)
+        self.to_bits = nn.Linear(dim, num_bits)
+        nn.init.normal_(self.to_bits.weight, std=0.02)
+        nn.init.zeros_(self.to_bits.bias)
+        bits_VK = unpack_bits(torch.arange(2**num_bits), num_bits)
+        self.register_buffer("signs_VK", bits_VK.float() - 0.5, persistent=False)
+
+    def forward(self, x_BTD: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
+        """Give a logit per vocabulary entry; both parts in one product."""
+        weight_VD = self.to_logits.weight + self.signs_VK @ self.to_bits.weight
+        bias_V = self.to_logits.bias + self.signs_VK @ self.to_bits.bias
+        return F.linear(x_BTD, weight_VD, bias_V)
+
+
 class BitwiseHead(nn.Module):
     """One logit per bit, bits independent of each other given the coarser scales."""
 
     def __init__(self, dim: int, num_bits: int) -> None:
         super().__init__()
         self.to_logits = nn.Linear(dim, num_bits)
+        nn.init.normal_(self.to_logits.weight, std=0.02)
+        nn.init.zeros_(self.to_logits.bias)
 
     def forward(self, x_BTD: Float[Tensor, "B T D"]) -> Float[Tensor, "B T K"]:
         """Give a logit per bit, positive where the bit is likely set."""
@@ -61,6 +95,14 @@ class BitwiseHead(nn.Module):
             logits_BTK.float(), bits_BTK, reduction="none"
         )
         return losses_BTK.sum(dim=-1)
+
+
+HeadKind = Literal["softmax", "bit_softmax", "bitwise"]
+HEADS: dict[HeadKind, type[SoftmaxHead] | type[BitwiseHead]] = {
+    "softmax": SoftmaxHead,
+    "bit_softmax": BitSoftmaxHead,
+    "bitwise": BitwiseHead,
+}
 
 
 def mean_per_scale(

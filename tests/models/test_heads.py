@@ -1,0 +1,58 @@
+import math
+
+import pytest
+import torch
+
+from g3pt.models.heads import BitSoftmaxHead, BitwiseHead, SoftmaxHead, mean_per_scale
+
+
+@pytest.mark.parametrize("head", [SoftmaxHead, BitSoftmaxHead, BitwiseHead])
+def test_probabilities_of_all_entries_sum_to_one(head):
+    torch.manual_seed(0)
+    logits = head(8, 4)(torch.randn(2, 3, 8))
+    every_entry = torch.arange(16)
+    total = sum(
+        torch.exp(-head.losses(logits, torch.full((2, 3), int(entry)))) for entry in every_entry
+    )
+    torch.testing.assert_close(total, torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("head", [SoftmaxHead, BitSoftmaxHead, BitwiseHead])
+def test_zero_logits_cost_every_bit_in_full(head):
+    module = head(8, 4)
+    logits = module(torch.zeros(2, 3, 8)) * 0
+    losses = head.losses(logits, torch.randint(16, (2, 3)))
+    torch.testing.assert_close(losses, torch.full((2, 3), 4 * math.log(2)))
+
+
+def test_mean_per_scale_averages_the_scales_covered():
+    losses = torch.tensor([[1.0, 2, 4], [3, 6, 8]])
+    assert mean_per_scale(losses, (1, 2, 8)).tolist() == [2, 5]
+
+
+def test_a_softmax_over_too_many_entries_is_refused():
+    with pytest.raises(ValueError, match="bitwise"):
+        SoftmaxHead(8, 20)
+
+
+def test_bit_softmax_starts_with_the_likelihood_of_independent_bits():
+    torch.manual_seed(0)
+    joint, independent = BitSoftmaxHead(8, 4), BitwiseHead(8, 4)
+    independent.to_logits.load_state_dict(joint.to_bits.state_dict())
+    x, targets = torch.randn(2, 3, 8) * 10, torch.randint(16, (2, 3))
+    torch.testing.assert_close(
+        joint.losses(joint(x), targets), independent.losses(independent(x), targets)
+    )
+
+
+def test_bit_softmax_can_learn_that_two_bits_agree():
+    torch.manual_seed(0)
+    head = BitSoftmaxHead(4, 2)
+    x, targets = torch.ones(1, 2, 4), torch.tensor([[0, 3]])
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.1)
+    for _ in range(100):
+        optimizer.zero_grad()
+        head.losses(head(x), targets).mean().backward()
+        optimizer.step()
+    # independent bits could not go below 2 ln 2
+    assert head.losses(head(x), targets).mean().item() < 0.72
