@@ -3,6 +3,7 @@
 Legend: B batch, T tokens of all scales end to end, S scales, N text tokens.
 """
 
+import logging
 import math
 import random
 from collections.abc import Sequence
@@ -22,8 +23,11 @@ from g3pt.models.conditioning.text import TextConditionConfig
 from g3pt.models.conditioning.vocabulary import pad_ids
 from g3pt.models.teacher import teacher_inputs
 from g3pt.models.tokenizer import Tokenizer
+from g3pt.training.checkpoint import fingerprint
 from g3pt.training.curriculum import CurriculumConfig
 from g3pt.training.task import Part, TaskOutput, step_generator
+
+LOGGER = logging.getLogger(__name__)
 
 VALIDATION_MODES = ("all", "image", "text", "class", "none")
 
@@ -320,4 +324,10 @@ def _check_fit(dataset: CarDataset, car: Car, tokenizer: Tokenizer) -> None:
         raise ValueError(
             "scale lengths and bits differ: "
             + ", ".join(f"{name} {layout}" for name, layout in layouts.items())
+        )
+    if identity.fingerprint != fingerprint(tokenizer):
+        LOGGER.warning(
+            "%s: the tokens carry another fingerprint than the tokenizer at hand; unless these are "
+            "the same weights under another name, tokenize again",
+            ", ".join(str(tokens.path) for tokens in dataset.tokens),
         )

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 LOGGER = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
@@ -124,6 +125,48 @@ def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
             f"{folder}: none of the {len(steps)} checkpoints is sound; start again in a new folder"
         )
     return None
+
+
+def module_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters (tied ones once) and persistent buffers, by name."""
+    tensors: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            tensors[name] = tensor.detach()
+    return tensors
+
+
+@torch.no_grad()
+def load_module_tensors(module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Copy tensors, as a checkpoint names them, into a module of exactly that make.
+
+    Raises:
+        CheckpointError: if a name or a shape differs.
+    """
+    own = module_tensors(module)
+    if differing := sorted(own.keys() ^ tensors.keys()):
+        raise CheckpointError(
+            f"the checkpoint is of another model: {differing[0]} is in one of them only "
+            f"({len(differing)} such tensors)"
+        )
+    for name, tensor in own.items():
+        if tensor.shape != tensors[name].shape:
+            raise CheckpointError(
+                f"the checkpoint is of another model: {name} has shape "
+                f"{tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}"
+            )
+        tensor.copy_(tensors[name])
+
+
+def fingerprint(module: nn.Module) -> str:
+    """SHA-256 over the names and values of a module's tensors."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def discard_after(folder: Path, step: int) -> None:

@@ -8,25 +8,27 @@ resumed therefore gives, on the same machine and counted in steps, the same loss
 import logging
 import math
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from g3pt.models.weights import resolve_device
 from g3pt.training.checkpoint import (
     Checkpoint,
-    CheckpointError,
     discard_after,
     list_checkpoints,
+    load_module_tensors,
     load_newest_checkpoint,
+    module_tensors,
     save_checkpoint,
 )
 from g3pt.training.distributed import World
+from g3pt.training.feed import BatchFeed
 from g3pt.training.optim import Ema, OptimConfig, Optimizer
 from g3pt.training.signals import StopSignals
-from g3pt.training.task import Part, Task, to_device
+from g3pt.training.task import Task
 from g3pt.training.tracking import MetricsFile, ProgressDisplay
 
 LOGGER = logging.getLogger(__name__)
@@ -140,15 +142,6 @@ def train(
     return loop.run()
 
 
-def choose_device(name: str) -> torch.device:
-    """Turn `auto` into the best device of this machine."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda", torch.cuda.current_device())
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
 class _Loop:
     def __init__(
         self,
@@ -165,14 +158,13 @@ class _Loop:
         self.folder = run_dir / "checkpoints"
         self.description = description
         self.world = World.current()
-        self.device = choose_device(config.device)
+        self.device = resolve_device(config.device)
         self.module = task.module.to(self.device)
         self.optimizer = Optimizer(self.module, optim)
         self.ema = Ema(self.module, config.ema_decay)
         self.state = LoopState()
         self.metrics: dict[str, float] = {}
         self._clock = time.monotonic()
-        self._pending: tuple[tuple[int, Part], Future[Any]] | None = None
 
     # -- running ------------------------------------------------------------------------------
 
@@ -180,14 +172,15 @@ class _Loop:
         self._start_clock()
         self.display = ProgressDisplay(self.run_dir.name, start=self.progress())
         self.log = MetricsFile(self.run_dir / "metrics.jsonl", resume_step=self.state.step)
-        self.pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        parts = self.world.parts(self.config.accumulation)
+        self.feed = BatchFeed(self.task, parts, self.device, ahead=self.config.prefetch)
         if self.state.step == 0:
             self.save()
         try:
             with StopSignals() as signals:
                 stopped = self._run_until(signals)
         finally:
-            self.pool.shutdown(cancel_futures=True)
+            self.feed.close()
             self.display.close()
             self.log.close()
         return TrainResult(
@@ -230,6 +223,7 @@ class _Loop:
 
     def _start_clock(self) -> None:
         self._clock = time.monotonic() - self.state.elapsed
+        self._reported = (self.state.step, self.state.elapsed)
 
     # -- one step -----------------------------------------------------------------------------
 
@@ -263,7 +257,7 @@ class _Loop:
         ids: list[str] = []
         totals: dict[str, torch.Tensor] = {}
         for part in parts:
-            batch = self._batch(step, part)
+            batch = self.feed.get(step, part)
             # Dropout inside the module draws from torch's own generator: seeded here, it needs
             # no saving. The mixing constant only spreads neighbouring numbers apart.
             torch.manual_seed((self.config.seed * 1_000_003 + step) * 4096 + part.index)
@@ -289,21 +283,6 @@ class _Loop:
         summed = self.world.sum_values(torch.stack([v.to(self.device) for v in totals.values()]))
         numbers = torch.cat([summed, norm.detach().reshape(1).to(summed)]).tolist()
         return dict(zip([*totals, "grad_norm"], numbers, strict=True)), ids
-
-    def _batch(self, step: int, part: Part) -> Any:
-        """The asked batch, from the prefetching thread when it was foreseen."""
-        wanted = (step, part)
-        if self._pending is not None and self._pending[0] == wanted:
-            batch = self._pending[1].result()
-        else:
-            batch = self.task.batch(step, part)
-        self._pending = None
-        if self.config.prefetch:
-            parts = self.world.parts(self.config.accumulation)
-            position = parts.index(part) + 1
-            after = (step, parts[position]) if position < len(parts) else (step + 1, parts[0])
-            self._pending = (after, self.pool.submit(self.task.batch, *after))
-        return to_device(batch, self.device)
 
     # -- when numbers go wrong ----------------------------------------------------------------
 
@@ -346,7 +325,7 @@ class _Loop:
         if not self.world.speaks:
             return
         tensors = {
-            "model": _module_tensors(self.module),
+            "model": module_tensors(self.module),
             "ema": self.ema.state_tensors(),
             "optimizer": self.optimizer.state_tensors(),
         }
@@ -376,7 +355,8 @@ class _Loop:
         if not means:
             return
         state.last_loss = means["loss"]
-        rate = state.step / max(state.elapsed, 1e-9)
+        before, self._reported = self._reported, (state.step, state.elapsed)
+        rate = (state.step - before[0]) / max(state.elapsed - before[1], 1e-9)
         if self.world.speaks:
             self.log.write(
                 "train",
@@ -400,36 +380,3 @@ class _Loop:
             self.state.step,
             "  ".join(f"{name} {value:.4g}" for name, value in self.metrics.items()),
         )
-
-
-def _module_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters (tied ones once) and persistent buffers, by name."""
-    tensors: dict[str, torch.Tensor] = {}
-    seen: set[int] = set()
-    for name, tensor in module.state_dict(keep_vars=True).items():
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
-            tensors[name] = tensor.detach()
-    return tensors
-
-
-@torch.no_grad()
-def load_module_tensors(module: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    """Copy tensors, as a checkpoint names them, into a module of exactly that make.
-
-    Raises:
-        CheckpointError: if a name or a shape differs.
-    """
-    own = _module_tensors(module)
-    if differing := sorted(own.keys() ^ tensors.keys()):
-        raise CheckpointError(
-            f"the checkpoint is of another model: {differing[0]} is in one of them only "
-            f"({len(differing)} such tensors)"
-        )
-    for name, tensor in own.items():
-        if tensor.shape != tensors[name].shape:
-            raise CheckpointError(
-                f"the checkpoint is of another model: {name} has shape "
-                f"{tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}"
-            )
-        tensor.copy_(tensors[name])

@@ -1,6 +1,5 @@
 """A run: everything that a training of one stage is made from, and how to read one back."""
 
-import hashlib
 import json
 import logging
 import os
@@ -22,14 +21,19 @@ from g3pt.models.car import Car, CarConfig
 from g3pt.models.tokenizer import Tokenizer, TokenizerConfig
 from g3pt.models.weights import load_weights
 from g3pt.training.car_task import CarLossConfig, CarTask, CarValidationConfig
-from g3pt.training.checkpoint import CheckpointError, load_newest_checkpoint
+from g3pt.training.checkpoint import (
+    CheckpointError,
+    fingerprint,
+    load_module_tensors,
+    load_newest_checkpoint,
+)
 from g3pt.training.ingredients import (
     PreparedShapes,
     ensure_shapes,
     ensure_tokens,
     fit_to_tokenizer,
 )
-from g3pt.training.loop import TrainConfig, TrainResult, load_module_tensors, train
+from g3pt.training.loop import TrainConfig, TrainResult, train
 from g3pt.training.optim import AdamWConfig, OptimConfig
 from g3pt.training.tokenizer_task import TokenizerLossConfig, TokenizerTask
 from g3pt.training.validation import ValidationConfig
@@ -247,15 +251,6 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
             raise ConfigError(f"{source}: expected the run of a tokenizer, this one is of a CAR")
         return model
     return load_weights(source, device="cpu").tokenizer
-
-
-def fingerprint(module: nn.Module) -> str:
-    """SHA-256 over the names and values of a module's tensors."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def describe_environment() -> dict[str, Any]:
