@@ -3,6 +3,9 @@
 View 0 is the canonical three-quarter camera; view k > 0 is a random camera that belongs to the
 shape and k alone, so more views or more shapes can be added later without touching what is there.
 A shape's done flag is set after its pixels, so a stopped run goes on where it was.
+
+Every picture is framed by its silhouette (`geometry.framing`), as users' pictures are: those do
+not show how far away their camera stood, so no picture of training may do so either.
 """
 
 import logging
@@ -19,6 +22,7 @@ from g3pt.data.cache import ShapeCache
 from g3pt.data.prepare import labels_at, positions, shape_seed
 from g3pt.data.sources import ShapeError, SourceShape, open_source
 from g3pt.data.views import VIEW_SIZE, view_files
+from g3pt.geometry.framing import frame_object
 from g3pt.geometry.render import Camera, Scene, canonical_camera, random_cameras
 
 ELEVATIONS = (-20.0, 70.0)
@@ -122,9 +126,9 @@ def _render_part(path: Path, config: ViewsConfig, rows: np.ndarray) -> tuple[int
             scene = Scene(shape.mesh())
             for view in wanted:
                 camera = view_camera(shape_id, view)
-                pictures[view][slot] = scene.render(
-                    camera, size=VIEW_SIZE, supersample=config.supersample
-                )
+                # Filtered by the resampling of the framing, not by the renderer.
+                picture = scene.render(camera, size=VIEW_SIZE * config.supersample, supersample=1)
+                pictures[view][slot] = frame_object(picture, VIEW_SIZE)
         except Exception as error:  # one shape without pictures must not end the run
             logger.warning("%s not rendered: %s: %s", shape_id, type(error).__name__, error)
             failed += 1
