@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+import torch
+
+
+def test_torch_field_equals_the_numpy_field_for_every_family():
+    from g3pt.data.procedural import FAMILIES, make_shape
+    from g3pt.data.procedural.torch_field import field_torch, stack_shapes
+
+    shapes = [make_shape(9, family) for family in FAMILIES]
+    points = np.random.default_rng(0).uniform(-1, 1, (len(shapes), 500, 3)).astype(np.float32)
+    found = field_torch(stack_shapes([shape.arrays for shape in shapes]), torch.from_numpy(points))
+    expected = np.stack([shape.field(row) for shape, row in zip(shapes, points, strict=True)])
+    # float32 sums in another order.
+    np.testing.assert_allclose(found.numpy(), expected, atol=2e-6)
+
+
+def test_a_shape_does_not_depend_on_the_others_of_its_batch():
+    from g3pt.data.procedural import make_shape
+    from g3pt.data.procedural.torch_field import field_torch
+
+    arrays = [make_shape(seed).arrays for seed in range(5)]
+    points = torch.rand(5, 200, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    together = field_torch(arrays, points)
+    alone = torch.cat([field_torch(arrays[i : i + 1], points[i : i + 1]) for i in range(5)])
+    torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
+
+
+def test_wrong_numbers_of_shapes_are_refused():
+    from g3pt.data.procedural import make_shape
+    from g3pt.data.procedural.torch_field import field_torch, stack_shapes
+
+    with pytest.raises(ValueError, match="at least one shape"):
+        stack_shapes([])
+    with pytest.raises(ValueError, match="need as many rows"):
+        field_torch([make_shape(0).arrays], torch.zeros(2, 4, 3))
