@@ -1,0 +1,139 @@
+"""A checkpoint is whole or not there, and a damaged one is passed over."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def checkpoints():
+    from g3pt.training import checkpoint
+
+    return checkpoint
+
+
+def make(checkpoints, step):
+    tensors = {"model": {"w": torch.full((3, 2), float(step))}, "ema": {"w": torch.zeros(3, 2)}}
+    return checkpoints.Checkpoint(step=step, tensors=tensors, state={"loop": {"step": step}})
+
+
+def save(checkpoints, folder, *steps, keep=9):
+    for step in steps:
+        checkpoints.save_checkpoint(folder, make(checkpoints, step), keep=keep)
+
+
+def test_what_was_saved_comes_back_bit_for_bit(checkpoints, tmp_path):
+    values = torch.randn(5, generator=torch.Generator().manual_seed(0))
+    saved = checkpoints.Checkpoint(
+        step=3, tensors={"model": {"a.b": values}}, state={"x": 0.1 + 0.2}
+    )
+    checkpoints.save_checkpoint(tmp_path, saved, keep=1)
+    loaded = checkpoints.load_newest_checkpoint(tmp_path)
+    assert torch.equal(loaded.tensors["model"]["a.b"], values)
+    assert loaded.state == {"step": 3, "x": 0.1 + 0.2}
+
+
+def test_the_folder_has_the_promised_files(checkpoints, tmp_path):
+    save(checkpoints, tmp_path, 7)
+    names = {path.name for path in (tmp_path / "step-7").iterdir()}
+    assert names == {"model.safetensors", "ema.safetensors", "state.json", "manifest.json"}
+    manifest = json.loads((tmp_path / "step-7" / "manifest.json").read_text())
+    assert set(manifest["files"]) == names - {"manifest.json"}
+
+
+def test_only_the_last_ones_are_kept(checkpoints, tmp_path):
+    save(checkpoints, tmp_path, 10, 20, 100, 30, keep=2)
+    assert checkpoints.list_checkpoints(tmp_path) == [100, 30]
+
+
+def test_a_checkpoint_of_the_same_step_is_replaced(checkpoints, tmp_path):
+    save(checkpoints, tmp_path, 5)
+    other = checkpoints.Checkpoint(step=5, tensors={}, state={"second": True})
+    checkpoints.save_checkpoint(tmp_path, other, keep=2)
+    assert checkpoints.load_newest_checkpoint(tmp_path).state["second"]
+    assert [path.name for path in tmp_path.iterdir()] == ["step-5"]
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_a_crash_at_any_moment_leaves_the_old_checkpoint_and_no_half_one(
+    checkpoints, tmp_path, monkeypatch, moment
+):
+    save(checkpoints, tmp_path, 1)
+    calls = iter(range(100))
+
+    def interrupt(real):
+        def wrapped(*arguments, **named):
+            if next(calls) == moment:
+                raise KeyboardInterrupt
+            return real(*arguments, **named)
+
+        return wrapped
+
+    monkeypatch.setattr(checkpoints, "save_file", interrupt(checkpoints.save_file))
+    monkeypatch.setattr(Path, "write_text", interrupt(Path.write_text))
+    monkeypatch.setattr(Path, "rename", interrupt(Path.rename))
+    monkeypatch.setattr(checkpoints, "_flush", interrupt(checkpoints._flush))
+    with pytest.raises(KeyboardInterrupt):
+        save(checkpoints, tmp_path, 2, keep=1)
+    monkeypatch.undo()
+    newest = checkpoints.load_newest_checkpoint(tmp_path)
+    assert newest.step in (1, 2) and float(newest.tensors["model"]["w"][0, 0]) == newest.step
+    save(checkpoints, tmp_path, 3, keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-3"]
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("damage", [cut, flip, Path.unlink])
+@pytest.mark.parametrize("name", ["model.safetensors", "state.json"])
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
+    checkpoints, tmp_path, caplog, damage, name
+):
+    save(checkpoints, tmp_path, 1, 2)
+    damage(tmp_path / "step-2" / name)
+    with caplog.at_level(logging.WARNING):
+        assert checkpoints.load_newest_checkpoint(tmp_path).step == 1
+    assert "step-2" in caplog.text and "falling back" in caplog.text
+
+
+def test_nothing_sound_is_an_error_and_nothing_at_all_is_none(checkpoints, tmp_path):
+    assert checkpoints.load_newest_checkpoint(tmp_path / "new") is None
+    save(checkpoints, tmp_path, 1)
+    (tmp_path / "step-1" / "manifest.json").write_text("{")
+    with pytest.raises(checkpoints.CheckpointError, match="none of the 1 checkpoints is sound"):
+        checkpoints.load_newest_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_of_another_model_is_refused_by_name(checkpoints):
+    module = torch.nn.Linear(2, 3)
+    tensors = checkpoints.module_tensors(module)
+    with pytest.raises(checkpoints.CheckpointError, match="another model: bias"):
+        checkpoints.load_module_tensors(module, {"weight": tensors["weight"]})
+    with pytest.raises(checkpoints.CheckpointError, match="weight has shape"):
+        checkpoints.load_module_tensors(module, tensors | {"weight": torch.zeros(1, 2)})
+
+
+def test_tied_parameters_are_saved_once(checkpoints):
+    module = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    module[1].weight = module[0].weight
+    assert sorted(checkpoints.module_tensors(module)) == ["0.bias", "0.weight", "1.bias"]
+
+
+def test_the_fingerprint_follows_every_value(checkpoints):
+    module = torch.nn.Linear(2, 2)
+    before = checkpoints.fingerprint(module)
+    assert checkpoints.fingerprint(module) == before
+    with torch.no_grad():
+        module.bias[1] += 1e-6
+    assert checkpoints.fingerprint(module) != before
