@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from g3pt.config import from_json, to_json
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.conditioning import (
@@ -38,9 +39,9 @@ def build(config=CONFIG, seed=0):
     return car
 
 
-def draw_inputs(batch_size=3, num_scales=len(SCALES)):
+def draw_inputs():
     generator = torch.Generator().manual_seed(1)
-    return torch.randn(batch_size, sum(SCALES[:num_scales]), 12, generator=generator)
+    return torch.randn(3, sum(SCALES), 12, generator=generator)
 
 
 def draw_condition(**changes):

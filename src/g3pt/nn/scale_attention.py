@@ -10,7 +10,7 @@ Legend: B batch, H heads, T queries, M keys, D channels of a head, I prefix toke
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate
 from typing import Any, Literal, assert_never
 
@@ -88,6 +88,7 @@ def plan_attention(
     first_key: int = 0,
     valid_BI: Bool[Tensor, "B I"] | None = None,
     device: torch.device | None = None,
+    merged_tokens: int = MERGED_TOKENS,
 ) -> AttentionFunction:
     """Prepare what all layers share and return the function that each of them calls.
 
@@ -97,13 +98,14 @@ def plan_attention(
         first_key: keys that a cache holds before those of the queries.
         valid_BI: which of the first I keys (the prefix) count; None when all do.
         device: where the masks live.
+        merged_tokens: see `merge_blocks`.
 
     Returns:
         A function of scaled queries (B H T D) and the keys and values (B H M D).
     """
     match kind:
         case "scales":
-            spans = merge_blocks(block_lengths, first_key=first_key)
+            spans = merge_blocks(block_lengths, first_key=first_key, merged_tokens=merged_tokens)
         case "dense":
             total = sum(block_lengths)
             spans = (Span(0, total, first_key + total, block_lengths),)
@@ -165,18 +167,24 @@ def _plan_flex(
     blocks_T = block_numbers(block_lengths, device=device)
     total = blocks_T.shape[0]
     key_blocks_M = F.pad(blocks_T, (first_key, 0), value=-1)
-    valid_BM = None
-    if valid_BI is not None:
-        valid_BM = F.pad(valid_BI, (0, first_key + total - valid_BI.shape[1]), value=True)
-
-    def seen(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        causal = blocks_T[query] >= key_blocks_M[key]
-        return causal if valid_BM is None else causal & valid_BM[batch, key]
-
-    batch = None if valid_BM is None else valid_BM.shape[0]
-    mask = create_block_mask(
-        seen, batch, None, total, first_key + total, device=device or torch.device("cpu")
+    # lambdas, because the compiler that reads them cannot look through annotated functions
+    mask_of = partial(
+        create_block_mask,
+        H=None,
+        Q_LEN=total,
+        KV_LEN=first_key + total,
+        device=device or torch.device("cpu"),
     )
+    if valid_BI is None:
+        mask = mask_of(lambda _b, _h, query, key: blocks_T[query] >= key_blocks_M[key], B=None)
+    else:
+        valid_BM = F.pad(valid_BI, (0, first_key + total - valid_BI.shape[1]), value=True)
+        mask = mask_of(
+            lambda batch, _h, query, key: (
+                (blocks_T[query] >= key_blocks_M[key]) & valid_BM[batch, key]
+            ),
+            B=len(valid_BM),
+        )
 
     def attend(
         queries_BHTD: Float[Tensor, "B H T D"], keys_values: KeyValues

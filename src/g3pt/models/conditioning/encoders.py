@@ -57,19 +57,26 @@ class Condition(nn.Module):
         )
 
     def forward(self, raw: Tensor, dropped_B: Bool[Tensor, " B"] | None = None) -> ConditionOutput:
-        """Encode a raw input, with the null in dropped rows."""
-        encoded = self.encoder(raw)
-        tokens_BID = self.to_tokens(encoded.tokens_BID)
-        vector_BD = self.to_vector(encoded.vector_BD)
+        """Encode a raw input, with the null in dropped rows, which cost nothing."""
         if dropped_B is None:
-            return ConditionOutput(tokens_BID, vector_BD, encoded.valid_BI)
-        null_BID = self.null_token.to(tokens_BID.dtype).expand_as(tokens_BID)
-        null_BD = self.null_vector.to(vector_BD.dtype).expand_as(vector_BD)
-        first_I = torch.arange(tokens_BID.shape[1], device=raw.device) == 0
+            return self._encode(raw)
+        kept_K = (~dropped_B).nonzero().squeeze(1)
+        null = self.null(len(raw))
+        if len(kept_K) == 0:
+            return null
+        kept = self._encode(raw[kept_K])
+        null = null.pad_to(kept.tokens_BID.shape[1])
+        dtype = kept.tokens_BID.dtype
         return ConditionOutput(
-            torch.where(dropped_B[:, None, None], null_BID, tokens_BID),
-            torch.where(dropped_B[:, None], null_BD, vector_BD),
-            torch.where(dropped_B[:, None], first_I, encoded.valid_or_all),
+            null.tokens_BID.to(dtype).index_copy(0, kept_K, kept.tokens_BID),
+            null.vector_BD.to(dtype).index_copy(0, kept_K, kept.vector_BD.to(dtype)),
+            null.valid_or_all.index_copy(0, kept_K, kept.valid_or_all),
+        )
+
+    def _encode(self, raw: Tensor) -> ConditionOutput:
+        encoded = self.encoder(raw)
+        return ConditionOutput(
+            self.to_tokens(encoded.tokens_BID), self.to_vector(encoded.vector_BD), encoded.valid_BI
         )
 
 
