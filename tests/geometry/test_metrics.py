@@ -12,7 +12,9 @@ from g3pt.geometry.metrics import (
     fscore,
     label_accuracy,
     occupancy_iou,
+    winding_test,
 )
+from g3pt.geometry.sampling import sample_surface
 
 NO_FACES = TriangleMesh.from_arrays([], [])
 
@@ -176,3 +178,26 @@ def test_fscore_is_the_harmonic_mean_of_precision_and_recall():
     assert (result.precision, result.recall) == (0.5, 0.75)
     assert result.fscore == pytest.approx(0.6)
     assert chamfer(np.array([0.0, 1.0]), np.array([0.0, 0.0, 0.0, 1.0])) == pytest.approx(0.375)
+
+
+def test_winding_test_knows_a_cavity_from_the_solid_around_it():
+    inner = cube(0.2)
+    hollow = concatenate([cube(0.5), TriangleMesh(inner.vertices, inner.faces[:, ::-1].copy())])
+    points = np.array([[0.0, 0.0, 0.0], [0.3, 0.0, 0.0], [0.7, 0.0, 0.0]])
+    np.testing.assert_array_equal(winding_test(hollow)(points), [False, True, False])
+
+
+def test_samples_of_the_truth_may_come_from_elsewhere():
+    # Only the top of the truth is sampled: it alone decides how much of the truth was found.
+    top = sample_surface(TriangleMesh.from_arrays(TOP, [[0, 1, 2], [0, 2, 3]]), 2000, rng())
+    lowered = cube(0.5, (0.0, -0.1, 0.0))
+    given = scores(lowered, cube(), inside_cube(), truth_samples=top)
+    assert given.fscores[0.05].recall == 0.0
+    assert scores(lowered, cube(), inside_cube()).fscores[0.05].recall > 0.3
+
+
+def rng():
+    return np.random.default_rng(5)
+
+
+TOP = [[-0.5, 0.5, -0.5], [-0.5, 0.5, 0.5], [0.5, 0.5, 0.5], [0.5, 0.5, -0.5]]

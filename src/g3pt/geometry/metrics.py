@@ -167,6 +167,7 @@ def compare_meshes(
     num_volume: int = 200_000,
     num_surface: int = 100_000,
     prediction_contains: Contains | None = None,
+    truth_samples: SurfaceSamples | None = None,
 ) -> MeshScores:
     """Score a predicted mesh against the true one, both in the unit frame.
 
@@ -179,12 +180,14 @@ def compare_meshes(
         num_volume: points for IoU, uniform in the query cube.
         num_surface: samples of each surface.
         prediction_contains: inside test of the prediction; its `Solid` when not given.
+        truth_samples: points of the true surface, drawn by area, when more is known about it than
+            its mesh says; `num_surface` points of the mesh when not given.
 
     Raises:
         MeshError: if the truth has no area.
     """
     volume_points = sample_volume(num_volume, rng)
-    true_samples = sample_surface(truth, num_surface, rng)
+    true_samples = truth_samples or sample_surface(truth, num_surface, rng)
     if prediction is None or not area_vectors(prediction).any():
         return _empty_scores()
     contains = prediction_contains or solid_test(prediction)
@@ -214,6 +217,16 @@ def solid_test(mesh: TriangleMesh, resolution: int = 256) -> Contains:
     small = TriangleMesh(mesh.vertices * shrink, mesh.faces)
     solid = Solid.from_mesh(small, resolution)
     return lambda points: solid.contains(points * shrink)
+
+
+def winding_test(mesh: TriangleMesh) -> Contains:
+    """Inside test of a closed mesh with outward faces, such as an extracted one: winding > 1/2.
+
+    Exact for those, cavities included, and an order of magnitude quicker to build than a `Solid`.
+    """
+    tree = _igl.FastWindingNumberBVH()
+    tree.init(mesh.vertices, mesh.faces)
+    return lambda points: tree.winding_number(np.ascontiguousarray(points, np.float64)) > 0.5
 
 
 def _empty_scores() -> MeshScores:
