@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from g3pt.cli.options import CommonOptions, parse, report
+from g3pt.cli.options import CommonOptions, parse, report, say
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,6 +17,6 @@ def main(arguments: Sequence[str]) -> int:
 
     from g3pt.cli import doctor
 
-    findings = doctor.examine()
+    findings = doctor.examine(options.weights, lambda name: say(f"looking at {name}"))
     report(options, doctor.as_json(findings), [doctor.as_text(findings)])
     return 0

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -45,14 +46,20 @@ class Finding:
     """The same in numbers, for programs."""
 
 
-def examine(on_start: Callable[[str], None] | None = None) -> list[Finding]:
+def examine(
+    weights: str | None = None, on_start: Callable[[str], None] | None = None
+) -> list[Finding]:
     """Look at machine and installation. Nothing is changed and the network is not used.
 
     Args:
+        weights: a folder to look at beside the bundled weights.
         on_start: told the name of each examination when it begins; the last takes seconds.
     """
     findings: list[Finding] = []
-    for name, examination in EXAMINATIONS.items():
+    examinations = dict(EXAMINATIONS)
+    if weights is not None:
+        examinations["weights"] = partial(_weights, weights)
+    for name, examination in examinations.items():
         if on_start is not None:
             on_start(name)
         try:
@@ -257,10 +264,10 @@ def _memory_and_disk() -> Iterator[Finding]:
 # --- weights and recipes -------------------------------------------------------------------
 
 
-def _weights() -> Iterator[Finding]:
+def _weights(folder: str | None = None) -> Iterator[Finding]:
     from g3pt.models import weights
 
-    names = weights.bundled_weights()
+    names = list(weights.bundled_weights())
     if not names:
         yield Finding(
             name="weights",
@@ -268,16 +275,13 @@ def _weights() -> Iterator[Finding]:
             detail="this installation brought none along",
             advice="install a released package, or name a folder with --weights",
         )
+    if folder is not None and folder != weights.DEFAULT_WEIGHTS and folder not in names:
+        names.append(folder)
     for name in names:
         try:
             loaded = weights.load_weights(name, device="cpu")
-        except ValueError as error:
-            yield Finding(
-                name=f"weights {name}",
-                status="problem",
-                detail=str(error),
-                advice="install g3pt again",
-            )
+        except (ValueError, FileNotFoundError) as error:
+            yield Finding(name=f"weights {name}", status="problem", detail=str(error))
             continue
         modules = [loaded.tokenizer] + ([loaded.car] if loaded.car is not None else [])
         count = sum(parameter.numel() for module in modules for parameter in module.parameters())
