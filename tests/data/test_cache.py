@@ -92,7 +92,7 @@ def test_arrays_are_read_only_and_survive_pickling(folder_cache):
     copy = pickle.loads(pickle.dumps(folder_cache))
     for name in ARRAYS:
         array = getattr(copy, name)
-        assert isinstance(array, np.memmap) and not array.flags.writeable
+        assert isinstance(array.base, np.memmap) and not array.flags.writeable
         assert np.array_equal(array, getattr(folder_cache, name))
     assert len(pickle.dumps(folder_cache)) < 1000
 

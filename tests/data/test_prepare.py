@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -68,6 +70,17 @@ def test_near_groups_spread_by_their_sigma(small_prepare, record):
     for sigma, points in zip(small_prepare.near_sigmas, groups, strict=True):
         spread = np.std(np.linalg.norm(points, axis=1) - RADIUS)
         assert spread == pytest.approx(sigma, rel=0.3)  # 128 samples
+
+
+def test_shared_bases_are_the_stored_points_and_own_bases_are_not(small_prepare):
+    from g3pt.data.prepare import positions, prepare_shape
+
+    for share_bases in (True, False):
+        config = replace(small_prepare, share_bases=share_bases, near_sigmas=(1e-6,))
+        record = prepare_shape(sphere_like(in_ball), replace(config, min_near_inside=0.0))
+        near, points = positions(record.near), positions(record.points)
+        gaps = np.linalg.norm(near[:, None] - points[None], axis=2).min(axis=1)
+        assert (gaps.max() < 1e-4) == share_bases
 
 
 def test_the_share_of_the_volume_is_that_of_the_ball(record):

@@ -31,9 +31,9 @@ class PrepareConfig:
     """Labelled points near the surface, in equal groups, one a sigma."""
     near_sigmas: tuple[float, ...] = (0.005, 0.02, 0.05)
     """Standard deviation of each group's Gaussian offset (per axis)."""
-    share_bases: bool = False
-    """Start near-surface queries from the stored points, not from samples of their own: halves the
-    cost of procedural shapes."""
+    share_bases: bool = True
+    """Start near-surface queries from the stored points, not from samples of their own: half the
+    cost, and training draws other subsets of both anyway."""
     min_near_inside: float = 0.02
     """Refuse shapes with a smaller share of the first group inside: they have no interior."""
     seed: int = 0
