@@ -99,6 +99,28 @@ def test_a_missing_folder_names_the_bundled_ones(tmp_path: Path) -> None:
         load_weights(str(tmp_path / "nowhere"))
 
 
+def test_the_hub_is_asked_only_by_its_prefix(
+    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def download(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((name, revision))
+        if name == "someone/nothing":
+            raise OSError("404")
+        return str(tiny_weights)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert load_weights("hub:someone/shapes@v1", "cpu").name == "untrained"
+    load_weights("hub:someone/shapes", "cpu")
+    assert asked == [("someone/shapes", "v1"), ("someone/shapes", None)]
+    with pytest.raises(WeightsError, match="hub:someone/nothing"):
+        load_weights("hub:someone/nothing")
+    with pytest.raises(FileNotFoundError):
+        load_weights("someone/shapes")
+    assert len(asked) == 3
+
+
 def test_a_folder_of_something_else_says_what_it_lacks(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"no config\.json and no model\.safetensors"):
         load_weights(tmp_path)

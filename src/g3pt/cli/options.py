@@ -28,7 +28,7 @@ class CommonOptions:
     """Flags that every command takes."""
 
     weights: str = "g3pt-tiny"
-    """Name of bundled weights, or a weights folder."""
+    """Name of bundled weights, a weights folder, or hub:OWNER/NAME on the Hugging Face hub."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where the models run."""

@@ -81,10 +81,6 @@ class G3PT:
 
     # --- generation --------------------------------------------------------------------
 
-    def __call__(self, **options: object) -> GenerationResult:
-        """The same as `generate`."""
-        return self.generate(**options)  # pyright: ignore[reportArgumentType]
-
     def generate(
         self,
         *,
@@ -163,6 +159,8 @@ class G3PT:
                 shapes.append(GeneratedShape(prompt, own_seed, tokens, nll, extraction, scales))
             timings["extract"] += time.perf_counter() - started
         return GenerationResult(shapes=tuple(shapes), prompts=prompts, timings=timings)
+
+    __call__ = generate
 
     def read_prompts(
         self,

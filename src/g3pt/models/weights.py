@@ -25,6 +25,7 @@ MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
 EVALUATION_FILE = "evaluation.json"
+HUB_PREFIX = "hub:"
 
 StorageType = Literal["float32", "float16", "bfloat16"]
 
@@ -162,7 +163,8 @@ def load_weights(
     """Load a weights folder, or bundled weights by name.
 
     Args:
-        weights: a folder that `save_weights` wrote, or a name such as `g3pt-tiny`.
+        weights: a folder that `save_weights` wrote, a name such as `g3pt-tiny`, or
+            `hub:OWNER/NAME[@REVISION]` on the Hugging Face hub.
         device: `auto`, `cpu`, `cuda`, `mps` or a torch device.
 
     Raises:
@@ -202,12 +204,16 @@ def bundled_weights() -> tuple[str, ...]:
 
 
 def find_weights(weights: str | Path) -> Path:
-    """The folder of a path or bundled name.
+    """The folder of a path, a bundled name, or `hub:OWNER/NAME[@REVISION]`.
+
+    Only the last form may reach the network, and only for what is not in the local cache.
 
     Raises:
-        FileNotFoundError: if there is neither.
-        WeightsError: if the path is a file.
+        FileNotFoundError: if there is none of them.
+        WeightsError: if the path is a file, or the hub does not give the weights.
     """
+    if isinstance(weights, str) and weights.startswith(HUB_PREFIX):
+        return _from_hub(weights)
     path = Path(weights)
     if path.is_dir():
         return path
@@ -220,7 +226,7 @@ def find_weights(weights: str | Path) -> Path:
     known = ", ".join(bundled_weights()) or "none in this installation"
     raise FileNotFoundError(
         f"{weights}: there is no such weights folder, nor bundled weights of that name "
-        f"(bundled: {known})"
+        f"(bundled: {known}; from the Hugging Face hub: {HUB_PREFIX}OWNER/NAME)"
     )
 
 
@@ -240,6 +246,19 @@ def resolve_device(device: str | torch.device) -> torch.device:
     if (resolved.type == "cuda" and not cuda) or (resolved.type == "mps" and not mps):
         raise ValueError(f"device {device!r}: this machine has none that torch can use")
     return resolved
+
+
+def _from_hub(weights: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    name, _, revision = weights.removeprefix(HUB_PREFIX).partition("@")
+    wanted = [MODEL_FILE, CONFIG_FILE, CARD_FILE, EVALUATION_FILE]
+    try:
+        folder = snapshot_download(name, revision=revision or None, allow_patterns=wanted)
+    except Exception as error:  # many kinds: no network, no such repository, no such revision
+        reason = " ".join(str(error).split())
+        raise WeightsError(f"{weights}: the hub does not give these weights ({reason})") from error
+    return Path(folder)
 
 
 def _bundled_root() -> Path:
