@@ -2,8 +2,15 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from g3pt.models.heads import BitSoftmaxHead, BitwiseHead, SoftmaxHead, mean_per_scale
+from g3pt.models.heads import (
+    BitSoftmaxHead,
+    BitwiseHead,
+    SoftmaxHead,
+    cross_entropy,
+    mean_per_scale,
+)
 
 
 @pytest.mark.parametrize("head", [SoftmaxHead, BitSoftmaxHead, BitwiseHead])
@@ -56,3 +63,19 @@ def test_bit_softmax_can_learn_that_two_bits_agree():
         optimizer.step()
     # independent bits could not go below 2 ln 2
     assert head.losses(head(x), targets).mean().item() < 0.72
+
+
+def test_cross_entropy_in_pieces_equals_the_whole():
+    torch.manual_seed(0)
+    # 3 x 2**18 logits are worked off in two pieces
+    logits = torch.randn(3, 2**18).bfloat16().requires_grad_()
+    targets = torch.tensor([5, 2**18 - 1, 0])
+    upstream = torch.tensor([1.0, 0.5, -2.0])
+    losses = cross_entropy(logits, targets)
+    losses.backward(upstream)
+    exact = logits.detach().float().requires_grad_()
+    expected = F.cross_entropy(exact, targets, reduction="none")
+    expected.backward(upstream)
+    torch.testing.assert_close(losses, expected)
+    # the gradient is rounded to bfloat16 once and scaled by a rounded factor
+    torch.testing.assert_close(logits.grad.float(), exact.grad, rtol=0.01, atol=1e-8)

@@ -3,7 +3,7 @@
 Legend: B batch, T tokens, D width, K bits per token, V logits per token (2**K or K).
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,47 @@ from torch import Tensor, nn
 from g3pt.models.quantizers import unpack_bits
 
 MAX_SOFTMAX_BITS = 16
+
+_PIECE_ELEMENTS = 2**19
+"""Two megabytes of float32."""
+
+
+def cross_entropy(
+    logits_NV: Float[Tensor, "N V"], targets_N: Int[Tensor, " N"]
+) -> Float[Tensor, " N"]:
+    """Negative log-likelihood of each row in nats, computed in float32.
+
+    In low-precision training on a CPU, where the logits are the largest tensor by far, rows
+    are worked off in pieces that fit the processor's cache: under half the time.
+    """
+    low = logits_NV.dtype in (torch.bfloat16, torch.float16)
+    if low and logits_NV.device.type == "cpu" and logits_NV.requires_grad:
+        return _CrossEntropyInPieces.apply(logits_NV, targets_N)
+    return F.cross_entropy(logits_NV.float(), targets_N, reduction="none")
+
+
+class _CrossEntropyInPieces(torch.autograd.Function):
+    """The gradient by the logits is made beside the loss, while a piece is in the cache."""
+
+    @staticmethod
+    def forward(ctx: Any, logits_NV: Tensor, targets_N: Tensor) -> Tensor:
+        losses_N = torch.empty(len(logits_NV))
+        gradients_NV = torch.empty_like(logits_NV)
+        num_rows = max(1, _PIECE_ELEMENTS // logits_NV.shape[1])
+        pieces = (tensor.split(num_rows) for tensor in (logits_NV, targets_N[:, None]))
+        places = (tensor.split(num_rows) for tensor in (losses_N[:, None], gradients_NV))
+        for logits, targets, loss, gradient in zip(*pieces, *places, strict=True):
+            log_likelihood = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
+            loss.copy_(log_likelihood.gather(1, targets).neg_())
+            minus_one = torch.full(targets.shape, -1.0)
+            gradient.copy_(log_likelihood.exp_().scatter_add_(1, targets, minus_one))
+        ctx.save_for_backward(gradients_NV)
+        return losses_N
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
+        (gradients_NV,) = ctx.saved_tensors
+        return gradients_NV * upstream[0][:, None].to(gradients_NV.dtype), None
 
 
 class SoftmaxHead(nn.Module):
@@ -38,9 +79,7 @@ class SoftmaxHead(nn.Module):
         logits_BTV: Float[Tensor, "B T V"], targets_BT: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T"]:
         """Negative log-likelihood of each token in nats."""
-        losses = F.cross_entropy(
-            logits_BTV.float().flatten(0, 1), targets_BT.flatten(), reduction="none"
-        )
+        losses = cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten())
         return losses.view(targets_BT.shape)
 
 
