@@ -1,24 +1,7 @@
+import json
 from pathlib import Path
 
 import pytest
-
-from g3pt.cli.evaluate import source_named
-from g3pt.data.procedural import HELD_OUT_SEEDS
-from g3pt.data.sources import FolderSourceConfig, ProceduralSourceConfig
-
-
-def test_procedural_names_mean_held_out_shapes() -> None:
-    seeds = source_named("procedural", "", 20)
-    families = source_named("procedural-held-out", "", 20)
-    assert isinstance(seeds, ProceduralSourceConfig)
-    assert isinstance(families, ProceduralSourceConfig)
-    assert seeds.first_seed == families.first_seed == HELD_OUT_SEEDS.start
-    assert (seeds.families, families.families) == ("train", "held_out")
-
-
-def test_any_other_name_is_a_folder(tmp_path: Path) -> None:
-    config = source_named(str(tmp_path), "val", 5)
-    assert config == FolderSourceConfig(path=str(tmp_path), split="val", limit=5)
 
 
 @pytest.mark.parametrize(
@@ -38,10 +21,9 @@ def test_wrong_requests_exit_2(arguments: tuple, sentence: str, g3pt) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--data", "nowhere"), "neither procedural, procedural-held-out nor a folder"),
-        (("--data", "procedural", "--limit", 0), "give a --limit"),
-        (("--data", "procedural", "--limit", -1), "must not be negative"),
-        (("--data", "procedural", "--resolution", 10**6), "between 16 and 1024"),
+        (("--data", "nowhere"), "nowhere: expected procedural"),
+        (("--data", "procedural", "--limit", 0), "--limit must be at least 1"),
+        (("--data", "procedural", "--workers", 0), "--workers must be at least 1"),
     ],
 )
 @pytest.mark.parametrize("mode", ["reconstruction", "generation"])
@@ -49,3 +31,22 @@ def test_wrong_data_exits_2(mode: str, arguments: tuple, sentence: str, g3pt) ->
     code, stdout, stderr = g3pt("evaluate", mode, *arguments)
     assert (code, stdout) == (2, "")
     assert sentence in stderr
+
+
+def test_wrong_weights_are_wrong_input(g3pt, tmp_path: Path) -> None:
+    arguments = ("evaluate", "reconstruction", "--data", "procedural", "--limit", 1)
+    code, stdout, stderr = g3pt(*arguments, weights=tmp_path)
+    assert (code, stdout) == (2, "")
+    assert "is not a weights folder" in stderr
+
+
+def test_a_folder_of_meshes_compared_with_itself_is_perfect(
+    g3pt, cube: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("g3pt.evaluation.meshes")
+    folders = ("--prediction", cube.parent, "--truth", cube.parent)
+    code, stdout, _ = g3pt("evaluate", "meshes", *folders, "--quick", "--json")
+    result = json.loads(stdout)
+    assert code == 0
+    assert result["summary"]["iou"]["mean"] == pytest.approx(1.0, abs=1e-3)
+    assert len(result["objects"]) == 1

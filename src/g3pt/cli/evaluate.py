@@ -1,23 +1,39 @@
 """`g3pt evaluate`: score meshes, reconstructions or generated shapes by protocol g3pt-eval-v1."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from g3pt.cli.options import CommonOptions, make_folder_for, parse, report, working
+import tyro
+
+from g3pt.cli.options import CommonOptions, parse, report, working
 from g3pt.cli.progress import steps
 
 if TYPE_CHECKING:
-    from g3pt.data.sources import SourceConfig
-
-DEFAULT_LIMIT = 200
+    from g3pt.evaluation.protocol import EvaluationSettings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MeshesOptions(CommonOptions):
+class EvaluateOptions(CommonOptions):
+    """What all kinds of evaluation share."""
+
+    limit: int | None = None
+    """Only the first so many objects."""
+
+    quick: bool = False
+    """Smaller sizes for work in progress: a tenth of the cost, noisier, named so in the report."""
+
+    workers: int = 1
+    """Processes."""
+
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Folder for the report and a CSV of all objects; a rerun goes on where it stopped."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeshesOptions(EvaluateOptions):
     """Score a folder of meshes against a folder of true ones; files pair by name without suffix."""
 
     prediction: Path
@@ -29,32 +45,17 @@ class MeshesOptions(CommonOptions):
     align: bool = False
     """Also score after the best of 24 rotations, a scale and ICP, in columns of their own."""
 
-    limit: int = 0
-    """Only the first so many pairs; 0 takes all."""
-
-    output: Path | None = None
-    """Also write the JSON to this file."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DataOptions(CommonOptions):
+class DataOptions(EvaluateOptions):
     """Score the tokenizer (`reconstruction`) or the whole model (`generation`) on held-out data."""
 
     data: str
-    """`procedural` (held-out seeds), `procedural-held-out` (held-out families), or a folder of
-    meshes."""
+    """`procedural` (held-out seeds), `procedural-held-out-families`, the folder of a prepared
+    cache, or a folder of meshes."""
 
-    split: str = ""
-    """Of a folder with a manifest: only rows of this split."""
-
-    limit: int = DEFAULT_LIMIT
-    """Number of shapes; 0 takes a whole folder."""
-
-    resolution: int = 256
-    """Grid cells per axis of the meshes that are scored."""
-
-    output: Path | None = None
-    """Also write the JSON to this file."""
+    split: str = "val"
+    """Of a folder with a manifest: rows of this split."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -85,43 +86,60 @@ def _meshes(arguments: Sequence[str]) -> int:
     for folder in (options.prediction, options.truth):
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder}: no such folder of meshes")
+    settings = _settings(options)
 
     from g3pt.evaluation.meshes import evaluate_meshes
 
     with steps() as shown:
-        evaluation = evaluate_meshes(
+        result = evaluate_meshes(
             options.prediction,
             options.truth,
+            settings,
             align=options.align,
             limit=options.limit,
-            seed=options.seed,
-            on_progress=lambda done, total: shown.show("pairs", done, total),
+            out=options.output,
+            workers=options.workers,
+            on_progress=partial(shown.show, "pairs"),
         )
-    return _finish(options, options.output, evaluation)
+    report(options, result, _lines(result))
+    return 0
 
 
 def _on_data(mode: str, arguments: Sequence[str]) -> int:
     command = f"evaluate {mode}"
     options = parse(DataOptions, command, arguments)
+    settings = _settings(options)
 
-    from g3pt.data.sources import open_source
-    from g3pt.generation.pipeline import G3PT, check_resolution
+    from g3pt.evaluation.objects import list_objects
+    from g3pt.models.weights import load_weights
 
-    check_resolution(options.resolution)
-    source = open_source(source_named(options.data, options.split, options.limit))
-    pipeline = G3PT.from_pretrained(options.weights, options.device)
+    objects = list_objects(options.data, limit=options.limit, split=options.split)
+    load_weights(options.weights, options.device)  # wrong weights are wrong input: say so now
     with steps() as shown, working(command):
-        evaluation = _evaluation_of(mode)(
-            pipeline,
-            source,
-            resolution=options.resolution,
-            seed=options.seed,
-            on_progress=lambda done, total: shown.show("shapes", done, total),
+        result = _evaluation_of(mode)(
+            options.weights,
+            objects,
+            settings,
+            device=options.device,
+            out=options.output,
+            workers=options.workers,
+            on_progress=partial(shown.show, "objects"),
         )
-    return _finish(options, options.output, evaluation)
+    report(options, result, _lines(result))
+    return 0
 
 
-def _evaluation_of(mode: str) -> Callable[..., Any]:
+def _settings(options: EvaluateOptions) -> "EvaluationSettings":
+    from g3pt.evaluation.protocol import EvaluationSettings, quick_settings
+
+    if options.limit is not None and options.limit < 1:
+        raise ValueError(f"--limit must be at least 1, got {options.limit}")
+    if options.workers < 1:
+        raise ValueError(f"--workers must be at least 1, got {options.workers}")
+    return quick_settings(options.seed) if options.quick else EvaluationSettings(seed=options.seed)
+
+
+def _evaluation_of(mode: str) -> Callable[..., dict[str, Any]]:
     if mode == "reconstruction":
         from g3pt.evaluation.reconstruction import evaluate_reconstruction
 
@@ -131,43 +149,13 @@ def _evaluation_of(mode: str) -> Callable[..., Any]:
     return evaluate_generation
 
 
-def source_named(name: str, split: str, limit: int) -> "SourceConfig":
-    """The data source that a word or a folder on the command line stands for.
-
-    Raises:
-        ValueError: if the limit is negative, or zero for an unlimited source.
-        FileNotFoundError: if there is no such folder.
-    """
-    from g3pt.data.procedural import HELD_OUT_SEEDS
-    from g3pt.data.sources import FolderSourceConfig, ProceduralSourceConfig
-
-    if limit < 0:
-        raise ValueError(f"--limit must not be negative, got {limit}")
-    if name in ("procedural", "procedural-held-out"):
-        if limit == 0 or split:
-            raise ValueError(f"--data {name}: give a --limit, and no --split")
-        return ProceduralSourceConfig(
-            num=limit,
-            first_seed=HELD_OUT_SEEDS.start,
-            families="train" if name == "procedural" else "held_out",
-        )
-    if not Path(name).is_dir():
-        raise FileNotFoundError(
-            f"--data {name}: is neither procedural, procedural-held-out nor a folder of meshes"
-        )
-    return FolderSourceConfig(path=name, split=split, limit=limit)
-
-
-def _finish(options: CommonOptions, output: Path | None, evaluation: Any) -> int:
-    result: dict[str, Any] = evaluation.as_json()
-    if output is not None:
-        with working("writing"):
-            make_folder_for(output)
-            temporary = output.with_name(f".{output.name}.partial")
-            temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-            temporary.replace(output)
-    report(options, result, [evaluation.as_text()])
-    return 0
+def _lines(result: dict[str, Any]) -> list[str]:
+    """The summary for a reader."""
+    width = max((len(name) for name in result["summary"]), default=0)
+    return [f"{result['protocol']}, {len(result['objects'])} objects"] + [
+        f"{name:<{width}}  {entry['mean']:.4f}  [{entry['low']:.4f}, {entry['high']:.4f}]"
+        for name, entry in result["summary"].items()
+    ]
 
 
 MODES: dict[str, Callable[[Sequence[str]], int]] = {
