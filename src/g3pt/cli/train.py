@@ -15,7 +15,7 @@ from g3pt.recipes import RECIPES, recipe
 from g3pt.training.checkpoint import CheckpointError
 from g3pt.training.cost import estimate_cost
 from g3pt.training.loop import TrainingDivergedError, TrainResult
-from g3pt.training.runs import CONFIG_FILE, Run, load_run, start
+from g3pt.training.runs import CONFIG_FILE, CarRun, Run, load_run, start
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
 
@@ -26,12 +26,10 @@ def main(arguments: Sequence[str]) -> int:
     Args:
         arguments: what follows `g3pt train`.
     """
-    options, overrides = _parser().parse_known_args(arguments)
+    name, others = _take_recipe(arguments)
+    options, overrides = _parser().parse_known_args(others)
     try:
-        if options.recipe is None:
-            raise ValueError(f"name a recipe: {', '.join(RECIPES)}")
-        folder = options.run or Path("runs") / options.recipe
-        run = _resolve(options, folder, overrides)
+        run, folder = _resolve(name, options, overrides)
         if options.dry_run:
             _print_cost(run, as_json=options.json)
             return DONE
@@ -42,15 +40,26 @@ def main(arguments: Sequence[str]) -> int:
     return _train(run, folder, options)
 
 
+def _take_recipe(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Split off the recipe, wherever it stands: not every flag says whether a value follows."""
+    known = [argument for argument in arguments if argument in RECIPES]
+    first = [argument for argument in arguments[:1] if not argument.startswith("-")]
+    name = next(iter(known + first), None)
+    others = list(arguments)
+    if name is not None:
+        others.remove(name)
+    return name, others
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="g3pt train",
+        usage="g3pt train RECIPE [--run DIR] [--resume] [--field.name VALUE ...] [--dry-run]",
         description="Train a recipe. Any other --field.name VALUE overrides a field of its "
         "config; `g3pt train RECIPE --fields` lists them.",
         epilog=f"recipes: {', '.join(RECIPES)}",
         allow_abbrev=False,
     )
-    parser.add_argument("recipe", nargs="?", metavar="RECIPE")
     parser.add_argument("--run", type=Path, metavar="DIR", help="run folder (runs/RECIPE)")
     parser.add_argument(
         "--resume", action="store_true", help="go on with the run in DIR, or begin it"
@@ -59,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         "--workers", type=int, default=os.cpu_count() or 1, help="processes that prepare shapes"
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"))
+    parser.add_argument("--weights", help="weights whose tokenizer a generator is trained on")
     parser.add_argument("--seed", type=int, help="of the initial weights and of all training")
     parser.add_argument(
         "--dry-run", action="store_true", help="print parameters, operations and memory of a step"
@@ -68,27 +78,36 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _resolve(options: argparse.Namespace, folder: Path, overrides: list[str]) -> Run:
-    """The recipe, or the run that is to be resumed, with the overrides of the command line."""
-    run = recipe(options.recipe)
+def _resolve(
+    name: str | None, options: argparse.Namespace, overrides: list[str]
+) -> tuple[Run, Path]:
+    """The recipe, or the run that is to be resumed, with the command line's changes; its folder."""
+    if name is None:
+        raise ValueError(f"name a recipe: {', '.join(RECIPES)}")
+    run, folder = recipe(name), options.run or Path("runs") / name
     if options.resume and (folder / CONFIG_FILE).is_file():
         begun = load_run(folder)
         if begun.name != run.name:
             raise ValueError(f"{folder} holds a run of {begun.name}, not of {run.name}")
         run = begun
-    changes = {name: getattr(options, name) for name in ("device", "seed")}
-    changes = {name: value for name, value in changes.items() if value is not None}
+    changes = {key: getattr(options, key) for key in ("device", "seed")}
+    changes = {key: value for key, value in changes.items() if value is not None}
     if changes:
         run = replace(run, train=replace(run.train, **changes))
+    if options.weights:
+        if not isinstance(run, CarRun):
+            raise ValueError(f"--weights names the tokenizer of a generator; {name} trains one")
+        run = replace(run, tokenizer=options.weights)
     if options.fields:
         overrides = [*overrides, "--help"]
-    return tyro.cli(
+    changed = tyro.cli(
         type(run),
         default=run,
         args=overrides,
-        prog=f"g3pt train {options.recipe}",
+        prog=f"g3pt train {name}",
         config=(tyro.conf.AvoidSubcommands,),
     )
+    return changed, folder
 
 
 def _print_cost(run: Run, *, as_json: bool) -> None:

@@ -6,6 +6,7 @@ from g3pt.recipes import car, tokenizer
 from g3pt.training.runs import Run
 
 RECIPES: dict[str, Callable[[], Run]] = {
+    "tokenizer-tiny-procedural": tokenizer.tiny_procedural,
     "tokenizer-tiny": tokenizer.tiny,
     "tokenizer-tiny-smoke": tokenizer.tiny_smoke,
     "tokenizer-paper": tokenizer.paper,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from g3pt.data.dataset import TokenizerDataConfig
 from g3pt.data.prepare import PrepareConfig
 from g3pt.data.procedural import HELD_OUT_SEEDS
-from g3pt.data.sources import ProceduralSourceConfig
+from g3pt.data.sources import OPEN_LICENCES, FolderSourceConfig, ProceduralSourceConfig
 from g3pt.models.cqt import CqtConfig
 from g3pt.models.tokenizer import TokenizerConfig
 from g3pt.training.ingredients import PreparedShapes
@@ -20,19 +20,66 @@ PAPER_SCALES = (1, 4, 9, 16, 25, 49, 2304)
 guess (docs/deviations.md)."""
 
 
-def tiny() -> TokenizerRun:
-    """The tokenizer of the bundled weights: procedural shapes, a few hours of one CPU."""
+def tiny_procedural() -> TokenizerRun:
+    """First leg of `tiny`: procedural shapes alone, LayerNorm warm-up included."""
     return TokenizerRun(
-        name="tokenizer-tiny",
+        name="tokenizer-tiny-procedural",
         model=TokenizerConfig(),
-        shapes=(_procedural("cache/procedural-train", num=24_000),),
-        held_out=(_procedural("cache/procedural-held-out", num=200, held_out=True),),
+        shapes=(_procedural("cache/procedural-train", num=16_384),),
+        held_out=(_procedural("cache/procedural-val", num=200, held_out=True),),
         data=TokenizerDataConfig(
-            batch_size=16, num_points=2048, num_volume_queries=512, num_near_queries=512
+            batch_size=16,
+            num_points=1024,
+            num_volume_queries=512,
+            num_near_queries=512,
+            near_sigmas=(0.02, 0.05),
+            symmetry="mirror",
         ),
         validation=ValidationConfig(num_shapes=64, num_volume_queries=4096, num_near_queries=1024),
-        optim=MuonConfig(lr=2e-3, schedule=ScheduleConfig(warmup_steps=100)),
-        train=TrainConfig(steps=20_000, precision="bf16", eval_every=1000, checkpoint_every=500),
+        loss=TokenizerLossConfig(scale_dropout=0.15),
+        optim=MuonConfig(
+            lr=2e-3,
+            excluded=(*MuonConfig().excluded, "cqt", "quantizer"),
+            schedule=ScheduleConfig(warmup_steps=100, final_share=0.3),
+        ),
+        train=TrainConfig(
+            steps=2500, precision="bf16", threads=1, eval_every=500, checkpoint_every=250
+        ),
+    )
+
+
+def tiny() -> TokenizerRun:
+    """The tokenizer of the bundled weights: goes on with real meshes mixed in.
+
+    `meshes` is a folder of meshes with a `manifest.jsonl` (docs/data.md).
+    """
+    first = tiny_procedural()
+    return replace(
+        first,
+        name="tokenizer-tiny",
+        initial="runs/tokenizer-tiny-procedural",
+        shapes=(*first.shapes, mesh_shapes()),
+        data=replace(first.data, weights=(0.6, 0.4)),
+        loss=replace(first.loss, warmup_share=0.0),
+        optim=replace(
+            first.optim, lr=1.5e-3, schedule=ScheduleConfig(warmup_steps=100, final_share=0.01)
+        ),
+        train=replace(first.train, steps=4000),
+    )
+
+
+def mesh_shapes(*, held_out: bool = False, num_views: int = 0) -> PreparedShapes:
+    """The openly licensed meshes of the folder `meshes`."""
+    split = "val" if held_out else "train"
+    return PreparedShapes(
+        path=f"cache/meshes-{split}",
+        source=FolderSourceConfig(
+            path="meshes",
+            split=split,
+            licences=OPEN_LICENCES,
+            solid_resolution=256 if held_out else 128,
+        ),
+        num_views=num_views,
     )
 
 
@@ -62,7 +109,7 @@ def paper() -> TokenizerRun:
 
 def tiny_smoke() -> TokenizerRun:
     """`tiny` in seconds: every part of it, nothing learnt."""
-    return _smoke(tiny())
+    return _smoke(replace(tiny_procedural(), name="tokenizer-tiny"))
 
 
 def paper_smoke() -> TokenizerRun:
@@ -140,6 +187,6 @@ def _dense(path: str, *, num: int, held_out: bool = False) -> PreparedShapes:
 
 def procedural_shapes(*, held_out: bool = False, num_views: int = 0) -> PreparedShapes:
     """The shapes of `tiny`, with pictures when asked."""
-    run = tiny()
+    run = tiny_procedural()
     (shapes,) = run.held_out if held_out else run.shapes
     return replace(shapes, num_views=num_views)

@@ -76,8 +76,8 @@ class CarStep:
 
     batch: CarBatch
     text_ids_BN: Tensor
-    dropped: dict[str, Tensor]
-    """By kind of condition: True where a sample must do without."""
+    dropped: dict[str, Tensor | None]
+    """By kind of condition: True where a sample must do without; None where nobody must."""
     flip_probability_B: Tensor
 
 
@@ -175,7 +175,7 @@ class CarTask:
         return CarStep(
             batch=batch,
             text_ids_BN=ones[:, None].expand(-1, num_words).contiguous(),
-            dropped={kind: kept for kind in self._kinds},
+            dropped=dict.fromkeys(self._kinds),
             flip_probability_B=torch.zeros(batch_size, device=device),
         )
 
@@ -290,7 +290,7 @@ class CarTask:
         )
 
 
-def _mark_missing(dropped: dict[str, Tensor], batch: CarBatch) -> dict[str, Tensor]:
+def _mark_missing(dropped: dict[str, Tensor], batch: CarBatch) -> dict[str, Tensor | None]:
     """Drop what a sample does not have, too."""
     device = batch.indices_BT.device
     absent = {
@@ -305,10 +305,8 @@ def _only(batch: CarStep, mode: str) -> CarStep:
     """The batch with a single condition left (or `all` of them, or `none`)."""
     if mode == "all":
         return batch
-    dropped = {
-        kind: drop if kind == mode else torch.ones_like(drop)
-        for kind, drop in batch.dropped.items()
-    }
+    everyone_B = torch.ones(len(batch.batch.ids), dtype=torch.bool, device=batch.text_ids_BN.device)
+    dropped = {kind: drop if kind == mode else everyone_B for kind, drop in batch.dropped.items()}
     return replace(batch, dropped=dropped)
 
 

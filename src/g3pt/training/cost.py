@@ -53,11 +53,16 @@ def estimate_cost(run: Run) -> RunCost:
         parameters=parameters,
         flops_per_step=int(counter.get_total_flops()) * run.data.batch_size,
         memory_bytes=FLOAT_BYTES * (3 * parameters + state_values) + saved.total * slice_size,
-        parameters_by_part={
-            name: sum(p.numel() for p in child.parameters())
-            for name, child in module.named_children()
-        },
+        parameters_by_part=_count_by_part(module),
     )
+
+
+def _count_by_part(module: nn.Module) -> dict[str, int]:
+    counts = {
+        name: sum(p.numel() for p in child.parameters()) for name, child in module.named_children()
+    }
+    own = sum(p.numel() for p in module.parameters(recurse=False))
+    return {**counts, "own": own} if own else counts
 
 
 def _open_without_data(run: Run) -> TokenizerTask | CarTask:

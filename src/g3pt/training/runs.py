@@ -51,6 +51,9 @@ class TokenizerRun:
 
     kind: Literal["tokenizer"] = "tokenizer"
     name: str = "tokenizer"
+    initial: str = ""
+    """Run folder, weights folder or bundled name whose weights training starts from; empty
+    starts afresh."""
     model: TokenizerConfig = field(default_factory=TokenizerConfig)
     shapes: tuple[PreparedShapes, ...] = ()
     """Prepared when missing and read where `data.caches` names nothing else."""
@@ -69,6 +72,9 @@ class CarRun:
 
     kind: Literal["car"] = "car"
     name: str = "car"
+    initial: str = ""
+    """Run folder, weights folder or bundled name whose weights training starts from; empty
+    starts afresh."""
     tokenizer: str = "g3pt-tiny"
     """Run folder of a tokenizer, weights folder, or name of bundled weights."""
     model: CarConfig = field(default_factory=CarConfig)
@@ -167,8 +173,11 @@ def open_task(run: Run, tokenizer: Tokenizer | None = None) -> TokenizerTask | C
     """
     match run:
         case TokenizerRun():
+            module = _seeded(lambda: Tokenizer(run.model), run.train.seed)
+            if run.initial:
+                _start_from(module, load_tokenizer(run.initial), run.initial)
             return TokenizerTask(
-                _seeded(lambda: Tokenizer(run.model), run.train.seed),
+                module,
                 run.data,
                 run.loss,
                 run.validation,
@@ -176,8 +185,11 @@ def open_task(run: Run, tokenizer: Tokenizer | None = None) -> TokenizerTask | C
             )
         case CarRun():
             assert tokenizer is not None, "stage 2 needs a tokenizer"
+            module = _seeded(lambda: Car(run.model), run.train.seed)
+            if run.initial:
+                _start_from(module, load_car(run.initial), run.initial)
             return CarTask(
-                _seeded(lambda: Car(run.model), run.train.seed),
+                module,
                 tokenizer,
                 run.data,
                 run.loss,
@@ -192,6 +204,24 @@ def _seeded(build: Callable[[], ModuleT], seed: int) -> ModuleT:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
+
+
+def _start_from(module: nn.Module, trained: nn.Module, origin: str) -> None:
+    """Copy the weights of a trained model of the same sizes.
+
+    Raises:
+        ConfigError: if the sizes differ.
+    """
+    ours, theirs = module.state_dict(), trained.state_dict()
+    for name in sorted(ours.keys() | theirs.keys()):
+        expected = tuple(ours[name].shape) if name in ours else "nothing"
+        found = tuple(theirs[name].shape) if name in theirs else "nothing"
+        if expected != found:
+            raise ConfigError(
+                f"initial: {origin} has {found} as {name} where this run's model has {expected}: "
+                "give the run the same model config"
+            )
+    module.load_state_dict(theirs)
 
 
 # --- reading back ----------------------------------------------------------------------------
@@ -251,6 +281,24 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
             raise ConfigError(f"{source}: expected the run of a tokenizer, this one is of a CAR")
         return model
     return load_weights(source, device="cpu").tokenizer
+
+
+def load_car(source: str | Path) -> Car:
+    """The generator of a run folder, a weights folder, or bundled weights by name.
+
+    Raises:
+        FileNotFoundError: if there is nothing of that name.
+        ValueError: if it is something else.
+    """
+    if (Path(source) / "checkpoints").is_dir():
+        model = load_trained(source)
+        if not isinstance(model, Car):
+            raise ConfigError(f"{source}: expected the run of a CAR, this one is of a tokenizer")
+        return model
+    model = load_weights(source, device="cpu").car
+    if model is None:
+        raise ConfigError(f"{source}: these weights hold a tokenizer only")
+    return model
 
 
 def describe_environment() -> dict[str, Any]:

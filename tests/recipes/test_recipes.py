@@ -1,0 +1,166 @@
+"""Every recipe builds, survives JSON, and has the size that its name says."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+NAMES = (
+    "tokenizer-tiny-procedural tokenizer-tiny tokenizer-tiny-smoke "
+    "tokenizer-paper tokenizer-paper-smoke "
+    "car-tiny car-tiny-smoke car-paper car-paper-smoke "
+    "car-paper-l car-paper-l-smoke car-paper-xl car-paper-xl-smoke"
+).split()
+
+
+@pytest.fixture
+def recipes():
+    from g3pt import recipes
+
+    return recipes
+
+
+@pytest.fixture
+def cli():
+    from g3pt.cli import train
+
+    return train
+
+
+def test_the_table_is_complete(recipes):
+    assert sorted(recipes.RECIPES) == sorted(NAMES)
+    full = [name for name in NAMES if not name.endswith("-smoke")]
+    assert all(f"{name.removesuffix('-procedural')}-smoke" in recipes.RECIPES for name in full)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_carries_its_name_and_survives_json(recipes, name):
+    from g3pt.config import from_json, to_json
+
+    run = recipes.recipe(name)
+    assert run.name == name
+    assert from_json(type(run), json.loads(json.dumps(to_json(run)))) == run
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("tokenizer-tiny", 3e6, 6e6),
+        ("tokenizer-paper", 0.9e8, 1.3e8),
+        ("car-tiny", 8e6, 16e6),
+        ("car-paper", 0.08e9, 0.12e9),
+        ("car-paper-l", 0.45e9, 0.55e9),
+        ("car-paper-xl", 1.4e9, 1.7e9),
+    ],
+)
+def test_sizes_are_near_their_names(recipes, name, low, high):
+    from g3pt.training.cost import estimate_cost
+
+    cost = estimate_cost(recipes.recipe(name))
+    # The paper counts the transformer, not the (frozen, pretrained) picture encoder.
+    own = cost.parameters - (
+        cost.parameters_by_part["conditioner"] if name.startswith("car-paper") else 0
+    )
+    assert low <= own <= high
+    assert cost.parameters == sum(cost.parameters_by_part.values())
+
+
+def test_paper_sizes_are_those_of_section_4_1(recipes):
+    model = recipes.recipe("tokenizer-paper").model
+    assert (model.num_latents, model.dim, model.quantizer.num_bits) == (2304, 512, 13)
+    assert (model.encoder_layers, model.decoder_layers) == (12, 16)
+    assert model.cqt.num_tokens == 2408
+    sizes = [recipes.recipe(name).model for name in ("car-paper", "car-paper-l", "car-paper-xl")]
+    assert [(car.depth, car.width) for car in sizes] == [(12, 768), (24, 1280), (48, 1600)]
+
+
+def test_operations_of_a_step_agree_with_arithmetic(recipes):
+    from dataclasses import replace
+
+    from g3pt.training.cost import estimate_cost
+
+    run = recipes.recipe("car-tiny")
+    run = replace(run, model=replace(run.model, conditions=()))
+    cost = estimate_cost(run)
+    # Six operations per weight and token; attention and the gain of shared weights come on top.
+    own = cost.parameters_by_part["blocks"] + cost.parameters_by_part["head"]
+    expected = 6 * own * run.model.num_tokens * run.data.batch_size
+    assert expected < cost.flops_per_step < 1.4 * expected
+
+
+def test_memory_grows_with_the_slice_of_the_batch_and_not_with_the_batch(recipes):
+    from dataclasses import replace
+
+    from g3pt.training.cost import estimate_cost
+
+    run = recipes.recipe("tokenizer-tiny")
+    plain = estimate_cost(run)
+    halved = estimate_cost(replace(run, train=replace(run.train, accumulation=2)))
+    assert halved.memory_bytes < plain.memory_bytes
+    assert halved.flops_per_step == plain.flops_per_step
+
+
+# --- the command line ------------------------------------------------------------------------
+
+
+def test_dry_run_prints_the_promised_keys(cli, capsys):
+    arguments = ["car-tiny-smoke", "--dry-run", "--json", "--optim.lr", "0.1"]
+    assert cli.main(arguments) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert {"parameters", "flops_per_step", "memory_bytes"} <= set(answer)
+
+
+def test_overrides_change_fields_wherever_they_stand(cli):
+    arguments = ["--optim.lr", "3e-4", "tokenizer-tiny", "--model.cqt.scale-lengths", "1", "8"]
+    name, others = cli._take_recipe(arguments)
+    options, overrides = cli._parser().parse_known_args([*others, "--seed", "7"])
+    run, folder = cli._resolve(name, options, overrides)
+    assert str(folder) == "runs/tokenizer-tiny"
+    assert run.optim.lr == 3e-4
+    assert run.model.cqt.scale_lengths == (1, 8)
+    assert run.train.seed == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["tokenizer-huge"], "no such recipe; there are tokenizer-tiny"),
+        ([], "name a recipe"),
+        (["car-tiny-smoke", "--tokenizer", "nowhere"], "nowhere"),
+        (["tokenizer-tiny", "--train.steps", "0"], "so that it ends"),
+    ],
+)
+def test_wrong_input_exits_2_with_one_sentence(
+    cli, capsys, tmp_path, monkeypatch, arguments, words
+):
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(cli, arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert words in captured.err
+
+
+def test_an_unknown_field_exits_2(cli, capsys):
+    assert exit_code(cli, ["tokenizer-tiny", "--model.widht", "3"]) == 2
+    assert "model.widht" in capsys.readouterr().err
+
+
+def exit_code(cli, arguments):
+    try:
+        return cli.main(arguments)
+    except SystemExit as stop:
+        return stop.code
+
+
+@pytest.mark.parametrize("name", ["tokenizer-tiny", "car-paper"])
+def test_fields_are_listed(cli, capsys, name):
+    assert exit_code(cli, [name, "--fields"]) == 0
+    printed = capsys.readouterr().out
+    assert "--optim.lr" in printed and "--loss." in printed
+
+
+def test_help_starts_without_training_anything():
+    command = [sys.executable, "-m", "g3pt.cli.train", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "car-paper-xl" in done.stdout
