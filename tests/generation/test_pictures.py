@@ -13,7 +13,7 @@ from g3pt.generation.pictures import (
     open_picture,
     prepare_picture,
 )
-from g3pt.geometry.framing import OBJECT_FILL, frame_object, silhouette_box
+from g3pt.geometry.framing import OBJECT_FILL, frame_object, frame_together, silhouette_box
 
 SIZE = 64
 
@@ -101,6 +101,17 @@ def test_framing_keeps_the_proportions() -> None:
     assert right - left == round(OBJECT_FILL * 200)
     assert (right - left) / (bottom - top) == pytest.approx(8.0, rel=0.05)
     assert (left + right) / 2 == pytest.approx(100, abs=1)
+
+
+def test_pictures_framed_together_keep_their_relative_size_and_place() -> None:
+    large, small = disc(radius=60.0, center=(100, 100)), disc(radius=30.0, center=(100, 100))
+    framed = frame_together([large, small, np.zeros_like(large)], SIZE, fill=0.9)
+    boxes = [silhouette_box(picture) for picture in framed]
+    assert boxes[2] is None and boxes[0] is not None and boxes[1] is not None
+    assert boxes[0][2] - boxes[0][0] == pytest.approx(0.9 * SIZE, abs=2)
+    assert boxes[1][2] - boxes[1][0] == pytest.approx(0.45 * SIZE, abs=2)
+    assert boxes[1][0] + boxes[1][2] == pytest.approx(SIZE, abs=2)
+    assert not frame_together([np.zeros_like(large)], SIZE)[0].any()
 
 
 def test_the_colour_of_the_edge_is_free_of_background() -> None:

@@ -89,13 +89,15 @@ def _read(path: Path) -> "TriangleMesh":
 
 
 def _views(mesh: "TriangleMesh", num: int, options: RenderOptions) -> "list[np.ndarray]":
+    from g3pt.geometry.framing import frame_together
     from g3pt.geometry.render import Scene, turntable_cameras
 
     scene = Scene(mesh)
-    return [
-        scene.render(camera, size=options.size, shadow=options.shadow)
+    pictures = [
+        scene.render(camera, size=2 * options.size, supersample=1, shadow=options.shadow)
         for camera in turntable_cameras(num)
     ]
+    return frame_together(pictures, options.size)
 
 
 def _save_sheet(path: Path, drawn: "list[list[np.ndarray]]", names: list[str]) -> None:

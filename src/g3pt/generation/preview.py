@@ -8,6 +8,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from g3pt.generation.results import GeneratedShape, GenerationResult
+from g3pt.geometry.framing import frame_together
 from g3pt.geometry.mesh import TriangleMesh
 from g3pt.geometry.render import canonical_camera, over_white, render, sheet
 
@@ -28,7 +29,7 @@ def preview_sheet(pipeline: "G3PT", result: GenerationResult) -> UInt8[np.ndarra
     for shape in result.shapes[:MAX_ROWS]:
         meshes = [*(shape.scales or _coarser(pipeline, shape)), shape.mesh]
         counts = np.cumsum(shape.tokens.scale_lengths).tolist()
-        rows.append([_prompt_tile(result, shape), *(_mesh_tile(mesh) for mesh in meshes)])
+        rows.append([_prompt_tile(result, shape), *_mesh_tiles(meshes)])
         labels.append(
             [f"seed {shape.seed}"]
             + [f"{count} token{'s' if count > 1 else ''}" for count in counts[: len(meshes)]]
@@ -44,10 +45,17 @@ def _coarser(pipeline: "G3PT", shape: GeneratedShape) -> list[TriangleMesh]:
     ]
 
 
-def _mesh_tile(mesh: TriangleMesh) -> UInt8[np.ndarray, "H W 3"]:
-    if mesh.is_empty:
-        return _text_tile("empty")
-    return over_white(render(mesh, canonical_camera(), size=TILE))
+def _mesh_tiles(meshes: list[TriangleMesh]) -> list[UInt8[np.ndarray, "H W 3"]]:
+    """Pictures of one shape's meshes, cropped alike; empty ones say so."""
+    nothing = np.zeros((2 * TILE, 2 * TILE, 4), dtype=np.uint8)
+    pictures = [
+        nothing if mesh.is_empty else render(mesh, canonical_camera(), size=2 * TILE, supersample=1)
+        for mesh in meshes
+    ]
+    return [
+        _text_tile("empty") if mesh.is_empty else over_white(picture)
+        for mesh, picture in zip(meshes, frame_together(pictures, TILE), strict=True)
+    ]
 
 
 def _prompt_tile(result: GenerationResult, shape: GeneratedShape) -> UInt8[np.ndarray, "H W 3"]:

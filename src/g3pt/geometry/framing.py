@@ -5,6 +5,8 @@ the object's silhouette is centred and its longer side fills a fixed share of th
 camera, margin or format it came with. Pictures are (H, W, 4) uint8, straight alpha.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
@@ -42,6 +44,32 @@ def frame_object(
     box = silhouette_box(picture)
     if box is None:
         raise ValueError("the picture is fully transparent: there is no object to frame")
+    return _centred(picture, box, size, fill)
+
+
+def frame_together(
+    pictures: Sequence[UInt8[np.ndarray, "_ _ 4"]], size: int, *, fill: float = 0.95
+) -> list[UInt8[np.ndarray, "S S 4"]]:
+    """Crop pictures of one object alike, so that its place and size can be compared.
+
+    Args:
+        pictures: of one size, from cameras at one distance. Some may show nothing.
+        size: side of the results in pixels.
+        fill: share of the side that all silhouettes together cover.
+    """
+    found = [box for picture in pictures if (box := silhouette_box(picture)) is not None]
+    if not found:
+        return [np.zeros((size, size, 4), dtype=np.uint8) for _ in pictures]
+    boxes = np.array(found)
+    left, top = (int(edge) for edge in boxes[:, :2].min(axis=0))
+    right, bottom = (int(edge) for edge in boxes[:, 2:].max(axis=0))
+    return [_centred(picture, (left, top, right, bottom), size, fill) for picture in pictures]
+
+
+def _centred(
+    picture: UInt8[np.ndarray, "H W 4"], box: tuple[int, int, int, int], size: int, fill: float
+) -> UInt8[np.ndarray, "S S 4"]:
+    """A part of a picture in the middle of a transparent square, its longer side scaled."""
     left, top, right, bottom = box
     factor = fill * size / max(right - left, bottom - top)
     width = max(1, round((right - left) * factor))

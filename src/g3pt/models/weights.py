@@ -138,6 +138,7 @@ def save_weights(
     temporary = folder / f".{MODEL_FILE}.partial"
     try:
         save_file(tensors, temporary)
+        temporary.chmod(0o644)  # safetensors makes files private
         (folder / CONFIG_FILE).unlink(missing_ok=True)
         temporary.replace(folder / MODEL_FILE)
     finally:
