@@ -1,0 +1,236 @@
+import pytest
+import torch
+
+from g3pt.generation.sampler import draw_bits, draw_entries, generate_tokens
+from g3pt.models.car import Car, CarConfig
+from g3pt.models.conditioning import (
+    ClassConditionConfig,
+    ConditionBatch,
+    ImageConditionConfig,
+)
+from g3pt.models.cqt import CqtConfig
+from g3pt.models.quantizers import LfqConfig
+from g3pt.models.teacher import teacher_inputs
+from g3pt.models.tokenizer import Tokenizer, TokenizerConfig
+
+SCALES = (1, 4, 8, 16)
+BITS = 6
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    torch.manual_seed(0)
+    config = TokenizerConfig(
+        num_latents=16,
+        dim=32,
+        num_heads=2,
+        encoder_layers=1,
+        decoder_layers=1,
+        cqt=CqtConfig(scale_lengths=SCALES),
+        quantizer=LfqConfig(num_bits=BITS),
+    )
+    return Tokenizer(config).eval()
+
+
+@pytest.fixture(scope="module", params=["softmax", "bitwise"])
+def car(request):
+    torch.manual_seed(0)
+    image = ImageConditionConfig(image_size=16, patch_size=4, depth=1, width=16, num_heads=2)
+    config = CarConfig(
+        scale_lengths=SCALES,
+        num_bits=BITS,
+        input_dim=32,
+        depth=2,
+        width=32,
+        num_heads=2,
+        conditions=(image, ClassConditionConfig(num_classes=4, width=16)),
+        head=request.param,
+    )
+    car = Car(config).eval()
+    with torch.no_grad():
+        for parameter in car.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    return car
+
+
+def draw_condition(rows=(0, 1, 2)):
+    images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    return ConditionBatch(
+        batch_size=len(rows),
+        images_B3SS=images[list(rows)],
+        labels_B=torch.tensor([3, 0, 1])[list(rows)],
+    )
+
+
+def sample_uncached(tokenizer, car, condition, seeds, *, temperature=1.0, guidance=None):
+    """The slow, obvious twin: the whole model again for every scale."""
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    guidance = guidance or [1.0] * len(SCALES)
+    indices = torch.zeros(len(seeds), 0, dtype=torch.int64)
+    for scale, length in enumerate(SCALES):
+        missing = torch.zeros(len(seeds), length, dtype=torch.int64)
+        inputs = teacher_inputs(tokenizer, torch.cat([indices, missing], dim=1)).inputs_BTC
+        logits, null = (
+            car(inputs, batch, scale + 1)[:, -length:]
+            for batch in (condition, condition.without_conditions())
+        )
+        logits = null + guidance[scale] * (logits - null)
+        draw = draw_entries if car.config.head == "softmax" else draw_bits
+        shape = (length,) if draw is draw_entries else (length, BITS)
+        noise = torch.stack([torch.rand(shape, generator=g) for g in generators])
+        indices = torch.cat([indices, draw(logits, noise, temperature=temperature)], dim=1)
+    return indices
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_cached_sampling_gives_the_tokens_of_the_full_model(tokenizer, car, temperature, guidance):
+    seeds = [5, 6, 7]
+    ours = generate_tokens(
+        tokenizer, car, draw_condition(), seeds=seeds, temperature=temperature, guidance=guidance
+    )
+    ramp = [1 + (guidance - 1) * scale / 3 for scale in range(4)]
+    twin = sample_uncached(
+        tokenizer, car, draw_condition(), seeds, temperature=temperature, guidance=ramp
+    )
+    assert torch.equal(ours.indices_BT, twin)
+
+
+def test_the_likelihood_is_that_of_the_full_model_without_guidance(tokenizer, car):
+    out = generate_tokens(
+        tokenizer, car, draw_condition(), seeds=[1, 2, 3], guidance=2.5, temperature=0.7, top_p=0.9
+    )
+    inputs, targets = teacher_inputs(tokenizer, out.indices_BT)
+    with torch.no_grad():
+        losses = car.head.losses(car(inputs, draw_condition()), targets)
+    # a sum of 29 float32 terms
+    torch.testing.assert_close(out.nll_B, losses.sum(dim=1), rtol=1e-4, atol=1e-4)
+
+
+def test_tokens_do_not_depend_on_who_shares_the_batch(tokenizer, car):
+    together = generate_tokens(tokenizer, car, draw_condition(), seeds=[8, 9, 8], guidance=2.0)
+    for row, seed in ((0, 8), (1, 9), (2, 8)):
+        alone = generate_tokens(tokenizer, car, draw_condition([row]), seeds=[seed], guidance=2.0)
+        assert torch.equal(alone.indices_BT[0], together.indices_BT[row])
+
+
+def test_equal_seeds_give_equal_shapes_and_others_do_not(tokenizer, car):
+    condition = draw_condition([0, 0, 0])
+    indices = generate_tokens(tokenizer, car, condition, seeds=[4, 4, 5]).indices_BT
+    assert torch.equal(indices[0], indices[1])
+    assert not torch.equal(indices[0], indices[2])
+
+
+@pytest.mark.parametrize("num_scales", [1, 2, 3])
+def test_fewer_scales_give_the_first_tokens(tokenizer, car, num_scales):
+    options = {"seeds": [1, 2, 3], "guidance": 3.0, "top_p": 0.9}
+    whole = generate_tokens(tokenizer, car, draw_condition(), **options)
+    part = generate_tokens(tokenizer, car, draw_condition(), num_scales=num_scales, **options)
+    assert torch.equal(part.indices_BT, whole.indices_BT[:, : sum(SCALES[:num_scales])])
+
+
+def test_greedy_tokens_do_not_depend_on_the_seed(tokenizer, car):
+    condition = draw_condition([0, 0])
+    indices = generate_tokens(tokenizer, car, condition, seeds=[1, 2], temperature=0.0).indices_BT
+    assert torch.equal(indices[0], indices[1])
+    top_1 = generate_tokens(tokenizer, car, condition, seeds=[1, 2], top_k=1).indices_BT
+    assert torch.equal(indices, top_1)
+
+
+def test_one_setting_per_scale_is_taken_as_it_is(tokenizer, car):
+    ramped = generate_tokens(tokenizer, car, draw_condition(), seeds=[1, 2, 3], guidance=4.0)
+    explicit = generate_tokens(
+        tokenizer,
+        car,
+        draw_condition(),
+        seeds=[1, 2, 3],
+        guidance=(1.0, 2.0, 3.0, 4.0),
+        temperature=(1.0,) * 4,
+        top_k=(0,) * 4,
+    )
+    assert torch.equal(ramped.indices_BT, explicit.indices_BT)
+
+
+def test_each_scale_is_announced_with_what_decodes_so_far(tokenizer, car):
+    heard = []
+    out = generate_tokens(
+        tokenizer, car, draw_condition(), seeds=[1, 2, 3], num_scales=3, on_scale=heard.append
+    )
+    assert [(event.scale, event.num_scales) for event in heard] == [(0, 3), (1, 3), (2, 3)]
+    for event in heard:
+        with torch.no_grad():
+            expected = tokenizer.decode_indices(event.indices_BT)
+        torch.testing.assert_close(event.summed_BLC, expected)
+    assert torch.equal(heard[-1].summed_BLC, out.summed_BLC)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seeds": [1]}, "1 seeds for 3 conditions"),
+        ({"num_scales": 5}, "within 1 to 4"),
+        ({"temperature": -1.0}, "temperature must not be negative"),
+        ({"top_p": 0.0}, "top_p must be within"),
+        ({"top_k": -1}, "top_k must not be negative"),
+        ({"guidance": (1.0, 2.0)}, "guidance needs one value or 4, got 2"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(tokenizer, car, options, message):
+    with pytest.raises(ValueError, match=message):
+        generate_tokens(tokenizer, car, draw_condition(), **{"seeds": [1, 2, 3], **options})
+
+
+def test_entries_are_drawn_with_their_probability():
+    logits = torch.tensor([0.0, 1.0, 2.0, -1.0])
+    noise = (torch.arange(10_000) + 0.5) / 10_000
+    drawn = draw_entries(logits.expand(1, 10_000, 4), noise[None])
+    shares = torch.bincount(drawn.flatten(), minlength=4) / 10_000
+    # evenly spread noise is off by one draw at each border
+    torch.testing.assert_close(shares, logits.softmax(0), atol=2e-4, rtol=0)
+
+
+def test_temperature_divides_the_logits():
+    noise = torch.rand(1, 500, generator=torch.Generator().manual_seed(0))
+    logits = torch.randn(1, 500, 8, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(
+        draw_entries(logits, noise, temperature=0.5), draw_entries(logits * 2, noise)
+    )
+
+
+def test_top_k_keeps_the_likeliest_in_proportion():
+    logits = torch.tensor([0.0, 1.0, 2.0, -1.0])
+    noise = (torch.arange(10_000) + 0.5) / 10_000
+    drawn = draw_entries(logits.expand(1, 10_000, 4), noise[None], top_k=2)
+    shares = torch.bincount(drawn.flatten(), minlength=4) / 10_000
+    expected = torch.tensor([0, *logits[1:3].softmax(0), 0])
+    torch.testing.assert_close(shares, expected, atol=2e-4, rtol=0)
+
+
+def test_top_p_keeps_the_smallest_set_that_holds_it():
+    logits = torch.tensor([0.1, 0.5, 0.3, 0.1]).log().expand(1, 1000, 4)
+    noise = torch.linspace(0, 0.999, 1000)[None]
+    assert set(draw_entries(logits, noise, top_p=0.5).flatten().tolist()) == {1}
+    assert set(draw_entries(logits, noise, top_p=0.6).flatten().tolist()) == {1, 2}
+    assert len(set(draw_entries(logits, noise, top_p=0.95).flatten().tolist())) == 4
+
+
+def test_noise_at_either_end_never_draws_an_impossible_entry():
+    logits = torch.tensor([[[-torch.inf, 0.0, -torch.inf]]]).expand(1, 2, 3)
+    noise = torch.tensor([[0.0, 1 - 2**-24]])
+    assert draw_entries(logits, noise).tolist() == [[1, 1]]
+
+
+def test_bits_are_drawn_with_their_probability():
+    logits = torch.tensor([0.5, -2.0])
+    noise = torch.rand(1, 20_000, 2, generator=torch.Generator().manual_seed(0))
+    drawn = draw_bits(logits.expand(1, 20_000, 2), noise)
+    shares = torch.stack([(drawn % 2).float().mean(), (drawn // 2).float().mean()])
+    # four standard errors of 20,000 draws
+    torch.testing.assert_close(shares, torch.sigmoid(logits), atol=0.015, rtol=0)
+
+
+def test_bits_that_are_sure_enough_are_not_drawn():
+    logits = torch.tensor([2.0, 0.1]).expand(1, 2, 2)
+    noise = torch.tensor([[[0.99, 0.99], [0.99, 0.01]]])
+    assert draw_bits(logits, noise, top_p=0.8).tolist() == [[1, 3]]
