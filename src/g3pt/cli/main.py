@@ -17,6 +17,7 @@ COMMANDS = {
     "tokenize": ("tokenize", "meshes to .g3t token files"),
     "detokenize": ("detokenize", ".g3t token files to meshes"),
     "train": ("train", "train a tokenizer or a generator by a named recipe"),
+    "export": ("export", "trained runs to a weights folder"),
     "evaluate": ("evaluate", "score meshes, reconstructions or generated shapes"),
     "render": ("render", "meshes to a sheet of pictures or a turntable"),
     "doctor": ("diagnose", "what this machine can do and what is missing"),

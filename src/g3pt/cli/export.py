@@ -1,0 +1,131 @@
+"""`g3pt export`: trained runs to a weights folder that every other command takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from g3pt.cli.options import CommonOptions, Output, parse, report, working
+
+if TYPE_CHECKING:
+    from g3pt.models.car import Car
+    from g3pt.models.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportOptions(CommonOptions):
+    """Join a tokenizer and a generator into a weights folder."""
+
+    tokenizer: str
+    """Run folder of the tokenizer, or weights that hold one."""
+
+    car: str | None = None
+    """Run folder of the generator, or weights that hold one; without it nothing is generated."""
+
+    name: str = "mine"
+    """Under which the weights are known."""
+
+    storage: Literal["float32", "float16", "bfloat16"] = "float16"
+    """Number format of the file."""
+
+    num_points: int | None = None
+    """Surface points that the tokenizer reads (default: as it was trained)."""
+
+    guidance: float = 2.0
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 0.95
+    """How tokens are sampled when nobody says otherwise, like the three before."""
+
+    card: Path | None = None
+    """Model card to put beside the weights, in Markdown."""
+
+    evaluation: Path | None = None
+    """Evaluation report to put beside the weights, JSON."""
+
+    output: Output
+    """The folder."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command."""
+    options = parse(ExportOptions, "export", arguments)
+    for path in (options.card, options.evaluation):
+        if path is not None and not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file")
+    if options.output.is_file():
+        raise ValueError(f"{options.output}: is a file, a folder is needed")
+
+    from g3pt.models.weights import SamplingDefaults, WeightsConfig, save_weights
+    from g3pt.training.runs import load_car, load_tokenizer
+
+    tokenizer = load_tokenizer(options.tokenizer)
+    car = None if options.car is None else load_car(options.car)
+    if car is not None:
+        _check_fit(tokenizer, car)
+    num_points, classes = _settings(options.tokenizer, options.car)
+    config = WeightsConfig(
+        name=options.name,
+        storage=options.storage,
+        tokenizer=tokenizer.config,
+        num_points=options.num_points or num_points,
+        classes=classes,
+        sampling=SamplingDefaults(
+            guidance=options.guidance,
+            temperature=options.temperature,
+            top_k=options.top_k,
+            top_p=options.top_p,
+        ),
+    )
+    with working("writing"):
+        written = save_weights(
+            options.output,
+            tokenizer,
+            car,
+            config=config,
+            card=options.card,
+            evaluation=options.evaluation,
+        )
+    size = sum(path.stat().st_size for path in options.output.iterdir())
+    result = {
+        "path": str(options.output),
+        "name": written.name,
+        "sha256": written.sha256,
+        "bytes": size,
+    }
+    report(options, result, [f"{options.output}: {size / 1e6:.1f} MB, SHA-256 {written.sha256}"])
+    return 0
+
+
+def _check_fit(tokenizer: "Tokenizer", car: "Car") -> None:
+    """A generator works with the tokenizer that it was trained on only; see that they can fit."""
+    of_tokenizer = (tokenizer.scale_lengths, tokenizer.num_bits, tokenizer.config.dim)
+    of_car = (car.config.scale_lengths, car.config.num_bits, car.config.input_dim)
+    if of_tokenizer != of_car:
+        raise ValueError(
+            f"the generator was trained with another tokenizer: scales, bits and channels are "
+            f"{of_car}, those of the tokenizer {of_tokenizer}"
+        )
+
+
+def _settings(tokenizer: str, car: str | None) -> tuple[int, tuple[str, ...]]:
+    """Points that the tokenizer reads and names of the classes, as the sources say."""
+    from g3pt.models.weights import load_weights
+    from g3pt.training.runs import CarRun, TokenizerRun, load_run
+
+    num_points, classes = 0, ()
+    for source in (tokenizer, car):
+        if source is None:
+            continue
+        if not (Path(source) / "checkpoints").is_dir():
+            config = load_weights(source, "cpu").config
+            num_points, classes = num_points or config.num_points, config.classes
+            continue
+        run = load_run(source)
+        match run:
+            case TokenizerRun():
+                num_points = run.data.num_points
+            case CarRun():
+                # The tokens that the generator knows were made from so many points.
+                num_points, classes = run.tokens.num_points, run.data.classes
+    return num_points, classes
