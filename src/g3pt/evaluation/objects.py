@@ -1,0 +1,189 @@
+"""The objects of an evaluation: which they are, what they really look like, and their hashes.
+
+N points; everything in the unit frame.
+"""
+
+import hashlib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from g3pt.data import procedural
+from g3pt.data.cache import ShapeCache
+from g3pt.data.prepare import shape_seed
+from g3pt.data.sources import (
+    FolderSource,
+    FolderSourceConfig,
+    ProceduralSourceConfig,
+    Source,
+    SourceConfig,
+    SourceShape,
+    open_source,
+)
+from g3pt.evaluation.protocol import EvaluationSettings
+from g3pt.geometry.mesh import TriangleMesh
+from g3pt.geometry.metrics import Contains
+from g3pt.geometry.sampling import SurfaceSamples, sample_near_surface
+
+PROCEDURAL = "procedural"
+HELD_OUT = "procedural-held-out-families"
+DEFAULT_NUM = 200
+"""Procedural objects when no limit is given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectList:
+    """A source and which of its shapes are evaluated."""
+
+    name: str
+    source: SourceConfig
+    slots: tuple[int, ...]
+    """Their numbers in the source."""
+
+    def open(self) -> Source:
+        """Open the source.
+
+        Raises:
+            FileNotFoundError: if its files are no longer there.
+        """
+        return open_source(self.source)
+
+
+def list_objects(data: str, *, limit: int | None = None, split: str = "val") -> ObjectList:
+    """Find the objects that a word, a cache folder or a folder of meshes stands for.
+
+    Args:
+        data: `procedural` (held-out seeds of the training families), or
+            `procedural-held-out-families`, or the folder of a prepared cache, whose source must
+            still be at hand, or a folder of meshes.
+        limit: take only the first so many; at most 200 procedural ones without.
+        split: rows of the folder's manifest to take, if it has one.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if the limit is not positive, or nothing is left.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, got {limit}")
+    if data in (PROCEDURAL, HELD_OUT):
+        source = ProceduralSourceConfig(
+            num=limit or DEFAULT_NUM,
+            first_seed=procedural.HELD_OUT_SEEDS.start,
+            families="train" if data == PROCEDURAL else "held_out",
+        )
+        return ObjectList(name=data, source=source, slots=tuple(range(source.num)))
+    path = Path(data)
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"{data}: expected {PROCEDURAL}, {HELD_OUT}, a prepared cache or a folder of meshes"
+        )
+    if (path / "index.json").is_file():
+        cache = ShapeCache(path)
+        slots = tuple(int(slot) for slot in cache.slots[:limit])
+        return ObjectList(name=path.name, source=cache.config.source, slots=slots)
+    has_manifest = (path / "manifest.jsonl").is_file()
+    folder = FolderSourceConfig(
+        path=str(path), split=split if has_manifest else "", limit=limit or 0
+    )
+    return ObjectList(
+        name=path.name, source=folder, slots=tuple(range(len(open_source(folder).ids)))
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What one object really is."""
+
+    id: str
+    family: str
+    caption: str
+    """The first sentence about it; may be empty."""
+    mesh: TriangleMesh
+    """For distances to the surface."""
+    samples: SurfaceSamples
+    """Points on the surface that bounds the solid."""
+    contains: Contains
+
+
+def load_truth(shape: SourceShape, settings: EvaluationSettings) -> Truth:
+    """Prepare the ground truth of a shape; depends on its id and the settings alone.
+
+    Occupancy of a procedural shape is the sign of its exact field, and its mesh is projected onto
+    it. A mesh of a folder is its own surface; samples keep to the part that bounds the solid.
+    """
+    return Truth(
+        id=shape.id,
+        family=shape.family,
+        caption=shape.captions[0] if shape.captions else "",
+        mesh=_true_mesh(shape, settings.truth_resolution),
+        samples=shape.sample_surface(settings.num_surface, object_rng(shape.id, settings, 1)),
+        contains=shape.contains,
+    )
+
+
+def _true_mesh(shape: SourceShape, resolution: int) -> TriangleMesh:
+    seed = shape.details.get("seed")
+    if seed is None:
+        return shape.mesh()
+    return procedural.make_shape(int(seed), shape.family).mesh(resolution)
+
+
+def object_rng(shape_id: str, settings: EvaluationSettings, stream: int) -> np.random.Generator:
+    """Samples of an object that do not depend on the other objects, nor on one another."""
+    return np.random.default_rng([*shape_seed(shape_id, settings.seed), stream])
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledPoints:
+    """Points and whether they are inside."""
+
+    points: Float64[np.ndarray, "N 3"]
+    inside: Bool[np.ndarray, " N"]
+
+
+def near_surface_labels(truth: Truth, settings: EvaluationSettings) -> LabelledPoints:
+    """Labels near the surface, fixed per object."""
+    rng = object_rng(truth.id, settings, 2)
+    chosen = rng.choice(len(truth.samples.points), settings.num_near)
+    points = sample_near_surface(truth.samples.points[chosen], rng, settings.near_sigmas)
+    points = np.clip(points, -1.0, 1.0)
+    return LabelledPoints(points, truth.contains(points))
+
+
+def uniform_labels(truth: Truth, num: int, settings: EvaluationSettings) -> LabelledPoints:
+    """Labels everywhere in the query cube, fixed per object."""
+    points = object_rng(truth.id, settings, 3).uniform(-1.0, 1.0, (num, 3))
+    return LabelledPoints(points, truth.contains(points))
+
+
+# --- hashes --------------------------------------------------------------------------------
+
+
+def data_hash(objects: ObjectList) -> str:
+    """SHA-256 of what the objects are made of: bytes of mesh files, primitives of shapes."""
+    source = objects.open()
+    digest = hashlib.sha256()
+    for slot in objects.slots:
+        digest.update(f"{source.ids[slot]} {_content_hash(source, slot)}\n".encode())
+    return digest.hexdigest()
+
+
+def _content_hash(source: Source, slot: int) -> str:
+    if isinstance(source, FolderSource):
+        return file_hash(source.entries[slot].path)
+    shape = source.load(slot)
+    arrays = procedural.make_shape(int(shape.details["seed"]), shape.family).arrays
+    digest = hashlib.sha256()
+    for field in fields(arrays):
+        digest.update(np.ascontiguousarray(getattr(arrays, field.name)).tobytes())
+    return digest.hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, or of nothing if it is missing."""
+    if not path.is_file():
+        return "missing"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
