@@ -123,7 +123,7 @@ def test_a_bad_picture_exits_2_with_one_sentence(
         (("--text", "a mug", "--top-p", 1.5), "--top-p must lie between"),
         (("--text", "a mug", "--temperature", -1), "--temperature must lie between"),
         (("--text", "a mug", "--scales", 9), "scales must lie in 1..3"),
-        (("--text", "a mug", "--seed", -1), "--seed must not be negative"),
+        (("--text", "a mug", "--seed", -1), "--seed must lie in 0.."),
         (("--text", "a mug", "--preview", "p.jpg"), "--preview p.jpg"),
         ((), "exactly one of --image, --text and --points"),
     ],

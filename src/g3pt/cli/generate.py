@@ -168,8 +168,6 @@ def _generate(pipeline: "G3PT", prompts: "Prompts", options: GenerateOptions) ->
 def _check_sampling(pipeline: "G3PT", options: GenerateOptions) -> None:
     """Refuse settings out of range before any work, so that they count as wrong input."""
     pipeline.check_num_scales(options.scales)
-    if options.seed < 0:
-        raise ValueError(f"--seed must not be negative, got {options.seed}")
     limits = {
         "guidance": (options.guidance, 0.0, float("inf")),
         "temperature": (options.temperature, 0.0, float("inf")),

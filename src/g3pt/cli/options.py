@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 
 MESH_FORMATS = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
-OptionsT = TypeVar("OptionsT")
+MAX_SEED = 2**62
 
 Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional]
 """File names without a flag."""
@@ -40,14 +40,24 @@ class CommonOptions:
     """Print one JSON object on stdout, and nothing else there."""
 
 
+OptionsT = TypeVar("OptionsT", bound=CommonOptions)
+
+
 def parse(cls: type[OptionsT], command: str, arguments: Sequence[str]) -> OptionsT:
-    """Read the flags of a command; exits with code 2 and a usage line when they are wrong."""
-    return tyro.cli(
+    """Read the flags of a command; exits with code 2 and a usage line when they are wrong.
+
+    Raises:
+        ValueError: if a common flag is out of range.
+    """
+    options = tyro.cli(
         cls,
         prog=f"g3pt {command}",
         args=list(arguments),
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
     )
+    if not 0 <= options.seed <= MAX_SEED:
+        raise ValueError(f"--seed must lie in 0..{MAX_SEED}, got {options.seed}")
+    return options
 
 
 @contextmanager

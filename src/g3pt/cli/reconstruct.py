@@ -80,7 +80,7 @@ def _reconstruct(
     import numpy as np
 
     from g3pt.geometry.mesh import is_closed, read_mesh, to_unit, unit_frame_of, write_mesh
-    from g3pt.geometry.metrics import compare_meshes, solid_test
+    from g3pt.geometry.metrics import compare_meshes, solid_test, winding_test
 
     original = read_mesh(source)
     unit = to_unit(original, unit_frame_of(original))
@@ -98,6 +98,7 @@ def _reconstruct(
             unit,
             solid_test(unit),
             rng=np.random.default_rng(options.seed),
+            prediction_contains=None if empty else winding_test(result.unit_mesh),
         )
         if not empty:
             make_folder_for(path)
