@@ -1,4 +1,7 @@
-"""The bounding box of a shape: from the primitives' own extreme points, or measured where carving took those away."""
+"""The bounding box of a shape.
+
+It follows from the extreme points of the primitives, and is measured where carving took those away.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ _AXES = np.concatenate([np.eye(3), -np.eye(3)])
 def bounding_box(arrays: ShapeArrays) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Lowest and highest corner of the shape's axis-aligned bounding box, in its own frame.
 
-    Exact when each of the six extremes of the added primitives is still on the surface; otherwise that side is measured
-    on a fixed dense sample of the surface.
+    Exact when each of the six extremes of the added primitives is still on the surface; otherwise
+    that side is measured on a fixed sample of the surface, to about a thousandth of the size.
     """
     added = np.flatnonzero(~arrays.carves)
     candidates = [_extreme_points(arrays, int(index)) for index in added]
@@ -103,8 +106,9 @@ def _frustum(p: NDArray[np.float64], directions: NDArray[np.float64]) -> NDArray
 
 def _prism(p: NDArray[np.float64], directions: NDArray[np.float64]) -> NDArray[np.float64]:
     del directions
+    half = np.array([0, p[1], 0])
     ring = p[0] * _circle(np.arange(int(p[2])) * 2 * np.pi / p[2])
-    return np.concatenate([ring + [0, p[1], 0], ring - [0, p[1], 0]])
+    return np.concatenate([ring + half, ring - half])
 
 
 def _dome(p: NDArray[np.float64], directions: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -113,7 +117,7 @@ def _dome(p: NDArray[np.float64], directions: NDArray[np.float64]) -> NDArray[np
     flat = directions * [1, 0, 1]
     flat = np.concatenate([flat[np.linalg.norm(flat, axis=1) > 1e-9], _circle(_AROUND)])
     rim = _ellipsoid(p, flat) * np.sqrt(1 - (p[3] / p[1]) ** 2)
-    return np.concatenate([smooth, rim + [0, p[3], 0]])
+    return np.concatenate([smooth, rim + np.array([0, p[3], 0])])
 
 
 _LOCAL = {

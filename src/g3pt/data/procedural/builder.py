@@ -1,4 +1,4 @@
-"""Words to build shapes with: solids placed in a free frame, and the random choices that size them."""
+"""Words to build shapes with: solids in a free frame, and the random choices that size them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ UNIT_SIZE = 1.9
 THINNEST = 0.046
 """No added primitive is thinner than this in the unit frame."""
 
-Number = float | int
-Vector = tuple[Number, Number, Number]
+
+Vector = tuple[float, float, float]
+Sides = float | tuple[float, float]
 Choice = TypeVar("Choice")
 
 PALETTE: dict[str, tuple[int, int, int]] = {
@@ -54,7 +55,7 @@ class Draw:
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
 
-    def real(self, low: Number, high: Number) -> float:
+    def real(self, low: float, high: float) -> float:
         """Return a uniform number in [low, high)."""
         return float(self._rng.uniform(low, high))
 
@@ -62,7 +63,7 @@ class Draw:
         """Return a uniform integer in [low, high], both ends included."""
         return int(self._rng.integers(low, high + 1))
 
-    def flag(self, chance: Number = 0.5) -> bool:
+    def flag(self, chance: float = 0.5) -> bool:
         """Return True with the given probability."""
         return bool(self._rng.random() < chance)
 
@@ -71,15 +72,19 @@ class Draw:
         return options[int(self._rng.integers(len(options)))]
 
     def paint(self, *names: str, unlike: Paint | None = None) -> Paint:
-        """Return a shade of one of the named colours (default: any), unlike another paint if given."""
+        """Return a shade of one of the named colours, by default any, unlike another paint."""
         choices = [name for name in names or PALETTE if unlike is None or name != unlike.name]
         name = self.pick(*choices)
         shade = np.array(PALETTE[name]) * self.real(0.92, 1.06) + self._rng.uniform(-6, 6, 3)
         red, green, blue = (int(value) for value in shade.clip(0, 255))
         return Paint(name, (red, green, blue))
 
+    def apart(self, paint: Paint, other: Paint, *names: str) -> Paint:
+        """Return the paint, or one of the named colours if it is like the other paint."""
+        return paint if paint.name != other.name else self.paint(*names, unlike=other)
 
-def turned(x: Number = 0, y: Number = 0, z: Number = 0) -> NDArray[np.float64]:
+
+def turned(x: float = 0, y: float = 0, z: float = 0) -> NDArray[np.float64]:
     """Rotation matrix in degrees: about z first, then x, then y."""
     angles = np.deg2rad([x, y, z])
     (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
@@ -97,6 +102,13 @@ def pointing(direction: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([side, up, np.cross(side, up)], axis=1)
 
 
+def outwards(turn: float) -> NDArray[np.float64]:
+    """Rotation matrix that takes y outwards, `turn` radians about the upright axis, and x up."""
+    out = np.array([np.cos(turn), 0.0, -np.sin(turn)])
+    up = np.array([0.0, 1.0, 0.0])
+    return np.stack([up, out, np.cross(up, out)], axis=1)
+
+
 _ALONG = {"x": turned(z=-90), "y": np.eye(3), "z": turned(x=90)}
 
 
@@ -104,11 +116,12 @@ _ALONG = {"x": turned(z=-90), "y": np.eye(3), "z": turned(x=90)}
 class Builder:
     """Collects primitives in order. Sizes are full lengths, radii are radii; `at` is the centre.
 
-    `axis` lays the y axis of a round solid along another axis; `turn` then rotates by (x, y, z) degrees.
+    `axis` lays the y axis of a round solid along another axis; `turn` then rotates by degrees about
+    x, y and z (see `turned`).
     """
 
     kinds: list[Kind] = field(default_factory=list)
-    parameters: list[tuple[Number, ...]] = field(default_factory=list)
+    parameters: list[tuple[float, ...]] = field(default_factory=list)
     rotations: list[NDArray[np.float64]] = field(default_factory=list)
     centres: list[Vector] = field(default_factory=list)
     carves: list[bool] = field(default_factory=list)
@@ -117,7 +130,7 @@ class Builder:
     def add(
         self,
         kind: Kind,
-        parameters: tuple[Number, ...],
+        parameters: tuple[float, ...],
         at: Vector,
         paint: Paint,
         *,
@@ -134,7 +147,7 @@ class Builder:
         self.carves.append(carve)
         self.colors.append(paint.rgb)
 
-    def box(self, size: Vector, at: Vector, paint: Paint, *, rounding: Number = 0.0, **pose) -> None:
+    def box(self, size: Vector, at: Vector, paint: Paint, *, rounding: float = 0, **pose) -> None:
         """Add a box; `rounding` is the radius of its edges and does not change its size."""
         rounding = min(rounding, *(0.5 * side for side in size))
         x, y, z = (0.5 * side - rounding for side in size)
@@ -142,12 +155,12 @@ class Builder:
 
     def cylinder(
         self,
-        radius: Number,
-        height: Number,
+        radius: float,
+        height: float,
         at: Vector,
         paint: Paint,
         *,
-        rounding: Number = 0.0,
+        rounding: float = 0.0,
         **pose,
     ) -> None:
         """Add a cylinder along `axis`, with rims rounded inside its size."""
@@ -156,12 +169,12 @@ class Builder:
         self.add(Kind.CYLINDER, (core, core, 0.5 * height - rounding, rounding), at, paint, **pose)
 
     def cone(
-        self, bottom: Number, top: Number, height: Number, at: Vector, paint: Paint, **pose
+        self, bottom: float, top: float, height: float, at: Vector, paint: Paint, **pose
     ) -> None:
-        """Add a capped cone along `axis`, from the radius at its lower end to that at its upper end."""
+        """Add a capped cone along `axis`, from its lower to its upper radius."""
         self.add(Kind.CONE, (bottom, top, 0.5 * height, 0.0), at, paint, **pose)
 
-    def sphere(self, radius: Number, at: Vector, paint: Paint, **pose) -> None:
+    def sphere(self, radius: float, at: Vector, paint: Paint, **pose) -> None:
         """Add a ball."""
         self.add(Kind.BOX, (0.0, 0.0, 0.0, radius), at, paint, **pose)
 
@@ -169,56 +182,57 @@ class Builder:
         """Add an ellipsoid by its three radii."""
         self.add(Kind.ELLIPSOID, radii, at, paint, **pose)
 
-    def torus(self, ring: Number, tube: Number, at: Vector, paint: Paint, **pose) -> None:
+    def torus(self, ring: float, tube: float, at: Vector, paint: Paint, **pose) -> None:
         """Add a torus around `axis`."""
         self.add(Kind.TORUS, (ring, tube), at, paint, **pose)
 
     def frustum(
         self,
-        bottom: tuple[Number, Number],
-        top: tuple[Number, Number],
-        height: Number,
+        bottom: Sides,
+        top: Sides,
+        height: float,
         at: Vector,
         paint: Paint,
         *,
-        shift: tuple[Number, Number] = (0.0, 0.0),
+        shift: tuple[float, float] = (0.0, 0.0),
         **pose,
     ) -> None:
-        """Add a four-sided block from one rectangle (x, z) to another, the upper one shifted."""
-        sides = (bottom[0] / 2, bottom[1] / 2, top[0] / 2, top[1] / 2)
+        """Add a four-sided block from one rectangle (x, z) or square to another, shifted one."""
+        ends = (end if isinstance(end, tuple) else (end, end) for end in (bottom, top))
+        sides = [side / 2 for end in ends for side in end]
         self.add(Kind.FRUSTUM, (*sides, height / 2, *shift), at, paint, **pose)
 
     def prism(
-        self, radius: Number, sides: int, height: Number, at: Vector, paint: Paint, **pose
+        self, radius: float, sides: int, height: float, at: Vector, paint: Paint, **pose
     ) -> None:
         """Add a regular prism by its circumradius and its number of sides."""
         self.add(Kind.PRISM, (radius, height / 2, float(sides)), at, paint, **pose)
 
-    def dome(self, radii: Vector, cut: Number, at: Vector, paint: Paint, **pose) -> None:
+    def dome(self, radii: Vector, cut: float, at: Vector, paint: Paint, **pose) -> None:
         """Add what an ellipsoid has above the height `cut` over its centre."""
         self.add(Kind.DOME, (*radii, cut), at, paint, **pose)
 
-    def rod(self, start: Vector, end: Vector, radius: Number, paint: Paint, **options) -> None:
+    def rod(self, start: Vector, end: Vector, radius: float, paint: Paint, **options) -> None:
         """Add a cylinder between two points."""
         middle, direction = _between(start, end)
         pose = {"rotation": pointing(direction)}
         self.cylinder(radius, float(np.linalg.norm(direction)), middle, paint, **pose, **options)
 
-    def limb(self, start: Vector, end: Vector, first: Number, last: Number, paint: Paint) -> None:
+    def limb(self, start: Vector, end: Vector, first: float, last: float, paint: Paint) -> None:
         """Add a tapering rod with round ends, centres at the two points."""
         middle, direction = _between(start, end)
         least = min(first, last)
         sizes = (first - least, last - least, 0.5 * float(np.linalg.norm(direction)), least)
         self.add(Kind.CONE, sizes, middle, paint, rotation=pointing(direction))
 
-    def bar(self, start: Vector, end: Vector, width: Number, paint: Paint, **options) -> None:
+    def bar(self, start: Vector, end: Vector, width: float, paint: Paint, **options) -> None:
         """Add a square bar between two points."""
         middle, direction = _between(start, end)
         size = (width, float(np.linalg.norm(direction)), width)
         self.box(size, middle, paint, rotation=pointing(direction), **options)
 
     def finish(self) -> tuple[ShapeArrays, Vector]:
-        """Return the shape in the unit frame (nothing too thin) and the sides of its bounding box."""
+        """Return the shape in the unit frame, nothing too thin, and the sides of its box."""
         parameters = np.zeros((len(self.kinds), NUM_PARAMETERS), np.float32)
         for row, values in zip(parameters, self.parameters, strict=True):
             row[: len(values)] = values

@@ -1,7 +1,8 @@
 """Captions from a grammar, each sentence true of the shape that it describes.
 
-A family states facts: what the thing is called, which words describe its form, which parts it has and in what colours. The
-grammar picks some of the facts and an order of words. Size words come from the finished shape's own proportions.
+A family states facts: what the thing is called, which words describe its form, which parts it has
+and in what colours. The grammar picks some of the facts and an order of words. Size words come from
+the finished shape's own proportions.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ def size_words(extents: tuple[float, float, float], typical: tuple[float, ...]) 
 
     Args:
         extents: sides of the bounding box along x, y and z.
-        typical: lower and upper quartile of height over the longer ground side in the family, then of the longer over
-            the shorter ground side.
+        typical: lower and upper quartile, in the family, of height over the longer ground side,
+            then of the longer over the shorter ground side.
     """
     ground = max(extents[0], extents[2])
     steep, slim = extents[1] / ground, ground / min(extents[0], extents[2])

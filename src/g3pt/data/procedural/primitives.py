@@ -1,17 +1,18 @@
 """A shape as data: arrays of primitives, and the one function that turns them into a field.
 
-Every primitive is a solid with its own distance function, placed by a rotation and a translation, and either added to what
-the earlier ones made or carved out of it. The sign of the field is exact; its size is the distance for boxes, cylinders,
-cones, tori and regular prisms, and a bound with the right zero set for ellipsoids, frusta and wherever solids overlap.
+Every primitive is a solid with its own distance function, placed by a rotation and a translation,
+and either added to what the earlier ones made or carved out of it. The sign of the field is exact;
+its size is the distance for boxes, cylinders, cones, tori and regular prisms, and an estimate with
+the right zero set for ellipsoids, frusta and wherever solids overlap.
 
 Parameters of each kind, in its own frame (half lengths; the axis of round things is y):
 
-    BOX        half x, half y, half z, rounding        a capsule or a sphere is a box with half lengths of zero
+    BOX        half x, half y, half z, rounding (a ball is a box with half lengths of zero)
     CYLINDER   radius, radius, half height, rounding
     CONE       bottom radius, top radius, half height, rounding
     ELLIPSOID  radius x, radius y, radius z
     TORUS      ring radius, tube radius
-    FRUSTUM    bottom half x, bottom half z, top half x, top half z, half height, shift of the top in x, in z
+    FRUSTUM    bottom half x and z, top half x and z, half height, shift of the top in x and z
     PRISM      circumradius, half height, number of sides
     DOME       radius x, radius y, radius z, height of the cut (what lies above it is kept)
 """
@@ -132,7 +133,7 @@ def _combine(
 def _positive_length(
     *components: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Distance to a corner region: length of the positive part plus the largest if all are negative."""
+    """Length of the positive part of a vector, or its largest component if all are negative."""
     largest = components[0]
     for component in components[1:]:
         largest = np.maximum(largest, component)

@@ -1,4 +1,4 @@
-"""One procedural shape: field, colours, surface points, mesh and captions, all from the same arrays."""
+"""One procedural shape: field, colours, surface points, mesh and captions from the same arrays."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ON_SURFACE = 1e-3
 
 @dataclass(frozen=True)
 class ProceduralShape:
-    """A seeded shape in the unit frame (bounding box centred at 0, longest side 1.9, +Y up, +Z front)."""
+    """A seeded shape in the unit frame (box centred at 0, longest side 1.9, +Y up, +Z front)."""
 
     family: str
     seed: int
@@ -62,7 +62,7 @@ class ProceduralShape:
         return write_caption(self.facts, self.size_words, variant)
 
     def field(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Signed distance, or a bound of it with the right sign, at (N, 3) points; negative inside."""
+        """Signed distance, or an estimate of the right sign, at (N, 3) points; negative inside."""
         return signed_distance(self.arrays, points)
 
     def contains(self, points: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -145,7 +145,8 @@ def make_shape(seed: int, family: str | None = None) -> ProceduralShape:
     """Make the shape of a seed.
 
     Args:
-        seed: any number from 0 up; training uses seeds below 2**31, `HELD_OUT_SEEDS` are kept for evaluation.
+        seed: any number from 0 up; training uses seeds below `NUM_TRAIN_SEEDS`, evaluation has
+            `HELD_OUT_SEEDS` for itself.
         family: one of `FAMILIES`; by default a training family that follows from the seed.
 
     Raises:

@@ -1,7 +1,8 @@
 """Areas of the primitives' surfaces, and points spread evenly over them.
 
-Each sampler takes the parameters of one primitive *per point*, (N, 7), so that points on many primitives of a kind are drawn
-in one call. Rounded solids are sums of a core and a ball: a normal is drawn first, and the core point that it touches follows.
+Each sampler takes the parameters of one primitive *per point*, (N, 7), and the piece of its surface
+to draw from, so that points on many primitives of a kind are drawn in one call. Rounded solids are
+sums of a core and a ball: a normal is drawn first, and the core point that it touches follows.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def surface_areas(arrays: ShapeArrays) -> Array:
 def sample_primitives(
     arrays: ShapeArrays, owners: NDArray[np.int64], rng: np.random.Generator
 ) -> tuple[Array, Array]:
-    """One even random surface point, with its outward normal, on each primitive named in (N,) owners."""
+    """One random surface point, with outward normal, on each primitive named in (N,) owners."""
     points, normals = np.empty((len(owners), 3)), np.empty((len(owners), 3))
     kinds = arrays.kinds[owners]
     for kind in Kind:
@@ -48,7 +49,7 @@ def sample_primitives(
 def _choose(
     weights: Array, rows: NDArray[np.int64] | None, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """One column index per row of (R, M) weights, or per named row, with probability in proportion."""
+    """One column index per row of (R, M) weights, or per named row, in proportion to them."""
     cumulative = np.cumsum(weights, axis=1)
     cumulative /= cumulative[:, -1:]
     if rows is not None:

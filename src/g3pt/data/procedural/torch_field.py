@@ -1,7 +1,7 @@
-"""The procedural field on any device, for many shapes at once: the twin of `primitives.signed_distance`.
+"""The procedural field on any device, for many shapes at once: twin of `signed_distance`.
 
-Shape suffixes: B shapes, Q query points, K primitives of the longest shape, M primitives of all shapes end to end (and n of
-them of one kind).
+Shape suffixes: B shapes, Q query points, K primitives of the longest shape, M primitives of all
+shapes end to end (and n of them of one kind).
 """
 
 from collections.abc import Callable, Sequence

@@ -7,13 +7,16 @@ from collections.abc import Callable
 from g3pt.data.procedural.builder import Builder, Draw
 from g3pt.data.procedural.captions import Facts
 from g3pt.data.procedural.families import (
+    animals,
     buildings,
+    craft,
     furniture,
-    nature,
-    objects,
+    gadgets,
+    leisure,
+    plants,
+    road,
     seating,
     tools,
-    vehicles,
     vessels,
 )
 
@@ -26,13 +29,15 @@ FAMILY_BUILDERS: dict[str, Callable[[Builder, Draw], Facts]] = {
         *(vessels.barrel, vessels.crate),
         *(tools.hammer, tools.axe, tools.wrench, tools.screwdriver, tools.bolt, tools.nut),
         tools.gear,
-        *(vehicles.car, vehicles.truck, vehicles.train, vehicles.airplane, vehicles.helicopter),
-        *(vehicles.rocket, vehicles.sailboat, vehicles.ship),
-        *(buildings.house, buildings.tower, buildings.castle, buildings.bridge, buildings.windmill),
-        *(nature.tree, nature.cactus, nature.mushroom, nature.flower, nature.animal, nature.bird),
-        nature.fish,
-        *(objects.guitar, objects.drum, objects.camera, objects.clock, objects.television),
-        *(objects.umbrella, objects.dumbbell, objects.snowman),
+        *(road.car, road.truck, road.train),
+        *(craft.airplane, craft.helicopter, craft.rocket, craft.sailboat, craft.ship),
+        *(buildings.house, buildings.tower, buildings.castle, buildings.bridge),
+        buildings.windmill,
+        *(plants.tree, plants.cactus, plants.mushroom, plants.flower),
+        *(animals.animal, animals.bird, animals.fish),
+        *(leisure.guitar, leisure.drum),
+        *(gadgets.camera, gadgets.clock, gadgets.television),
+        *(leisure.umbrella, leisure.dumbbell, leisure.snowman),
     )
 }
 """Every family by its name, in a fixed order."""

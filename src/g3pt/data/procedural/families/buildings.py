@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import cos, pi, sin
 
-from g3pt.data.procedural.builder import BRIGHT, Builder, Draw
+from g3pt.data.procedural.builder import BRIGHT, Builder, Draw, Paint
 from g3pt.data.procedural.captions import Facts, counted
 
 _STONE = ("grey", "beige", "brown", "white", "orange", "red")
@@ -12,95 +12,71 @@ _STONE = ("grey", "beige", "brown", "white", "orange", "red")
 
 def house(b: Builder, d: Draw) -> Facts:
     """A house: gabled, hipped or flat roof, door, windows, chimney, maybe a porch."""
-    wall, roof = (
-        d.paint("white", "beige", "yellow", "red", "blue", "grey", "pink", "green"),
-        d.paint("red", "brown", "grey", "black", "orange", "blue", "teal"),
-    )
-    if roof.name == wall.name:
-        roof = d.paint("brown", "black")
-    door, glass = (
-        d.paint("brown", "red", "blue", "green", unlike=wall),
-        d.paint("teal", "blue", "black", "yellow", unlike=wall),
-    )
+    wall = d.paint("white", "beige", "yellow", "red", "blue", "grey", "pink", "green")
+    roof = d.paint("red", "brown", "grey", "black", "orange", "blue", "teal")
+    roof = d.apart(roof, wall, "brown", "black")
+    door = d.paint("brown", "red", "blue", "green", unlike=wall)
+    glass = d.paint("teal", "blue", "black", "yellow", unlike=wall)
     width, depth = d.real(1.0, 1.8), d.real(0.9, 1.4)
     floors = d.whole(1, 2)
     height = floors * d.real(0.5, 0.65)
     b.box((width, height, depth), (0, height / 2, 0), wall)
-    style, rise = d.pick("gabled", "hipped", "flat"), d.real(0.35, 0.75)
-    over = d.real(0.08, 0.2)
-    if style == "flat":
-        rise = 0.12
-        b.box((width + over, rise, depth + over), (0, height + 0.04, 0), roof)
-    elif style == "hipped":
-        b.frustum(
-            (width + over, depth + over),
-            (max(0.06, width - depth), 0.06),
-            rise,
-            (0, height + rise / 2 - 0.01, 0),
-            roof,
-        )
-    else:
-        b.frustum(
-            (width + over, depth + over),
-            (width + over, 0.06),
-            rise,
-            (0, height + rise / 2 - 0.01, 0),
-            roof,
-        )
-    tall = 0.36
-    x = d.pick(-0.25, 0.0, 0.25) * width
+    style, rise = _house_roof(b, d, (width, depth), height, roof)
+    tall, x = 0.36, d.pick(-0.25, 0.0, 0.25) * width
     b.box((0.22, tall, 0.1), (x, tall / 2, depth / 2), door)
     num = d.whole(1, 3)
-    count = 0
     for floor in range(floors):
         for i in range(num):
-            wx = width * ((i + 0.5) / num - 0.5)
-            wy = height * (floor + 0.6) / floors
-            if floor == 0 and abs(wx - x) < 0.24:
-                continue
-            b.box((0.17, 0.2, 0.1), (wx, wy, depth / 2), glass)
-            count += 1
-    b.box((width + 0.06, 0.18, 0.2), (0, height * 0.6 if floors == 1 else height * 0.3, 0.0), glass)
-    chimney = d.flag(0.6)
-    if chimney:
-        top = height + rise * 0.6 + 0.25
-        b.box(
-            (0.16, top - height * 0.5, 0.16),
-            (width * d.pick(-0.28, 0.28), (top + height * 0.5) / 2, -0.1),
-            d.paint("red", "brown", "grey"),
-        )
-    porch = d.flag(0.3)
-    if porch:
+            at = (width * ((i + 0.5) / num - 0.5), height * (floor + 0.6) / floors, depth / 2)
+            if floor > 0 or abs(at[0] - x) >= 0.24:
+                b.box((0.17, 0.2, 0.1), at, glass)
+    b.box((width + 0.06, 0.18, 0.2), (0, height * (0.6 if floors == 1 else 0.3), 0), glass)
+    parts = [f"a {style} roof", "one storey" if floors == 1 else counted(floors, "storey")]
+    if d.flag(0.6):
+        top, bottom = height + rise * 0.6 + 0.25, height * 0.5
+        at = (width * d.pick(-0.28, 0.28), (top + bottom) / 2, -0.1)
+        b.box((0.16, top - bottom, 0.16), at, d.paint("red", "brown", "grey"))
+        parts.append("a chimney")
+    if d.flag(0.3):
         b.box((0.5, 0.06, 0.35), (x, tall + 0.1, depth / 2 + 0.15), roof)
         for sx in (-1, 1):
-            b.box(
-                (0.06, tall + 0.1, 0.06), (x + sx * 0.2, (tall + 0.1) / 2, depth / 2 + 0.27), wall
-            )
-    parts = [
-        f"a {style} roof",
-        counted(floors, "storey"),
-        *(["a chimney"] if chimney else []),
-        *(["a porch"] if porch else []),
-    ]
-    return Facts(
-        ("house", "cottage" if floors == 1 else "house", "home"),
-        wall,
-        (),
-        tuple(parts),
-        (("roof", roof), ("door", door)),
-    )
+            at = (x + sx * 0.2, (tall + 0.1) / 2, depth / 2 + 0.27)
+            b.box((0.06, tall + 0.1, 0.06), at, wall)
+        parts.append("a porch")
+    nouns = ("house", "cottage" if floors == 1 else "house", "home")
+    return Facts(nouns, wall, (), tuple(parts), (("roof", roof), ("door", door)))
+
+
+def _house_roof(
+    b: Builder, d: Draw, ground: tuple[float, float], height: float, paint: Paint
+) -> tuple[str, float]:
+    """Cover a (width, depth) ground at a height; gives the style and how far the roof rises."""
+    style, rise = d.pick("gabled", "hipped", "flat"), d.real(0.35, 0.75)
+    over = d.real(0.08, 0.2)
+    eaves = (ground[0] + over, ground[1] + over)
+    if style == "flat":
+        rise = 0.12
+        b.box((eaves[0], rise, eaves[1]), (0, height + 0.04, 0), paint)
+        return style, rise
+    ridge = eaves[0] if style == "gabled" else max(0.06, ground[0] - ground[1])
+    b.frustum(eaves, (ridge, 0.06), rise, (0, height + rise / 2 - 0.01, 0), paint)
+    return style, rise
 
 
 def tower(b: Builder, d: Draw) -> Facts:
-    """A tower or lighthouse: round, square or many-sided shaft, gallery, pointed roof or battlements."""
-    stone, top = d.paint(*_STONE), d.paint("red", "blue", "grey", "brown", "green", "black")
-    if top.name == stone.name:
-        top = d.paint("blue", "brown", unlike=stone)
+    """A tower: round, square or many-sided shaft, gallery, pointed roof or battlements."""
+    stone = d.paint(*_STONE)
+    top = d.apart(
+        d.paint("red", "blue", "grey", "brown", "green", "black"),
+        stone,
+        *(name for name in ("blue", "brown") if name != stone.name),
+    )
     height, radius = d.real(1.2, 1.8), d.real(0.26, 0.4)
     sides = d.pick(0, 0, 4, 6, 8)
     slim = radius * d.real(0.7, 1.0)
     if sides == 4:
-        b.frustum((1.8 * radius,) * 2, (1.8 * slim,) * 2, height, (0, height / 2, 0), stone)
+        low, high = 1.8 * radius, 1.8 * slim
+        b.frustum((low, low), (high, high), height, (0, height / 2, 0), stone)
     elif sides:
         slim = radius
         b.prism(radius, sides, height, (0, height / 2, 0), stone)
@@ -114,38 +90,37 @@ def tower(b: Builder, d: Draw) -> Facts:
             b.box((1.8 * wide + 0.08, 0.1, 1.8 * wide + 0.08), (0, height * t, 0), top)
         else:
             b.cylinder(wide + 0.04, 0.1, (0, height * t, 0), top)
+    roof = _tower_top(b, d, slim, height, (stone, top))
+    door = (0, 0.16, radius * (0.86 if sides != 4 else 0.9))
+    b.box((0.2, 0.32, 0.16), door, d.paint("brown", "black"))
+    parts = [roof] + ([counted(bands, "band")] if bands else [])
+    words = ("square",) if sides == 4 else ("round",) if not sides else ()
+    accents = (("roof", top),) if roof != "battlements" else ()
+    return Facts(("tower", "watchtower"), stone, words, tuple(parts), accents)
+
+
+def _tower_top(
+    b: Builder, d: Draw, radius: float, height: float, paints: tuple[Paint, Paint]
+) -> str:
+    """A gallery and what stands on it, in the colours of stone and roof."""
+    stone, roof = paints
     style = d.pick("pointed", "pointed", "battlements", "domed")
-    b.cylinder(slim * 1.35, 0.12, (0, height, 0), stone)
+    b.cylinder(radius * 1.35, 0.12, (0, height, 0), stone)
     if style == "battlements":
         num = d.whole(6, 9)
+        out = radius * 1.35 - 0.07
         for i in range(num):
             turn = 2 * pi * i / num
-            out = slim * 1.35 - 0.07
-            b.box(
-                (0.13, 0.2, 0.13),
-                (out * cos(turn), height + 0.12, out * sin(turn)),
-                stone,
-                turn=(0, -360 * i / num, 0),
-            )
-    else:
-        rise = d.real(0.4, 0.8)
-        b.cylinder(slim * 0.95, 0.3, (0, height + 0.15, 0), stone)
-        if style == "pointed":
-            b.cone(slim * 1.3, 0.02, rise, (0, height + 0.28 + rise / 2, 0), top)
-        else:
-            b.dome((slim * 1.15, rise * 0.7, slim * 1.15), 0.0, (0, height + 0.28, 0), top)
-    b.box(
-        (0.2, 0.32, 0.16),
-        (0, 0.16, radius * (0.86 if sides != 4 else 0.9)),
-        d.paint("brown", "black"),
-    )
-    parts = [
-        {"pointed": "a pointed roof", "battlements": "battlements", "domed": "a domed roof"}[style]
-    ]
-    parts += [counted(bands, "band")] if bands else []
-    words = ("square",) if sides == 4 else ("round",) if not sides else ()
-    accents = (("roof", top),) if style != "battlements" else ()
-    return Facts(("tower", "watchtower"), stone, words, tuple(parts), accents)
+            at = (out * cos(turn), height + 0.12, out * sin(turn))
+            b.box((0.13, 0.2, 0.13), at, stone, turn=(0, -360 * i / num, 0))
+        return "battlements"
+    rise = d.real(0.4, 0.8)
+    b.cylinder(radius * 0.95, 0.3, (0, height + 0.15, 0), stone)
+    if style == "pointed":
+        b.cone(radius * 1.3, 0.02, rise, (0, height + 0.28 + rise / 2, 0), roof)
+        return "a pointed roof"
+    b.dome((radius * 1.15, rise * 0.7, radius * 1.15), 0.0, (0, height + 0.28, 0), roof)
+    return "a domed roof"
 
 
 def castle(b: Builder, d: Draw) -> Facts:
@@ -204,63 +179,58 @@ def bridge(b: Builder, d: Draw) -> Facts:
     """A bridge along x: arches, or pylons with slanted stays."""
     stone = d.paint(*_STONE)
     width, length = d.real(0.35, 0.6), 2.0
-    style = d.pick("arch", "arch", "stayed")
+    arched = d.pick("arch", "arch", "stayed") == "arch"
     rail = d.paint("grey", "brown", "red", unlike=stone)
-    parts: list[str] = []
-    if style == "arch":
-        num = d.whole(1, 4)
-        height = d.real(0.35, 0.7)
-        b.box((length, height, width), (0, -height / 2, 0), stone)
-        gap = length / num
-        radius = min(gap / 2 - 0.06, height - 0.14)
-        for i in range(num):
-            x = gap * (i + 0.5) - length / 2
-            low = -height
-            b.cylinder(radius, 2 * width, (x, low, 0), stone, axis="z", carve=True)
-            if gap / 2 - 0.06 > radius + 0.02:
-                for s in (-1, 1):
-                    b.cylinder(
-                        radius,
-                        2 * width,
-                        (x + s * (gap / 2 - 0.06 - radius), low, 0),
-                        stone,
-                        axis="z",
-                        carve=True,
-                    )
-                b.box(
-                    (2 * (gap / 2 - 0.06 - radius), 2 * radius, 2 * width),
-                    (x, low, 0),
-                    stone,
-                    carve=True,
-                )
-        parts.append(counted(num, "arch", "arches"))
+    if arched:
+        parts = [counted(_arches(b, d, length, width, stone), "arch", "arches")]
     else:
-        height = d.real(0.3, 0.5)
-        b.box((length, 0.1, width), (0, 0, 0), stone)
-        num = d.whole(1, 2)
-        tall = d.real(0.5, 0.8)
-        for i in range(num):
-            x = 0.0 if num == 1 else (0.28 * length) * (2 * i - 1)
-            for s in (-1, 1):
-                z = s * (width / 2 - 0.03)
-                b.box((0.12, tall + height, 0.1), (x, (tall - height) / 2, z), rail)
-                reach = 0.44 * length if num == 1 else 0.22 * length
-                for t in (0.55, 1.0):
-                    for side in (-1, 1):
-                        b.rod(
-                            (x, tall * (0.5 + 0.45 * t), z),
-                            (x + side * reach * t, 0, z),
-                            0.025,
-                            rail,
-                        )
-            b.box((0.1, 0.1, width), (x, tall - 0.06, 0), rail)
-        parts.append(counted(num, "pylon"))
+        parts = [counted(_pylons(b, d, length, width, (stone, rail)), "pylon")]
     if d.flag(0.7):
         for s in (-1, 1):
             b.box((length, 0.14, 0.06), (0, 0.06, s * (width / 2 - 0.03)), rail)
         parts.append("railings")
-    words = ("arched",) if style == "arch" else ("suspended",)
+    words = ("arched",) if arched else ("suspended",)
     return Facts(("bridge",), stone, words, tuple(parts))
+
+
+def _arches(b: Builder, d: Draw, length: float, width: float, stone: Paint) -> int:
+    """A wall with openings that end in half circles, flattened when they are wide."""
+    num = d.whole(1, 4)
+    height = d.real(0.35, 0.7)
+    b.box((length, height, width), (0, -height / 2, 0), stone)
+    gap = length / num
+    radius = min(gap / 2 - 0.06, height - 0.14)
+    flat = gap / 2 - 0.06 - radius
+    for i in range(num):
+        x = gap * (i + 0.5) - length / 2
+        b.cylinder(radius, 2 * width, (x, -height, 0), stone, axis="z", carve=True)
+        if flat > 0.02:
+            for s in (-1, 1):
+                at = (x + s * flat, -height, 0)
+                b.cylinder(radius, 2 * width, at, stone, axis="z", carve=True)
+            b.box((2 * flat, 2 * radius, 2 * width), (x, -height, 0), stone, carve=True)
+    return num
+
+
+def _pylons(b: Builder, d: Draw, length: float, width: float, paints: tuple[Paint, Paint]) -> int:
+    """A deck hung by stays from one or two pairs of pylons."""
+    stone, steel = paints
+    height = d.real(0.3, 0.5)
+    b.box((length, 0.1, width), (0, 0, 0), stone)
+    num = d.whole(1, 2)
+    tall = d.real(0.5, 0.8)
+    reach = 0.44 * length if num == 1 else 0.22 * length
+    for i in range(num):
+        x = 0.0 if num == 1 else (0.28 * length) * (2 * i - 1)
+        for s in (-1, 1):
+            z = s * (width / 2 - 0.03)
+            b.box((0.12, tall + height, 0.1), (x, (tall - height) / 2, z), steel)
+            for t in (0.55, 1.0):
+                top = (x, tall * (0.5 + 0.45 * t), z)
+                for side in (-1, 1):
+                    b.rod(top, (x + side * reach * t, 0, z), 0.025, steel)
+        b.box((0.1, 0.1, width), (x, tall - 0.06, 0), steel)
+    return num
 
 
 def windmill(b: Builder, d: Draw) -> Facts:
@@ -278,7 +248,7 @@ def windmill(b: Builder, d: Draw) -> Facts:
     if round_body:
         b.cone(radius, slim, height, (0, height / 2, 0), body)
     else:
-        b.frustum((1.7 * radius,) * 2, (1.7 * slim,) * 2, height, (0, height / 2, 0), body)
+        b.frustum(1.7 * radius, 1.7 * slim, height, (0, height / 2, 0), body)
     rise = d.real(0.25, 0.45)
     if d.flag():
         b.cone(slim * 1.2, 0.03, rise, (0, height + rise / 2 - 0.02, 0), cap)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import cos, pi, sin
+from math import cos, degrees, pi, sin
 
 from g3pt.data.procedural.builder import BRIGHT, WOOD, Builder, Draw, Paint
 from g3pt.data.procedural.captions import Facts, counted
@@ -29,10 +29,9 @@ def _corner_legs(
 def chair(b: Builder, d: Draw) -> Facts:
     """A dining chair: seat, back of one of four styles, legs or pedestal, arms or none."""
     wood = d.paint(*WOOD, "red", "blue", "green", "yellow")
-    seat_paint = d.paint(unlike=wood) if d.flag(0.5) else wood
+    cloth = d.paint(unlike=wood) if d.flag(0.5) else wood
     width, depth = d.real(0.75, 1.1), d.real(0.75, 1.0)
     seat, back = d.real(0.75, 1.05), d.real(0.65, 1.3)
-    words: list[str] = []
     parts: list[str] = []
     if d.flag(0.8):
         parts += _corner_legs(b, d, (width, depth), seat, wood)
@@ -41,47 +40,56 @@ def chair(b: Builder, d: Draw) -> Facts:
         b.cylinder(d.real(0.35, 0.45), 0.08, (0, 0.04, 0), wood)
         parts.append("a round base")
     thick = d.real(0.07, 0.14)
-    round_seat = d.flag(0.25)
-    if round_seat:
-        b.cylinder(max(width, depth) / 2, thick, (0, seat, 0), seat_paint, rounding=0.02)
+    if d.flag(0.25):
+        b.cylinder(max(width, depth) / 2, thick, (0, seat, 0), cloth, rounding=0.02)
         parts.append("a round seat")
     else:
-        b.box((width, thick, depth), (0, seat, 0), seat_paint, rounding=d.real(0, 0.04))
+        b.box((width, thick, depth), (0, seat, 0), cloth, rounding=d.real(0, 0.04))
     lean = d.real(0, 0.14)
-    low, high = (seat - 0.02, -depth / 2 + 0.05), (seat + back, -depth / 2 + 0.05 - lean)
-    style = d.pick("panel", "slats", "bars", "ladder")
-    x = width / 2 - 0.06
-    if style == "panel":
-        middle = (0.0, (low[0] + high[0]) / 2, (low[1] + high[1]) / 2)
-        tilt = -57.3 * lean / back
-        b.box((width, back, 0.08), middle, seat_paint, rounding=0.03, turn=(tilt, 0, 0))
-        parts.append("a solid back")
-    else:
-        for sx in (-1, 1):
-            b.bar((sx * x, *low), (sx * x, *high), 0.09, wood)
-        at = [0.92] if style == "bars" else [0.92, 0.6, 0.32] if style == "ladder" else [0.9, 0.25]
-        for t in at:
-            y, z = low[0] + t * (high[0] - low[0]), low[1] + t * (high[1] - low[1])
-            b.box((width - 0.1, d.real(0.09, 0.16), 0.07), (0, y, z), wood)
-        num = d.whole(2, 5)
-        if style in ("bars", "slats"):
-            for i in range(num):
-                sx = x * (2 * (i + 1) / (num + 1) - 1)
-                b.bar((sx, *low), (sx, high[0] - 0.06, high[1]), 0.055, wood)
-            parts.append("a barred back")
-        else:
-            parts.append("a ladder back")
+    z = -depth / 2 + 0.05
+    parts.append(_chair_back(b, d, width, (seat - 0.02, z), (seat + back, z - lean), (wood, cloth)))
     if d.flag(0.35):
         rise = d.real(0.25, 0.4)
         for sx in (-1, 1):
-            px = sx * (width / 2 - 0.03)
-            b.box((0.08, 0.06, depth * 0.95), (px, seat + rise, -0.02), wood)
-            b.box((0.07, rise, 0.07), (px, seat + rise / 2, depth / 2 - 0.1), wood)
+            x = sx * (width / 2 - 0.03)
+            b.box((0.08, 0.06, depth * 0.95), (x, seat + rise, -0.02), wood)
+            b.box((0.07, rise, 0.07), (x, seat + rise / 2, depth / 2 - 0.1), wood)
         parts.append("armrests")
     if back > 1.05:
         parts.append("a high back")
-    accents = (("seat", seat_paint),) if seat_paint is not wood else ()
-    return Facts(("chair", "dining chair"), wood, tuple(words), tuple(parts), accents)
+    accents = (("seat", cloth),) if cloth is not wood else ()
+    return Facts(("chair", "dining chair"), wood, (), tuple(parts), accents)
+
+
+def _chair_back(
+    b: Builder,
+    d: Draw,
+    width: float,
+    low: tuple[float, float],
+    high: tuple[float, float],
+    paints: tuple[Paint, Paint],
+) -> str:
+    """A panel, or a frame with rungs and bars, between two heights (y, z)."""
+    wood, cloth = paints
+    style = d.pick("panel", "slats", "bars", "ladder")
+    x, rise = width / 2 - 0.06, high[0] - low[0]
+    if style == "panel":
+        middle = (0, (low[0] + high[0]) / 2, (low[1] + high[1]) / 2)
+        tilt = degrees(high[1] - low[1]) / (rise - 0.02)
+        b.box((width, rise - 0.02, 0.08), middle, cloth, rounding=0.03, turn=(tilt, 0, 0))
+        return "a solid back"
+    for sx in (-1, 1):
+        b.bar((sx * x, *low), (sx * x, *high), 0.09, wood)
+    for t in {"bars": (0.92,), "ladder": (0.92, 0.6, 0.32), "slats": (0.9, 0.25)}[style]:
+        at = (0, low[0] + t * rise, low[1] + t * (high[1] - low[1]))
+        b.box((width - 0.1, d.real(0.09, 0.16), 0.07), at, wood)
+    num = d.whole(2, 5)
+    if style == "ladder":
+        return "a ladder back"
+    for i in range(num):
+        sx = x * (2 * (i + 1) / (num + 1) - 1)
+        b.bar((sx, *low), (sx, high[0] - 0.06, high[1]), 0.055, wood)
+    return "a barred back"
 
 
 def stool(b: Builder, d: Draw) -> Facts:

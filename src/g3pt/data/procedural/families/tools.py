@@ -180,7 +180,8 @@ def nut(b: Builder, d: Draw) -> Facts:
     dome = d.flag(0.2)
     hole = radius * d.real(0.42, 0.58)
     if dome:
-        b.dome((radius * 0.75,) * 3, 0.0, (0, height / 2 - 0.05, 0), steel)
+        cap = 0.75 * radius
+        b.dome((cap, cap, cap), 0.0, (0, height / 2 - 0.05, 0), steel)
         b.cylinder(hole, height, (0, -0.15, 0), steel, carve=True)
     else:
         b.cylinder(hole, 2 * height + 0.4, (0, 0, 0), steel, carve=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import atan2, cos, pi, sin
 
-from g3pt.data.procedural.builder import BRIGHT, METAL, Builder, Draw
+from g3pt.data.procedural.builder import METAL, Builder, Draw
 from g3pt.data.procedural.captions import Facts, counted
 
 
@@ -22,15 +22,10 @@ def mug(b: Builder, d: Draw) -> Facts:
     if square:
         low, high = 0.25 * height, 0.75 * height
         for y in (low, high):
-            b.box(
-                (reach + 0.1, 2 * thick, 2 * thick), (middle + reach / 2, y, 0), clay, rounding=0.02
-            )
-        b.box(
-            (2 * thick, high - low + 2 * thick, 2 * thick),
-            (middle + reach, height / 2, 0),
-            clay,
-            rounding=0.02,
-        )
+            size = (reach + 0.1, 2 * thick, 2 * thick)
+            b.box(size, (middle + reach / 2, y, 0), clay, rounding=0.02)
+        size = (2 * thick, high - low + 2 * thick, 2 * thick)
+        b.box(size, (middle + reach, height / 2, 0), clay, rounding=0.02)
     else:
         b.torus(0.28 * height, thick, (middle - 0.04, height / 2, 0), clay, axis="z")
     if top == radius:
@@ -56,8 +51,8 @@ def bottle(b: Builder, d: Draw) -> Facts:
     if square:
         b.box((1.7 * radius, body, 1.7 * radius), (0, body / 2, 0), glass, rounding=0.06)
         b.frustum(
-            (1.6 * radius,) * 2,
-            (2 * thin,) * 2,
+            1.6 * radius,
+            2 * thin,
             shoulder,
             (0, body - 0.03 + shoulder / 2, 0),
             glass,
@@ -233,26 +228,25 @@ def crate(b: Builder, d: Draw) -> Facts:
     """A crate or box: frame beams around panels, open with slats or closed."""
     wood = d.paint("brown", "beige", "orange", "green", "grey", "blue")
     panel = d.paint("brown", "beige", "orange", "green", "grey", "white", unlike=wood)
-    w, h, l = d.real(0.7, 1.2), d.real(0.6, 1.2), d.real(0.7, 1.2)
+    w, h, deep = d.real(0.7, 1.2), d.real(0.6, 1.2), d.real(0.7, 1.2)
     beam = d.real(0.1, 0.16)
     inset = 0.05
-    b.box((w - 2 * inset, h - 2 * inset, l - 2 * inset), (0, 0, 0), panel)
+    b.box((w - 2 * inset, h - 2 * inset, deep - 2 * inset), (0, 0, 0), panel)
     closed = d.flag(0.6)
     for sy in (-1, 1):
         for s in (-1, 1):
-            b.box((w, beam, beam), (0, sy * (h - beam) / 2, s * (l - beam) / 2), wood)
-            b.box((beam, beam, l), (s * (w - beam) / 2, sy * (h - beam) / 2, 0), wood)
-            b.box((beam, h, beam), (s * (w - beam) / 2, 0, sy * (l - beam) / 2), wood)
+            b.box((w, beam, beam), (0, sy * (h - beam) / 2, s * (deep - beam) / 2), wood)
+            b.box((beam, beam, deep), (s * (w - beam) / 2, sy * (h - beam) / 2, 0), wood)
+            b.box((beam, h, beam), (s * (w - beam) / 2, 0, sy * (deep - beam) / 2), wood)
     cross = d.flag(0.5)
     if cross:
         up = 57.3 * atan2(h, w) * d.pick(-1, 1)
         long = (w * w + h * h) ** 0.5 - 1.6 * beam
         for s in (-1, 1):
-            b.box(
-                (long, beam, inset), (0, 0, s * (l / 2 - inset / 2 - 0.005)), wood, turn=(0, 0, up)
-            )
+            at = (0, 0, s * (deep / 2 - inset / 2 - 0.005))
+            b.box((long, beam, inset), at, wood, turn=(0, 0, up))
     if not closed:
-        b.box((w - 2 * beam, h, l - 2 * beam), (0, beam, 0), panel, carve=True)
+        b.box((w - 2 * beam, h, deep - 2 * beam), (0, beam, 0), panel, carve=True)
     parts = ["a lid"] if closed else ["an open top"]
     parts += ["a diagonal brace"] if cross else []
     return Facts(("crate", "wooden box"), wood, (), tuple(parts), (("panels", panel),))

@@ -1,10 +1,10 @@
-"""Instruments and household things."""
+"""Instruments and things to play with."""
 
 from __future__ import annotations
 
 from math import cos, pi, sin
 
-from g3pt.data.procedural.builder import BRIGHT, METAL, WOOD, Builder, Draw
+from g3pt.data.procedural.builder import BRIGHT, Builder, Draw
 from g3pt.data.procedural.captions import Facts, counted
 
 
@@ -97,182 +97,6 @@ def drum(b: Builder, d: Draw) -> Facts:
     )
 
 
-def camera(b: Builder, d: Draw) -> Facts:
-    """A camera: body, lens of rings, viewfinder hump, grip, buttons, maybe a tripod."""
-    body, lens = (
-        d.paint("black", "grey", "white", "brown", "red", "blue", "teal"),
-        d.paint("black", "grey", "white"),
-    )
-    if lens.name == body.name:
-        lens = d.paint("black", "grey", unlike=body)
-    width, height, depth = d.real(1.0, 1.5), d.real(0.65, 0.9), d.real(0.3, 0.5)
-    b.box((width, height, depth), (0, 0, 0), body, rounding=d.real(0.02, 0.08))
-    x = d.pick(0.0, 0.0, 0.15)
-    radius, reach, z = d.real(0.24, 0.33), d.real(0.2, 0.6), depth / 2
-    b.cylinder(radius, reach, (x, -0.03, z + reach / 2 - 0.02), lens, axis="z")
-    b.cylinder(
-        radius * 1.12, 0.1, (x, -0.03, z + reach * d.real(0.6, 0.9)), lens, axis="z", rounding=0.02
-    )
-    b.cylinder(
-        radius * 0.72,
-        0.14,
-        (x, -0.03, z + reach),
-        d.paint("blue", "teal", "purple"),
-        axis="z",
-        carve=True,
-    )
-    hump = d.flag(0.6)
-    if hump:
-        b.frustum((0.5, depth), (0.3, depth * 0.7), 0.2, (x, height / 2 + 0.08, 0), body)
-    b.cylinder(0.07, 0.12, (-width * 0.36, height / 2 + 0.03, 0), d.paint("red", "grey", "yellow"))
-    b.cylinder(0.1, 0.1, (width * 0.34, height / 2 + 0.03, 0), lens)
-    if d.flag(0.5):
-        b.box((0.2, height * 0.9, depth + 0.2), (-width * 0.4, -0.02, 0.06), lens, rounding=0.05)
-    flash = d.flag(0.4)
-    if flash:
-        b.box((0.26, 0.14, 0.08), (width * 0.3, height * 0.3, z), d.paint("white", "yellow"))
-    tripod = d.flag(0.2)
-    if tripod:
-        for i in range(3):
-            turn = 2 * pi * (i + 0.25) / 3
-            b.limb(
-                (0, -height / 2 + 0.05, 0),
-                (0.55 * cos(turn), -height / 2 - 1.0, 0.55 * sin(turn)),
-                0.05,
-                0.04,
-                lens,
-            )
-    parts = [
-        "a long lens" if reach > 0.4 else "a short lens",
-        *(["a flash"] if flash else []),
-        *(["a tripod"] if tripod else []),
-    ]
-    return Facts(("camera", "photo camera"), body, (), tuple(parts), (("lens", lens),))
-
-
-def clock(b: Builder, d: Draw) -> Facts:
-    """A clock facing +z: round or square case, marks, two hands, feet and bells or a stand."""
-    case, dial = d.paint(), d.paint("white", "beige", "yellow")
-    if dial.name == case.name:
-        dial = d.paint("white", "beige", unlike=case)
-    dark = d.paint("black", "red", "blue", unlike=case)
-    radius, thick = d.real(0.6, 0.8), d.real(0.2, 0.4)
-    square = d.flag(0.35)
-    z = thick / 2
-    if square:
-        b.box((2 * radius, 2 * radius, thick), (0, 0, 0), case, rounding=0.06)
-    else:
-        b.cylinder(radius, thick, (0, 0, 0), case, axis="z", rounding=0.04)
-    face = radius * 0.84
-    b.cylinder(face, 0.14, (0, 0, z + 0.01), dial, axis="z", carve=True)
-    marks = d.pick(4, 12)
-    for i in range(marks):
-        turn = 360 * i / marks
-        out = face * 0.82
-        b.box(
-            (0.06, 0.13, 0.06),
-            (-out * sin(turn * pi / 180), out * cos(turn * pi / 180), z - 0.05),
-            dark,
-            turn=(0, 0, turn),
-        )
-    for reach in (0.45, 0.7):
-        turn = d.real(0, 360)
-        long = face * reach
-        at = (-long / 2 * sin(turn * pi / 180), long / 2 * cos(turn * pi / 180), z - 0.04)
-        b.box((0.07, long, 0.07), at, dark, turn=(0, 0, turn))
-    b.cylinder(0.07, 0.16, (0, 0, z - 0.03), dark, axis="z")
-    style = d.pick("alarm", "wall", "stand")
-    parts = [counted(marks, "mark"), "two hands"]
-    if style == "alarm":
-        metal = d.paint(*METAL)
-        for sx in (-1, 1):
-            b.limb(
-                (sx * radius * 0.55, -radius * 0.75, 0),
-                (sx * radius * 0.75, -radius * 1.2, 0),
-                0.06,
-                0.05,
-                case,
-            )
-            b.dome(
-                (0.26, 0.24, 0.22),
-                0.0,
-                (sx * radius * 0.5, radius * 0.97, 0),
-                metal,
-                turn=(0, 0, -sx * 28),
-            )
-            b.limb(
-                (sx * radius * 0.45, radius * 0.8, 0),
-                (sx * radius * 0.5, radius * 1.05, 0),
-                0.04,
-                0.04,
-                metal,
-            )
-        parts.append("two bells")
-    elif style == "stand":
-        b.box((1.5 * radius, 0.14, thick + 0.2), (0, -radius - 0.04, 0), case, rounding=0.03)
-        parts.append("a base")
-    nouns = (
-        ("alarm clock", "clock")
-        if style == "alarm"
-        else ("clock", "wall clock" if style == "wall" else "table clock")
-    )
-    return Facts(nouns, case, ("square" if square else "round",), tuple(parts), (("dial", dial),))
-
-
-def television(b: Builder, d: Draw) -> Facts:
-    """A television or monitor: screen in a frame, stand or legs, maybe antennas."""
-    case, screen = d.paint(*WOOD, "red", "teal"), d.paint("black", "blue", "grey", "teal")
-    if screen.name == case.name:
-        screen = d.paint("black", "blue", unlike=case)
-    width, ratio = d.real(1.2, 1.8), d.real(0.55, 0.8)
-    old = d.flag(0.5)
-    height, depth = width * ratio, d.real(0.4, 0.8) if old else d.real(0.09, 0.16)
-    b.box((width, height, depth), (0, 0, 0), case, rounding=d.real(0.01, 0.04) if not old else 0.06)
-    inset = 0.24 if old else 0.12
-    shift = -0.1 if old else 0.0
-    b.box(
-        (width - inset + 2 * shift, height - inset, 0.1), (shift, 0, depth / 2), screen, carve=True
-    )
-    b.box((width - inset + 2 * shift, height - inset, 0.06), (shift, 0, depth / 2 - 0.06), screen)
-    parts: list[str] = []
-    antenna = old and d.flag(0.6)
-    if old:
-        for i in range(2):
-            b.cylinder(
-                0.07,
-                0.1,
-                (width / 2 - 0.12, height * (0.25 - 0.2 * i), depth / 2),
-                d.paint("white", "black", "red", unlike=case),
-                axis="z",
-            )
-        parts.append("two knobs")
-        for sx in (-1, 1):
-            for sz in (-1, 1):
-                x, z = sx * (width / 2 - 0.15), sz * (depth / 2 - 0.1)
-                b.rod((x, -height / 2 + 0.05, z), (x * 1.1, -height / 2 - 0.28, z), 0.045, case)
-        parts.append("four legs")
-    else:
-        b.box((0.14, 0.3, 0.08), (0, -height / 2 - 0.08, -0.01), case)
-        b.box(
-            (width * d.real(0.3, 0.6), 0.07, 0.4), (0, -height / 2 - 0.24, 0), case, rounding=0.02
-        )
-        parts.append("a stand")
-    if antenna:
-        for sx in (-1, 1):
-            b.limb(
-                (sx * 0.03, height / 2 - 0.02, 0),
-                (sx * d.real(0.3, 0.5), height / 2 + d.real(0.35, 0.6), 0),
-                0.03,
-                0.03,
-                d.paint("grey"),
-            )
-        parts.append("two antennas")
-    words = ("old-fashioned",) if old else ("flat",)
-    return Facts(
-        ("television", "TV" if old else "monitor"), case, words, tuple(parts), (("screen", screen),)
-    )
-
-
 def umbrella(b: Builder, d: Draw) -> Facts:
     """An open umbrella or parasol: canopy, pole, hooked handle or a foot."""
     cloth, pole = d.paint(*BRIGHT, "black", "white"), d.paint("brown", "black", "grey", "white")
@@ -287,9 +111,9 @@ def umbrella(b: Builder, d: Draw) -> Facts:
         b.cone(radius, 0.03, rise, (0, height + rise / 2, 0), cloth)
         b.cone(radius - 0.1, 0.0, rise - 0.08, (0, height + rise / 2 - 0.045, 0), cloth, carve=True)
     else:
-        b.frustum((1.7 * radius,) * 2, (0.06, 0.06), rise, (0, height + rise / 2, 0), cloth)
+        b.frustum(1.7 * radius, (0.06, 0.06), rise, (0, height + rise / 2, 0), cloth)
         b.frustum(
-            (1.7 * radius - 0.2,) * 2,
+            1.7 * radius - 0.2,
             (0.01, 0.01),
             rise - 0.08,
             (0, height + rise / 2 - 0.045, 0),
