@@ -1,6 +1,22 @@
-"""The toy task stands beside the tests that use it."""
+"""Helpers stand beside the tests that use them; trained smoke runs are shared."""
 
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A folder with finished smoke runs `tokenizer` and `car`, and the shapes they used."""
+    import smoke
+
+    from g3pt.training.runs import start
+
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "cache").mkdir()
+    start(smoke.tokenizer_run(folder), folder / "tokenizer")
+    start(smoke.car_run(folder), folder / "car")
+    return folder

@@ -1,19 +1,103 @@
-def test_a_run_can_start_from_the_weights_of_another(tmp_path):
-    import torch
+"""A run folder holds what is needed to go on from it and to build on it."""
 
+import json
+from dataclasses import replace
+
+import pytest
+import smoke
+import torch
+
+
+@pytest.fixture
+def runs():
+    from g3pt.training import runs
+
+    return runs
+
+
+def test_the_run_folder_has_the_promised_files(trained):
+    for name in ("tokenizer", "car"):
+        folder = trained / name
+        assert {path.name for path in folder.iterdir()} == {
+            "config.json",
+            "metrics.jsonl",
+            "checkpoints",
+        }
+        checkpoint = folder / "checkpoints" / "step-4"
+        assert {path.name for path in checkpoint.iterdir()} == {
+            "model.safetensors",
+            "ema.safetensors",
+            "optimizer.safetensors",
+            "state.json",
+            "manifest.json",
+        }
+        state = json.loads((checkpoint / "state.json").read_text())
+        assert state["environment"]["versions"]["torch"] == torch.__version__
+        assert state["run"] == json.loads((folder / "config.json").read_text())
+
+
+def test_the_config_is_complete_and_reads_back(runs, trained):
+    tokenizer, car = runs.load_run(trained / "tokenizer"), runs.load_run(trained / "car")
+    assert tokenizer.data.caches and tokenizer.validation.cache
+    assert car.model.scale_lengths == tokenizer.model.cqt.scale_lengths
+    assert car.model.input_dim == tokenizer.model.dim
+    (text,) = [c for c in car.model.conditions if c.kind == "text"]
+    assert "a" in text.vocabulary
+    assert car.data.tokens and car.validation.tokens
+
+
+def test_a_trained_model_is_the_average_unless_asked_otherwise(runs, trained):
+    from g3pt.training.checkpoint import load_checkpoint
+
+    saved = load_checkpoint(trained / "tokenizer" / "checkpoints", 4)
+    average = runs.load_trained(trained / "tokenizer")
+    last = runs.load_trained(trained / "tokenizer", average=False)
+    name = "decoder.head.weight"
+    assert torch.equal(average.state_dict()[name], saved.tensors["ema"][name])
+    assert torch.equal(last.state_dict()[name], saved.tensors["model"][name])
+    assert torch.equal(average.cqt.mean_LC, last.cqt.mean_LC)
+    assert not average.training
+
+
+def test_a_folder_in_use_is_refused_without_resume(runs, trained):
+    with pytest.raises(FileExistsError, match="--resume"):
+        runs.start(smoke.tokenizer_run(trained), trained / "tokenizer")
+
+
+def test_a_finished_run_resumed_does_nothing(runs, trained):
+    before = (trained / "tokenizer" / "metrics.jsonl").read_bytes()
+    result = runs.start(runs.load_run(trained / "tokenizer"), trained / "tokenizer", resume=True)
+    assert (result.step, result.finished) == (4, True)
+    assert (trained / "tokenizer" / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_can_start_from_trained_weights(runs, trained):
     from g3pt.config import ConfigError
-    from g3pt.recipes import recipe
-    from g3pt.training.runs import load_tokenizer, open_task, start
 
-    smoke = recipe("tokenizer-tiny-smoke")
-    caches = tuple(replace(s, path=str(tmp_path / "train")) for s in smoke.shapes)
-    held_out = tuple(replace(s, path=str(tmp_path / "val")) for s in smoke.held_out)
-    smoke = replace(smoke, shapes=caches, held_out=held_out)
-    start(smoke, tmp_path / "first")
-    fine = replace(smoke, initial=str(tmp_path / "first"))
-    ours = open_task(fine).module.state_dict()
-    for name, tensor in load_tokenizer(tmp_path / "first").state_dict().items():
-        assert torch.equal(ours[name], tensor), name
-    wider = replace(fine, model=replace(fine.model, mlp_ratio=2.0))
+    run, _ = runs.complete(smoke.tokenizer_run(trained, initial=str(trained / "tokenizer")))
+    begun = runs.open_task(run).module.state_dict()
+    for name, tensor in runs.load_trained(trained / "tokenizer").state_dict().items():
+        assert torch.equal(begun[name], tensor), name
+    narrow = replace(run, model=replace(run.model, mlp_ratio=2.0))
     with pytest.raises(ConfigError, match="give the run the same model config"):
-        open_task(wider)
+        runs.open_task(narrow)
+
+
+def test_a_car_run_is_not_a_tokenizer(runs, trained):
+    with pytest.raises(ValueError, match="expected the run of a tokenizer"):
+        runs.load_tokenizer(trained / "car")
+    with pytest.raises(FileNotFoundError):
+        runs.load_tokenizer(trained / "nothing")
+
+
+def test_both_stages_together_make_a_weights_folder(runs, trained, tmp_path):
+    from g3pt.models.weights import WeightsConfig, load_weights, save_weights
+
+    tokenizer = runs.load_trained(trained / "tokenizer")
+    car = runs.load_trained(trained / "car")
+    config = WeightsConfig(name="x", storage="float32", tokenizer=tokenizer.config)
+    save_weights(tmp_path / "x", tokenizer, car, config=config)
+    loaded = load_weights(tmp_path / "x", device="cpu")
+    assert torch.equal(loaded.car.positions, car.positions)
+    from_weights = runs.load_tokenizer(tmp_path / "x")
+    assert torch.equal(from_weights.cqt.slots_LC, tokenizer.cqt.slots_LC)

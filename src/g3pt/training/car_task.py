@@ -233,6 +233,7 @@ class CarTask:
 
     # -- validation ---------------------------------------------------------------------------
 
+    @torch.no_grad()
     def evaluate(self, step: int, progress: float) -> dict[str, float]:
         """Held-out cross-entropy in nats per token and bits per shape.
 

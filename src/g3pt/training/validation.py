@@ -55,12 +55,12 @@ def load_validation(config: ValidationConfig) -> ValidationShapes:
     cache = ShapeCache(config.cache)
     stored = cache.prepare
     num_shapes = min(config.num_shapes, len(cache))
-    rows = np.linspace(0, len(cache) - 1, num_shapes).round().astype(np.int64)
+    rows = [round(row) for row in np.linspace(0, len(cache) - 1, num_shapes).tolist()]
     group = stored.num_near_queries // len(stored.near_sigmas)
     columns: dict[str, list[np.ndarray]] = {name: [] for name in ValidationShapes.__annotations__}
     for row in rows:
         slot = int(cache.slots[row])
-        rng = np.random.default_rng((config.seed, 4, int(row)))
+        rng = np.random.default_rng((config.seed, 4, row))
         points, directions = cache.draw_surface(row, min(config.num_points, stored.num_points), rng)
         volume = np.arange(min(config.num_volume_queries, stored.num_volume_queries))
         near = np.arange(min(config.num_near_queries, group))

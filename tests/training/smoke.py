@@ -1,0 +1,27 @@
+"""Smoke runs of both stages in one folder, whose prepared shapes tests share."""
+
+from dataclasses import replace
+
+
+def tokenizer_run(folder, **changes):
+    """The smoke run of stage 1 with its caches under `folder`."""
+    from g3pt.recipes import recipe
+
+    return replace(_moved(recipe("tokenizer-tiny-smoke"), folder), **changes)
+
+
+def car_run(folder, **changes):
+    """The smoke run of stage 2 on the tokenizer that was trained in `folder`."""
+    from g3pt.recipes import recipe
+
+    run = _moved(recipe("car-tiny-smoke"), folder)
+    return replace(run, tokenizer=str(folder / "tokenizer"), **changes)
+
+
+def _moved(run, folder):
+    return replace(
+        run,
+        shapes=tuple(replace(s, path=str(folder / s.path)) for s in run.shapes),
+        held_out=tuple(replace(s, path=str(folder / s.path)) for s in run.held_out),
+        train=replace(run.train, steps=4, eval_every=2, checkpoint_every=2),
+    )
