@@ -45,13 +45,13 @@ def latent_loss(
     return torch.stack(errors).mean() / variance
 
 
-def commitment_loss(projected: Sequence[Float[Tensor, "B T K"]]) -> Float[Tensor, ""]:
+def commitment_loss(projected: Sequence[Float[Tensor, "B _ K"]]) -> Float[Tensor, ""]:
     """Squared distance of the bit features from their signs, mean over scales."""
     return torch.stack([(z - z.detach().sign()).square().mean() for z in projected]).mean()
 
 
 def entropy_loss(
-    projected: Sequence[Float[Tensor, "B T K"]], *, sharpness: float = 4.0
+    projected: Sequence[Float[Tensor, "B _ K"]], *, sharpness: float = 4.0
 ) -> Float[Tensor, ""]:
     """Entropy per sample minus entropy of the pooled bit, bits taken as independent."""
 
