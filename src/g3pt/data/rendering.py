@@ -97,7 +97,7 @@ def _create(cache: ShapeCache, view: int) -> tuple[Path, Path]:
 def _run(
     path: Path, config: ViewsConfig, waiting: np.ndarray, workers: int
 ) -> Iterator[tuple[int, int]]:
-    parts = [waiting[first : first + 16] for first in range(0, len(waiting), 16)]
+    parts = [waiting[first : first + 64] for first in range(0, len(waiting), 64)]
     work = partial(_render_part, path, config)
     if workers <= 1:
         yield from map(work, parts)
