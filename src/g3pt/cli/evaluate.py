@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from g3pt.cli.options import CommonOptions, parse, report, working
+from g3pt.cli.options import CommonOptions, parse, report
 from g3pt.cli.progress import steps
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class EvaluateOptions(CommonOptions):
     workers: int = 1
     """Processes."""
 
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o", "--out"])] = None
     """Folder for the report and a CSV of all objects; a rerun goes on where it stopped."""
 
 
@@ -48,7 +48,7 @@ class MeshesOptions(EvaluateOptions):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataOptions(EvaluateOptions):
-    """Score the tokenizer (`reconstruction`) or the whole model (`generation`) on held-out data."""
+    """Send held-out shapes through the tokenizer and back, and score what comes out."""
 
     data: str
     """`procedural` (held-out seeds), `procedural-held-out-families`, the folder of a prepared
@@ -56,6 +56,33 @@ class DataOptions(EvaluateOptions):
 
     split: str = "val"
     """Of a folder with a manifest: rows of this split."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationOptions(DataOptions):
+    """Make held-out objects from their pictures and captions, and score them beside controls."""
+
+    condition: tuple[Literal["image", "text"], ...] = ()
+    """What to generate from (default: all that the weights know)."""
+
+    guidance: float | None = None
+    """How much more the prompt counts, 1 is neutral (default: as the weights say)."""
+
+    temperature: float | None = None
+    """Below 1 is more typical, 0 always takes the likeliest token."""
+
+    top_k: int | None = None
+    """Keep the k likeliest tokens; 0 keeps all."""
+
+    top_p: float | None = None
+    """Keep the likeliest tokens that hold this probability."""
+
+    training: tuple[Path, ...] = ()
+    """Prepared caches of training shapes with pictures, for two controls: the training shape that
+    the model's encoder finds most similar, and the best constant guess."""
+
+    num_training: int = 2048
+    """Training shapes to look among."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -105,18 +132,39 @@ def _meshes(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _on_data(mode: str, arguments: Sequence[str]) -> int:
-    command = f"evaluate {mode}"
-    options = parse(DataOptions, command, arguments)
+def _reconstruction(arguments: Sequence[str]) -> int:
+    options = parse(DataOptions, "evaluate reconstruction", arguments)
+
+    from g3pt.evaluation.reconstruction import evaluate_reconstruction
+
+    return _on_data(options, evaluate_reconstruction)
+
+
+def _generation(arguments: Sequence[str]) -> int:
+    options = parse(GenerationOptions, "evaluate generation", arguments)
+
+    from g3pt.evaluation.generation import GenerationSettings, evaluate_generation
+
+    generation = GenerationSettings(
+        conditions=options.condition,
+        guidance=options.guidance,
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        training_caches=tuple(str(path) for path in options.training),
+        num_training=options.num_training,
+    )
+    return _on_data(options, partial(evaluate_generation, generation=generation))
+
+
+def _on_data(options: DataOptions, evaluate: Callable[..., dict[str, Any]]) -> int:
     settings = _settings(options)
 
     from g3pt.evaluation.objects import list_objects
-    from g3pt.models.weights import load_weights
 
     objects = list_objects(options.data, limit=options.limit, split=options.split)
-    load_weights(options.weights, options.device)  # wrong weights are wrong input: say so now
-    with steps() as shown, working(command):
-        result = _evaluation_of(mode)(
+    with steps() as shown:
+        result = evaluate(
             options.weights,
             objects,
             settings,
@@ -139,16 +187,6 @@ def _settings(options: EvaluateOptions) -> "EvaluationSettings":
     return quick_settings(options.seed) if options.quick else EvaluationSettings(seed=options.seed)
 
 
-def _evaluation_of(mode: str) -> Callable[..., dict[str, Any]]:
-    if mode == "reconstruction":
-        from g3pt.evaluation.reconstruction import evaluate_reconstruction
-
-        return evaluate_reconstruction
-    from g3pt.evaluation.generation import evaluate_generation
-
-    return evaluate_generation
-
-
 def _lines(result: dict[str, Any]) -> list[str]:
     """The summary for a reader."""
     width = max((len(name) for name in result["summary"]), default=0)
@@ -160,6 +198,6 @@ def _lines(result: dict[str, Any]) -> list[str]:
 
 MODES: dict[str, Callable[[Sequence[str]], int]] = {
     "meshes": _meshes,
-    "reconstruction": partial(_on_data, "reconstruction"),
-    "generation": partial(_on_data, "generation"),
+    "reconstruction": _reconstruction,
+    "generation": _generation,
 }

@@ -117,13 +117,14 @@ def load_truth(shape: SourceShape, settings: EvaluationSettings) -> Truth:
         id=shape.id,
         family=shape.family,
         caption=shape.captions[0] if shape.captions else "",
-        mesh=_true_mesh(shape, settings.truth_resolution),
+        mesh=true_mesh(shape, settings.truth_resolution),
         samples=shape.sample_surface(settings.num_surface, object_rng(shape.id, settings, 1)),
         contains=shape.contains,
     )
 
 
-def _true_mesh(shape: SourceShape, resolution: int) -> TriangleMesh:
+def true_mesh(shape: SourceShape, resolution: int) -> TriangleMesh:
+    """The mesh that distances are measured to; `resolution` counts for procedural shapes."""
     seed = shape.details.get("seed")
     if seed is None:
         return shape.mesh()

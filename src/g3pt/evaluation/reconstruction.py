@@ -26,7 +26,7 @@ from g3pt.evaluation.objects import (
 from g3pt.evaluation.protocol import EvaluationSettings
 from g3pt.evaluation.report import base_report, cell, code_version, markdown, scored, summarise
 from g3pt.evaluation.results import Measured, Results, Row
-from g3pt.evaluation.runner import Evaluator, Progress, run
+from g3pt.evaluation.runner import Evaluator, Job, Progress, run
 from g3pt.geometry.mesh import MeshError, TriangleMesh
 from g3pt.geometry.metrics import (
     Contains,
@@ -42,7 +42,7 @@ from g3pt.models.weights import LoadedWeights, load_weights
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReconstructionJob:
+class ReconstructionJob(Job):
     """Everything that a worker process needs."""
 
     weights: str | Path

@@ -1,10 +1,9 @@
 """Evaluates objects one by one, in this process or in several, and keeps what is finished."""
 
-import logging
 import multiprocessing
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from typing import Protocol
 
 import torch
 
@@ -16,15 +15,17 @@ Evaluator = Callable[[int], Measured]
 Progress = Callable[[int, int], None]
 """Hears how many objects are done, and of how many."""
 
-logger = logging.getLogger(__name__)
+
+class EvaluationError(RuntimeError):
+    """Evaluating an object failed; what was finished before is kept."""
 
 
-class Job(Protocol):
+class Job(ABC):
     """Picklable description of the work; each process opens it once."""
 
+    @abstractmethod
     def open(self) -> Evaluator:
         """Load models and data."""
-        ...
 
 
 def run(
@@ -45,6 +46,9 @@ def run(
         results: where finished objects go; those in there are skipped.
         workers: processes; 1 works in this one.
         on_progress: called after every object.
+
+    Raises:
+        EvaluationError: if an object fails for another reason than its own truth.
     """
     waiting = [slot for slot in slots if slot not in results.finished]
     total = len(slots)
@@ -74,7 +78,7 @@ def _measure_here(job: Job, slots: Iterable[int]) -> Iterator[Measured]:
     evaluate: Evaluator | None = None
     for slot in slots:
         evaluate = evaluate or job.open()
-        yield evaluate(slot)
+        yield _evaluate(evaluate, slot)
 
 
 _worker_evaluator: list[Evaluator] = []
@@ -86,4 +90,11 @@ def _open_in_worker(job: Job) -> None:
 
 
 def _evaluate_in_worker(slot: int) -> Measured:
-    return _worker_evaluator[0](slot)
+    return _evaluate(_worker_evaluator[0], slot)
+
+
+def _evaluate(evaluate: Evaluator, slot: int) -> Measured:
+    try:
+        return evaluate(slot)
+    except Exception as error:
+        raise EvaluationError(f"object {slot}: {type(error).__name__}: {error}") from error

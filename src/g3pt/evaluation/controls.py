@@ -1,0 +1,158 @@
+"""What a generator has to beat: a training shape looked up, or the same mean shape for everyone.
+
+Legend: N training shapes, E width of features, S picture side, G cells along the grid.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from scipy import ndimage
+
+from g3pt.data.cache import ShapeCache
+from g3pt.data.prepare import POSITION_STEPS
+from g3pt.data.sources import SourceShape, open_source
+from g3pt.data.views import Views
+from g3pt.generation.prompts import read_prompts
+from g3pt.geometry.isosurface import extract_surface
+from g3pt.geometry.mesh import TriangleMesh
+from g3pt.models.car import Car
+from g3pt.models.conditioning import ConditionBatch, ConditionOutput
+from g3pt.models.conditioning.encoders import Condition
+
+BATCH = 64
+GRID = 32
+THRESHOLDS = np.linspace(0.02, 0.6, 30)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingShapes:
+    """Shapes of training caches, with what the generator's own encoders see in them."""
+
+    caches: tuple[str, ...]
+    places: np.ndarray
+    """(N, 2): number of the cache, and row in it."""
+    features: dict[str, Float32[np.ndarray, "N E"]]
+    """By condition (`image`, `text`): unit vectors, after the mean was taken out."""
+    means: dict[str, Float32[np.ndarray, " E"]]
+    mean_shape: TriangleMesh
+    """The best constant guess for all of them; see `mean_shape`."""
+
+    def nearest(self, kind: str, feature_E: Float32[np.ndarray, " E"]) -> int:
+        """Number of the shape that the encoder finds most similar."""
+        return int((self.features[kind] @ _unit(feature_E[None] - self.means[kind])[0]).argmax())
+
+    def load(self, number: int) -> SourceShape:
+        """Load a shape from its source."""
+        part, row = (int(value) for value in self.places[number])
+        cache = ShapeCache(self.caches[part])
+        return open_source(cache.config.source).load(int(cache.slots[row]))
+
+
+def collect_training_shapes(
+    car: Car, paths: Sequence[str | Path], kinds: Sequence[str], num: int
+) -> TrainingShapes:
+    """Look at training shapes with the generator's encoders.
+
+    Args:
+        car: the generator.
+        paths: caches of training shapes; those with a canonical picture and a caption are used.
+        kinds: `image`, `text`.
+        num: how many shapes in all, spread evenly over the caches.
+
+    Raises:
+        FileNotFoundError, ValueError: if a cache is missing or has nothing usable.
+    """
+    caches = [ShapeCache(path) for path in paths]
+    views = [Views(cache) for cache in caches]
+    usable = [
+        (part, row)
+        for part, cache in enumerate(caches)
+        for row in range(len(cache))
+        if ("text" not in kinds or cache.captions(row))
+        and ("image" not in kinds or (views[part].available[row, :1]).any())
+    ]
+    if not usable:
+        raise ValueError(f"no shape with picture and caption in {', '.join(map(str, paths))}")
+    chosen = np.unique(np.linspace(0, len(usable) - 1, min(num, len(usable))).round().astype(int))
+    places = np.array(usable)[chosen]
+    features: dict[str, np.ndarray] = {}
+    means: dict[str, np.ndarray] = {}
+    for kind in kinds:
+        batches = []
+        for first in range(0, len(places), BATCH):
+            part_places = places[first : first + BATCH]
+            if kind == "image":
+                pictures = [views[part].rgba(row, 0) for part, row in part_places]
+                condition = read_prompts(car, image=pictures).condition
+            else:
+                texts = [caches[part].captions(row)[0] for part, row in part_places]
+                condition = read_prompts(car, text=texts).condition
+            batches.append(condition_features(car, condition, kind))
+        raw = np.concatenate(batches)
+        means[kind] = raw.mean(axis=0)
+        features[kind] = _unit(raw - means[kind])
+    return TrainingShapes(
+        caches=tuple(str(path) for path in paths),
+        places=places,
+        features=features,
+        means=means,
+        mean_shape=mean_shape([(caches[part], int(row)) for part, row in places]),
+    )
+
+
+@torch.inference_mode()
+def condition_features(
+    car: Car, condition: ConditionBatch, kind: str
+) -> Float32[np.ndarray, "B E"]:
+    """The vector that a condition encoder makes of each input, before CAR's own projection."""
+    raw = condition.images_B3SS if kind == "image" else condition.text_ids_BN
+    assert raw is not None
+    condition_module = car.conditioner.conditions[kind]
+    assert isinstance(condition_module, Condition)
+    encoded: ConditionOutput = condition_module.encoder(raw)
+    return encoded.vector_BD.float().cpu().numpy()
+
+
+def _unit(vectors: Float[np.ndarray, "N E"]) -> Float32[np.ndarray, "N E"]:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.maximum(norms, 1e-12)).astype(np.float32)
+
+
+def mean_shape(members: Sequence[tuple[ShapeCache, int]]) -> TriangleMesh:
+    """The constant prediction that does best on some shapes.
+
+    Their stored labels give the share of shapes that is solid at each place; the threshold on it is
+    the one with the highest mean IoU over the same shapes.
+    """
+    cells, labels = [], []
+    for cache, row in members:
+        slot = cache.slots[row]
+        places = (cache.volume[slot].astype(np.int64) + POSITION_STEPS) * GRID
+        cells.append(np.minimum(places // (2 * POSITION_STEPS), GRID - 1) @ [GRID * GRID, GRID, 1])
+        labels.append(np.unpackbits(cache.volume_inside[slot], bitorder="little") != 0)
+    cells_NQ, labels_NQ = np.stack(cells), np.stack(labels)
+    count = np.bincount(cells_NQ.ravel(), minlength=GRID**3)
+    solid = np.bincount(cells_NQ.ravel(), labels_NQ.ravel(), minlength=GRID**3)
+    share = ndimage.gaussian_filter((solid / np.maximum(count, 1)).reshape((GRID,) * 3), 0.5)
+    share_NQ = share.ravel()[cells_NQ]
+    ious = [
+        float(
+            np.mean(
+                (labels_NQ & (share_NQ > level)).sum(axis=1)
+                / np.maximum((labels_NQ | (share_NQ > level)).sum(axis=1), 1)
+            )
+        )
+        for level in THRESHOLDS
+    ]
+    level = float(THRESHOLDS[int(np.argmax(ious))])
+
+    def field(points: Float32[np.ndarray, "Q 3"]) -> Float32[np.ndarray, " Q"]:
+        at = (points.T.astype(np.float64) + 1.0) * (GRID / 2) - 0.5
+        values = ndimage.map_coordinates(share, at, order=1, mode="nearest")
+        return (values - level).astype(np.float32)
+
+    return extract_surface(field, resolution=64).mesh
