@@ -27,10 +27,10 @@ def draw_gallery(
     path: str | Path,
     *,
     families: Sequence[str] = FAMILIES,
-    per_family: int = 2,
-    columns: int = 6,
-    size: int = 96,
-    resolution: int = 96,
+    per_family: int = 3,
+    columns: int = 5,
+    size: int = 88,
+    resolution: int = 112,
     first_seed: int = 0,
 ) -> None:
     """Write one sheet with `per_family` shapes of each family, several families to a row."""

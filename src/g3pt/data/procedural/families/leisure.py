@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import cos, pi, sin
+from math import cos, hypot, pi, sin
 
 from g3pt.data.procedural.builder import BRIGHT, Builder, Draw
 from g3pt.data.procedural.captions import Facts, counted
@@ -104,22 +104,16 @@ def umbrella(b: Builder, d: Draw) -> Facts:
     style = d.pick("dome", "cone", "faceted")
     if style == "dome":
         b.dome((radius, rise, radius), 0.0, (0, height, 0), cloth)
-        b.ellipsoid(
-            (radius - 0.07, rise - 0.08, radius - 0.07), (0, height - 0.005, 0), cloth, carve=True
-        )
-    elif style == "cone":
-        b.cone(radius, 0.03, rise, (0, height + rise / 2, 0), cloth)
-        b.cone(radius - 0.1, 0.0, rise - 0.08, (0, height + rise / 2 - 0.045, 0), cloth, carve=True)
+        hollow = (radius - 0.07, rise - 0.08, radius - 0.07)
+        b.ellipsoid(hollow, (0, height - 0.005, 0), cloth, carve=True)
     else:
-        b.frustum(1.7 * radius, (0.06, 0.06), rise, (0, height + rise / 2, 0), cloth)
-        b.frustum(
-            1.7 * radius - 0.2,
-            (0.01, 0.01),
-            rise - 0.08,
-            (0, height + rise / 2 - 0.045, 0),
-            cloth,
-            carve=True,
-        )
+        # The hollow is the canopy itself, lowered until 0.06 of cloth remain across its slope.
+        drop = 0.06 * hypot(0.85 * radius, rise) / (0.85 * radius)
+        for y, carve in ((height + rise / 2, False), (height + rise / 2 - drop, True)):
+            if style == "cone":
+                b.cone(radius, 0.03, rise, (0, y, 0), cloth, carve=carve)
+            else:
+                b.frustum(1.7 * radius, 0.06, rise, (0, y, 0), cloth, carve=carve)
     b.cylinder(0.04, height + rise, (0, (height + rise) / 2, 0), pole)
     b.sphere(0.05, (0, height + rise + 0.02, 0), pole)
     foot = d.flag(0.4)
