@@ -190,7 +190,11 @@ def _settings(options: EvaluateOptions) -> "EvaluationSettings":
 def _lines(result: dict[str, Any]) -> list[str]:
     """The summary for a reader."""
     width = max((len(name) for name in result["summary"]), default=0)
-    return [f"{result['protocol']}, {len(result['objects'])} objects"] + [
+    counts = result["counts"]
+    return [
+        f"{result['protocol']}: {counts['objects']} objects, "
+        f"{counts['empty_predictions']} empty predictions, {counts['problems']} problems"
+    ] + [
         f"{name:<{width}}  {entry['mean']:.4f}  [{entry['low']:.4f}, {entry['high']:.4f}]"
         for name, entry in result["summary"].items()
     ]

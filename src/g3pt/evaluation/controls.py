@@ -33,8 +33,8 @@ class TrainingShapes:
     """Shapes of training caches, with what the generator's own encoders see in them."""
 
     caches: tuple[str, ...]
-    places: np.ndarray
-    """(N, 2): number of the cache, and row in it."""
+    places: tuple[tuple[int, int], ...]
+    """Of each shape: number of its cache, and row in that."""
     features: dict[str, Float32[np.ndarray, "N E"]]
     """By condition (`image`, `text`): unit vectors, after the mean was taken out."""
     means: dict[str, Float32[np.ndarray, " E"]]
@@ -47,7 +47,7 @@ class TrainingShapes:
 
     def load(self, number: int) -> SourceShape:
         """Load a shape from its source."""
-        part, row = (int(value) for value in self.places[number])
+        part, row = self.places[number]
         cache = ShapeCache(self.caches[part])
         return open_source(cache.config.source).load(int(cache.slots[row]))
 
@@ -73,26 +73,21 @@ def collect_training_shapes(
         for part, cache in enumerate(caches)
         for row in range(len(cache))
         if ("text" not in kinds or cache.captions(row))
-        and ("image" not in kinds or (views[part].available[row, :1]).any())
+        and ("image" not in kinds or views[part].available[row, :1].any())
     ]
     if not usable:
         raise ValueError(f"no shape with picture and caption in {', '.join(map(str, paths))}")
-    chosen = np.unique(np.linspace(0, len(usable) - 1, min(num, len(usable))).round().astype(int))
-    places = np.array(usable)[chosen]
+    chosen = np.linspace(0, len(usable) - 1, min(num, len(usable))).round().astype(int)
+    places = tuple(usable[number] for number in chosen)
     features: dict[str, np.ndarray] = {}
     means: dict[str, np.ndarray] = {}
     for kind in kinds:
-        batches = []
-        for first in range(0, len(places), BATCH):
-            part_places = places[first : first + BATCH]
-            if kind == "image":
-                pictures = [views[part].rgba(row, 0) for part, row in part_places]
-                condition = read_prompts(car, image=pictures).condition
-            else:
-                texts = [caches[part].captions(row)[0] for part, row in part_places]
-                condition = read_prompts(car, text=texts).condition
-            batches.append(condition_features(car, condition, kind))
-        raw = np.concatenate(batches)
+        raw = np.concatenate(
+            [
+                _features(car, caches, views, places[first : first + BATCH], kind)
+                for first in range(0, len(places), BATCH)
+            ]
+        )
         means[kind] = raw.mean(axis=0)
         features[kind] = _unit(raw - means[kind])
     return TrainingShapes(
@@ -100,8 +95,22 @@ def collect_training_shapes(
         places=places,
         features=features,
         means=means,
-        mean_shape=mean_shape([(caches[part], int(row)) for part, row in places]),
+        mean_shape=mean_shape([(caches[part], row) for part, row in places]),
     )
+
+
+def _features(
+    car: Car,
+    caches: Sequence[ShapeCache],
+    views: Sequence[Views],
+    places: Sequence[tuple[int, int]],
+    kind: str,
+) -> Float32[np.ndarray, "B E"]:
+    if kind == "image":
+        prompts = read_prompts(car, image=[views[part].rgba(row, 0) for part, row in places])
+    else:
+        prompts = read_prompts(car, text=[caches[part].captions(row)[0] for part, row in places])
+    return condition_features(car, prompts.condition, kind)
 
 
 @torch.inference_mode()
@@ -137,7 +146,11 @@ def mean_shape(members: Sequence[tuple[ShapeCache, int]]) -> TriangleMesh:
     cells_NQ, labels_NQ = np.stack(cells), np.stack(labels)
     count = np.bincount(cells_NQ.ravel(), minlength=GRID**3)
     solid = np.bincount(cells_NQ.ravel(), labels_NQ.ravel(), minlength=GRID**3)
-    share = ndimage.gaussian_filter((solid / np.maximum(count, 1)).reshape((GRID,) * 3), 0.5)
+    blurred_solid, blurred_count = (
+        ndimage.gaussian_filter(values.reshape((GRID,) * 3).astype(np.float64), 0.5)
+        for values in (solid, count)
+    )
+    share = blurred_solid / np.maximum(blurred_count, 1e-9)
     share_NQ = share.ravel()[cells_NQ]
     ious = [
         float(

@@ -35,7 +35,7 @@ class FamilyReferences:
     grids: UInt8[np.ndarray, "N G"]
 
     @classmethod
-    def build(cls, families: Sequence[str], per_family: int = PER_FAMILY) -> "FamilyReferences":
+    def build(cls, families: Sequence[str], per_family: int) -> "FamilyReferences":
         """Make shapes of training seeds, as many of each family."""
         points = grid_points()
         names = [name for _ in range(per_family) for name in families]

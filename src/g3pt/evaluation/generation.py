@@ -15,13 +15,14 @@ from g3pt.data.sources import ProceduralSourceConfig, ShapeError, SourceShape
 from g3pt.data.views import VIEW_SIZE
 from g3pt.evaluation.controls import TrainingShapes, collect_training_shapes, condition_features
 from g3pt.evaluation.decoding import decode_mesh
-from g3pt.evaluation.families import FamilyReferences
+from g3pt.evaluation.families import PER_FAMILY, FamilyReferences
 from g3pt.evaluation.objects import ObjectList, Truth, data_hash, load_truth, object_rng, true_mesh
 from g3pt.evaluation.protocol import EvaluationSettings
 from g3pt.evaluation.reconstruction import refused, score
 from g3pt.evaluation.report import (
     base_report,
     code_version,
+    difference_table,
     markdown,
     paired_differences,
     summarise,
@@ -47,7 +48,9 @@ METHODS = (
     "retrieved_by_image",
     "retrieved_by_text",
     "mean_shape",
+    "true_shape",
 )
+"""Rows of an object; the last only says how well its family can be told."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,8 +164,9 @@ def evaluate_generation(
     report["data"] = objects.name
     report["weights"] = {"name": loaded.name, "sha256": loaded.sha256}
     title = f"Generation of {objects.name} by {loaded.name}"
-    groups = [f"{method}/" for method in METHODS if f"{method}/iou" in report["summary"]]
-    results.finish(report, markdown(title, report, groups))
+    methods = {name.split("/")[0] for name in report["summary"]}
+    table = markdown(title, report, [f"{name}/" for name in METHODS if name in methods])
+    results.finish(report, f"{table}\n{difference_table(report['differences'])}")
     return report
 
 
@@ -206,7 +210,8 @@ def _family_references(objects: ObjectList) -> FamilyReferences | None:
     if not isinstance(objects.source, ProceduralSourceConfig):
         return None
     training = objects.source.families == "train"
-    return FamilyReferences.build(procedural.TRAIN_FAMILIES if training else procedural.FAMILIES)
+    families = procedural.TRAIN_FAMILIES if training else procedural.FAMILIES
+    return FamilyReferences.build(families, PER_FAMILY)
 
 
 class ObjectGenerator:

@@ -13,6 +13,7 @@ import torch
 
 from g3pt.config import to_json
 from g3pt.data.sources import ShapeError, SourceShape
+from g3pt.evaluation.bootstrap import bootstrap
 from g3pt.evaluation.decoding import decode_mesh, field_values
 from g3pt.evaluation.objects import (
     ObjectList,
@@ -24,7 +25,16 @@ from g3pt.evaluation.objects import (
     uniform_labels,
 )
 from g3pt.evaluation.protocol import EvaluationSettings
-from g3pt.evaluation.report import base_report, cell, code_version, markdown, scored, summarise
+from g3pt.evaluation.report import (
+    base_report,
+    cell,
+    code_version,
+    columns_of,
+    difference_table,
+    markdown,
+    scored,
+    summarise,
+)
 from g3pt.evaluation.results import Measured, Results, Row
 from g3pt.evaluation.runner import Evaluator, Job, Progress, run
 from g3pt.geometry.mesh import MeshError, TriangleMesh
@@ -112,6 +122,7 @@ def evaluate_reconstruction(
     report["data"] = objects.name
     report["weights"] = {"name": loaded.name, "sha256": loaded.sha256}
     report["summary"] = summarise(scored(rows))
+    report["differences"] = _gains(scored(rows), len(loaded.tokenizer.scale_lengths))
     tokens = results.tokens
     if tokens is not None:
         tokenizer = loaded.tokenizer
@@ -119,6 +130,19 @@ def evaluate_reconstruction(
     report["objects"] = rows
     results.finish(report, _table(report))
     return report
+
+
+def _gains(rows: Sequence[Row], num_scales: int) -> dict[str, Any]:
+    """What each scale adds to the IoU, object by object."""
+    columns = columns_of(rows)
+    if not rows:
+        return {}
+    gains = {
+        f"prefix_iou_{k + 1}-prefix_iou_{k}": columns[f"prefix_iou_{k + 1}"]
+        - columns[f"prefix_iou_{k}"]
+        for k in range(1, num_scales)
+    }
+    return {name: interval.to_json() for name, interval in bootstrap(gains).items()}
 
 
 def _table(report: Mapping[str, Any]) -> str:
@@ -132,7 +156,7 @@ def _table(report: Mapping[str, Any]) -> str:
                 f"{cell(report['summary'].get(f'prefix_iou_{number}'))} | {scale['usage']:.3f} | "
                 f"{scale['perplexity']:.1f} | {scale['bit_entropy']:.3f} |"
             )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n\n" + difference_table(report["differences"])
 
 
 def refused(object_id: str, slot: int, error: Exception) -> Measured:

@@ -19,7 +19,14 @@ from g3pt.evaluation.results import TEXT_COLUMNS, Row
 NOT_MEASURED = TEXT_COLUMNS | {"slot", "seed"}
 """Columns that have no mean."""
 
-HEADLINE = ("iou", "chamfer_mean", "fscore_001", "normal_consistency", "near_accuracy")
+HEADLINE = (
+    "iou",
+    "chamfer_mean",
+    "fscore_001",
+    "normal_consistency",
+    "near_accuracy",
+    "family_accuracy",
+)
 """Columns of the Markdown table, where they exist."""
 
 
@@ -146,6 +153,15 @@ def markdown(title: str, report: Mapping[str, Any], groups: Sequence[str] = ("",
     for group in groups:
         cells = [cell(summary.get(group + name)) for name in names]
         lines.append(f"| {group.rstrip('/') or 'all'} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def difference_table(differences: Mapping[str, Any]) -> str:
+    """Paired differences as a table; those whose interval leaves out zero are marked."""
+    lines = ["| difference, object by object | mean [95 % interval] | |", "|---|---|---|"]
+    for name, entry in differences.items():
+        certain = entry["low"] > 0 or entry["high"] < 0
+        lines.append(f"| {name} | {cell(entry)} | {'*' if certain else ''} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,70 @@
+"""Tiny settings and simple solids that the tests of evaluation share."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+
+@pytest.fixture(scope="session")
+def tiny_settings():
+    from g3pt.evaluation.protocol import EvaluationSettings
+
+    return EvaluationSettings(
+        resolution=16,
+        num_volume=4000,
+        num_prefix=500,
+        num_surface=800,
+        num_near=200,
+        truth_resolution=24,
+    )
+
+
+@pytest.fixture(scope="session")
+def box_mesh():
+    """Makes boxes."""
+    from g3pt.geometry.mesh import TriangleMesh
+
+    def make(extents=(1.0, 1.0, 1.0), center=(0.0, 0.0, 0.0)):
+        body = trimesh.creation.box(extents=extents)
+        return TriangleMesh.from_arrays(body.vertices + np.array(center), body.faces)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def mesh_set(tmp_path_factory: pytest.TempPathFactory, box_mesh) -> Path:
+    """A folder with a manifest: two boxes for validation, one for training, one sheet."""
+    from g3pt.geometry.mesh import TriangleMesh, write_mesh
+
+    folder = tmp_path_factory.mktemp("meshes")
+    write_mesh(folder / "cube.glb", box_mesh())
+    write_mesh(folder / "slab.glb", box_mesh((4, 1, 2), (5, 0, 0)))
+    write_mesh(folder / "pole.glb", box_mesh((1, 6, 1)))
+    point = TriangleMesh.from_arrays(np.zeros((3, 3)), [[0, 1, 2]])
+    write_mesh(folder / "point.off", point)
+    rows = [
+        {"id": "cube", "path": "cube.glb", "split": "val", "caption": "a cube"},
+        {"id": "pole", "path": "pole.glb", "split": "train", "caption": "a pole"},
+        {"id": "slab", "path": "slab.glb", "split": "val", "caption": "a slab"},
+        {"id": "point", "path": "point.off", "split": "broken", "caption": "a point"},
+    ]
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def training_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six prepared procedural shapes with their canonical pictures."""
+    from g3pt.data.cache import ShapeCache, build_cache
+    from g3pt.data.prepare import PrepareConfig
+    from g3pt.data.rendering import ViewsConfig, render_views
+    from g3pt.data.sources import ProceduralSourceConfig
+
+    folder = tmp_path_factory.mktemp("caches") / "training"
+    prepare = PrepareConfig(num_points=256, num_volume_queries=2048, num_near_queries=384)
+    build_cache(ProceduralSourceConfig(num=6), prepare, folder)
+    assert render_views(ShapeCache(folder), ViewsConfig(num_views=1)) == 0
+    return folder

@@ -1,0 +1,165 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from g3pt.data.cache import ShapeCache, build_cache
+from g3pt.data.prepare import PrepareConfig
+from g3pt.data.procedural import HELD_OUT_SEEDS, make_shape
+from g3pt.data.sources import ProceduralSourceConfig
+from g3pt.evaluation.controls import collect_training_shapes, mean_shape
+from g3pt.evaluation.families import FamilyReferences, grid_ious
+from g3pt.evaluation.generation import (
+    GenerationSettings,
+    chosen_sampling,
+    evaluate_generation,
+    generator_of,
+    known_conditions,
+)
+from g3pt.evaluation.objects import list_objects
+from g3pt.geometry.metrics import occupancy_iou, winding_test
+from g3pt.models.weights import LoadedWeights, load_weights
+
+FAMILIES = ("mug", "table", "car", "rocket")
+
+
+@pytest.fixture(scope="module")
+def weights(tiny_weights: Path) -> LoadedWeights:
+    return load_weights(tiny_weights, "cpu")
+
+
+@pytest.fixture(scope="module")
+def report(tiny_weights: Path, training_cache: Path, tiny_settings, tmp_path_factory):
+    out = tmp_path_factory.mktemp("generation")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("g3pt.evaluation.generation.PER_FAMILY", 1)
+        return evaluate_generation(
+            tiny_weights,
+            list_objects("procedural", limit=2),
+            tiny_settings,
+            GenerationSettings(training_caches=(str(training_cache),)),
+            out=out,
+        ), out
+
+
+def test_every_object_has_all_methods_and_controls(report):
+    rows = report[0]["objects"]
+    methods = ["true_shape", "image", "text", "unconditional"]
+    methods += ["retrieved_by_image", "retrieved_by_text", "mean_shape"]
+    assert [row["method"] for row in rows] == methods * 2
+    assert report[0]["counts"]["objects"] == 2
+    generated = [row for row in rows if row["method"] in ("image", "text", "unconditional")]
+    assert all(np.isfinite(row["nll"]) for row in generated)
+    for same in (generated[:3], generated[3:]):
+        assert len({row["seed"] for row in same}) == 1
+    assert all(row["prompt"] for row in rows if row["method"] == "text")
+
+
+def test_retrieved_shapes_are_those_of_the_training_cache(report, training_cache: Path):
+    ids = {shape["id"] for shape in ShapeCache(training_cache).shapes}
+    found = [row["reference"] for row in report[0]["objects"] if row.get("reference")]
+    assert len(found) == 4
+    assert set(found) <= ids
+
+
+def test_predictions_are_set_against_their_controls(report):
+    assert {
+        "image-unconditional/iou",
+        "image-retrieved_by_image/iou",
+        "text-retrieved_by_text/fscore_001",
+        "text-mean_shape/chamfer_mean",
+    } <= set(report[0]["differences"])
+    summary = report[0]["summary"]
+    gain = report[0]["differences"]["image-mean_shape/iou"]["mean"]
+    assert gain == pytest.approx(summary["image/iou"]["mean"] - summary["mean_shape/iou"]["mean"])
+    table = (report[1] / "report.md").read_text()
+    assert "| image |" in table
+    assert "image-unconditional/iou" in table
+
+
+def test_a_rerun_needs_neither_caches_nor_models_again(
+    report, tiny_weights, training_cache, tiny_settings, monkeypatch
+):
+    monkeypatch.setattr("g3pt.evaluation.generation.collect_training_shapes", None)
+    again = evaluate_generation(
+        tiny_weights,
+        list_objects("procedural", limit=2),
+        tiny_settings,
+        GenerationSettings(training_caches=(str(training_cache),)),
+        out=report[1],
+    )
+    assert again["summary"] == json.loads((report[1] / "evaluation.json").read_text())["summary"]
+
+
+def test_meshes_of_a_folder_have_no_families(tiny_weights, mesh_set, tiny_settings):
+    result = evaluate_generation(
+        tiny_weights,
+        list_objects(str(mesh_set), limit=1),
+        tiny_settings,
+        GenerationSettings(conditions=("text",), guidance=1.0),
+    )
+    assert [row["method"] for row in result["objects"]] == ["text", "unconditional"]
+    assert not any("family_accuracy" in row for row in result["objects"])
+
+
+def test_what_is_asked_wins_over_what_the_weights_say(weights: LoadedWeights):
+    sampling = chosen_sampling(weights, GenerationSettings(guidance=0.0, top_k=1))
+    assert (sampling.guidance, sampling.top_k) == (0.0, 1)
+    assert sampling.top_p == weights.config.sampling.top_p
+
+
+def test_weights_that_cannot_do_it_say_so(weights: LoadedWeights):
+    with pytest.raises(ValueError, match="tokenizer alone"):
+        generator_of(replace(weights, car=None))
+    with pytest.raises(ValueError, match="take no sound; they know: image, text"):
+        known_conditions(generator_of(weights), ["sound"])
+    assert known_conditions(generator_of(weights), []) == ("image", "text")
+
+
+def test_a_training_shape_is_nearest_to_itself(weights: LoadedWeights, training_cache: Path):
+    car = generator_of(weights)
+    shapes = collect_training_shapes(car, [training_cache], ["image", "text"], 6)
+    for kind in ("image", "text"):
+        features = shapes.features[kind]
+        np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1.0, rtol=1e-5)
+        for number in range(len(features)):
+            found = shapes.nearest(kind, features[number] + shapes.means[kind])
+            np.testing.assert_allclose(features[found], features[number], atol=1e-6)
+    assert shapes.load(2).id == ShapeCache(training_cache).shapes[2]["id"]
+
+
+def test_the_mean_of_one_shape_is_that_shape(tmp_path: Path):
+    prepare = PrepareConfig(num_points=64, num_volume_queries=65_536, num_near_queries=384)
+    build_cache(ProceduralSourceConfig(num=1, only=("sofa",)), prepare, tmp_path / "one")
+    mesh = mean_shape([(ShapeCache(tmp_path / "one"), 0)])
+    points = np.random.default_rng(0).uniform(-1, 1, (20_000, 3))
+    # Cells of the grid are 1/16 wide, walls of the sofa two or three of them.
+    truth = make_shape(0, "sofa").contains(points)
+    assert occupancy_iou(winding_test(mesh)(points), truth) > 0.7
+
+
+def test_families_of_unseen_seeds_are_recognised():
+    references = FamilyReferences.build(FAMILIES, per_family=8)
+    seeds = range(HELD_OUT_SEEDS.start, HELD_OUT_SEEDS.start + 6)
+    found = [
+        references.classify(make_shape(seed, family).contains) == family
+        for family in FAMILIES
+        for seed in seeds
+    ]
+    assert np.mean(found) >= 0.9
+
+
+def test_a_solid_without_volume_has_no_family():
+    references = FamilyReferences.build(FAMILIES[:1], per_family=1)
+    assert references.classify(lambda points: np.zeros(len(points), dtype=bool)) is None
+
+
+def test_packed_grids_give_the_iou_of_their_bits():
+    rng = np.random.default_rng(0)
+    bits = rng.random((5, 512)) < 0.3
+    packed = np.packbits(bits, axis=1)
+    expected = [occupancy_iou(bits[0], other) for other in bits]
+    np.testing.assert_allclose(grid_ious(packed[0], packed), expected)
+    assert grid_ious(packed[0], packed)[0] == 1.0

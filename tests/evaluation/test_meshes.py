@@ -1,0 +1,112 @@
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from g3pt.evaluation.alignment import align, cube_rotations, fit_similarity
+from g3pt.evaluation.meshes import evaluate_meshes, find_pairs
+from g3pt.geometry.mesh import TriangleMesh, concatenate, write_mesh
+from g3pt.geometry.sampling import sample_surface
+
+
+@pytest.fixture(scope="module")
+def chair(box_mesh) -> TriangleMesh:
+    """Seat, back and one leg: no rotation maps it onto itself."""
+    parts = [
+        box_mesh((1.0, 0.2, 1.0)),
+        box_mesh((1.0, 1.2, 0.2), (0.0, 0.6, -0.4)),
+        box_mesh((0.2, 0.6, 0.2), (0.35, -0.3, 0.4)),
+    ]
+    return concatenate(parts)
+
+
+@pytest.fixture
+def folders(tmp_path: Path, chair, box_mesh) -> tuple[Path, Path]:
+    prediction, truth = tmp_path / "prediction", tmp_path / "truth"
+    prediction.mkdir()
+    truth.mkdir()
+    write_mesh(truth / "chair.obj", chair)
+    write_mesh(truth / "box.glb", box_mesh((2.0, 4.0, 2.0), (10.0, 0.0, 0.0)))
+    write_mesh(prediction / "chair.ply", chair)
+    write_mesh(prediction / "box.stl", box_mesh((2.0, 2.0, 2.0), (10.0, -1.0, 0.0)))
+    return prediction, truth
+
+
+def test_the_truth_sets_the_frame_of_both(folders, tiny_settings):
+    report = evaluate_meshes(*folders, tiny_settings)
+    rows = {row["id"]: row for row in report["objects"]}
+    assert rows["chair"]["iou"] == 1.0
+    assert rows["chair"]["fscore_0005"] == 1.0
+    # The lower half of a box of 0.95 x 1.9 x 0.95: 860 of 4,000 points are in it.
+    assert rows["box"]["iou"] == pytest.approx(0.5, abs=0.05)
+    assert rows["box"]["problem"] is None
+
+
+def test_missing_and_unreadable_predictions_count_as_empty(folders, tiny_settings):
+    prediction, _ = folders
+    (prediction / "chair.ply").unlink()
+    (prediction / "box.stl").write_bytes(b"no mesh")
+    write_mesh(prediction / "box.obj", TriangleMesh.from_arrays(np.zeros((3, 3)), [[0, 1, 2]]))
+    (prediction / "box.stl").unlink()
+    report = evaluate_meshes(*folders, tiny_settings)
+    assert report["counts"]["empty_predictions"] == 2
+    assert report["summary"]["iou"]["mean"] == 0.0
+    assert {row["id"]: row["problem"] for row in report["objects"]}["chair"] == "no prediction"
+
+
+def test_folders_without_a_common_name_are_refused(folders, tmp_path: Path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ValueError, match="no mesh has the same name"):
+        find_pairs(empty, folders[1])
+
+
+def test_a_name_that_is_there_twice_is_refused(folders, box_mesh):
+    write_mesh(folders[0] / "box.obj", box_mesh())
+    with pytest.raises(ValueError, match="has the same name"):
+        find_pairs(*folders)
+
+
+def test_predictions_without_truth_are_told(folders, box_mesh, caplog: pytest.LogCaptureFixture):
+    write_mesh(folders[0] / "lonely.obj", box_mesh())
+    with caplog.at_level(logging.WARNING):
+        assert [pair.id for pair in find_pairs(*folders)] == ["box", "chair"]
+    assert "1 predictions have no truth: lonely" in caplog.text
+
+
+def test_alignment_has_columns_of_its_own(folders, chair, tiny_settings):
+    turned = TriangleMesh(3.0 * chair.vertices[:, [2, 1, 0]] * [1, 1, -1] + 5.0, chair.faces)
+    write_mesh(folders[0] / "chair.ply", turned)
+    report = evaluate_meshes(*folders, tiny_settings, align=True)
+    row = next(row for row in report["objects"] if row["id"] == "chair")
+    assert row["iou"] < 0.1
+    assert row["aligned_iou"] > 0.9
+    assert row["aligned_chamfer_mean"] < 0.02
+
+
+def test_there_are_24_rotations_of_the_cube():
+    rotations = np.stack(cube_rotations())
+    assert len(np.unique(rotations.reshape(24, 9), axis=0)) == 24
+    np.testing.assert_allclose(np.linalg.det(rotations), 1.0)
+
+
+def test_a_similarity_is_recovered_from_pairs():
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(50, 3))
+    rotation = trimesh.transformations.rotation_matrix(1.1, [1, 2, 3])[:3, :3]
+    found = fit_similarity(points, 0.7 * points @ rotation.T + [1, 2, 3])
+    np.testing.assert_allclose(found.rotation, rotation, atol=1e-12)
+    assert found.scale == pytest.approx(0.7)
+    np.testing.assert_allclose(found.shift, [1, 2, 3], atol=1e-12)
+
+
+def test_a_tilted_and_scaled_mesh_is_brought_back(chair):
+    rng = np.random.default_rng(1)
+    tilt = trimesh.transformations.rotation_matrix(0.2, [1, 1, 0])[:3, :3]
+    moved = TriangleMesh(2.5 * chair.vertices @ (cube_rotations()[7] @ tilt).T + 4.0, chair.faces)
+    target = sample_surface(chair, 3000, rng).points
+    back = align(moved, target, rng).move(moved)
+    # Samples of a surface of area 5 are 0.04 apart: the fit averages over thousands of them.
+    np.testing.assert_allclose(back.vertices, chair.vertices, atol=0.02)

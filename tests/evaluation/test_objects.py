@@ -1,0 +1,102 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from g3pt.data.procedural import HELD_OUT_FAMILIES, HELD_OUT_SEEDS, TRAIN_FAMILIES
+from g3pt.data.sources import ShapeError
+from g3pt.evaluation.objects import (
+    data_hash,
+    list_objects,
+    load_truth,
+    near_surface_labels,
+    uniform_labels,
+)
+from g3pt.evaluation.protocol import PROTOCOL, EvaluationSettings, quick_settings
+from g3pt.geometry.mesh import is_closed
+
+
+def test_only_the_full_sizes_carry_the_plain_name():
+    assert EvaluationSettings(seed=4).protocol == PROTOCOL
+    assert quick_settings(seed=4).protocol == f"{PROTOCOL}-quick"
+    assert replace(quick_settings(), resolution=64).protocol == f"{PROTOCOL}-custom"
+
+
+def test_procedural_objects_are_held_out_seeds():
+    objects = list_objects("procedural")
+    source = objects.open()
+    assert len(objects.slots) == 200
+    for slot in (0, 57, 199):
+        shape = source.load(slot)
+        assert shape.family in TRAIN_FAMILIES
+        assert shape.details["seed"] in HELD_OUT_SEEDS
+    unseen = list_objects("procedural-held-out-families", limit=3)
+    assert [unseen.open().load(slot).family in HELD_OUT_FAMILIES for slot in unseen.slots] == [
+        True
+    ] * 3
+
+
+def test_a_folder_gives_the_split_that_is_asked_for(mesh_set: Path):
+    objects = list_objects(str(mesh_set))
+    assert [objects.open().ids[slot] for slot in objects.slots] == ["cube", "slab"]
+    assert len(list_objects(str(mesh_set), split="train").slots) == 1
+    assert len(list_objects(str(mesh_set), limit=1).slots) == 1
+
+
+def test_a_cache_stands_for_the_shapes_that_it_was_built_from(training_cache: Path):
+    objects = list_objects(str(training_cache), limit=4)
+    direct = list_objects("procedural", limit=4)
+    assert objects.slots == (0, 1, 2, 3)
+    assert data_hash(objects) != data_hash(direct)
+    assert objects.open().ids[0].startswith("procedural-")
+
+
+def test_what_does_not_exist_is_refused():
+    with pytest.raises(FileNotFoundError, match="nowhere: expected procedural"):
+        list_objects("nowhere")
+    with pytest.raises(ValueError, match="limit must be at least 1"):
+        list_objects("procedural", limit=0)
+
+
+def test_the_data_hash_changes_with_the_bytes_of_a_mesh(mesh_set: Path, tmp_path: Path):
+    for file in mesh_set.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    before = data_hash(list_objects(str(tmp_path)))
+    assert before == data_hash(list_objects(str(mesh_set)))
+    (tmp_path / "slab.glb").write_bytes((mesh_set / "pole.glb").read_bytes())
+    assert data_hash(list_objects(str(tmp_path))) != before
+    assert data_hash(list_objects(str(mesh_set), limit=1)) != before
+
+
+@pytest.mark.parametrize("data", ["procedural", "folder"])
+def test_labels_are_fixed_per_object_and_true(data, mesh_set, tiny_settings):
+    objects = list_objects(str(mesh_set) if data == "folder" else data, limit=2)
+    shape = objects.open().load(objects.slots[1])
+    truth = load_truth(shape, tiny_settings)
+    near = near_surface_labels(truth, tiny_settings)
+    again = near_surface_labels(load_truth(shape, tiny_settings), tiny_settings)
+    np.testing.assert_array_equal(near.points, again.points)
+    np.testing.assert_array_equal(near.inside, shape.contains(near.points))
+    assert 0.1 < near.inside.mean() < 0.7
+    everywhere = uniform_labels(truth, 500, tiny_settings)
+    assert everywhere.inside.mean() < near.inside.mean()
+    other = near_surface_labels(truth, replace(tiny_settings, seed=1))
+    assert not np.array_equal(near.points, other.points)
+
+
+def test_the_mesh_of_a_procedural_truth_lies_on_its_field(tiny_settings):
+    objects = list_objects("procedural", limit=1)
+    settings = replace(tiny_settings, truth_resolution=64)
+    truth = load_truth(objects.open().load(0), settings)
+    assert is_closed(truth.mesh)
+    # A cell is 2/64 wide; points of the exact surface stay well within one of the mesh.
+    from g3pt.geometry.metrics import distance_to_mesh
+
+    assert distance_to_mesh(truth.samples.points, truth.mesh).mean() < 0.005
+
+
+def test_a_mesh_without_extent_is_a_shape_error(mesh_set: Path, tiny_settings):
+    objects = list_objects(str(mesh_set), split="broken")
+    with pytest.raises(ShapeError):
+        load_truth(objects.open().load(0), tiny_settings)
