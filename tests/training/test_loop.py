@@ -66,17 +66,33 @@ def test_a_resumed_run_equals_one_that_never_stopped(run, optim):
     assert sorted(second.visits) == list(range(20, 30))
 
 
+def test_resuming_past_a_damaged_checkpoint_changes_nothing(run, caplog):
+    whole, second = ToyTask(dropout=0.2), ToyTask(dropout=0.2)
+    expected = losses(run(whole, name="whole"))
+    folder = run(ToyTask(dropout=0.2), name="parts", steps=30).run / "checkpoints"
+    newest = folder / "step-30" / "optimizer.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-8])
+    resumed = run(second, name="parts", resume=True)
+    assert "falling back" in caplog.text
+    assert min(second.visits) == 20
+    assert losses(resumed) == expected
+    assert torch.equal(weights(whole), weights(second))
+
+
+def test_a_longer_run_goes_on_from_a_finished_one(run):
+    run(ToyTask(), steps=10)
+    task = ToyTask()
+    result = run(task, steps=15, resume=True)
+    assert (result.step, sorted(task.visits)) == (15, list(range(10, 15)))
+
+
 def test_a_window_cut_by_a_checkpoint_logs_the_same_mean(run):
     expected = losses(run(ToyTask(), name="whole", log_every=7, checkpoint_every=5))
-    run(ToyTask(), name="parts", log_every=7, checkpoint_every=5)
-    import shutil
-
     from g3pt.training.checkpoint import discard_after
 
     folder = run(ToyTask(), name="again", log_every=7, checkpoint_every=5, keep_checkpoints=9).run
     discard_after(folder / "checkpoints", 10)
     assert losses(run(ToyTask(), name="again", log_every=7, resume=True)) == expected
-    shutil.rmtree(folder)
 
 
 def test_accumulation_equals_one_big_batch(run):
