@@ -25,15 +25,15 @@ def commands() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty folder that sees the examples; later commands find what earlier ones wrote."""
     from g3pt.models.weights import bundled_weights
 
     if not bundled_weights():
         pytest.skip("this checkout has no bundled weights")
-    folder = tmp_path_factory.mktemp("readme")
-    (folder / "examples").symlink_to(ROOT / "examples")
-    return folder
+    empty = tmp_path_factory.mktemp("readme")
+    (empty / "examples").symlink_to(ROOT / "examples")
+    return empty
 
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -48,14 +48,14 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_commands_of_the_readme_run_in_their_order(workplace: Path) -> None:
+def test_commands_of_the_readme_run_in_their_order(folder: Path) -> None:
     assert len(commands()) >= 4
     for command in commands():
-        done = run(shlex.split(command), workplace)
+        done = run(shlex.split(command), folder)
         assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
 
 
-def test_python_of_the_readme_runs(workplace: Path) -> None:
+def test_python_of_the_readme_runs(folder: Path) -> None:
     for block in fenced_blocks("python"):
-        done = run([sys.executable, "-c", block], workplace)
+        done = run([sys.executable, "-c", block], folder)
         assert done.returncode == 0, done.stderr[-2000:]
