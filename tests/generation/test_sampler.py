@@ -215,6 +215,17 @@ def test_top_p_keeps_the_smallest_set_that_holds_it():
     assert len(set(draw_entries(logits, noise, top_p=0.95).flatten().tolist())) == 4
 
 
+@pytest.mark.parametrize("sharpness", [0.3, 3.0])
+def test_top_p_of_a_large_vocabulary_equals_sorting_all_of_it(sharpness):
+    logits = torch.randn(1, 50, 5000, generator=torch.Generator().manual_seed(0)) * sharpness
+    noise = torch.rand(1, 50, generator=torch.Generator().manual_seed(1))
+    probabilities, entries = logits.softmax(-1).double().sort(-1, descending=True)
+    kept = probabilities * (probabilities.cumsum(-1) - probabilities < 0.9)
+    chosen = torch.searchsorted(kept.cumsum(-1), noise[..., None] * kept.sum(-1, keepdim=True))
+    expected = entries.gather(-1, chosen).squeeze(-1)
+    assert torch.equal(draw_entries(logits, noise, top_p=0.9), expected)
+
+
 def test_noise_at_either_end_never_draws_an_impossible_entry():
     logits = torch.tensor([[[-torch.inf, 0.0, -torch.inf]]]).expand(1, 2, 3)
     noise = torch.tensor([[0.0, 1 - 2**-24]])
