@@ -33,10 +33,11 @@ def test_a_signal_saves_after_the_step_and_resuming_changes_nothing(run, number)
         return False
 
     first.poison = poison
+    before = signal.getsignal(number)
     stopped = run(first, "parts")
     assert (stopped.finished, stopped.step) == (False, 8)
     assert [path.name for path in stopped.checkpoints] == ["step-8", "step-0"]
-    assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
+    assert signal.getsignal(number) == before
     finished = run(second, "parts", resume=True)
     assert finished.finished
     for a, b in zip(whole.module.parameters(), second.module.parameters(), strict=True):

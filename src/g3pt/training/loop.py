@@ -171,7 +171,11 @@ class _Loop:
     def run(self) -> TrainResult:
         self._start_clock()
         self.display = ProgressDisplay(self.run_dir.name, start=self.progress())
-        self.log = MetricsFile(self.run_dir / "metrics.jsonl", resume_step=self.state.step)
+        self.log = MetricsFile(
+            self.run_dir / "metrics.jsonl",
+            resume_step=self.state.step,
+            writes=self.world.speaks,
+        )
         parts = self.world.parts(self.config.accumulation)
         self.feed = BatchFeed(self.task, parts, self.device, ahead=self.config.prefetch)
         if self.state.step == 0:

@@ -24,11 +24,15 @@ class MetricsFile:
     """`metrics.jsonl`: one JSON object a line, flushed at once.
 
     Reopened at a step, it forgets every later line (and a half-written last one), so that an
-    interrupted run leaves the same record as one that never stopped.
+    interrupted run leaves the same record as one that never stopped. Of several processes one
+    alone may write: reopening replaces the file, and the others would take it from under it.
     """
 
-    def __init__(self, path: Path, *, resume_step: int) -> None:
+    def __init__(self, path: Path, *, resume_step: int, writes: bool = True) -> None:
         self._path = path
+        self._file = None
+        if not writes:
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read_metrics(path) if line["step"] <= resume_step]
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -38,12 +42,14 @@ class MetricsFile:
 
     def write(self, kind: str, step: int, **values: Any) -> None:
         """Append a record, e.g. kind `train`, `evaluation`, `skipped`, `rollback`."""
+        assert self._file is not None, "this process does not write metrics"
         self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
         self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
