@@ -135,7 +135,8 @@ def train(
     if config.threads:
         torch.set_num_threads(config.threads)
     loop = _Loop(task, optim, config, Path(run_dir), description or {})
-    if list_checkpoints(loop.folder) and not resume:
+    # One process looks for all: it may have saved before the others come to look.
+    if loop.world.agree(float(bool(list_checkpoints(loop.folder)))) and not resume:
         raise FileExistsError(f"{run_dir} holds a run already; resume it or choose another folder")
     if resume:
         loop.restore()
