@@ -42,8 +42,7 @@ def weighted_values(
     `mask` is True where seen, or a number to add to the logits, in the queries' dtype.
 
     PyTorch's fused kernel everywhere but in bfloat16 training on a CPU, where its backward
-    pass is up to three times slower than the two products written out
-    (`g3pt bench attention`).
+    pass is slower than that of the two products written out.
     """
     trains = torch.is_grad_enabled() and queries_BHTD.requires_grad
     if trains and queries_BHTD.device.type == "cpu" and queries_BHTD.dtype == torch.bfloat16:
