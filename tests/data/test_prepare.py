@@ -30,6 +30,9 @@ def sphere_like(contains):
         def mesh(self):
             raise NotImplementedError
 
+        def scene(self):
+            raise NotImplementedError
+
     return Sphere()
 
 

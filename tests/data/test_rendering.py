@@ -15,7 +15,7 @@ def pictured(folder_cache, tmp_path_factory):
     path = tmp_path_factory.mktemp("pictured") / "boxes"
     shutil.copytree(folder_cache.path, path)
     cache = ShapeCache(path)
-    assert render_views(cache, ViewsConfig(num_views=2, limit=2, supersample=1)) == 0
+    assert render_views(cache, ViewsConfig(num_views=2, limit=2, render_size=128)) == 0
     return cache
 
 
@@ -41,7 +41,7 @@ def test_later_views_and_shapes_leave_the_first_ones_alone(pictured):
 
     before = Views(pictured).rgba(1, 1).copy()
     steps = []
-    config = ViewsConfig(num_views=3, supersample=1)
+    config = ViewsConfig(num_views=3, render_size=128)
     render_views(pictured, config, on_progress=lambda done, total: steps.append((done, total)))
     assert steps == [(3, 3)]
     views = Views(pictured)
@@ -72,7 +72,7 @@ def test_a_shape_that_has_changed_is_not_drawn(tmp_path, small_prepare):
     labels[1] = ~labels[1]
     labels.flush()
     cache = ShapeCache(tmp_path / "c")
-    assert render_views(cache, ViewsConfig(num_views=1, supersample=1)) == 1
+    assert render_views(cache, ViewsConfig(num_views=1, render_size=128)) == 1
     assert Views(cache).available.tolist() == [[True], [False]]
 
 

@@ -23,7 +23,7 @@ from g3pt.data.prepare import labels_at, positions, shape_seed
 from g3pt.data.sources import ShapeError, SourceShape, open_source
 from g3pt.data.views import VIEW_SIZE, view_files
 from g3pt.geometry.framing import frame_object
-from g3pt.geometry.render import Camera, Scene, canonical_camera, random_cameras
+from g3pt.geometry.render import Camera, canonical_camera, random_cameras
 
 ELEVATIONS = (-20.0, 70.0)
 """Random cameras stand between these, in degrees: people rarely take pictures from below."""
@@ -39,8 +39,9 @@ class ViewsConfig:
     """Views a shape; the first is the canonical one."""
     limit: int = 0
     """Only the first so many shapes; 0 makes all."""
-    supersample: int = 2
-    """Rays per pixel and axis."""
+    render_size: int = 192
+    """Side of the drawing that the stored picture is cut from: the bounding sphere fits into it,
+    the object fills about two thirds, so that there is one ray a stored pixel or a little more."""
 
 
 def view_camera(shape_id: str, view: int) -> Camera:
@@ -123,11 +124,11 @@ def _render_part(path: Path, config: ViewsConfig, rows: np.ndarray) -> tuple[int
         try:
             shape = source.load(slot)
             _check_unchanged(shape, cache, slot)
-            scene = Scene(shape.mesh())
+            scene = shape.scene()
             for view in wanted:
                 camera = view_camera(shape_id, view)
                 # Filtered by the resampling of the framing, not by the renderer.
-                picture = scene.render(camera, size=VIEW_SIZE * config.supersample, supersample=1)
+                picture = scene.render(camera, size=config.render_size, supersample=1)
                 pictures[view][slot] = frame_object(picture, VIEW_SIZE)
         except Exception as error:  # one shape without pictures must not end the run
             logger.warning("%s not rendered: %s: %s", shape_id, type(error).__name__, error)

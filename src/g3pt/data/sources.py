@@ -17,8 +17,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from g3pt.data import procedural
+from g3pt.data.procedural.tracing import TracedScene
 from g3pt.geometry.boundary import sample_boundary
 from g3pt.geometry.mesh import MeshError, TriangleMesh, read_mesh, to_unit, unit_frame_of
+from g3pt.geometry.render import Scene
 from g3pt.geometry.sampling import SurfaceSamples
 from g3pt.geometry.solid import Solid
 
@@ -28,8 +30,8 @@ OPEN_LICENCES = ("CC0-1.0", "MIT-0", "public domain")
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
 
 
-PICTURE_RESOLUTION = 96
-"""Cells per axis of the meshes that procedural pictures are made of: about one a pixel."""
+MESH_RESOLUTION = 96
+"""Cells per axis of the meshes of procedural shapes."""
 
 
 class ShapeError(ValueError):
@@ -100,7 +102,11 @@ class SourceShape(ABC):
 
     @abstractmethod
     def mesh(self) -> TriangleMesh:
-        """A coloured mesh for pictures."""
+        """A coloured mesh."""
+
+    @abstractmethod
+    def scene(self) -> Scene | TracedScene:
+        """Ready to be drawn from any camera."""
 
 
 class Source(ABC):
@@ -155,7 +161,11 @@ class ProceduralShape(SourceShape):
 
     def mesh(self) -> TriangleMesh:
         """The field's zero set, projected on it, coloured."""
-        return self._shape.mesh(PICTURE_RESOLUTION)
+        return self._shape.mesh(MESH_RESOLUTION)
+
+    def scene(self) -> TracedScene:
+        """Drawn from the field, several times as fast as from the mesh."""
+        return TracedScene(self._shape)
 
 
 class ProceduralSource(Source):
@@ -244,6 +254,10 @@ class MeshShape(SourceShape):
     def mesh(self) -> TriangleMesh:
         """The mesh itself, in the unit frame."""
         return self._mesh
+
+    def scene(self) -> Scene:
+        """The mesh itself."""
+        return Scene(self._mesh)
 
 
 class FolderSource(Source):

@@ -34,7 +34,6 @@ from g3pt.generation.sampler import generate_tokens
 from g3pt.geometry.cameras import canonical_camera
 from g3pt.geometry.mesh import MeshError, TriangleMesh
 from g3pt.geometry.metrics import Contains, winding_test
-from g3pt.geometry.render import Scene
 from g3pt.models.car import Car
 from g3pt.models.weights import LoadedWeights, SamplingDefaults, load_weights
 
@@ -246,9 +245,7 @@ class ObjectGenerator:
         prompts: dict[str, Prompts] = {}
         if "image" in self._job.conditions:
             # Twice the size that the encoder reads, as training pictures are drawn.
-            picture = Scene(shape.mesh()).render(
-                canonical_camera(), size=2 * VIEW_SIZE, supersample=1
-            )
+            picture = shape.scene().render(canonical_camera(), size=2 * VIEW_SIZE, supersample=1)
             prompts["image"] = read_prompts(self._car, image=picture)
         if "text" in self._job.conditions and truth.caption:
             prompts["text"] = read_prompts(self._car, text=truth.caption)

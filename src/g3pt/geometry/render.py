@@ -36,12 +36,15 @@ __all__ = [
     "Scene",
     "canonical_camera",
     "crease_normals",
+    "develop",
     "orbit_camera",
     "over_white",
     "random_cameras",
+    "ray_grid",
     "render",
     "save_gif",
     "save_png",
+    "shade",
     "sheet",
     "turntable_cameras",
 ]
@@ -95,7 +98,7 @@ class Scene:
             rows.start * supersample : rows.stop * supersample,
             columns.start * supersample : columns.stop * supersample,
         ]
-        rays_HW3 = _ray_grid(size * supersample, camera.fov_degrees)[fine]
+        rays_HW3 = ray_grid(size * supersample, camera.fov_degrees)[fine]
         light_HW4 = self._trace(camera, rays_HW3.reshape(-1, 3), shadow).reshape(
             rows.stop - rows.start, supersample, columns.stop - columns.start, supersample, 4
         )
@@ -139,14 +142,10 @@ class Scene:
         if shadow:
             points = local_R3[hits] * answer["tfar"][hits, None]
             lit = self._lit_share(camera, axes, points + 2e-3 * normals_N3)
-        light_R4 = np.zeros((len(local_R3), 4), dtype=np.float32)
         albedo = self._color
         if self._colors_F33 is not None:
             albedo = (weights_N13 @ self._colors_F33[faces])[:, 0]
-        albedo = _DARKEST + (1 - _DARKEST) * albedo
-        light_R4[hits, :3] = albedo * _studio_light(normals_N3, lit)[:, None]
-        light_R4[hits, 3] = 1.0
-        return light_R4
+        return _lit_rays(len(local_R3), hits, normals_N3, albedo, lit)
 
     def _lit_share(
         self, camera: Camera, axes: Float32[ndarray, "3 3"], points_N3: Float32[ndarray, "N 3"]
@@ -157,6 +156,34 @@ class Scene:
         toward[:] = _unit(_KEY[0]) @ axes
         blocked = self._embree.run(origins, toward) >= 0
         return np.where(blocked, _SHADOWED_KEY, 1.0).astype(np.float32)
+
+
+def shade(
+    num_rays: int,
+    hits: Int64[ndarray, " N"],
+    normals_N3: Float32[ndarray, "N 3"],
+    colors_N3: UInt8[ndarray, "N 3"],
+) -> Float32[ndarray, "R 4"]:
+    """Light that rays bring home, for other ways to find where they hit than a `Scene`.
+
+    Args:
+        num_rays: how many there are.
+        hits: the numbers of those that hit.
+        normals_N3: unit normals there in the camera's frame (right, up, backward).
+        colors_N3: sRGB colours there.
+
+    Returns:
+        Linear colour and coverage of every ray, for `develop`.
+    """
+    return _lit_rays(num_rays, hits, normals_N3, _linear(colors_N3), 1.0)
+
+
+def develop(
+    light_R4: Float32[ndarray, "R 4"], size: int, supersample: int
+) -> UInt8[ndarray, "S S 4"]:
+    """Linear light of the rays of `ray_grid(size * supersample)` to an sRGB picture."""
+    fine = light_R4.reshape(size, supersample, size, supersample, 4)
+    return _display(fine.mean(axis=(1, 3)))
 
 
 def render(
@@ -205,6 +232,20 @@ def _places(mesh: TriangleMesh) -> Int64[ndarray, " C"]:
     return nodes @ np.array([1 << 42, 1 << 21, 1], dtype=np.int64)
 
 
+def _lit_rays(
+    num_rays: int,
+    hits: Int64[ndarray, " N"],
+    normals_N3: Float32[ndarray, "N 3"],
+    albedo_N3: Float32[ndarray, "N 3"] | Float32[ndarray, " 3"],
+    lit: Float32[ndarray, " N"] | float,
+) -> Float32[ndarray, "R 4"]:
+    light_R4 = np.zeros((num_rays, 4), dtype=np.float32)
+    albedo_N3 = _DARKEST + (1 - _DARKEST) * albedo_N3
+    light_R4[hits, :3] = albedo_N3 * _studio_light(normals_N3, lit)[:, None]
+    light_R4[hits, 3] = 1.0
+    return light_R4
+
+
 def _studio_light(
     normals_N3: Float32[ndarray, "N 3"], lit: Float32[ndarray, " N"] | float
 ) -> Float32[ndarray, " N"]:
@@ -220,7 +261,7 @@ def _unit(vector: Float64[ndarray, " 3"]) -> Float32[ndarray, " 3"]:
 
 
 @lru_cache(maxsize=4)
-def _ray_grid(size: int, fov_degrees: float) -> Float32[ndarray, "H W 3"]:
+def ray_grid(size: int, fov_degrees: float) -> Float32[ndarray, "H W 3"]:
     """Directions through pixel centres in the camera's frame, top row first, of length 1."""
     half = np.tan(np.deg2rad(fov_degrees) / 2)
     line = ((np.arange(size) + 0.5) / size * 2 - 1) * half

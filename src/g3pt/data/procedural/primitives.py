@@ -22,6 +22,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +44,14 @@ class Kind(IntEnum):
     FRUSTUM = 5
     PRISM = 6
     DOME = 7
+
+
+class EvaluationPlan(NamedTuple):
+    """The primitives' frames as one matrix, and the primitives of each kind side by side."""
+
+    matrix: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    groups: list[tuple[Callable[..., NDArray[np.float32]], NDArray[np.int64], NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,20 @@ class ShapeArrays:
     def __len__(self) -> int:
         return len(self.kinds)
 
+    @cached_property
+    def plan(self) -> EvaluationPlan:
+        """What every evaluation of the field needs, made once."""
+        to_local = self.rotations.transpose(0, 2, 1)
+        groups = [(kind, np.flatnonzero(self.kinds == kind)) for kind in np.unique(self.kinds)]
+        return EvaluationPlan(
+            matrix=np.ascontiguousarray(to_local.reshape(-1, 3)),
+            offset=np.einsum("kij,kj->ki", to_local, self.translations).reshape(-1, 1),
+            groups=[
+                (DISTANCES[Kind(kind)], index, self.parameters[index].T[:, :, None])
+                for kind, index in groups
+            ],
+        )
+
 
 def signed_distance(arrays: ShapeArrays, points: NDArray[np.floating]) -> NDArray[np.float32]:
     """Evaluate the shape's field, negative inside, at (N, 3) points of the shape's frame."""
@@ -86,25 +110,17 @@ def _evaluate(
     num = len(points)
     field = np.empty(num, np.float32)
     owner = np.empty(num, np.int64) if with_owner else None
-    to_local = arrays.rotations.transpose(0, 2, 1)
-    matrix = np.ascontiguousarray(to_local.reshape(-1, 3))
-    offset = np.einsum("kij,kj->ki", to_local, arrays.translations).reshape(-1, 1)
-    groups = [
-        (kind, np.flatnonzero(arrays.kinds == kind))
-        for kind in Kind
-        if np.any(arrays.kinds == kind)
-    ]
-    parameters = [arrays.parameters[index].T[:, :, None] for _, index in groups]
+    plan = arrays.plan
     for start in range(0, num, _CHUNK):
         part = slice(start, min(start + _CHUNK, num))
         block = np.ascontiguousarray(points[part].T, dtype=np.float32)
-        local = matrix @ block
-        local -= offset
+        local = plan.matrix @ block
+        local -= plan.offset
         local = local.reshape(len(arrays), 3, -1)
         distances = np.empty((len(arrays), block.shape[1]), np.float32)
-        for (kind, index), values in zip(groups, parameters, strict=True):
+        for distance, index, values in plan.groups:
             coordinates = local[index]
-            distances[index] = DISTANCES[kind](
+            distances[index] = distance(
                 coordinates[:, 0], coordinates[:, 1], coordinates[:, 2], values
             )
         field[part] = _combine(distances, arrays.carves, None if owner is None else owner[part])

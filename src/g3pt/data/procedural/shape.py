@@ -32,6 +32,9 @@ _ON_SURFACE = 1e-3
 """A surface point has solid this far behind it and nothing this far before it."""
 
 
+_TETRAHEDRON = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / 3**0.5
+
+
 @dataclass(frozen=True)
 class ProceduralShape:
     """A seeded shape in the unit frame (box centred at 0, longest side 1.9, +Y up, +Z front)."""
@@ -133,11 +136,10 @@ class ProceduralShape:
         return vertices + step * np.minimum(1.0, 0.5 * cell / np.maximum(length, 1e-12))
 
     def gradient(self, points: NDArray[np.floating], step: float = 1e-3) -> NDArray[np.float64]:
-        """Unit direction in which the field grows, by central differences."""
-        offsets = step * np.concatenate([np.eye(3), -np.eye(3)])
-        around = (points[None] + offsets[:, None]).reshape(-1, 3)
-        values = self.field(around).reshape(6, -1).astype(np.float64)
-        slope = (values[:3] - values[3:]).T
+        """Unit direction in which the field grows, by differences along a tetrahedron's corners."""
+        around = (points[None] + step * _TETRAHEDRON[:, None]).reshape(-1, 3)
+        values = self.field(around).reshape(4, -1).astype(np.float64)
+        slope = values.T @ _TETRAHEDRON
         return slope / np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-12)
 
 

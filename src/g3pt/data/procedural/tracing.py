@@ -1,0 +1,141 @@
+"""Pictures of a procedural shape straight from its field: sphere tracing instead of a mesh.
+
+A ray walks as far as the field says that nothing is near, again and again, until it stands at the
+surface or has left the bounding box. That is several times cheaper than meshing the shape, and
+keeps its edges sharp. The field of ellipsoids and frusta is an estimate; a step that lands inside
+is taken back by bisection. Light, colours and frames are those of `geometry.render`, which draws
+the meshed shape and is the twin that the tests compare with.
+
+Legend: R rays, N some of them.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int64, UInt8
+from numpy import ndarray
+
+from g3pt.data.procedural.shape import ProceduralShape
+from g3pt.geometry.cameras import Camera
+from g3pt.geometry.render import develop, ray_grid, shade
+
+_BLOCK = 8
+"""Pixels along a side of the blocks that walk together while nothing is near."""
+_NEAR_ENOUGH = 4e-4
+_SMALLEST_STEPS = np.linspace(2e-3, 1.2e-2, 32, dtype=np.float32)
+"""Of the steps of a ray, in turn, so that those which graze a surface get ahead as well. A ray that
+has not arrived after the last one counts as a miss."""
+_NUM_BISECTIONS = 8
+
+
+class TracedScene:
+    """A procedural shape ready to be drawn; the same call as `geometry.render.Scene`."""
+
+    def __init__(self, shape: ProceduralShape) -> None:
+        self._shape = shape
+
+    def render(
+        self, camera: Camera, *, size: int = 256, supersample: int = 2
+    ) -> UInt8[ndarray, "S S 4"]:
+        """Draw the shape.
+
+        Args:
+            camera: where from.
+            size: side of the picture in pixels.
+            supersample: rays per pixel and axis; alpha is the share of them that hit.
+        """
+        side = size * supersample
+        axes = camera.axes().astype(np.float32)
+        origin = np.asarray(camera.position, dtype=np.float32)
+        rays_R3 = (ray_grid(side, camera.fov_degrees) @ axes).reshape(-1, 3)
+        walk = _Walk(self._shape, origin)
+        start = walk.in_blocks(axes, side, camera.fov_degrees)
+        hits, lengths_N = walk.to_surface(rays_R3[start.rays], start)
+        points_N3 = origin + rays_R3[hits] * lengths_N[:, None]
+        normals_N3 = self._shape.gradient(points_N3).astype(np.float32) @ axes.T
+        light_R4 = shade(len(rays_R3), hits, normals_N3, self._shape.color_at(points_N3))
+        return develop(light_R4, size, supersample)
+
+
+class _Progress(NamedTuple):
+    """Rays that are still on their way."""
+
+    rays: Int64[ndarray, " N"]
+    length: Float32[ndarray, " N"]
+    """How far each has come."""
+
+
+class _Walk:
+    def __init__(self, shape: ProceduralShape, origin: Float32[ndarray, " 3"]) -> None:
+        self._shape = shape
+        self._origin = origin
+        self._half = np.asarray(shape.extents) / 2 + 2e-3
+
+    def in_blocks(self, axes: Float32[ndarray, "3 3"], side: int, fov_degrees: float) -> _Progress:
+        """Let blocks of neighbouring rays go until something is near the cone around them."""
+        num_blocks = -(-side // _BLOCK)
+        wider = np.rad2deg(
+            2 * np.arctan(np.tan(np.deg2rad(fov_degrees) / 2) * num_blocks * _BLOCK / side)
+        )
+        # The grid of the blocks may be larger than that of the rays; both have one middle.
+        shift = (num_blocks * _BLOCK - side) / 2
+        rays_R3 = (ray_grid(num_blocks, float(wider)) @ axes).reshape(-1, 3)
+        spread = np.float32(2.0 / num_blocks * np.tan(np.deg2rad(wider) / 2) * 0.5**0.5)
+        length, leave = _through_box(self._half + spread * 8, self._origin, rays_R3)
+        near = np.full(len(rays_R3), np.inf, dtype=np.float32)
+        alive = np.flatnonzero(length < leave)
+        length, leave = length[alive], leave[alive]
+        while len(alive):
+            field = self._field(rays_R3[alive], length)
+            room = 0.8 * field - spread * length  # the field may be an estimate
+            arrived = room < _SMALLEST_STEPS[0]
+            near[alive[arrived]] = length[arrived]
+            length = length + np.maximum(room, _SMALLEST_STEPS[0])
+            going = ~arrived & (length < leave)
+            alive, length, leave = alive[going], length[going], leave[going]
+        places = ((np.arange(side) + shift) // _BLOCK).astype(np.int64)
+        starts_R = near.reshape(num_blocks, num_blocks)[np.ix_(places, places)].reshape(-1)
+        rays = np.flatnonzero(np.isfinite(starts_R))
+        return _Progress(rays, starts_R[rays])
+
+    def to_surface(self, rays_N3: Float32[ndarray, "N 3"], start: _Progress) -> _Progress:
+        """Let rays go to the surface; those that never arrive are left out."""
+        enter, leave = _through_box(self._half, self._origin, rays_N3)
+        length = np.maximum(enter, start.length)
+        alive = np.flatnonzero(length < leave)
+        last = length = length[alive]
+        found: list[tuple[ndarray, ndarray, ndarray, ndarray]] = []
+        for smallest_step in _SMALLEST_STEPS:
+            if not len(alive):
+                break
+            field = self._field(rays_N3[alive], length)
+            hit = field < _NEAR_ENOUGH
+            found.append((alive[hit], last[hit], length[hit], field[hit] < -_NEAR_ENOUGH))
+            further = length + np.maximum(field, smallest_step)
+            going = ~hit & (further < leave[alive])
+            alive, last, length = alive[going], length[going], further[going]
+        if not found:
+            return _Progress(np.zeros(0, np.int64), np.zeros(0, np.float32))
+        hits, before, at, too_far = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        at[too_far] = self._bisect(rays_N3[hits[too_far]], before[too_far], at[too_far])
+        return _Progress(start.rays[hits], at)
+
+    def _bisect(self, rays_N3: ndarray, low: ndarray, high: ndarray) -> ndarray:
+        for _ in range(_NUM_BISECTIONS):
+            middle = (low + high) / 2
+            inside = self._field(rays_N3, middle) < 0
+            low, high = np.where(inside, low, middle), np.where(inside, middle, high)
+        return high
+
+    def _field(self, rays_N3: ndarray, length: ndarray) -> Float32[ndarray, " N"]:
+        return self._shape.field(self._origin + rays_N3 * length[:, None])
+
+
+def _through_box(
+    half: ndarray, origin: Float32[ndarray, " 3"], rays_R3: Float32[ndarray, "R 3"]
+) -> tuple[Float32[ndarray, " R"], Float32[ndarray, " R"]]:
+    """Lengths at which rays enter and leave the box of these half sides around the origin."""
+    safe_R3 = np.where(np.abs(rays_R3) < 1e-9, np.float32(1e-9), rays_R3)
+    low, high = (-half - origin) / safe_R3, (half - origin) / safe_R3
+    enter, leave = np.minimum(low, high).max(axis=1), np.maximum(low, high).min(axis=1)
+    return np.maximum(enter, 0).astype(np.float32), leave.astype(np.float32)
