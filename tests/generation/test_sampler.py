@@ -32,7 +32,7 @@ def tokenizer():
     return Tokenizer(config).eval()
 
 
-@pytest.fixture(scope="module", params=["softmax", "bitwise"])
+@pytest.fixture(scope="module", params=[("softmax", 0), ("bitwise", 0), ("softmax", 2)])
 def car(request):
     torch.manual_seed(0)
     image = ImageConditionConfig(image_size=16, patch_size=4, depth=1, width=16, num_heads=2)
@@ -44,7 +44,8 @@ def car(request):
         width=32,
         num_heads=2,
         conditions=(image, ClassConditionConfig(num_classes=4, width=16)),
-        head=request.param,
+        head=request.param[0],
+        bitwise_scales=request.param[1],
     )
     car = Car(config).eval()
     with torch.no_grad():
@@ -71,11 +72,11 @@ def sample_uncached(tokenizer, car, condition, seeds, *, temperature=1.0, guidan
         missing = torch.zeros(len(seeds), length, dtype=torch.int64)
         inputs = teacher_inputs(tokenizer, torch.cat([indices, missing], dim=1)).inputs_BTC
         logits, null = (
-            car(inputs, batch, scale + 1)[:, -length:]
+            car(inputs, batch, scale + 1)[-1]
             for batch in (condition, condition.without_conditions())
         )
         logits = null + guidance[scale] * (logits - null)
-        draw = draw_entries if car.config.head == "softmax" else draw_bits
+        draw = draw_entries if car.config.heads[scale] == "softmax" else draw_bits
         shape = (length,) if draw is draw_entries else (length, BITS)
         noise = torch.stack([torch.rand(shape, generator=g) for g in generators])
         indices = torch.cat([indices, draw(logits, noise, temperature=temperature)], dim=1)
@@ -103,7 +104,9 @@ def test_the_likelihood_is_that_of_the_full_model_without_guidance(tokenizer, ca
     )
     inputs, targets = teacher_inputs(tokenizer, out.indices_BT)
     with torch.no_grad():
-        losses = car.head.losses(car(inputs, draw_condition()), targets)
+        logits = car(inputs, draw_condition())
+    parts = enumerate(zip(logits, targets.split(SCALES, dim=1), strict=True))
+    losses = torch.cat([car.losses_of_scale(*pair, scale) for scale, pair in parts], dim=1)
     # a sum of 29 float32 terms
     torch.testing.assert_close(out.nll_B, losses.sum(dim=1), rtol=1e-4, atol=1e-4)
 

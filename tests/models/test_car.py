@@ -57,16 +57,21 @@ def draw_condition(**changes):
     return replace(condition, **changes)
 
 
-def per_scale(logits):
-    return logits.split(SCALES, dim=1)
+HEADS = [("softmax", 0), ("bit_softmax", 0), ("bitwise", 0), ("bit_softmax", 2)]
+"""Of the coarse scales, and how many fine ones choose bit by bit."""
+
+
+def whole(car, *arguments):
+    """The logits of all scales end to end."""
+    return torch.cat(car(*arguments), dim=1)
 
 
 @torch.no_grad()
 def test_changing_the_input_of_a_scale_leaves_coarser_logits_untouched():
     car, inputs = build(), draw_inputs()
-    before = per_scale(car(inputs, draw_condition()))
+    before = car(inputs, draw_condition())
     inputs[:, sum(SCALES[:2]) :] = inputs[:, sum(SCALES[:2]) :].flip(-1)
-    after = per_scale(car(inputs, draw_condition()))
+    after = car(inputs, draw_condition())
     for scale in (0, 1):
         assert torch.equal(before[scale], after[scale])
     assert not torch.equal(before[2], after[2])
@@ -75,43 +80,43 @@ def test_changing_the_input_of_a_scale_leaves_coarser_logits_untouched():
 @torch.no_grad()
 def test_all_tokens_of_a_scale_see_one_another():
     car, inputs = build(), draw_inputs()
-    before = per_scale(car(inputs, draw_condition()))[3]
+    before = car(inputs, draw_condition())[3]
     inputs[:, -1] = inputs[:, -1].flip(-1)
-    after = per_scale(car(inputs, draw_condition()))[3]
+    after = car(inputs, draw_condition())[3]
     assert ((before - after).abs().amax(dim=-1) > 1e-6).all()
 
 
 @torch.no_grad()
 def test_the_coarsest_scale_reads_no_input():
     car, inputs = build(), draw_inputs()
-    before = car(inputs, draw_condition())
+    before = whole(car, inputs, draw_condition())
     inputs[:, :1] = inputs[:, :1].flip(-1)
-    assert torch.equal(before, car(inputs, draw_condition()))
+    assert torch.equal(before, whole(car, inputs, draw_condition()))
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("num_scales", [1, 2, 3])
 def test_fewer_scales_give_the_same_logits(num_scales):
     car = build()
-    whole = car(draw_inputs(), draw_condition())
+    every = car(draw_inputs(), draw_condition())
     inputs = draw_inputs()[:, : sum(SCALES[:num_scales])]
     part = car(inputs, draw_condition(), num_scales)
     # float32 sums over rows of different number
-    torch.testing.assert_close(part, whole[:, : part.shape[1]], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(part, every[:num_scales], atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
 @pytest.mark.filterwarnings(EAGER_FLEX)
 @pytest.mark.parametrize("attention", ["scales", "dense", "flex"])
-@pytest.mark.parametrize("head", ["softmax", "bit_softmax", "bitwise"])
-def test_cached_scales_equal_the_full_forward(attention, head):
-    car = build(replace(CONFIG, attention=attention, head=head))
-    whole = per_scale(car(draw_inputs(), draw_condition()))
+@pytest.mark.parametrize(("head", "bitwise_scales"), HEADS)
+def test_cached_scales_equal_the_full_forward(attention, head, bitwise_scales):
+    car = build(replace(CONFIG, attention=attention, head=head, bitwise_scales=bitwise_scales))
+    full = car(draw_inputs(), draw_condition())
     condition, cache = car.encode_condition(draw_condition()), car.start_cache()
-    for scale, inputs in enumerate(per_scale(draw_inputs())):
+    for scale, inputs in enumerate(draw_inputs().split(SCALES, dim=1)):
         logits = car.forward_scale(inputs, scale, condition, cache)
         # float32 sums in another order
-        torch.testing.assert_close(logits, whole[scale], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(logits, full[scale], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.filterwarnings(EAGER_FLEX)
@@ -127,7 +132,7 @@ def test_every_way_of_attention_gives_the_same_gradients():
     gradients = []
     for attention in ("scales", "dense"):
         car = build(replace(CONFIG, attention=attention))
-        car(draw_inputs(), draw_condition()).square().mean().backward()
+        whole(car, draw_inputs(), draw_condition()).square().mean().backward()
         gradients.append([parameter.grad for parameter in car.parameters()])
     for ours, other in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, other, atol=1e-5, rtol=1e-4)
@@ -153,8 +158,8 @@ def test_every_condition_matters(field):
     car = build()
     kept = draw_condition(images_dropped_B=None)
     changed = getattr(kept, field).flip(0)
-    before = car(draw_inputs(), kept)
-    after = car(draw_inputs(), replace(kept, **{field: changed}))
+    before = whole(car, draw_inputs(), kept)
+    after = whole(car, draw_inputs(), replace(kept, **{field: changed}))
     assert not torch.allclose(before[0], after[0], atol=1e-4)
 
 
@@ -162,8 +167,8 @@ def test_every_condition_matters(field):
 @pytest.mark.parametrize("adaln", ["full", "low_rank", "shared", "none"])
 def test_every_kind_of_modulation_is_conditioned(adaln):
     car = build(replace(CONFIG, adaln=adaln))
-    before = car(draw_inputs(), draw_condition())
-    after = car(draw_inputs(), draw_condition(labels_B=torch.tensor([1, 2, 3])))
+    before = whole(car, draw_inputs(), draw_condition())
+    after = whole(car, draw_inputs(), draw_condition(labels_B=torch.tensor([1, 2, 3])))
     assert not torch.allclose(before, after, atol=1e-4)
 
 
@@ -189,10 +194,10 @@ def test_every_parameter_learns():
     assert idle == []
 
 
-@pytest.mark.parametrize("head", ["softmax", "bit_softmax", "bitwise"])
-def test_a_few_shapes_can_be_learned_by_heart(head):
+@pytest.mark.parametrize(("head", "bitwise_scales"), HEADS)
+def test_a_few_shapes_can_be_learned_by_heart(head, bitwise_scales):
     torch.manual_seed(0)
-    car = Car(replace(CONFIG, head=head))
+    car = Car(replace(CONFIG, head=head, bitwise_scales=bitwise_scales))
     targets = torch.randint(32, (3, sum(SCALES)))
     optimizer = torch.optim.AdamW(car.parameters(), lr=3e-3)
     for _ in range(80):
@@ -205,9 +210,9 @@ def test_a_few_shapes_can_be_learned_by_heart(head):
 
 def test_autocast_in_bfloat16_stays_near_float32():
     car = build()
-    exact = car(draw_inputs(), draw_condition())
+    exact = whole(car, draw_inputs(), draw_condition())
     with torch.autocast("cpu", torch.bfloat16):
-        rough = car(draw_inputs(), draw_condition())
+        rough = whole(car, draw_inputs(), draw_condition())
     error = (rough.float() - exact).abs().mean() / exact.abs().mean()
     # bfloat16 keeps eight bits; two blocks, one encoder and the head add up
     assert error < 0.03
@@ -215,7 +220,23 @@ def test_autocast_in_bfloat16_stays_near_float32():
 
 def test_a_model_without_conditions_runs():
     car = build(replace(CONFIG, conditions=()))
-    assert car(draw_inputs(), ConditionBatch(batch_size=3)).shape == (3, sum(SCALES), 32)
+    logits = car(draw_inputs(), ConditionBatch(batch_size=3))
+    assert [part.shape for part in logits] == [(3, length, 32) for length in SCALES]
+
+
+def test_fine_scales_choose_bit_by_bit_where_asked():
+    car = build(replace(CONFIG, bitwise_scales=2))
+    logits = car(draw_inputs(), draw_condition())
+    assert [part.shape[-1] for part in logits] == [32, 32, 5, 5]
+    targets = torch.randint(32, (3, sum(SCALES)))
+    losses = car.token_losses(logits, targets)
+    fine = car.heads["bitwise"].losses(logits[3], targets[:, -SCALES[3] :])
+    torch.testing.assert_close(losses[3], fine.mean())
+
+
+def test_more_bitwise_scales_than_there_are_scales_are_refused():
+    with pytest.raises(ValueError, match="bitwise_scales must be within 0 to 4, got 5"):
+        replace(CONFIG, bitwise_scales=5)
 
 
 def test_config_survives_json():

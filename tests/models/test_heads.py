@@ -9,7 +9,6 @@ from g3pt.models.heads import (
     BitwiseHead,
     SoftmaxHead,
     cross_entropy,
-    mean_per_scale,
 )
 
 
@@ -30,11 +29,6 @@ def test_zero_logits_cost_every_bit_in_full(head):
     logits = module(torch.zeros(2, 3, 8)) * 0
     losses = head.losses(logits, torch.randint(16, (2, 3)))
     torch.testing.assert_close(losses, torch.full((2, 3), 4 * math.log(2)))
-
-
-def test_mean_per_scale_averages_the_scales_covered():
-    losses = torch.tensor([[1.0, 2, 4], [3, 6, 8]])
-    assert mean_per_scale(losses, (1, 2, 8)).tolist() == [2, 5]
 
 
 def test_a_softmax_over_too_many_entries_is_refused():

@@ -1,4 +1,4 @@
-"""Losses of both stages."""
+"""Losses of stage 1."""
 
 import math
 
@@ -10,7 +10,6 @@ from g3pt.models.losses import (
     entropy_loss,
     latent_loss,
     occupancy_loss,
-    token_losses,
 )
 
 
@@ -43,8 +42,3 @@ def test_entropy_loss_prefers_sure_bits_that_differ_between_shapes():
     sure = torch.tensor([[[5.0]], [[-5.0]]])
     constant = torch.tensor([[[5.0]], [[5.0]]])
     assert entropy_loss([sure]) < entropy_loss([constant]) - 0.9
-
-
-def test_token_losses_of_uniform_logits_are_the_log_of_the_vocabulary():
-    losses = token_losses(torch.zeros(2, 5, 16), torch.zeros(2, 5, dtype=torch.int64), (1, 4))
-    torch.testing.assert_close(losses, torch.full((2,), math.log(16)))

@@ -108,8 +108,8 @@ def generate_tokens(
             inputs_BTC.repeat(copies, 1, 1), scale, encoded, cache
         ).float()
         conditional_BTV, guided_BTV = _guide(logits_BTV, settings[scale].guidance, guided=guided)
-        sampled_BT = _draw(guided_BTV, car.config.head, settings[scale], generators)
-        nll_B = nll_B + car.head.losses(conditional_BTV, sampled_BT).sum(dim=1)
+        sampled_BT = _draw(guided_BTV, car.config.heads[scale], settings[scale], generators)
+        nll_B = nll_B + car.losses_of_scale(conditional_BTV, sampled_BT, scale).sum(dim=1)
         indices.append(sampled_BT)
         inputs.add(sampled_BT)
         if scale + 1 < num_scales:

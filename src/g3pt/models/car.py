@@ -1,12 +1,13 @@
 """Stage 2: the cross-scale autoregressive transformer (Sec. 3.3, Eq. 6).
 
 Legend: B batch, T tokens of the given scales end to end, S scales, L latents, C tokenizer
-channels, D width, I prefix tokens, V logits per token, Y blocks.
+channels, D width, I prefix tokens, V logits per token (entries or bits), Y blocks.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Literal
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from g3pt.models.conditioning.contract import ConditionBatch, ConditionOutput
 from g3pt.models.conditioning.encoders import ConditionConfig, Conditioner
-from g3pt.models.heads import HEADS, HeadKind, mean_per_scale
+from g3pt.models.heads import HEADS, HeadKind
 from g3pt.nn.attention import Attention, KeyValues, merge_heads
 from g3pt.nn.blocks import Mlp
 from g3pt.nn.cache import KeyValueCache
@@ -59,6 +60,10 @@ class CarConfig:
     """One choice among all entries of the vocabulary, the same started from independent bits,
     or an independent choice per bit."""
 
+    bitwise_scales: int = 0
+    """How many of the finest scales choose every bit on its own, whatever `head` says for the
+    others. There a vocabulary of logits for each of many tokens costs most and tells least."""
+
     adaln: AdaLnKind = "shared"
     """How the condition vector reaches the norms of the blocks."""
 
@@ -75,6 +80,11 @@ class CarConfig:
             raise ValueError(
                 f"car.width {self.width} is not divisible by num_heads {self.num_heads}"
             )
+        if not 0 <= self.bitwise_scales <= len(self.scale_lengths):
+            raise ValueError(
+                f"car.bitwise_scales must be within 0 to {len(self.scale_lengths)}, got "
+                f"{self.bitwise_scales}"
+            )
         kinds = [condition.kind for condition in self.conditions]
         if len(set(kinds)) != len(kinds):
             raise ValueError(f"car.conditions holds a kind twice: {kinds}")
@@ -88,6 +98,12 @@ class CarConfig:
     def num_tokens(self) -> int:
         """Tokens of all scales together."""
         return sum(self.scale_lengths)
+
+    @property
+    def heads(self) -> tuple[HeadKind, ...]:
+        """The head of every scale."""
+        num_first = self.num_scales - self.bitwise_scales
+        return (self.head,) * num_first + ("bitwise",) * self.bitwise_scales
 
 
 class CarBlock(nn.Module):
@@ -142,7 +158,9 @@ class Car(nn.Module):
         self.ada_ln = AdaLn(dim, config.depth, config.adaln, rank=config.adaln_rank)
         self.blocks = nn.ModuleList(CarBlock(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(dim)
-        self.head = HEADS[config.head](dim, config.num_bits)
+        self.heads = nn.ModuleDict(
+            {kind: HEADS[kind](dim, config.num_bits) for kind in dict.fromkeys(config.heads)}
+        )
         self._initialise()
 
     def _initialise(self) -> None:
@@ -159,8 +177,8 @@ class Car(nn.Module):
         inputs_BTC: Float[Tensor, "B T C"],
         condition: ConditionBatch | ConditionOutput,
         num_scales: int | None = None,
-    ) -> Float[Tensor, "B T V"]:
-        """Give the logits of all tokens of the first scales under teacher forcing.
+    ) -> tuple[Float[Tensor, "B _ _"], ...]:
+        """Give the logits of the first scales, one tensor a scale, under teacher forcing.
 
         Args:
             inputs_BTC: CQT features per token (`teacher_inputs`); rows of scale 0 are ignored.
@@ -188,7 +206,18 @@ class Car(nn.Module):
         modulation = self.ada_ln(condition.vector_BD).to(x_BTD.dtype)
         for layer, block in enumerate(self.blocks):
             x_BTD = block(x_BTD, modulation[layer], attend)
-        return self.head(self.norm(x_BTD[:, num_prefix:]))
+        return self._logits(self.norm(x_BTD[:, num_prefix:]), lengths)
+
+    def _logits(
+        self, x_BTD: Float[Tensor, "B T D"], lengths: tuple[int, ...]
+    ) -> tuple[Float[Tensor, "B _ _"], ...]:
+        """Neighbouring scales with the same head go through it together."""
+        logits: list[Tensor] = []
+        for kind, group in groupby(range(len(lengths)), key=self.config.heads.__getitem__):
+            sizes = [lengths[scale] for scale in group]
+            part_BTD, x_BTD = x_BTD.split([sum(sizes), x_BTD.shape[1] - sum(sizes)], dim=1)
+            logits.extend(self.heads[kind](part_BTD).split(sizes, dim=1))
+        return tuple(logits)
 
     def encode_condition(self, batch: ConditionBatch) -> ConditionOutput:
         """Give the prefix and the vector; absent conditions become their nulls."""
@@ -204,7 +233,7 @@ class Car(nn.Module):
         scale: int,
         condition: ConditionOutput,
         cache: CarCache,
-    ) -> Float[Tensor, "B T V"]:
+    ) -> Float[Tensor, "B T _"]:
         """Give the logits of one scale, reading all coarser ones from the cache.
 
         Equals the rows of that scale in `forward`. Scales must come in order with the
@@ -232,14 +261,21 @@ class Car(nn.Module):
         for layer, block in enumerate(self.blocks):
             remember = partial(cache.keys_values.append, layer)
             x_BTD = block(x_BTD, cache.modulation[layer], attend, remember)
-        return self.head(self.norm(x_BTD[:, -num_tokens:]))
+        return self.heads[self.config.heads[scale]](self.norm(x_BTD[:, -num_tokens:]))
+
+    def losses_of_scale(
+        self, logits_BTV: Float[Tensor, "B T _"], targets_BT: Int[Tensor, "B T"], scale: int
+    ) -> Float[Tensor, "B T"]:
+        """Negative log-likelihood of each token of one scale in nats."""
+        return HEADS[self.config.heads[scale]].losses(logits_BTV, targets_BT)
 
     def token_losses(
-        self, logits_BTV: Float[Tensor, "B T V"], targets_BT: Int[Tensor, "B T"]
+        self, logits: tuple[Float[Tensor, "B _ _"], ...], targets_BT: Int[Tensor, "B T"]
     ) -> Float[Tensor, " S"]:
         """Cross-entropy of every scale that the logits cover, nats per token (Eq. 6)."""
-        losses_BT = self.head.losses(logits_BTV, targets_BT)
-        return mean_per_scale(losses_BT, self.config.scale_lengths)
+        targets = targets_BT.split([part.shape[1] for part in logits], dim=1)
+        pairs = enumerate(zip(logits, targets, strict=True))
+        return torch.stack([self.losses_of_scale(*pair, scale).mean() for scale, pair in pairs])
 
     def _prefix_and_start(self, condition: ConditionOutput) -> Float[Tensor, "B T D"]:
         """Prefix tokens, then those of scale 0, which know the condition vector alone."""

@@ -142,13 +142,3 @@ HEADS: dict[HeadKind, type[SoftmaxHead] | type[BitwiseHead]] = {
     "bit_softmax": BitSoftmaxHead,
     "bitwise": BitwiseHead,
 }
-
-
-def mean_per_scale(
-    losses_BT: Float[Tensor, "B T"], scale_lengths: tuple[int, ...]
-) -> Float[Tensor, " S"]:
-    """Average the token losses of each of the first scales that they cover."""
-    covered: list[int] = []
-    while sum(covered) < losses_BT.shape[1]:
-        covered.append(scale_lengths[len(covered)])
-    return torch.stack([part.mean() for part in losses_BT.split(covered, dim=1)])

@@ -1,13 +1,13 @@
-"""Losses of both stages, as pure functions in float32.
+"""Losses of stage 1, as pure functions in float32; the heads of CAR have their own.
 
-Legend: B batch, Q query points, L latents, C channels, T tokens, K bits, V entries, S scales.
+Legend: B batch, Q query points, L latents, C channels, K bits.
 """
 
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -64,15 +64,3 @@ def entropy_loss(
         p = torch.sigmoid(sharpness * z)
         terms.append(entropy(p).mean() - entropy(p.mean(dim=0)).mean())
     return torch.stack(terms).mean()
-
-
-def token_losses(
-    logits_BTV: Float[Tensor, "B T V"],
-    targets_BT: Int[Tensor, "B T"],
-    scale_lengths: Sequence[int],
-) -> Float[Tensor, " S"]:
-    """Cross-entropy of every scale (Eq. 6), nats per token."""
-    losses_BT = F.cross_entropy(
-        logits_BTV.float().flatten(0, 1), targets_BT.flatten(), reduction="none"
-    ).view(targets_BT.shape)
-    return torch.stack([part.mean() for part in losses_BT.split(list(scale_lengths), dim=1)])

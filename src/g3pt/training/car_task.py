@@ -212,8 +212,8 @@ class CarTask:
                 flip_probability_B=flips_B,
                 generator=generator,
             )
-        logits_BTV = self.module(teacher.inputs_BTC, self._condition(batch), num_scales)
-        return self.module.token_losses(logits_BTV, teacher.targets_BT)
+        logits = self.module(teacher.inputs_BTC, self._condition(batch), num_scales)
+        return self.module.token_losses(logits, teacher.targets_BT)
 
     def _condition(self, batch: CarStep) -> ConditionBatch:
         data, dropped = batch.batch, batch.dropped
