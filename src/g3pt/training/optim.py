@@ -9,6 +9,8 @@ from typing import Literal, assert_never
 import torch
 from torch import Tensor, nn
 
+from g3pt.training.muon import Muon
+
 # One call for all tensors; torch's own optimisers are written with these.
 _FOREACH_LERP = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
 _FOREACH_COPY = torch._foreach_copy_  # pyright: ignore[reportPrivateImportUsage]
@@ -119,7 +121,7 @@ class Optimizer:
     def num_state_values(self) -> int:
         """Numbers that the state will hold once every parameter has been updated."""
         return sum(
-            (1 if isinstance(optimizer, torch.optim.Muon) else 2) * parameter.numel()
+            (1 if isinstance(optimizer, Muon) else 2) * parameter.numel()
             for optimizer in self._optimizers
             for group in optimizer.param_groups
             for parameter in group["params"]
@@ -184,12 +186,11 @@ def _build(module: nn.Module, config: OptimConfig) -> list[torch.optim.Optimizer
         case MuonConfig():
             if hidden:
                 optimizers.append(
-                    torch.optim.Muon(
+                    Muon(
                         hidden,
                         lr=config.lr,
                         momentum=config.momentum,
                         weight_decay=config.weight_decay,
-                        adjust_lr_fn="match_rms_adamw",
                     )
                 )
         case _:
