@@ -4,11 +4,9 @@ T tokens, L latents, C channels, Q points; unit frame.
 """
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
-from g3pt.evaluation.protocol import Precision
 from g3pt.generation.field import ShapeField
 from g3pt.geometry.isosurface import Extraction, extract_surface
 from g3pt.models.tokenizer import Tokenizer
@@ -19,24 +17,16 @@ def decode_mesh(
     indices_T: Int[Tensor, " T"],
     *,
     resolution: int,
-    precision: Precision = "float32",
     seeds: Float[np.ndarray, "N 3"] | None = None,
 ) -> Extraction:
     """Mesh the field of some tokens."""
-    field = ShapeField(tokenizer, indices_T)
-    device = next(tokenizer.parameters()).device.type
-    with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
-        return extract_surface(field, resolution=resolution, seeds=seeds)
+    return extract_surface(ShapeField(tokenizer, indices_T), resolution=resolution, seeds=seeds)
 
 
 def field_values(
     tokenizer: Tokenizer,
     indices_T: Int[Tensor, " T"],
     points: Float[np.ndarray, "Q 3"],
-    precision: Precision = "float32",
 ) -> Float32[np.ndarray, " Q"]:
     """Occupancy logits of some tokens at points."""
-    field = ShapeField(tokenizer, indices_T)
-    device = next(tokenizer.parameters()).device.type
-    with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
-        return field(points)
+    return ShapeField(tokenizer, indices_T)(points)

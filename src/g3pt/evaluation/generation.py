@@ -271,7 +271,6 @@ class ObjectGenerator:
             self._weights.tokenizer,
             sampled.indices_BT[0],
             resolution=job.settings.resolution,
-            precision=job.settings.precision,
         ).mesh
         row = self._scored(truth, method, mesh)
         text = prompt.texts[0] if prompt.texts else None

@@ -7,11 +7,8 @@ IoU 0, F 0 and the cube's diagonal, and is counted.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 PROTOCOL = "g3pt-eval-v1"
-
-Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,9 +35,6 @@ class EvaluationSettings:
 
     truth_resolution: int = 192
     """Cells per axis of a procedural shape's mesh, before it is moved onto the exact surface."""
-
-    precision: Precision = "float32"
-    """Number format in which the decoder answers queries while a mesh is made."""
 
     seed: int = 0
     """Of all samples, together with the object's id."""
@@ -70,6 +64,5 @@ def quick_settings(seed: int = 0) -> EvaluationSettings:
         num_surface=20_000,
         num_near=10_000,
         truth_resolution=128,
-        precision="bfloat16",
         seed=seed,
     )

@@ -183,12 +183,11 @@ def reconstruct(
         tokenizer,
         indices_T,
         resolution=settings.resolution,
-        precision=settings.precision,
         seeds=surface.points,
     )
     scores = score(extraction.mesh, truth, settings)
     near = near_surface_labels(truth, settings)
-    predicted = field_values(tokenizer, indices_T, near.points, settings.precision) > 0
+    predicted = field_values(tokenizer, indices_T, near.points) > 0
     row: Row = {
         "id": truth.id,
         "family": truth.family,
@@ -231,7 +230,7 @@ def prefix_ious(
     labels = uniform_labels(truth, settings.num_prefix, settings)
     found: dict[str, float] = {}
     for number, stop in enumerate(np.cumsum(tokenizer.scale_lengths), start=1):
-        values = field_values(tokenizer, indices_T[:stop], labels.points, settings.precision)
+        values = field_values(tokenizer, indices_T[:stop], labels.points)
         found[f"prefix_iou_{number}"] = occupancy_iou(values > 0, labels.inside)
     return found
 
