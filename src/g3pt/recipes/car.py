@@ -17,21 +17,40 @@ from g3pt.training.runs import CarRun
 
 
 def tiny() -> CarRun:
-    """The generator of the bundled weights: pictures and sentences of procedural shapes."""
+    """The generator of the bundled weights: pictures and sentences to shapes.
+
+    `meshes` is a folder of meshes with a `manifest.jsonl` (docs/data.md).
+    """
+    conditions = (ImageConditionConfig(image_size=96, depth=2), TextConditionConfig())
+    model = CarConfig(
+        depth=6,
+        width=192,
+        num_heads=3,
+        conditions=conditions,
+        head="bit_softmax",
+        bitwise_scales=2,
+    )
     return CarRun(
         name="car-tiny",
         tokenizer="runs/tokenizer-tiny",
-        model=_fitting(
-            CarConfig(conditions=(ImageConditionConfig(), TextConditionConfig())),
-            tokenizer.tiny().model,
-        ),
-        shapes=(tokenizer.procedural_shapes(num_views=2),),
+        model=_fitting(model, tokenizer.tiny().model),
+        shapes=(tokenizer.procedural_shapes(num_views=2), tokenizer.mesh_shapes(num_views=2)),
         held_out=(tokenizer.procedural_shapes(held_out=True, num_views=1),),
-        tokens=TokenCacheConfig(resamplings=4, num_points=2048),
-        data=CarDataConfig(batch_size=32),
+        tokens=TokenCacheConfig(resamplings=1, num_points=4096),
+        data=CarDataConfig(weights=(0.8, 0.2), batch_size=32, image_size=96, canonical_share=0.7),
         validation=CarValidationConfig(num_shapes=192),
-        optim=MuonConfig(lr=1.5e-3, betas=(0.9, 0.95), weight_decay=0.05),
-        train=TrainConfig(steps=20_000, precision="bf16", eval_every=1000, checkpoint_every=500),
+        loss=CarLossConfig(
+            weighting="scales",
+            image_preference=0.7,
+            curriculum=CurriculumConfig(progressive_share=0.7),
+        ),
+        optim=MuonConfig(
+            lr=1.5e-3,
+            betas=(0.9, 0.95),
+            weight_decay=0.05,
+            schedule=ScheduleConfig(warmup_steps=100, final_share=0.02),
+        ),
+        train=TrainConfig(steps=20_000, eval_every=1000, checkpoint_every=500),
     )
 
 
