@@ -19,7 +19,7 @@ from g3pt.data.dataset import CarDataConfig, TokenizerDataConfig
 from g3pt.data.tokens_cache import TokenCacheConfig
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.tokenizer import Tokenizer, TokenizerConfig
-from g3pt.models.weights import load_weights
+from g3pt.models.weights import LoadedWeights, load_weights
 from g3pt.training.car_task import CarLossConfig, CarTask, CarValidationConfig
 from g3pt.training.checkpoint import (
     CheckpointError,
@@ -275,12 +275,7 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
         FileNotFoundError: if there is nothing of that name.
         ValueError: if it is something else.
     """
-    if (Path(source) / "checkpoints").is_dir():
-        model = load_trained(source)
-        if not isinstance(model, Tokenizer):
-            raise ConfigError(f"{source}: expected the run of a tokenizer, this one is of a CAR")
-        return model
-    return load_weights(source, device="cpu").tokenizer
+    return _load_stage(source, Tokenizer, lambda weights: weights.tokenizer)
 
 
 def load_car(source: str | Path) -> Car:
@@ -290,14 +285,22 @@ def load_car(source: str | Path) -> Car:
         FileNotFoundError: if there is nothing of that name.
         ValueError: if it is something else.
     """
+    return _load_stage(source, Car, lambda weights: weights.car)
+
+
+def _load_stage(
+    source: str | Path, kind: type[ModuleT], part: Callable[[LoadedWeights], ModuleT | None]
+) -> ModuleT:
+    name = kind.__name__.lower()
     if (Path(source) / "checkpoints").is_dir():
         model = load_trained(source)
-        if not isinstance(model, Car):
-            raise ConfigError(f"{source}: expected the run of a CAR, this one is of a tokenizer")
+        if not isinstance(model, kind):
+            found = type(model).__name__.lower()
+            raise ConfigError(f"{source}: expected the run of a {name}, this one is of a {found}")
         return model
-    model = load_weights(source, device="cpu").car
+    model = part(load_weights(source, device="cpu"))
     if model is None:
-        raise ConfigError(f"{source}: these weights hold a tokenizer only")
+        raise ConfigError(f"{source}: these weights hold no {name}")
     return model
 
 
