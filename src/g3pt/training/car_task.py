@@ -41,9 +41,9 @@ class CarLossConfig:
     dropout: float = 0.1
     """Chance that a sample loses all its conditions, for guidance (Sec. 4.2)."""
     single_share: float = 0.9
-    """Of the others with several conditions: how many keep just one of them."""
+    """Share of batches that keep just one kind of condition, where there are several."""
     image_preference: float = 0.5
-    """Of those: chance that it is the picture."""
+    """Chance that it is the picture."""
     spelled_share: float = 0.03
     """Chance of a known word to be spelled in bytes, so that unknown words mean something."""
     flip_share: float = 0.0
@@ -131,19 +131,21 @@ class CarTask:
         )
 
     def _draw_drops(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
-        """What each sample of the global batch must do without, before looking at what it has."""
+        """What each sample of the global batch must do without, before looking at what it has.
+
+        Samples lose everything one by one, but keep a single kind batch by batch: a kind that no
+        row holds takes one token of the prefix instead of as many as it has.
+        """
         config, kinds = self._loss, list(self._kinds)
         nothing_B = rng.random(size) < config.dropout
-        single_B = (rng.random(size) < config.single_share) & (len(kinds) > 1)
-        others = [index for index, kind in enumerate(kinds) if kind != "image"]
-        image_B = (rng.random(size) < config.image_preference) & ("image" in kinds)
-        chosen_B = rng.choice(others, size) if others else np.zeros(size, dtype=np.int64)
-        if "image" in kinds:
-            chosen_B = np.where(image_B, kinds.index("image"), chosen_B)
-        return {
-            kind: torch.from_numpy(nothing_B | (single_B & (chosen_B != index)))
-            for index, kind in enumerate(kinds)
-        }
+        single = rng.random() < config.single_share and len(kinds) > 1
+        prefers_image, pick = rng.random() < config.image_preference, rng.random()
+        others = [kind for kind in kinds if kind != "image"]
+        if "image" in kinds and (prefers_image or not others):
+            chosen = "image"
+        else:
+            chosen = others[int(pick * len(others))] if others else ""
+        return {kind: torch.from_numpy(nothing_B | (single and kind != chosen)) for kind in kinds}
 
     def _encode(self, captions: Sequence[str], spelled_share: float, rng: random.Random) -> Tensor:
         if self._words is None:

@@ -98,9 +98,11 @@ def _patch_stem(config: ImageConditionConfig) -> nn.Module:
 
 
 def _conv_stem(config: ImageConditionConfig) -> nn.Module:
+    """Halve the sides and double the channels, up to the encoder's width at the last halving."""
     num_halvings = config.patch_size.bit_length() - 1
-    widths = [3, *(max(config.width >> (num_halvings - step), 16) for step in range(num_halvings))]
+    widths = [3, *(max(config.width >> step, 32) for step in reversed(range(num_halvings)))]
     layers: list[nn.Module] = []
     for channels_in, channels_out in itertools.pairwise(widths):
-        layers += [nn.Conv2d(channels_in, channels_out, 3, stride=2, padding=1), nn.GELU()]
+        layers.append(nn.Conv2d(channels_in, channels_out, 3, stride=2, padding=1, bias=False))
+        layers += [nn.GroupNorm(1, channels_out), nn.GELU()]
     return nn.Sequential(*layers, nn.Conv2d(widths[-1], config.width, 1))
