@@ -37,7 +37,7 @@ def tiny() -> CarRun:
         shapes=(tokenizer.procedural_shapes(num_views=2), tokenizer.mesh_shapes(num_views=2)),
         held_out=(tokenizer.procedural_shapes(held_out=True, num_views=1),),
         tokens=TokenCacheConfig(resamplings=1, num_points=4096),
-        data=CarDataConfig(weights=(0.8, 0.2), batch_size=32, image_size=96, canonical_share=0.7),
+        data=CarDataConfig(weights=(0.8, 0.2), batch_size=48, image_size=96, canonical_share=0.7),
         validation=CarValidationConfig(num_shapes=192),
         loss=CarLossConfig(
             weighting="scales",
@@ -151,7 +151,7 @@ def _smoke(run: CarRun, stage1: str) -> CarRun:
         shapes=(tokenizer.smoke_shapes(num_views=1),),
         held_out=(tokenizer.smoke_shapes(held_out=True, num_views=1),),
         tokens=TokenCacheConfig(resamplings=2, num_points=64, batch_size=8),
-        data=replace(run.data, batch_size=4, image_size=32),
+        data=replace(run.data, weights=(), batch_size=4, image_size=32),
         validation=CarValidationConfig(num_shapes=4, batch_size=4),
         loss=replace(run.loss, flip_share=0.5),
         train=tokenizer.smoke_train(run.train),
