@@ -58,3 +58,27 @@ def test_two_processes_equal_one_with_the_same_global_batch(tmp_path):
     assert all(
         (weights[0][name] == weights[1][name]).all() for name in weights[0] if name != "count"
     )
+
+
+UNEVEN = """
+import sys
+import torch
+from g3pt.training.distributed import World
+rank, store = int(sys.argv[1]), torch.distributed.FileStore(sys.argv[2], 2)
+torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
+both, one, none = (torch.nn.Parameter(torch.zeros(3)) for _ in range(3))
+both.grad = torch.ones(3)
+if rank == 1:
+    one.grad = torch.ones(3)
+World.current().sum_gradients([one, none, both])
+assert one.grad.tolist() == [1, 1, 1] and none.grad is None and both.grad.tolist() == [2, 2, 2]
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.distributed
+def test_gradients_that_one_process_lacks_are_summed_all_the_same(tmp_path):
+    store = str(tmp_path / "store")
+    command = [sys.executable, "-c", UNEVEN]
+    processes = [subprocess.Popen([*command, str(rank), store]) for rank in range(2)]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]

@@ -34,12 +34,22 @@ class World:
         return [Part(self.rank * accumulation + index, count) for index in range(accumulation)]
 
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Add up the gradients of all processes, in place."""
+        """Add up the gradients of all processes, in place.
+
+        A parameter that some processes did not touch counts as zero there: all processes must
+        take part in every sum.
+        """
         if self.size == 1:
             return
-        for parameter in parameters:
-            if parameter.grad is not None:
-                torch.distributed.all_reduce(parameter.grad)
+        parameters = list(parameters)
+        held = torch.tensor([float(p.grad is not None) for p in parameters])
+        held = self.sum_values(held.to(parameters[0].device)).tolist()
+        for parameter, holders in zip(parameters, held, strict=True):
+            if not holders:
+                continue
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            torch.distributed.all_reduce(parameter.grad)
 
     def average_buffers(self, buffers: Iterable[Tensor]) -> None:
         """Bring running statistics of all processes to their mean, in place."""
