@@ -10,7 +10,7 @@ from torch import Tensor
 
 from g3pt.models.tokenizer import Tokenizer
 
-CHUNK = {"cpu": 4096, "cuda": 65536, "mps": 16384}
+CHUNK = {"cpu": 1024, "cuda": 65536, "mps": 16384}
 """Query points a call by device: large enough to keep it busy, small enough for its caches."""
 
 
