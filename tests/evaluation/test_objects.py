@@ -44,6 +44,15 @@ def test_a_folder_gives_the_split_that_is_asked_for(mesh_set: Path):
     assert len(list_objects(str(mesh_set), limit=1).slots) == 1
 
 
+def test_a_limit_spreads_over_a_folder(tmp_path: Path, box_mesh):
+    from g3pt.geometry.mesh import write_mesh
+
+    for number in range(5):
+        write_mesh(tmp_path / f"box-{number}.glb", box_mesh())
+    assert list_objects(str(tmp_path), limit=3).slots == (0, 2, 4)
+    assert list_objects(str(tmp_path), limit=9).slots == (0, 1, 2, 3, 4)
+
+
 def test_a_cache_stands_for_the_shapes_that_it_was_built_from(training_cache: Path):
     objects = list_objects(str(training_cache), limit=4)
     direct = list_objects("procedural", limit=4)

@@ -58,7 +58,8 @@ def list_objects(data: str, *, limit: int | None = None, split: str = "val") -> 
         data: `procedural` (held-out seeds of the training families), or
             `procedural-held-out-families`, or the folder of a prepared cache, whose source must
             still be at hand, or a folder of meshes.
-        limit: take only the first so many; at most 200 procedural ones without.
+        limit: take only so many: the first, or spread evenly over a folder of meshes; at most 200
+            procedural ones without.
         split: rows of the folder's manifest to take, if it has one.
 
     Raises:
@@ -84,12 +85,11 @@ def list_objects(data: str, *, limit: int | None = None, split: str = "val") -> 
         slots = tuple(int(slot) for slot in cache.slots[:limit])
         return ObjectList(name=path.name, source=cache.config.source, slots=slots)
     has_manifest = (path / "manifest.jsonl").is_file()
-    folder = FolderSourceConfig(
-        path=str(path), split=split if has_manifest else "", limit=limit or 0
-    )
-    return ObjectList(
-        name=path.name, source=folder, slots=tuple(range(len(open_source(folder).ids)))
-    )
+    folder = FolderSourceConfig(path=str(path), split=split if has_manifest else "")
+    total = len(open_source(folder).ids)
+    # Neighbours in a list are often of one pack or one kind.
+    spread = np.linspace(0, total - 1, min(limit or total, total)).round().astype(int)
+    return ObjectList(name=path.name, source=folder, slots=tuple(spread.tolist()))
 
 
 @dataclass(frozen=True, eq=False)
