@@ -1,4 +1,6 @@
 import json
+import os
+import pickle
 import socket
 
 import numpy as np
@@ -7,6 +9,7 @@ import trimesh
 
 from g3pt.geometry.mesh import (
     MESH_SUFFIXES,
+    WRITE_SUFFIXES,
     MeshError,
     TriangleMesh,
     concatenate,
@@ -100,8 +103,9 @@ def test_unused_vertices_do_not_move_the_unit_frame():
 @pytest.mark.parametrize("vertices", [np.zeros((0, 3)), np.ones((3, 3))])
 def test_meshes_without_extent_have_no_unit_frame(vertices):
     faces = [[0, 1, 2]] if len(vertices) else []
-    with pytest.raises(MeshError):
+    with pytest.raises(MeshError) as caught:
         unit_frame_of(TriangleMesh.from_arrays(vertices, faces))
+    assert caught.value.code == ("no_extent" if len(vertices) else "no_triangles")
 
 
 # Topology
@@ -166,7 +170,7 @@ def test_concatenation_paints_uncoloured_parts_grey():
 # Files
 
 
-@pytest.mark.parametrize("suffix", MESH_SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITE_SUFFIXES)
 def test_files_round_trip(tmp_path, suffix):
     ball = painted(sphere(3.0))
     write_mesh(tmp_path / f"ball{suffix}", ball)
@@ -235,13 +239,44 @@ def test_obj_material_colours_are_read_from_the_folder(tmp_path):
     assert colors is not None and (colors[:, :3] == (255, 0, 0)).all()
 
 
+def code_of(path):
+    with pytest.raises(MeshError) as caught:
+        read_mesh(path)
+    return caught.value.code
+
+
 def test_a_missing_file_is_named(tmp_path):
     assert "no such file" in message_of(tmp_path / "nothing.glb")
+    assert code_of(tmp_path / "nothing.glb") == "missing"
+    (tmp_path / "nowhere.glb").symlink_to("gone.glb")
+    assert code_of(tmp_path / "nowhere.glb") == "missing"
 
 
 def test_an_unknown_format_lists_the_known_ones(tmp_path):
     (tmp_path / "a.fbx").write_bytes(b"x")
     assert ".glb" in message_of(tmp_path / "a.fbx")
+    assert code_of(tmp_path / "a.fbx") == "unknown_format"
+
+
+def test_what_is_no_regular_file_is_never_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.glb")  # opening it would wait for a writer
+    (tmp_path / "folder.glb").mkdir()
+    (tmp_path / "loop.glb").symlink_to("loop.glb")
+    for name in ("pipe.glb", "folder.glb", "loop.glb"):
+        assert code_of(tmp_path / name) == "not_a_file"
+
+
+def test_a_file_beyond_the_limit_is_not_read(tmp_path, monkeypatch):
+    with (tmp_path / "sparse.stl").open("wb") as file:
+        file.truncate(2**30 + 1)
+    monkeypatch.setattr("pathlib.Path.read_bytes", lambda path: pytest.fail("was read"))
+    assert code_of(tmp_path / "sparse.stl") == "too_large"
+
+
+def test_errors_keep_their_code_from_one_process_to_another():
+    error = pickle.loads(pickle.dumps(MeshError("a.glb: cut off", "cut_off")))
+    assert (str(error), error.code) == ("a.glb: cut off", "cut_off")
+    assert MeshError("anything").code == "unreadable"
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.99])
@@ -257,12 +292,13 @@ def test_a_truncated_glb_is_said_to_be_cut_off(tmp_path, share):
     [("KHR_draco_mesh_compression", "DracoPy"), ("EXT_meshopt_compression", "unpack it")],
 )
 def test_packed_vertices_are_refused_with_a_way_out(tmp_path, monkeypatch, extension, hint):
-    monkeypatch.setattr("g3pt.geometry.mesh.find_spec", lambda name: None)
+    monkeypatch.setattr("g3pt.geometry.gltf.find_spec", lambda name: None)
     write_mesh(tmp_path / "a.gltf", box())
     document = json.loads((tmp_path / "a.gltf").read_text())
     document["extensionsRequired"] = [extension]
     (tmp_path / "a.gltf").write_text(json.dumps(document))
     assert hint in message_of(tmp_path / "a.gltf")
+    assert code_of(tmp_path / "a.gltf") == "compressed"
 
 
 @pytest.mark.parametrize("suffix", MESH_SUFFIXES)
@@ -327,6 +363,11 @@ def test_obj_material_libraries_outside_the_folder_are_refused(tmp_path):
     path = tmp_path / "inner" / "a.obj"
     path.write_text("mtllib ../x.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
     assert "outside its folder" in message_of(path)
+
+
+def test_formats_that_are_only_read_are_not_written(tmp_path):
+    with pytest.raises(MeshError, match="expected one of"):
+        write_mesh(tmp_path / "a.3mf", box())
 
 
 def test_writing_an_empty_mesh_or_into_no_folder_is_refused(tmp_path):

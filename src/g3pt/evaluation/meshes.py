@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from g3pt.config import to_json
-from g3pt.data.sources import MESH_SUFFIXES
 from g3pt.evaluation.alignment import align
 from g3pt.evaluation.objects import Truth, file_hash, object_rng
 from g3pt.evaluation.protocol import EvaluationSettings
@@ -17,7 +16,15 @@ from g3pt.evaluation.report import base_report, code_version, markdown, scored, 
 from g3pt.evaluation.results import Measured, Results, Row
 from g3pt.evaluation.runner import Evaluator, Job, Progress, run
 from g3pt.geometry.boundary import sample_boundary
-from g3pt.geometry.mesh import MeshError, TriangleMesh, UnitFrame, read_mesh, to_unit, unit_frame_of
+from g3pt.geometry.mesh import (
+    MESH_SUFFIXES,
+    MeshError,
+    TriangleMesh,
+    UnitFrame,
+    read_mesh,
+    to_unit,
+    unit_frame_of,
+)
 from g3pt.geometry.metrics import solid_test
 from g3pt.geometry.solid import Solid
 

@@ -26,7 +26,19 @@ NEUTRAL_GREY = (178, 178, 178, 255)
 
 
 class MeshError(ValueError):
-    """A mesh that cannot be used; the message is one sentence for the person who gave it."""
+    """A mesh that cannot be used; the message is one sentence for the person who gave it.
+
+    `code` is the same reason for programs: `missing`, `not_a_file`, `unknown_format`,
+    `too_large`, `cut_off`, `compressed`, `external_reference`, `no_triangles`, `not_finite`,
+    `bad_indices`, `no_extent`, `checksum`, or `unreadable` for all else.
+    """
+
+    def __init__(self, message: str, code: str = "unreadable") -> None:
+        super().__init__(message)
+        self.code = code
+
+    def __reduce__(self) -> tuple[type["MeshError"], tuple[str, str]]:
+        return MeshError, (str(self), self.code)  # crosses processes with its code
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +76,27 @@ class TriangleMesh:
         """Corner positions of every face."""
         return self.vertices[self.faces]
 
+    def colors_at(
+        self, faces: Int64[np.ndarray, " N"], points: Float64[np.ndarray, "N 3"]
+    ) -> UInt8[np.ndarray, "N 4"]:
+        """Colours at points on faces, between those of their corners.
+
+        Raises:
+            MeshError: if the mesh has no colours.
+        """
+        if self.colors is None:
+            raise MeshError("the mesh has no colours")
+        corners = self.vertices[self.faces[faces]]
+        first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+        offset = points - corners[:, 0]
+        normal = np.cross(first, second)
+        square = np.maximum(np.einsum("ni,ni->n", normal, normal), np.finfo(np.float64).tiny)
+        along_first = np.einsum("ni,ni->n", np.cross(offset, second), normal) / square
+        along_second = np.einsum("ni,ni->n", np.cross(first, offset), normal) / square
+        weights = np.stack([1 - along_first - along_second, along_first, along_second], axis=1)
+        mixed = np.einsum("nk,nkc->nc", weights, self.colors[self.faces[faces]].astype(np.float64))
+        return np.rint(mixed).clip(0, 255).astype(np.uint8)
+
     def bounds(self) -> Float64[np.ndarray, "2 3"]:
         """Smallest and largest corner of the faces' bounding box; unused vertices do not count.
 
@@ -71,7 +104,7 @@ class TriangleMesh:
             MeshError: if there is no face.
         """
         if self.is_empty:
-            raise MeshError("the mesh has no faces, so it has no bounding box")
+            raise MeshError("the mesh has no faces, so it has no bounding box", "no_triangles")
         used = self.vertices[np.unique(self.faces)]
         return np.stack([used.min(axis=0), used.max(axis=0)])
 
@@ -131,15 +164,25 @@ def is_closed(mesh: TriangleMesh) -> bool:
     True when every directed edge is balanced by as many opposite ones: no boundary, winding
     consistent. Edges shared by four faces (two boxes touching) are allowed. False when empty.
     """
-    merged = merge_vertices(mesh)
-    if merged.is_empty:
-        return False
-    starts = merged.faces.reshape(-1)
-    ends = np.roll(merged.faces, -1, axis=1).reshape(-1)
-    forward = np.where(starts < ends, 1, -1)
-    keys = np.minimum(starts, ends) * len(merged.vertices) + np.maximum(starts, ends)
-    _, inverse = np.unique(keys, return_inverse=True)
-    return not np.bincount(inverse, weights=forward).any()
+    return not merge_vertices(mesh).is_empty and len(open_faces(mesh)) == 0
+
+
+def open_faces(mesh: TriangleMesh) -> Int64[np.ndarray, " K"]:
+    """Faces of the connected parts that are not closed, after merging vertices by position."""
+    if mesh.is_empty:
+        return np.zeros(0, dtype=np.int64)
+    _, inverse = np.unique(_corner_places(mesh), return_inverse=True)
+    faces = inverse.reshape(-1, 3)
+    starts = faces.reshape(-1)
+    ends = np.roll(faces, -1, axis=1).reshape(-1)
+    forward = np.where(starts < ends, 1, np.where(starts > ends, -1, 0))
+    keys = np.minimum(starts, ends) * len(starts) + np.maximum(starts, ends)
+    _, edges = np.unique(keys, return_inverse=True)
+    unbalanced = np.bincount(edges, weights=forward)[edges] != 0
+    parts = face_components(mesh)
+    is_open = np.zeros(int(parts.max()) + 1, dtype=np.bool_)
+    is_open[parts[np.flatnonzero(unbalanced) // 3]] = True
+    return np.flatnonzero(is_open[parts])
 
 
 def face_components(mesh: TriangleMesh) -> Int64[np.ndarray, " F"]:

@@ -1,0 +1,276 @@
+"""Any mesh file's bytes to a mesh, or to a `MeshError` with its reason.
+
+What a header declares is compared with what there is before anything is parsed. GLB, glTF, OBJ
+and 3MF have readers of their own; PLY, OFF and ASCII STL are then parsed by trimesh.
+"""
+
+import re
+import warnings
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import trimesh
+from jaxtyping import UInt8
+from trimesh.resolvers import Resolver
+
+from g3pt.geometry.companions import Companions, References
+from g3pt.geometry.gltf import parse_gltf
+from g3pt.geometry.limits import MAX_FILE_BYTES, check_counts
+from g3pt.geometry.obj import parse_obj
+from g3pt.geometry.textures import open_texture, texture_colors
+from g3pt.geometry.threemf import parse_3mf
+from g3pt.geometry.triangles import MeshError, TriangleMesh, concatenate
+
+_trimesh: Any = trimesh  # its own annotations are partial
+
+MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf")
+"""Formats that are read."""
+
+LARGEST_COORDINATE = 1e100
+"""Beyond it areas and volumes overflow."""
+
+_SIGNATURES = (
+    (re.compile(rb"glTF"), (".glb", ".gltf"), "GLB"),
+    (re.compile(rb"ply\s"), (".ply",), "PLY"),
+    (re.compile(rb"PK\x03\x04"), (".3mf",), "ZIP or 3MF"),
+    (re.compile(rb"\s*(ST)?C?N?4?n?OFF[\s\d]"), (".off",), "OFF"),
+    (re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE), (), "HTML"),
+    (re.compile(rb"\s*<\?xml"), (), "XML"),
+    (re.compile(rb"version https://git-lfs"), (), "Git LFS pointer"),
+)
+
+
+def parse_mesh(
+    data: bytes, file_type: str, *, name: str, companions: Companions | None = None
+) -> TriangleMesh:
+    """Read a mesh from bytes, as one mesh in source space.
+
+    All parts of a scene are placed by their transforms and joined. Vertices stay as the file has
+    them. Colours come from the vertices and the materials; None if the file has neither.
+
+    Args:
+        data: the whole file.
+        file_type: its suffix, with or without the dot.
+        name: what errors call it.
+        companions: reads what the file refers to; without it there is nothing to refer to.
+
+    Raises:
+        MeshError: whatever is wrong with it; `code` says what kind of wrong.
+    """
+    references = References(companions)
+    try:
+        suffix = known_suffix(file_type)
+        if len(data) > MAX_FILE_BYTES:
+            raise MeshError(f"{len(data)} bytes, expected at most {MAX_FILE_BYTES}", "too_large")
+        if not data:
+            raise MeshError("an empty file", "cut_off")
+        _check_signature(data, suffix)
+        with np.errstate(all="ignore"):  # values that are not finite get their own message
+            mesh = _parsed(data, suffix, references)
+        _check_usable(mesh)
+    except MeshError as error:
+        raise MeshError(f"{name}: {error}", error.code) from None
+    except MemoryError:
+        raise MeshError(f"{name}: there is not enough memory to read it", "too_large") from None
+    except Exception as error:  # whatever a foreign file makes a parser do
+        reason = (" ".join(str(error).split()) or type(error).__name__)[:150]
+        reason = f"unknown or missing {reason}" if isinstance(error, KeyError) else reason
+        kind = file_type.lstrip(".").upper()
+        raise MeshError(f"{name}: not a readable {kind} file ({reason})") from error
+    return mesh
+
+
+def known_suffix(suffix: str) -> str:
+    """Give a suffix in lower case and with its dot.
+
+    Raises:
+        MeshError: with code `unknown_format`, if no such format is read.
+    """
+    dotted = "." + suffix.lower().lstrip(".")
+    if dotted not in MESH_SUFFIXES:
+        raise MeshError(
+            f"unknown mesh format, expected one of {', '.join(MESH_SUFFIXES)}", "unknown_format"
+        )
+    return dotted
+
+
+def _check_signature(data: bytes, suffix: str) -> None:
+    """Refuse what is plainly something else; some parsers would find triangles in it."""
+    for pattern, suffixes, kind in _SIGNATURES:
+        if suffix not in suffixes and pattern.match(data[:64]):
+            raise MeshError(f"this is {kind}, expected what its suffix {suffix} says")
+    required = {".glb": b"glTF", ".ply": b"ply", ".3mf": b"PK"}.get(suffix, b"")
+    if not data.startswith(required):
+        letters = required.decode()
+        raise MeshError(f"not a {suffix[1:].upper()} file, it does not begin with {letters}")
+
+
+def _parsed(data: bytes, suffix: str, references: References) -> TriangleMesh:
+    match suffix:
+        case ".glb" | ".gltf":
+            return parse_gltf(data, references)
+        case ".obj":
+            return parse_obj(data, references)
+        case ".3mf":
+            return parse_3mf(data)
+        case ".stl":
+            return _parsed_stl(data)
+        case ".ply":
+            _check_ply_header(data)
+            return _parsed_by_trimesh(data, suffix, references)
+        case _:
+            _check_off_lines(data)
+            return _parsed_by_trimesh(data, suffix, references)
+
+
+def _check_usable(mesh: TriangleMesh) -> None:
+    if mesh.is_empty:
+        raise MeshError("empty, no triangles found in it", "no_triangles")
+    check_counts(len(mesh.vertices), len(mesh.faces))
+    if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):
+        message = f"a face names a vertex beyond the {len(mesh.vertices)} there are"
+        raise MeshError(message, "bad_indices")
+    usable = np.isfinite(mesh.vertices) & (np.abs(mesh.vertices) <= LARGEST_COORDINATE)
+    broken = int((~usable).any(axis=1).sum())
+    if broken:
+        raise MeshError(
+            f"{broken} of {len(mesh.vertices)} vertices have NaN or infinite coordinates, "
+            f"or some beyond {LARGEST_COORDINATE:g}",
+            "not_finite",
+        )
+
+
+# --- STL -----------------------------------------------------------------------------------
+
+
+def _parsed_stl(data: bytes) -> TriangleMesh:
+    if data.lstrip()[:5].lower() == b"solid" and b"facet" in data[:4096].lower():
+        if b"endsolid" not in data[-4096:].lower():
+            raise MeshError("cut off, there is no `endsolid` at its end", "cut_off")
+        return _parsed_by_trimesh(data, ".stl", References(None))
+    if len(data) < 84:
+        raise MeshError(f"cut off, {len(data)} bytes are less than an STL header", "cut_off")
+    num = int.from_bytes(data[80:84], "little")
+    check_counts(3 * num, num)
+    if len(data) < 84 + 50 * num:
+        message = f"cut off, {num} faces need {84 + 50 * num} bytes, there are {len(data)}"
+        raise MeshError(message, "cut_off")
+    layout = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("extra", "<u2")])
+    corners = np.frombuffer(data, layout, num, 84)["corners"]
+    return TriangleMesh.from_arrays(corners.reshape(-1, 3), np.arange(3 * num).reshape(-1, 3))
+
+
+# --- PLY and OFF ---------------------------------------------------------------------------
+
+_PLY_BYTES = {
+    **dict.fromkeys(("char", "uchar", "int8", "uint8"), 1),
+    **dict.fromkeys(("short", "ushort", "int16", "uint16"), 2),
+    **dict.fromkeys(("int", "uint", "float", "int32", "uint32", "float32"), 4),
+    **dict.fromkeys(("double", "float64", "int64", "uint64"), 8),
+}
+
+
+def _check_ply_header(data: bytes) -> None:
+    """Compare the declared elements with the bytes (or lines) that follow the header."""
+    header, found, _ = data[:65536].partition(b"end_header")
+    if not found:
+        raise MeshError("cut off, its header has no end", "cut_off")
+    num_lines = needed = row_bytes = count = 0
+    for line in header.decode("latin-1").splitlines():
+        words = line.split()
+        if words[:1] == ["element"]:
+            needed += count * row_bytes
+            count, row_bytes = int(words[2]), 0
+            check_counts(count, count if words[1] == "face" else 0)
+            num_lines += count
+        elif words[:2] == ["property", "list"]:
+            row_bytes += _PLY_BYTES[words[2]]  # a list may be empty
+        elif words[:1] == ["property"]:
+            row_bytes += _PLY_BYTES[words[1]]
+    needed += count * row_bytes
+    num_bytes = len(data) - len(header) - len(found) - 1
+    if b"format ascii" in header:
+        needed = num_lines
+        num_bytes = data.count(b"\n") + data.count(b"\r") - header.count(b"\n")
+    if num_bytes < needed:
+        raise MeshError(
+            f"cut off, its elements need {needed} bytes or lines, there are {num_bytes}", "cut_off"
+        )
+
+
+def _check_off_lines(data: bytes) -> None:
+    """Compare the declared counts with the lines there are."""
+    text = data.decode("utf-8", "replace")
+    lines = [line.partition("#")[0] for line in text.splitlines()]
+    lines = [line for line in lines if line.strip()]
+    header, _, glued = lines[0].partition("OFF") if lines else ("", "", "")
+    body = ([glued] if glued.strip() else []) + lines[1:]
+    if not lines or "OFF" not in lines[0] or header.strip() not in ("", "C", "N", "CN", "ST"):
+        raise MeshError("not an OFF file, it does not begin with OFF")
+    if not body or len(body[0].split()) < 2:
+        raise MeshError("an OFF file without its counts", "cut_off")
+    num_vertices, num_faces = (int(word) for word in body[0].split()[:2])
+    check_counts(num_vertices, num_faces)
+    if min(num_vertices, num_faces) < 0 or len(body) < 1 + num_vertices + num_faces:
+        message = f"cut off, {num_vertices} vertices and {num_faces} faces in {len(body)} lines"
+        raise MeshError(message, "cut_off")
+    for line in body[1 + num_vertices : 1 + num_vertices + num_faces]:
+        words = line.split()
+        if len(words) < 1 + int(words[0]):
+            raise MeshError(f"cut off in the face {line.strip()[:40]!r}", "cut_off")
+
+
+class _Resolver(Resolver):
+    """Hands trimesh the textures of PLY files."""
+
+    def __init__(self, references: References) -> None:
+        self._references = references
+        self.refusal: MeshError | None = None
+
+    def get(self, key: str) -> bytes:
+        data = self._references.read(str(key))
+        try:
+            if open_texture(data) is None:
+                raise FileNotFoundError(key)
+        except MeshError as error:
+            self.refusal = error
+            raise
+        return data
+
+    def keys(self) -> list[str]:
+        return []
+
+    def write(self, name: str, data: bytes) -> None:
+        raise NotImplementedError("companion files are only read")
+
+    def namespaced(self, namespace: str) -> "_Resolver":
+        return self
+
+
+def _parsed_by_trimesh(data: bytes, suffix: str, references: References) -> TriangleMesh:
+    resolver = _Resolver(references)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the library's own code
+        scene = _trimesh.load_scene(
+            BytesIO(data), file_type=suffix[1:], resolver=resolver, process=False
+        )
+        refusal = references.refusal or resolver.refusal
+        if refusal is not None:
+            raise refusal
+        parts = [
+            TriangleMesh.from_arrays(part.vertices, part.faces, _colors(part))
+            for part in scene.geometry.values()
+            if isinstance(part, trimesh.Trimesh) and len(part.faces)
+        ]
+    return concatenate(parts)
+
+
+def _colors(part: Any) -> UInt8[np.ndarray, "P 4"] | None:
+    visual: Any = part.visual
+    if visual.kind in ("vertex", "face"):
+        return np.array(visual.vertex_colors, dtype=np.uint8).reshape(len(part.vertices), 4)
+    image = getattr(getattr(visual, "material", None), "image", None)
+    if visual.kind != "texture" or image is None or visual.uv is None:
+        return None
+    return texture_colors(image, np.array(visual.uv, dtype=np.float64)).astype(np.uint8)

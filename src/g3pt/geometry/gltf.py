@@ -1,0 +1,408 @@
+"""glTF 2.0, as GLB or JSON: every number in the file is checked before it is believed.
+
+Read here rather than by trimesh, which ignores `normalized` and sparse accessors and takes the
+file at its word. Legend: P vertices, F faces, N rows of an accessor, C columns of it.
+"""
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, cast
+
+import numpy as np
+from jaxtyping import Float64, Int64, Shaped
+from PIL import Image
+
+from g3pt.geometry.companions import References
+from g3pt.geometry.gltf_scene import Placement, placements
+from g3pt.geometry.limits import check_counts
+from g3pt.geometry.textures import linear_to_display, open_texture, texture_colors
+from g3pt.geometry.triangles import MeshError, TriangleMesh, concatenate
+
+Json = Mapping[str, Any]
+
+MAX_JSON_VALUES = 5_000_000
+"""Most commas and brackets of a document; each costs some 100 bytes once it is parsed."""
+
+FREE_ZEROS = 65_536
+"""Rows that an accessor without data may have; more must be backed by bytes of the file."""
+
+_DTYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
+_COLUMNS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
+_TRIANGLES, _STRIP, _FAN = 4, 5, 6
+_DRACO = "KHR_draco_mesh_compression"
+_MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
+
+
+def parse_gltf(data: bytes, references: References) -> TriangleMesh:
+    """Read all triangles of the file's scene, placed and joined.
+
+    Colours are the product of COLOR_0, the base colour texture and the base colour factor.
+
+    Raises:
+        MeshError, ValueError, LookupError, TypeError: if it is not to be read.
+    """
+    text, binary = _chunks(data) if data[:4] == b"glTF" else (data, None)
+    document = _parse_json(text)
+    _check_extensions(document)
+    buffers = [
+        _buffer(entry, binary if index == 0 else None, references)
+        for index, entry in enumerate(_list(document, "buffers"))
+    ]
+    for image in _list(document, "images"):
+        if "uri" in image and not image["uri"].startswith("data:"):
+            references.checked(image["uri"])
+    return _Reader(document, buffers, references).scene()
+
+
+def _chunks(data: bytes) -> tuple[bytes, bytes | None]:
+    """Split a GLB file into its JSON and its first binary chunk."""
+    if len(data) < 20:
+        raise MeshError(f"cut off, {len(data)} bytes are less than a GLB header", "cut_off")
+    version, length = struct.unpack_from("<II", data, 4)
+    if version != 2:
+        raise MeshError(f"GLB version {version}, expected 2")
+    if len(data) < length:
+        raise MeshError(f"cut off, {len(data)} bytes of the {length} its header says", "cut_off")
+    chunks: dict[bytes, bytes] = {}
+    position = 12
+    while position + 8 <= len(data):
+        size, kind = struct.unpack_from("<I4s", data, position)
+        if position + 8 + size > len(data):
+            raise MeshError("cut off inside a chunk", "cut_off")
+        chunks.setdefault(kind, data[position + 8 : position + 8 + size])
+        position += 8 + size
+    if b"JSON" not in chunks:
+        raise MeshError("a GLB file without JSON")
+    return chunks[b"JSON"], chunks.get(b"BIN\0")
+
+
+def _parse_json(text: bytes) -> Json:
+    if text.count(b",") + text.count(b"[") + text.count(b"{") > MAX_JSON_VALUES:
+        raise MeshError(f"its JSON has more than {MAX_JSON_VALUES} values", "too_large")
+    try:
+        document = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise MeshError("its JSON is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise MeshError("its JSON is no UTF-8 text") from None
+    if not isinstance(document, dict):
+        raise MeshError("its JSON is no object")
+    document = cast("Json", document)
+    version = str(document.get("asset", {}).get("version", "2.0"))
+    if not version.startswith("2."):
+        raise MeshError(f"glTF version {version[:20]}, expected 2.0")
+    return document
+
+
+def _refuse_constant(name: str) -> float:
+    raise MeshError(f"its JSON holds {name}, which is no number")
+
+
+def _check_extensions(document: Json) -> None:
+    """Refuse what would be read as something else than it is."""
+    named = {*_list(document, "extensionsRequired"), *_list(document, "extensionsUsed")}
+    if named.intersection(_MESHOPT):
+        raise MeshError(
+            "compressed with meshopt, which is not supported; unpack it first", "compressed"
+        )
+    if _DRACO in named and find_spec("DracoPy") is None:
+        raise MeshError(
+            "compressed with Draco, install DracoPy (`pip install g3pt[export]`) to read it",
+            "compressed",
+        )
+    if any(
+        "EXT_mesh_gpu_instancing" in node.get("extensions", {}) for node in _list(document, "nodes")
+    ):
+        raise MeshError("uses EXT_mesh_gpu_instancing, which is not supported; bake the instances")
+
+
+def _buffer(entry: Json, binary: bytes | None, references: References) -> bytes:
+    declared = _count(entry, "byteLength")
+    if "uri" in entry:
+        try:
+            content = references.read(entry["uri"])
+        except FileNotFoundError:
+            name = str(entry["uri"])[:80]
+            raise MeshError(f"refers to {name!r}, which is not beside it", "missing") from None
+    elif binary is not None:
+        content = binary
+    else:
+        raise MeshError("has a buffer without content")
+    if len(content) < declared:
+        raise MeshError(
+            f"cut off, a buffer has {len(content)} of the {declared} bytes declared", "cut_off"
+        )
+    return content
+
+
+def _list(owner: Json, key: str) -> list[Any]:
+    value = owner.get(key, [])
+    if not isinstance(value, list):
+        raise MeshError(f"expected a list at {key}")
+    return cast("list[Any]", value)
+
+
+def _count(owner: Json, key: str, default: int | None = None) -> int:
+    value = owner.get(key, default)
+    if type(value) is not int or value < 0:
+        raise MeshError(f"expected a count at {key}, got {str(value)[:40]}")
+    return value
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """How the rows of an accessor lie in a buffer view."""
+
+    dtype: np.dtype[Any]
+    columns: int
+    num: int
+
+
+class _Reader:
+    """The document with its buffers; primitives are read once, however often they are placed."""
+
+    def __init__(self, document: Json, buffers: list[bytes], references: References) -> None:
+        self._document, self._buffers, self._references = document, buffers, references
+        self._num_bytes = sum(map(len, buffers))
+        self._textures: dict[int, Image.Image | None] = {}
+
+    def scene(self) -> TriangleMesh:
+        """Every triangle of the scene."""
+        placed = placements(self._document)
+        self._check_size(placed)
+        meshes = {mesh: self._mesh(mesh) for mesh in dict.fromkeys(p.mesh for p in placed)}
+        parts = [place.put(part) for place in placed for part in meshes[place.mesh]]
+        return concatenate([part for part in parts if not part.is_empty])
+
+    def _item(self, key: str, index: Any) -> Json:
+        items = _list(self._document, key)
+        if type(index) is not int or not 0 <= index < len(items):
+            raise MeshError(
+                f"names {key}[{str(index)[:20]}], there are {len(items)}", "bad_indices"
+            )
+        return items[index]
+
+    def _check_size(self, placed: list[Placement]) -> None:
+        """Add up what all instances would take, from the declared counts alone."""
+        costs: dict[int, tuple[int, int]] = {}
+        num_vertices = num_faces = 0
+        for place in placed:
+            if place.mesh not in costs:
+                rows = [
+                    self._cost(p) for p in _list(self._item("meshes", place.mesh), "primitives")
+                ]
+                costs[place.mesh] = (sum(row[0] for row in rows), sum(row[1] for row in rows))
+            num_vertices += costs[place.mesh][0]
+            num_faces += costs[place.mesh][1]
+        check_counts(num_vertices, num_faces)
+
+    def _cost(self, primitive: Json) -> tuple[int, int]:
+        position = self._item("accessors", primitive.get("attributes", {}).get("POSITION"))
+        num = _count(position, "count")
+        if "indices" in primitive:
+            corners = _count(self._item("accessors", primitive["indices"]), "count")
+        else:
+            corners = num
+        return num, corners // 3 if primitive.get("mode", _TRIANGLES) == _TRIANGLES else corners
+
+    # --- accessors ---
+
+    def _accessor(
+        self, index: Any, *, packed: Shaped[np.ndarray, "N C"] | None = None
+    ) -> Shaped[np.ndarray, "N C"]:
+        """Read an accessor with its sparse values, as floats where it is normalized.
+
+        Args:
+            index: which accessor.
+            packed: its rows where Draco held them.
+        """
+        entry = self._item("accessors", index)
+        dtype = np.dtype(_DTYPES[entry["componentType"]])
+        rows = _Rows(dtype, _COLUMNS[entry["type"]], _count(entry, "count"))
+        if packed is not None:
+            if len(packed) != rows.num:
+                raise MeshError(f"Draco gave {len(packed)} rows, {rows.num} were declared")
+            values = packed
+        elif "bufferView" in entry:
+            values = self._rows(entry["bufferView"], _count(entry, "byteOffset", 0), rows)
+        else:
+            if rows.num > max(FREE_ZEROS, self._num_bytes):
+                raise MeshError(f"an accessor of {rows.num} rows has no data", "too_large")
+            values = np.zeros((rows.num, rows.columns), dtype)
+        if "sparse" in entry:
+            values = self._replace_sparse(values, entry["sparse"], rows)
+        if entry.get("normalized") and values.dtype.kind in "iu":
+            values = np.maximum(values / float(np.iinfo(dtype).max), -1.0)
+        return values
+
+    def _view(self, index: Any) -> tuple[bytes, int, int, int]:
+        """Find a buffer view: its buffer, start, length and stride (0 if packed)."""
+        view = self._item("bufferViews", index)
+        buffer_index = view.get("buffer")
+        if type(buffer_index) is not int or not 0 <= buffer_index < len(self._buffers):
+            raise MeshError(
+                f"a view names a buffer that is not among {len(self._buffers)}", "bad_indices"
+            )
+        content = self._buffers[buffer_index]
+        start, length = _count(view, "byteOffset", 0), _count(view, "byteLength")
+        if start + length > len(content):
+            raise MeshError(
+                f"a view ends at byte {start + length} of a buffer of {len(content)}", "cut_off"
+            )
+        return content, start, length, _count(view, "byteStride", 0)
+
+    def _rows(self, view: Any, offset: int, rows: _Rows) -> Shaped[np.ndarray, "N C"]:
+        content, start, length, stride = self._view(view)
+        size = rows.dtype.itemsize
+        stride = stride or size * rows.columns
+        needed = offset + (rows.num - 1) * stride + size * rows.columns if rows.num else 0
+        if needed > length:
+            raise MeshError(f"{rows.num} rows need {needed} bytes, there are {length}", "cut_off")
+        if rows.num == 0:
+            return np.zeros((0, rows.columns), rows.dtype)
+        return np.ndarray(
+            (rows.num, rows.columns),
+            rows.dtype,
+            buffer=content,
+            offset=start + offset,
+            strides=(stride, size),
+        )
+
+    def _replace_sparse(
+        self, values: Shaped[np.ndarray, "N C"], sparse: Json, rows: _Rows
+    ) -> Shaped[np.ndarray, "N C"]:
+        num = _count(sparse, "count")
+        if num > rows.num:
+            raise MeshError(f"{num} sparse values for {rows.num} rows", "bad_indices")
+        where, what = sparse["indices"], sparse["values"]
+        index_rows = _Rows(np.dtype(_DTYPES[where["componentType"]]), 1, num)
+        at = self._rows(where["bufferView"], _count(where, "byteOffset", 0), index_rows)[:, 0]
+        new = self._rows(
+            what["bufferView"], _count(what, "byteOffset", 0), _Rows(rows.dtype, rows.columns, num)
+        )
+        if num and int(at.max()) >= rows.num:
+            raise MeshError("a sparse value lies beyond its accessor", "bad_indices")
+        values = values.copy()
+        values[at.astype(np.int64)] = new
+        return values
+
+    # --- meshes ---
+
+    def _mesh(self, index: int) -> list[TriangleMesh]:
+        primitives = _list(self._item("meshes", index), "primitives")
+        modes = (_TRIANGLES, _STRIP, _FAN)
+        return [self._primitive(p) for p in primitives if p.get("mode", _TRIANGLES) in modes]
+
+    def _primitive(self, primitive: Json) -> TriangleMesh:
+        attributes = primitive["attributes"]
+        packed: dict[str, Shaped[np.ndarray, "N C"]] = {}
+        if _DRACO in primitive.get("extensions", {}):
+            packed = self._unpack_draco(primitive["extensions"][_DRACO])
+        position = self._accessor(attributes["POSITION"], packed=packed.get("POSITION"))
+        if position.shape[1] != 3:
+            raise MeshError(f"positions have {position.shape[1]} coordinates, expected 3")
+        if "indices" in primitive:
+            corners = self._accessor(primitive["indices"], packed=packed.get("indices"))[:, 0]
+        else:
+            corners = np.arange(len(position))
+        faces = _triangles(corners.astype(np.int64), primitive.get("mode", _TRIANGLES))
+        if len(faces) and faces.max() >= len(position):
+            raise MeshError(
+                f"a face names vertex {faces.max()} of the {len(position)} there are", "bad_indices"
+            )
+        colors = self._colors(primitive, packed, len(position))
+        return TriangleMesh.from_arrays(position, faces, colors)
+
+    def _unpack_draco(self, extension: Json) -> dict[str, Shaped[np.ndarray, "N C"]]:
+        content, start, length, _ = self._view(extension["bufferView"])
+        decoder: Any = import_module("DracoPy")
+        decoded = decoder.decode(content[start : start + length])
+        names = {number: name for name, number in extension["attributes"].items()}
+        unpacked = {
+            names[entry["unique_id"]]: np.asarray(entry["data"])
+            for entry in decoded.attributes
+            if entry["unique_id"] in names
+        }
+        if "POSITION" not in unpacked:
+            raise MeshError("Draco data without positions")
+        unpacked["indices"] = np.asarray(decoded.faces).reshape(-1, 1)
+        return unpacked
+
+    # --- colours ---
+
+    def _colors(
+        self, primitive: Json, packed: Mapping[str, Shaped[np.ndarray, "N C"]], num: int
+    ) -> Float64[np.ndarray, "P 4"] | None:
+        attributes = primitive["attributes"]
+        if "COLOR_0" not in attributes and "material" not in primitive:
+            return None
+        colors = np.full((num, 4), 255.0)
+        if "COLOR_0" in attributes:
+            given = self._accessor(attributes["COLOR_0"], packed=packed.get("COLOR_0"))
+            whole = np.iinfo(given.dtype).max if given.dtype.kind in "iu" else 1.0
+            colors[:, : given.shape[1]] *= given / whole
+        if "material" in primitive:
+            colors *= self._material_colors(primitive, packed, num)
+        return np.rint(np.nan_to_num(colors)).clip(0, 255)
+
+    def _material_colors(
+        self, primitive: Json, packed: Mapping[str, Shaped[np.ndarray, "N C"]], num: int
+    ) -> Float64[np.ndarray, "P 4"]:
+        """Texture times factor, from 0 to 1; white where the material has neither."""
+        material = self._item("materials", primitive["material"])
+        gloss = material.get("extensions", {}).get("KHR_materials_pbrSpecularGlossiness", {})
+        rough = material.get("pbrMetallicRoughness", {})
+        slot = rough.get("baseColorTexture") or gloss.get("diffuseTexture")
+        factor = rough.get("baseColorFactor") or gloss.get("diffuseFactor") or [1.0] * 4
+        display = linear_to_display(np.array(factor, dtype=np.float64).reshape(4).clip(0, 1))
+        colors = np.tile(display, (num, 1))
+        if slot is not None:
+            name = f"TEXCOORD_{_count(slot, 'texCoord', 0)}"
+            image = self._texture(slot.get("index"))
+            if image is not None and name in primitive["attributes"]:
+                uv = self._accessor(primitive["attributes"][name], packed=packed.get(name))
+                flipped = np.stack([uv[:, 0], 1.0 - uv[:, 1]], axis=1).astype(np.float64)
+                colors *= texture_colors(image, flipped) / 255.0
+        return colors
+
+    def _texture(self, index: Any) -> Image.Image | None:
+        texture = self._item("textures", index)
+        webp = texture.get("extensions", {}).get("EXT_texture_webp", {})
+        source = webp.get("source", texture.get("source"))
+        if source is None:
+            return None  # a picture of an extension that is not known here
+        if source not in self._textures:
+            data = self._image_bytes(self._item("images", source))
+            self._textures[source] = None if data is None else open_texture(data)
+        return self._textures[source]
+
+    def _image_bytes(self, image: Json) -> bytes | None:
+        if "uri" in image:
+            try:
+                return self._references.read(image["uri"])
+            except FileNotFoundError:
+                return None  # textures are often lost; the shape is not
+        content, start, length, _ = self._view(image.get("bufferView"))
+        return content[start : start + length]
+
+
+def _triangles(corners: Int64[np.ndarray, " N"], mode: int) -> Int64[np.ndarray, "F 3"]:
+    if mode == _TRIANGLES:
+        if len(corners) % 3:
+            raise MeshError(f"{len(corners)} corners do not make whole triangles", "bad_indices")
+        return corners.reshape(-1, 3)
+    if len(corners) < 3:
+        return np.zeros((0, 3), np.int64)
+    first, second, third = corners[:-2], corners[1:-1], corners[2:]
+    if mode == _FAN:
+        first = np.full_like(second, corners[0])
+    else:  # every other triangle of a strip runs the other way round
+        odd = np.arange(len(first)) % 2 == 1
+        first, second = np.where(odd, second, first), np.where(odd, first, second)
+    faces = np.stack([first, second, third], axis=1)
+    distinct = (faces != np.roll(faces, 1, axis=1)).all(axis=1)  # strips jump by collapsed ones
+    return faces[distinct]

@@ -1,0 +1,61 @@
+"""Colours of materials: textures, factors and what they give at a vertex.
+
+Legend: P vertices.
+"""
+
+import warnings
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import trimesh
+from jaxtyping import Float64
+from PIL import Image
+
+from g3pt.geometry.limits import MAX_TEXTURE_PIXELS
+from g3pt.geometry.triangles import MeshError
+
+_trimesh: Any = trimesh  # its own annotations are partial
+
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TGA", "TIFF", "GIF")  # none that starts a program
+
+
+def open_texture(data: bytes) -> Image.Image | None:
+    """Decode a picture as RGBA; None if it is broken or of an unknown kind.
+
+    Raises:
+        MeshError: with code `too_large` if it has too many pixels; nothing is unpacked then.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's own limits are looser than ours
+            image = Image.open(BytesIO(data), formats=_FORMATS)
+    except Image.DecompressionBombError:
+        raise MeshError("has a texture with far too many pixels", "too_large") from None
+    except (OSError, ValueError, SyntaxError):
+        return None
+    width, height = image.size
+    if width * height > MAX_TEXTURE_PIXELS:
+        raise MeshError(
+            f"has a texture of {width} x {height} pixels, expected at most "
+            f"{MAX_TEXTURE_PIXELS} in all",
+            "too_large",
+        )
+    try:
+        return image.convert("RGBA")
+    except (OSError, ValueError, SyntaxError):
+        return None
+
+
+def texture_colors(
+    image: Image.Image, uv: Float64[np.ndarray, "P 2"]
+) -> Float64[np.ndarray, "P 4"]:
+    """Colour (0 to 255) of the nearest texel; `v` counts from the lower edge, as in OBJ."""
+    finite = np.nan_to_num(uv, nan=0.0, posinf=0.0, neginf=0.0)
+    return _trimesh.visual.color.uv_to_color(finite, image).astype(np.float64)
+
+
+def linear_to_display(rgba: Float64[np.ndarray, " 4"]) -> Float64[np.ndarray, " 4"]:
+    """Turn a glTF colour factor, which is linear light, into sRGB display values."""
+    curve = np.where(rgba <= 0.0031308, 12.92 * rgba, 1.055 * rgba ** (1 / 2.4) - 0.055)
+    return np.append(curve[:3], rgba[3])

@@ -1,0 +1,531 @@
+import base64
+import importlib.util
+import io
+import json
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+from g3pt.geometry.mesh import MeshError, is_closed, parse_mesh, volume
+
+POINTS = np.array([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)], np.float64)
+FACES = np.array([(0, 2, 1), (0, 1, 3), (0, 3, 2), (1, 2, 3)], np.int64)
+OBJ = b"v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\n"
+
+
+def read(data, kind, companions=None):
+    if isinstance(data, dict):
+        data = json.dumps(data).encode()
+    return parse_mesh(data, kind, name="thing", companions=companions)
+
+
+def refusal(data, kind, companions=None):
+    with pytest.raises(MeshError) as caught:
+        read(data, kind, companions)
+    assert str(caught.value).startswith("thing: ") and len(str(caught.value)) < 250
+    return caught.value
+
+
+def code(data, kind, companions=None):
+    return refusal(data, kind, companions).code
+
+
+def is_the_tetrahedron(mesh):
+    return is_closed(mesh) and volume(mesh) == pytest.approx(1 / 6, rel=1e-3)
+
+
+def gltf(arrays, **primitive):
+    """A glTF document whose accessor i holds `arrays[i]`; accessor 0 are the positions."""
+    document = {
+        "asset": {"version": "2.0"},
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1, **primitive}]}],
+        "buffers": [],
+        "bufferViews": [],
+        "accessors": [],
+    }
+    for index, array in enumerate(arrays):
+        data = np.ascontiguousarray(array).tobytes()
+        uri = "data:application/octet-stream;base64," + base64.b64encode(data).decode()
+        document["buffers"].append({"byteLength": len(data), "uri": uri})
+        document["bufferViews"].append({"buffer": index, "byteLength": len(data)})
+        kind = {"f4": 5126, "i2": 5122, "u2": 5123, "u1": 5121, "i1": 5120, "u4": 5125}
+        entry = {"bufferView": index, "count": len(array)}
+        entry["componentType"] = kind[array.dtype.str[1:]]
+        entry["type"] = "SCALAR" if array.ndim == 1 else f"VEC{array.shape[1]}"
+        document["accessors"].append(entry)
+    return document
+
+
+def tetrahedron_gltf():
+    return gltf([POINTS.astype("<f4"), FACES.reshape(-1).astype("<u2")])
+
+
+# glTF
+
+
+def test_normalized_integers_are_fractions():
+    positions = np.rint(POINTS * 32767).astype("<i2")
+    document = gltf([positions, FACES.reshape(-1).astype("<u1")])
+    assert volume(read(document, "gltf")) == pytest.approx(32767**3 / 6, rel=1e-3)
+    document["accessors"][0]["normalized"] = True
+    assert is_the_tetrahedron(read(document, "gltf"))
+
+
+def test_the_lowest_signed_byte_is_minus_one():
+    document = gltf(
+        [np.array([(-128, 0, 0), (127, 0, 0), (0, 127, 0)], "i1"), np.arange(3, dtype="<u2")]
+    )
+    document["accessors"][0]["normalized"] = True
+    assert read(document, "gltf").vertices[0, 0] == -1.0
+
+
+def test_sparse_values_replace_rows_and_fill_missing_ones():
+    document = gltf(
+        [
+            POINTS.astype("<f4") * 0,
+            FACES.reshape(-1).astype("<u2"),
+            np.array([1, 2, 3], "<u2"),
+            POINTS[1:].astype("<f4"),
+        ]
+    )
+    document["accessors"][0]["sparse"] = {
+        "count": 3,
+        "indices": {"bufferView": 2, "componentType": 5123},
+        "values": {"bufferView": 3},
+    }
+    assert is_the_tetrahedron(read(document, "gltf"))
+    del document["accessors"][0]["bufferView"]
+    assert is_the_tetrahedron(read(document, "gltf"))
+
+
+def test_interleaved_rows_are_found_by_their_stride():
+    rows = np.concatenate([POINTS, POINTS * 9], axis=1).astype("<f4")
+    document = gltf([rows[:, :3], FACES.reshape(-1).astype("<u2"), rows.reshape(-1)])
+    document["accessors"][0] |= {"bufferView": 2, "type": "VEC3", "count": 4}
+    document["bufferViews"][2]["byteStride"] = 24
+    assert is_the_tetrahedron(read(document, "gltf"))
+
+
+def test_strips_and_fans_keep_their_faces_outward():
+    strip = gltf([POINTS.astype("<f4"), np.array([0, 2, 1, 3, 0, 2], "<u2")], mode=5)
+    assert is_the_tetrahedron(read(strip, "gltf"))
+    fan = gltf([POINTS.astype("<f4"), np.array([0, 1, 3, 2, 1], "<u2")], mode=6)
+    assert len(read(fan, "gltf").faces) == 3
+
+
+def test_corners_may_come_without_indices():
+    document = gltf([POINTS[FACES.reshape(-1)].astype("<f4"), np.zeros(3, "<u2")])
+    del document["meshes"][0]["primitives"][0]["indices"]
+    assert is_the_tetrahedron(read(document, "gltf"))
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("DracoPy"), reason="DracoPy is not installed")
+def test_draco_is_unpacked():
+    ball = trimesh.creation.icosphere(subdivisions=2)
+    data = trimesh.Scene(ball).export(file_type="glb", extension_draco=True)
+    assert b"DRACO" in data
+    mesh = read(data, "glb")
+    assert is_closed(mesh) and volume(mesh) == pytest.approx(ball.volume, rel=1e-3)
+    broken = data.replace(b"DRACO", b"drama")
+    assert code(broken, "glb") == "unreadable"
+
+
+def png(color, size=(2, 2)):
+    out = io.BytesIO()
+    Image.new("RGB", size, color).save(out, "PNG")
+    return out.getvalue()
+
+
+def textured_gltf(image):
+    document = gltf(
+        [POINTS.astype("<f4"), FACES.reshape(-1).astype("<u2"), np.full((4, 2), 0.5, "<f4")],
+        material=0,
+    )
+    document["meshes"][0]["primitives"][0]["attributes"]["TEXCOORD_0"] = 2
+    document["materials"] = [{"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}]
+    document["textures"] = [{"source": 0}]
+    document["images"] = [image]
+    return document
+
+
+def test_textures_are_read_from_beside_the_file_and_may_be_missing():
+    pictures = {"skins/red.png": png((200, 10, 10))}
+
+    def companions(name):
+        if name not in pictures:
+            raise FileNotFoundError(name)
+        return pictures[name]
+
+    mesh = read(textured_gltf({"uri": "skins/./red.png"}), "gltf", companions)
+    assert (mesh.colors == (200, 10, 10, 255)).all()
+    lost = read(textured_gltf({"uri": "lost.png"}), "gltf", companions)
+    assert (lost.colors == 255).all()
+
+
+def test_a_picture_with_too_many_pixels_is_not_unpacked(monkeypatch):
+    embedded = "data:image/png;base64," + base64.b64encode(png((1, 2, 3), (40, 40))).decode()
+    document = textured_gltf({"uri": embedded})
+    assert read(document, "gltf").colors is not None
+    monkeypatch.setattr("g3pt.geometry.textures.MAX_TEXTURE_PIXELS", 1000)
+    assert code(document, "gltf") == "too_large"
+
+
+def test_only_pictures_are_opened_as_textures():
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"  # Pillow would run gs
+    mesh = read(textured_gltf({"uri": "a.eps"}), "gltf", lambda name: postscript)
+    assert (mesh.colors == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "hint"),
+    [
+        ([{"children": [1, 2]}, {"children": [3]}, {"children": [3]}, {"mesh": 0}], "two parents"),
+        ([{"mesh": 0}, {"children": [2]}, {"children": [1]}], "circle"),
+        ([{"mesh": 0, "children": [0]}], "circle"),
+    ],
+)
+def test_nodes_that_are_no_tree_are_refused(nodes, hint):
+    error = refusal({**tetrahedron_gltf(), "nodes": nodes}, "gltf")
+    assert error.code == "unreadable" and hint in str(error)
+
+
+def test_a_long_chain_of_nodes_is_no_trouble():
+    nodes = [{"children": [i + 1]} for i in range(3000)] + [{"mesh": 0}]
+    assert is_the_tetrahedron(read({**tetrahedron_gltf(), "nodes": nodes}, "gltf"))
+
+
+def test_all_instances_together_stay_below_the_limit(monkeypatch):
+    nodes = [{"mesh": 0}] * 5
+    document = {**tetrahedron_gltf(), "nodes": nodes, "scenes": [{"nodes": [0, 1, 2, 3, 4]}]}
+    assert len(read(document, "gltf").faces) == 20
+    monkeypatch.setattr("g3pt.geometry.limits.MAX_FACES", 19)
+    assert code(document, "gltf") == "too_large"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"count": 50_000_000}, "cut_off"),
+        ({"count": 2**40}, "too_large"),
+        ({"byteOffset": 20}, "cut_off"),
+        ({"bufferView": -1}, "bad_indices"),
+        ({"count": -1}, "unreadable"),
+        ({"type": "VEC2"}, "unreadable"),
+    ],
+)
+def test_accessors_are_held_against_their_bytes(change, expected):
+    document = tetrahedron_gltf()
+    document["accessors"][0] |= change
+    assert code(document, "gltf") == expected
+
+
+def test_an_accessor_without_data_cannot_ask_for_much():
+    document = tetrahedron_gltf()
+    document["accessors"][0]["count"] = 50_000_000
+    del document["accessors"][0]["bufferView"]
+    error = refusal(document, "gltf")
+    assert error.code == "too_large" and "no data" in str(error)
+
+
+def test_buffers_shorter_than_declared_are_cut_off():
+    document = tetrahedron_gltf()
+    document["buffers"][0]["byteLength"] = 4096
+    assert code(document, "gltf") == "cut_off"
+    document = tetrahedron_gltf()
+    document["bufferViews"][0]["byteLength"] = 4096
+    assert code(document, "gltf") == "cut_off"
+
+
+def test_faces_beyond_the_vertices_have_their_own_code():
+    document = gltf([POINTS.astype("<f4"), np.array([0, 1, 7], "<u2")])
+    assert code(document, "gltf") == "bad_indices"
+    assert code(gltf([POINTS.astype("<f4"), np.array([0, 1], "<u2")]), "gltf") == "bad_indices"
+
+
+def test_instancing_by_extension_is_refused_rather_than_read_once():
+    document = tetrahedron_gltf()
+    document["nodes"][0]["extensions"] = {"EXT_mesh_gpu_instancing": {"attributes": {}}}
+    assert "instances" in str(refusal(document, "gltf"))
+
+
+def test_json_is_bounded_in_depth_and_size(monkeypatch):
+    assert "nested" in str(refusal(b"[" * 100_000, "gltf"))
+    assert "NaN" in str(refusal(b'{"a": NaN}', "gltf"))
+    monkeypatch.setattr("g3pt.geometry.gltf.MAX_JSON_VALUES", 10)
+    assert code(tetrahedron_gltf(), "gltf") == "too_large"
+
+
+# References
+
+REFUSED = [
+    "../a.bin",
+    "x/../../a.bin",
+    "%2e%2e/a.bin",
+    "..\\a.bin",
+    "/etc/hostname",
+    "//host/a.bin",
+    "http://host/a.bin",
+    "file:///etc/hostname",
+    "ftp:a.bin",
+    "data:,hello",
+    "a\0b",
+]
+
+
+@pytest.mark.parametrize("uri", REFUSED)
+def test_references_elsewhere_are_refused_without_asking(uri):
+    document = tetrahedron_gltf()
+    document["buffers"][0]["uri"] = uri
+    asked = []
+    assert code(document, "gltf", asked.append) == "external_reference"
+    document = {**tetrahedron_gltf(), "images": [{"uri": uri}]}
+    if not uri.startswith("data:"):
+        assert code(document, "gltf", asked.append) == "external_reference"
+        obj = b"mtllib " + uri.encode() + b"\n" + OBJ + b"f 1 2 3\n"
+        assert code(obj, "obj", asked.append) == "external_reference"
+    assert asked == []
+
+
+def test_a_missing_buffer_is_named():
+    document = tetrahedron_gltf()
+    document["buffers"][0]["uri"] = "gone.bin"
+    error = refusal(document, "gltf")
+    assert error.code == "missing" and "gone.bin" in str(error)
+
+
+def test_textures_of_ply_files_are_read_with_the_same_care():
+    header = (
+        "ply\nformat ascii 1.0\ncomment TextureFile {}\nelement vertex 3\nproperty float x\n"
+        "property float y\nproperty float z\nproperty float s\nproperty float t\n"
+        "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+        "0 0 0 0 0\n1 0 0 1 0\n0 1 0 0 1\n3 0 1 2\n"
+    )
+    mesh = read(header.format("a.png").encode(), "ply", lambda name: png((9, 200, 9)))
+    assert mesh.colors is not None and (mesh.colors == (9, 200, 9, 255)).all()
+    assert code(header.format("../a.png").encode(), "ply") == "external_reference"
+
+
+# OBJ
+
+
+def test_obj_polygons_become_fans():
+    pentagon = b"v 0 0 0\nv 2 0 0\nv 3 1 0\nv 1 2 0\nv 0 1 0\nf 1 2 3 4 5\n"
+    assert read(pentagon, "obj").faces.tolist() == [[0, 1, 2], [0, 2, 3], [0, 3, 4]]
+
+
+def test_obj_relative_indices_count_back_from_where_they_stand():
+    data = b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf -3 -2 -1\nv 9 0 0\nv 9 1 0\nv 9 0 1\nf -3 -2 -1\n"
+    assert read(data, "obj").faces.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("face", [b"f 1 2 9", b"f 0 1 2", b"f -1 -2 -9", b"f 1 2 " + b"9" * 99])
+def test_obj_faces_must_name_vertices(face):
+    assert code(OBJ + face + b"\n", "obj") == "bad_indices"
+
+
+def test_obj_lines_may_be_joined_commented_and_of_any_system():
+    data = OBJ + b"f 1 \\\n 2 3 # a face\n"
+    for ending in (b"\n", b"\r\n", b"\r"):
+        assert len(read(data.replace(b"\n", ending), "obj").faces) == 1
+
+
+def test_obj_colours_come_from_materials_textures_and_vertices():
+    library = b"newmtl red\nKd 1 0 0\nnewmtl skin\nmap_Kd skin.png\n"
+    files = {"a.mtl": library, "skin.png": png((0, 0, 250))}
+    data = b"mtllib a.mtl\n" + OBJ + b"vt 0.5 0.5\nusemtl red\nf 1 2 3\n"
+    data += b"usemtl skin\nf 1/1 2/1 4/1\nusemtl gone\nf 1 3 4\n"
+    mesh = read(data, "obj", files.__getitem__)
+    colors = mesh.colors[mesh.faces[:, 0]]
+    assert colors.tolist() == [[255, 0, 0, 255], [0, 0, 250, 255], [178, 178, 178, 255]]
+    tinted = b"v 0 0 0 1 0 0\nv 1 0 0 0 1 0\nv 0 1 0 0 0 1\nf 1 2 3\n"
+    assert read(tinted, "obj").colors[1].tolist() == [0, 255, 0, 255]
+
+
+def test_obj_without_its_material_library_is_still_a_shape():
+    mesh = read(b"mtllib gone.mtl\n" + OBJ + b"usemtl a\nf 1 2 3\n", "obj")
+    assert len(mesh.faces) == 1 and mesh.colors is None
+
+
+# PLY, STL, OFF
+
+
+def ply(num_vertices, num_faces, body, encoding="binary_little_endian"):
+    head = f"ply\nformat {encoding} 1.0\nelement vertex {num_vertices}\n"
+    head += "".join(f"property float {axis}\n" for axis in "xyz")
+    head += f"element face {num_faces}\nproperty list uchar int vertex_indices\nend_header\n"
+    return head.encode() + body
+
+
+def test_ply_is_read_as_text_and_in_either_byte_order():
+    lines = [f"{x} {y} {z}" for x, y, z in POINTS] + [f"3 {a} {b} {c}" for a, b, c in FACES]
+    assert is_the_tetrahedron(read(ply(4, 4, "\n".join(lines).encode() + b"\n", "ascii"), "ply"))
+    for order, encoding in (("<", "binary_little_endian"), (">", "binary_big_endian")):
+        body = POINTS.astype(f"{order}f4").tobytes()
+        body += b"".join(b"\3" + face.astype(f"{order}i4").tobytes() for face in FACES)
+        assert is_the_tetrahedron(read(ply(4, 4, body, encoding), "ply"))
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (ply(50_000_000, 4, bytes(300)), "ply"),
+        (ply(19_000_000, 19_000_000, b"0 0 0\n" * 9, "ascii"), "ply"),
+        (b"ply\nformat ascii 1.0\n", "ply"),
+        (bytes(80) + struct.pack("<I", 19_000_000) + bytes(100), "stl"),
+        (b"solid a\nfacet normal 0 0 0\nouter loop\nvertex 0 0 0\n", "stl"),
+        (b"OFF\n19000000 19000000 0\n0 0 0\n", "off"),
+        (b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1\n", "off"),
+        (b"OFF", "off"),
+        (b"", "obj"),
+    ],
+)
+def test_what_ends_before_what_it_declares_is_cut_off(data, kind):
+    assert code(data, kind) == "cut_off"
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (ply(4, 50_000_000, bytes(300)), "ply"),
+        (bytes(80) + struct.pack("<I", 50_000_000) + bytes(100), "stl"),
+        (b"OFF\n4 50000000 0\n", "off"),
+    ],
+)
+def test_declared_counts_have_a_limit(data, kind):
+    assert code(data, kind) == "too_large"
+
+
+def test_stl_is_read_in_both_forms():
+    rows = np.zeros(4, [("normal", "<f4", 3), ("at", "<f4", (3, 3)), ("extra", "<u2")])
+    rows["at"] = POINTS[FACES]
+    binary = b"solid in name only".ljust(80) + struct.pack("<I", 4) + rows.tobytes()
+    assert is_the_tetrahedron(read(binary, "stl"))
+    text = "solid a\n"
+    for face in POINTS[FACES]:
+        corners = "".join(f"vertex {x} {y} {z}\n" for x, y, z in face)
+        text += f"facet normal 0 0 0\nouter loop\n{corners}endloop\nendfacet\n"
+    assert is_the_tetrahedron(read((text + "endsolid a\n").encode(), "stl"))
+
+
+@pytest.mark.parametrize("head", ["OFF4 4 0", "OFF\n4 4 6", "OFF 4 4 0", "# a\nOFF\n# b\n4 4 0"])
+def test_off_counts_may_stand_anywhere(head):
+    lines = [head, *(f"{x} {y} {z}" for x, y, z in POINTS)]
+    lines += [f"3 {a} {b} {c}" for a, b, c in FACES]
+    assert is_the_tetrahedron(read("\n".join(lines).encode(), "off"))
+
+
+# 3MF
+
+
+def model(build='<item objectid="1"/>', more="", mesh=True):
+    vertices = "".join(f'<vertex x="{x}" y="{y}" z="{z}"/>' for x, y, z in POINTS)
+    faces = "".join(f'<triangle v1="{a}" v2="{b}" v3="{c}"/>' for a, b, c in FACES)
+    body = f"<mesh><vertices>{vertices}</vertices><triangles>{faces}</triangles></mesh>"
+    first = f'<object id="1">{body}</object>' if mesh else ""
+    return f"<model><resources>{first}{more}</resources><build>{build}</build></model>"
+
+
+def package(text, **more):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("3D/3dmodel.model", text)
+        for name, content in more.items():
+            archive.writestr(name.replace("__", "/") + ".model", content)
+    return out.getvalue()
+
+
+def test_3mf_builds_are_placed_by_their_transforms():
+    more = (
+        '<object id="2"><components>'
+        '<component objectid="1" transform="2 0 0 0 2 0 0 0 2 0 0 0"/>'
+        '<component objectid="1" transform="-1 0 0 0 1 0 0 0 1 5 0 0"/>'
+        "</components></object>"
+    )
+    build = '<item objectid="2" transform="1 0 0 0 1 0 0 0 1 0 7 0"/>'
+    mesh = read(package(model(build, more)), "3mf")
+    assert is_closed(mesh) and volume(mesh) == pytest.approx(9 / 6)
+    np.testing.assert_allclose(mesh.bounds(), [[0, 7, 0], [5, 9, 2]])
+
+
+def test_3mf_reads_what_trimesh_writes():
+    data = trimesh.Scene(trimesh.creation.box(extents=[1, 2, 3])).export(file_type="3mf")
+    mesh = read(data, "3mf")
+    assert is_closed(mesh) and volume(mesh) == pytest.approx(6)
+
+
+def test_3mf_components_may_lie_in_another_part():
+    use = '<object id="2"><components><component p:path="/3D/b.model" objectid="1"/></components>'
+    main = model('<item objectid="2"/>', use + "</object>", mesh=False)
+    assert is_the_tetrahedron(read(package(main, **{"3D__b": model()}), "3mf"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (model('<item objectid="7"/>'), "bad_indices"),
+        (model().replace('v1="0"', 'v1="9"'), "bad_indices"),
+        (model().replace('x="1.0"', 'x="nan"'), "not_finite"),
+        (model(build=" "), "no_triangles"),
+        (model()[:200], "unreadable"),
+        ("<!DOCTYPE a>" + model(), "unreadable"),
+        (
+            model('<item objectid="2"/>', '<object id="2"><component objectid="2"/></object>'),
+            "unreadable",
+        ),
+    ],
+)
+def test_3mf_models_are_held_against_their_own_words(text, expected):
+    assert code(package(text), "3mf") == expected
+
+
+def test_3mf_objects_that_double_are_counted_before_they_are_placed():
+    more = "".join(
+        f'<object id="{i}"><component objectid="{i - 1}"/><component objectid="{i - 1}"/></object>'
+        for i in range(2, 60)
+    )
+    assert code(package(model('<item objectid="59"/>', more)), "3mf") == "too_large"
+
+
+def test_3mf_archives_that_unpack_to_too_much_are_not_unpacked(monkeypatch):
+    bomb = package("<model>" + " " * 30_000_000)
+    assert len(bomb) < 100_000
+    monkeypatch.setattr("zipfile.ZipFile.open", lambda *_: pytest.fail("was unpacked"))
+    assert code(bomb, "3mf") == "too_large"
+
+
+# Any format
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (ply(0, 0, b""), "obj"),
+        (b"OFF\n0 0 0\n", "obj"),
+        (b"<!DOCTYPE html><html></html>", "gltf"),
+        (b"<html></html>", "obj"),
+        (b"PK\x03\x04" + bytes(99), "stl"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "off"),
+    ],
+)
+def test_what_is_plainly_something_else_is_called_so(data, kind):
+    assert "this is" in str(refusal(data, kind))
+
+
+def test_coordinates_of_any_size_are_read_or_refused_without_a_warning():
+    far = "".join(f"v {x} {y} {z}\n" for x, y, z in POINTS * 1e38) + "f 1 3 2\n"
+    assert read(far.encode(), "obj").bounds().max() == 1e38
+    assert code(far.replace("e+38", "e+300").encode(), "obj") == "not_finite"
+
+
+def test_too_little_memory_is_said_to_be_that(monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("g3pt.geometry.foreign.parse_obj", fail)
+    assert code(OBJ, "obj") == "too_large"
