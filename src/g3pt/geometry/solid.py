@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64, UInt8
 from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
 
-from g3pt.geometry.mesh import MeshError, TriangleMesh, area_vectors, keep_faces
+from g3pt.geometry.mesh import MeshError, TriangleMesh, area_vectors, keep_faces, open_faces
 
 _igl: Any = igl  # without type stubs
 _ndimage: Any = ndimage
@@ -65,6 +65,8 @@ class Solid:
     """The faces with area, for exact distances."""
     _tree: Any = field(repr=False)
     _winding: Any = field(repr=False)
+    _open_winding: Any = field(repr=False)
+    """Winding of the parts that are not closed; None if there are none (see `contains`)."""
 
     @classmethod
     def from_mesh(cls, mesh: TriangleMesh, resolution: int = 256) -> "Solid":
@@ -90,28 +92,46 @@ class Solid:
             )
         tree = _igl.AABB()
         tree.init(clean.vertices, clean.faces)
-        winding = _igl.FastWindingNumberBVH()
-        winding.init(clean.vertices, clean.faces)
+        winding = _winding_of(clean)
+        loose = open_faces(clean)
+        open_winding = winding
+        if len(loose) < len(clean.faces):
+            open_winding = _winding_of(keep_faces(clean, loose)) if len(loose) else None
         voxel = 2.0 / resolution
         origin, shape = _grid_around(lowest, highest, voxel)
         if int(np.prod(shape)) > MAX_VOXELS:
             raise MeshError(f"resolution {resolution} needs {shape.tolist()} voxels, too many")
         walls = _wall_voxels(clean, tree, origin, shape, voxel)
-        return cls(voxel, origin, _flood(walls, shape), clean, tree, winding)
+        return cls(voxel, origin, _flood(walls, shape), clean, tree, winding, open_winding)
 
     def contains(self, points: Float64[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
-        """Tell which points are inside by the seal or by the winding number."""
-        inside = self.seal_contains(points)
-        rest = np.flatnonzero(~inside)
-        inside[rest] = self.winding_contains(points[rest])
+        """Tell which points are inside by the seal or by the winding number.
+
+        Closed parts wind around nothing that is joined to infinity, so there only the other parts
+        are asked.
+        """
+        states = self.seal_states(points)
+        inside = states == INSIDE
+        unsure = np.flatnonzero(states == UNDECIDED)
+        inside[unsure] = self._is_wound(self._winding, points[unsure])
+        if self._open_winding is not None:
+            outside = np.flatnonzero(states == OUTSIDE)
+            inside[outside] = self._is_wound(self._open_winding, points[outside])
         return inside
+
+    def distance(self, points: Float64[np.ndarray, "N 3"]) -> Float64[np.ndarray, " N"]:
+        """Exact unsigned distance to the mesh."""
+        return self._closest(points)[0]
 
     def winding_contains(self, points: Float64[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
         """Tell which points have an absolute winding number above 1/2."""
+        return self._is_wound(self._winding, points)
+
+    def _is_wound(self, winding: Any, points: Float64[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
         inside = np.zeros(len(points), dtype=np.bool_)
         boxed = np.flatnonzero(self._voxel_states(points) >= 0)
         if len(boxed):
-            numbers = self._winding.winding_number(np.ascontiguousarray(points[boxed]))
+            numbers = winding.winding_number(np.ascontiguousarray(points[boxed]))
             inside[boxed] = np.abs(numbers) > 0.5
         return inside
 
@@ -167,7 +187,7 @@ class Solid:
             walking = walking[~out]
         # The ball around a point that reaches its closest surface point is free of surface. The
         # way is, where such balls cover it, from its end back to the ball of its start.
-        unsure = np.flatnonzero(result != UNDECIDED)
+        unsure = np.flatnonzero((result != UNDECIDED) & (reach > 2 * start))
         for _ in range(COVERING_BALLS):
             free, _ = self._closest(closest[unsure] + away[unsure] * reach[unsure, None])
             reach[unsure] -= free
@@ -185,6 +205,12 @@ class Solid:
             self.mesh.vertices, self.mesh.faces, np.ascontiguousarray(points)
         )
         return np.sqrt(squared), closest
+
+
+def _winding_of(mesh: TriangleMesh) -> Any:
+    winding = _igl.FastWindingNumberBVH()
+    winding.init(mesh.vertices, mesh.faces)
+    return winding
 
 
 def _grid_around(
@@ -210,15 +236,25 @@ def _wall_voxels(
     counts = -(-shape // COARSEST)
     cells = np.stack(np.meshgrid(*map(np.arange, counts), indexing="ij"), axis=-1).reshape(-1, 3)
     octants = np.stack(np.meshgrid([0, 1], [0, 1], [0, 1], indexing="ij"), axis=-1).reshape(-1, 3)
+    places = np.full(cells.shape, np.inf)  # of surface near each cell: what its parent found
     size = COARSEST
     while True:
         side = size * voxel
         centres = origin + (cells + 0.5) * side
-        squared, _, _ = tree.squared_distance(mesh.vertices, mesh.faces, centres)
-        cells = cells[squared <= 0.75 * side**2 * (1 + 1e-9)]
+        reach = 0.75 * side**2 * (1 + 1e-9)
+        # Close enough to a known place of the surface: no need to look for a closer one.
+        near = ((centres - places) ** 2).sum(axis=1) <= reach
+        asked = np.flatnonzero(~near)
+        if len(asked):
+            squared, _, places[asked] = tree.squared_distance(
+                mesh.vertices, mesh.faces, centres[asked]
+            )
+            near[asked] = squared <= reach
+        cells, places = cells[near], places[near]
         if size == 1:
             return cells[(cells < shape).all(axis=1)]
         cells = (cells[:, None] * 2 + octants).reshape(-1, 3)
+        places = np.repeat(places, 8, axis=0)
         size //= 2
 
 

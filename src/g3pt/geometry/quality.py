@@ -1,0 +1,113 @@
+"""How far the labels of a mesh can be trusted: numbers by which prepared objects are sorted.
+
+Unit frame. N points.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from g3pt.geometry.isosurface import extract_surface
+from g3pt.geometry.mesh import TriangleMesh, num_components, volume
+from g3pt.geometry.metrics import distance_to_mesh
+from g3pt.geometry.sampling import SurfaceSamples, sample_surface
+from g3pt.geometry.solid import Solid
+from g3pt.geometry.sparse_grid import FieldFunction
+
+NUM_SAMPLES = 4096
+"""Points asked for each number."""
+
+NEAR_VOXELS = 2.0
+"""Labels are checked up to this many wall voxels from the surface, where they are hardest."""
+
+BOUNDARY_RESOLUTION = 64
+"""Cells per axis of the boundary mesh; its vertices lie on exact distances, not on cell borders."""
+
+
+@dataclass(frozen=True)
+class SolidQuality:
+    """What was measured of one solid and the mesh it was made from."""
+
+    disagreement: float
+    """Share of near points on which a decided seal and the winding number differ."""
+    label_error: float
+    """Estimated share of wrong labels near the surface: points right above or right below an
+    outer face that do not have the label of their side. A half for sheets."""
+    source_to_solid: float
+    """Mean distance from the mesh, as it is seen from outside or inside, to the solid's boundary:
+    large when parts enclose nothing."""
+    solid_to_source: float
+    """Mean distance from the solid's boundary to the mesh: large when holes were bridged."""
+    volume_ratio: float
+    """The solid's volume over the mesh's own signed volume without its sign, at most 100; 1 for
+    clean meshes."""
+    num_components: int
+    """Connected parts of the mesh."""
+
+    @property
+    def chamfer(self) -> float:
+        """Mean of the two directions, in unit-frame lengths."""
+        return (self.source_to_solid + self.solid_to_source) / 2
+
+
+def measure_quality(
+    mesh: TriangleMesh,
+    solid: Solid,
+    boundary: SurfaceSamples,
+    rng: np.random.Generator,
+) -> SolidQuality:
+    """Compare a solid with the mesh it was made from.
+
+    Args:
+        mesh: the source, in the unit frame.
+        solid: its solid.
+        boundary: samples of the solid's surface with outward normals (`sample_boundary`).
+        rng: source of randomness.
+    """
+    points, inside = _points_beside(boundary, solid, rng)
+    differs = solid.contains(points) != inside
+    surface = extract_surface(
+        _field_of(solid),
+        resolution=BOUNDARY_RESOLUTION,
+        base_resolution=BOUNDARY_RESOLUTION // 4,
+        seeds=boundary.points[:NUM_SAMPLES],
+    ).mesh
+    own = sample_surface(mesh, NUM_SAMPLES, rng).points
+    source_to_solid = solid_to_source = 2.0
+    if not surface.is_empty:
+        source_to_solid = float(distance_to_mesh(own, surface).mean())
+        on_solid = sample_surface(surface, NUM_SAMPLES, rng).points
+        solid_to_source = float(solid.distance(on_solid).mean())
+    own_volume = abs(volume(mesh))
+    return SolidQuality(
+        disagreement=solid.disagreement(points),
+        label_error=float(differs.mean()) if len(differs) else 1.0,
+        source_to_solid=source_to_solid,
+        solid_to_source=solid_to_source,
+        volume_ratio=min(abs(volume(surface)) / max(own_volume, 1e-9), 100.0),
+        num_components=num_components(mesh),
+    )
+
+
+def _points_beside(
+    boundary: SurfaceSamples, solid: Solid, rng: np.random.Generator
+) -> tuple[Float64[np.ndarray, "N 3"], np.ndarray]:
+    """Points above and below outer faces, which are the closest there, and the label they want."""
+    chosen = rng.integers(len(boundary.points), size=NUM_SAMPLES)
+    heights = rng.uniform(-NEAR_VOXELS, NEAR_VOXELS, NUM_SAMPLES) * solid.voxel
+    points = boundary.points[chosen] + heights[:, None] * boundary.normals[chosen]
+    closest = solid.distance(points)
+    own_face = closest > 0.98 * np.abs(heights)
+    return points[own_face], heights[own_face] < 0
+
+
+def _field_of(solid: Solid) -> FieldFunction:
+    """Signed distance: the solid's label, the mesh's distance."""
+
+    def field(points: Float32[np.ndarray, "N 3"]) -> Float32[np.ndarray, " N"]:
+        wide = points.astype(np.float64)
+        side = np.where(solid.contains(wide), 1.0, -1.0)
+        return (side * solid.distance(wide)).astype(np.float32)
+
+    return field
