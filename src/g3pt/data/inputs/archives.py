@@ -1,0 +1,185 @@
+"""Members of zip and tar archives, read one by one without unpacking the rest."""
+
+import lzma
+import os
+import posixpath
+import tarfile
+import weakref
+import zipfile
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from g3pt.geometry.limits import MAX_FILE_BYTES, check_unpacking
+from g3pt.geometry.mesh import MeshError
+
+_BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file of an archive."""
+
+    name: str
+    size: int
+    """Bytes, unpacked, as the archive says."""
+
+
+class Archive(ABC):
+    """An open archive."""
+
+    path: str
+
+    @abstractmethod
+    def members(self) -> Iterator[Member]:
+        """All entries but folders, in the archive's order.
+
+        Raises:
+            ValueError: if the archive is damaged, or unpacks to suspiciously much.
+        """
+
+    @abstractmethod
+    def _read(self, name: str) -> bytes:
+        """Read a member whose name is known to be harmless."""
+
+    def read(self, name: str) -> bytes:
+        """Read one member.
+
+        Raises:
+            MeshError: if its name leads outside, it is missing, no plain file, encrypted, too
+                large or damaged.
+        """
+        if normal_name(name).startswith(("/", "..")) or "\0" in name:
+            message = f"{self.path}: member {name[:80]!r} leads out of the archive"
+            raise MeshError(message, "external_reference")
+        try:
+            return self._read(name)
+        except MeshError as error:
+            raise MeshError(f"{self.path}:{name}: {error}", error.code) from None
+        except KeyError:
+            raise MeshError(f"{self.path}:{name}: no such member", "missing") from None
+        except (*_BROKEN, NotImplementedError, RuntimeError) as error:
+            message = f"{self.path}:{name}: a damaged member ({str(error)[:80]})"
+            raise MeshError(message, "cut_off") from None
+
+
+class ZipArchive(Archive):
+    """A zip archive; members are reached directly."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._zip = zipfile.ZipFile(path)
+
+    def members(self) -> Iterator[Member]:
+        """All entries but folders."""
+        for info in self._zip.infolist():
+            if not info.is_dir():
+                yield Member(info.filename, info.file_size)
+
+    def _read(self, name: str) -> bytes:
+        info = self._zip.getinfo(name)
+        if info.flag_bits & 1:
+            raise MeshError("encrypted, expected a plain member")
+        check_unpacking(info.compress_size, info.file_size)
+        return self._zip.read(info)
+
+
+class TarArchive(Archive):
+    """A tar archive, compressed or not."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._tar = tarfile.open(path)
+        weakref.finalize(self, self._tar.close)  # as zip archives do by themselves
+        self._packed = os.path.getsize(path)
+
+    def members(self) -> Iterator[Member]:
+        """All entries but folders; a compressed archive is unpacked in passing."""
+        total = 0
+        for info in self._tar:
+            total += info.size if info.isreg() else 0
+            try:
+                check_unpacking(self._packed, total, limit=2**62)
+            except MeshError as error:
+                raise ValueError(f"{self.path}: {error}") from None
+            if not info.isdir():
+                yield Member(info.name, info.size)
+
+    def _read(self, name: str) -> bytes:
+        info = self._tar.getmember(name)
+        if not info.isreg() or info.issparse():
+            raise MeshError("not a regular file", "not_a_file")
+        if info.size > MAX_FILE_BYTES:
+            message = f"{info.size} bytes, expected at most {MAX_FILE_BYTES}"
+            raise MeshError(message, "too_large")
+        check_unpacking(self._packed, info.size)
+        stream = self._tar.extractfile(info)
+        assert stream is not None  # it is a regular file
+        data = stream.read(info.size)
+        if len(data) < info.size:
+            raise MeshError(f"cut off, {len(data)} of {info.size} bytes", "cut_off")
+        return data
+
+
+class ArchiveCompanions:
+    """Companions of a member: what lies in its folder of the archive, and below."""
+
+    def __init__(self, archive: Archive, member: str) -> None:
+        self._archive = archive
+        self._folder = posixpath.dirname(member)
+
+    def __call__(self, name: str) -> bytes:
+        """Read the companion `name`.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            MeshError: if it is not to be read.
+        """
+        try:
+            return self._archive.read(posixpath.join(self._folder, name))
+        except MeshError as error:
+            if error.code == "missing":
+                raise FileNotFoundError(name) from None
+            raise
+
+
+def normal_name(name: str) -> str:
+    """A member's name without detours; what leads outside begins with `/` or `..`."""
+    return posixpath.normpath(name.replace("\\", "/"))
+
+
+def open_archive(path: str) -> Archive:
+    """Open an archive by its ending.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it is damaged, or something else.
+    """
+    try:
+        return ZipArchive(path) if path.lower().endswith(".zip") else TarArchive(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"source.path: no archive at {path}") from None
+    except _BROKEN as error:
+        raise ValueError(f"{path}: not a readable archive ({error})") from None
+
+
+def opened_archive(path: str) -> Archive:
+    """An archive that stays open in this process until another few were opened.
+
+    Raises:
+        MeshError: if it cannot be opened.
+    """
+    try:
+        status = os.stat(path)
+        return _cached_archive(path, status.st_mtime_ns, status.st_size, os.getpid())
+    except FileNotFoundError:
+        raise MeshError(f"{path}: no such archive", "missing") from None
+    except (OSError, ValueError) as error:
+        raise MeshError(str(error)) from None
+
+
+@lru_cache(maxsize=4)
+def _cached_archive(path: str, changed: int, size: int, process: int) -> Archive:
+    return open_archive(path)  # per process, since forked ones would share the read position

@@ -1,0 +1,173 @@
+"""Rows of manifests, and what a row says about a mesh."""
+
+import csv
+import json
+import os
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+Row = Mapping[str, Any]
+
+_KEPT = ("attribution", "source", "watertight", "n_components", "n_faces")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns are called."""
+
+    path: str = "path"
+    id: str = "id"
+    caption: str = "caption"
+    category: str = "category"
+    split: str = "split"
+    licence: str = "licence"
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a row says of a mesh; only the path is certain to be there."""
+
+    where: str
+    """File and line of the row, for errors."""
+    path: str
+    """As written."""
+    id: str
+    captions: tuple[str, ...]
+    category: str
+    split: str
+    licence: str
+    sha256: str
+    details: dict[str, Any]
+
+
+def described(row: Row, columns: Columns, where: str) -> Described:
+    """Understand one row.
+
+    Raises:
+        ValueError: if it has no path.
+    """
+    path = str(row.get(columns.path) or "")
+    if not path:
+        known = ", ".join(map(str, row)) or "none"
+        raise ValueError(
+            f"{where}: expected an object with a `{columns.path}`, there are the columns {known}"
+        )
+    captions = captions_from(row.get(columns.caption)) or captions_from(row.get("captions"))
+    return Described(
+        where=where,
+        path=path,
+        id=str(row.get(columns.id) or posixpath.splitext(posixpath.normpath(path))[0]),
+        captions=captions,
+        category=str(row.get(columns.category) or row.get("family") or ""),
+        split=str(row.get(columns.split) or ""),
+        licence=str(row.get(columns.licence) or row.get("license") or "unknown"),
+        sha256=str(row.get("sha256") or ""),
+        details={key: row[key] for key in _KEPT if row.get(key) not in (None, "")},
+    )
+
+
+def captions_from(value: object) -> tuple[str, ...]:
+    """Captions from a string, a list, or a string that is a JSON list."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return (value,)
+    if isinstance(value, str):
+        return (value.strip(),) if value.strip() else ()
+    if isinstance(value, Iterable):
+        texts = (str(item).strip() for item in cast("Iterable[object]", value))
+        return tuple(text for text in texts if text)
+    return ()
+
+
+def words_of(stem: str) -> str:
+    """A caption from a file name: `oak_table-02` gives `oak table`."""
+    words = [word for word in stem.replace("_", " ").replace("-", " ").split() if word.isalpha()]
+    return " ".join(words).lower() or stem
+
+
+def path_inside(root: Path, path: str, where: str) -> Path:
+    """Join a row's path to the folder it must stay inside.
+
+    Raises:
+        ValueError: if it leads out of it.
+    """
+    joined = Path(os.path.normpath(root / path))
+    if "\0" in path or not joined.is_relative_to(os.path.normpath(root)):
+        raise ValueError(f"{where}: path {path[:80]!r} leads out of {root}")
+    return joined
+
+
+def read_rows(table: Path) -> Iterator[tuple[str, Row]]:
+    """Rows of a CSV, JSON lines or Parquet file, each with its place for errors.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be read, naming the line where there is one.
+    """
+    if not table.is_file():
+        raise FileNotFoundError(f"source.path: no table at {table}")
+    match table.suffix.lower():
+        case ".csv":
+            yield from _csv_rows(table)
+        case ".jsonl":
+            with table.open(encoding="utf-8-sig") as file:
+                yield from json_rows(file, str(table))
+        case ".parquet":
+            yield from _parquet_rows(table)
+        case suffix:
+            raise ValueError(f"{table}: expected a .csv, .jsonl or .parquet table, got {suffix}")
+
+
+def json_rows(lines: Iterable[str], origin: str) -> Iterator[tuple[str, Row]]:
+    """Rows of JSON lines.
+
+    Raises:
+        ValueError: if a line is no JSON object, naming it.
+    """
+    try:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            where = f"{origin}:{number}"
+            try:
+                row: object = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"{where}: not JSON: {str(error)[:80]}") from None
+            if not isinstance(row, dict):
+                raise ValueError(f"{where}: expected an object, got {type(row).__name__}")
+            yield where, cast("Row", row)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{origin}: not UTF-8 text: {error}") from None
+
+
+def _csv_rows(table: Path) -> Iterator[tuple[str, Row]]:
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        try:
+            for row in reader:
+                yield f"{table}:{reader.line_num}", row
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{table}:{reader.line_num}: not readable CSV: {error}") from None
+
+
+def _parquet_rows(table: Path) -> Iterator[tuple[str, Row]]:
+    try:
+        import pyarrow
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise ImportError(f"{table}: Parquet needs pyarrow: pip install g3pt[data]") from None
+    try:
+        number = 0
+        with parquet.ParquetFile(table) as file:
+            for batch in file.iter_batches(batch_size=4096):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{table}: row {number}", row
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise ValueError(f"{table}: not readable Parquet: {reason}") from None
