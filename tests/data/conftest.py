@@ -1,4 +1,4 @@
-"""Small folders of meshes and small caches that the data tests share."""
+"""Small folders of meshes and small shards that the data tests share."""
 
 import json
 
@@ -51,25 +51,54 @@ def mesh_folder(tmp_path_factory):
 def small_prepare():
     from g3pt.data.prepare import PrepareConfig
 
-    return PrepareConfig(num_points=256, num_volume_queries=512, num_near_queries=384)
-
-
-@pytest.fixture(scope="session")
-def folder_source(mesh_folder):
-    from g3pt.data.sources import FolderSourceConfig
-
-    return FolderSourceConfig(
-        path=str(mesh_folder),
-        split="train",
-        licences=("CC0-1.0", "MIT-0"),
-        solid_resolution=48,
+    return PrepareConfig(
+        num_points=256, num_volume_queries=512, num_near_queries=384, solid_resolution=48
     )
 
 
 @pytest.fixture(scope="session")
-def folder_cache(folder_source, small_prepare, tmp_path_factory):
-    from g3pt.data.cache import ShapeCache, build_cache
+def small_views():
+    from g3pt.data.views import ViewsConfig
 
-    out = tmp_path_factory.mktemp("caches") / "boxes"
-    build_cache(folder_source, small_prepare, out)
-    return ShapeCache(out)
+    return ViewsConfig(num_views=2, size=48, supersample=1)
+
+
+@pytest.fixture(scope="session")
+def folder_source(mesh_folder):
+    """Of the folder: cube, slab and pole, the broken file and the sheet."""
+    from g3pt.data.sources import FolderSourceConfig
+
+    return FolderSourceConfig(path=str(mesh_folder), split="train", licences=("CC0-1.0", "MIT-0"))
+
+
+@pytest.fixture(scope="session")
+def folder_config(folder_source, small_prepare, small_views):
+    from g3pt.data.shards import ShardsConfig
+
+    return ShardsConfig(
+        source=folder_source, prepare=small_prepare, views=small_views, samples_per_shard=2
+    )
+
+
+@pytest.fixture(scope="session")
+def folder_shards(folder_config, tmp_path_factory):
+    """Ids in order: broken, cube | pole, sheet | slab."""
+    from g3pt.data.build import build_shards
+    from g3pt.data.shards import ShardSet
+
+    out = tmp_path_factory.mktemp("shards") / "boxes"
+    build_shards(folder_config, out)
+    return ShardSet(out)
+
+
+@pytest.fixture(scope="session")
+def deliverables():
+    """The files of a set that its config and inputs settle to the byte."""
+
+    def read(path):
+        files = [file for file in path.iterdir() if file.is_file()]
+        kept = [f for f in files if f.suffix in (".tar", ".jsonl") or f.name == "index.json"]
+        kept += (path / "plan").glob("*.jsonl")
+        return {str(file.relative_to(path)): file.read_bytes() for file in sorted(kept)}
+
+    return read

@@ -1,18 +1,20 @@
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 BATCH_SIZE = 6
 
 
 @pytest.fixture
-def config(folder_cache):
+def config(folder_shards):
     from g3pt.data.dataset import TokenizerDataConfig
 
     return TokenizerDataConfig(
-        caches=(str(folder_cache.path),),
+        shards=(str(folder_shards.path),),
         batch_size=BATCH_SIZE,
         num_points=64,
         num_volume_queries=40,
@@ -118,8 +120,131 @@ def test_asking_for_what_is_not_stored_is_refused(config):
         TokenizerDataset(replace(config, num_points=300))
 
 
-def test_a_missing_cache_is_named(config):
+def test_a_missing_folder_is_named(config):
     from g3pt.data.dataset import TokenizerDataset
 
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        TokenizerDataset(replace(config, caches=("nowhere",)))
+        TokenizerDataset(replace(config, shards=("nowhere",)))
+
+
+def test_only_the_selected_shapes_are_drawn(config):
+    from g3pt.data.dataset import TokenizerDataset
+    from g3pt.data.shards import Selection
+
+    selection = Selection(split="train", licences=("MIT-0",))
+    dataset = TokenizerDataset(replace(config, selection=selection))
+    assert dataset.num_shapes == 1 and set(dataset.batch(0).ids) == {"slab"}
+
+
+# --- workers, resuming, mixing -------------------------------------------------------------
+
+
+class Steps(Dataset):
+    """Batches as a loader of PyTorch asks for them."""
+
+    def __init__(self, dataset, first=0):
+        self.dataset, self.first = dataset, first
+
+    def __len__(self):
+        return 6 - self.first
+
+    def __getitem__(self, step):
+        return self.dataset.batch(self.first + step)
+
+
+def same(batch, other):
+    return (
+        batch.ids == other.ids
+        and torch.equal(batch.points_BN3, other.points_BN3)
+        and torch.equal(batch.normals_BN3, other.normals_BN3)
+        and torch.equal(batch.queries_BQ3, other.queries_BQ3)
+        and torch.equal(batch.occupancy_BQ, other.occupancy_BQ)
+    )
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2])
+def test_the_number_of_loader_workers_changes_nothing(dataset, num_workers):
+    loader = DataLoader(Steps(dataset), batch_size=None, num_workers=num_workers)
+    batches = list(loader)
+    assert len(batches) == 6
+    assert all(same(batch, dataset.batch(step)) for step, batch in enumerate(batches))
+
+
+def test_a_run_resumed_in_the_middle_of_an_epoch_sees_what_it_would_have_seen(mixture):
+    from g3pt.data.dataset import TokenizerDataset
+
+    # 3 and 4 shapes, batches of 6: step 4 begins inside an epoch of both.
+    whole = [TokenizerDataset(mixture).batch(step) for step in range(6)]
+    resumed = DataLoader(Steps(TokenizerDataset(mixture), first=4), batch_size=None)
+    assert all(same(batch, other) for batch, other in zip(resumed, whole[4:], strict=True))
+
+
+def test_a_pickled_dataset_gives_the_same_batches(dataset):
+    copy = pickle.loads(pickle.dumps(dataset))
+    assert same(copy.batch(5), dataset.batch(5))
+
+
+@pytest.fixture(scope="module")
+def procedural_shards(small_prepare, small_views, tmp_path_factory):
+    from g3pt.data.build import build_shards
+    from g3pt.data.shards import ShardsConfig
+    from g3pt.data.sources import ProceduralSourceConfig
+
+    source = ProceduralSourceConfig(num=4, first_seed=30)
+    out = tmp_path_factory.mktemp("procedural") / "shapes"
+    build_shards(ShardsConfig(source=source, prepare=small_prepare, views=small_views), out)
+    return out
+
+
+@pytest.fixture
+def mixture(config, procedural_shards):
+    """One draw of four from the boxes, the others procedural."""
+    return replace(config, shards=(*config.shards, str(procedural_shards)), weights=(0.25, 0.75))
+
+
+def test_sources_are_mixed_by_weight(mixture):
+    from g3pt.data.dataset import TokenizerDataset
+
+    dataset = TokenizerDataset(replace(mixture, batch_size=64, num_points=4))
+    assert dataset.num_shapes == 7
+    ids = [name for step in range(16) for name in dataset.batch(step).ids]
+    procedural = [name for name in ids if name.startswith("procedural-")]
+    assert len(procedural) / len(ids) == pytest.approx(0.75, abs=0.002)
+    assert len(set(procedural)) == 4 and len(set(ids)) == 7
+
+
+def test_each_epoch_of_a_source_shows_every_shape_once(mixture):
+    from g3pt.data.dataset import TokenizerDataset
+
+    dataset = TokenizerDataset(replace(mixture, num_points=4))
+    ids = [name for step in range(12) for name in dataset.batch(step).ids]
+    procedural = [name for name in ids if name.startswith("procedural-")]
+    assert len(procedural) >= 12
+    epochs = [procedural[first : first + 4] for first in (0, 4, 8)]
+    assert all(sorted(epoch) == sorted(epochs[0]) for epoch in epochs)
+    assert len({*epochs[0]}) == 4
+
+
+# --- damage --------------------------------------------------------------------------------
+
+
+def test_a_damaged_sample_stops_training_unless_the_budget_allows_it(config, tmp_path):
+    import shutil
+
+    from g3pt.data.dataset import TokenizerDataset
+    from g3pt.data.shards import DamagedSampleError
+
+    shutil.copytree(config.shards[0], tmp_path / "boxes")
+    file = tmp_path / "boxes" / "shard-00001.tar"
+    data = bytearray(file.read_bytes())
+    data[2000] ^= 1
+    file.write_bytes(data)
+    damaged = replace(config, shards=(str(tmp_path / "boxes"),))
+    with pytest.raises(DamagedSampleError, match="pole"):
+        TokenizerDataset(damaged).batch(0)
+    patient = TokenizerDataset(replace(damaged, max_damaged=1))
+    batch = patient.batch(0)
+    assert set(batch.ids) == {"cube", "slab"} and list(patient.parts[0].damaged) == ["pole"]
+    for row, name in enumerate(batch.ids):
+        truth = in_box(name, batch.queries_BQ3[row].numpy())
+        assert np.array_equal(batch.occupancy_BQ[row].numpy() == 1.0, truth)

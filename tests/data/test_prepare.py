@@ -17,15 +17,23 @@ def sphere_like(contains):
 
     class Sphere(SourceShape):
         id, family, licence, captions, details = "ball", "ball", "CC0-1.0", ("a ball",), {}
-        is_quick_to_query = True
+
+        def make_queryable(self):
+            pass
 
         def sample_surface(self, num, rng):
             directions = rng.standard_normal((num, 3))
             directions /= np.linalg.norm(directions, axis=1, keepdims=True)
             return SurfaceSamples(directions * RADIUS, directions, np.zeros(num, np.int64))
 
+        def surface_colors(self, samples):
+            return None
+
         def contains(self, points):
             return contains(points)
+
+        def measure_quality(self, samples, rng):
+            return None
 
         def mesh(self):
             raise NotImplementedError
@@ -47,14 +55,36 @@ def unpacked(packed):
     return np.unpackbits(packed, bitorder="little").astype(bool)
 
 
-def test_every_label_is_exact_at_the_stored_position(record):
+def near_positions(record, config):
+    """Positions of the near-surface queries, group by group."""
     from g3pt.data.prepare import positions
+    from g3pt.data.queries import near_queries
 
-    for queries, labels in (
-        (record.volume, record.volume_inside),
-        (record.near, record.near_inside),
-    ):
-        assert np.array_equal(unpacked(labels), in_ball(positions(queries)))
+    key, size = record.description["query_key"], config.near_group_size
+    return [
+        positions(near_queries(key, np.arange(size) + group * size, record.points, sigma))
+        for group, sigma in enumerate(config.near_sigmas)
+    ]
+
+
+def test_every_label_is_exact_at_the_position_worked_out(record, small_prepare):
+    from g3pt.data.prepare import positions, query_key
+    from g3pt.data.queries import volume_queries
+
+    assert record.description["query_key"] == query_key("ball", small_prepare.seed)
+    volume = volume_queries(record.description["query_key"], np.arange(512))
+    assert np.array_equal(unpacked(record.volume_inside), in_ball(positions(volume)))
+    near = np.concatenate(near_positions(record, small_prepare))
+    assert np.array_equal(unpacked(record.near_inside), in_ball(near))
+
+
+def test_labels_do_not_depend_on_the_size_of_a_chunk(small_prepare, record, monkeypatch):
+    from g3pt.data import prepare
+
+    monkeypatch.setattr(prepare, "CHUNK", 100)
+    again = prepare.prepare_shape(sphere_like(in_ball), small_prepare)
+    assert np.array_equal(again.volume_inside, record.volume_inside)
+    assert np.array_equal(again.near_inside, record.near_inside)
 
 
 def test_stored_points_lie_on_the_surface_up_to_rounding(record):
@@ -67,23 +97,15 @@ def test_stored_points_lie_on_the_surface_up_to_rounding(record):
 
 
 def test_near_groups_spread_by_their_sigma(small_prepare, record):
-    from g3pt.data.prepare import positions
-
-    groups = positions(record.near).reshape(len(small_prepare.near_sigmas), -1, 3)
+    groups = near_positions(record, small_prepare)
     for sigma, points in zip(small_prepare.near_sigmas, groups, strict=True):
         spread = np.std(np.linalg.norm(points, axis=1) - RADIUS)
         assert spread == pytest.approx(sigma, rel=0.3)  # 128 samples
 
 
-def test_shared_bases_are_the_stored_points_and_own_bases_are_not(small_prepare):
-    from g3pt.data.prepare import positions, prepare_shape
-
-    for share_bases in (True, False):
-        config = replace(small_prepare, share_bases=share_bases, near_sigmas=(1e-6,))
-        record = prepare_shape(sphere_like(in_ball), replace(config, min_near_inside=0.0))
-        near, points = positions(record.near), positions(record.points)
-        gaps = np.linalg.norm(near[:, None] - points[None], axis=2).min(axis=1)
-        assert (gaps.max() < 1e-4) == share_bases
+def test_the_description_gives_the_share_inside_of_each_group(small_prepare, record):
+    shares = [in_ball(points).mean() for points in near_positions(record, small_prepare)]
+    assert record.description["near_shares"] == pytest.approx(shares, abs=1e-6)
 
 
 def test_the_share_of_the_volume_is_that_of_the_ball(record):
@@ -95,16 +117,60 @@ def test_preparing_twice_gives_the_same_record(small_prepare, record):
     from g3pt.data.prepare import prepare_shape
 
     again = prepare_shape(sphere_like(in_ball), small_prepare)
-    for name in ("points", "normals", "volume", "volume_inside", "near", "near_inside"):
+    for name in ("points", "normals", "volume_inside", "near_inside"):
         assert np.array_equal(getattr(again, name), getattr(record, name))
+    assert again.description == record.description
+
+
+def test_another_seed_gives_other_points_and_other_queries(small_prepare, record):
+    from g3pt.data.prepare import prepare_shape
+
+    other = prepare_shape(sphere_like(in_ball), replace(small_prepare, seed=1))
+    assert other.description["query_key"] != record.description["query_key"]
+    assert not np.array_equal(other.points, record.points)
+
+
+def test_the_stopwatch_is_told_every_stage(small_prepare):
+    from g3pt.data.prepare import prepare_shape
+    from g3pt.data.stopwatch import Stopwatch
+
+    watch = Stopwatch()
+    prepare_shape(sphere_like(in_ball), small_prepare, watch)
+    assert list(watch.seconds) == ["solid", "sample", "label", "quality"]
 
 
 def test_a_shape_without_interior_is_refused(small_prepare):
     from g3pt.data.prepare import prepare_shape
     from g3pt.data.sources import ShapeError
 
-    with pytest.raises(ShapeError, match="no interior"):
+    with pytest.raises(ShapeError, match="no interior") as caught:
         prepare_shape(sphere_like(lambda points: np.zeros(len(points), bool)), small_prepare)
+    assert caught.value.code == "no_interior"
+
+
+def test_surface_samples_that_are_not_finite_are_refused(small_prepare):
+    from g3pt.data.prepare import prepare_shape
+    from g3pt.data.sources import ShapeError
+    from g3pt.geometry.sampling import SurfaceSamples
+
+    shape = sphere_like(in_ball)
+    nowhere = np.full((small_prepare.num_points, 3), np.nan)
+    faces = np.zeros(len(nowhere), np.int64)
+    shape.sample_surface = lambda num, rng: SurfaceSamples(nowhere, nowhere, faces)
+    with pytest.raises(ShapeError, match="not finite"):
+        prepare_shape(shape, small_prepare)
+
+
+def test_a_mesh_keeps_its_colours_and_its_measured_quality(folder_source, small_prepare):
+    from g3pt.data.prepare import prepare_shape
+    from g3pt.data.sources import list_shapes, load_shape
+
+    cube = load_shape(list_shapes(folder_source)[0], solid_resolution=48)
+    record = prepare_shape(cube, small_prepare)
+    assert (record.colors == (200, 40, 40)).all()
+    quality = record.description["quality"]
+    assert quality["label_error"] == 0 and quality["num_components"] == 1
+    assert quality["volume_ratio"] == pytest.approx(1, abs=0.01)
 
 
 def test_labels_at_reads_what_pack_labels_wrote():

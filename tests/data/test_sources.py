@@ -1,87 +1,123 @@
+import pickle
+
 import numpy as np
 import pytest
 
 
-def test_the_manifest_is_filtered_by_split_and_licence(mesh_folder):
-    from g3pt.data.sources import FolderSourceConfig, open_source
+def ids(config):
+    from g3pt.data.sources import list_shapes
 
-    train = open_source(FolderSourceConfig(path=str(mesh_folder), split="train"))
-    assert train.ids == ["cube", "slab", "broken", "pole", "sheet", "named-author"]
+    return [ref.id for ref in list_shapes(config)]
+
+
+def test_the_manifest_is_filtered_by_split_and_licence(mesh_folder):
+    from g3pt.data.sources import FolderSourceConfig
+
+    train = FolderSourceConfig(path=str(mesh_folder), split="train")
+    assert ids(train) == ["cube", "slab", "broken", "pole", "sheet", "named-author"]
     free = FolderSourceConfig(path=str(mesh_folder), split="train", licences=("MIT-0",))
-    assert open_source(free).ids == ["slab"]
-    val = open_source(FolderSourceConfig(path=str(mesh_folder), split="val"))
-    assert val.ids == ["kept-for-validation"]
+    assert ids(free) == ["slab"]
+    val = FolderSourceConfig(path=str(mesh_folder), split="val")
+    assert ids(val) == ["kept-for-validation"]
 
 
 def test_a_mesh_keeps_its_words_and_its_way_back(mesh_folder):
-    from g3pt.data.sources import FolderSourceConfig, open_source
+    from g3pt.data.sources import FolderSourceConfig, list_shapes, load_shape
 
-    source = open_source(FolderSourceConfig(path=str(mesh_folder), solid_resolution=32))
-    shape = source.load(1)
+    shape = load_shape(list_shapes(FolderSourceConfig(path=str(mesh_folder)))[1])
     assert shape.captions == ("a slab",) and shape.family == "box" and shape.licence == "MIT-0"
     frame = shape.details["frame"]
     assert frame["scale"] == pytest.approx(1.9 / 4)
     assert frame["offset"] == pytest.approx([5, 0, 0])
+    assert shape.details["num_faces"] == 12
+    assert shape.details["extents"] == pytest.approx([4, 1, 2])
     extents = shape.mesh().vertices.max(axis=0) - shape.mesh().vertices.min(axis=0)
     assert np.allclose(extents, [1.9, 0.475, 0.95], atol=1e-5)
 
 
 def test_files_without_a_manifest_are_found_and_named_after_themselves(mesh_folder, tmp_path):
-    from g3pt.data.sources import FolderSourceConfig, open_source
+    from g3pt.data.sources import FolderSourceConfig, list_shapes, load_shape
 
     (tmp_path / "deep").mkdir()
     for name in ("deep/oak_table-02.glb", "cup.glb"):
         (tmp_path / name).write_bytes((mesh_folder / "cube.glb").read_bytes())
     (tmp_path / "notes.txt").write_text("no mesh")
-    source = open_source(FolderSourceConfig(path=str(tmp_path)))
-    assert source.ids == ["cup.glb", "deep/oak_table-02.glb"]
-    assert source.load(1).captions == ("oak table",)
+    refs = list_shapes(FolderSourceConfig(path=str(tmp_path)))
+    assert [ref.id for ref in refs] == ["cup.glb", "deep/oak_table-02.glb"]
+    assert load_shape(refs[1]).captions == ("oak table",)
 
 
 def test_a_folder_without_fitting_meshes_is_refused(mesh_folder):
-    from g3pt.data.sources import FolderSourceConfig, open_source
+    from g3pt.data.sources import FolderSourceConfig
 
     with pytest.raises(ValueError, match="no mesh fits split=test"):
-        open_source(FolderSourceConfig(path=str(mesh_folder), split="test"))
+        ids(FolderSourceConfig(path=str(mesh_folder), split="test"))
     with pytest.raises(FileNotFoundError, match="folder of meshes"):
-        open_source(FolderSourceConfig(path=str(mesh_folder / "missing")))
+        ids(FolderSourceConfig(path=str(mesh_folder / "missing")))
 
 
 def test_limit_keeps_the_first_meshes(mesh_folder):
-    from g3pt.data.sources import FolderSourceConfig, open_source
+    from g3pt.data.sources import FolderSourceConfig
 
-    assert open_source(FolderSourceConfig(path=str(mesh_folder), limit=2)).ids == ["cube", "slab"]
+    assert ids(FolderSourceConfig(path=str(mesh_folder), limit=2)) == ["cube", "slab"]
+
+
+def test_the_solid_of_a_mesh_has_the_resolution_asked_for(mesh_folder):
+    from g3pt.data.sources import FolderSourceConfig, list_shapes, load_shape
+
+    (cube, *_) = list_shapes(FolderSourceConfig(path=str(mesh_folder)))
+    assert load_shape(cube, solid_resolution=32).solid.voxel == 2 / 32
 
 
 def test_procedural_shapes_are_named_by_family_and_seed():
     from g3pt.data.procedural import HELD_OUT_FAMILIES, TRAIN_FAMILIES
-    from g3pt.data.sources import ProceduralSourceConfig, open_source
+    from g3pt.data.sources import ProceduralSourceConfig, list_shapes, load_shape
 
-    source = open_source(ProceduralSourceConfig(num=40, first_seed=100))
-    assert source.ids[3].endswith("-103") and len(set(source.ids)) == 40
-    assert {name.split("-")[1] for name in source.ids} <= set(TRAIN_FAMILIES)
-    shape = source.load(3)
-    assert shape.id == source.ids[3] and shape.captions and shape.family in TRAIN_FAMILIES
-    kept_away = open_source(ProceduralSourceConfig(num=40, families="held_out"))
-    assert {name.split("-")[1] for name in kept_away.ids} == set(HELD_OUT_FAMILIES)
+    refs = list_shapes(ProceduralSourceConfig(num=40, first_seed=100))
+    assert refs[3].id.endswith("-103") and len({ref.id for ref in refs}) == 40
+    assert {ref.family for ref in refs} <= set(TRAIN_FAMILIES)
+    shape = load_shape(refs[3])
+    assert shape.id == refs[3].id and shape.captions and shape.family in TRAIN_FAMILIES
+    kept_away = list_shapes(ProceduralSourceConfig(num=40, families="held_out"))
+    assert {ref.family for ref in kept_away} == set(HELD_OUT_FAMILIES)
+
+
+def test_held_out_seeds_belong_to_validation():
+    from g3pt.data.procedural import HELD_OUT_SEEDS
+    from g3pt.data.sources import ProceduralSourceConfig, list_shapes
+
+    first = HELD_OUT_SEEDS.start - 2
+    refs = list_shapes(ProceduralSourceConfig(num=4, first_seed=first))
+    assert [ref.split for ref in refs] == ["train", "train", "val", "val"]
 
 
 def test_only_keeps_families_by_name():
     from g3pt.data.procedural import TRAIN_FAMILIES
-    from g3pt.data.sources import ProceduralSourceConfig, open_source
+    from g3pt.data.sources import ProceduralSourceConfig
 
     name = TRAIN_FAMILIES[0]
-    source = open_source(ProceduralSourceConfig(num=5, only=(name,)))
-    assert all(shape_id.startswith(f"procedural-{name}-") for shape_id in source.ids)
+    source = ProceduralSourceConfig(num=5, only=(name,))
+    assert all(each.startswith(f"procedural-{name}-") for each in ids(source))
     with pytest.raises(ValueError, match="no train family is called dragon"):
-        open_source(ProceduralSourceConfig(only=("dragon",)))
+        ids(ProceduralSourceConfig(only=("dragon",)))
 
 
 def test_a_procedural_record_agrees_with_the_exact_field(small_prepare):
     from g3pt.data.prepare import positions, prepare_shape
-    from g3pt.data.sources import ProceduralSourceConfig, open_source
+    from g3pt.data.queries import volume_queries
+    from g3pt.data.sources import ProceduralSourceConfig, list_shapes, load_shape
 
-    shape = open_source(ProceduralSourceConfig(num=1, first_seed=11)).load(0)
+    (ref,) = list_shapes(ProceduralSourceConfig(num=1, first_seed=11))
+    shape = load_shape(ref)
     record = prepare_shape(shape, small_prepare)
-    inside = np.unpackbits(record.near_inside, bitorder="little").astype(bool)
-    assert np.array_equal(inside, shape.contains(positions(record.near)))
+    queries = positions(volume_queries(record.description["query_key"], np.arange(512)))
+    inside = np.unpackbits(record.volume_inside, bitorder="little").astype(bool)
+    assert np.array_equal(inside, shape.contains(queries)) and inside.any()
+    assert record.colors is not None and record.description["quality"] == {}
+
+
+def test_an_error_of_a_shape_keeps_its_code_on_the_way_between_processes():
+    from g3pt.data.sources import ShapeError
+
+    copy = pickle.loads(pickle.dumps(ShapeError("no interior", code="no_interior")))
+    assert (str(copy), copy.code) == ("no interior", "no_interior")

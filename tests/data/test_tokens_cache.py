@@ -28,11 +28,11 @@ def config():
 
 
 @pytest.fixture(scope="module")
-def tokens(identity, folder_cache, config, tmp_path_factory):
+def tokens(identity, folder_shards, config, tmp_path_factory):
     from g3pt.data.tokens_cache import build_token_cache
 
     out = tmp_path_factory.mktemp("tokens") / "boxes"
-    return build_token_cache(tokenize, identity, folder_cache, out, config)
+    return build_token_cache(tokenize, identity, folder_shards, out, config)
 
 
 def test_every_shape_has_its_resamplings(tokens, identity):
@@ -42,17 +42,17 @@ def test_every_shape_has_its_resamplings(tokens, identity):
 
 
 def test_the_batch_size_does_not_change_the_tokens(
-    tokens, identity, folder_cache, config, tmp_path
+    tokens, identity, folder_shards, config, tmp_path
 ):
     from g3pt.data.tokens_cache import build_token_cache
 
     one_by_one = replace(config, batch_size=1)
-    again = build_token_cache(tokenize, identity, folder_cache, tmp_path / "t", one_by_one)
+    again = build_token_cache(tokenize, identity, folder_shards, tmp_path / "t", one_by_one)
     assert np.array_equal(again.tokens, tokens.tokens)
 
 
 def test_a_stopped_build_goes_on_without_repeating(
-    tokens, identity, folder_cache, config, tmp_path
+    tokens, identity, folder_shards, config, tmp_path
 ):
     from g3pt.data.tokens_cache import TokenCache, build_token_cache
 
@@ -66,43 +66,45 @@ def test_a_stopped_build_goes_on_without_repeating(
 
     out = tmp_path / "t"
     with pytest.raises(KeyboardInterrupt):
-        build_token_cache(stopping, identity, folder_cache, out, config)
+        build_token_cache(stopping, identity, folder_shards, out, config)
     with pytest.raises(FileNotFoundError):
         TokenCache(out)
-    again = build_token_cache(stopping, identity, folder_cache, out, config)
+    again = build_token_cache(stopping, identity, folder_shards, out, config)
     assert calls == [4, 2, 2]
     assert np.array_equal(again.tokens, tokens.tokens)
 
 
-def test_tokens_of_another_tokenizer_are_not_mixed_in(tokens, identity, folder_cache, config):
+def test_tokens_of_another_tokenizer_are_not_mixed_in(tokens, identity, folder_shards, config):
     from g3pt.data.tokens_cache import build_token_cache
 
     other = replace(identity, fingerprint="xyz")
     with pytest.raises(ValueError, match="another tokenizer"):
-        build_token_cache(tokenize, other, folder_cache, tokens.path, config)
+        build_token_cache(tokenize, other, folder_shards, tokens.path, config)
 
 
-def test_output_that_does_not_fit_the_bits_is_refused(identity, folder_cache, config, tmp_path):
+def test_output_that_does_not_fit_the_bits_is_refused(identity, folder_shards, config, tmp_path):
     from g3pt.data.tokens_cache import build_token_cache
 
     narrow = replace(identity, num_bits=4)
     with pytest.raises(ValueError, match="of 4 bits"):
-        build_token_cache(tokenize, narrow, folder_cache, tmp_path / "t", config)
+        build_token_cache(tokenize, narrow, folder_shards, tmp_path / "t", config)
 
 
 @pytest.fixture
-def car_config(folder_cache, tokens):
+def car_config(folder_shards, tokens):
     from g3pt.data.dataset import CarDataConfig
 
-    return CarDataConfig(caches=(str(folder_cache.path),), tokens=(str(tokens.path),), batch_size=6)
+    return CarDataConfig(
+        shards=(str(folder_shards.path),), tokens=(str(tokens.path),), batch_size=6
+    )
 
 
-def test_car_batches_pair_tokens_with_words(car_config, folder_cache, tokens):
+def test_car_batches_pair_tokens_with_words(car_config, folder_shards, tokens):
     from g3pt.data.dataset import CarDataset
 
     dataset = CarDataset(replace(car_config, classes=("sphere", "box")))
     batch = dataset.batch(0)
-    rows = {shape["id"]: row for row, shape in enumerate(folder_cache.shapes)}
+    rows = {shape["id"]: row for row, shape in enumerate(folder_shards.shapes)}
     for place, name in enumerate(batch.ids):
         known = [tokens.indices(rows[name], draw).tolist() for draw in range(2)]
         assert batch.indices_BT[place].tolist() in known
@@ -112,12 +114,59 @@ def test_car_batches_pair_tokens_with_words(car_config, folder_cache, tokens):
     assert torch.equal(again.indices_BT, batch.indices_BT)
 
 
-def test_shapes_without_a_picture_are_marked_and_white(car_config):
+def test_pictures_are_framed_and_laid_over_white(car_config, folder_shards):
+    from g3pt.data.dataset import CarDataset
+    from g3pt.geometry.framing import frame_object
+
+    batch = CarDataset(replace(car_config, canonical_share=1.0, image_size=40)).batch(0)
+    assert batch.has_image_B.all() and (batch.view_B == 0).all()
+    row = [shape["id"] for shape in folder_shards.shapes].index(batch.ids[0])
+    rgba = frame_object(folder_shards.picture(row, 0), 40).astype(np.float32) / 255
+    over_white = rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
+    shown = batch.images_B3SS[0].permute(1, 2, 0).numpy()
+    assert np.allclose(shown, over_white, atol=1e-6)
+
+
+def test_other_views_are_drawn_too(car_config):
     from g3pt.data.dataset import CarDataset
 
+    batch = CarDataset(replace(car_config, canonical_share=0.0, batch_size=12)).batch(0)
+    assert set(batch.view_B.tolist()) == {1, 2}
+    assert batch.images_B3SS.shape == (12, 3, 128, 128)
+    assert batch.images_B3SS.min() >= 0 and batch.images_B3SS.max() <= 1
+
+
+def test_a_picture_that_shows_nothing_counts_as_none(car_config, monkeypatch):
+    from g3pt.data.dataset import CarDataset
+    from g3pt.data.shards import ShardSet
+
+    # A sheet of paper, seen from its edge.
+    monkeypatch.setattr(ShardSet, "picture", lambda *_: np.zeros((48, 48, 4), np.uint8))
     batch = CarDataset(car_config).batch(0)
     assert not batch.has_image_B.any() and (batch.view_B == -1).all()
-    assert (batch.images_B3SS == 1).all() and batch.images_B3SS.shape == (6, 3, 128, 128)
+    assert (batch.images_B3SS == 1).all()
+
+
+def test_damaged_samples_within_the_budget_are_replaced_with_their_tokens(
+    folder_shards, identity, config, car_config, tmp_path
+):
+    import shutil
+
+    from g3pt.data.dataset import CarDataset
+    from g3pt.data.shards import DamagedSampleError
+
+    shutil.copytree(folder_shards.path, tmp_path / "boxes")
+    (tmp_path / "boxes" / "shard-00001.tar").write_bytes(b"")
+    damaged = replace(car_config, shards=(str(tmp_path / "boxes"),))
+    with pytest.raises(DamagedSampleError, match="pole"):
+        CarDataset(damaged).batch(0)
+    sound = CarDataset(replace(damaged, max_damaged=1))
+    batch = sound.batch(0)
+    assert "pole" not in batch.ids and len(batch.ids) == 6
+    rows = {"cube": 0, "slab": 2}
+    for place, name in enumerate(batch.ids):
+        known = [sound.tokens[0].indices(rows[name], draw).tolist() for draw in range(2)]
+        assert batch.indices_BT[place].tolist() in known
 
 
 def test_tokens_of_other_shapes_are_refused(car_config, tokens, tmp_path):

@@ -51,11 +51,11 @@ class DataOptions(EvaluateOptions):
     """Send held-out shapes through the tokenizer and back, and score what comes out."""
 
     data: str
-    """`procedural` (held-out seeds), `procedural-held-out-families`, the folder of a prepared
-    cache, or a folder of meshes."""
+    """`procedural` (held-out seeds), `procedural-held-out-families`, a folder of
+    shards, or a folder of meshes."""
 
     split: str = "val"
-    """Of a folder with a manifest: rows of this split."""
+    """Of a folder of shards, or of meshes with a manifest: objects of this split."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,8 +78,8 @@ class GenerationOptions(DataOptions):
     """Keep the likeliest tokens that hold this probability."""
 
     training: tuple[Path, ...] = ()
-    """Prepared caches of training shapes with pictures, for two controls: the training shape that
-    the model's encoder finds most similar, and the best constant guess."""
+    """Folders of shards, whose training shapes serve two controls: the one that the model's
+    encoder finds most similar, and the best constant guess."""
 
     num_training: int = 2048
     """Training shapes to look among."""
@@ -151,7 +151,7 @@ def _generation(arguments: Sequence[str]) -> int:
         temperature=options.temperature,
         top_k=options.top_k,
         top_p=options.top_p,
-        training_caches=tuple(str(path) for path in options.training),
+        training_shards=tuple(str(path) for path in options.training),
         num_training=options.num_training,
     )
     return _on_data(options, partial(evaluate_generation, generation=generation))

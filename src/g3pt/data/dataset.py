@@ -1,4 +1,4 @@
-"""Training batches out of shape caches, each a pure function of (config, step).
+"""Training batches out of shards, each a pure function of (config, step).
 
 B batch, N surface points, Q query points, T tokens of all scales laid end to end, S picture side.
 """
@@ -8,23 +8,29 @@ from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 
 from g3pt.data.batch import CarBatch, TokenizerBatch
-from g3pt.data.cache import ShapeCache
-from g3pt.data.prepare import NORMAL_STEPS, POSITION_STEPS, labels_at
+from g3pt.data.prepare import NORMAL_STEPS
+from g3pt.data.queries import POSITION_STEPS
 from g3pt.data.sampler import MixedOrder
+from g3pt.data.shards import TRAINING, Selection, ShardSet, StoredShape
 from g3pt.data.tokens_cache import TokenCache
-from g3pt.data.views import VIEW_SIZE, Views
+from g3pt.geometry.framing import frame_object, silhouette_box
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizerDataConfig:
     """What tokenizer training reads."""
 
-    caches: tuple[str, ...] = ()
+    shards: tuple[str, ...] = ()
     """Folders of prepared shapes."""
+    selection: Selection = TRAINING
+    """Which of their shapes are read."""
     weights: tuple[float, ...] = ()
-    """Share of draws of each cache; empty means in proportion to its size."""
+    """Share of draws of each folder; empty means in proportion to its size."""
+    max_damaged: int = 0
+    """Damaged samples of a folder that are passed over before training stops."""
     batch_size: int = 16
     """Shapes in a global batch."""
     num_points: int = 2048
@@ -50,25 +56,32 @@ class TokenizerDataConfig:
 
 
 class TokenizerDataset:
-    """Random subsets of the stored points and queries of random shapes."""
+    """Random subsets of the points and queries of random shapes."""
 
     def __init__(self, config: TokenizerDataConfig, *, rank: int = 0, world_size: int = 1) -> None:
-        """Open the caches and check that they hold what the config asks for.
+        """Open the shards and check that they hold what the config asks for.
 
         Raises:
-            FileNotFoundError, ValueError: if a cache is missing or holds too little.
+            FileNotFoundError, ValueError: if a folder is missing or holds too little.
         """
         self.config = config
-        self.caches = [ShapeCache(path) for path in config.caches]
-        for cache in self.caches:
-            _check_stored(cache, config)
-        sizes = [len(cache) for cache in self.caches]
+        self.parts = [
+            ShardSet(path, config.selection, max_damaged=config.max_damaged)
+            for path in config.shards
+        ]
+        for part in self.parts:
+            _check_stored(part, config)
+        sizes = [len(part) for part in self.parts]
         self.order = MixedOrder(sizes, weights=config.weights, seed=config.seed)
         self.num_shapes = sum(sizes)
         self._rank, self._world_size = rank, world_size
 
     def batch(self, step: int) -> TokenizerBatch:
-        """This process's share of global batch number `step`."""
+        """This process's share of global batch number `step`.
+
+        Raises:
+            DamagedSampleError: if more samples are damaged than `max_damaged` allows.
+        """
         config = self.config
         draws = self.order.batch(
             step, config.batch_size, rank=self._rank, world_size=self._world_size
@@ -79,20 +92,19 @@ class TokenizerDataset:
         normals_BN3 = np.empty_like(points_BN3)
         queries_BQ3 = np.empty((size, num_queries, 3), np.float32)
         occupancy_BQ = np.empty((size, num_queries), np.float32)
+        ids: list[str] = []
         for place, (part, row, number) in enumerate(draws):
-            cache = self.caches[part]
-            slot = cache.slots[row]
+            shards = self.parts[part]
+            row = shards.readable(row)
             rng = np.random.default_rng((config.seed, 2, number))
-            points, normals = cache.draw_surface(row, config.num_points, rng)
-            chosen = rng.choice(cache.prepare.num_volume_queries, num_volume, replace=False)
-            near = self._near_places(cache, rng)
-            queries = np.concatenate([cache.volume[slot][chosen], cache.near[slot][near]])
+            points, normals = shards.draw_surface(row, config.num_points, rng)
+            queries, inside = self._draw_queries(shards, shards[row], rng)
             turn = _random_symmetry(config.symmetry, rng) / POSITION_STEPS
             np.matmul(points, turn, out=points_BN3[place])
             np.matmul(normals, turn * (POSITION_STEPS / NORMAL_STEPS), out=normals_BN3[place])
             np.matmul(queries, turn, out=queries_BQ3[place])
-            occupancy_BQ[place, :num_volume] = labels_at(cache.volume_inside[slot], chosen)
-            occupancy_BQ[place, num_volume:] = labels_at(cache.near_inside[slot], near)
+            occupancy_BQ[place] = inside
+            ids.append(shards.shapes[row]["id"])
         near_BQ = np.broadcast_to(np.arange(num_queries) >= num_volume, (size, num_queries))
         return TokenizerBatch(
             points_BN3=torch.from_numpy(points_BN3),
@@ -100,19 +112,24 @@ class TokenizerDataset:
             queries_BQ3=torch.from_numpy(queries_BQ3),
             occupancy_BQ=torch.from_numpy(occupancy_BQ),
             near_BQ=torch.from_numpy(near_BQ.copy()),
-            ids=tuple(self.caches[part].shapes[row]["id"] for part, row, _ in draws),
+            ids=tuple(ids),
         )
 
-    def _near_places(self, cache: ShapeCache, rng: np.random.Generator) -> np.ndarray:
-        stored = cache.prepare
-        group_size = stored.num_near_queries // len(stored.near_sigmas)
-        share = self.config.num_near_queries // len(self.config.near_sigmas)
-        return np.concatenate(
-            [
-                stored.near_sigmas.index(sigma) * group_size
-                + rng.choice(group_size, share, replace=False)
-                for sigma in self.config.near_sigmas
-            ]
+    def _draw_queries(
+        self, shards: ShardSet, shape: StoredShape, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Volume queries, then near ones group by group; positions as integers, labels 0 or 1."""
+        config, stored = self.config, shards.prepare
+        numbers = rng.choice(stored.num_volume_queries, config.num_volume_queries, replace=False)
+        drawn = [shape.volume(numbers)]
+        share = config.num_near_queries // len(config.near_sigmas)
+        for sigma in config.near_sigmas:
+            first = stored.near_sigmas.index(sigma) * stored.near_group_size
+            numbers = first + rng.choice(stored.near_group_size, share, replace=False)
+            drawn.append(shape.near(numbers, sigma))
+        return (
+            np.concatenate([positions for positions, _ in drawn]),
+            np.concatenate([inside for _, inside in drawn]),
         )
 
 
@@ -120,15 +137,19 @@ class TokenizerDataset:
 class CarDataConfig:
     """What generator training reads."""
 
-    caches: tuple[str, ...] = ()
+    shards: tuple[str, ...] = ()
     """Folders of prepared shapes, for pictures and words."""
+    selection: Selection = TRAINING
+    """Which of their shapes are read."""
     tokens: tuple[str, ...] = ()
     """The token cache of each of them, in the same order."""
     weights: tuple[float, ...] = ()
-    """Share of draws of each cache; empty means in proportion to its size."""
+    """Share of draws of each folder; empty means in proportion to its size."""
+    max_damaged: int = 0
+    """Damaged samples of a folder that are passed over before training stops."""
     batch_size: int = 32
     """Shapes in a global batch."""
-    image_size: int = VIEW_SIZE
+    image_size: int = 128
     """Side of the pictures handed out."""
     canonical_share: float = 0.5
     """How often the canonical view is taken where others exist as well; 1 takes no other."""
@@ -140,10 +161,10 @@ class CarDataConfig:
     """Seeds the order and every random choice."""
 
     def __post_init__(self) -> None:
-        if len(self.tokens) != len(self.caches):
+        if len(self.tokens) != len(self.shards):
             raise ValueError(
-                f"data.tokens must name one token cache a shape cache, got {len(self.tokens)} "
-                f"for {len(self.caches)}"
+                f"data.tokens must name one token cache a folder of shards, got "
+                f"{len(self.tokens)} for {len(self.shards)}"
             )
 
 
@@ -151,58 +172,63 @@ class CarDataset:
     """Cached tokens with a picture, a sentence and a class label of the same shape."""
 
     def __init__(self, config: CarDataConfig, *, rank: int = 0, world_size: int = 1) -> None:
-        """Open the caches and check that they belong together.
+        """Open shards and tokens and check that they belong together.
 
         Raises:
-            FileNotFoundError: if a cache is missing.
+            FileNotFoundError: if a folder is missing.
             ValueError: if tokens belong to other shapes, or to different tokenizers.
         """
         self.config = config
-        self.caches = [ShapeCache(path) for path in config.caches]
+        self.parts = [
+            ShardSet(path, config.selection, max_damaged=config.max_damaged)
+            for path in config.shards
+        ]
         self.tokens = [TokenCache(path) for path in config.tokens]
-        self.views = [Views(cache) for cache in self.caches]
-        for cache, tokens in zip(self.caches, self.tokens, strict=True):
-            if tokens.shapes_fingerprint != cache.fingerprint:
-                raise ValueError(f"{tokens.path}: these tokens are not those of {cache.path}")
+        for part, tokens in zip(self.parts, self.tokens, strict=True):
+            if tokens.shapes_fingerprint != part.fingerprint:
+                raise ValueError(f"{tokens.path}: these tokens are not those of {part.path}")
             if tokens.identity != self.tokens[0].identity:
                 raise ValueError(f"{tokens.path}: made by another tokenizer than the first cache")
         self.identity = self.tokens[0].identity
-        self._rows = [self._usable_rows(part) for part in range(len(self.caches))]
+        self._rows = [self._usable_rows(part) for part in self.parts]
         sizes = [len(rows) for rows in self._rows]
         self.order = MixedOrder(sizes, weights=config.weights, seed=config.seed)
         self.num_shapes = sum(sizes)
         self._classes = {name: label for label, name in enumerate(config.classes)}
         self._rank, self._world_size = rank, world_size
 
-    def _usable_rows(self, part: int) -> np.ndarray:
-        if not self.config.only_with_images:
-            return np.arange(len(self.caches[part]))
-        return np.flatnonzero(self.views[part].available.any(axis=1))
+    def _usable_rows(self, part: ShardSet) -> np.ndarray:
+        pictured = [part.num_views(row) > 0 for row in range(len(part))]
+        return np.flatnonzero(pictured) if self.config.only_with_images else np.arange(len(part))
 
     def batch(self, step: int) -> CarBatch:
-        """This process's share of global batch number `step`."""
+        """This process's share of global batch number `step`.
+
+        Raises:
+            DamagedSampleError: if more samples are damaged than `max_damaged` allows.
+        """
         config = self.config
         draws = self.order.batch(
             step, config.batch_size, rank=self._rank, world_size=self._world_size
         )
         indices, pictures, views, captions, shapes = [], [], [], [], []
         for part, position, number in draws:
-            row = int(self._rows[part][position])
-            shape = self.caches[part].shapes[row]
+            shards, tokens = self.parts[part], self.tokens[part]
+            row = shards.readable(int(self._rows[part][position]))
             rng = np.random.default_rng((config.seed, 4, number))
-            tokens = self.tokens[part]
             indices.append(tokens.indices(row, int(rng.integers(tokens.resamplings))))
-            sentences = shape["captions"]
+            sentences = shards.captions(row)
             captions.append(sentences[rng.integers(len(sentences))] if sentences else "")
-            view = self._choose_view(self.views[part].available[row], rng)
-            pictures.append(self.views[part].rgba(row, view) if view >= 0 else _NO_PICTURE)
-            views.append(view)
-            shapes.append(shape)
+            view = self._choose_view(shards.num_views(row), rng)
+            picture = self._picture(shards, row, view)
+            pictures.append(picture)
+            views.append(view if picture.any() else -1)
+            shapes.append(shards.shapes[row])
         view_B = torch.tensor(views)
         labels = [self._classes.get(shape["family"], -1) for shape in shapes]
         return CarBatch(
             indices_BT=torch.from_numpy(np.stack(indices)),
-            images_B3SS=_over_white(np.stack(pictures), config.image_size),
+            images_B3SS=_over_white(np.stack(pictures)),
             has_image_B=view_B >= 0,
             view_B=view_B,
             captions=tuple(captions),
@@ -210,50 +236,46 @@ class CarDataset:
             ids=tuple(shape["id"] for shape in shapes),
         )
 
-    def _choose_view(self, available: np.ndarray, rng: np.random.Generator) -> int:
+    def _choose_view(self, num_views: int, rng: np.random.Generator) -> int:
         """A view that exists, -1 if none does. Always uses the generator alike."""
         canonical, pick = rng.random() < self.config.canonical_share, rng.random()
-        there = np.flatnonzero(available)
-        if len(there) == 0:
+        if num_views == 0:
             return -1
-        others = there[there > 0]
-        if there[0] == 0 and (canonical or len(others) == 0):
+        if canonical or num_views == 1:
             return 0
-        return int(others[int(pick * len(others))])
+        return 1 + int(pick * (num_views - 1))
+
+    def _picture(self, shards: ShardSet, row: int, view: int) -> UInt8[np.ndarray, "S S 4"]:
+        """A view as models see it; zeros if there is none or it shows nothing (a sheet's edge)."""
+        size = self.config.image_size
+        picture = shards.picture(row, view) if view >= 0 else None
+        if picture is None or silhouette_box(picture) is None:
+            return np.zeros((size, size, 4), np.uint8)
+        return frame_object(picture, size)
 
 
-_NO_PICTURE = np.zeros((VIEW_SIZE, VIEW_SIZE, 4), np.uint8)
-
-
-def _over_white(rgba: np.ndarray, size: int) -> torch.Tensor:
-    """Straight-alpha RGBA bytes (B, S, S, 4) over white, as floats (B, 3, size, size)."""
+def _over_white(rgba: UInt8[np.ndarray, "B S S 4"]) -> torch.Tensor:
+    """Straight-alpha RGBA bytes over white, as floats (B, 3, S, S)."""
     floats = torch.from_numpy(rgba).permute(0, 3, 1, 2).float().mul_(1.0 / 255.0)
     color, alpha = floats[:, :3], floats[:, 3:]
-    images = torch.addcmul(1.0 - alpha, color, alpha)
-    if size == images.shape[-1]:
-        return images.contiguous()
-    resized = torch.nn.functional.interpolate(
-        images, (size, size), mode="bilinear", antialias=True, align_corners=False
-    )
-    return resized.clamp_(0.0, 1.0)
+    return torch.addcmul(1.0 - alpha, color, alpha).contiguous()
 
 
-def _check_stored(cache: ShapeCache, config: TokenizerDataConfig) -> None:
-    stored = cache.prepare
+def _check_stored(part: ShardSet, config: TokenizerDataConfig) -> None:
+    stored = part.prepare
     missing = [sigma for sigma in config.near_sigmas if sigma not in stored.near_sigmas]
     if missing:
         raise ValueError(
-            f"{cache.path}: near_sigmas {stored.near_sigmas} are stored, not {tuple(missing)}"
+            f"{part.path}: near_sigmas {stored.near_sigmas} are stored, not {tuple(missing)}"
         )
-    group = stored.num_near_queries // len(stored.near_sigmas)
     share = config.num_near_queries // len(config.near_sigmas)
     for name, wanted, kept in (
         ("num_points", config.num_points, stored.num_points),
         ("num_volume_queries", config.num_volume_queries, stored.num_volume_queries),
-        ("num_near_queries per sigma", share, group),
+        ("num_near_queries per sigma", share, stored.near_group_size),
     ):
         if wanted > kept:
-            raise ValueError(f"{cache.path}: data.{name} is {wanted}, only {kept} are stored")
+            raise ValueError(f"{part.path}: data.{name} is {wanted}, only {kept} are stored")
 
 
 def _random_symmetry(kind: str, rng: np.random.Generator) -> np.ndarray:

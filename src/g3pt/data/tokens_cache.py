@@ -3,7 +3,7 @@
     index.json    which shapes, which tokenizer, scale lengths, bits
     tokens.npy    uint16 (shapes, R, T): R resamplings of the surface points of each shape
 
-The tokenizer enters as a function, so this module does not know any. Like a shape cache the
+The tokenizer enters as a function, so this module does not know any. The
 folder appears when it is complete, and a stopped build goes on from `<folder>.partial`.
 """
 
@@ -20,8 +20,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from g3pt.config import to_json
-from g3pt.data.cache import ShapeCache, write_whole
+from g3pt.data.build import write_whole
 from g3pt.data.prepare import normals, positions
+from g3pt.data.shards import ShardSet
 
 FORMAT_VERSION = 1
 
@@ -103,7 +104,7 @@ class TokenCache:
 def build_token_cache(
     tokenize: Tokenize,
     identity: TokenizerIdentity,
-    cache: ShapeCache,
+    cache: ShardSet,
     out_dir: str | os.PathLike[str],
     config: TokenCacheConfig,
     *,
@@ -151,7 +152,7 @@ def build_token_cache(
 
 
 def _index(
-    identity: TokenizerIdentity, cache: ShapeCache, config: TokenCacheConfig
+    identity: TokenizerIdentity, cache: ShardSet, config: TokenCacheConfig
 ) -> dict[str, Any]:
     draws = to_json(config)
     del draws["batch_size"]
@@ -189,7 +190,7 @@ def _open_work(
 def _tokenize_places(
     tokenize: Tokenize,
     identity: TokenizerIdentity,
-    cache: ShapeCache,
+    cache: ShardSet,
     config: TokenCacheConfig,
     places: np.ndarray,
     device: torch.device | str,

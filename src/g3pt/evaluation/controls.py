@@ -12,10 +12,9 @@ import torch
 from jaxtyping import Float, Float32
 from scipy import ndimage
 
-from g3pt.data.cache import ShapeCache
-from g3pt.data.prepare import POSITION_STEPS
-from g3pt.data.sources import SourceShape, open_source
-from g3pt.data.views import Views
+from g3pt.data.queries import POSITION_STEPS
+from g3pt.data.shards import TRAINING, ShardSet
+from g3pt.data.sources import SourceShape, list_shapes, load_shape
 from g3pt.generation.prompts import read_prompts
 from g3pt.geometry.isosurface import extract_surface
 from g3pt.geometry.mesh import TriangleMesh
@@ -25,16 +24,18 @@ from g3pt.models.conditioning.encoders import Condition
 
 BATCH = 64
 GRID = 32
+MEAN_QUERIES = 8192
+"""Stored labels of a shape that count for the mean shape."""
 THRESHOLDS = np.linspace(0.02, 0.6, 30)
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingShapes:
-    """Shapes of training caches, with what the generator's own encoders see in them."""
+    """Shapes of training shards, with what the generator's own encoders see in them."""
 
-    caches: tuple[str, ...]
+    shards: tuple[str, ...]
     places: tuple[tuple[int, int], ...]
-    """Of each shape: number of its cache, and row in that."""
+    """Of each shape: number of its folder, and row in that."""
     features: dict[str, Float32[np.ndarray, "N E"]]
     """By condition (`image`, `text`): unit vectors, after the mean was taken out."""
     means: dict[str, Float32[np.ndarray, " E"]]
@@ -48,8 +49,15 @@ class TrainingShapes:
     def load(self, number: int) -> SourceShape:
         """Load a shape from its source."""
         part, row = self.places[number]
-        cache = ShapeCache(self.caches[part])
-        return open_source(cache.config.source).load(int(cache.slots[row]))
+        shards = training_shards(self.shards[part])
+        wanted = shards.shapes[row]["id"]
+        (ref,) = (ref for ref in list_shapes(shards.config.source) if ref.id == wanted)
+        return load_shape(ref)
+
+
+def training_shards(path: str | Path) -> ShardSet:
+    """The training shapes of a folder of shards."""
+    return ShardSet(path, TRAINING)
 
 
 def collect_training_shapes(
@@ -59,21 +67,20 @@ def collect_training_shapes(
 
     Args:
         car: the generator.
-        paths: caches of training shapes; those with a canonical picture and a caption are used.
+        paths: folders of shards; training shapes with a canonical picture and a caption are used.
         kinds: `image`, `text`.
-        num: how many shapes in all, spread evenly over the caches.
+        num: how many shapes in all, spread evenly over the folders.
 
     Raises:
-        FileNotFoundError, ValueError: if a cache is missing or has nothing usable.
+        FileNotFoundError, ValueError: if a folder is missing or has nothing usable.
     """
-    caches = [ShapeCache(path) for path in paths]
-    views = [Views(cache) for cache in caches]
+    parts = [training_shards(path) for path in paths]
     usable = [
-        (part, row)
-        for part, cache in enumerate(caches)
-        for row in range(len(cache))
-        if ("text" not in kinds or cache.captions(row))
-        and ("image" not in kinds or views[part].available[row, :1].any())
+        (number, row)
+        for number, part in enumerate(parts)
+        for row in range(len(part))
+        if ("text" not in kinds or part.captions(row))
+        and ("image" not in kinds or part.num_views(row))
     ]
     if not usable:
         raise ValueError(f"no shape with picture and caption in {', '.join(map(str, paths))}")
@@ -84,32 +91,31 @@ def collect_training_shapes(
     for kind in kinds:
         raw = np.concatenate(
             [
-                _features(car, caches, views, places[first : first + BATCH], kind)
+                _features(car, parts, places[first : first + BATCH], kind)
                 for first in range(0, len(places), BATCH)
             ]
         )
         means[kind] = raw.mean(axis=0)
         features[kind] = _unit(raw - means[kind])
     return TrainingShapes(
-        caches=tuple(str(path) for path in paths),
+        shards=tuple(str(path) for path in paths),
         places=places,
         features=features,
         means=means,
-        mean_shape=mean_shape([(caches[part], row) for part, row in places]),
+        mean_shape=mean_shape([(parts[number], row) for number, row in places]),
     )
 
 
 def _features(
     car: Car,
-    caches: Sequence[ShapeCache],
-    views: Sequence[Views],
+    parts: Sequence[ShardSet],
     places: Sequence[tuple[int, int]],
     kind: str,
 ) -> Float32[np.ndarray, "B E"]:
     if kind == "image":
-        prompts = read_prompts(car, image=[views[part].rgba(row, 0) for part, row in places])
+        prompts = read_prompts(car, image=[parts[number].picture(row, 0) for number, row in places])
     else:
-        prompts = read_prompts(car, text=[caches[part].captions(row)[0] for part, row in places])
+        prompts = read_prompts(car, text=[parts[number].captions(row)[0] for number, row in places])
     return condition_features(car, prompts.condition, kind)
 
 
@@ -131,18 +137,19 @@ def _unit(vectors: Float[np.ndarray, "N E"]) -> Float32[np.ndarray, "N E"]:
     return (vectors / np.maximum(norms, 1e-12)).astype(np.float32)
 
 
-def mean_shape(members: Sequence[tuple[ShapeCache, int]]) -> TriangleMesh:
+def mean_shape(members: Sequence[tuple[ShardSet, int]]) -> TriangleMesh:
     """The constant prediction that does best on some shapes.
 
     Their stored labels give the share of shapes that is solid at each place; the threshold on it is
     the one with the highest mean IoU over the same shapes.
     """
     cells, labels = [], []
-    for cache, row in members:
-        slot = cache.slots[row]
-        places = (cache.volume[slot].astype(np.int64) + POSITION_STEPS) * GRID
+    for part, row in members:
+        numbers = np.arange(min(MEAN_QUERIES, part.prepare.num_volume_queries))
+        queries, inside = part[row].volume(numbers)
+        places = (queries.astype(np.int64) + POSITION_STEPS) * GRID
         cells.append(np.minimum(places // (2 * POSITION_STEPS), GRID - 1) @ [GRID * GRID, GRID, 1])
-        labels.append(np.unpackbits(cache.volume_inside[slot], bitorder="little") != 0)
+        labels.append(inside != 0)
     cells_NQ, labels_NQ = np.stack(cells), np.stack(labels)
     count = np.bincount(cells_NQ.ravel(), minlength=GRID**3)
     solid = np.bincount(cells_NQ.ravel(), labels_NQ.ravel(), minlength=GRID**3)

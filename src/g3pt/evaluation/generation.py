@@ -10,10 +10,13 @@ from typing import Any
 
 from g3pt.config import to_json
 from g3pt.data import procedural
-from g3pt.data.cache import ShapeCache
-from g3pt.data.sources import ProceduralSourceConfig, ShapeError, SourceShape
-from g3pt.data.views import VIEW_SIZE
-from g3pt.evaluation.controls import TrainingShapes, collect_training_shapes, condition_features
+from g3pt.data.sources import ProceduralRef, ShapeError, SourceShape
+from g3pt.evaluation.controls import (
+    TrainingShapes,
+    collect_training_shapes,
+    condition_features,
+    training_shards,
+)
 from g3pt.evaluation.decoding import decode_mesh
 from g3pt.evaluation.families import PER_FAMILY, FamilyReferences
 from g3pt.evaluation.objects import ObjectList, Truth, data_hash, load_truth, object_rng, true_mesh
@@ -39,6 +42,9 @@ from g3pt.models.weights import LoadedWeights, SamplingDefaults, load_weights
 
 COMPARED = ("iou", "chamfer_mean", "fscore_001")
 """Metrics in which predictions are set against controls, object by object."""
+
+PICTURE_SIZE = 256
+"""Side of the pictures that are generated from; encoders read less."""
 
 METHODS = (
     "image",
@@ -66,7 +72,7 @@ class GenerationSettings:
     top_k: int | None = None
     top_p: float | None = None
 
-    training_caches: tuple[str, ...] = ()
+    training_shards: tuple[str, ...] = ()
     """Prepared training shapes, for the retrieved and the mean shape; empty leaves those out."""
 
     num_training: int = 2048
@@ -87,15 +93,14 @@ class GenerationJob(Job):
     families: FamilyReferences | None
 
     def open(self) -> Evaluator:
-        """Load the weights and the source."""
-        source = self.objects.open()
+        """Load the weights."""
         generator = ObjectGenerator(self, load_weights(self.weights, self.device))
 
         def evaluate(slot: int) -> Measured:
             try:
-                return Measured(slot, tuple(generator.rows(source.load(slot))))
+                return Measured(slot, tuple(generator.rows(self.objects.load(slot))))
             except (ShapeError, MeshError) as error:
-                return refused(source.ids[slot], slot, error)
+                return refused(self.objects.refs[slot].id, slot, error)
 
         return evaluate
 
@@ -121,7 +126,7 @@ def evaluate_generation(
         weights: a weights folder or a bundled name.
         objects: what to generate.
         settings: how finely to measure.
-        generation: conditions, sampling, and training caches for the controls.
+        generation: conditions, sampling, and training shards for the controls.
         device: where the models run.
         out: folder of the results; a rerun with the same arguments goes on where it stopped.
         workers: processes.
@@ -131,23 +136,23 @@ def evaluate_generation(
         The report, as JSON values; keys of its summary are `method/metric`.
 
     Raises:
-        FileNotFoundError, ValueError: if weights, objects, caches or `out` cannot be used.
+        FileNotFoundError, ValueError: if weights, objects, shards or `out` cannot be used.
     """
     generation = generation or GenerationSettings()
     loaded = load_weights(weights, device)
     car = generator_of(loaded)
     conditions = known_conditions(car, generation.conditions)
-    caches = [ShapeCache(path).fingerprint for path in generation.training_caches]
+    shards = [training_shards(path).fingerprint for path in generation.training_shards]
     config = {
         "kind": "generation",
         "settings": to_json(settings),
-        "generation": {**to_json(generation), "conditions": conditions, "training_caches": caches},
+        "generation": {**to_json(generation), "conditions": conditions, "training_shards": shards},
         "weights": loaded.sha256,
         "data": data_hash(objects),
     }
     results = Results.open(out, config, code_version())
     if not set(objects.slots) <= results.finished:
-        paths, num = generation.training_caches, generation.num_training
+        paths, num = generation.training_shards, generation.num_training
         job = GenerationJob(
             weights=weights,
             device=device,
@@ -206,9 +211,10 @@ def known_conditions(car: Car, wanted: Sequence[str]) -> tuple[str, ...]:
 
 def _family_references(objects: ObjectList) -> FamilyReferences | None:
     """Shapes of the families that the objects may belong to; only procedural ones have any."""
-    if not isinstance(objects.source, ProceduralSourceConfig):
+    found = {ref.family for ref in objects.refs if isinstance(ref, ProceduralRef)}
+    if not found:
         return None
-    training = objects.source.families == "train"
+    training = found <= set(procedural.TRAIN_FAMILIES)
     families = procedural.TRAIN_FAMILIES if training else procedural.FAMILIES
     return FamilyReferences.build(families, PER_FAMILY)
 
@@ -244,8 +250,7 @@ class ObjectGenerator:
     def _prompts(self, shape: SourceShape, truth: Truth) -> dict[str, Prompts]:
         prompts: dict[str, Prompts] = {}
         if "image" in self._job.conditions:
-            # Twice the size that the encoder reads, as training pictures are drawn.
-            picture = shape.scene().render(canonical_camera(), size=2 * VIEW_SIZE, supersample=1)
+            picture = shape.scene().render(canonical_camera(), size=PICTURE_SIZE, supersample=1)
             prompts["image"] = read_prompts(self._car, image=picture)
         if "text" in self._job.conditions and truth.caption:
             prompts["text"] = read_prompts(self._car, text=truth.caption)

@@ -11,16 +11,16 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from g3pt.data import procedural
-from g3pt.data.cache import ShapeCache
 from g3pt.data.prepare import shape_seed
+from g3pt.data.shards import Selection, ShardSet, is_complete
 from g3pt.data.sources import (
-    FolderSource,
     FolderSourceConfig,
+    MeshRef,
     ProceduralSourceConfig,
-    Source,
-    SourceConfig,
+    ShapeRef,
     SourceShape,
-    open_source,
+    list_shapes,
+    load_shape,
 )
 from g3pt.evaluation.protocol import EvaluationSettings
 from g3pt.geometry.mesh import TriangleMesh
@@ -35,32 +35,35 @@ DEFAULT_NUM = 200
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectList:
-    """A source and which of its shapes are evaluated."""
+    """Which shapes are evaluated."""
 
     name: str
-    source: SourceConfig
-    slots: tuple[int, ...]
-    """Their numbers in the source."""
+    refs: tuple[ShapeRef, ...]
 
-    def open(self) -> Source:
-        """Open the source.
+    @property
+    def slots(self) -> range:
+        """Their numbers here."""
+        return range(len(self.refs))
+
+    def load(self, slot: int) -> SourceShape:
+        """Load one of them.
 
         Raises:
-            FileNotFoundError: if its files are no longer there.
+            MeshError: if its file cannot be read.
         """
-        return open_source(self.source)
+        return load_shape(self.refs[slot])
 
 
 def list_objects(data: str, *, limit: int | None = None, split: str = "val") -> ObjectList:
-    """Find the objects that a word, a cache folder or a folder of meshes stands for.
+    """Find the objects that a word, a folder of shards or a folder of meshes stands for.
 
     Args:
         data: `procedural` (held-out seeds of the training families), or
-            `procedural-held-out-families`, or the folder of a prepared cache, whose source must
-            still be at hand, or a folder of meshes.
+            `procedural-held-out-families`, or a folder of shards, whose source must still be at
+            hand, or a folder of meshes.
         limit: take only so many: the first, or spread evenly over a folder of meshes; at most 200
             procedural ones without.
-        split: rows of the folder's manifest to take, if it has one.
+        split: shapes of the shards, or rows of the folder's manifest, to take.
 
     Raises:
         FileNotFoundError: if there is no such folder.
@@ -74,22 +77,22 @@ def list_objects(data: str, *, limit: int | None = None, split: str = "val") -> 
             first_seed=procedural.HELD_OUT_SEEDS.start,
             families="train" if data == PROCEDURAL else "held_out",
         )
-        return ObjectList(name=data, source=source, slots=tuple(range(source.num)))
+        return ObjectList(name=data, refs=tuple(list_shapes(source)))
     path = Path(data)
     if not path.is_dir():
         raise FileNotFoundError(
-            f"{data}: expected {PROCEDURAL}, {HELD_OUT}, a prepared cache or a folder of meshes"
+            f"{data}: expected {PROCEDURAL}, {HELD_OUT}, a folder of shards or a folder of meshes"
         )
-    if (path / "index.json").is_file():
-        cache = ShapeCache(path)
-        slots = tuple(int(slot) for slot in cache.slots[:limit])
-        return ObjectList(name=path.name, source=cache.config.source, slots=slots)
-    has_manifest = (path / "manifest.jsonl").is_file()
-    folder = FolderSourceConfig(path=str(path), split=split if has_manifest else "")
-    total = len(open_source(folder).ids)
+    if is_complete(path):
+        shards = ShardSet(path, Selection(split=split))
+        wanted = {shape["id"] for shape in shards.shapes}
+        found = [ref for ref in list_shapes(shards.config.source) if ref.id in wanted]
+    else:
+        has_manifest = (path / "manifest.jsonl").is_file()
+        found = list_shapes(FolderSourceConfig(path=str(path), split=split if has_manifest else ""))
     # Neighbours in a list are often of one pack or one kind.
-    spread = np.linspace(0, total - 1, min(limit or total, total)).round().astype(int)
-    return ObjectList(name=path.name, source=folder, slots=tuple(spread.tolist()))
+    spread = np.linspace(0, len(found) - 1, min(limit or len(found), len(found))).round()
+    return ObjectList(name=path.name, refs=tuple(found[int(place)] for place in spread))
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,18 +167,16 @@ def uniform_labels(truth: Truth, num: int, settings: EvaluationSettings) -> Labe
 
 def data_hash(objects: ObjectList) -> str:
     """SHA-256 of what the objects are made of: bytes of mesh files, primitives of shapes."""
-    source = objects.open()
     digest = hashlib.sha256()
-    for slot in objects.slots:
-        digest.update(f"{source.ids[slot]} {_content_hash(source, slot)}\n".encode())
+    for ref in objects.refs:
+        digest.update(f"{ref.id} {_content_hash(ref)}\n".encode())
     return digest.hexdigest()
 
 
-def _content_hash(source: Source, slot: int) -> str:
-    if isinstance(source, FolderSource):
-        return file_hash(source.entries[slot].path)
-    shape = source.load(slot)
-    arrays = procedural.make_shape(int(shape.details["seed"]), shape.family).arrays
+def _content_hash(ref: ShapeRef) -> str:
+    if isinstance(ref, MeshRef):
+        return file_hash(Path(ref.location))
+    arrays = procedural.make_shape(ref.seed, ref.family).arrays
     digest = hashlib.sha256()
     for field in fields(arrays):
         digest.update(np.ascontiguousarray(getattr(arrays, field.name)).tobytes())

@@ -61,15 +61,14 @@ class ReconstructionJob(Job):
     settings: EvaluationSettings
 
     def open(self) -> Evaluator:
-        """Load the weights and the source."""
+        """Load the weights."""
         weights = load_weights(self.weights, self.device)
-        source = self.objects.open()
 
         def evaluate(slot: int) -> Measured:
             try:
-                return reconstruct(source.load(slot), slot, weights, self.settings)
+                return reconstruct(self.objects.load(slot), slot, weights, self.settings)
             except (ShapeError, MeshError) as error:
-                return refused(source.ids[slot], slot, error)
+                return refused(self.objects.refs[slot].id, slot, error)
 
         return evaluate
 

@@ -5,7 +5,9 @@ from dataclasses import replace
 from g3pt.data.dataset import TokenizerDataConfig
 from g3pt.data.prepare import PrepareConfig
 from g3pt.data.procedural import HELD_OUT_SEEDS
+from g3pt.data.shards import Selection
 from g3pt.data.sources import OPEN_LICENCES, FolderSourceConfig, ProceduralSourceConfig
+from g3pt.data.views import ViewsConfig
 from g3pt.models.cqt import CqtConfig
 from g3pt.models.tokenizer import TokenizerConfig
 from g3pt.training.ingredients import PreparedShapes
@@ -19,20 +21,24 @@ PAPER_SCALES = (1, 4, 9, 16, 25, 49, 2304)
 """2408 tokens over 2304 latents as the paper counts them; how it splits the first 104 is our
 guess (docs/deviations.md)."""
 
+OPEN_TRAINING = Selection(split="train", licences=OPEN_LICENCES)
+"""What the bundled weights may be trained on."""
+
 
 def tiny_procedural() -> TokenizerRun:
     """First leg of `tiny`: procedural shapes alone, LayerNorm warm-up included."""
     return TokenizerRun(
         name="tokenizer-tiny-procedural",
         model=TokenizerConfig(),
-        shapes=(_procedural("cache/procedural-train", num=16_384),),
-        held_out=(_procedural("cache/procedural-val", num=200, held_out=True),),
+        shapes=(procedural_shapes(),),
+        held_out=(procedural_shapes(held_out=True),),
         data=TokenizerDataConfig(
             batch_size=16,
             num_points=1024,
             num_volume_queries=512,
             num_near_queries=512,
             near_sigmas=(0.02, 0.05),
+            selection=OPEN_TRAINING,
             symmetry="mirror",
         ),
         validation=ValidationConfig(num_shapes=64, num_volume_queries=4096, num_near_queries=1024),
@@ -68,18 +74,19 @@ def tiny() -> TokenizerRun:
     )
 
 
-def mesh_shapes(*, held_out: bool = False, num_views: int = 0) -> PreparedShapes:
-    """The openly licensed meshes of the folder `meshes`."""
-    split = "val" if held_out else "train"
+def mesh_shapes() -> PreparedShapes:
+    """The meshes of the folder `meshes`, both splits."""
     return PreparedShapes(
-        path=f"cache/meshes-{split}",
-        source=FolderSourceConfig(
-            path="meshes",
-            split=split,
-            licences=OPEN_LICENCES,
-            solid_resolution=256 if held_out else 128,
+        path="cache/meshes",
+        source=FolderSourceConfig(path="meshes"),
+        # Half the cost of the defaults, and more than `tiny` draws from.
+        prepare=PrepareConfig(
+            num_points=16_384,
+            num_volume_queries=65_536,
+            num_near_queries=65_544,
+            solid_resolution=128,
         ),
-        num_views=num_views,
+        views=ViewsConfig(num_views=12, size=160),
     )
 
 
@@ -96,7 +103,7 @@ def paper() -> TokenizerRun:
             query_mlp_ratio=4.0,
             cqt=CqtConfig(scale_lengths=PAPER_SCALES),
         ),
-        shapes=(_dense("cache/procedural-paper", num=100_000),),
+        shapes=(_dense("cache/procedural-paper", num=100_000, num_views=12),),
         held_out=(_dense("cache/procedural-paper-held-out", num=200, held_out=True),),
         data=TokenizerDataConfig(
             batch_size=256, num_points=16_384, num_volume_queries=8192, num_near_queries=8192
@@ -166,27 +173,41 @@ def smoke_train(train: TrainConfig) -> TrainConfig:
     )
 
 
-def smoke_shapes(*, held_out: bool = False, num_views: int = 0) -> PreparedShapes:
+def smoke_shapes(*, held_out: bool = False) -> PreparedShapes:
     """A handful of procedural shapes with few points."""
     name = "held-out" if held_out else "train"
-    shapes = _procedural(f"cache/smoke-{name}", num=8, held_out=held_out)
-    prepare = replace(shapes.prepare, num_points=256, num_volume_queries=256, num_near_queries=384)
-    return replace(shapes, prepare=prepare, num_views=num_views)
+    shapes = procedural_shapes(held_out=held_out)
+    return replace(
+        shapes,
+        path=f"cache/smoke-{name}",
+        source=replace(shapes.source, num=8),
+        prepare=replace(
+            shapes.prepare, num_points=256, num_volume_queries=256, num_near_queries=384
+        ),
+        views=replace(shapes.views, size=32),
+    )
 
 
-def _procedural(path: str, *, num: int, held_out: bool = False) -> PreparedShapes:
+def procedural_shapes(*, held_out: bool = False) -> PreparedShapes:
+    """Procedural shapes with the canonical picture and, for training, one more."""
+    name, num = ("val", 200) if held_out else ("train", 16_384)
     first_seed = HELD_OUT_SEEDS.start if held_out else 0
-    return PreparedShapes(path=path, source=ProceduralSourceConfig(num=num, first_seed=first_seed))
+    return PreparedShapes(
+        path=f"cache/procedural-{name}",
+        source=ProceduralSourceConfig(num=num, first_seed=first_seed),
+        prepare=PrepareConfig(num_points=8192, num_volume_queries=16_384, num_near_queries=24_576),
+        # A ray a pixel is enough for what is scaled down to 96 pixels.
+        views=ViewsConfig(num_views=0 if held_out else 1, size=160, supersample=1),
+    )
 
 
-def _dense(path: str, *, num: int, held_out: bool = False) -> PreparedShapes:
+def _dense(path: str, *, num: int, held_out: bool = False, num_views: int = 0) -> PreparedShapes:
     """Enough points and queries a shape to draw the paper's numbers from."""
-    prepare = PrepareConfig(num_points=65_536, num_volume_queries=65_536, num_near_queries=98_304)
-    return replace(_procedural(path, num=num, held_out=held_out), prepare=prepare)
-
-
-def procedural_shapes(*, held_out: bool = False, num_views: int = 0) -> PreparedShapes:
-    """The shapes of `tiny`, with pictures when asked."""
-    run = tiny_procedural()
-    (shapes,) = run.held_out if held_out else run.shapes
-    return replace(shapes, num_views=num_views)
+    shapes = procedural_shapes(held_out=held_out)
+    return replace(
+        shapes,
+        path=path,
+        source=replace(shapes.source, num=num),
+        prepare=PrepareConfig(),
+        views=ViewsConfig(num_views=num_views),
+    )

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from g3pt.data.batch import CarBatch
 from g3pt.data.dataset import CarDataConfig, CarDataset
+from g3pt.data.shards import VALIDATION, Selection
 from g3pt.models.car import Car
 from g3pt.models.conditioning.contract import ConditionBatch
 from g3pt.models.conditioning.image import ImageConditionConfig
@@ -63,8 +64,10 @@ class CarLossConfig:
 class CarValidationConfig:
     """Held-out shapes whose cross-entropy is watched."""
 
-    caches: tuple[str, ...] = ()
+    shards: tuple[str, ...] = ()
     """Folders of prepared shapes; empty switches validation off."""
+    selection: Selection = VALIDATION
+    """Which of their shapes are looked at."""
     tokens: tuple[str, ...] = ()
     num_shapes: int = 128
     batch_size: int = 32
@@ -242,7 +245,7 @@ class CarTask:
         Under `all` conditions that a shape has, under each alone, and under `none`: how far
         these lie apart says how much a condition is made use of.
         """
-        if not self._validation.caches:
+        if not self._validation.shards:
             return {}
         dataset = self._open_held_out()
         lengths = self.module.config.scale_lengths
@@ -268,7 +271,8 @@ class CarTask:
         if self._held_out is None:
             config = replace(
                 self._data,
-                caches=self._validation.caches,
+                shards=self._validation.shards,
+                selection=self._validation.selection,
                 tokens=self._validation.tokens,
                 weights=(),
                 batch_size=self._validation.batch_size,

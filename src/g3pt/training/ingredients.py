@@ -1,16 +1,19 @@
 """What a run needs before its first step: prepared shapes, pictures, tokens, words."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
-from g3pt.data.cache import ShapeCache, build_cache
+from g3pt.data.build import build_shards
+from g3pt.data.engines import InlineEngine, ProcessEngine
 from g3pt.data.prepare import PrepareConfig
-from g3pt.data.rendering import ViewsConfig, render_views
+from g3pt.data.shards import ShardsConfig, ShardSet, is_complete
 from g3pt.data.sources import ProceduralSourceConfig, SourceConfig
 from g3pt.data.tokens_cache import TokenCacheConfig, TokenizerIdentity, build_token_cache
+from g3pt.data.views import ViewsConfig
 from g3pt.models.car import CarConfig
 from g3pt.models.conditioning.text import TextConditionConfig
 from g3pt.models.conditioning.vocabulary import collect_vocabulary
@@ -21,55 +24,59 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreparedShapes:
-    """A folder of prepared shapes, and how to make it when it is missing."""
+    """A folder of shards, and how to make it when it is missing."""
 
     path: str
     source: SourceConfig = field(default_factory=ProceduralSourceConfig)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
-    num_views: int = 0
-    """Pictures a shape; stage 1 needs none."""
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+
+    @property
+    def config(self) -> ShardsConfig:
+        """What the shards are built from."""
+        return ShardsConfig(source=self.source, prepare=self.prepare, views=self.views)
 
 
 def ensure_shapes(wanted: tuple[PreparedShapes, ...], *, workers: int = 1) -> tuple[str, ...]:
-    """Build the caches that are not there yet and render their missing views.
+    """Prepare the shapes that are not there yet.
 
     Returns:
         Their folders.
 
     Raises:
-        ValueError: if one was built from something else.
+        ValueError: if a folder was built from something else.
     """
     for shapes in wanted:
-        report = build_cache(
-            shapes.source,
-            shapes.prepare,
-            shapes.path,
-            workers=workers,
-            on_progress=_Progress(f"{shapes.path}: shapes"),
-        )
-        LOGGER.info("%s: %d shapes, %d refused", shapes.path, report.prepared, report.refused)
-        if shapes.num_views:
-            render_views(
-                ShapeCache(shapes.path),
-                ViewsConfig(num_views=shapes.num_views),
-                workers=workers,
-                on_progress=_Progress(f"{shapes.path}: pictures"),
-            )
+        # A complete set is taken as it is: its meshes need not be at hand.
+        if not is_complete(Path(shapes.path)):
+            _prepare(shapes, workers)
     return tuple(shapes.path for shapes in wanted)
 
 
+def _prepare(shapes: PreparedShapes, workers: int) -> None:
+    progress = _Progress(f"{shapes.path}: shapes")
+    trusted = isinstance(shapes.source, ProceduralSourceConfig) and workers == 1
+    report = build_shards(
+        shapes.config,
+        shapes.path,
+        engine=InlineEngine() if trusted else ProcessEngine(workers),
+        on_progress=lambda state: progress(state.done, state.total),
+    )
+    LOGGER.info("%s: %d shapes, %d refused", shapes.path, report.prepared, report.refused)
+
+
 def ensure_tokens(
-    caches: tuple[str, ...],
+    shapes: Sequence[ShardSet],
     tokenizer: Tokenizer,
     fingerprint: str,
     config: TokenCacheConfig,
     *,
     device: torch.device | str = "cpu",
 ) -> tuple[str, ...]:
-    """Tokenize the caches that this tokenizer has not tokenized yet.
+    """Tokenize the shapes that this tokenizer has not tokenized yet.
 
     Returns:
-        A folder of tokens beside each cache, named after the tokenizer's fingerprint.
+        A folder of tokens beside each set, named after the split and the tokenizer's fingerprint.
     """
     identity = TokenizerIdentity(
         fingerprint=fingerprint,
@@ -78,12 +85,12 @@ def ensure_tokens(
     )
     tokenizer = tokenizer.to(device).eval()
     folders: list[str] = []
-    for path in caches:
-        folder = Path(f"{path}.tokens-{fingerprint[:12]}")
+    for part in shapes:
+        folder = token_folder(part, fingerprint)
         build_token_cache(
             tokenizer.tokenize,
             identity,
-            ShapeCache(path),
+            part,
             folder,
             config,
             device=device,
@@ -93,10 +100,16 @@ def ensure_tokens(
     return tuple(folders)
 
 
-def fit_to_tokenizer(model: CarConfig, tokenizer: Tokenizer, caches: tuple[str, ...]) -> CarConfig:
+def token_folder(shapes: ShardSet, fingerprint: str) -> Path:
+    """Where the tokens of a set are kept."""
+    split = f"-{shapes.selection.split}" if shapes.selection.split else ""
+    return Path(f"{shapes.path}.tokens-{fingerprint[:12]}{split}")
+
+
+def fit_to_tokenizer(model: CarConfig, tokenizer: Tokenizer, shards: tuple[str, ...]) -> CarConfig:
     """Take over the tokenizer's layout, and words from the captions where none are named."""
     conditions = tuple(
-        replace(condition, vocabulary=_vocabulary(caches))
+        replace(condition, vocabulary=_vocabulary(shards))
         if isinstance(condition, TextConditionConfig) and not condition.vocabulary
         else condition
         for condition in model.conditions
@@ -110,9 +123,9 @@ def fit_to_tokenizer(model: CarConfig, tokenizer: Tokenizer, caches: tuple[str, 
     )
 
 
-def _vocabulary(caches: tuple[str, ...]) -> tuple[str, ...]:
-    opened = [ShapeCache(path) for path in caches]
-    texts = (text for cache in opened for row in range(len(cache)) for text in cache.captions(row))
+def _vocabulary(shards: tuple[str, ...]) -> tuple[str, ...]:
+    opened = [ShardSet(path) for path in shards]
+    texts = (text for part in opened for row in range(len(part)) for text in part.captions(row))
     return collect_vocabulary(texts)
 
 

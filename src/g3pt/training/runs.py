@@ -16,6 +16,7 @@ from torch import nn
 
 from g3pt.config import ConfigError, from_json, save_json, to_json
 from g3pt.data.dataset import CarDataConfig, TokenizerDataConfig
+from g3pt.data.shards import ShardSet
 from g3pt.data.tokens_cache import TokenCacheConfig
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.tokenizer import Tokenizer, TokenizerConfig
@@ -41,7 +42,7 @@ from g3pt.training.validation import ValidationConfig
 LOGGER = logging.getLogger(__name__)
 CONFIG_FILE = "config.json"
 
-CacheUserT = TypeVar("CacheUserT", CarDataConfig, CarValidationConfig)
+ShardsUserT = TypeVar("ShardsUserT", CarDataConfig, CarValidationConfig)
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
@@ -55,10 +56,12 @@ class TokenizerRun:
     """Run folder, weights folder or bundled name whose weights training starts from; empty
     starts afresh."""
     model: TokenizerConfig = field(default_factory=TokenizerConfig)
+    trained: Literal["all", "decoder"] = "all"
+    """What is trained. With `decoder` tokens stay what they are, so a generator stays usable."""
     shapes: tuple[PreparedShapes, ...] = ()
-    """Prepared when missing and read where `data.caches` names nothing else."""
+    """Prepared when missing and read where `data.shards` names nothing else."""
     held_out: tuple[PreparedShapes, ...] = ()
-    """Likewise, for `validation.cache`; one at most is looked at."""
+    """Likewise, for `validation.shards`; one at most is looked at."""
     data: TokenizerDataConfig = field(default_factory=TokenizerDataConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     loss: TokenizerLossConfig = field(default_factory=TokenizerLossConfig)
@@ -83,7 +86,7 @@ class CarRun:
     shapes: tuple[PreparedShapes, ...] = ()
     held_out: tuple[PreparedShapes, ...] = ()
     tokens: TokenCacheConfig = field(default_factory=TokenCacheConfig)
-    """How the shapes are tokenized when `data.tokens` names no caches."""
+    """How the shapes are tokenized when `data.tokens` names none."""
     data: CarDataConfig = field(default_factory=CarDataConfig)
     validation: CarValidationConfig = field(default_factory=CarValidationConfig)
     loss: CarLossConfig = field(default_factory=CarLossConfig)
@@ -133,20 +136,20 @@ def complete(run: Run, *, workers: int = 1) -> tuple[Run, Tokenizer | None]:
     match run:
         case TokenizerRun():
             data, validation = run.data, run.validation
-            if not data.caches:
-                data = replace(data, caches=ensure_shapes(run.shapes, workers=workers))
-            if not validation.cache and run.held_out:
-                (cache, *_) = ensure_shapes(run.held_out[:1], workers=workers)
-                validation = replace(validation, cache=cache)
+            if not data.shards:
+                data = replace(data, shards=ensure_shapes(run.shapes, workers=workers))
+            if not validation.shards and run.held_out:
+                (shards, *_) = ensure_shapes(run.held_out[:1], workers=workers)
+                validation = replace(validation, shards=shards)
             return replace(run, data=data, validation=validation), None
         case CarRun():
             tokenizer = load_tokenizer(run.tokenizer)
             data, validation = run.data, run.validation
-            if not data.caches:
+            if not data.shards:
                 data = _with_tokens(run, data, run.shapes, tokenizer, workers)
-            if not validation.caches and run.held_out:
+            if not validation.shards and run.held_out:
                 validation = _with_tokens(run, validation, run.held_out, tokenizer, workers)
-            model = fit_to_tokenizer(run.model, tokenizer, data.caches)
+            model = fit_to_tokenizer(run.model, tokenizer, data.shards)
             return replace(run, model=model, data=data, validation=validation), tokenizer
         case _:
             assert_never(run)
@@ -154,14 +157,15 @@ def complete(run: Run, *, workers: int = 1) -> tuple[Run, Tokenizer | None]:
 
 def _with_tokens(
     run: CarRun,
-    config: CacheUserT,
+    config: ShardsUserT,
     shapes: tuple[PreparedShapes, ...],
     tokenizer: Tokenizer,
     workers: int,
-) -> CacheUserT:
-    caches = ensure_shapes(shapes, workers=workers)
-    tokens = ensure_tokens(caches, tokenizer, fingerprint(tokenizer), run.tokens)
-    return replace(config, caches=caches, tokens=tokens)
+) -> ShardsUserT:
+    shards = ensure_shapes(shapes, workers=workers)
+    opened = [ShardSet(path, config.selection) for path in shards]
+    tokens = ensure_tokens(opened, tokenizer, fingerprint(tokenizer), run.tokens)
+    return replace(config, shards=shards, tokens=tokens)
 
 
 def open_task(run: Run, tokenizer: Tokenizer | None = None) -> TokenizerTask | CarTask:
@@ -176,6 +180,9 @@ def open_task(run: Run, tokenizer: Tokenizer | None = None) -> TokenizerTask | C
             module = _seeded(lambda: Tokenizer(run.model), run.train.seed)
             if run.initial:
                 _start_from(module, load_tokenizer(run.initial), run.initial)
+            if run.trained == "decoder":
+                for part in (module.encoder, module.cqt, module.quantizer):
+                    part.requires_grad_(False)
             return TokenizerTask(
                 module,
                 run.data,

@@ -129,7 +129,7 @@ class TokenizerTask:
         """BCE on volume and near-surface queries, and the quantiser's own losses."""
         tokenizer, config, data = self.module, self._loss, batch.batch
         latents_BLC = tokenizer.encode(data.points_BN3, data.normals_BN3)
-        if tokenizer.training:
+        if tokenizer.training and latents_BLC.requires_grad:  # a frozen encoder has a frozen mean
             tokenizer.cqt.track_mean(latents_BLC)
         pyramid = tokenizer.quantize(
             latents_BLC,
@@ -178,7 +178,7 @@ class TokenizerTask:
 
     def evaluate(self, step: int, progress: float) -> dict[str, float]:
         """Prefix IoUs and token statistics on the validation shapes."""
-        if not self._validation.cache:
+        if not self._validation.shards:
             return {}
         if self._shapes is None:
             self._shapes = load_validation(self._validation)

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from g3pt.data.cache import ShapeCache
-from g3pt.data.prepare import labels_at, normals, positions
+from g3pt.data.prepare import normals, positions
+from g3pt.data.shards import VALIDATION, Selection, ShardSet
 from g3pt.models.token_statistics import scale_statistics
 from g3pt.models.tokenizer import Tokenizer
 
@@ -26,10 +26,12 @@ DEAD_BITS = 0.2
 class ValidationConfig:
     """Held-out shapes that are looked at during training."""
 
-    cache: str = ""
+    shards: str = ""
     """Folder of prepared shapes; empty switches validation off."""
+    selection: Selection = VALIDATION
+    """Which of its shapes are looked at."""
     num_shapes: int = 128
-    """At most so many, spread evenly over the cache."""
+    """At most so many, spread evenly over them."""
     num_points: int = 2048
     num_volume_queries: int = 4096
     num_near_queries: int = 2048
@@ -52,25 +54,26 @@ class ValidationShapes:
 
 def load_validation(config: ValidationConfig) -> ValidationShapes:
     """Draw the subset that `config` describes; the same one every time."""
-    cache = ShapeCache(config.cache)
-    stored = cache.prepare
-    num_shapes = min(config.num_shapes, len(cache))
-    rows = [round(row) for row in np.linspace(0, len(cache) - 1, num_shapes).tolist()]
-    group = stored.num_near_queries // len(stored.near_sigmas)
+    part = ShardSet(config.shards, config.selection)
+    stored = part.prepare
+    num_shapes = min(config.num_shapes, len(part))
+    rows = [round(row) for row in np.linspace(0, len(part) - 1, num_shapes).tolist()]
+    narrowest = int(np.argmin(stored.near_sigmas))
+    volume_numbers = np.arange(min(config.num_volume_queries, stored.num_volume_queries))
+    near_numbers = np.arange(min(config.num_near_queries, stored.near_group_size))
+    near_numbers = near_numbers + narrowest * stored.near_group_size
     columns: dict[str, list[np.ndarray]] = {name: [] for name in ValidationShapes.__annotations__}
     for row in rows:
-        slot = int(cache.slots[row])
         rng = np.random.default_rng((config.seed, 4, row))
-        points, directions = cache.draw_surface(row, min(config.num_points, stored.num_points), rng)
-        volume = np.arange(min(config.num_volume_queries, stored.num_volume_queries))
-        near = np.arange(min(config.num_near_queries, group))
-        near = near + int(np.argmin(stored.near_sigmas)) * group
+        points, directions = part.draw_surface(row, min(config.num_points, stored.num_points), rng)
+        volume, volume_inside = part[row].volume(volume_numbers)
+        near, near_inside = part[row].near(near_numbers, stored.near_sigmas[narrowest])
         columns["points_BN3"].append(positions(points))
         columns["normals_BN3"].append(normals(directions))
-        columns["volume_BQ3"].append(positions(cache.volume[slot][volume]))
-        columns["volume_inside_BQ"].append(labels_at(cache.volume_inside[slot], volume) != 0)
-        columns["near_BQ3"].append(positions(cache.near[slot][near]))
-        columns["near_inside_BQ"].append(labels_at(cache.near_inside[slot], near) != 0)
+        columns["volume_BQ3"].append(positions(volume))
+        columns["volume_inside_BQ"].append(volume_inside != 0)
+        columns["near_BQ3"].append(positions(near))
+        columns["near_inside_BQ"].append(near_inside != 0)
     return ValidationShapes(
         **{name: torch.from_numpy(np.stack(parts)) for name, parts in columns.items()}
     )
