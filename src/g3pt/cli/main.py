@@ -16,10 +16,12 @@ COMMANDS = {
     "reconstruct": ("reconstruct", "meshes through the tokenizer and back, with scores"),
     "tokenize": ("tokenize", "meshes to .g3t token files"),
     "detokenize": ("detokenize", ".g3t token files to meshes"),
+    "prepare": ("prepare", "meshes to training shards"),
     "train": ("train", "train a tokenizer or a generator by a named recipe"),
     "export": ("export", "trained runs to a weights folder"),
     "evaluate": ("evaluate", "score meshes, reconstructions or generated shapes"),
     "render": ("render", "meshes to a sheet of pictures or a turntable"),
+    "bench": ("bench", "measure what g3pt promises, beside other software"),
     "doctor": ("diagnose", "what this machine can do and what is missing"),
 }
 """Command -> (module in `g3pt.cli` with `main(arguments) -> exit code`, one line of help)."""

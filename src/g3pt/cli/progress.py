@@ -1,6 +1,7 @@
 """Progress on stderr: bars on a terminal, plain lines elsewhere."""
 
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -13,9 +14,13 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 
 ItemT = TypeVar("ItemT")
+
+PAUSE_SECONDS = 10.0
+"""Between two lines about one step where there is no terminal."""
 
 
 class Steps:
@@ -24,15 +29,29 @@ class Steps:
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
         self._tasks: dict[str, TaskID] = {}
+        self._times: dict[str, tuple[float, float]] = {}
 
-    def show(self, name: str, done: int, total: int) -> None:
+    def show(self, name: str, done: int, total: int, note: str = "") -> None:
         """`done` of `total` parts of a step are through."""
         if self._progress is None:
-            print(f"{name} {done}/{total}", file=sys.stderr, flush=True)
+            self._print(name, done, total, note)
             return
         if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(name, total=total)
-        self._progress.update(self._tasks[name], completed=done, total=total)
+            self._tasks[name] = self._progress.add_task(name, total=total, note="")
+        self._progress.update(self._tasks[name], completed=done, total=total, note=note)
+
+    def _print(self, name: str, done: int, total: int, note: str) -> None:
+        """A line now and then, and one at the end."""
+        now = time.monotonic()
+        began, said = self._times.setdefault(name, (now, -PAUSE_SECONDS))
+        if done < total and now - said < PAUSE_SECONDS:
+            return
+        self._times[name] = began, now
+        left = (now - began) / done * (total - done) if done else 0.0
+        rest = [note] if note else []
+        if left >= PAUSE_SECONDS:
+            rest.append(f"{left / 60:.0f} minutes left")
+        print(", ".join([f"{name} {done}/{total}", *rest]), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -47,6 +66,8 @@ def steps() -> Iterator[Steps]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console) as progress:
         yield Steps(progress)

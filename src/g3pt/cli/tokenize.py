@@ -1,14 +1,15 @@
-"""`g3pt tokenize`: meshes to `.g3t` token files."""
+"""`g3pt tokenize`: meshes to `.g3t` token files, or shards to the token cache of CAR training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
 
 from g3pt.cli.options import (
     CommonOptions,
     Inputs,
-    Output,
     make_folder_for,
     parse,
     plan_outputs,
@@ -16,7 +17,7 @@ from g3pt.cli.options import (
     require_files,
     working,
 )
-from g3pt.cli.progress import tracked
+from g3pt.cli.progress import steps, tracked
 
 if TYPE_CHECKING:
     from g3pt.generation.pipeline import G3PT
@@ -24,22 +25,44 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizeOptions(CommonOptions):
-    """Turn meshes into token files of a few hundred bytes each."""
+    """Turn meshes into token files of a few hundred bytes each, or shards into packed tokens."""
 
-    mesh: Inputs
+    mesh: Inputs = ()
     """Mesh files."""
 
-    output: Output
-    """A .g3t file, or a folder when there are several."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """A .g3t file, or a folder when there are several; with --shards the folder of the packed
+    tokens (default: beside the shards, where training looks for them)."""
 
     scales: int | None = None
     """Keep the first scales only."""
+
+    shards: Path | None = None
+    """A folder of shards: tokenize all of it for generator training."""
+
+    split: str = "train"
+    """With --shards: which split; empty takes all."""
+
+    licence: str = ""
+    """With --shards: only objects under these, separated by commas."""
+
+    resamplings: int = 4
+    """With --shards: token pyramids of each shape, each from its own draw of surface points."""
+
+    num_points: int = 2048
+    """With --shards: surface points of a draw."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = parse(TokenizeOptions, "tokenize", arguments)
+    if options.shards is not None:
+        if options.mesh:
+            raise ValueError("name mesh files or --shards, not both")
+        return _tokenize_shards(options, options.shards)
     require_files(options.mesh, "mesh")
+    if options.output is None:
+        raise ValueError("-o is needed: a .g3t file or a folder")
     stems = [path.stem for path in options.mesh]
     paths = plan_outputs(options.output, stems, (".g3t",), folder_suffix=".g3t")
 
@@ -79,3 +102,43 @@ def _tokenize(
         "scales": file.tokens.num_scales,
         "bytes": size,
     }
+
+
+def _tokenize_shards(options: TokenizeOptions, path: Path) -> int:
+    from g3pt.data.shards import Selection, ShardSet
+    from g3pt.data.tokens_cache import TokenCacheConfig, TokenizerIdentity, build_token_cache
+    from g3pt.models.weights import load_weights
+    from g3pt.training.checkpoint import fingerprint
+    from g3pt.training.ingredients import token_folder
+
+    licences = tuple(name.strip() for name in options.licence.split(",") if name.strip())
+    shapes = ShardSet(path, Selection(split=options.split, licences=licences))
+    weights = load_weights(options.weights, options.device)
+    tokenizer = weights.tokenizer
+    name = fingerprint(tokenizer)
+    folder = options.output or token_folder(shapes, name)
+    identity = TokenizerIdentity(
+        fingerprint=name, scale_lengths=tokenizer.scale_lengths, num_bits=tokenizer.num_bits
+    )
+    with working(f"tokenizing {path}"), steps() as shown:
+        cache = build_token_cache(
+            tokenizer.tokenize,
+            identity,
+            shapes,
+            folder,
+            TokenCacheConfig(
+                resamplings=options.resamplings, num_points=options.num_points, seed=options.seed
+            ),
+            device=next(tokenizer.parameters()).device,
+            on_progress=lambda done, total: shown.show("pyramids", done, total),
+        )
+    size = sum(file.stat().st_size for file in cache.path.iterdir())
+    entry = {
+        "path": str(cache.path),
+        "shapes": len(cache),
+        "tokens": sum(identity.scale_lengths) * len(cache) * cache.resamplings,
+        "bytes": size,
+    }
+    summary = {"outputs": [entry], "weights": {"name": options.weights}}
+    report(options, summary, [f"{cache.path}: {len(cache)} shapes, {size} bytes"])
+    return 0

@@ -1,0 +1,303 @@
+"""`g3pt prepare`: any folder, archive or list of meshes to training shards."""
+
+import logging
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from g3pt import __version__
+from g3pt.cli.options import CommonOptions, parse, report, say, working
+from g3pt.cli.progress import steps
+
+if TYPE_CHECKING:
+    from g3pt.data.build import BuildReport
+    from g3pt.data.engines import Engine, Limits
+    from g3pt.data.shards import ShardsConfig
+    from g3pt.data.sources import SourceConfig
+
+COLUMNS = ("path", "id", "caption", "category", "split", "licence")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrepareOptions(CommonOptions):
+    """Turn meshes into shards: solid labels, surface points, pictures, captions, quality."""
+
+    source: Annotated[str, tyro.conf.Positional]
+    """A folder, a table (.csv, .jsonl, .parquet), an archive (.zip, .tar, .tar.gz), a TRELLIS
+    folder with its metadata.csv, `objaverse:UID,UID...`, `objaverse:FILE`, `procedural:NUMBER`."""
+
+    out: Annotated[Path, tyro.conf.Positional]
+    """Folder of the shards: a new one, or one begun by the same command, which then goes on."""
+
+    workers: int = 1
+    """Child processes; one a core is right."""
+
+    engine: Literal["local", "ray"] = "local"
+    """Work here, or on a Ray cluster."""
+
+    address: str = "local"
+    """Of the Ray cluster: `auto`, `ip:port`, or `local` for one of this machine alone."""
+
+    shard: str = ""
+    """I/N: do only every N-th shard from the I-th, counted from 0; for arrays of cluster jobs that
+    share one folder."""
+
+    dry_run: bool = False
+    """Prepare 20 objects, write nothing, and say what all will cost."""
+
+    views: int = 24
+    """Pictures of each object besides the canonical one."""
+
+    view_size: int = 256
+    """Side of the pictures."""
+
+    points: int = 24_576
+    """Surface points of each object."""
+
+    queries: int = 524_288
+    """Labelled queries of each object, half of them near the surface."""
+
+    solid_resolution: int = 256
+    """Wall voxels per axis of the inside/outside test; its cost grows with the square."""
+
+    per_shard: int = 256
+    """Objects of one shard."""
+
+    licence: str = ""
+    """Only objects under these, separated by commas: `CC0-1.0,MIT-0`."""
+
+    split: str = ""
+    """Only objects of this split of the table."""
+
+    limit: int = 0
+    """At most so many objects; 0 takes all."""
+
+    include: tuple[str, ...] = ()
+    """Only paths of a folder that fit one of these patterns."""
+
+    exclude: tuple[str, ...] = ()
+    """No paths of a folder that fit one of these."""
+
+    column: tuple[str, ...] = ()
+    """Columns of a table with other names: `path=file caption=text`."""
+
+    val_share: float = 0.0
+    """Share of the objects without a split of their own that go to `val`, by the hash of the id."""
+
+    timeout: float = 180.0
+    """Seconds that one object may take; what takes longer is refused."""
+
+    memory: float = 6.0
+    """GiB that the child process of one object may use."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command."""
+    options = parse(PrepareOptions, "prepare", arguments)
+    part = _part(options.shard)
+    config = _config(options)
+    limits = _limits(options)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    if options.dry_run:
+        return _estimate(options, config, limits)
+
+    from g3pt.data.build import build_shards
+
+    with steps() as shown, _engine(options, limits) as engine:
+        result = build_shards(
+            config,
+            options.out,
+            engine=engine,
+            part=part,
+            val_share=options.val_share,
+            on_progress=lambda state: shown.show(
+                "objects", state.done, state.total, f"{state.refused} refused"
+            ),
+        )
+    answer = _answer(result)
+    if result.complete:
+        with working(f"reporting on {options.out}"):
+            answer["report"] = _write_report(options, answer)
+    report(options, answer, _lines(result, answer))
+    return 0
+
+
+def _part(text: str) -> tuple[int, int]:
+    """Read I/N."""
+    if not text:
+        return 0, 1
+    first, slash, second = text.partition("/")
+    if not (slash and first.isdecimal() and second.isdecimal() and int(first) < int(second)):
+        raise ValueError(f"--shard takes I/N with I from 0 to N-1, as 3/8, got {text!r}")
+    return int(first), int(second)
+
+
+def _config(options: PrepareOptions) -> "ShardsConfig":
+    from g3pt.data.prepare import PrepareConfig
+    from g3pt.data.shards import ShardsConfig
+    from g3pt.data.views import ViewsConfig
+
+    defaults = PrepareConfig()
+    if options.queries < 48:
+        raise ValueError(f"--queries must be at least 48, got {options.queries}")
+    if options.points < 1:
+        raise ValueError(f"--points must be at least 1, got {options.points}")
+    half = options.queries // 2
+    # Labels are packed by eight, near queries shared out over the sigmas.
+    groups = 8 * len(defaults.near_sigmas)
+    prepare = replace(
+        defaults,
+        num_points=options.points,
+        num_volume_queries=half // 8 * 8,
+        num_near_queries=half // groups * groups,
+        solid_resolution=options.solid_resolution,
+        seed=options.seed,
+    )
+    return ShardsConfig(
+        source=_source(options),
+        prepare=prepare,
+        views=ViewsConfig(num_views=options.views, size=options.view_size, seed=options.seed),
+        samples_per_shard=options.per_shard,
+    )
+
+
+def _source(options: PrepareOptions) -> "SourceConfig":
+    from g3pt.data.inputs import FolderSourceConfig, ManifestSourceConfig, source_from_text
+    from g3pt.data.sources import ProceduralSourceConfig
+
+    if options.source.startswith("procedural:"):
+        number = options.source.removeprefix("procedural:")
+        if not number.isdecimal():
+            raise ValueError(f"{options.source}: expected procedural:NUMBER, as procedural:1000")
+        return ProceduralSourceConfig(num=int(number))
+    licences = tuple(name.strip() for name in options.licence.split(",") if name.strip())
+    config = source_from_text(
+        options.source, split=options.split, licences=licences, limit=options.limit
+    )
+    if options.include or options.exclude:
+        if not isinstance(config, FolderSourceConfig):
+            raise ValueError("--include and --exclude choose within a folder; this is none")
+        config = replace(config, include=options.include, exclude=options.exclude)
+    if options.column:
+        if not isinstance(config, ManifestSourceConfig):
+            raise ValueError("--column names the columns of a table; this source is none")
+        config = replace(config, **_columns(options.column))
+    return config
+
+
+def _columns(given: Sequence[str]) -> dict[str, Any]:
+    """Read `path=file caption=text`."""
+    names: dict[str, Any] = {}
+    for text in given:
+        name, equals, column = text.partition("=")
+        if not equals or not column or name not in COLUMNS:
+            raise ValueError(
+                f"--column takes NAME=COLUMN, NAME one of {', '.join(COLUMNS)}; got {text!r}"
+            )
+        names[f"{name}_column"] = column
+    return names
+
+
+def _limits(options: PrepareOptions) -> "Limits":
+    from g3pt.data.engines import Limits
+
+    return Limits(
+        seconds=options.timeout,
+        cpu_seconds=options.timeout,
+        memory_bytes=int(options.memory * 2**30),
+    )
+
+
+@contextmanager
+def _engine(options: PrepareOptions, limits: "Limits") -> "Iterator[Engine]":
+    if options.engine == "local":
+        from g3pt.data.engines import ProcessEngine
+
+        yield ProcessEngine(options.workers, limits)
+        return
+    from g3pt.data.ray_engine import RayEngine
+
+    with RayEngine(options.address, limits) as engine:
+        yield engine
+
+
+def _estimate(options: PrepareOptions, config: "ShardsConfig", limits: "Limits") -> int:
+    from g3pt.data.estimate import estimate_work
+
+    say("preparing 20 objects to see what they cost")
+    with _engine(options, limits) as engine:
+        estimate = estimate_work(config, engine, workers=options.workers)
+    hours, size = estimate.core_hours, estimate.bytes
+    lines = [
+        f"{estimate.num_objects} objects, {estimate.num_sampled} of them prepared to find out",
+        f"time: {estimate.seconds.value / 60:.1f} minutes with {options.workers} workers "
+        f"({hours.value:.2f} core-hours, {hours.low:.2f} to {hours.high:.2f})",
+        f"disk: {size.value / 1e9:.2f} GB ({size.low / 1e9:.2f} to {size.high / 1e9:.2f})",
+        f"refused: {estimate.refused.value:.0f} "
+        f"({estimate.refused.low:.0f} to {estimate.refused.high:.0f})",
+    ]
+    report(options, asdict(estimate), lines)
+    return 0
+
+
+def _answer(result: "BuildReport") -> dict[str, Any]:
+    done = result.prepared + result.refused - result.skipped
+    hours = result.worker_seconds / 3600
+    return {
+        "prepared": result.prepared,
+        "flagged": result.flagged,
+        "refused": result.refused,
+        "skipped": result.skipped,
+        "changed": result.changed,
+        "seconds": round(result.seconds, 3),
+        "meshes_per_core_hour": round(done / hours, 1) if hours > 0 else None,
+        "shards": result.shards,
+        "complete": result.complete,
+        "path": str(result.path),
+    }
+
+
+def _write_report(options: PrepareOptions, answer: dict[str, Any]) -> str:
+    from g3pt.data.report import write_report
+
+    run = {
+        "g3pt": __version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "engine": options.engine,
+        "workers": options.workers,
+        "seconds": answer["seconds"],
+    }
+    path = options.out / "report.html"
+    if answer["skipped"] < answer["prepared"] + answer["refused"] or not path.is_file():
+        write_report(options.out, run=run)
+    return str(path)
+
+
+def _lines(result: "BuildReport", answer: dict[str, Any]) -> list[str]:
+    total = result.prepared + result.refused
+    lines = [
+        f"{result.path}: {result.prepared} prepared ({result.flagged} flagged), "
+        f"{result.refused} refused, {result.shards} shards"
+    ]
+    if result.skipped == total and result.complete:
+        lines.append("nothing was left to do")
+    elif result.skipped:
+        lines.append(f"{result.skipped} of them were there before")
+    if result.changed:
+        lines.append(
+            f"{result.changed} files have another size than when they were prepared and were left "
+            "as they are; prepare them into another folder"
+        )
+    if not result.complete:
+        lines.append("other parts are still missing: run them, then this again for the index")
+    if rate := answer["meshes_per_core_hour"]:
+        lines.append(f"{rate:.0f} objects per core-hour, {result.seconds:.0f} seconds")
+    if "report" in answer:
+        lines.append(f"report: {answer['report']}")
+    return lines

@@ -1,0 +1,105 @@
+import json
+
+import pytest
+
+SMALL = ("--views", "1", "--view-size", "32", "--points", "64", "--queries", "480")
+COARSE = (*SMALL, "--solid-resolution", "32")
+
+
+@pytest.fixture
+def boxes(tmp_path):
+    """Three boxes and a file that is no mesh."""
+    from g3pt.geometry.mesh import TriangleMesh, write_mesh
+
+    folder = tmp_path / "boxes"
+    folder.mkdir()
+    for name, height in (("red_box", 1.0), ("tall box", 3.0), ("flat-box", 0.3)):
+        corners = [(x, y * height, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]
+        quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+        faces = [f for a, b, c, d in quads for f in ((a, b, c), (a, c, d))]
+        write_mesh(folder / f"{name}.glb", TriangleMesh.from_arrays(corners, faces))
+    (folder / "page.glb").write_text("<html>not found</html>")
+    return folder
+
+
+def test_a_folder_becomes_shards_with_a_report(g3pt, boxes, tmp_path):
+    from g3pt.data.shards import ShardSet
+
+    out = tmp_path / "out"
+    code, stdout, stderr = g3pt("prepare", boxes, out, *COARSE, "--json")
+    answer = json.loads(stdout)
+    assert code == 0 and "objects 4/4, 1 refused" in stderr
+    assert (answer["prepared"], answer["refused"], answer["skipped"]) == (3, 1, 0)
+    assert answer["meshes_per_core_hour"] > 0 and answer["shards"] == 1
+    assert (out / "report.html").is_file() and (out / "report.json").is_file()
+    shards = ShardSet(out)
+    assert {caption for row in range(3) for caption in shards.captions(row)} == {
+        "red box",
+        "tall box",
+        "flat box",
+    }
+    (refused,) = map(json.loads, (out / "quarantine.jsonl").read_text().splitlines())
+    assert refused["path"].endswith("page.glb") and refused["code"] == "unreadable"
+
+
+def test_a_second_run_does_no_work_and_says_so(g3pt, boxes, tmp_path):
+    out = tmp_path / "out"
+    assert g3pt("prepare", boxes, out, *COARSE)[0] == 0
+    before = {path: path.stat().st_mtime_ns for path in out.glob("shard-*")}
+    code, stdout, _ = g3pt("prepare", boxes, out, *COARSE)
+    assert code == 0 and "nothing was left to do" in stdout
+    assert {path: path.stat().st_mtime_ns for path in out.glob("shard-*")} == before
+
+
+def test_a_dry_run_writes_nothing_and_tells_the_cost(g3pt, boxes, tmp_path):
+    out = tmp_path / "out"
+    code, stdout, _ = g3pt("prepare", boxes, out, *COARSE, "--dry-run", "--json")
+    estimate = json.loads(stdout)
+    assert code == 0 and estimate["num_objects"] == 4 and estimate["bytes"]["value"] > 0
+    assert not out.exists()
+
+
+def test_two_parts_make_one_set(g3pt, tmp_path):
+    arguments = ("prepare", "procedural:4", tmp_path / "out", *SMALL, "--per-shard", "2", "--json")
+    first = json.loads(g3pt(*arguments, "--shard", "0/2")[1])
+    assert not first["complete"] and first["prepared"] == 2
+    second = json.loads(g3pt(*arguments, "--shard", "1/2")[1])
+    assert second["complete"] and second["prepared"] == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (("--shard", "2/2"), "--shard takes I/N"),
+        (("--column", "path"), "--column takes NAME=COLUMN"),
+        (("--include", "*.glb"), "choose within a folder"),
+        (("--queries", "8"), "--queries must be at least 48"),
+        (("--memory", "0.1"), "at least 512 MiB"),
+        (("--workers", "0"), "workers must be at least 1"),
+    ],
+)
+def test_wrong_arguments_are_named(g3pt, tmp_path, changes, sentence):
+    table = tmp_path / "table.csv"
+    table.write_text("path\nbox.glb\n")
+    code, stdout, stderr = g3pt("prepare", table, tmp_path / "out", *changes)
+    assert code == 2 and not stdout
+    assert sentence in stderr and not (tmp_path / "out").exists()
+
+
+def test_a_source_of_no_known_kind_is_named(g3pt, tmp_path):
+    code, _, stderr = g3pt("prepare", tmp_path / "nowhere", tmp_path / "out")
+    assert code == 2 and "nowhere" in stderr
+    assert g3pt("prepare", "procedural:many", tmp_path / "out")[0] == 2
+
+
+def test_shards_become_packed_tokens(g3pt, tmp_path):
+    from g3pt.data.tokens_cache import TokenCache
+
+    assert g3pt("prepare", "procedural:3", tmp_path / "out", *SMALL)[0] == 0
+    arguments = ("--resamplings", "2", "--num-points", "32", "-o", tmp_path / "tokens", "--json")
+    code, stdout, _ = g3pt("tokenize", "--shards", tmp_path / "out", *arguments)
+    (entry,) = json.loads(stdout)["outputs"]
+    assert code == 0 and entry["shapes"] == 3
+    assert TokenCache(tmp_path / "tokens").tokens.shape[:2] == (3, 2)
+    code, _, stderr = g3pt("tokenize", "a.glb", "--shards", tmp_path / "out")
+    assert code == 2 and "not both" in stderr
