@@ -180,3 +180,33 @@ def test_meshes_outside_the_unit_frame_are_refused():
 def test_meshes_without_area_are_refused():
     with pytest.raises(MeshError, match="area"):
         Solid.from_mesh(TriangleMesh.from_arrays(np.zeros((3, 3)), [[0, 1, 2]]), 64)
+
+
+def reversed_inside():
+    return concatenate([ball, flipped(sphere(0.4))])
+
+
+def ball_and_open_box():
+    """A closed part beside one without a lid."""
+    box_beside = open_box()
+    moved = TriangleMesh(box_beside.vertices * 0.4 + np.array([0.65, 0.0, 0.0]), box_beside.faces)
+    return concatenate([sphere(0.3, (-0.6, 0.0, 0.0)), moved])
+
+
+@pytest.mark.parametrize(
+    ("mesh", "is_closed"),
+    [(ball, True), (reversed_inside(), True), (ball_and_open_box(), False), (open_box(), False)],
+    ids=["closed", "closed within closed", "closed and open", "open"],
+)
+def test_asking_open_parts_alone_gives_the_labels_of_asking_all(mesh, is_closed):
+    solid = Solid.from_mesh(mesh, RESOLUTION)
+    points = queries(mesh, 4000)
+    everywhere = solid.seal_contains(points) | solid.winding_contains(points)
+    np.testing.assert_array_equal(solid.contains(points), everywhere)
+    assert (solid._open_winding is None) == is_closed
+
+
+def test_a_part_that_loses_faces_is_open():
+    missing = keep_faces(ball, np.arange(5, len(ball.faces)))
+    assert Solid.from_mesh(ball, 64)._open_winding is None
+    assert Solid.from_mesh(missing, 64)._open_winding is not None

@@ -35,7 +35,6 @@ from g3pt.geometry.triangles import (
     largest_components,
     merge_vertices,
     num_components,
-    open_faces,
     vertex_normals,
     volume,
 )
@@ -58,7 +57,6 @@ __all__ = [
     "largest_components",
     "merge_vertices",
     "num_components",
-    "open_faces",
     "parse_mesh",
     "read_mesh",
     "to_source",

@@ -11,7 +11,14 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64, UInt8
 from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
 
-from g3pt.geometry.mesh import MeshError, TriangleMesh, area_vectors, keep_faces, open_faces
+from g3pt.geometry.mesh import (
+    MeshError,
+    TriangleMesh,
+    area_vectors,
+    face_components,
+    keep_faces,
+    merge_vertices,
+)
 
 _igl: Any = igl  # without type stubs
 _ndimage: Any = ndimage
@@ -24,6 +31,10 @@ UNDECIDED = 3
 
 WALK_STEPS = 4
 """Half-voxel steps on the way out; a wall is at most two half-diagonals (1.7 voxels) deep."""
+
+MAX_WALKS = 3
+"""Walks before the seal gives up on a point: where walls meet, the way out of one leads along the
+others, and each wants a walk of its own."""
 
 COVERING_BALLS = 6
 """Surface-free balls tried to cover the way out before the seal gives up on a point."""
@@ -45,7 +56,8 @@ class Solid:
       infinity is enclosed. Blind to orientation; lost on holes wider than about two voxels.
       A point inside a wall voxel walks straight away from its closest surface point until it
       leaves the wall and takes the state found there, but only if that way crosses no other
-      surface. In parts thinner than the wall no such way exists and the seal says nothing.
+      surface. Where it gets into another wall, as in corners, it walks away from that one next.
+      In parts thinner than the wall no such way exists and the seal says nothing.
     - *winding*: the absolute generalised winding number exceeds 1/2. Bridges holes of any width;
       lost on flipped, doubled and reversed inner faces.
 
@@ -66,7 +78,7 @@ class Solid:
     _tree: Any = field(repr=False)
     _winding: Any = field(repr=False)
     _open_winding: Any = field(repr=False)
-    """Winding of the parts that are not closed; None if there are none (see `contains`)."""
+    """Winding of the parts that have a boundary; None if there are none (see `contains`)."""
 
     @classmethod
     def from_mesh(cls, mesh: TriangleMesh, resolution: int = 256) -> "Solid":
@@ -93,10 +105,11 @@ class Solid:
         tree = _igl.AABB()
         tree.init(clean.vertices, clean.faces)
         winding = _winding_of(clean)
-        loose = open_faces(clean)
+        merged = merge_vertices(clean)
+        loose = _faces_of_open_parts(merged)
         open_winding = winding
-        if len(loose) < len(clean.faces):
-            open_winding = _winding_of(keep_faces(clean, loose)) if len(loose) else None
+        if len(loose) < len(merged.faces):
+            open_winding = _winding_of(keep_faces(merged, loose)) if len(loose) else None
         voxel = 2.0 / resolution
         origin, shape = _grid_around(lowest, highest, voxel)
         if int(np.prod(shape)) > MAX_VOXELS:
@@ -107,8 +120,9 @@ class Solid:
     def contains(self, points: Float64[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
         """Tell which points are inside by the seal or by the winding number.
 
-        Closed parts wind around nothing that is joined to infinity, so there only the other parts
-        are asked.
+        Closed parts enclose nothing that is joined to infinity, so there only the other parts are
+        asked. Closed means without a boundary, whichever way the faces look: next to faces that
+        look the wrong way the winding number is wrong far from the surface too.
         """
         states = self.seal_states(points)
         inside = states == INSIDE
@@ -171,7 +185,9 @@ class Solid:
         states[within] = self.states[x, y, z]
         return states
 
-    def _walk_out(self, points: Float64[np.ndarray, "N 3"]) -> UInt8[np.ndarray, " N"]:
+    def _walk_out(
+        self, points: Float64[np.ndarray, "N 3"], walks: int = MAX_WALKS
+    ) -> UInt8[np.ndarray, " N"]:
         """State beyond the wall for points inside wall voxels."""
         start, closest = self._closest(points)
         away = (points - closest) / np.maximum(start, 1e-12)[:, None]
@@ -187,12 +203,19 @@ class Solid:
             walking = walking[~out]
         # The ball around a point that reaches its closest surface point is free of surface. The
         # way is, where such balls cover it, from its end back to the ball of its start.
-        unsure = np.flatnonzero((result != UNDECIDED) & (reach > 2 * start))
+        arrived = result != UNDECIDED
+        arrived[walking] = True
+        ends = closest + away * reach[:, None]
+        unsure = np.flatnonzero(arrived & (reach > 2 * start))
         for _ in range(COVERING_BALLS):
             free, _ = self._closest(closest[unsure] + away[unsure] * reach[unsure, None])
             reach[unsure] -= free
             unsure = unsure[reach[unsure] > 2 * start[unsure]]
         result[unsure] = UNDECIDED
+        arrived[unsure] = False
+        in_wall = walking[arrived[walking]]
+        if walks > 1 and len(in_wall):
+            result[in_wall] = self._walk_out(ends[in_wall], walks - 1)
         return result
 
     def _closest(
@@ -211,6 +234,21 @@ def _winding_of(mesh: TriangleMesh) -> Any:
     winding = _igl.FastWindingNumberBVH()
     winding.init(mesh.vertices, mesh.faces)
     return winding
+
+
+def _faces_of_open_parts(mesh: TriangleMesh) -> Int64[np.ndarray, " K"]:
+    """Faces of the connected parts with a boundary, in a mesh whose vertices are merged.
+
+    A boundary is an edge of an odd number of faces. Faces on the same three vertices count as one.
+    """
+    corners, num = np.sort(mesh.faces, axis=1), len(mesh.vertices)
+    edges = corners[:, [0, 1, 0]] * num + corners[:, [1, 2, 2]]
+    _, edges = np.unique(edges, return_inverse=True)
+    edges = edges.reshape(-1, 3)
+    _, first = np.unique(edges[:, 0] * num + corners[:, 2], return_index=True)
+    at_boundary = (np.bincount(edges[first].reshape(-1))[edges] % 2 == 1).any(axis=1)
+    parts = face_components(mesh)
+    return np.flatnonzero(np.isin(parts, parts[at_boundary]))
 
 
 def _grid_around(

@@ -164,25 +164,15 @@ def is_closed(mesh: TriangleMesh) -> bool:
     True when every directed edge is balanced by as many opposite ones: no boundary, winding
     consistent. Edges shared by four faces (two boxes touching) are allowed. False when empty.
     """
-    return not merge_vertices(mesh).is_empty and len(open_faces(mesh)) == 0
-
-
-def open_faces(mesh: TriangleMesh) -> Int64[np.ndarray, " K"]:
-    """Faces of the connected parts that are not closed, after merging vertices by position."""
-    if mesh.is_empty:
-        return np.zeros(0, dtype=np.int64)
-    _, inverse = np.unique(_corner_places(mesh), return_inverse=True)
-    faces = inverse.reshape(-1, 3)
-    starts = faces.reshape(-1)
-    ends = np.roll(faces, -1, axis=1).reshape(-1)
-    forward = np.where(starts < ends, 1, np.where(starts > ends, -1, 0))
-    keys = np.minimum(starts, ends) * len(starts) + np.maximum(starts, ends)
-    _, edges = np.unique(keys, return_inverse=True)
-    unbalanced = np.bincount(edges, weights=forward)[edges] != 0
-    parts = face_components(mesh)
-    is_open = np.zeros(int(parts.max()) + 1, dtype=np.bool_)
-    is_open[parts[np.flatnonzero(unbalanced) // 3]] = True
-    return np.flatnonzero(is_open[parts])
+    merged = merge_vertices(mesh)
+    if merged.is_empty:
+        return False
+    starts = merged.faces.reshape(-1)
+    ends = np.roll(merged.faces, -1, axis=1).reshape(-1)
+    forward = np.where(starts < ends, 1, -1)
+    keys = np.minimum(starts, ends) * len(merged.vertices) + np.maximum(starts, ends)
+    _, inverse = np.unique(keys, return_inverse=True)
+    return not np.bincount(inverse, weights=forward).any()
 
 
 def face_components(mesh: TriangleMesh) -> Int64[np.ndarray, " F"]:

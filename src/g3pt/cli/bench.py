@@ -1,0 +1,105 @@
+"""`g3pt bench`: measure what g3pt promises on this machine, beside other software."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from g3pt.cli.options import CommonOptions, make_folder_for, parse, report, require_suffix, working
+from g3pt.cli.progress import steps
+
+if TYPE_CHECKING:
+    from g3pt.evaluation.benchmarks.rows import BenchmarkRow
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchOptions(CommonOptions):
+    """Measure what g3pt promises, on this machine.
+
+    `prepare`: preparing meshes, alone and against mesh2sdf and point-cloud-utils.
+    """
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Which benchmarks (default: all)."""
+
+    meshes: Path | None = None
+    """Folder of meshes to measure on (default: shapes of the procedural families)."""
+
+    num: int = 40
+    """How many of them."""
+
+    seconds: float = 120.0
+    """Time limit of each attempt at one object; other software may hang."""
+
+    quick: bool = False
+    """Small sizes, only to see that everything runs."""
+
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """JSON file for the rows."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command."""
+    options = parse(BenchOptions, "bench", arguments)
+    if options.output is not None:
+        require_suffix(options.output, (".json",), "-o")
+    if options.meshes is not None and not options.meshes.is_dir():
+        raise FileNotFoundError(f"{options.meshes}: no such folder of meshes")
+
+    from g3pt.evaluation.benchmarks import BENCHMARKS, BenchmarkSettings
+    from g3pt.evaluation.results import write_whole
+
+    unknown = [name for name in options.names if name not in BENCHMARKS]
+    if unknown:
+        raise ValueError(
+            f"there is no benchmark {unknown[0]!r}; there are: {', '.join(BENCHMARKS)}"
+        )
+    settings = BenchmarkSettings(
+        meshes=options.meshes,
+        num=options.num,
+        quick=options.quick,
+        seed=options.seed,
+        seconds=options.seconds,
+    )
+    rows: list[BenchmarkRow] = []
+    with working("measuring"), steps() as shown:
+        for name in options.names or BENCHMARKS:
+            rows += BENCHMARKS[name](settings, shown.show)
+    result = {"rows": [row.as_json() for row in rows]}
+    if options.output is not None:
+        make_folder_for(options.output)
+        text = json.dumps(result, indent=2, allow_nan=False)
+        write_whole(options.output, f"{text}\n".encode())
+    report(options, result, as_lines(rows))
+    return 0
+
+
+def as_lines(rows: Sequence["BenchmarkRow"]) -> list[str]:
+    """One line a row for a reader, after the machine."""
+    if not rows:
+        return []
+    machine = rows[0].machine
+    width = max(len(row.name) for row in rows)
+    unit = max(len(row.unit) for row in rows)
+    lines = [f"{machine.processor}, {machine.cores} cores, load {machine.load}"]
+    for row in rows:
+        other = f"other {_number(row.other)}" if row.other is not None else ""
+        ratio = f"{row.ratio:.3g}x" if row.ratio is not None else ""
+        verdict = ""
+        if row.floor is not None:
+            verdict = (
+                f"floor {row.floor:g}: " + {True: "met", False: "MISSED", None: "?"}[row.meets]
+            )
+        line = (
+            f"{row.name:<{width}}  {_number(row.ours)} {row.unit:<{unit}}  {other:<15}  "
+            f"{ratio:>8}  {verdict:<18}  {row.note}"
+        )
+        lines.append(line.rstrip())
+    return lines
+
+
+def _number(value: float | None) -> str:
+    return f"{'-' if value is None else format(value, '.4g'):>9}"

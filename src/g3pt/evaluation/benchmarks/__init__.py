@@ -1,0 +1,16 @@
+"""Measurements of what g3pt promises, each beside other software on the same inputs.
+
+Every number belongs to the machine and moment it was taken at, so both are in its row.
+"""
+
+from collections.abc import Callable
+
+from g3pt.evaluation.benchmarks.preparation import benchmark_preparation
+from g3pt.evaluation.benchmarks.rows import BenchmarkRow, BenchmarkSettings, OnProgress
+
+Benchmark = Callable[[BenchmarkSettings, OnProgress], list[BenchmarkRow]]
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "prepare": benchmark_preparation,
+}
+"""Name on the command line -> function."""

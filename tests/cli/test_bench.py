@@ -1,0 +1,177 @@
+"""`g3pt bench` at tiny sizes: what the rows say, and what is said of packages that are missing."""
+
+import json
+import os
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+SIZES = {
+    "num_points": 512,
+    "num_volume_queries": 1024,
+    "num_near_queries": 1032,
+}
+
+
+@pytest.fixture
+def preparation(monkeypatch):
+    """The benchmark with few queries, two solids and nothing but our own labels."""
+    from g3pt.data.prepare import PrepareConfig
+    from g3pt.evaluation.benchmarks import preparation
+
+    monkeypatch.setattr(preparation, "PrepareConfig", lambda: PrepareConfig(**SIZES))
+    ours = preparation.CONVERTERS[preparation.OURS]
+    monkeypatch.setattr(preparation, "CONVERTERS", {preparation.OURS: ours})
+    return preparation
+
+
+@pytest.fixture
+def converters():
+    from g3pt.evaluation.benchmarks import converters
+
+    return converters
+
+
+def test_our_rows_of_two_shapes_say_how_fast_and_where(preparation, g3pt, tmp_path, monkeypatch):
+    pytest.importorskip("pebble")
+    monkeypatch.setattr(preparation, "QUICK_SOLIDS", ("thin plate",))
+    file = tmp_path / "rows" / "bench.json"
+
+    code, out, _ = g3pt("bench", "prepare", "--quick", "--num", "2", "--json", "-o", file)
+
+    assert code == 0
+    result = json.loads(out)
+    assert json.loads(file.read_text()) == result
+    rows = {row["name"]: row for row in result["rows"]}
+    assert list(rows) == [
+        "prepare/no-views",
+        "prepare/12-views",
+        "prepare/24-views",
+        "label-time",
+        "label-error/thin plate",
+    ]
+    for row in rows.values():
+        assert row["note"] == "quick sizes, not to be published"
+        assert row["floor"] is None and row["meets"] is None
+        assert row["machine"]["cores"] >= 1 and row["versions"]["numpy"] and row["commit"]
+    speeds = [row["ours"] for name, row in rows.items() if name.startswith("prepare/")]
+    assert speeds[0] > speeds[1] > 0 and speeds[2] > 0
+    assert rows["prepare/no-views"]["details"]["objects"] == 2
+    assert rows["label-error/thin plate"]["ours"] <= 0.005
+
+
+def test_a_folder_of_meshes_is_measured_and_a_bad_one_only_noted(
+    preparation, cube, bad, monkeypatch
+):
+    pytest.importorskip("pebble")
+    from g3pt.evaluation.benchmarks import BenchmarkSettings
+
+    bad("words.glb")
+    monkeypatch.setattr(preparation, "_error_rows", lambda *_: [])
+    settings = BenchmarkSettings(meshes=cube.parent, num=2)
+
+    rows = preparation.benchmark_preparation(settings, lambda *_: None)
+
+    assert [row.details["objects"] for row in rows] == [1, 1, 1, 1]
+    assert all(row.note.startswith("1 of 2 failed, the first: ") for row in rows)
+    assert [row.floor for row in rows] == [500.0, 250.0, None, None]
+
+
+def test_a_missing_package_costs_its_own_rows_alone(preparation, monkeypatch):
+    absent = replace(next(iter(preparation.CONVERTERS.values())), module="no_such_package_g3pt")
+    monkeypatch.setattr(preparation, "CONVERTERS", {"other": absent})
+    from g3pt.evaluation.benchmarks import BenchmarkSettings
+
+    settings = BenchmarkSettings()
+    rows = preparation._time_rows([], preparation.PrepareConfig(), settings, lambda *_: None)
+    rows += preparation._error_rows(settings, lambda *_: None)
+
+    assert len(rows) == 2
+    assert all("pip install 'g3pt[bench]'" in row.note and row.ours is None for row in rows)
+
+
+@pytest.mark.parametrize("name", ["mesh2sdf", "point-cloud-utils"])
+def test_other_packages_label_a_clean_ball(name, converters, monkeypatch):
+    if converters.CONVERTERS[name].missing():
+        pytest.skip(f"{name} is not installed")
+    from g3pt.evaluation.benchmarks.analytic import ball, ball_distance
+
+    monkeypatch.setattr(converters, "GRID", 32)
+    monkeypatch.setattr(converters, "GRID_LEVEL", 2 / 32)
+    monkeypatch.setattr(converters, "WATERTIGHT_RESOLUTION", 2000)
+    centre = (0.3, 0.1, -0.2)  # off the middle, so that mistaken axes would show
+    points = np.random.default_rng(0).uniform(-0.9, 0.9, (4000, 3))
+    distance = ball_distance(points, 0.4, centre)
+    clear = np.abs(distance) > 0.1  # more than a cell of either grid
+
+    inside = converters.CONVERTERS[name].load()(ball(0.4, centre, 3), points)
+
+    assert (inside == (distance < 0))[clear].all()
+
+
+def test_who_hangs_dies_or_fails_costs_one_result(converters):
+    pytest.importorskip("pebble")
+    calls = [
+        (time.sleep, 60),
+        (os._exit, 3),
+        (int, "words"),
+        (int, "7"),
+    ]
+
+    hung, dead, failed, fine = converters.run_limited(call, calls, seconds=8.0)
+
+    assert hung.problem == "took longer than 8 seconds"
+    assert dead.problem == "its process died with exit code 3"
+    assert "words" in failed.problem and failed.value is None
+    assert fine.value == 7 and fine.problem == ""
+
+
+def call(function, argument):
+    return function(argument)
+
+
+def test_a_ratio_says_how_many_times_better_ours_is():
+    from g3pt.evaluation.benchmarks.rows import BenchmarkRow
+
+    faster = BenchmarkRow(name="x", unit="s", ours=2.0, other=6.0, lower_is_better=True)
+    more = BenchmarkRow(name="x", unit="1/s", ours=6.0, other=2.0, floor=5.0, floor_of="ratio")
+    wrong = BenchmarkRow(name="x", unit="share", ours=0.0, other=1.0, lower_is_better=True)
+
+    assert faster.ratio == more.ratio == 3.0
+    assert more.meets is False and faster.meets is None
+    assert wrong.ratio is None and replace(wrong, floor=0.005).meets is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], "no benchmark 'nothing'"),
+        (["--num", "0"], "--num"),
+        (["--meshes", "nowhere"], "nowhere"),
+        (["-o", "rows.csv"], ".json"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_one_sentence(arguments, message, g3pt):
+    code, out, err = g3pt("bench", *arguments)
+
+    assert (code, out) == (2, "")
+    assert message in err and err.count("\n") == 1
+
+
+def test_lines_for_a_reader_are_aligned():
+    from g3pt.cli.bench import as_lines
+    from g3pt.evaluation.benchmarks.rows import BenchmarkRow
+
+    rows = [
+        BenchmarkRow(name="short", unit="s", ours=1.5, other=3.0, lower_is_better=True),
+        BenchmarkRow(name="much longer", unit="meshes/core-hour", ours=400.0, floor=500.0),
+        BenchmarkRow(name="absent", unit="s", note="skipped: x is not installed"),
+    ]
+
+    machine, first, second, third = as_lines(rows)
+
+    assert rows[0].machine.processor in machine
+    assert first.index("1.5 s") + 3 == second.index("400") + 3 and "2x" in first
+    assert "MISSED" in second and third.endswith("not installed")
