@@ -205,11 +205,12 @@ def mixture(config, procedural_shards):
 def test_sources_are_mixed_by_weight(mixture):
     from g3pt.data.dataset import TokenizerDataset
 
-    dataset = TokenizerDataset(replace(mixture, batch_size=64, num_points=4))
+    dataset = TokenizerDataset(replace(mixture, num_points=4))
     assert dataset.num_shapes == 7
-    ids = [name for step in range(16) for name in dataset.batch(step).ids]
+    ids = [name for step in range(40) for name in dataset.batch(step).ids]
     procedural = [name for name in ids if name.startswith("procedural-")]
-    assert len(procedural) / len(ids) == pytest.approx(0.75, abs=0.002)
+    # 240 draws: a standard deviation of 0.028.
+    assert len(procedural) / len(ids) == pytest.approx(0.75, abs=0.1)
     assert len(set(procedural)) == 4 and len(set(ids)) == 7
 
 

@@ -56,15 +56,19 @@ def mesh_set(tmp_path_factory: pytest.TempPathFactory, box_mesh) -> Path:
 
 
 @pytest.fixture(scope="session")
-def training_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def training_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six prepared procedural shapes with their canonical pictures."""
-    from g3pt.data.cache import ShapeCache, build_cache
+    from g3pt.data.build import build_shards
     from g3pt.data.prepare import PrepareConfig
-    from g3pt.data.rendering import ViewsConfig, render_views
+    from g3pt.data.shards import ShardsConfig
     from g3pt.data.sources import ProceduralSourceConfig
+    from g3pt.data.views import ViewsConfig
 
-    folder = tmp_path_factory.mktemp("caches") / "training"
-    prepare = PrepareConfig(num_points=256, num_volume_queries=2048, num_near_queries=384)
-    build_cache(ProceduralSourceConfig(num=6), prepare, folder)
-    assert render_views(ShapeCache(folder), ViewsConfig(num_views=1)) == 0
+    config = ShardsConfig(
+        source=ProceduralSourceConfig(num=6),
+        prepare=PrepareConfig(num_points=256, num_volume_queries=2048, num_near_queries=384),
+        views=ViewsConfig(num_views=0, size=128, supersample=1),
+    )
+    folder = tmp_path_factory.mktemp("shards") / "training"
+    build_shards(config, folder)
     return folder

@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from g3pt.data.cache import ShapeCache, build_cache
+from g3pt.data.build import build_shards
 from g3pt.data.prepare import PrepareConfig
 from g3pt.data.procedural import HELD_OUT_SEEDS, make_shape
+from g3pt.data.shards import ShardsConfig, ShardSet
 from g3pt.data.sources import ProceduralSourceConfig
+from g3pt.data.views import ViewsConfig
 from g3pt.evaluation.controls import collect_training_shapes, mean_shape
 from g3pt.evaluation.families import FamilyReferences, grid_ious
 from g3pt.evaluation.generation import (
@@ -31,7 +33,7 @@ def weights(tiny_weights: Path) -> LoadedWeights:
 
 
 @pytest.fixture(scope="module")
-def report(tiny_weights: Path, training_cache: Path, tiny_settings, tmp_path_factory):
+def report(tiny_weights: Path, training_shards: Path, tiny_settings, tmp_path_factory):
     out = tmp_path_factory.mktemp("generation")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("g3pt.evaluation.generation.PER_FAMILY", 1)
@@ -39,7 +41,7 @@ def report(tiny_weights: Path, training_cache: Path, tiny_settings, tmp_path_fac
             tiny_weights,
             list_objects("procedural", limit=2),
             tiny_settings,
-            GenerationSettings(training_caches=(str(training_cache),)),
+            GenerationSettings(training_shards=(str(training_shards),)),
             out=out,
         ), out
 
@@ -57,8 +59,8 @@ def test_every_object_has_all_methods_and_controls(report):
     assert all(row["prompt"] for row in rows if row["method"] == "text")
 
 
-def test_retrieved_shapes_are_those_of_the_training_cache(report, training_cache: Path):
-    ids = {shape["id"] for shape in ShapeCache(training_cache).shapes}
+def test_retrieved_shapes_are_those_of_the_training_shards(report, training_shards: Path):
+    ids = {shape["id"] for shape in ShardSet(training_shards).shapes}
     found = [row["reference"] for row in report[0]["objects"] if row.get("reference")]
     assert len(found) == 4
     assert set(found) <= ids
@@ -79,15 +81,15 @@ def test_predictions_are_set_against_their_controls(report):
     assert "image-unconditional/iou" in table
 
 
-def test_a_rerun_needs_neither_caches_nor_models_again(
-    report, tiny_weights, training_cache, tiny_settings, monkeypatch
+def test_a_rerun_needs_neither_shards_nor_models_again(
+    report, tiny_weights, training_shards, tiny_settings, monkeypatch
 ):
     monkeypatch.setattr("g3pt.evaluation.generation.collect_training_shapes", None)
     again = evaluate_generation(
         tiny_weights,
         list_objects("procedural", limit=2),
         tiny_settings,
-        GenerationSettings(training_caches=(str(training_cache),)),
+        GenerationSettings(training_shards=(str(training_shards),)),
         out=report[1],
     )
     assert again["summary"] == json.loads((report[1] / "evaluation.json").read_text())["summary"]
@@ -118,22 +120,26 @@ def test_weights_that_cannot_do_it_say_so(weights: LoadedWeights):
     assert known_conditions(generator_of(weights), []) == ("image", "text")
 
 
-def test_a_training_shape_is_nearest_to_itself(weights: LoadedWeights, training_cache: Path):
+def test_a_training_shape_is_nearest_to_itself(weights: LoadedWeights, training_shards: Path):
     car = generator_of(weights)
-    shapes = collect_training_shapes(car, [training_cache], ["image", "text"], 6)
+    shapes = collect_training_shapes(car, [training_shards], ["image", "text"], 6)
     for kind in ("image", "text"):
         features = shapes.features[kind]
         np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1.0, rtol=1e-5)
         for number in range(len(features)):
             found = shapes.nearest(kind, features[number] + shapes.means[kind])
             np.testing.assert_allclose(features[found], features[number], atol=1e-6)
-    assert shapes.load(2).id == ShapeCache(training_cache).shapes[2]["id"]
+    assert shapes.load(2).id == ShardSet(training_shards).shapes[2]["id"]
 
 
 def test_the_mean_of_one_shape_is_that_shape(tmp_path: Path):
-    prepare = PrepareConfig(num_points=64, num_volume_queries=65_536, num_near_queries=384)
-    build_cache(ProceduralSourceConfig(num=1, only=("sofa",)), prepare, tmp_path / "one")
-    mesh = mean_shape([(ShapeCache(tmp_path / "one"), 0)])
+    config = ShardsConfig(
+        source=ProceduralSourceConfig(num=1, only=("sofa",)),
+        prepare=PrepareConfig(num_points=64, num_volume_queries=65_536, num_near_queries=384),
+        views=ViewsConfig(num_views=0, size=16, supersample=1),
+    )
+    build_shards(config, tmp_path / "one")
+    mesh = mean_shape([(ShardSet(tmp_path / "one"), 0)])
     points = np.random.default_rng(0).uniform(-1, 1, (20_000, 3))
     # Cells of the grid are 1/16 wide, walls of the sofa two or three of them.
     truth = make_shape(0, "sofa").contains(points)

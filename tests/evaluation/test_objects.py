@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from g3pt.data.procedural import HELD_OUT_FAMILIES, HELD_OUT_SEEDS, TRAIN_FAMILIES
-from g3pt.data.sources import ShapeError
 from g3pt.evaluation.objects import (
     data_hash,
     list_objects,
@@ -14,7 +13,11 @@ from g3pt.evaluation.objects import (
     uniform_labels,
 )
 from g3pt.evaluation.protocol import PROTOCOL, EvaluationSettings, quick_settings
-from g3pt.geometry.mesh import is_closed
+from g3pt.geometry.mesh import MeshError, is_closed
+
+
+def ids(objects):
+    return [ref.id for ref in objects.refs]
 
 
 def test_only_the_full_sizes_carry_the_plain_name():
@@ -25,21 +28,19 @@ def test_only_the_full_sizes_carry_the_plain_name():
 
 def test_procedural_objects_are_held_out_seeds():
     objects = list_objects("procedural")
-    source = objects.open()
-    assert len(objects.slots) == 200
+    assert len(objects.slots) == len(objects.refs) == 200
     for slot in (0, 57, 199):
-        shape = source.load(slot)
+        shape = objects.load(slot)
         assert shape.family in TRAIN_FAMILIES
         assert shape.details["seed"] in HELD_OUT_SEEDS
     unseen = list_objects("procedural-held-out-families", limit=3)
-    assert [unseen.open().load(slot).family in HELD_OUT_FAMILIES for slot in unseen.slots] == [
-        True
-    ] * 3
+    assert len(unseen.refs) == 3
+    assert all(unseen.load(slot).family in HELD_OUT_FAMILIES for slot in unseen.slots)
 
 
 def test_a_folder_gives_the_split_that_is_asked_for(mesh_set: Path):
     objects = list_objects(str(mesh_set))
-    assert [objects.open().ids[slot] for slot in objects.slots] == ["cube", "slab"]
+    assert ids(objects) == ["cube", "slab"]
     assert len(list_objects(str(mesh_set), split="train").slots) == 1
     assert len(list_objects(str(mesh_set), limit=1).slots) == 1
 
@@ -49,16 +50,37 @@ def test_a_limit_spreads_over_a_folder(tmp_path: Path, box_mesh):
 
     for number in range(5):
         write_mesh(tmp_path / f"box-{number}.glb", box_mesh())
-    assert list_objects(str(tmp_path), limit=3).slots == (0, 2, 4)
-    assert list_objects(str(tmp_path), limit=9).slots == (0, 1, 2, 3, 4)
+    assert ids(list_objects(str(tmp_path), limit=3)) == ["box-0.glb", "box-2.glb", "box-4.glb"]
+    assert len(list_objects(str(tmp_path), limit=9).refs) == 5
 
 
-def test_a_cache_stands_for_the_shapes_that_it_was_built_from(training_cache: Path):
-    objects = list_objects(str(training_cache), limit=4)
-    direct = list_objects("procedural", limit=4)
-    assert objects.slots == (0, 1, 2, 3)
-    assert data_hash(objects) != data_hash(direct)
-    assert objects.open().ids[0].startswith("procedural-")
+def test_shards_stand_for_the_shapes_that_they_were_built_from(training_shards: Path):
+    objects = list_objects(str(training_shards), split="train", limit=4)
+    assert list(objects.slots) == [0, 1, 2, 3]
+    assert all(each.startswith("procedural-") for each in ids(objects))
+    assert data_hash(objects) != data_hash(list_objects("procedural", limit=4))
+    assert [objects.load(slot).id for slot in objects.slots] == ids(objects)
+    with pytest.raises(ValueError, match="none of its 6 shapes fits"):
+        list_objects(str(training_shards))
+
+
+def test_refused_objects_of_shards_are_no_objects(mesh_set: Path, tmp_path: Path):
+    from g3pt.data.build import build_shards
+    from g3pt.data.prepare import PrepareConfig
+    from g3pt.data.shards import ShardsConfig
+    from g3pt.data.sources import FolderSourceConfig
+    from g3pt.data.views import ViewsConfig
+
+    config = ShardsConfig(
+        source=FolderSourceConfig(path=str(mesh_set)),
+        prepare=PrepareConfig(
+            num_points=64, num_volume_queries=64, num_near_queries=48, solid_resolution=32
+        ),
+        views=ViewsConfig(num_views=0, size=16, supersample=1),
+    )
+    build_shards(config, tmp_path / "set")
+    assert ids(list_objects(str(tmp_path / "set"), split="")) == ["cube", "pole", "slab"]
+    assert ids(list_objects(str(tmp_path / "set"))) == ["cube", "slab"]
 
 
 def test_what_does_not_exist_is_refused():
@@ -81,7 +103,7 @@ def test_the_data_hash_changes_with_the_bytes_of_a_mesh(mesh_set: Path, tmp_path
 @pytest.mark.parametrize("data", ["procedural", "folder"])
 def test_labels_are_fixed_per_object_and_true(data, mesh_set, tiny_settings):
     objects = list_objects(str(mesh_set) if data == "folder" else data, limit=2)
-    shape = objects.open().load(objects.slots[1])
+    shape = objects.load(1)
     truth = load_truth(shape, tiny_settings)
     near = near_surface_labels(truth, tiny_settings)
     again = near_surface_labels(load_truth(shape, tiny_settings), tiny_settings)
@@ -97,7 +119,7 @@ def test_labels_are_fixed_per_object_and_true(data, mesh_set, tiny_settings):
 def test_the_mesh_of_a_procedural_truth_lies_on_its_field(tiny_settings):
     objects = list_objects("procedural", limit=1)
     settings = replace(tiny_settings, truth_resolution=64)
-    truth = load_truth(objects.open().load(0), settings)
+    truth = load_truth(objects.load(0), settings)
     assert is_closed(truth.mesh)
     # A cell is 2/64 wide; points of the exact surface stay well within one of the mesh.
     from g3pt.geometry.metrics import distance_to_mesh
@@ -105,7 +127,7 @@ def test_the_mesh_of_a_procedural_truth_lies_on_its_field(tiny_settings):
     assert distance_to_mesh(truth.samples.points, truth.mesh).mean() < 0.005
 
 
-def test_a_mesh_without_extent_is_a_shape_error(mesh_set: Path, tiny_settings):
+def test_a_mesh_without_extent_is_refused_by_name(mesh_set: Path):
     objects = list_objects(str(mesh_set), split="broken")
-    with pytest.raises(ShapeError):
-        load_truth(objects.open().load(0), tiny_settings)
+    with pytest.raises(MeshError, match="extent"):
+        objects.load(0)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 
 def tokenizer_run(folder, **changes):
-    """The smoke run of stage 1 with its caches under `folder`."""
+    """The smoke run of stage 1 with its shards under `folder`."""
     from g3pt.recipes import recipe
 
     return replace(_moved(recipe("tokenizer-tiny-smoke"), folder), **changes)

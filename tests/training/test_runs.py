@@ -38,7 +38,7 @@ def test_the_run_folder_has_the_promised_files(trained):
 
 def test_the_config_is_complete_and_reads_back(runs, trained):
     tokenizer, car = runs.load_run(trained / "tokenizer"), runs.load_run(trained / "car")
-    assert tokenizer.data.caches and tokenizer.validation.cache
+    assert tokenizer.data.shards and tokenizer.validation.shards
     assert car.model.scale_lengths == tokenizer.model.cqt.scale_lengths
     assert car.model.input_dim == tokenizer.model.dim
     (text,) = [c for c in car.model.conditions if c.kind == "text"]
