@@ -237,6 +237,18 @@ def test_a_second_run_on_the_same_part_is_refused(build, folder_config, tmp_path
     build(folder_config, tmp_path / "boxes", part=(0, 2))
 
 
+@pytest.mark.parametrize("part", [(0, 1), (1, 3)])
+def test_parts_of_another_count_do_not_work_side_by_side(build, folder_config, tmp_path, part):
+    def start_another(state):
+        with pytest.raises(ValueError, match=r"another run is at work on it \(part-0-of-2\)"):
+            build(folder_config, tmp_path / "boxes", part=part)
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        build(folder_config, tmp_path / "boxes", part=(0, 2), on_progress=start_another)
+    build(folder_config, tmp_path / "boxes", part=part)
+
+
 @pytest.mark.parametrize("name", ["prepare", "views", "samples_per_shard", "val_share"])
 def test_a_set_of_another_config_is_not_mixed_with_this_one(build, folder_config, finished, name):
     from g3pt.data.prepare import PrepareConfig

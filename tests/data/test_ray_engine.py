@@ -1,5 +1,6 @@
 import os
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -228,3 +229,17 @@ def test_without_ray_the_extra_is_named(monkeypatch):
 
     with pytest.raises(ImportError, match=r"pip install g3pt\[cluster\]"):
         RayEngine()
+
+
+def test_a_child_that_dies_between_two_objects_of_a_worker_costs_none():
+    import hazards
+
+    def run(ref):
+        return ray_engine.run_limited(ObjectTask(0, ref, PREPARE, VIEWS), LIMITS)
+
+    try:
+        assert run(hazards.DyingLater(id="first", location="")).row["code"] == "broken"
+        time.sleep(2.0)  # until its process is gone
+        assert run(hazards.Telling(id="second", location="")).row["code"] == "told"
+    finally:
+        ray_engine._children.cache_clear()

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from g3pt.config import to_json
 from g3pt.data.engines import Engine, InlineEngine
@@ -199,11 +199,21 @@ def _alone(out: Path, name: str) -> Iterator[None]:
     locks = out / "work"
     locks.mkdir(exist_ok=True)
     with (locks / f"{name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ValueError(f"{out}: another run is at work on it ({name})") from error
+        _lock(file, out, name)
+        # Parts of another count would take shards of ours: none of them may be at work.
+        count = name.rpartition("-")[2]
+        for other in sorted(locks.glob("part-*.lock")):
+            if other.stem.rpartition("-")[2] != count:
+                with other.open("r") as theirs:
+                    _lock(theirs, out, other.stem)
         yield
+
+
+def _lock(file: IO[str], out: Path, name: str) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise ValueError(f"{out}: another run is at work on it ({name})") from error
 
 
 def _extend_plan(out: Path, refs: dict[str, ShapeRef]) -> dict[str, int]:

@@ -180,7 +180,10 @@ def limited(task: ObjectTask, cpu_seconds: float) -> ObjectResult:
     """`prepare_object` in a child process, with processor time for this object alone."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     allowed = int(used.ru_utime + used.ru_stime + cpu_seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (allowed, resource.RLIM_INFINITY))
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    if hard != resource.RLIM_INFINITY:
+        allowed = min(allowed, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (allowed, hard))
     return prepare_object(task)
 
 

@@ -13,13 +13,14 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from pebble import ProcessPool
 
-from g3pt.data.engines import Engine, Limits, child_pool, limited, outcome
+from g3pt.data.engines import MAX_POOLS, Engine, Limits, child_pool, limited, outcome
 from g3pt.data.worker import ObjectResult, ObjectTask, refuse
 
 WINDOW = 3
@@ -204,13 +205,23 @@ class _Dispatch:
 
 
 def run_limited(task: ObjectTask, limits: Limits) -> ObjectResult:
-    """Run one object in the child process of this Ray worker."""
-    pool = _children(limits)
-    if not pool.active:
+    """Run one object in the child process of this Ray worker.
+
+    Raises:
+        RuntimeError: if child processes do not even start.
+    """
+    for _ in range(MAX_POOLS):
+        try:
+            future = _children(limits).schedule(
+                limited, args=(task, limits.cpu_seconds), timeout=limits.seconds
+            )
+        except RuntimeError:  # the pool broke between two objects
+            _children.cache_clear()
+            continue
+        if not isinstance(future.exception(), BrokenProcessPool):
+            return outcome(future, task, limits)
         _children.cache_clear()
-        pool = _children(limits)
-    future = pool.schedule(limited, args=(task, limits.cpu_seconds), timeout=limits.seconds)
-    return outcome(future, task, limits)
+    raise RuntimeError(f"child processes broke off {MAX_POOLS} times, not at any object")
 
 
 @lru_cache(maxsize=1)

@@ -16,7 +16,7 @@ class Draws:
     """Which sample of which part fills each place of a batch."""
 
     parts: Int[np.ndarray, " B"]
-    """Part (cache) of each sample."""
+    """Part (set of shapes) of each sample."""
     rows: Int[np.ndarray, " B"]
     """Row inside that part."""
     numbers: Int[np.ndarray, " B"]
