@@ -24,10 +24,11 @@ SCARCE_DISK = 1.0 * GIB
 USES = {
     "hub": "DINOv2 and CLIP encoders",
     "cluster": "preparing meshes on many machines",
-    "data": "parquet lists, limits per mesh, Objaverse",
+    "data": "Parquet lists, Draco-compressed glTF, Objaverse",
     "app": "web page and HTTP jobs",
     "export": "face budgets, levels of detail, Draco files",
     "track": "TensorBoard and W&B",
+    "bench": "packages that preparation is measured against",
 }
 MARKS: dict[Status, str] = {"ok": "ok", "note": "note", "problem": "PROBLEM"}
 
