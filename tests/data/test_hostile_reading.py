@@ -78,7 +78,8 @@ def test_bad_files_are_refused_and_nothing_crashes(tree, outcomes):
 
 
 def test_no_file_takes_long_or_much_memory(report):
-    slow = {name: seconds for name, (_, seconds) in report["outcomes"].items() if seconds > 2}
+    # Some .1 s on an idle machine; what this is against takes minutes or for ever.
+    slow = {name: seconds for name, (_, seconds) in report["outcomes"].items() if seconds > 20}
     assert slow == {} and report["megabytes"] < 600
 
 
