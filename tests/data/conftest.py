@@ -1,6 +1,7 @@
 """Small folders of meshes and small shards that the data tests share."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -102,3 +103,11 @@ def deliverables():
         return {str(file.relative_to(path)): file.read_bytes() for file in sorted(kept)}
 
     return read
+
+
+@pytest.fixture
+def copied(folder_shards, tmp_path):
+    """The folder of a finished set that may be changed: cube in shard 0, pole in 1, slab in 2."""
+    out = tmp_path / "boxes"
+    shutil.copytree(folder_shards.path, out)
+    return out

@@ -12,14 +12,6 @@ def build():
     return build_shards
 
 
-@pytest.fixture
-def finished(folder_shards, tmp_path):
-    """A copy of the finished set."""
-    out = tmp_path / "boxes"
-    shutil.copytree(folder_shards.path, out)
-    return out
-
-
 def lines(file):
     return [json.loads(line) for line in file.read_text().splitlines()]
 
@@ -89,12 +81,12 @@ def test_the_hash_of_an_id_decides_where_no_manifest_does(build, growing, tmp_pa
 # --- doing it again ------------------------------------------------------------------------
 
 
-def test_a_finished_set_is_left_alone_and_says_so(build, folder_config, finished):
-    before = stamps(finished)
-    report = build(folder_config, finished, on_progress=pytest.fail)
+def test_a_finished_set_is_left_alone_and_says_so(build, folder_config, copied):
+    before = stamps(copied)
+    report = build(folder_config, copied, on_progress=pytest.fail)
     assert (report.skipped, report.prepared, report.refused) == (5, 3, 2)
     assert report.complete and report.shards == 3 and report.worker_seconds == 0
-    assert stamps(finished) == before
+    assert stamps(copied) == before
 
 
 def test_files_that_are_added_become_shards_of_their_own(
@@ -250,7 +242,7 @@ def test_parts_of_another_count_do_not_work_side_by_side(build, folder_config, t
 
 
 @pytest.mark.parametrize("name", ["prepare", "views", "samples_per_shard", "val_share"])
-def test_a_set_of_another_config_is_not_mixed_with_this_one(build, folder_config, finished, name):
+def test_a_set_of_another_config_is_not_mixed_with_this_one(build, folder_config, copied, name):
     from g3pt.data.prepare import PrepareConfig
     from g3pt.data.views import ViewsConfig
 
@@ -262,7 +254,7 @@ def test_a_set_of_another_config_is_not_mixed_with_this_one(build, folder_config
     }
     config = replace(folder_config, **changes[name])
     with pytest.raises(ValueError, match="validation share" if not changes[name] else name):
-        build(config, finished, val_share=0.5 if name == "val_share" else 0.0)
+        build(config, copied, val_share=0.5 if name == "val_share" else 0.0)
 
 
 def test_a_folder_of_something_else_is_refused(build, folder_config, tmp_path):

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from data.boxes import HALF_EXTENTS, in_box
+
 BATCH_SIZE = 6
 
 
@@ -27,14 +29,6 @@ def dataset(config):
     from g3pt.data.dataset import TokenizerDataset
 
     return TokenizerDataset(config)
-
-
-HALF_EXTENTS = {"cube": (0.95, 0.95, 0.95), "slab": (0.95, 0.2375, 0.475)}
-HALF_EXTENTS["pole"] = (0.95 / 6, 0.95, 0.95 / 6)
-
-
-def in_box(name, points):
-    return (np.abs(points) < np.array(HALF_EXTENTS[name])).all(axis=-1)
 
 
 def test_batch_has_the_sizes_of_the_config(dataset):

@@ -1,18 +1,12 @@
 import json
 import logging
 import pickle
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-HALF_EXTENTS = {"cube": (0.95, 0.95, 0.95), "slab": (0.95, 0.2375, 0.475)}
-HALF_EXTENTS["pole"] = (0.95 / 6, 0.95, 0.95 / 6)
-
-
-def in_box(name, points):
-    return (np.abs(points) < np.array(HALF_EXTENTS[name])).all(axis=-1)
+from data.boxes import in_box
 
 
 @pytest.fixture
@@ -20,14 +14,6 @@ def open_set():
     from g3pt.data.shards import ShardSet
 
     return ShardSet
-
-
-@pytest.fixture
-def copied(folder_shards, tmp_path):
-    """The folder of a set that may be damaged: cube in shard 0, pole in 1, slab in 2."""
-    out = tmp_path / "boxes"
-    shutil.copytree(folder_shards.path, out)
-    return out
 
 
 def flip_a_byte(folder, shard, place):

@@ -20,7 +20,7 @@ class EvaluateOptions(CommonOptions):
     """What all kinds of evaluation share."""
 
     limit: int | None = None
-    """Only so many objects: the first, or spread evenly over a folder of meshes."""
+    """Only so many objects: the first, or spread evenly over a folder."""
 
     quick: bool = False
     """Smaller sizes for work in progress: a tenth of the cost, noisier, named so in the report."""

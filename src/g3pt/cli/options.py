@@ -153,6 +153,11 @@ def make_folder_for(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
 
 
+def names_of(text: str) -> tuple[str, ...]:
+    """Names separated by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def words_to_stem(text: str) -> str:
     """A file name from a sentence."""
     words = re.findall(r"[a-z0-9]+", text.lower())

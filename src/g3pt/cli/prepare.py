@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from g3pt import __version__
-from g3pt.cli.options import CommonOptions, parse, report, say, working
+from g3pt.cli.options import CommonOptions, names_of, parse, report, say, working
 from g3pt.cli.progress import steps
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _source(options: PrepareOptions) -> "SourceConfig":
         if not number.isdecimal():
             raise ValueError(f"{options.source}: expected procedural:NUMBER, as procedural:1000")
         return ProceduralSourceConfig(num=int(number))
-    licences = tuple(name.strip() for name in options.licence.split(",") if name.strip())
+    licences = names_of(options.licence)
     config = source_from_text(
         options.source, split=options.split, licences=licences, limit=options.limit
     )

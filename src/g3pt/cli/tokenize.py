@@ -11,6 +11,7 @@ from g3pt.cli.options import (
     CommonOptions,
     Inputs,
     make_folder_for,
+    names_of,
     parse,
     plan_outputs,
     report,
@@ -111,7 +112,7 @@ def _tokenize_shards(options: TokenizeOptions, path: Path) -> int:
     from g3pt.training.checkpoint import fingerprint
     from g3pt.training.ingredients import token_folder
 
-    licences = tuple(name.strip() for name in options.licence.split(",") if name.strip())
+    licences = names_of(options.licence)
     shapes = ShardSet(path, Selection(split=options.split, licences=licences))
     weights = load_weights(options.weights, options.device)
     tokenizer = weights.tokenizer

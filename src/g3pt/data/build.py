@@ -92,7 +92,6 @@ class _Planned:
 
     number: int
     id: str
-    size: int
 
 
 def build_shards(
@@ -254,7 +253,7 @@ def _shards_of(out: Path, config: ShardsConfig) -> list[list[_Planned]]:
         rows = read_lines(plan)
         for first in range(0, len(rows), config.samples_per_shard):
             part = rows[first : first + config.samples_per_shard]
-            shards.append([_Planned(number + i, r["id"], r["size"]) for i, r in enumerate(part)])
+            shards.append([_Planned(number + i, row["id"]) for i, row in enumerate(part)])
             number += len(part)
     return shards
 

@@ -16,7 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import chain
 from multiprocessing import get_context
-from typing import Any
+from typing import NoReturn
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -189,13 +189,14 @@ def limited(task: ObjectTask, cpu_seconds: float) -> ObjectResult:
 
 def _enter_child(parent: int, memory_bytes: int) -> None:
     """Set the limits of a fresh child: memory, no core files, no files written at all."""
+    os.environ.setdefault("IGL_NUM_THREADS", "1")  # a core an object: libigl would take all of them
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
 
 
-def _follow(parent: int) -> Any:
+def _follow(parent: int) -> NoReturn:
     """End with the parent, however that ends."""
     while os.getppid() == parent:
         time.sleep(0.5)

@@ -61,7 +61,7 @@ def list_objects(data: str, *, limit: int | None = None, split: str = "val") -> 
         data: `procedural` (held-out seeds of the training families), or
             `procedural-held-out-families`, or a folder of shards, whose source must still be at
             hand, or a folder of meshes.
-        limit: take only so many: the first, or spread evenly over a folder of meshes; at most 200
+        limit: take only so many: the first, or spread evenly over a folder; at most 200
             procedural ones without.
         split: shapes of the shards, or rows of the folder's manifest, to take.
 
