@@ -3,6 +3,7 @@
 Legend: B shapes, T tokens of one scale, K bits per token.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -43,4 +44,4 @@ def bit_entropy(indices_BT: Int[Tensor, "B T"], num_bits: int) -> float:
     """Mean entropy across shapes of every bit at every place, in bits."""
     p_TK = unpack_bits(indices_BT, num_bits).double().mean(dim=0)
     entropy_TK = -(torch.special.xlogy(p_TK, p_TK) + torch.special.xlog1py(1 - p_TK, -p_TK))
-    return float(entropy_TK.mean() / torch.tensor(2.0).log())
+    return float(entropy_TK.mean()) / math.log(2.0)
