@@ -20,11 +20,11 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from g3pt.models.conditioning import ImageConditionConfig, TextConditionConfig
     from g3pt.models.cqt import CqtConfig
     from g3pt.models.quantizers import LfqConfig
-    from g3pt.models.tokenizer import Tokenizer, TokenizerConfig
+    from g3pt.models.tokenizer import CvqConfig, CvqTokenizer
     from g3pt.models.weights import WeightsConfig, save_weights
 
     lengths, bits, dim = (1, 4, 16), 5, 32
-    tokenizer_config = TokenizerConfig(
+    tokenizer_config = CvqConfig(
         num_latents=16,
         dim=dim,
         num_heads=2,
@@ -50,7 +50,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights") / "untrained"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        tokenizer, car = Tokenizer(tokenizer_config), Car(car_config)
+        tokenizer, car = CvqTokenizer(tokenizer_config), Car(car_config)
     config = WeightsConfig(name="untrained", tokenizer=tokenizer_config, num_points=512)
     save_weights(folder, tokenizer, car, config=config, card="An untrained model for tests.\n")
     return folder

@@ -11,7 +11,7 @@ from g3pt.models.conditioning import (
 from g3pt.models.cqt import CqtConfig
 from g3pt.models.quantizers import LfqConfig
 from g3pt.models.teacher import teacher_inputs
-from g3pt.models.tokenizer import Tokenizer, TokenizerConfig
+from g3pt.models.tokenizer import CvqConfig, CvqTokenizer
 
 SCALES = (1, 4, 8, 16)
 BITS = 6
@@ -20,7 +20,7 @@ BITS = 6
 @pytest.fixture(scope="module")
 def tokenizer():
     torch.manual_seed(0)
-    config = TokenizerConfig(
+    config = CvqConfig(
         num_latents=16,
         dim=32,
         num_heads=2,
@@ -29,7 +29,7 @@ def tokenizer():
         cqt=CqtConfig(scale_lengths=SCALES),
         quantizer=LfqConfig(num_bits=BITS),
     )
-    return Tokenizer(config).eval()
+    return CvqTokenizer(config).eval()
 
 
 @pytest.fixture(scope="module", params=[("softmax", 0), ("bitwise", 0), ("softmax", 2)])

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from g3pt.models.contract import residual_pyramid
 from g3pt.models.cqt import CqtConfig, CrossScaleQuerying
 from g3pt.models.quantizers import LfqConfig, LfqQuantizer
 
@@ -20,7 +21,7 @@ def test_residual_plus_upsampled_sum_restores_input(keys, share_weights):
     cqt, quantizer = build(keys=keys, share_weights=share_weights)
     cqt.mean_LC.normal_()
     latents = torch.randn(2, 16, 32)
-    out = cqt.pyramid(latents, quantizer)
+    out = residual_pyramid(cqt, quantizer, latents, 3)
     # float32 rounding of three subtractions
     torch.testing.assert_close(out.summed_BLC + out.residual_BLC, latents, atol=1e-5, rtol=0)
 
@@ -28,15 +29,17 @@ def test_residual_plus_upsampled_sum_restores_input(keys, share_weights):
 def test_truncating_scales_never_changes_coarser_tokens():
     cqt, quantizer = build()
     latents = torch.randn(2, 16, 32)
-    full = cqt.pyramid(latents, quantizer)
-    part = cqt.pyramid(latents, quantizer, num_scales=2)
+    full = residual_pyramid(cqt, quantizer, latents, 3)
+    part = residual_pyramid(cqt, quantizer, latents, 2)
     assert torch.equal(part.indices_BT, full.indices_BT[:, :5])
     assert torch.equal(part.summed_BLC, full.prefixes[1])
 
 
 def test_scale_dropout_sums_only_the_kept_scales_of_each_sample():
     cqt, quantizer = build()
-    out = cqt.pyramid(torch.randn(3, 16, 32), quantizer, keep_B=torch.tensor([1, 2, 3]))
+    out = residual_pyramid(
+        cqt, quantizer, torch.randn(3, 16, 32), 3, keep_B=torch.tensor([1, 2, 3])
+    )
     for sample, prefix in enumerate(out.prefixes):
         torch.testing.assert_close(out.summed_BLC[sample], prefix[sample])
 

@@ -7,9 +7,11 @@ import torch
 
 from g3pt.models.losses import (
     commitment_loss,
+    distance_loss,
     entropy_loss,
     latent_loss,
     occupancy_loss,
+    truncated_distances,
 )
 
 
@@ -42,3 +44,41 @@ def test_entropy_loss_prefers_sure_bits_that_differ_between_shapes():
     sure = torch.tensor([[[5.0]], [[-5.0]]])
     constant = torch.tensor([[[5.0]], [[5.0]]])
     assert entropy_loss([sure]) < entropy_loss([constant]) - 0.9
+
+
+def ball_points(num=4000, radius=0.6):
+    generator = torch.Generator().manual_seed(0)
+    normals = torch.nn.functional.normalize(torch.randn(1, num, 3, generator=generator), dim=-1)
+    return normals * radius, normals
+
+
+def test_truncated_distances_are_those_to_a_ball():
+    points, normals = ball_points()
+    queries = torch.tensor(
+        [[[0.0, 0.0, 0.55], [0.66, 0.0, 0.0], [0.0, 0.62, 0.0], [0.0, 0.9, 0.0]]]
+    )
+    inside = torch.tensor([[True, False, False, False]])
+    found = truncated_distances(queries, points, normals, inside, 0.1)
+    # 4000 points on the ball are .03 apart: a disc so wide leaves it by a thousandth
+    expected = torch.tensor([[0.5, -0.6, -0.2, -1.0]])
+    torch.testing.assert_close(found, expected, atol=0.02, rtol=0)
+
+
+def test_beyond_an_edge_the_distance_is_that_to_the_edge():
+    """A disc ends: without its rim the plane of a far point would seem near."""
+    side = torch.linspace(-0.5, 0.5, 41)
+    sheet = torch.cartesian_prod(side, side)
+    points = torch.cat([sheet, torch.zeros(len(sheet), 1)], dim=1)[None]
+    normals = torch.tensor([0.0, 0.0, 1.0]).expand_as(points)
+    queries = torch.tensor([[[0.8, 0.0, 0.0], [0.0, 0.0, 0.2]]])
+    found = truncated_distances(queries, points, normals, torch.tensor([[False, True]]), 1.0)
+    # the rim is one spacing, .025, wider than the last points
+    torch.testing.assert_close(found, torch.tensor([[-0.275, 0.2]]), atol=1e-3, rtol=0)
+
+
+def test_distance_loss_is_zero_at_the_target_and_means_by_group():
+    targets = torch.tensor([[0.5, -0.2, 0.3, 0.0]])
+    near = torch.tensor([[True, False, False, False]])
+    assert distance_loss(targets.atanh(), targets, near).item() == pytest.approx(0.0, abs=1e-6)
+    loss = distance_loss(torch.zeros(1, 4), targets, near, near_weight=2.0)
+    assert loss.item() == pytest.approx((0.2 + 0.3 + 0.0) / 3 + 2 * 0.5)

@@ -51,3 +51,16 @@ def test_bypass_passes_values_that_are_not_signs():
     quantizer = LfqQuantizer(LfqConfig(num_bits=5), 8)
     x = torch.randn(1, 2, 8)
     assert not torch.allclose(quantizer(x).features_BTC, quantizer(x, bypass=True).features_BTC)
+
+
+def test_projections_of_their_own_code_each_scale_apart():
+    torch.manual_seed(0)
+    apart = LfqQuantizer(LfqConfig(num_bits=6, share_projection=False), 8, (1.0, 1.0))
+    shared = LfqQuantizer(LfqConfig(num_bits=6), 8, (1.0, 1.0))
+    features = torch.randn(2, 5, 8)
+    assert torch.equal(shared(features, 0).indices_BT, shared(features, 1).indices_BT)
+    assert not torch.equal(apart(features, 0).indices_BT, apart(features, 1).indices_BT)
+    assert not torch.equal(
+        apart.embed(torch.zeros(1, 1, dtype=torch.int64), 0),
+        apart.embed(torch.zeros(1, 1, dtype=torch.int64), 1),
+    )

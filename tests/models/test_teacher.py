@@ -4,7 +4,7 @@ import torch
 from g3pt.models.cqt import CqtConfig
 from g3pt.models.quantizers import LfqConfig
 from g3pt.models.teacher import ScaleInputs, teacher_inputs
-from g3pt.models.tokenizer import Tokenizer, TokenizerConfig
+from g3pt.models.tokenizer import CvqConfig, CvqTokenizer
 
 SCALES = (1, 4, 8, 16)
 
@@ -12,7 +12,7 @@ SCALES = (1, 4, 8, 16)
 @pytest.fixture
 def tokenizer():
     torch.manual_seed(0)
-    config = TokenizerConfig(
+    config = CvqConfig(
         num_latents=16,
         dim=32,
         num_heads=2,
@@ -21,7 +21,7 @@ def tokenizer():
         cqt=CqtConfig(scale_lengths=SCALES),
         quantizer=LfqConfig(num_bits=6),
     )
-    tokenizer = Tokenizer(config).eval()
+    tokenizer = CvqTokenizer(config).eval()
     tokenizer.cqt.mean_LC.normal_()
     return tokenizer
 

@@ -5,13 +5,19 @@ import torch
 
 from g3pt.models.cqt import CqtConfig
 from g3pt.models.quantizers import LfqConfig
-from g3pt.models.tokenizer import Tokenizer, TokenizerConfig, anchor_points
+from g3pt.models.tokenizer import (
+    CvqConfig,
+    CvqTokenizer,
+    anchor_points,
+    morton_codes,
+    spread_points,
+)
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
     torch.manual_seed(0)
-    config = TokenizerConfig(
+    config = CvqConfig(
         num_latents=16,
         dim=32,
         num_heads=2,
@@ -20,7 +26,7 @@ def tokenizer():
         cqt=CqtConfig(scale_lengths=(1, 4, 16)),
         quantizer=LfqConfig(num_bits=6),
     )
-    return Tokenizer(config).eval()
+    return CvqTokenizer(config).eval()
 
 
 @pytest.fixture(scope="module")
@@ -93,4 +99,35 @@ def test_anchors_fill_the_unit_frame_and_neighbours_in_order_are_near():
 
 def test_last_scale_cannot_be_longer_than_the_latents():
     with pytest.raises(ValueError, match="above"):
-        TokenizerConfig(num_latents=8, cqt=CqtConfig(scale_lengths=(1, 16)))
+        CvqConfig(num_latents=8, cqt=CqtConfig(scale_lengths=(1, 16)))
+
+
+def test_farthest_points_do_not_depend_on_the_order_and_come_in_spatial_order():
+    points = torch.rand(2, 200, 3) * 2 - 1
+    order = torch.randperm(200)
+    chosen = points.gather(1, spread_points(points, 16)[..., None].expand(-1, -1, 3))
+    shuffled = points[:, order]
+    again = shuffled.gather(1, spread_points(shuffled, 16)[..., None].expand(-1, -1, 3))
+    assert torch.equal(chosen, again)
+    codes = morton_codes(chosen)
+    assert bool((codes.diff(dim=1) >= 0).all())
+
+
+def test_farthest_points_are_farther_apart_than_random_ones():
+    points = torch.rand(1, 400, 3) * 2 - 1
+    chosen = points[0, spread_points(points, 16)[0]]
+
+    def closest(some):
+        return float((torch.cdist(some, some) + 9 * torch.eye(len(some))).min())
+
+    # a slow obvious twin: add, sixteen times, the point farthest from those there
+    picked = [int((points[0] - points[0].mean(dim=0)).norm(dim=1).argmax())]
+    while len(picked) < 16:
+        picked.append(int(torch.cdist(points[0], points[0, picked]).amin(dim=1).argmax()))
+    assert sorted(picked) == sorted(spread_points(points, 16)[0].tolist())
+    assert closest(chosen) > 3 * closest(points[0, :16])
+
+
+def test_more_queries_than_points_are_refused():
+    with pytest.raises(ValueError, match="cannot choose 8 of 4 points"):
+        spread_points(torch.rand(1, 4, 3), 8)

@@ -46,3 +46,14 @@ def test_bfloat16_is_used_only_where_the_processor_has_it(monkeypatch):
         assert iteration_dtype("cpu") == expected
     iteration_dtype.cache_clear()
     assert iteration_dtype("cuda") == torch.bfloat16
+
+
+def test_a_kernel_is_treated_as_the_matrix_it_is():
+    torch.manual_seed(0)
+    kernel = torch.nn.Parameter(torch.randn(8, 4, 3, 3))
+    matrix = torch.nn.Parameter(kernel.detach().flatten(1).clone())
+    gradient = torch.randn_like(kernel)
+    kernel.grad, matrix.grad = gradient, gradient.flatten(1)
+    for parameter in (kernel, matrix):
+        Muon([parameter], lr=0.1, weight_decay=0.1).step()
+    torch.testing.assert_close(kernel.detach().flatten(1), matrix.detach())

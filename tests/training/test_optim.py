@@ -57,6 +57,23 @@ def test_muon_takes_the_hidden_matrices_and_leaves_the_rest(optim):
     assert found[("AdamW", 0.1)] == {"narrow.weight", "head.weight"}
 
 
+def test_muon_takes_kernels_of_convolutions_when_told(optim):
+    module = nn.ModuleDict({"kernel": nn.Conv2d(16, 32, 3), "thin": nn.Conv2d(1, 32, 3)})
+
+    def taken(**changes):
+        found = optim.Optimizer(module, optim.MuonConfig(**changes))
+        return {
+            id(parameter)
+            for optimizer in found._optimizers
+            if isinstance(optimizer, optim.Muon)
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        }
+
+    assert taken() == set()
+    assert taken(convolutions=True) == {id(module["kernel"].weight)}
+
+
 def test_muon_steps_have_the_size_of_adamw_steps(optim):
     sizes = {}
     for config in (optim.AdamWConfig(weight_decay=0.0), optim.MuonConfig(weight_decay=0.0)):

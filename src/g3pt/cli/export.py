@@ -9,7 +9,7 @@ from g3pt.cli.options import CommonOptions, Output, parse, report, working
 
 if TYPE_CHECKING:
     from g3pt.models.car import Car
-    from g3pt.models.tokenizer import Tokenizer
+    from g3pt.models.contract import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _check_fit(tokenizer: "Tokenizer", car: "Car") -> None:
     """A generator works with the tokenizer that it was trained on only; see that they can fit."""
-    of_tokenizer = (tokenizer.scale_lengths, tokenizer.num_bits, tokenizer.config.dim)
+    of_tokenizer = (tokenizer.scale_lengths, tokenizer.num_bits, tokenizer.dim)
     of_car = (car.config.scale_lengths, car.config.num_bits, car.config.input_dim)
     if of_tokenizer != of_car:
         raise ValueError(

@@ -108,6 +108,7 @@ def _tokenize(
 def _tokenize_shards(options: TokenizeOptions, path: Path) -> int:
     from g3pt.data.shards import Selection, ShardSet
     from g3pt.data.tokens_cache import TokenCacheConfig, TokenizerIdentity, build_token_cache
+    from g3pt.models.contract import require_tokens
     from g3pt.models.weights import load_weights
     from g3pt.training.checkpoint import fingerprint
     from g3pt.training.ingredients import token_folder
@@ -115,7 +116,7 @@ def _tokenize_shards(options: TokenizeOptions, path: Path) -> int:
     licences = names_of(options.licence)
     shapes = ShardSet(path, Selection(split=options.split, licences=licences))
     weights = load_weights(options.weights, options.device)
-    tokenizer = weights.tokenizer
+    tokenizer = require_tokens(weights.tokenizer, weights.name)
     name = fingerprint(tokenizer)
     folder = options.output or token_folder(shapes, name)
     identity = TokenizerIdentity(

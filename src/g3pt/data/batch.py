@@ -27,6 +27,17 @@ class TokenizerBatch:
     ids: tuple[str, ...]
     """Shape of each row."""
 
+    def first(self, num: int) -> "TokenizerBatch":
+        """The first rows alone."""
+        return TokenizerBatch(
+            points_BN3=self.points_BN3[:num],
+            normals_BN3=self.normals_BN3[:num],
+            queries_BQ3=self.queries_BQ3[:num],
+            occupancy_BQ=self.occupancy_BQ[:num],
+            near_BQ=self.near_BQ[:num],
+            ids=self.ids[:num],
+        )
+
     def to(self, device: torch.device | str) -> "TokenizerBatch":
         """The same batch on another device."""
         return replace(

@@ -1,32 +1,55 @@
-"""From tokens to the field and mesh that are scored.
+"""From points or tokens to the fields and meshes that are scored.
 
-T tokens, L latents, C channels, Q points; unit frame.
+N surface points, T tokens, Q points; unit frame.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
-from jaxtyping import Float, Float32, Int
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from g3pt.generation.field import ShapeField
 from g3pt.geometry.isosurface import Extraction, extract_surface
-from g3pt.models.tokenizer import Tokenizer
+from g3pt.models.contract import DiscreteTokenizer, Tokenizer
+
+
+@dataclass(frozen=True, eq=False)
+class CodedShape:
+    """A shape after the bottleneck of a tokenizer."""
+
+    fields: tuple[ShapeField, ...]
+    """Its field after each prefix of scales, coarsest first; the last is the whole."""
+    tokens: tuple[int, ...]
+    """Vocabulary indices of all scales end to end; empty if the bottleneck is continuous."""
+
+
+@torch.inference_mode()
+def code_shape(
+    tokenizer: Tokenizer, points_1N3: Float[Tensor, "1 N 3"], normals_1N3: Float[Tensor, "1 N 3"]
+) -> CodedShape:
+    """Send surface points through the bottleneck; what has tokens is decoded from them alone."""
+    if isinstance(tokenizer, DiscreteTokenizer):
+        indices_T = tokenizer.tokenize(points_1N3, normals_1N3)[0]
+        stops = np.cumsum(tokenizer.scale_lengths)
+        fields = tuple(ShapeField.from_tokens(tokenizer, indices_T[:stop]) for stop in stops)
+        return CodedShape(fields, tuple(indices_T.tolist()))
+    coded = tokenizer.quantize(tokenizer.encode(points_1N3, normals_1N3))
+    fields = tuple(
+        ShapeField(tokenizer, tokenizer.shape_memory(prefix_1LC, scale))
+        for scale, prefix_1LC in enumerate(coded.prefixes, start=1)
+    )
+    return CodedShape(fields, ())
 
 
 def decode_mesh(
-    tokenizer: Tokenizer,
+    tokenizer: DiscreteTokenizer,
     indices_T: Int[Tensor, " T"],
     *,
     resolution: int,
     seeds: Float[np.ndarray, "N 3"] | None = None,
 ) -> Extraction:
     """Mesh the field of some tokens."""
-    return extract_surface(ShapeField(tokenizer, indices_T), resolution=resolution, seeds=seeds)
-
-
-def field_values(
-    tokenizer: Tokenizer,
-    indices_T: Int[Tensor, " T"],
-    points: Float[np.ndarray, "Q 3"],
-) -> Float32[np.ndarray, " Q"]:
-    """Occupancy logits of some tokens at points."""
-    return ShapeField(tokenizer, indices_T)(points)
+    field = ShapeField.from_tokens(tokenizer, indices_T)
+    return extract_surface(field, resolution=resolution, seeds=seeds)

@@ -38,6 +38,7 @@ from g3pt.geometry.cameras import canonical_camera
 from g3pt.geometry.mesh import MeshError, TriangleMesh
 from g3pt.geometry.metrics import Contains, winding_test
 from g3pt.models.car import Car
+from g3pt.models.contract import require_tokens
 from g3pt.models.weights import LoadedWeights, SamplingDefaults, load_weights
 
 COMPARED = ("iou", "chamfer_mean", "fscore_001")
@@ -224,6 +225,7 @@ class ObjectGenerator:
 
     def __init__(self, job: GenerationJob, weights: LoadedWeights) -> None:
         self._job, self._weights = job, weights
+        self._tokenizer = require_tokens(weights.tokenizer, weights.name)
         self._car = generator_of(weights)
         self._sampling = chosen_sampling(weights, job.generation)
 
@@ -263,7 +265,7 @@ class ObjectGenerator:
         if method == "unconditional":
             sampling = replace(sampling, guidance=1.0)
         sampled = generate_tokens(
-            self._weights.tokenizer,
+            self._tokenizer,
             self._car,
             prompt.condition,
             seeds=[seed],
@@ -273,7 +275,7 @@ class ObjectGenerator:
             top_p=sampling.top_p,
         )
         mesh = decode_mesh(
-            self._weights.tokenizer,
+            self._tokenizer,
             sampled.indices_BT[0],
             resolution=job.settings.resolution,
         ).mesh

@@ -14,7 +14,7 @@ import torch
 from g3pt.config import to_json
 from g3pt.data.sources import ShapeError, SourceShape
 from g3pt.evaluation.bootstrap import bootstrap
-from g3pt.evaluation.decoding import decode_mesh, field_values
+from g3pt.evaluation.decoding import CodedShape, code_shape
 from g3pt.evaluation.objects import (
     ObjectList,
     Truth,
@@ -37,6 +37,7 @@ from g3pt.evaluation.report import (
 )
 from g3pt.evaluation.results import Measured, Results, Row
 from g3pt.evaluation.runner import Evaluator, Job, Progress, run
+from g3pt.geometry.isosurface import extract_surface
 from g3pt.geometry.mesh import MeshError, TriangleMesh
 from g3pt.geometry.metrics import (
     Contains,
@@ -47,7 +48,6 @@ from g3pt.geometry.metrics import (
     winding_test,
 )
 from g3pt.models.token_statistics import scale_statistics
-from g3pt.models.tokenizer import Tokenizer
 from g3pt.models.weights import LoadedWeights, load_weights
 
 
@@ -171,34 +171,29 @@ def reconstruct(
     Raises:
         ShapeError, MeshError: if its truth is of no use.
     """
-    tokenizer = weights.tokenizer
     truth = load_truth(shape, settings)
     surface = shape.sample_surface(weights.config.num_points, object_rng(shape.id, settings, 4))
     device = weights.device
     points_1N3 = torch.from_numpy(surface.points.astype(np.float32))[None].to(device)
     normals_1N3 = torch.from_numpy(surface.normals.astype(np.float32))[None].to(device)
-    indices_T = tokenizer.tokenize(points_1N3, normals_1N3)[0]
-    extraction = decode_mesh(
-        tokenizer,
-        indices_T,
-        resolution=settings.resolution,
-        seeds=surface.points,
-    )
+    coded = code_shape(weights.tokenizer, points_1N3, normals_1N3)
+    whole = coded.fields[-1]
+    extraction = extract_surface(whole, resolution=settings.resolution, seeds=surface.points)
     scores = score(extraction.mesh, truth, settings)
     near = near_surface_labels(truth, settings)
-    predicted = field_values(tokenizer, indices_T, near.points) > 0
+    predicted = whole(near.points) > 0
     row: Row = {
         "id": truth.id,
         "family": truth.family,
         **scores.to_row(),
         "empty": extraction.mesh.is_empty,
         "near_accuracy": label_accuracy(predicted, near.inside),
-        **prefix_ious(tokenizer, indices_T, truth, settings),
+        **prefix_ious(coded, truth, settings),
         "queries": extraction.queries,
         "queries_dense": extraction.queries_dense,
         "problem": None,
     }
-    return Measured(slot, (row,), tuple(indices_T.tolist()))
+    return Measured(slot, (row,), coded.tokens)
 
 
 def score(
@@ -222,15 +217,13 @@ def score(
     )
 
 
-def prefix_ious(
-    tokenizer: Tokenizer, indices_T: torch.Tensor, truth: Truth, settings: EvaluationSettings
-) -> dict[str, float]:
+def prefix_ious(coded: CodedShape, truth: Truth, settings: EvaluationSettings) -> dict[str, float]:
     """IoU after each prefix of scales (`prefix_iou_1` is the coarsest), asked of the field."""
     labels = uniform_labels(truth, settings.num_prefix, settings)
     found: dict[str, float] = {}
-    for number, stop in enumerate(np.cumsum(tokenizer.scale_lengths), start=1):
-        values = field_values(tokenizer, indices_T[:stop], labels.points)
-        found[f"prefix_iou_{number}"] = occupancy_iou(values > 0, labels.inside)
+    for number, field in enumerate(coded.fields, start=1):
+        inside = field(labels.points) > 0
+        found[f"prefix_iou_{number}"] = occupancy_iou(inside, labels.inside)
     return found
 
 

@@ -1,6 +1,6 @@
 """The occupancy field of one decoded shape, as a function of NumPy points.
 
-Legend: B batch, L latents, C channels, Q query points.
+Legend: T tokens, L latents, C channels, Q query points.
 """
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
-from g3pt.models.tokenizer import Tokenizer
+from g3pt.models.contract import DiscreteTokenizer, Tokenizer
 
 CHUNK = {"cpu": 1024, "cuda": 65536, "mps": 16384}
 """Query points a call by device: large enough to keep it busy, small enough for its caches."""
@@ -22,23 +22,34 @@ class ShapeField:
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, indices_T: Int[Tensor, " T"], *, chunk: int | None = None
+        self, tokenizer: Tokenizer, memory: Float[Tensor, "1 *memory"], *, chunk: int | None = None
     ) -> None:
-        """Decode the tokens of the first scales of a shape, once.
+        """Take what the decoder prepared for one shape.
 
         Args:
             tokenizer: on any device, in evaluation mode.
-            indices_T: token indices that end with a scale.
+            memory: of one shape, see `Tokenizer.shape_memory`.
             chunk: queries a call; by default fixed per device type.
         """
         self._tokenizer = tokenizer
+        self._memory = memory
         self._device = next(tokenizer.parameters()).device
         self._chunk = chunk or CHUNK.get(self._device.type, 16384)
-        with torch.inference_mode():
-            indices_1T = indices_T[None].to(self._device)
-            num_scales = tokenizer.num_scales_of(indices_1T.shape[1])
-            summed_1LC = tokenizer.decode_indices(indices_1T)
-            self._memory_1LC = tokenizer.shape_memory(summed_1LC, num_scales)
+
+    @classmethod
+    @torch.inference_mode()
+    def from_tokens(
+        cls,
+        tokenizer: DiscreteTokenizer,
+        indices_T: Int[Tensor, " T"],
+        *,
+        chunk: int | None = None,
+    ) -> "ShapeField":
+        """Decode token indices that end with a scale, once."""
+        indices_1T = indices_T[None].to(next(tokenizer.parameters()).device)
+        num_scales = tokenizer.num_scales_of(indices_1T.shape[1])
+        summed_1LC = tokenizer.decode_indices(indices_1T)
+        return cls(tokenizer, tokenizer.shape_memory(summed_1LC, num_scales), chunk=chunk)
 
     def __call__(self, points: Float[np.ndarray, "Q 3"]) -> Float32[np.ndarray, " Q"]:
         """Logits at points of the unit frame."""
@@ -49,7 +60,7 @@ class ShapeField:
             padded_Q3[: len(part)] = torch.from_numpy(np.ascontiguousarray(part, dtype=np.float32))
             with torch.inference_mode():
                 answer_1Q = self._tokenizer.occupancy(
-                    self._memory_1LC, padded_Q3[None].to(self._device)
+                    self._memory, padded_Q3[None].to(self._device)
                 )
             logits[start : start + len(part)] = answer_1Q[0, : len(part)].float().cpu().numpy()
         return logits

@@ -32,6 +32,7 @@ from g3pt.geometry.mesh import (
 from g3pt.geometry.sampling import SurfaceSamples, sample_surface
 from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch
+from g3pt.models.contract import require_tokens
 from g3pt.models.tokens import TokenFile, TokenFrame, TokenPyramid, read_g3t
 from g3pt.models.weights import DEFAULT_WEIGHTS, LoadedWeights, load_weights
 
@@ -47,7 +48,7 @@ class G3PT:
 
     def __init__(self, weights: LoadedWeights) -> None:
         self.weights = weights
-        self.tokenizer = weights.tokenizer
+        self.tokenizer = require_tokens(weights.tokenizer, weights.name)
         self.car = weights.car
 
     @classmethod
@@ -59,6 +60,7 @@ class G3PT:
         Raises:
             FileNotFoundError: if there are no such weights.
             WeightsError: if the folder does not hold sound weights.
+            ValueError: if they are of a tokenizer without tokens.
         """
         return cls(load_weights(weights, device))
 
@@ -298,7 +300,7 @@ class G3PT:
                 f"this tokenizer reads {shape[0]} of {shape[1]}"
             )
         extraction = extract_surface(
-            ShapeField(self.tokenizer, tokens.indices),
+            ShapeField.from_tokens(self.tokenizer, tokens.indices),
             resolution=resolution,
             dense=dense,
             seeds=seeds,

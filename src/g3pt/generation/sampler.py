@@ -19,9 +19,9 @@ from g3pt.models.conditioning.contract import (
     ConditionOutput,
     concatenate_batches,
 )
+from g3pt.models.contract import DiscreteTokenizer
 from g3pt.models.quantizers import pack_bits
 from g3pt.models.teacher import ScaleInputs
-from g3pt.models.tokenizer import Tokenizer
 
 PerScale = float | int | Sequence[float | int]
 
@@ -56,7 +56,7 @@ class SampledTokens:
 
 @torch.no_grad()
 def generate_tokens(
-    tokenizer: Tokenizer,
+    tokenizer: DiscreteTokenizer,
     car: Car,
     condition: ConditionBatch,
     *,

@@ -1,4 +1,4 @@
-"""Cross-scale querying transformer (Sec. 3.2) and the one residual loop over scales.
+"""Cross-scale querying transformer (Sec. 3.2).
 
 Legend: B batch, L full latents, T tokens (of one scale, or of all end to end), S scales,
 C tokenizer channels, H heads, D channels of a head, K bits.
@@ -10,10 +10,9 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from g3pt.models.quantizers import LfqQuantizer
 from g3pt.nn.attention import merge_heads, split_heads, weighted_values
 
 
@@ -55,26 +54,6 @@ class CqtConfig:
     def num_tokens(self) -> int:
         """Tokens of all scales together."""
         return sum(self.scale_lengths)
-
-
-@dataclass(frozen=True)
-class PyramidOutput:
-    """All scales of one residual quantisation."""
-
-    summed_BLC: Tensor
-    """Sum of the upsampled features; per sample cut after `keep` scales when that is given."""
-
-    prefixes: tuple[Tensor, ...]
-    """Sum of the first s + 1 upsampled features, for every scale s."""
-
-    residual_BLC: Tensor
-    """What is left: sum of all upsampled features + residual = latents."""
-
-    indices_BT: Tensor
-    """Vocabulary indices of all scales end to end."""
-
-    projected: tuple[Tensor, ...]
-    """Normalised bit features of each scale, float32."""
 
 
 class CrossScaleAttention(nn.Module):
@@ -188,49 +167,3 @@ class CrossScaleQuerying(nn.Module):
         if self.config.center:
             batch_mean_LC = latents_BLC.detach().float().mean(dim=0)
             self.mean_LC.lerp_(batch_mean_LC, self.config.center_rate)
-
-    def pyramid(
-        self,
-        latents_BLC: Float[Tensor, "B L C"],
-        quantizer: LfqQuantizer,
-        *,
-        num_scales: int | None = None,
-        keep_B: Int[Tensor, " B"] | None = None,
-        bypass: bool = False,
-    ) -> PyramidOutput:
-        """The residual loop over scales (Sec. 3.2), the only one in the code.
-
-        R_0 = Z; E_s = down(e_s, R_s); q_s = LFQ(E_s); U_s = up(e~_s, q_s);
-        R_{s+1} = R_s - U_s. Gradients run through the residuals.
-
-        Args:
-            latents_BLC: encoder output Z.
-            quantizer: turns E_s into codes.
-            num_scales: stop after this many scales (default: all); coarser tokens do not
-                depend on it.
-            keep_B: number of scales summed for each sample (scale dropout).
-            bypass: pass normalised values in place of signs (warm-up, Sec. 4.2).
-        """
-        num_scales = self.config.num_scales if num_scales is None else num_scales
-        residual_BLC = latents_BLC.float()
-        running_BLC = torch.zeros_like(residual_BLC)
-        kept_BLC = torch.zeros_like(residual_BLC)
-        prefixes, indices, projected = [], [], []
-        for scale in range(num_scales):
-            centred_BLC = residual_BLC - self.mean_LC if scale == 0 else residual_BLC
-            tokens = quantizer(self.down(scale, centred_BLC), scale, bypass=bypass)
-            upsampled_BLC = self.up(scale, tokens.features_BTC).float()
-            residual_BLC = residual_BLC - upsampled_BLC
-            running_BLC = running_BLC + upsampled_BLC
-            if keep_B is not None:
-                kept_BLC = kept_BLC + upsampled_BLC * (keep_B > scale)[:, None, None]
-            prefixes.append(running_BLC)
-            indices.append(tokens.indices_BT)
-            projected.append(tokens.projected_BTK)
-        return PyramidOutput(
-            summed_BLC=running_BLC if keep_B is None else kept_BLC,
-            prefixes=tuple(prefixes),
-            residual_BLC=residual_BLC,
-            indices_BT=torch.cat(indices, dim=1),
-            projected=tuple(projected),
-        )

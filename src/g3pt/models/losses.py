@@ -21,6 +21,61 @@ def occupancy_loss(
     losses_BQ = F.binary_cross_entropy_with_logits(
         logits_BQ.float(), occupancy_BQ.float(), reduction="none"
     )
+    return _by_group(losses_BQ, near_BQ, near_weight)
+
+
+@torch.no_grad()
+def truncated_distances(
+    queries_BQ3: Float[Tensor, "B Q 3"],
+    points_BN3: Float[Tensor, "B N 3"],
+    normals_BN3: Float[Tensor, "B N 3"],
+    inside_BQ: Bool[Tensor, "B Q"],
+    truncation: float,
+) -> Float[Tensor, "B Q"]:
+    """Signed distances over `truncation`, clipped to [-1, 1], positive inside.
+
+    The distance is that to the disc which the nearest surface point stands for: in its tangent
+    plane, as wide as points are apart on average. The sign comes from the labels, which are
+    exact.
+
+    Args:
+        queries_BQ3: query points of the unit frame.
+        points_BN3: points on the surface.
+        normals_BN3: their normals.
+        inside_BQ: exact labels.
+        truncation: distance that becomes 1.
+    """
+    nearest_BQ1 = torch.cdist(queries_BQ3, points_BN3).argmin(dim=-1)[..., None]
+    offset_BQ3 = queries_BQ3 - points_BN3.gather(1, nearest_BQ1.expand(-1, -1, 3))
+    normal_BQ3 = F.normalize(normals_BN3, dim=-1).gather(1, nearest_BQ1.expand(-1, -1, 3))
+    along_BQ = (offset_BQ3 * normal_BQ3).sum(dim=-1)
+    across_BQ = (offset_BQ3 - along_BQ[..., None] * normal_BQ3).norm(dim=-1)
+    beyond_BQ = (across_BQ - _spacing(points_BN3)[:, None]).clamp(min=0)
+    distance_BQ = torch.hypot(along_BQ, beyond_BQ)
+    signed_BQ = torch.where(inside_BQ, distance_BQ, -distance_BQ)
+    return (signed_BQ / truncation).clamp(-1.0, 1.0)
+
+
+def _spacing(points_BN3: Float[Tensor, "B N 3"]) -> Float[Tensor, " B"]:
+    """Mean distance of a point to the nearest other one."""
+    nearest_two_BN2 = torch.cdist(points_BN3, points_BN3).topk(2, dim=-1, largest=False).values
+    return nearest_two_BN2[..., 1].mean(dim=-1)
+
+
+def distance_loss(
+    logits_BQ: Float[Tensor, "B Q"],
+    targets_BQ: Float[Tensor, "B Q"],
+    near_BQ: Bool[Tensor, "B Q"],
+    near_weight: float = 1.0,
+) -> Float[Tensor, ""]:
+    """L1 between tanh of the logits and truncated distances, averaged as `occupancy_loss` is."""
+    losses_BQ = (logits_BQ.float().tanh() - targets_BQ.float()).abs()
+    return _by_group(losses_BQ, near_BQ, near_weight)
+
+
+def _by_group(
+    losses_BQ: Float[Tensor, "B Q"], near_BQ: Bool[Tensor, "B Q"], near_weight: float
+) -> Float[Tensor, ""]:
     near = near_BQ.float()
     volume_mean = (losses_BQ * (1 - near)).sum() / (1 - near).sum().clamp(min=1)
     near_mean = (losses_BQ * near).sum() / near.sum().clamp(min=1)

@@ -47,6 +47,9 @@ class LfqConfig:
     num_bits: int = 13
     """Bits per token K; the vocabulary has 2**K entries."""
 
+    share_projection: bool = True
+    """One pair of linear maps to bits and back for all scales; gains are always per scale."""
+
     def __post_init__(self) -> None:
         if not 1 <= self.num_bits <= 62:
             raise ValueError(f"quantizer.num_bits must lie in 1..62, got {self.num_bits}")
@@ -71,9 +74,10 @@ class LfqQuantizer(nn.Module):
 
     The projection is layer-normalised without parameters before the sign, which keeps
     the bits balanced inside a token. During the warm-up phase of Sec. 4.2 the normalised
-    values are passed on in place of their signs. All scales share the projections; each
-    has a gain of its own. The map back starts as the transpose of the orthogonal map in,
-    so that quantising and subtracting starts by shrinking a residual.
+    values are passed on in place of their signs. All scales share the projections, unless
+    the config says otherwise; each has a gain of its own. The map back starts as the
+    transpose of the orthogonal map in, so that quantising and subtracting starts by
+    shrinking a residual.
     """
 
     def __init__(
@@ -81,23 +85,26 @@ class LfqQuantizer(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.project_in = nn.Linear(dim, config.num_bits)
-        self.project_out = nn.Linear(config.num_bits, dim)
         self.gains = nn.Parameter(torch.tensor(list(initial_gains)))
-        nn.init.orthogonal_(self.project_in.weight)
-        nn.init.zeros_(self.project_in.bias)
-        self.project_out.weight.data.copy_(self.project_in.weight.data.T)
-        nn.init.zeros_(self.project_out.bias)
+        if config.share_projection:
+            self.project_in, self.project_out = _projections(dim, config.num_bits)
+        else:
+            pairs = [_projections(dim, config.num_bits) for _ in initial_gains]
+            self.project_in, self.project_out = (
+                nn.ModuleList(maps) for maps in zip(*pairs, strict=True)
+            )
 
-    def project(self, features_BTC: Float[Tensor, "B T C"]) -> Float[Tensor, "B T K"]:
+    def project(
+        self, features_BTC: Float[Tensor, "B T C"], scale: int = 0
+    ) -> Float[Tensor, "B T K"]:
         """Normalised bit features; their signs are the code. Always float32."""
         with torch.autocast(features_BTC.device.type, enabled=False):
-            projected = self.project_in(features_BTC.float())
+            projected = _of_scale(self.project_in, scale)(features_BTC.float())
             return F.layer_norm(projected, (self.config.num_bits,))
 
     def expand(self, codes_BTK: Float[Tensor, "B T K"], scale: int = 0) -> Float[Tensor, "B T C"]:
         """Map codes back to the tokenizer's channels with the gain of their scale."""
-        return self.project_out(codes_BTK) * self.gains[scale]
+        return _of_scale(self.project_out, scale)(codes_BTK) * self.gains[scale]
 
     def embed(self, indices_BT: Int[Tensor, "B T"], scale: int = 0) -> Float[Tensor, "B T C"]:
         """Features of given vocabulary indices."""
@@ -108,7 +115,7 @@ class LfqQuantizer(nn.Module):
         self, features_BTC: Float[Tensor, "B T C"], scale: int = 0, *, bypass: bool = False
     ) -> QuantizerOutput:
         """Quantise one scale (Eq. 1); `bypass` skips the sign for the warm-up phase."""
-        projected_BTK = self.project(features_BTC)
+        projected_BTK = self.project(features_BTC, scale)
         bits_BTK = projected_BTK > 0
         if bypass:
             codes_BTK = projected_BTK
@@ -120,3 +127,17 @@ class LfqQuantizer(nn.Module):
             indices_BT=pack_bits(bits_BTK),
             projected_BTK=projected_BTK,
         )
+
+
+def _projections(dim: int, num_bits: int) -> tuple[nn.Linear, nn.Linear]:
+    """Maps to bits and back; the second starts as the transpose of the first."""
+    project_in, project_out = nn.Linear(dim, num_bits), nn.Linear(num_bits, dim)
+    nn.init.orthogonal_(project_in.weight)
+    nn.init.zeros_(project_in.bias)
+    project_out.weight.data.copy_(project_in.weight.data.T)
+    nn.init.zeros_(project_out.bias)
+    return project_in, project_out
+
+
+def _of_scale(maps: nn.Module, scale: int) -> nn.Module:
+    return maps[scale] if isinstance(maps, nn.ModuleList) else maps

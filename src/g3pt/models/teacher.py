@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from g3pt.models.contract import DiscreteTokenizer
 from g3pt.models.quantizers import pack_bits, unpack_bits
-from g3pt.models.tokenizer import Tokenizer
 
 
 class TeacherOutput(NamedTuple):
@@ -29,7 +29,9 @@ class ScaleInputs:
     Used while training and while sampling, so that both see the same numbers.
     """
 
-    def __init__(self, tokenizer: Tokenizer, kind: Literal["cumulative", "previous"]) -> None:
+    def __init__(
+        self, tokenizer: DiscreteTokenizer, kind: Literal["cumulative", "previous"]
+    ) -> None:
         self._tokenizer = tokenizer
         self._kind = kind
         self._known_BLC: Tensor | None = None
@@ -45,7 +47,7 @@ class ScaleInputs:
         """Take in the tokens of the next scale."""
         scale = self._num_scales
         codes_BTC = self._tokenizer.quantizer.embed(indices_BT, scale)
-        self._last_BLC = self._tokenizer.cqt.up(scale, codes_BTC).float()
+        self._last_BLC = self._tokenizer.resampling.up(scale, codes_BTC).float()
         known = self._known_BLC
         self._known_BLC = self._last_BLC if known is None else known + self._last_BLC
         self._num_scales += 1
@@ -55,13 +57,13 @@ class ScaleInputs:
         last = self._last_BLC if self._kind == "previous" else self._known_BLC
         assert last is not None, "scale 0 starts from the condition"
         holds_mean = self._kind == "cumulative" or self._num_scales == 1
-        centred_BLC = last - self._tokenizer.cqt.mean_LC if holds_mean else last
-        return self._tokenizer.cqt.down(self._num_scales, centred_BLC)
+        centred_BLC = last - self._tokenizer.latent_mean if holds_mean else last
+        return self._tokenizer.resampling.down(self._num_scales, centred_BLC)
 
 
 @torch.no_grad()
 def teacher_inputs(
-    tokenizer: Tokenizer,
+    tokenizer: DiscreteTokenizer,
     indices_BT: Int[Tensor, "B T"],
     input_kind: Literal["cumulative", "previous"] = "cumulative",
     *,
@@ -86,7 +88,7 @@ def teacher_inputs(
     lengths = list(tokenizer.scale_lengths[:num_scales])
     clean = indices_BT.split(lengths, dim=1)
     inputs = ScaleInputs(tokenizer, input_kind)
-    channels = tokenizer.config.dim
+    channels = tokenizer.dim
     rows = [torch.zeros(*clean[0].shape, channels, device=indices_BT.device)]
     if flip_probability_B is None:
         for indices in clean[:-1]:
@@ -102,7 +104,7 @@ def teacher_inputs(
         damaged_B = damaged_B | flips_BTK.flatten(1).any(dim=1)
         rows.append(inputs.next().float())
         residual_BLC = goal_BLC - inputs.summed()
-        features_BTC = tokenizer.cqt.down(scale + 1, residual_BLC)
+        features_BTC = tokenizer.resampling.down(scale + 1, residual_BLC)
         repaired_BT = tokenizer.quantizer(features_BTC, scale + 1).indices_BT
         targets.append(torch.where(damaged_B[:, None], repaired_BT, clean[scale + 1]))
     return TeacherOutput(torch.cat(rows, dim=1), torch.cat(targets, dim=1))

@@ -1,7 +1,6 @@
 """Stage 1: point encoder (Eq. 2), cross-scale quantization, occupancy decoder (Eq. 5).
 
-Legend: B batch, N surface points, Q query points, L latents, T tokens of all scales end to
-end, C tokenizer channels.
+Legend: B batch, N surface points, Q query points, L latents, C tokenizer channels.
 """
 
 from dataclasses import dataclass, field
@@ -11,17 +10,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from g3pt.models.cqt import CqtConfig, CrossScaleQuerying, PyramidOutput
+from g3pt.models.contract import DiscreteTokenizer, FieldDecoder, Resampling
+from g3pt.models.cqt import CqtConfig, CrossScaleQuerying
 from g3pt.models.quantizers import LfqConfig, LfqQuantizer
 from g3pt.nn.blocks import CrossAttentionBlock, SelfAttentionBlock
 from g3pt.nn.embeddings import FourierEmbedding
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TokenizerConfig:
-    """Cross-scale vector quantization of shapes (Sec. 3.2)."""
-
-    kind: Literal["cvq"] = "cvq"
+class LatentSetConfig:
+    """Encoder and decoder of an unordered set of latents; each kind adds its bottleneck."""
 
     num_latents: int = 128
     """Latent queries L."""
@@ -44,40 +42,92 @@ class TokenizerConfig:
     num_octaves: int = 8
     """Octaves of the Fourier embedding."""
 
-    query_init: Literal["anchors", "random"] = "anchors"
-    """Latent queries start as embedded positions, spatial neighbours beside each other, or
-    as noise."""
+    query_init: Literal["anchors", "random", "fps"] = "anchors"
+    """Latent queries start as embedded positions, spatial neighbours beside each other, or as
+    noise, and are learned; or they are embedded points of the shape itself, the farthest from
+    one another, in the same spatial order (3DShape2VecSet, CLAY)."""
+
+    def __post_init__(self) -> None:
+        if self.dim % self.num_heads:
+            raise ValueError(f"dim {self.dim} is not divisible by num_heads {self.num_heads}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CvqConfig(LatentSetConfig):
+    """Cross-scale vector quantization of shapes (Sec. 3.2)."""
+
+    kind: Literal["cvq"] = "cvq"
 
     cqt: CqtConfig = field(default_factory=CqtConfig)
     quantizer: LfqConfig = field(default_factory=LfqConfig)
 
     def __post_init__(self) -> None:
-        if self.dim % self.num_heads:
-            raise ValueError(f"dim {self.dim} is not divisible by num_heads {self.num_heads}")
-        if self.cqt.scale_lengths[-1] > self.num_latents:
-            raise ValueError(
-                f"cqt.scale_lengths ends at {self.cqt.scale_lengths[-1]}, above "
-                f"num_latents {self.num_latents}"
-            )
+        # Not super(): a dataclass with slots is another class than the one being defined here.
+        LatentSetConfig.__post_init__(self)
+        check_scales("cqt.scale_lengths", self.cqt.scale_lengths, self.num_latents)
+
+
+def check_scales(name: str, scale_lengths: tuple[int, ...], num_latents: int) -> None:
+    """Refuse scales that are longer than the latents they are drawn from.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    if scale_lengths[-1] > num_latents:
+        raise ValueError(
+            f"{name} ends at {scale_lengths[-1]}, above num_latents {num_latents}: raise "
+            "num_latents or shorten the scale"
+        )
 
 
 def anchor_points(num_points: int) -> Float[Tensor, "N 3"]:
-    """Well-spread positions of the unit frame, neighbours in space close in order (Morton)."""
+    """Well-spread positions of the unit frame, neighbours in space close in order."""
     points = torch.quasirandom.SobolEngine(3).draw(num_points) * 1.8 - 0.9
+    return points[morton_codes(points).argsort()]
+
+
+def morton_codes(points: Float[Tensor, "*B 3"]) -> Int[Tensor, "*B"]:
+    """Place of each point on a curve through the unit frame that keeps neighbours together."""
     cells = ((points + 1) * 512).long().clamp(0, 1023)
-    code = torch.zeros(num_points, dtype=torch.int64)
+    code = torch.zeros(points.shape[:-1], dtype=torch.int64, device=points.device)
     for bit in range(10):
         for axis in range(3):
-            code |= ((cells[:, axis] >> bit) & 1) << (3 * bit + axis)
-    return points[code.argsort()]
+            code |= ((cells[..., axis] >> bit) & 1) << (3 * bit + axis)
+    return code
+
+
+@torch.no_grad()
+def spread_points(points_BN3: Float[Tensor, "B N 3"], num: int) -> Int[Tensor, "B L"]:
+    """Farthest-point sampling: indices of points far from one another, in spatial order.
+
+    Begins at the point farthest from the mean, so that the order of the points does not matter.
+
+    Raises:
+        ValueError: if there are fewer points than asked for.
+    """
+    if points_BN3.shape[1] < num:
+        raise ValueError(f"cannot choose {num} of {points_BN3.shape[1]} points: give more points")
+    rows_B = torch.arange(len(points_BN3), device=points_BN3.device)
+    mean_B13 = points_BN3.mean(dim=1, keepdim=True)
+    nearest_BN = (points_BN3 - mean_B13).square().sum(dim=-1)
+    chosen = []
+    for number in range(num):
+        picked_B = nearest_BN.argmax(dim=1)
+        chosen.append(picked_B)
+        distance_BN = (points_BN3 - points_BN3[rows_B, picked_B][:, None]).square().sum(dim=-1)
+        nearest_BN = distance_BN if number == 0 else torch.minimum(nearest_BN, distance_BN)
+    chosen_BL = torch.stack(chosen, dim=1)
+    codes_BL = morton_codes(points_BN3).gather(1, chosen_BL)
+    return chosen_BL.gather(1, codes_BL.argsort(dim=1, stable=True))
 
 
 class PointEncoder(nn.Module):
     """Z = CrossAttn(Lat, PosEmb(X)) and self-attention (Eq. 2)."""
 
-    def __init__(self, config: TokenizerConfig) -> None:
+    def __init__(self, config: LatentSetConfig) -> None:
         super().__init__()
         dim, heads = config.dim, config.num_heads
+        self.num_latents = config.num_latents
         self.embedding = FourierEmbedding(config.num_octaves)
         self.point_projection = nn.Linear(self.embedding.dim + 3, dim)
         self.read = CrossAttentionBlock(dim, heads, mlp_ratio=config.mlp_ratio)
@@ -86,11 +136,19 @@ class PointEncoder(nn.Module):
             for _ in range(config.encoder_layers)
         )
         self.norm = nn.LayerNorm(dim)
+        self.queries_LC = None
+        if config.query_init == "fps":
+            return
         self.queries_LC = nn.Parameter(torch.randn(config.num_latents, dim) * 0.02)
         if config.query_init == "anchors":
-            anchors = anchor_points(config.num_latents)[None]
-            with torch.no_grad():
-                self.queries_LC.copy_(self._embed(anchors, torch.zeros_like(anchors))[0])
+            self.place_queries(anchor_points(config.num_latents))
+
+    @torch.no_grad()
+    def place_queries(self, positions_L3: Float[Tensor, "L 3"]) -> None:
+        """Start the learned queries as embedded positions of the unit frame."""
+        assert self.queries_LC is not None, "the queries are points of the shape"
+        embedded_1LC = self._embed(positions_L3[None], torch.zeros_like(positions_L3)[None])
+        self.queries_LC.copy_(embedded_1LC[0])
 
     def _embed(self, points_BN3: Tensor, normals_BN3: Tensor) -> Tensor:
         return self.point_projection(
@@ -102,14 +160,18 @@ class PointEncoder(nn.Module):
     ) -> Float[Tensor, "B L C"]:
         """Read a point cloud of the unit frame, in any order, into L latents."""
         points_BNC = self._embed(points_BN3, normals_BN3)
-        latents_BLC = self.queries_LC.expand(len(points_BN3), -1, -1)
+        if self.queries_LC is None:
+            chosen_BL1 = spread_points(points_BN3, self.num_latents)[..., None]
+            latents_BLC = points_BNC.gather(1, chosen_BL1.expand(-1, -1, points_BNC.shape[-1]))
+        else:
+            latents_BLC = self.queries_LC.expand(len(points_BN3), -1, -1)
         latents_BLC = self.read(latents_BLC, points_BNC)
         for block in self.blocks:
             latents_BLC = block(latents_BLC)
         return self.norm(latents_BLC).float()
 
 
-class OccupancyDecoder(nn.Module):
+class OccupancyDecoder(FieldDecoder):
     """Occ(p) = CrossAttn(PosEmb(p), SelfAttn(sum of upsampled features)) (Eq. 5).
 
     Two halves: `memory` runs once a shape, `forward` once a query point. The number of
@@ -117,11 +179,11 @@ class OccupancyDecoder(nn.Module):
     prefixes can be decoded without taking from the full pyramid.
     """
 
-    def __init__(self, config: TokenizerConfig) -> None:
+    def __init__(self, config: LatentSetConfig, *, num_scales: int) -> None:
         super().__init__()
         dim, heads = config.dim, config.num_heads
         self.slots_LC = nn.Parameter(torch.randn(config.num_latents, dim) * 0.02)
-        self.prefix_embedding = nn.Parameter(torch.zeros(config.cqt.num_scales, dim))
+        self.prefix_embedding = nn.Parameter(torch.zeros(num_scales, dim))
         self.blocks = nn.ModuleList(
             SelfAttentionBlock(dim, heads, mlp_ratio=config.mlp_ratio)
             for _ in range(config.decoder_layers)
@@ -151,18 +213,19 @@ class OccupancyDecoder(nn.Module):
         return self.head(self.norm(answers_BQC)).squeeze(-1).float()
 
 
-class Tokenizer(nn.Module):
-    """A point cloud to tokens from coarse to fine, and tokens to an occupancy field."""
+class CvqTokenizer(DiscreteTokenizer):
+    """Latent set, CQT, occupancy decoder: the tokenizer of the paper."""
 
-    def __init__(self, config: TokenizerConfig) -> None:
+    def __init__(self, config: CvqConfig) -> None:
         super().__init__()
         self.config = config
         self.encoder = PointEncoder(config)
-        # A block mean of b independent unit latents has a magnitude of b**-0.5.
-        gains = [(length / config.num_latents) ** 0.5 for length in config.cqt.scale_lengths]
-        self.quantizer = LfqQuantizer(config.quantizer, config.dim, gains)
+        lengths = config.cqt.scale_lengths
+        self.quantizer = LfqQuantizer(
+            config.quantizer, config.dim, pooling_gains(lengths, config.num_latents)
+        )
         self.cqt = CrossScaleQuerying(config.cqt, config.num_latents, config.dim, config.num_heads)
-        self.decoder = OccupancyDecoder(config)
+        self.decoder = OccupancyDecoder(config, num_scales=len(lengths))
 
     @property
     def scale_lengths(self) -> tuple[int, ...]:
@@ -170,78 +233,20 @@ class Tokenizer(nn.Module):
         return self.config.cqt.scale_lengths
 
     @property
-    def num_bits(self) -> int:
-        """Bits per token."""
-        return self.config.quantizer.num_bits
+    def dim(self) -> int:
+        """Channels C of the latents."""
+        return self.config.dim
 
-    def encode(
-        self, points_BN3: Float[Tensor, "B N 3"], normals_BN3: Float[Tensor, "B N 3"]
-    ) -> Float[Tensor, "B L C"]:
-        """Latents Z before quantization (Eq. 2)."""
-        return self.encoder(points_BN3, normals_BN3)
+    @property
+    def resampling(self) -> Resampling:
+        """The CQT."""
+        return self.cqt
 
-    def quantize(
-        self,
-        latents_BLC: Float[Tensor, "B L C"],
-        *,
-        num_scales: int | None = None,
-        keep_B: Int[Tensor, " B"] | None = None,
-        bypass: bool = False,
-    ) -> PyramidOutput:
-        """Residual quantization over the scales; see `CrossScaleQuerying.pyramid`."""
-        return self.cqt.pyramid(
-            latents_BLC, self.quantizer, num_scales=num_scales, keep_B=keep_B, bypass=bypass
-        )
+    def bottleneck(self) -> tuple[nn.Module, ...]:
+        """CQT and quantizer."""
+        return self.cqt, self.quantizer
 
-    @torch.no_grad()
-    def tokenize(
-        self,
-        points_BN3: Float[Tensor, "B N 3"],
-        normals_BN3: Float[Tensor, "B N 3"],
-        num_scales: int | None = None,
-    ) -> Int[Tensor, "B T"]:
-        """Vocabulary indices of all scales end to end, coarsest first."""
-        return self.quantize(self.encode(points_BN3, normals_BN3), num_scales=num_scales).indices_BT
 
-    def num_scales_of(self, num_tokens: int) -> int:
-        """Number of whole scales that `num_tokens` make.
-
-        Raises:
-            ValueError: if the tokens end inside a scale.
-        """
-        total = 0
-        for scale, length in enumerate(self.scale_lengths):
-            total += length
-            if total == num_tokens:
-                return scale + 1
-        raise ValueError(
-            f"{num_tokens} tokens do not end with a scale; scale lengths are {self.scale_lengths}"
-        )
-
-    def decode_indices(self, indices_BT: Int[Tensor, "B T"]) -> Float[Tensor, "B L C"]:
-        """Sum of the upsampled features of the scales that the tokens cover."""
-        num_scales = self.num_scales_of(indices_BT.shape[1])
-        parts = indices_BT.split(list(self.scale_lengths[:num_scales]), dim=1)
-        upsampled = [
-            self.cqt.up(scale, self.quantizer.embed(part, scale)).float()
-            for scale, part in enumerate(parts)
-        ]
-        return torch.stack(upsampled).sum(dim=0)
-
-    def shape_memory(
-        self,
-        summed_BLC: Float[Tensor, "B L C"],
-        num_scales: int | Int[Tensor, " B"] | None = None,
-    ) -> Float[Tensor, "B L C"]:
-        """Once a shape: what the queries attend to; `num_scales` are in the sum (default all)."""
-        if num_scales is None:
-            num_scales = self.config.cqt.num_scales
-        if isinstance(num_scales, int):
-            num_scales = torch.full((len(summed_BLC),), num_scales, device=summed_BLC.device)
-        return self.decoder.memory(summed_BLC, num_scales)
-
-    def occupancy(
-        self, memory_BLC: Float[Tensor, "B L C"], queries_BQ3: Float[Tensor, "B Q 3"]
-    ) -> Float[Tensor, "B Q"]:
-        """Occupancy logits, positive inside; query points of the unit frame."""
-        return self.decoder(memory_BLC, queries_BQ3)
+def pooling_gains(scale_lengths: tuple[int, ...], num_latents: int) -> list[float]:
+    """Magnitude of what each scale quantises: a mean of b independent unit latents has b**-0.5."""
+    return [(length / num_latents) ** 0.5 for length in scale_lengths]

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from g3pt.config import load_json, save_json
 from g3pt.models.car import Car, CarConfig
-from g3pt.models.tokenizer import Tokenizer, TokenizerConfig
+from g3pt.models.contract import Tokenizer
+from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
 
 DEFAULT_WEIGHTS = "g3pt-tiny"
 MODEL_FILE = "model.safetensors"
@@ -179,7 +180,7 @@ def load_weights(
     tensors = _read_tensors(folder / MODEL_FILE, config.sha256)
     # Building a model draws initial values; the caller's random state is not ours to move.
     with torch.random.fork_rng(devices=[]):
-        tokenizer = Tokenizer(config.tokenizer)
+        tokenizer = build_tokenizer(config.tokenizer)
         car = None if config.car is None else Car(config.car)
     _fill(tokenizer, "tokenizer", tensors, folder)
     if car is not None:

@@ -15,7 +15,7 @@ class Mlp(nn.Module):
 
     def __init__(self, dim: int, ratio: float = 4.0) -> None:
         super().__init__()
-        hidden = int(dim * ratio)
+        hidden = round(dim * ratio)
         self.expand = nn.Linear(dim, hidden)
         self.contract = nn.Linear(hidden, dim)
 

@@ -8,6 +8,8 @@ from g3pt.models.car import CarConfig
 from g3pt.models.conditioning.image import ImageConditionConfig
 from g3pt.models.conditioning.text import TextConditionConfig
 from g3pt.models.sizes import size_of_depth
+from g3pt.models.tokenizer import CvqConfig
+from g3pt.models.tokenizers import TokenizerConfig
 from g3pt.recipes import tokenizer
 from g3pt.training.car_task import CarLossConfig, CarValidationConfig
 from g3pt.training.curriculum import CurriculumConfig
@@ -107,7 +109,8 @@ def _paper(name: str, *, depth: int) -> CarRun:
     )
 
 
-def _fitting(model: CarConfig, stage1: tokenizer.TokenizerConfig) -> CarConfig:
+def _fitting(model: CarConfig, stage1: TokenizerConfig) -> CarConfig:
+    assert isinstance(stage1, CvqConfig)
     return replace(
         model,
         scale_lengths=stage1.cqt.scale_lengths,

@@ -9,7 +9,7 @@ from g3pt.data.shards import Selection
 from g3pt.data.sources import OPEN_LICENCES, FolderSourceConfig, ProceduralSourceConfig
 from g3pt.data.views import ViewsConfig
 from g3pt.models.cqt import CqtConfig
-from g3pt.models.tokenizer import TokenizerConfig
+from g3pt.models.tokenizer import CvqConfig
 from g3pt.training.ingredients import PreparedShapes
 from g3pt.training.loop import TrainConfig
 from g3pt.training.optim import AdamWConfig, MuonConfig, ScheduleConfig
@@ -29,7 +29,7 @@ def tiny_procedural() -> TokenizerRun:
     """First leg of `tiny`: procedural shapes alone, LayerNorm warm-up included."""
     return TokenizerRun(
         name="tokenizer-tiny-procedural",
-        model=TokenizerConfig(),
+        model=CvqConfig(),
         shapes=(procedural_shapes(),),
         held_out=(procedural_shapes(held_out=True),),
         data=TokenizerDataConfig(
@@ -94,7 +94,7 @@ def paper() -> TokenizerRun:
     """The paper's size: 512 wide, 12 + 16 layers, 16384 points, 8192 entries (Sec. 4.1, 4.2)."""
     return TokenizerRun(
         name="tokenizer-paper",
-        model=TokenizerConfig(
+        model=CvqConfig(
             num_latents=2304,
             dim=512,
             num_heads=8,
@@ -125,6 +125,7 @@ def paper_smoke() -> TokenizerRun:
 
 
 def _smoke(run: TokenizerRun) -> TokenizerRun:
+    assert isinstance(run.model, CvqConfig)
     model = replace(
         run.model,
         num_latents=16,

@@ -22,8 +22,8 @@ from g3pt.models.conditioning.contract import ConditionBatch
 from g3pt.models.conditioning.image import ImageConditionConfig
 from g3pt.models.conditioning.text import TextConditionConfig
 from g3pt.models.conditioning.vocabulary import pad_ids
+from g3pt.models.contract import DiscreteTokenizer
 from g3pt.models.teacher import teacher_inputs
-from g3pt.models.tokenizer import Tokenizer
 from g3pt.training.checkpoint import fingerprint
 from g3pt.training.curriculum import CurriculumConfig
 from g3pt.training.task import Part, TaskOutput, step_generator
@@ -90,7 +90,7 @@ class CarTask:
     def __init__(
         self,
         car: Car,
-        tokenizer: Tokenizer,
+        tokenizer: DiscreteTokenizer,
         data: CarDataConfig,
         loss: CarLossConfig,
         validation: CarValidationConfig,
@@ -317,7 +317,7 @@ def _only(batch: CarStep, mode: str) -> CarStep:
     return replace(batch, dropped=dropped)
 
 
-def _check_fit(dataset: CarDataset, car: Car, tokenizer: Tokenizer) -> None:
+def _check_fit(dataset: CarDataset, car: Car, tokenizer: DiscreteTokenizer) -> None:
     """The cached tokens, the tokenizer and the model must agree on their layout."""
     identity, config = dataset.identity, car.config
     layouts = {

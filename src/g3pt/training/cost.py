@@ -9,9 +9,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.utils.flop_counter import FlopCounterMode
 
 from g3pt.models.car import Car
+from g3pt.models.contract import Tokenizer
 from g3pt.models.cqt import CqtConfig
 from g3pt.models.quantizers import LfqConfig
-from g3pt.models.tokenizer import Tokenizer, TokenizerConfig
+from g3pt.models.tokenizer import CvqConfig, CvqTokenizer
+from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
 from g3pt.training.car_task import CarTask
 from g3pt.training.optim import Optimizer
 from g3pt.training.runs import CarRun, Run, TokenizerRun
@@ -75,9 +77,9 @@ def _open_without_data(run: Run) -> TokenizerTask | CarTask:
             assert_never(run)
 
 
-def _cqt_alone(run: CarRun) -> Tokenizer:
+def _cqt_alone(run: CarRun) -> CvqTokenizer:
     """A tokenizer of the layout that the run asks for, without encoder and decoder layers."""
-    config = TokenizerConfig(
+    config = CvqConfig(
         num_latents=run.model.scale_lengths[-1],
         dim=run.model.input_dim,
         num_heads=1,
@@ -86,13 +88,14 @@ def _cqt_alone(run: CarRun) -> Tokenizer:
         cqt=CqtConfig(scale_lengths=run.model.scale_lengths),
         quantizer=LfqConfig(num_bits=run.model.num_bits),
     )
-    return _build_tokenizer(config)
+    with unset_fake_temporarily():
+        return CvqTokenizer(config)
 
 
 def _build_tokenizer(config: TokenizerConfig) -> Tokenizer:
     """Build it with real numbers: its first queries are computed, not drawn."""
     with unset_fake_temporarily():
-        return Tokenizer(config)
+        return build_tokenizer(config)
 
 
 class _SavedBytes:

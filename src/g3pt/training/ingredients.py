@@ -17,7 +17,7 @@ from g3pt.data.views import ViewsConfig
 from g3pt.models.car import CarConfig
 from g3pt.models.conditioning.text import TextConditionConfig
 from g3pt.models.conditioning.vocabulary import collect_vocabulary
-from g3pt.models.tokenizer import Tokenizer
+from g3pt.models.contract import DiscreteTokenizer
 
 LOGGER = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def _prepare(shapes: PreparedShapes, workers: int) -> None:
 
 def ensure_tokens(
     shapes: Sequence[ShardSet],
-    tokenizer: Tokenizer,
+    tokenizer: DiscreteTokenizer,
     fingerprint: str,
     config: TokenCacheConfig,
     *,
@@ -106,7 +106,9 @@ def token_folder(shapes: ShardSet, fingerprint: str) -> Path:
     return Path(f"{shapes.path}.tokens-{fingerprint[:12]}{split}")
 
 
-def fit_to_tokenizer(model: CarConfig, tokenizer: Tokenizer, shards: tuple[str, ...]) -> CarConfig:
+def fit_to_tokenizer(
+    model: CarConfig, tokenizer: DiscreteTokenizer, shards: tuple[str, ...]
+) -> CarConfig:
     """Take over the tokenizer's layout, and words from the captions where none are named."""
     conditions = tuple(
         replace(condition, vocabulary=_vocabulary(shards))
@@ -118,7 +120,7 @@ def fit_to_tokenizer(model: CarConfig, tokenizer: Tokenizer, shards: tuple[str, 
         model,
         scale_lengths=tokenizer.scale_lengths,
         num_bits=tokenizer.num_bits,
-        input_dim=tokenizer.config.dim,
+        input_dim=tokenizer.dim,
         conditions=conditions,
     )
 

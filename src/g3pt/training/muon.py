@@ -49,7 +49,9 @@ def orthogonalized(
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon with Nesterov momentum and decoupled weight decay, for matrices alone.
+    """Muon with Nesterov momentum and decoupled weight decay, for matrices.
+
+    A kernel of a convolution is a matrix from the inputs of all its places to the outputs.
 
     An update has the root mean square of a typical AdamW update (0.2 of the learning rate), so
     that a learning rate found for AdamW carries over.
@@ -75,8 +77,8 @@ class Muon(torch.optim.Optimizer):
                     continue
                 update = self._direction(parameter, group["momentum"])
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                rate = group["lr"] * 0.2 * max(parameter.shape) ** 0.5
-                parameter.add_(update.to(parameter.dtype), alpha=-rate)
+                rate = group["lr"] * 0.2 * max(update.shape) ** 0.5
+                parameter.add_(update.to(parameter.dtype).view_as(parameter), alpha=-rate)
 
     def _direction(self, parameter: Tensor, momentum: float) -> Tensor:
         gradient, state = parameter.grad, self.state[parameter]
@@ -85,5 +87,6 @@ class Muon(torch.optim.Optimizer):
             state["momentum_buffer"] = torch.zeros_like(gradient)
         average = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
         return orthogonalized(
-            gradient.lerp(average, momentum), dtype=iteration_dtype(parameter.device.type)
+            gradient.lerp(average, momentum).flatten(1),
+            dtype=iteration_dtype(parameter.device.type),
         )

@@ -79,6 +79,8 @@ class MuonConfig:
     """Parameters with one of these in their name stay with AdamW."""
     min_dim: int = 16
     """So do matrices with a side below this."""
+    convolutions: bool = False
+    """Also on the kernels of convolutions, as matrices from all inputs of a place to outputs."""
     clip_norm: float = 1.0
     schedule: ScheduleConfig = ScheduleConfig()
 
@@ -156,12 +158,15 @@ def _build(module: nn.Module, config: OptimConfig) -> list[torch.optim.Optimizer
     hidden: list[Tensor] = []
     decayed: list[Tensor] = []
     plain: list[Tensor] = []
-    matrices = _linear_weights(module)
+    matrices = _weights_of(module, (nn.Linear,))
+    candidates = matrices
+    if isinstance(config, MuonConfig) and config.convolutions:
+        candidates = matrices | _weights_of(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
         if (
-            name in matrices
+            name in candidates
             and isinstance(config, MuonConfig)
             and _is_hidden(name, parameter, config)
         ):
@@ -198,16 +203,16 @@ def _build(module: nn.Module, config: OptimConfig) -> list[torch.optim.Optimizer
     return optimizers
 
 
-def _linear_weights(module: nn.Module) -> set[str]:
+def _weights_of(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> set[str]:
     return {
         f"{prefix}.weight" if prefix else "weight"
         for prefix, child in module.named_modules()
-        if isinstance(child, nn.Linear)
+        if isinstance(child, kinds)
     }
 
 
 def _is_hidden(name: str, parameter: Tensor, config: MuonConfig) -> bool:
-    return min(parameter.shape) >= config.min_dim and not any(
+    return min(parameter.flatten(1).shape) >= config.min_dim and not any(
         word in name for word in config.excluded
     )
 

@@ -19,7 +19,9 @@ from g3pt.data.dataset import CarDataConfig, TokenizerDataConfig
 from g3pt.data.shards import ShardSet
 from g3pt.data.tokens_cache import TokenCacheConfig
 from g3pt.models.car import Car, CarConfig
-from g3pt.models.tokenizer import Tokenizer, TokenizerConfig
+from g3pt.models.contract import DiscreteTokenizer, Tokenizer, require_tokens
+from g3pt.models.tokenizer import CvqConfig
+from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
 from g3pt.models.weights import LoadedWeights, load_weights
 from g3pt.training.car_task import CarLossConfig, CarTask, CarValidationConfig
 from g3pt.training.checkpoint import (
@@ -55,7 +57,7 @@ class TokenizerRun:
     initial: str = ""
     """Run folder, weights folder or bundled name whose weights training starts from; empty
     starts afresh."""
-    model: TokenizerConfig = field(default_factory=TokenizerConfig)
+    model: TokenizerConfig = field(default_factory=CvqConfig)
     trained: Literal["all", "decoder"] = "all"
     """What is trained. With `decoder` tokens stay what they are, so a generator stays usable."""
     shapes: tuple[PreparedShapes, ...] = ()
@@ -127,7 +129,7 @@ def start(run: Run, folder: Path, *, resume: bool = False, workers: int = 1) -> 
     )
 
 
-def complete(run: Run, *, workers: int = 1) -> tuple[Run, Tokenizer | None]:
+def complete(run: Run, *, workers: int = 1) -> tuple[Run, DiscreteTokenizer | None]:
     """Prepare the data that `run` names, and fill in what only the data can tell.
 
     Returns:
@@ -143,7 +145,7 @@ def complete(run: Run, *, workers: int = 1) -> tuple[Run, Tokenizer | None]:
                 validation = replace(validation, shards=shards)
             return replace(run, data=data, validation=validation), None
         case CarRun():
-            tokenizer = load_tokenizer(run.tokenizer)
+            tokenizer = require_tokens(load_tokenizer(run.tokenizer), run.tokenizer)
             data, validation = run.data, run.validation
             if not data.shards:
                 data = _with_tokens(run, data, run.shapes, tokenizer, workers)
@@ -159,7 +161,7 @@ def _with_tokens(
     run: CarRun,
     config: ShardsUserT,
     shapes: tuple[PreparedShapes, ...],
-    tokenizer: Tokenizer,
+    tokenizer: DiscreteTokenizer,
     workers: int,
 ) -> ShardsUserT:
     shards = ensure_shapes(shapes, workers=workers)
@@ -168,7 +170,7 @@ def _with_tokens(
     return replace(config, shards=shards, tokens=tokens)
 
 
-def open_task(run: Run, tokenizer: Tokenizer | None = None) -> TokenizerTask | CarTask:
+def open_task(run: Run, tokenizer: DiscreteTokenizer | None = None) -> TokenizerTask | CarTask:
     """Build the model, seeded by `train.seed`, and the task around it.
 
     Args:
@@ -177,11 +179,11 @@ def open_task(run: Run, tokenizer: Tokenizer | None = None) -> TokenizerTask | C
     """
     match run:
         case TokenizerRun():
-            module = _seeded(lambda: Tokenizer(run.model), run.train.seed)
+            module = _seeded(lambda: build_tokenizer(run.model), run.train.seed)
             if run.initial:
                 _start_from(module, load_tokenizer(run.initial), run.initial)
             if run.trained == "decoder":
-                for part in (module.encoder, module.cqt, module.quantizer):
+                for part in (module.encoder, *module.bottleneck()):
                     part.requires_grad_(False)
             return TokenizerTask(
                 module,
@@ -264,7 +266,7 @@ def load_trained(folder: str | Path, *, average: bool = True) -> Tokenizer | Car
         CheckpointError: if there is no sound checkpoint.
     """
     run = load_run(folder)
-    model = Tokenizer(run.model) if isinstance(run, TokenizerRun) else Car(run.model)
+    model = build_tokenizer(run.model) if isinstance(run, TokenizerRun) else Car(run.model)
     checkpoint = load_newest_checkpoint(Path(folder) / "checkpoints")
     if checkpoint is None:
         raise CheckpointError(f"{folder}: no checkpoint has been written yet")

@@ -5,6 +5,7 @@ Legend: B batch, N surface points, Q query points, L latents, C channels, S scal
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,9 +13,15 @@ from torch import Tensor
 
 from g3pt.data.batch import TokenizerBatch
 from g3pt.data.dataset import TokenizerDataConfig, TokenizerDataset
-from g3pt.models.cqt import PyramidOutput
-from g3pt.models.losses import commitment_loss, entropy_loss, latent_loss, occupancy_loss
-from g3pt.models.tokenizer import Tokenizer
+from g3pt.models.contract import PyramidOutput, Tokenizer
+from g3pt.models.losses import (
+    commitment_loss,
+    distance_loss,
+    entropy_loss,
+    latent_loss,
+    occupancy_loss,
+    truncated_distances,
+)
 from g3pt.training.task import Part, TaskOutput, step_generator
 from g3pt.training.validation import (
     ValidationConfig,
@@ -29,11 +36,17 @@ from g3pt.training.validation import (
 class TokenizerLossConfig:
     """What stage 1 minimises, and how it is eased in."""
 
+    target: Literal["occupancy", "distance"] = "occupancy"
+    """What the field is fitted to: inside or outside by BCE, or truncated signed distance."""
+    truncation: float = 0.1
+    """Distance beyond which the distance target is flat."""
     near_weight: float = 1.0
-    """Weight of the BCE on near-surface queries beside the one on volume queries."""
+    """Weight of the loss on near-surface queries beside the one on volume queries."""
     latent_weight: float = 0.02
     """Weight of the decoder-side latent loss; 0 leaves the residuals without meaning."""
     variance_floor: float = 0.2
+    kl_weight: float = 1e-3
+    """Weight of the KL divergence, where the bottleneck is a Gaussian."""
     commitment_weight: float = 0.0
     entropy_weight: float = 0.0
     warmup_share: float = 0.25
@@ -49,6 +62,8 @@ class TokenizerLossConfig:
         for name in ("warmup_share", "scale_dropout", "prefix_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"loss.{name} must be in [0, 1], got {getattr(self, name)}")
+        if self.truncation <= 0:
+            raise ValueError(f"loss.truncation must be positive, got {self.truncation}")
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,8 @@ class TokenizerStep:
     """Scales that each sample is decoded from."""
     prefix_B: Tensor
     """Scales of the additional prefix loss."""
+    noise: Tensor | None = None
+    """What a Gaussian bottleneck draws from."""
 
 
 class TokenizerTask:
@@ -110,11 +127,11 @@ class TokenizerTask:
             near_BQ=near.expand(batch_size, -1),
             ids=("",) * batch_size,
         )
-        scales = torch.full((batch_size,), self.module.config.cqt.num_scales, device=device)
+        scales = torch.full((batch_size,), self.module.num_scales, device=device)
         return TokenizerStep(batch, scales, scales)
 
     def _with_choices(self, batch: TokenizerBatch, step: int, part: Part) -> TokenizerStep:
-        size, num_scales = self._data.batch_size, self.module.config.cqt.num_scales
+        size, num_scales = self._data.batch_size, self.module.num_scales
         rng = step_generator(self._seed, step, "scales")
         shorter_B = rng.integers(1, max(num_scales, 2), size)
         dropped_B = rng.random(size) < self._loss.scale_dropout
@@ -122,33 +139,56 @@ class TokenizerTask:
         prefix_B = rng.integers(1, max(num_scales, 2), size)
         span = part.slice(size)
         return TokenizerStep(
-            batch, torch.from_numpy(keep_B[span]), torch.from_numpy(prefix_B[span])
+            batch,
+            torch.from_numpy(keep_B[span]),
+            torch.from_numpy(prefix_B[span]),
+            self._draw_noise(step, span),
         )
+
+    def _draw_noise(self, step: int, span: slice) -> Tensor | None:
+        shape = self.module.noise_shape
+        if not shape:
+            return None
+        rng = step_generator(self._seed, step, "noise")
+        whole = rng.standard_normal((self._data.batch_size, *shape), np.float32)
+        return torch.from_numpy(whole[span])
 
     def loss(self, batch: TokenizerStep, *, step: int, progress: float) -> TaskOutput:
         """BCE on volume and near-surface queries, and the quantiser's own losses."""
         tokenizer, config, data = self.module, self._loss, batch.batch
         latents_BLC = tokenizer.encode(data.points_BN3, data.normals_BN3)
         if tokenizer.training and latents_BLC.requires_grad:  # a frozen encoder has a frozen mean
-            tokenizer.cqt.track_mean(latents_BLC)
+            tokenizer.track_mean(latents_BLC)
         pyramid = tokenizer.quantize(
             latents_BLC,
             keep_B=batch.keep_B if config.scale_dropout else None,
             bypass=progress < config.warmup_share,
+            noise=batch.noise,
         )
         memory_BLC = tokenizer.shape_memory(pyramid.summed_BLC, batch.keep_B)
         logits_BQ = tokenizer.occupancy(memory_BLC, data.queries_BQ3)
         inside_BQ = data.occupancy_BQ > 0.5
-        occupancy = occupancy_loss(logits_BQ, inside_BQ, data.near_BQ, config.near_weight)
-        total = occupancy + self._quantizer_losses(pyramid, latents_BLC)
+        field = self._field_loss(logits_BQ, data)
+        total = field + self._quantizer_losses(pyramid, latents_BLC)
         if config.prefix_weight:
             total = total + config.prefix_weight * self._prefix_loss(batch, pyramid)
-        metrics = {"occupancy": occupancy, **_batch_scores(logits_BQ, inside_BQ, data.near_BQ)}
+        metrics = {config.target: field, **_batch_scores(logits_BQ, inside_BQ, data.near_BQ)}
         return TaskOutput(total, metrics)
+
+    def _field_loss(self, logits_BQ: Tensor, data: TokenizerBatch) -> Tensor:
+        config, inside_BQ = self._loss, data.occupancy_BQ > 0.5
+        if config.target == "occupancy":
+            return occupancy_loss(logits_BQ, inside_BQ, data.near_BQ, config.near_weight)
+        targets_BQ = truncated_distances(
+            data.queries_BQ3, data.points_BN3, data.normals_BN3, inside_BQ, config.truncation
+        )
+        return distance_loss(logits_BQ, targets_BQ, data.near_BQ, config.near_weight)
 
     def _quantizer_losses(self, pyramid: PyramidOutput, latents_BLC: Tensor) -> Tensor:
         config = self._loss
         total = latents_BLC.new_zeros(())
+        if pyramid.divergence is not None:
+            return total + config.kl_weight * pyramid.divergence
         if config.latent_weight:
             total = total + config.latent_weight * latent_loss(
                 pyramid.prefixes, latents_BLC, variance_floor=config.variance_floor
@@ -168,9 +208,7 @@ class TokenizerTask:
         rows_B = torch.arange(num, device=scales_B.device)
         memory_BLC = self.module.shape_memory(stacked_SBLC[scales_B - 1, rows_B], scales_B)
         logits_BQ = self.module.occupancy(memory_BLC, data.queries_BQ3[:num])
-        return occupancy_loss(
-            logits_BQ, data.occupancy_BQ[:num] > 0.5, data.near_BQ[:num], self._loss.near_weight
-        )
+        return self._field_loss(logits_BQ, data.first(num))
 
     def sample_ids(self, batch: TokenizerStep) -> Sequence[str]:
         """Ids of the shapes."""
@@ -186,8 +224,8 @@ class TokenizerTask:
         metrics = measure_tokenizer(
             self.module, self._shapes, batch_size=self._validation.batch_size, bypass=bypass
         )
-        if not bypass:
-            warn_of_dying_scales(metrics, self.module.config.cqt.num_scales)
+        if not bypass and self.module.num_bits:
+            warn_of_dying_scales(metrics, self.module.num_scales)
         return metrics
 
 

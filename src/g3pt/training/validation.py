@@ -13,8 +13,8 @@ from torch import Tensor
 
 from g3pt.data.prepare import normals, positions
 from g3pt.data.shards import VALIDATION, Selection, ShardSet
+from g3pt.models.contract import Tokenizer
 from g3pt.models.token_statistics import scale_statistics
-from g3pt.models.tokenizer import Tokenizer
 
 LOGGER = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def measure_tokenizer(
     the energy of the centred latents.
     """
     device = next(tokenizer.parameters()).device
-    num_scales = tokenizer.config.cqt.num_scales
+    num_scales = tokenizer.num_scales
     ious: list[Tensor] = []
     accuracies: list[Tensor] = []
     residuals: list[Tensor] = []
@@ -117,11 +117,14 @@ def measure_tokenizer(
     residual_S = torch.cat(residuals).mean(dim=0).tolist()
     indices_BT = torch.cat(indices)
     metrics = {"iou": iou_S[-1], "near_accuracy": float(torch.cat(accuracies).mean())}
+    for scale in range(num_scales):
+        metrics[f"iou/{scale}"] = iou_S[scale]
+        metrics[f"residual/{scale}"] = residual_S[scale]
+    if not tokenizer.num_bits:
+        return metrics
     metrics["usage"] = scale_statistics(indices_BT, tokenizer.num_bits).usage
     for scale, part in enumerate(indices_BT.split(list(tokenizer.scale_lengths), dim=1)):
         health = scale_statistics(part, tokenizer.num_bits)
-        metrics[f"iou/{scale}"] = iou_S[scale]
-        metrics[f"residual/{scale}"] = residual_S[scale]
         metrics[f"usage/{scale}"] = health.usage
         metrics[f"perplexity/{scale}"] = health.perplexity
         metrics[f"bit_entropy/{scale}"] = health.bit_entropy
@@ -156,6 +159,6 @@ def _iou(predicted_BQ: Tensor, truth_BQ: Tensor) -> Float[Tensor, " B"]:
 def _residual_energy(
     tokenizer: Tokenizer, latents_BLC: Tensor, prefixes: tuple[Tensor, ...]
 ) -> Float[Tensor, "B S"]:
-    centred = (latents_BLC - tokenizer.cqt.mean_LC).square().mean(dim=(1, 2)).clamp(min=1e-12)
+    centred = (latents_BLC - tokenizer.latent_mean).square().mean(dim=(1, 2)).clamp(min=1e-12)
     left = [(latents_BLC - prefix).square().mean(dim=(1, 2)) for prefix in prefixes]
     return torch.stack(left, dim=1) / centred[:, None]

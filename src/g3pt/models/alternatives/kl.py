@@ -1,0 +1,109 @@
+"""KL-regularised latents (Table 2), as in 3DShape2VecSet and CLAY: no tokens.
+
+Legend: B batch, L latents, C channels, E channels of the narrow latent.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from g3pt.models.contract import PyramidOutput, Tokenizer
+from g3pt.models.tokenizer import LatentSetConfig, OccupancyDecoder, PointEncoder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KlConfig(LatentSetConfig):
+    """VAE of a latent set: a narrow Gaussian for every latent."""
+
+    kind: Literal["kl"] = "kl"
+
+    latent_dim: int = 64
+    """Channels of the narrow latent (64 in CLAY, 32 in 3DShape2VecSet)."""
+
+
+class KlTokenizer(Tokenizer):
+    """Latent set, Gaussian, occupancy decoder."""
+
+    no_mean_LC: Tensor
+
+    def __init__(self, config: KlConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = PointEncoder(config)
+        self.to_moments = nn.Linear(config.dim, 2 * config.latent_dim)
+        self.from_latent = nn.Linear(config.latent_dim, config.dim)
+        self.decoder = OccupancyDecoder(config, num_scales=1)
+        self.register_buffer("no_mean_LC", torch.zeros(1, config.dim), persistent=False)
+
+    @property
+    def scale_lengths(self) -> tuple[int, ...]:
+        """One scale: all latents."""
+        return (self.config.num_latents,)
+
+    @property
+    def num_bits(self) -> int:
+        """None: the latents are numbers."""
+        return 0
+
+    @property
+    def dim(self) -> int:
+        """Channels C of the latents."""
+        return self.config.dim
+
+    @property
+    def latent_mean(self) -> Tensor:
+        """None is kept."""
+        return self.no_mean_LC
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """One number for every channel of the narrow latents."""
+        return (self.config.num_latents, self.config.latent_dim)
+
+    def track_mean(self, latents_BLC: Float[Tensor, "B L C"]) -> None:
+        """Nothing to keep: the Gaussian is pulled to the origin by the loss."""
+
+    def bottleneck(self) -> tuple[nn.Module, ...]:
+        """The maps to and from the Gaussian."""
+        return self.to_moments, self.from_latent
+
+    def quantize(
+        self,
+        latents_BLC: Float[Tensor, "B L C"],
+        *,
+        num_scales: int | None = None,
+        keep_B: Int[Tensor, " B"] | None = None,
+        bypass: bool = False,
+        noise: Float[Tensor, "B L E"] | None = None,
+    ) -> PyramidOutput:
+        """Draw from N(mean, variance) of every latent, or take the mean without `noise`.
+
+        There is one scale and no sign, so the other arguments change nothing.
+        """
+        moments = self.to_moments(latents_BLC.float())
+        mean_BLE, log_variance_BLE = moments.chunk(2, dim=-1)
+        log_variance_BLE = log_variance_BLE.clamp(-30.0, 20.0)
+        drawn_BLE = mean_BLE
+        if noise is not None:
+            drawn_BLE = mean_BLE + (0.5 * log_variance_BLE).exp() * noise
+        summed_BLC = self.from_latent(drawn_BLE).float()
+        return PyramidOutput(
+            summed_BLC=summed_BLC,
+            prefixes=(summed_BLC,),
+            residual_BLC=latents_BLC.float() - summed_BLC,
+            indices_BT=torch.zeros(
+                len(latents_BLC), 0, dtype=torch.int64, device=latents_BLC.device
+            ),
+            projected=(),
+            divergence=gaussian_divergence(mean_BLE, log_variance_BLE),
+        )
+
+
+def gaussian_divergence(
+    mean: Float[Tensor, "*B E"], log_variance: Float[Tensor, "*B E"]
+) -> Float[Tensor, ""]:
+    """KL(N(mean, variance) || N(0, 1)), mean over all numbers (Kingma & Welling 2014)."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).mean()

@@ -1,0 +1,61 @@
+"""VQ-VAE with lookup-free quantization on a single scale (Table 2; Yu et al. 2023).
+
+The same encoder and decoder as CVQ; every latent is one token.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import nn
+
+from g3pt.models.alternatives.single_scale import SingleScale
+from g3pt.models.contract import DiscreteTokenizer, Resampling
+from g3pt.models.quantizers import LfqConfig, LfqQuantizer
+from g3pt.models.tokenizer import LatentSetConfig, OccupancyDecoder, PointEncoder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VqConfig(LatentSetConfig):
+    """Single-scale VQ-VAE with LFQ."""
+
+    kind: Literal["vq"] = "vq"
+
+    quantizer: LfqConfig = field(default_factory=LfqConfig)
+
+    center: bool = True
+    """Take a running mean per latent out before the sign, as CVQ does."""
+
+    center_rate: float = 0.02
+
+
+class VqTokenizer(DiscreteTokenizer):
+    """Latent set, sign, occupancy decoder."""
+
+    def __init__(self, config: VqConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = PointEncoder(config)
+        self.quantizer = LfqQuantizer(config.quantizer, config.dim)
+        self.identity = SingleScale(
+            config.num_latents, config.dim, center=config.center, center_rate=config.center_rate
+        )
+        self.decoder = OccupancyDecoder(config, num_scales=1)
+
+    @property
+    def scale_lengths(self) -> tuple[int, ...]:
+        """One scale: all latents."""
+        return (self.config.num_latents,)
+
+    @property
+    def dim(self) -> int:
+        """Channels C of the latents."""
+        return self.config.dim
+
+    @property
+    def resampling(self) -> Resampling:
+        """None to speak of: the identity."""
+        return self.identity
+
+    def bottleneck(self) -> tuple[nn.Module, ...]:
+        """The quantizer."""
+        return self.identity, self.quantizer
