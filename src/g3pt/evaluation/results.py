@@ -123,6 +123,11 @@ class Results:
         write_whole(self.folder / "report.md", table.encode())
 
 
+def read_rows(folder: Path) -> list[Row]:
+    """The rows of a folder of results, in the order of the objects."""
+    return [row for entry in sorted(_read(folder), key=_slot) for row in entry.rows]
+
+
 def _slot(entry: Measured) -> int:
     return entry.slot
 

@@ -1,0 +1,244 @@
+"""Trains and measures the rows of an experiment: what is finished stays, what is missing is done.
+
+One folder a run below `runs/SCALE/`: the run itself (config, checkpoints, metrics), `weights/`
+when training is over, `evaluation-SET/` with the scores of every object, and `row.json` last.
+A folder with `row.json` is a finished row; a rerun takes it as it is, if its config is the same.
+"""
+
+import json
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from g3pt.config import load_json, save_json
+from g3pt.evaluation.reconstruction import evaluate_reconstruction
+from g3pt.evaluation.results import Row, read_rows, write_whole
+from g3pt.models.weights import CONFIG_FILE as WEIGHTS_CONFIG
+from g3pt.models.weights import WeightsConfig, save_weights
+from g3pt.recipes.experiments import EvaluationSet, Experiment, Variant
+from g3pt.training.cost import estimate_cost
+from g3pt.training.ingredients import ensure_shapes
+from g3pt.training.loop import TrainResult
+from g3pt.training.runs import TokenizerRun, describe_environment, load_tokenizer, start
+
+ROW_FILE = "row.json"
+RECIPE_FILE = "recipe.json"
+WEIGHTS_FOLDER = "weights"
+
+OnRow = Callable[[str, int, int], None]
+"""Hears which row was finished, how many are, and of how many."""
+
+
+class SeriesError(RuntimeError):
+    """A row could not be finished; finished ones are kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedRow:
+    """One trained and measured run."""
+
+    variant: str
+    seed: int
+    summary: dict[str, Any]
+    """What `row.json` says."""
+    objects: dict[str, list[Row]]
+    """Scores of every object, by evaluation set."""
+
+
+def run_series(
+    experiment: Experiment,
+    root: Path,
+    *,
+    workers: int = 1,
+    prepare_workers: int = 1,
+    on_row: OnRow | None = None,
+) -> list[FinishedRow]:
+    """Finish all rows of an experiment.
+
+    Args:
+        experiment: what to train and measure.
+        root: folder of the runs; rows in it are taken as they are.
+        workers: runs at a time, each on one thread; 1 trains in this process.
+        prepare_workers: processes that prepare shapes.
+        on_row: called after every row, with those found finished first.
+
+    Raises:
+        ValueError: if a folder holds the run of another recipe.
+        SeriesError: if a row fails.
+    """
+    wanted = [(variant, seed) for variant in experiment.variants for seed in variant.seeds]
+    folders = [run_folder(root, experiment, variant, seed) for variant, seed in wanted]
+    for (variant, seed), folder in zip(wanted, folders, strict=True):
+        _check_recipe(folder, variant.seeded(seed))
+    waiting = [
+        _Job(variant, seed, folder, experiment.evaluation)
+        for (variant, seed), folder in zip(wanted, folders, strict=True)
+        if not is_finished(folder, experiment.evaluation)
+    ]
+    done, total = len(wanted) - len(waiting), len(wanted)
+    if on_row is not None and done:
+        on_row("finished before", done, total)
+    if waiting:
+        run = waiting[0].variant.run
+        ensure_shapes((*run.shapes, *run.held_out), workers=prepare_workers)
+    for job in _finish_all(waiting, workers):
+        done += 1
+        if on_row is not None:
+            on_row(job.folder.name, done, total)
+    return [
+        read_row(folder, variant, seed, experiment.evaluation)
+        for (variant, seed), folder in zip(wanted, folders, strict=True)
+    ]
+
+
+def run_folder(root: Path, experiment: Experiment, variant: Variant, seed: int) -> Path:
+    """Where a run is kept; the same for every experiment of a scale that has it."""
+    return root / experiment.scale / variant.seeded(seed).name
+
+
+def is_finished(folder: Path, sets: tuple[EvaluationSet, ...]) -> bool:
+    """Whether a row is trained and measured on all sets."""
+    if not (folder / ROW_FILE).is_file():
+        return False
+    row = json.loads((folder / ROW_FILE).read_text(encoding="utf-8"))
+    return all(name in row["evaluation"] for name in (one.name for one in sets))
+
+
+def read_row(
+    folder: Path, variant: Variant, seed: int, sets: tuple[EvaluationSet, ...]
+) -> FinishedRow:
+    """A finished row with the scores of its objects."""
+    summary = json.loads((folder / ROW_FILE).read_text(encoding="utf-8"))
+    objects = {one.name: read_rows(folder / f"evaluation-{one.name}") for one in sets}
+    return FinishedRow(variant.name, seed, summary, objects)
+
+
+def _check_recipe(folder: Path, run: TokenizerRun) -> None:
+    """A folder belongs to the recipe that made it.
+
+    Raises:
+        ValueError: if it was another one.
+    """
+    file = folder / RECIPE_FILE
+    if file.is_file() and load_json(file, TokenizerRun) != run:
+        raise ValueError(
+            f"{folder}: was trained by another recipe (see {RECIPE_FILE} in it); move it away, "
+            "or name another folder with --runs"
+        )
+
+
+# --- one row -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Job:
+    variant: Variant
+    seed: int
+    folder: Path
+    sets: tuple[EvaluationSet, ...]
+
+
+def _finish_all(jobs: list[_Job], workers: int) -> Iterator[_Job]:
+    if workers <= 1 or len(jobs) <= 1:
+        for job in jobs:
+            try:
+                _finish(job)
+            except Exception as error:
+                raise _failed(job, error) from error
+            yield job
+        return
+    # Started afresh, not forked: the threads of torch do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(jobs)), context) as pool:
+        running: dict[Future[None], _Job] = {pool.submit(_finish_alone, job): job for job in jobs}
+        try:
+            while running:
+                ready, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in ready:
+                    job = running.pop(future)
+                    if error := future.exception():
+                        raise _failed(job, error) from error
+                    yield job
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _failed(job: _Job, error: BaseException) -> SeriesError:
+    return SeriesError(f"{job.folder}: {type(error).__name__}: {error}")
+
+
+def _finish_alone(job: _Job) -> None:
+    torch.set_num_threads(1)
+    _finish(job)
+
+
+def _finish(job: _Job) -> None:
+    """Train, keep the weights, measure, and write the row."""
+    run, folder = job.variant.seeded(job.seed), job.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / RECIPE_FILE).is_file():
+        save_json(folder / RECIPE_FILE, run)
+    if not (folder / WEIGHTS_FOLDER / WEIGHTS_CONFIG).is_file():
+        began = time.process_time()
+        result = start(run, folder, resume=True)
+        if not result.finished:
+            raise SeriesError("stopped by a signal; a rerun goes on there")
+        _keep_weights(run, folder, result, time.process_time() - began)
+    reports: dict[str, dict[str, Any]] = {}
+    for one in job.sets:
+        reports[one.name] = evaluate_reconstruction(
+            folder / WEIGHTS_FOLDER,
+            one.objects(),
+            one.settings,
+            device="cpu" if run.train.device == "cpu" else "auto",
+            out=folder / f"evaluation-{one.name}",
+        )
+    _write_row(job, run, reports)
+
+
+def _keep_weights(
+    run: TokenizerRun, folder: Path, result: TrainResult, processor_seconds: float
+) -> None:
+    tokenizer = load_tokenizer(folder)
+    training = {
+        "steps": result.step,
+        "loss": result.loss,
+        "validation": result.metrics,
+        "processor_seconds": processor_seconds,
+        "environment": describe_environment(),
+    }
+    write_whole(folder / "training.json", (json.dumps(training, indent=2) + "\n").encode())
+    save_weights(
+        folder / WEIGHTS_FOLDER,
+        tokenizer,
+        config=WeightsConfig(
+            name=run.name,
+            storage="float32",
+            tokenizer=run.model,
+            num_points=run.data.num_points,
+        ),
+    )
+
+
+def _write_row(job: _Job, run: TokenizerRun, reports: dict[str, dict[str, Any]]) -> None:
+    training = json.loads((job.folder / "training.json").read_text(encoding="utf-8"))
+    cost = estimate_cost(run)
+    row = {
+        "variant": job.variant.name,
+        "seed": job.seed,
+        "parameters": cost.parameters,
+        "flops_per_step": cost.flops_per_step,
+        **training,
+        "evaluation": {
+            name: {key: report[key] for key in ("protocol", "counts", "hashes", "summary")}
+            | {"tokens": report.get("tokens")}
+            for name, report in reports.items()
+        },
+    }
+    write_whole(job.folder / ROW_FILE, (json.dumps(row, indent=2) + "\n").encode())
