@@ -1,6 +1,6 @@
 """The tokenizers of the tables at four sizes: everything in which the sizes differ.
 
-`toy` is 1,000 steps of a model of 0.3M parameters, three minutes on one core of a laptop;
+`toy` is 700 steps of a model of 0.3M parameters, two minutes on one core of a laptop;
 `small` is for one large GPU and under an hour a table; `paper` has the paper's numbers.
 """
 
@@ -96,7 +96,7 @@ def size(scale: Scale) -> TokenizerSize:
 
 
 def toy() -> TokenizerSize:
-    """Three minutes a run on one core, on procedural shapes."""
+    """Two minutes a run on one core, on procedural shapes."""
     lengths, num_bits = (1, 4, 16, 64), 10
     model = CvqConfig(
         num_latents=64,
@@ -130,7 +130,7 @@ def toy() -> TokenizerSize:
             schedule=ScheduleConfig(warmup_steps=50, final_share=0.02),
         ),
         train=TrainConfig(
-            steps=1000, threads=1, ema_decay=0.99, eval_every=1000, checkpoint_every=250
+            steps=700, threads=1, ema_decay=0.99, eval_every=700, checkpoint_every=175
         ),
     )
     return TokenizerSize(
@@ -162,7 +162,7 @@ def toy() -> TokenizerSize:
         ),
         seeds=(0, 1),
         more_seeds=(0, 1, 2),
-        evaluation=(procedural_set(64, toy_settings()),),
+        evaluation=(procedural_set(48, toy_settings()),),
     )
 
 
