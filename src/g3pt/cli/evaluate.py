@@ -1,4 +1,4 @@
-"""`g3pt evaluate`: score meshes, reconstructions or generated shapes by protocol g3pt-eval-v1."""
+"""`g3pt evaluate`: score meshes, reconstructions, generations or codes by protocol g3pt-eval-v1."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -59,6 +59,11 @@ class DataOptions(EvaluateOptions):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RateOptions(DataOptions):
+    """Bytes of `.g3t` files, cut after every scale, beside compressed meshes: which is closer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationOptions(DataOptions):
     """Make held-out objects from their pictures and captions, and score them beside controls."""
 
@@ -102,6 +107,7 @@ def usage() -> str:
         "usage: g3pt evaluate meshes --prediction DIR --truth DIR [--align]",
         "       g3pt evaluate reconstruction --data SOURCE [--limit N]",
         "       g3pt evaluate generation --data SOURCE [--limit N]",
+        "       g3pt evaluate rate --data SOURCE [--limit N]",
         "",
         "`g3pt evaluate meshes --help` and so on list the flags.",
     ]
@@ -157,7 +163,20 @@ def _generation(arguments: Sequence[str]) -> int:
     return _on_data(options, partial(evaluate_generation, generation=generation))
 
 
-def _on_data(options: DataOptions, evaluate: Callable[..., dict[str, Any]]) -> int:
+def _rate(arguments: Sequence[str]) -> int:
+    options = parse(RateOptions, "evaluate rate", arguments)
+
+    from g3pt.evaluation.rate_distortion import evaluate_rate
+    from g3pt.evaluation.rate_report import comparison_lines
+
+    return _on_data(options, evaluate_rate, comparison_lines)
+
+
+def _on_data(
+    options: DataOptions,
+    evaluate: Callable[..., dict[str, Any]],
+    describe: Callable[[dict[str, Any]], list[str]] | None = None,
+) -> int:
     settings = _settings(options)
 
     from g3pt.evaluation.objects import list_objects
@@ -173,7 +192,7 @@ def _on_data(options: DataOptions, evaluate: Callable[..., dict[str, Any]]) -> i
             workers=options.workers,
             on_progress=partial(shown.show, "objects"),
         )
-    report(options, result, _lines(result))
+    report(options, result, (describe or _lines)(result))
     return 0
 
 
@@ -204,4 +223,5 @@ MODES: dict[str, Callable[[Sequence[str]], int]] = {
     "meshes": _meshes,
     "reconstruction": _reconstruction,
     "generation": _generation,
+    "rate": _rate,
 }

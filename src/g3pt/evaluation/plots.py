@@ -1,0 +1,183 @@
+"""Curves with bands, side by side in one picture."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from g3pt.evaluation.results import write_whole
+
+PANEL_SIZE = (5.2, 4.0)
+"""Inches."""
+DOTS_PER_INCH = 110
+COLORS = ("#0b6e99", "#c0562b", "#4d7c2a", "#7b4fa3", "#8a6d1d", "#5b6472")
+"""By turns, for curves that name none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One line of a panel."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    label: str = ""
+    """In the legend; empty stays out of it."""
+    low: Sequence[float] = ()
+    """Lower edge of the band around it, with `high`; none without."""
+    high: Sequence[float] = ()
+    color: str = ""
+    """As matplotlib names it; by turns if empty."""
+    line: str = "-"
+    """`-`, `--`, `:`; empty for markers alone."""
+    marker: str = ""
+    """`o`, `s`, `^`; empty for none."""
+    faint: bool = False
+    """Drawn small and pale, as what stands behind the other curves."""
+
+    def __post_init__(self) -> None:
+        lengths = {len(values) for values in (self.x, self.y, *self._edges)}
+        if len(lengths) != 1 or bool(self.low) != bool(self.high):
+            raise ValueError(
+                f"curve {self.label!r}: x, y and both edges of its band must be equally long, got "
+                f"{len(self.x)}, {len(self.y)}, {len(self.low)} and {len(self.high)}"
+            )
+
+    @property
+    def _edges(self) -> tuple[Sequence[float], ...]:
+        return (self.low, self.high) if self.low or self.high else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One pair of axes."""
+
+    curves: Sequence[Curve]
+    x_label: str
+    y_label: str
+    title: str = ""
+    log_x: bool = False
+    log_y: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dot:
+    """One labelled line of a dot plot: a mean, its interval, and what it is the mean of."""
+
+    label: str
+    mean: float
+    low: float
+    high: float
+    points: Sequence[float] = ()
+
+
+def require_matplotlib() -> None:
+    """Find out early that no plot can be drawn.
+
+    Raises:
+        ImportError: naming the extra, if matplotlib is not installed.
+    """
+    _matplotlib("figure")
+
+
+def _matplotlib(module: str) -> Any:
+    try:
+        return import_module(f"matplotlib.{module}")
+    except ImportError:
+        raise ImportError("plots need matplotlib: pip install g3pt[eval]") from None
+
+
+def plot_curves(path: Path, panels: Sequence[Panel], *, title: str = "") -> None:
+    """Draw panels from left to right as a PNG, which appears whole or not at all.
+
+    The legend stands in the first panel.
+
+    Raises:
+        ImportError: naming the extra, if matplotlib is not installed.
+        ValueError: if there is no panel.
+    """
+    if not panels:
+        raise ValueError("a plot needs at least one panel")
+    figure = _figure(PANEL_SIZE[0] * len(panels), PANEL_SIZE[1] + (0.3 if title else 0.0))
+    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, panel in zip(all_axes, panels, strict=True):
+        _draw(axes, panel)
+    if any(curve.label for curve in panels[0].curves):
+        all_axes[0].legend(fontsize=8, framealpha=0.9)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    _save(figure, path)
+
+
+def plot_dots(path: Path, dots: Sequence[Dot], *, x_label: str, title: str = "") -> None:
+    """Draw a mean and its interval for every label, from top to bottom, as a PNG.
+
+    Raises:
+        ImportError: naming the extra, if matplotlib is not installed.
+        ValueError: if there is nothing to draw.
+    """
+    if not dots:
+        raise ValueError("a plot needs at least one dot")
+    figure = _figure(1.5 * PANEL_SIZE[0], 1.0 + 0.32 * len(dots))
+    axes = figure.subplots()
+    for place, dot in enumerate(dots):
+        axes.plot([dot.low, dot.high], [place, place], color=COLORS[0], linewidth=1.8, alpha=0.5)
+        axes.plot([dot.mean], [place], color=COLORS[0], marker="o", markersize=6.0)
+        axes.plot(
+            dot.points,
+            [place] * len(dot.points),
+            color=COLORS[1],
+            linestyle="none",
+            marker="|",
+            markersize=9.0,
+        )
+    axes.axvline(dots[0].mean, color="0.8", linewidth=0.8, zorder=0)
+    axes.set_yticks(range(len(dots)), [dot.label for dot in dots], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel(x_label)
+    axes.set_title(title, fontsize=11)
+    axes.grid(True, axis="x", color="0.9", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> Any:
+    figure = _matplotlib("figure").Figure(
+        figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained"
+    )
+    _matplotlib("backends.backend_agg").FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Any, path: Path) -> None:
+    content = io.BytesIO()
+    figure.savefig(content, format="png", metadata={"Software": None})
+    write_whole(path, content.getvalue())
+
+
+def _draw(axes: Any, panel: Panel) -> None:
+    for number, curve in enumerate(panel.curves):
+        color = curve.color or COLORS[number % len(COLORS)]
+        axes.plot(
+            curve.x,
+            curve.y,
+            color=color,
+            label=curve.label or None,
+            linestyle=curve.line or "none",
+            marker=curve.marker or None,
+            linewidth=1.0 if curve.faint else 1.8,
+            markersize=3.0 if curve.faint else 5.0,
+            alpha=0.35 if curve.faint else 1.0,
+        )
+        if curve.low:
+            axes.fill_between(curve.x, curve.low, curve.high, color=color, alpha=0.15, linewidth=0)
+    axes.set_xlabel(panel.x_label)
+    axes.set_ylabel(panel.y_label)
+    axes.set_title(panel.title, fontsize=10)
+    if panel.log_x:
+        axes.set_xscale("log")
+    if panel.log_y:
+        axes.set_yscale("log")
+    axes.grid(True, color="0.9", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,240 @@
+"""The `.g3t` file as a codec of shapes: bits against distortion, beside compressed meshes.
+
+Every prefix of scales is one point of g3t. The baselines decimate the true mesh to several numbers
+of faces, put it on lattices of several bits and write it with Draco or with our own code (see
+`decimation` and `mesh_codecs`). What is scored was read back from the bytes. Unit frame.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from g3pt.config import to_json
+from g3pt.data.sources import ShapeError, SourceShape
+from g3pt.evaluation.decimation import decimations, fast_simplification
+from g3pt.evaluation.decoding import decode_mesh
+from g3pt.evaluation.mesh_codecs import (
+    LatticeMesh,
+    decode_draco,
+    decode_quantised,
+    draco,
+    encode_draco,
+    encode_quantised,
+    snap,
+)
+from g3pt.evaluation.objects import ObjectList, Truth, data_hash, load_truth, object_rng
+from g3pt.evaluation.plots import require_matplotlib
+from g3pt.evaluation.protocol import EvaluationSettings
+from g3pt.evaluation.rate_report import CODECS, add_comparisons, draw, table
+from g3pt.evaluation.reconstruction import refused, score
+from g3pt.evaluation.report import base_report, code_version, scored
+from g3pt.evaluation.results import Measured, Results, Row
+from g3pt.evaluation.runner import Evaluator, Job, Progress, run
+from g3pt.geometry.mesh import MeshError, TriangleMesh, area_vectors
+from g3pt.geometry.metrics import solid_test
+from g3pt.geometry.sampling import SurfaceSamples
+from g3pt.models.contract import require_tokens
+from g3pt.models.tokens import TokenFrame, TokenPyramid, encode_g3t
+from g3pt.models.weights import LoadedWeights, load_weights
+
+ALL_FACES = 2**31 - 1
+"""Budget of the mesh that is not decimated."""
+
+MESH_SETTINGS: Mapping[int, tuple[int, ...]] = {
+    12: (4, 5),
+    24: (4, 5),
+    50: (5, 6),
+    70: (5, 6),
+    100: (5, 6),
+    140: (6,),
+    200: (6, 7),
+    400: (6, 8),
+    1000: (8,),
+    4000: (9,),
+    ALL_FACES: (12,),
+}
+"""By number of faces: bits per coordinate that are worth their bytes there."""
+
+COLUMNS = ("iou", "chamfer_mean", "fscore_001")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateJob(Job):
+    """Everything that a worker process needs."""
+
+    weights: str | Path
+    device: str
+    objects: ObjectList
+    settings: EvaluationSettings
+
+    def open(self) -> Evaluator:
+        """Load the weights."""
+        weights = load_weights(self.weights, self.device)
+
+        def evaluate(slot: int) -> Measured:
+            try:
+                return measure(self.objects.load(slot), slot, weights, self.settings)
+            except (ShapeError, MeshError) as error:
+                return refused(self.objects.refs[slot].id, slot, error)
+
+        return evaluate
+
+
+def evaluate_rate(
+    weights: str | Path,
+    objects: ObjectList,
+    settings: EvaluationSettings,
+    *,
+    device: str = "cpu",
+    out: Path | None = None,
+    workers: int = 1,
+    on_progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure rate and distortion of every codec at every setting, object by object.
+
+    Args:
+        weights: a weights folder or a bundled name.
+        objects: what to encode.
+        settings: how finely to measure.
+        device: where the tokenizer runs.
+        out: folder of the results and of the plot; a rerun goes on where it stopped.
+        workers: processes.
+        on_progress: hears how many objects are done.
+
+    Returns:
+        The report, as JSON values.
+
+    Raises:
+        ImportError: if the packages of the baselines or of the plot are not installed.
+        FileNotFoundError, ValueError: if weights, objects or `out` cannot be used.
+    """
+    for require in (draco, fast_simplification):
+        require()
+    if out is not None:
+        require_matplotlib()
+    loaded = load_weights(weights, device)
+    require_tokens(loaded.tokenizer, loaded.name)
+    config = {
+        "kind": "rate",
+        "settings": to_json(settings),
+        "mesh_settings": {_face_word(faces): bits for faces, bits in MESH_SETTINGS.items()},
+        "weights": loaded.sha256,
+        "data": data_hash(objects),
+    }
+    results = Results.open(out, config, code_version())
+    job = RateJob(weights=weights, device=device, objects=objects, settings=settings)
+    run(job, objects.slots, results, workers=workers, on_progress=on_progress)
+    rows = results.rows
+    report = base_report("rate", settings.protocol, rows, config=config, code=results.code)
+    report["data"] = objects.name
+    report["weights"] = {"name": loaded.name, "sha256": loaded.sha256}
+    add_comparisons(report, scored(rows))
+    report["objects"] = rows
+    results.finish(report, table(report))
+    if out is not None and scored(rows):
+        draw(out / "rate_distortion.png", report, scored(rows))
+    return report
+
+
+def measure(
+    shape: SourceShape, slot: int, weights: LoadedWeights, settings: EvaluationSettings
+) -> Measured:
+    """Encode, decode and score one shape with every codec at every setting.
+
+    Raises:
+        ShapeError, MeshError: if its truth is of no use.
+    """
+    truth = load_truth(shape, settings)
+    surface = shape.sample_surface(weights.config.num_points, object_rng(shape.id, settings, 4))
+    indices_T = tokenize(weights, surface)
+    rows = [
+        *g3t_rows(weights, indices_T, surface, truth, settings),
+        *mesh_rows(truth, settings, MESH_SETTINGS),
+    ]
+    named = tuple({"id": truth.id, "family": truth.family, **row} for row in rows)
+    return Measured(slot, named, tuple(indices_T.tolist()))
+
+
+def tokenize(weights: LoadedWeights, surface: SurfaceSamples) -> Int[Tensor, " T"]:
+    """Tokens of a sampled surface."""
+    points_1N3, normals_1N3 = (
+        torch.from_numpy(values.astype(np.float32))[None].to(weights.device)
+        for values in (surface.points, surface.normals)
+    )
+    return require_tokens(weights.tokenizer, weights.name).tokenize(points_1N3, normals_1N3)[0]
+
+
+def g3t_rows(
+    weights: LoadedWeights,
+    indices_T: Int[Tensor, " T"],
+    surface: SurfaceSamples,
+    truth: Truth,
+    settings: EvaluationSettings,
+) -> list[Row]:
+    """One row per prefix of scales: `bits` of its tokens alone, `bytes` of the file."""
+    tokenizer = require_tokens(weights.tokenizer, weights.name)
+    rows: list[Row] = []
+    for number, stop in enumerate(accumulate(tokenizer.scale_lengths), start=1):
+        mesh = decode_mesh(
+            tokenizer, indices_T[:stop], resolution=settings.resolution, seeds=surface.points
+        ).mesh
+        tokens = TokenPyramid(tokenizer.scale_lengths, tokenizer.num_bits, indices_T[:stop])
+        size = len(encode_g3t(tokens, TokenFrame(), weights.sha256))
+        columns = _scores(mesh, truth, settings, closed=True)
+        rows.append({"method": f"g3t-{number}", "bits": tokens.total_bits, "bytes": size} | columns)
+    return rows
+
+
+def mesh_rows(
+    truth: Truth, settings: EvaluationSettings, mesh_settings: Mapping[int, Sequence[int]]
+) -> list[Row]:
+    """One row per baseline, number of faces and bits per coordinate, as in `MESH_SETTINGS`.
+
+    What two settings give back as the same triangles is scored once. A mesh that collapses on its
+    lattice cannot be written and has no row.
+    """
+    known: dict[bytes, Row] = {}
+    rows: dict[str, list[Row]] = {codec: [] for codec in CODECS}
+    meshes = decimations(truth, mesh_settings, object_rng(truth.id, settings, 6))
+    for faces, choices in mesh_settings.items():
+        for bits in choices:
+            lattice = snap(meshes[faces], bits)
+            if not len(lattice.faces):
+                continue
+            for codec, (data, decoded) in _round_trips(lattice).items():
+                key = snap(decoded, bits).key()
+                if key not in known:
+                    known[key] = _scores(decoded, truth, settings, closed=False)
+                letter = "q" if codec == "draco" else "b"
+                method = f"{codec}-{letter}{bits}-{_face_word(faces)}"
+                size = {"method": method, "bits": 8 * len(data), "bytes": len(data)}
+                rows[codec].append(size | known[key])
+    return [row for codec in CODECS for row in rows[codec]]
+
+
+def _round_trips(lattice: LatticeMesh) -> dict[str, tuple[bytes, TriangleMesh]]:
+    """By baseline: the bytes, and the mesh that was read from them."""
+    draco_data, own_data = encode_draco(lattice), encode_quantised(lattice)
+    return {
+        "draco": (draco_data, decode_draco(draco_data)),
+        "quantised": (own_data, decode_quantised(own_data).mesh()),
+    }
+
+
+def _face_word(faces: int) -> str:
+    return "full" if faces == ALL_FACES else f"f{faces}"
+
+
+def _scores(mesh: TriangleMesh, truth: Truth, settings: EvaluationSettings, *, closed: bool) -> Row:
+    """The columns of distortion; a mesh that may be open gets the inside test that copes."""
+    usable = bool(area_vectors(mesh).any())
+    contains = solid_test(mesh, settings.resolution) if usable and not closed else None
+    found = score(mesh if usable else None, truth, settings, contains).to_row()
+    return {name: found[name] for name in COLUMNS} | {"empty": not usable, "problem": None}

@@ -1,0 +1,71 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from g3pt.evaluation import plots
+from g3pt.evaluation.plots import Curve, Panel, plot_curves
+
+LINE = Curve(x=[1, 10, 100], y=[1.0, 0.1, 0.01], low=[0.9, 0.09, 0.009], high=[2, 0.2, 0.02])
+pytest.importorskip("matplotlib")
+
+
+def panel(*curves: Curve) -> Panel:
+    return Panel(curves=curves, x_label="bits", y_label="distance", log_x=True, log_y=True)
+
+
+def colours(path: Path) -> set[tuple[int, ...]]:
+    with Image.open(path) as picture:
+        return set(map(tuple, np.asarray(picture.convert("RGB")).reshape(-1, 3).tolist()))
+
+
+def test_panels_stand_side_by_side(tmp_path: Path):
+    plot_curves(tmp_path / "one.png", [panel(LINE)])
+    plot_curves(tmp_path / "two.png", [panel(LINE), panel(LINE)])
+    with Image.open(tmp_path / "one.png") as one, Image.open(tmp_path / "two.png") as two:
+        assert one.format == "PNG"
+        assert (two.width, two.height) == (2 * one.width, one.height)
+
+
+def test_a_curve_is_drawn_in_its_own_colour(tmp_path: Path):
+    pure = (255, 0, 0)
+    plot_curves(tmp_path / "plain.png", [panel(LINE)])
+    plot_curves(tmp_path / "red.png", [panel(Curve(x=LINE.x, y=LINE.y, color="#ff0000"))])
+    assert pure not in colours(tmp_path / "plain.png")
+    assert pure in colours(tmp_path / "red.png")
+
+
+def test_equal_curves_give_equal_files_and_nothing_else(tmp_path: Path):
+    for name in ("a.png", "b.png"):
+        plot_curves(tmp_path / name, [panel(LINE)], title="again")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
+def test_a_failed_plot_leaves_the_old_one(tmp_path: Path):
+    file = tmp_path / "plot.png"
+    plot_curves(file, [panel(LINE)])
+    before = file.read_bytes()
+    with pytest.raises(ValueError, match="at least one panel"):
+        plot_curves(file, [])
+    with pytest.raises(ValueError, match="not a valid value for color"):
+        plot_curves(file, [panel(Curve(x=[1], y=[1], color="no colour", marker="o"))])
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("wrong", [{"y": [1.0]}, {"low": [1, 2, 3]}, {"low": [1], "high": [1]}])
+def test_uneven_lengths_are_refused_by_the_name_of_the_curve(wrong: dict):
+    values: dict[str, Any] = {"x": [1, 2, 3], "y": [1, 2, 3], **wrong}
+    with pytest.raises(ValueError, match=r"curve 'ours'.*equally long"):
+        Curve(label="ours", **values)
+
+
+def test_without_matplotlib_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch):
+    def missing(name: str):
+        raise ImportError(name)
+
+    monkeypatch.setattr(plots, "import_module", missing)
+    with pytest.raises(ImportError, match=r"g3pt\[eval\]"):
+        plots.require_matplotlib()
