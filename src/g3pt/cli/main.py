@@ -18,6 +18,7 @@ COMMANDS = {
     "detokenize": ("detokenize", ".g3t token files to meshes"),
     "prepare": ("prepare", "meshes to training shards"),
     "train": ("train", "train a tokenizer or a generator by a named recipe"),
+    "reproduce": ("reproduce", "a table of the paper by name, beside the paper's numbers"),
     "export": ("export", "trained runs to a weights folder"),
     "evaluate": ("evaluate", "score meshes, reconstructions or generated shapes"),
     "render": ("render", "meshes to a sheet of pictures or a turntable"),

@@ -1,6 +1,6 @@
 """Two systems over the same objects, each trained from several seeds.
 
-N objects, R and S seeds, M resamplings.
+N, M objects, R and S seeds, K resamplings.
 """
 
 from typing import Literal
@@ -20,7 +20,7 @@ def seeded_mean(values_RN: Float64[np.ndarray, "R N"], *, seed: int = 0) -> Inte
 
 
 def seeded_difference(
-    ours_RN: Float64[np.ndarray, "R N"], other_SN: Float64[np.ndarray, "S N"], *, seed: int = 0
+    ours_RN: Float64[np.ndarray, "R N"], other_SN: Float64[np.ndarray, "S M"], *, seed: int = 0
 ) -> Interval:
     """Mean of ours - other; the interval draws objects again for both together, seeds apart.
 
@@ -56,7 +56,7 @@ def _object_draws(values_RN: Float64[np.ndarray, "R N"], seed: int) -> np.ndarra
 
 def _resampled(
     values_RN: Float64[np.ndarray, "R N"], draws: np.ndarray, seed: int
-) -> Float64[np.ndarray, " M"]:
+) -> Float64[np.ndarray, " K"]:
     """Means over redrawn seeds and objects."""
     num_seeds = len(values_RN)
     chosen = np.random.default_rng([seed, num_seeds, 1]).integers(
@@ -66,7 +66,7 @@ def _resampled(
     return np.take_along_axis(by_seed, chosen, axis=1).mean(axis=1)
 
 
-def _interval(means: Float64[np.ndarray, " M"], mean: float, num: int) -> Interval:
+def _interval(means: Float64[np.ndarray, " K"], mean: float, num: int) -> Interval:
     edge = 50.0 * (1.0 - LEVEL)
     low, high = np.percentile(means, [edge, 100.0 - edge])
     return Interval(float(mean), float(low), float(high), num)

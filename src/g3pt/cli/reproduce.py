@@ -1,0 +1,154 @@
+"""`g3pt reproduce`: a table of the paper by name, trained, measured and printed beside it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from g3pt.cli.options import CommonOptions, parse, report, working
+from g3pt.cli.progress import steps
+
+if TYPE_CHECKING:
+    from g3pt.recipes.experiments import Experiment
+    from g3pt.recipes.reproduce import Reproduction
+    from g3pt.recipes.trials import Trial
+
+NAMES = ("table2", "table3a", "table3b", "table4", "choices")
+SCALES = ("smoke", "toy", "small", "paper")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReproduceOptions(CommonOptions):
+    """Train what is missing, measure, and print a table beside the paper's.
+
+    Finished rows are kept below --runs and taken as they are; a run that was stopped goes on.
+    `table2`, `table3a`, `table3b`, `table4`: tokenizers. `choices`: what the paper leaves open.
+    """
+
+    name: Annotated[str, tyro.conf.Positional]
+    """table2, table3a, table3b, table4 or choices."""
+
+    scale: str = "toy"
+    """toy: minutes a run on one core. small: under an hour on one large GPU. paper: the paper's
+    sizes. smoke: seconds, only to see that everything runs."""
+
+    out: Path = Path("docs/results")
+    """Folder for the table as Markdown, CSV, JSON and a plot."""
+
+    runs: Path = Path("runs/reproduce")
+    """Folder of the trained rows, one below it for every scale."""
+
+    workers: int = 1
+    """Runs at a time, each on one thread."""
+
+    dry_run: bool = False
+    """Print the rows with their parameters, operations and memory, and train nothing."""
+
+    try_steps: int = 0
+    """Take so many training steps of every row on synthetic input instead, and print time and
+    memory."""
+
+    try_batch: int = 1
+    """Shapes in such a step."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command."""
+    options = parse(ReproduceOptions, "reproduce", arguments)
+    experiment = _experiment(options)
+    if options.dry_run or options.try_steps:
+        _try(options, experiment)
+        return 0
+
+    from g3pt.evaluation.plots import require_matplotlib
+    from g3pt.recipes.reproduce import tabulate
+    from g3pt.recipes.series import run_series
+    from g3pt.recipes.table_report import write_report
+
+    require_matplotlib()
+    with steps() as shown:
+        finished = run_series(
+            experiment,
+            options.runs,
+            workers=options.workers,
+            prepare_workers=options.workers,
+            on_row=lambda name, done, total: shown.show("rows", done, total, name),
+        )
+    with working("writing the table"):
+        table = tabulate(experiment, finished)
+        files = write_report(table, options.out)
+    result = {**table.to_json(), "files": [str(path) for path in files]}
+    report(options, result, _lines(table, files))
+    return 0
+
+
+def _experiment(options: ReproduceOptions) -> "Experiment":
+    if options.name not in NAMES:
+        raise ValueError(f"reproduce what? choose one of {', '.join(NAMES)}, got {options.name!r}")
+    if options.scale not in SCALES:
+        raise ValueError(f"--scale: choose one of {', '.join(SCALES)}, got {options.scale!r}")
+    for name in ("workers", "try_batch"):
+        if getattr(options, name) < 1:
+            flag = name.replace("_", "-")
+            raise ValueError(f"--{flag} must be at least 1, got {getattr(options, name)}")
+    if options.try_steps < 0:
+        raise ValueError(f"--try-steps must not be negative, got {options.try_steps}")
+
+    from g3pt.recipes.reproduce import experiment_of
+
+    return experiment_of(options.name, options.scale)  # pyright: ignore[reportArgumentType]
+
+
+def _try(options: ReproduceOptions, experiment: "Experiment") -> None:
+    from g3pt.recipes.trials import try_experiment
+
+    with steps() as shown:
+        trials = try_experiment(
+            experiment,
+            num_steps=options.try_steps,
+            batch_size=options.try_batch,
+            device=options.device,
+            on_row=lambda done, total: shown.show("rows", done, total),
+        )
+    rows = [asdict(trial) for trial in trials]
+    result = {"name": experiment.name, "scale": experiment.scale, "rows": rows}
+    report(options, result, [_trial_line(trial) for trial in trials])
+
+
+def _trial_line(trial: "Trial") -> str:
+    text = (
+        f"{trial.variant}: {trial.parameters:,} parameters, {trial.flops_per_step / 1e12:.3g} "
+        f"TFLOP and {trial.memory_bytes / 2**30:.2f} GiB a step of {trial.batch_size}, "
+        f"{trial.num_runs} runs of {trial.steps} steps"
+    )
+    if trial.seconds_per_step is None:
+        return text
+    peak = trial.peak_bytes / 2**30 if trial.peak_bytes is not None else float("nan")
+    return (
+        f"{text}; tried on {trial.tried_batch_size}: {trial.seconds_per_step:.2f} s a step, "
+        f"{peak:.2f} GiB, loss {trial.loss:.3f}"
+    )
+
+
+def _lines(table: "Reproduction", files: Sequence[Path]) -> list[str]:
+    from g3pt.recipes.table_report import verdict_of
+
+    width = max(len(row.label) for row in table.rows)
+    lines: list[str] = []
+    for row in table.rows:
+        scores: dict[str, Any] = row.scores
+        paper = f"  paper IoU {row.paper['iou']:g} %" if "iou" in row.paper else ""
+        lines.append(
+            f"{row.set}  {row.label:<{width}}  IoU {scores['iou']['mean']:.3f} "
+            f"[{scores['iou']['low']:.3f}, {scores['iou']['high']:.3f}]  "
+            f"Chamfer {scores['chamfer_mean']['mean']:.4f}  "
+            f"F@0.01 {scores['fscore_001']['mean']:.3f}{paper}"
+        )
+    for entry in table.comparisons:
+        lines.append(
+            f"{entry.set}  {entry.claim}: {entry.difference:+.4f} "
+            f"[{entry.low:+.4f}, {entry.high:+.4f}], {verdict_of(entry)}"
+        )
+    return [*lines, f"written: {', '.join(map(str, files))}"]

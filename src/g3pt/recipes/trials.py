@@ -1,0 +1,126 @@
+"""What every row of an experiment costs: counted, and if asked for tried on synthetic input."""
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from g3pt.models.weights import resolve_device
+from g3pt.recipes.experiments import Experiment, Variant
+from g3pt.training.cost import estimate_cost
+from g3pt.training.optim import Optimizer
+from g3pt.training.runs import open_task
+from g3pt.training.tokenizer_task import TokenizerTask
+
+OnRow = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A row before it is trained."""
+
+    variant: str
+    num_runs: int
+    """Seeds that the experiment trains it from."""
+    steps: int
+    batch_size: int
+    parameters: int
+    flops_per_step: int
+    """Counted over shapes alone, for the whole batch."""
+    memory_bytes: int
+    """Estimated for one slice of the batch."""
+    tried_batch_size: int | None = None
+    seconds_per_step: float | None = None
+    """Fastest of the steps tried, optimiser included."""
+    flops_per_second: float | None = None
+    peak_bytes: int | None = None
+    """Most memory held: on a GPU by tensors, otherwise by the process."""
+    loss: float | None = None
+
+
+def try_experiment(
+    experiment: Experiment,
+    *,
+    num_steps: int = 0,
+    batch_size: int = 1,
+    device: str = "auto",
+    on_row: OnRow | None = None,
+) -> list[Trial]:
+    """Count what each row costs, and take training steps with it.
+
+    Args:
+        experiment: whose rows.
+        num_steps: steps on synthetic input; 0 counts only.
+        batch_size: shapes in such a step.
+        device: where.
+        on_row: hears how many rows are done, and of how many.
+    """
+    trials: list[Trial] = []
+    for done, variant in enumerate(experiment.variants, start=1):
+        trials.append(_try(variant, num_steps, batch_size, device))
+        if on_row is not None:
+            on_row(done, len(experiment.variants))
+    return trials
+
+
+def _try(variant: Variant, num_steps: int, batch_size: int, device: str) -> Trial:
+    run = variant.run
+    cost = estimate_cost(run)
+    counted = Trial(
+        variant=variant.name,
+        num_runs=len(variant.seeds),
+        steps=run.train.steps,
+        batch_size=run.data.batch_size,
+        parameters=cost.parameters,
+        flops_per_step=cost.flops_per_step,
+        memory_bytes=cost.memory_bytes,
+    )
+    if not num_steps:
+        return counted
+    target = resolve_device(device)
+    if target.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(target)
+    task = open_task(run)
+    assert isinstance(task, TokenizerTask)
+    task.module.to(target).train()
+    optimizer = Optimizer(task.module, run.optim)
+    seconds: list[float] = []
+    loss = float("nan")
+    for _ in range(num_steps):
+        began = time.perf_counter()
+        with torch.autocast(target.type, torch.bfloat16, enabled=run.train.precision == "bf16"):
+            value = task.synthetic_loss(batch_size, target)
+        value.backward()  # pyright: ignore[reportUnknownMemberType]
+        optimizer.step(run.optim.lr)
+        optimizer.zero_grad()
+        loss = float(value.detach())  # waits for the device
+        seconds.append(time.perf_counter() - began)
+    fastest = min(seconds)
+    flops = cost.flops_per_step * batch_size / run.data.batch_size
+    return Trial(
+        **{name: getattr(counted, name) for name in _COUNTED},
+        tried_batch_size=batch_size,
+        seconds_per_step=fastest,
+        flops_per_second=flops / fastest,
+        peak_bytes=_peak_bytes(target),
+        loss=loss,
+    )
+
+
+_COUNTED = (
+    "variant",
+    "num_runs",
+    "steps",
+    "batch_size",
+    "parameters",
+    "flops_per_step",
+    "memory_bytes",
+)
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

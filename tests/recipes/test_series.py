@@ -1,0 +1,117 @@
+"""Rows are trained once, resumed, shared between tables, and never mixed up."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from g3pt.recipes import series
+from g3pt.recipes.reproduce import EXPERIMENTS, tabulate
+from g3pt.recipes.series import SeriesError, run_folder, run_series
+from g3pt.recipes.tables import table2, table3b, table4
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A working folder that all tests of this file share, so that rows are trained once."""
+    folder = tmp_path_factory.mktemp("series")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield folder
+
+
+def heard():
+    calls: list[tuple[str, int, int]] = []
+    return calls, lambda *call: calls.append(call)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_table_runs_to_its_end_at_smoke_size(workplace, name):
+    experiment = EXPERIMENTS[name]("smoke")
+    finished = run_series(experiment, workplace / "runs")
+    table = tabulate(experiment, finished)
+    assert [row.variant for row in table.rows] == [v.name for v in experiment.variants]
+    assert len(table.comparisons) == len(experiment.claims)
+    assert all(len(row.objects["procedural"]) == 2 for row in finished)
+
+
+def test_finished_rows_are_taken_as_they_are(workplace):
+    first = run_series(table3b("smoke"), workplace / "runs")
+    calls, on_row = heard()
+    again = run_series(table3b("smoke"), workplace / "runs", on_row=on_row)
+    assert calls == [("finished before", 2, 2)]
+    assert [row.summary for row in again] == [row.summary for row in first]
+
+
+def test_a_row_without_its_evaluation_is_measured_but_not_trained_again(workplace, monkeypatch):
+    experiment = table3b("smoke")
+    run_series(experiment, workplace / "runs")
+    variant = experiment.variants[0]
+    folder = run_folder(workplace / "runs", experiment, variant, 0)
+    before = json.loads((folder / "row.json").read_text())
+    (folder / "row.json").unlink()
+    shutil.rmtree(folder / "evaluation-procedural")
+
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(series, "start", refuse)
+    run_series(experiment, workplace / "runs")
+    after = json.loads((folder / "row.json").read_text())
+    assert after["evaluation"] == before["evaluation"]
+
+
+def test_a_stopped_training_goes_on(workplace):
+    """Weights and the last checkpoint are gone: the row comes out the same."""
+    experiment = table3b("smoke")
+    run_series(experiment, workplace / "runs")
+    folder = run_folder(workplace / "runs", experiment, experiment.variants[1], 0)
+    before = json.loads((folder / "row.json").read_text())
+    (folder / "row.json").unlink()
+    shutil.rmtree(folder / "weights")
+    shutil.rmtree(folder / "evaluation-procedural")
+    shutil.rmtree(folder / "checkpoints" / "step-4")
+    run_series(experiment, workplace / "runs")
+    after = json.loads((folder / "row.json").read_text())
+    assert (
+        after["evaluation"]["procedural"]["summary"]
+        == (before["evaluation"]["procedural"]["summary"])
+    )
+
+
+def test_a_folder_of_another_recipe_is_refused(workplace):
+    experiment = table3b("smoke")
+    run_series(experiment, workplace / "runs")
+    variant = experiment.variants[0]
+    run = replace(variant.run, train=replace(variant.run.train, steps=5))
+    changed = replace(experiment, variants=(replace(variant, run=run), *experiment.variants[1:]))
+    with pytest.raises(ValueError, match="was trained by another recipe"):
+        run_series(changed, workplace / "runs")
+
+
+def test_two_workers_give_the_rows_of_one(workplace):
+    experiment = table4("smoke")
+    experiment = replace(experiment, variants=experiment.variants[:2], claims=())
+    alone = run_series(experiment, workplace / "runs")
+    shared = run_series(experiment, workplace / "two", workers=2)
+    for one, two in zip(alone, shared, strict=True):
+        assert one.objects == two.objects
+
+
+def test_a_failing_row_is_named_and_the_others_stay(workplace, monkeypatch):
+    experiment = table2("smoke")
+    bad = experiment.variants[1].name
+
+    whole = series.evaluate_reconstruction
+
+    def fail(weights, *args, **kwargs):
+        if bad in str(weights):
+            raise RuntimeError("no room")
+        return whole(weights, *args, **kwargs)
+
+    monkeypatch.setattr(series, "evaluate_reconstruction", fail)
+    with pytest.raises(SeriesError, match=rf"{bad}-seed0: RuntimeError: no room"):
+        run_series(experiment, workplace / "failing")
+    first = run_folder(workplace / "failing", experiment, experiment.variants[0], 0)
+    assert (first / "row.json").is_file()
