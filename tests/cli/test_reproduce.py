@@ -41,7 +41,7 @@ def test_a_dry_run_counts_and_writes_nothing(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["table9"], "choose one of table2, table3a"),
+        (["table9"], "nothing of that name; there are table2, table3a"),
         (["table2", "--scale", "huge"], "--scale: choose one of smoke, toy"),
         (["table2", "--workers", "0"], "--workers must be at least 1"),
         (["table2", "--try-steps", "-1"], "--try-steps must not be negative"),

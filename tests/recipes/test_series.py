@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from g3pt.recipes import series
+from g3pt.recipes import recipe, series
 from g3pt.recipes.reproduce import EXPERIMENTS, tabulate
 from g3pt.recipes.series import SeriesError, run_folder, run_series
 from g3pt.recipes.tables import table2, table3b, table4
+from g3pt.training.runs import start
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,20 @@ def test_a_stopped_training_goes_on(workplace):
         after["evaluation"]["procedural"]["summary"]
         == (before["evaluation"]["procedural"]["summary"])
     )
+
+
+def test_a_run_that_was_trained_elsewhere_is_taken_up(workplace):
+    """Trained by `g3pt train SCALE/ROW` in the row's folder, on several machines for instance."""
+    experiment = table3b("smoke")
+    variant = experiment.variants[0]
+    folder = run_folder(workplace / "elsewhere", experiment, variant, 0)
+    start(recipe(f"smoke/{variant.name}-seed0"), folder)
+    calls, on_row = heard()
+    rows = run_series(experiment, workplace / "elsewhere", on_row=on_row)
+    assert [call[0] for call in calls] == [f"{v.name}-seed0" for v in experiment.variants]
+    before = run_series(experiment, workplace / "runs")
+    assert rows[0].objects == before[0].objects
+    assert rows[0].summary["validation"] == before[0].summary["validation"]
 
 
 def test_a_folder_of_another_recipe_is_refused(workplace):

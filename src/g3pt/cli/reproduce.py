@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from g3pt.recipes.reproduce import Reproduction
     from g3pt.recipes.trials import Trial
 
-NAMES = ("table2", "table3a", "table3b", "table4", "choices")
-SCALES = ("smoke", "toy", "small", "paper")
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReproduceOptions(CommonOptions):
@@ -85,10 +82,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _experiment(options: ReproduceOptions) -> "Experiment":
-    if options.name not in NAMES:
-        raise ValueError(f"reproduce what? choose one of {', '.join(NAMES)}, got {options.name!r}")
-    if options.scale not in SCALES:
-        raise ValueError(f"--scale: choose one of {', '.join(SCALES)}, got {options.scale!r}")
     for name in ("workers", "try_batch"):
         if getattr(options, name) < 1:
             flag = name.replace("_", "-")
@@ -96,9 +89,12 @@ def _experiment(options: ReproduceOptions) -> "Experiment":
     if options.try_steps < 0:
         raise ValueError(f"--try-steps must not be negative, got {options.try_steps}")
 
-    from g3pt.recipes.reproduce import experiment_of
+    from g3pt.recipes.reproduce import SCALES, experiment_of
 
-    return experiment_of(options.name, options.scale)  # pyright: ignore[reportArgumentType]
+    for scale in SCALES:
+        if scale == options.scale:
+            return experiment_of(options.name, scale)
+    raise ValueError(f"--scale: choose one of {', '.join(SCALES)}, got {options.scale!r}")
 
 
 def _try(options: ReproduceOptions, experiment: "Experiment") -> None:

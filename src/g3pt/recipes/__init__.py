@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from g3pt.recipes import car, tokenizer
-from g3pt.training.runs import Run
+from g3pt.training.runs import Run, TokenizerRun
 
 RECIPES: dict[str, Callable[[], Run]] = {
     "tokenizer-tiny-procedural": tokenizer.tiny_procedural,
@@ -26,9 +26,36 @@ RECIPES: dict[str, Callable[[], Run]] = {
 def recipe(name: str) -> Run:
     """The complete config of a named run.
 
+    Args:
+        name: of `RECIPES`, or `SCALE/ROW-seedN` for a row of a table, as in its run folder.
+
     Raises:
         ValueError: if there is no recipe of that name.
     """
+    if "/" in name:
+        return row_recipe(name)
     if name not in RECIPES:
         raise ValueError(f"{name}: there is no such recipe; there are {', '.join(RECIPES)}")
     return RECIPES[name]()
+
+
+def row_recipe(name: str) -> TokenizerRun:
+    """The run of a row of a table, for instance `paper/volume-seed0`.
+
+    Raises:
+        ValueError: if no table has such a row.
+    """
+    from g3pt.recipes.reproduce import EXPERIMENTS, SCALES
+
+    scale, _, row = name.partition("/")
+    if scale not in SCALES:
+        raise ValueError(f"{name}: {scale!r} is no scale; there are {', '.join(SCALES)}")
+    runs = {
+        variant.seeded(seed).name: variant.seeded(seed)
+        for experiment in EXPERIMENTS.values()
+        for variant in experiment(scale).variants
+        for seed in variant.seeds
+    }
+    if row not in runs:
+        raise ValueError(f"{name}: no table has such a row; there are {', '.join(runs)}")
+    return runs[row]

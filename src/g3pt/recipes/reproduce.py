@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -23,6 +23,9 @@ EXPERIMENTS: dict[str, Callable[[Scale], Experiment]] = {
     "choices": choices,
 }
 """By the name that `g3pt reproduce` takes."""
+
+SCALES: tuple[Scale, ...] = get_args(Scale)
+"""Smallest first."""
 
 METRICS = ("iou", "chamfer_mean", "fscore_001", "near_accuracy")
 """Measured on every object; the paper's IoU, Cham., F-score and Acc."""

@@ -209,7 +209,7 @@ def _keep_weights(
     training = {
         "steps": result.step,
         "loss": result.loss,
-        "validation": result.metrics,
+        "validation": _last_evaluation(folder / "metrics.jsonl"),
         "processor_seconds": processor_seconds,
         "environment": describe_environment(),
     }
@@ -224,6 +224,13 @@ def _keep_weights(
             num_points=run.data.num_points,
         ),
     )
+
+
+def _last_evaluation(file: Path) -> dict[str, float]:
+    """What the run last measured itself; a run that was taken up at its end measured earlier."""
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    found = [line for line in lines if line["kind"] == "evaluation"]
+    return {name: value for name, value in found[-1].items() if name not in ("kind", "step")}
 
 
 def _write_row(job: _Job, run: TokenizerRun, reports: dict[str, dict[str, Any]]) -> None:
