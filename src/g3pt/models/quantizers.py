@@ -5,6 +5,7 @@ Legend: B batch, T tokens, C tokenizer channels, K bits per token, V = 2**K entr
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +51,10 @@ class LfqConfig:
     share_projection: bool = True
     """One pair of linear maps to bits and back for all scales; gains are always per scale."""
 
+    normalization: Literal["layer", "rms"] = "layer"
+    """Of the bit features before the sign: with their mean taken out, or their size alone. Without
+    a mean, codes of mostly equal bits are rare."""
+
     def __post_init__(self) -> None:
         if not 1 <= self.num_bits <= 62:
             raise ValueError(f"quantizer.num_bits must lie in 1..62, got {self.num_bits}")
@@ -72,8 +77,8 @@ class QuantizerOutput:
 class LfqQuantizer(nn.Module):
     """Sign of a K-dimensional projection, straight-through, and a linear map back.
 
-    The projection is layer-normalised without parameters before the sign, which keeps
-    the bits balanced inside a token. During the warm-up phase of Sec. 4.2 the normalised
+    The projection is normalised without parameters before the sign, which keeps the bits
+    balanced inside a token. During the warm-up phase of Sec. 4.2 the normalised
     values are passed on in place of their signs. All scales share the projections, unless
     the config says otherwise; each has a gain of its own. The map back starts as the
     transpose of the orthogonal map in, so that quantising and subtracting starts by
@@ -100,6 +105,8 @@ class LfqQuantizer(nn.Module):
         """Normalised bit features; their signs are the code. Always float32."""
         with torch.autocast(features_BTC.device.type, enabled=False):
             projected = _of_scale(self.project_in, scale)(features_BTC.float())
+            if self.config.normalization == "rms":
+                return F.rms_norm(projected, (self.config.num_bits,), eps=1e-5)
             return F.layer_norm(projected, (self.config.num_bits,))
 
     def expand(self, codes_BTK: Float[Tensor, "B T K"], scale: int = 0) -> Float[Tensor, "B T C"]:

@@ -47,6 +47,10 @@ class LatentSetConfig:
     noise, and are learned; or they are embedded points of the shape itself, the farthest from
     one another, in the same spatial order (3DShape2VecSet, CLAY)."""
 
+    local_gain: float = 1.4
+    """How strongly latents start out reading the points near their anchors, and query points
+    the latents near them (`Attention.look_alike`); 0 leaves both to chance."""
+
     def __post_init__(self) -> None:
         if self.dim % self.num_heads:
             raise ValueError(f"dim {self.dim} is not divisible by num_heads {self.num_heads}")
@@ -136,6 +140,8 @@ class PointEncoder(nn.Module):
             for _ in range(config.encoder_layers)
         )
         self.norm = nn.LayerNorm(dim)
+        if config.local_gain:
+            self.read.attention.look_alike(config.local_gain)
         self.queries_LC = None
         if config.query_init == "fps":
             return
@@ -193,6 +199,15 @@ class OccupancyDecoder(FieldDecoder):
         self.answer = CrossAttentionBlock(dim, heads, mlp_ratio=config.query_mlp_ratio)
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, 1)
+        if config.local_gain:
+            self._start_near(config.num_latents, config.local_gain)
+
+    @torch.no_grad()
+    def _start_near(self, num_latents: int, gain: float) -> None:
+        """Slots begin as the queries at the anchors of the latents."""
+        anchors_L3 = anchor_points(num_latents)
+        self.slots_LC.copy_(self.query_projection(self.embedding(anchors_L3[None]))[0])
+        self.answer.attention.look_alike(gain)
 
     def memory(
         self, summed_BLC: Float[Tensor, "B L C"], num_scales_B: Int[Tensor, " B"]

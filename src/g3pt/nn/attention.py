@@ -109,6 +109,18 @@ class Attention(nn.Module):
         if normalize_qk:
             self.log_temperature = nn.Parameter(torch.full((num_heads, 1, 1), math.log(8.0)))
 
+    @torch.no_grad()
+    def look_alike(self, gain: float) -> None:
+        """Start by attending to what is similar: queries and keys get the same orthogonal map.
+
+        Of inputs with unit variance, logits then begin at `gain`**2 sqrt(D) times the cosine.
+        """
+        dim = self.to_queries.weight.shape[0]
+        assert self.to_keys_values.in_features == dim, "queries and context differ in width"
+        weight = nn.init.orthogonal_(torch.empty(dim, dim)) * gain
+        self.to_queries.weight.copy_(weight)
+        self.to_keys_values.weight[:dim].copy_(weight)
+
     def queries(self, x_BTC: Float[Tensor, "B T C"]) -> Float[Tensor, "B H T D"]:
         """Project and split the queries, temperature included."""
         queries = split_heads(self.to_queries(x_BTC), self.num_heads)

@@ -69,12 +69,10 @@ def _many_seeds() -> list[tuple[str, str, Change, bool]]:
 def _one_seed(of: TokenizerSize) -> list[tuple[str, str, Change, bool]]:
     found: list[tuple[str, str, Change]] = [
         ("per-scale-cqt", "CQT weights per scale", _cqt(share_weights=False)),
-        ("per-scale-projection", "projections per scale", _projection),
-        ("random-init", "CQT from random queries", _cqt(init="random")),
-        ("no-centre", "no running mean taken out", _cqt(center=False)),
+        ("per-scale-projection", "projections per scale", _lfq(share_projection=False)),
+        ("rms-bits", "bit features keep their mean", _lfq(normalization="rms")),
+        ("no-locality", "attention starts by chance", _model(local_gain=0.0)),
         ("no-latent-loss", "no latent loss", _loss(latent_weight=0.0)),
-        ("long-warmup", "LayerNorm warm-up over half the run", _loss(warmup_share=0.5)),
-        ("near-weight-low", "near-surface weight .25", _loss(near_weight=0.25)),
         ("near-weight-high", "near-surface weight 4", _loss(near_weight=4.0)),
         ("commitment", "commitment loss .1", _loss(commitment_weight=0.1)),
         ("entropy", "entropy loss .1", _loss(entropy_weight=0.1)),
@@ -95,8 +93,8 @@ def _cqt(**changes: Any) -> Change:
     return lambda row: _model(cqt=replace(_of(row).cqt, **changes))(row)
 
 
-def _projection(row: Variant) -> Variant:
-    return _model(quantizer=replace(_of(row).quantizer, share_projection=False))(row)
+def _lfq(**changes: Any) -> Change:
+    return lambda row: _model(quantizer=replace(_of(row).quantizer, **changes))(row)
 
 
 def _lengths(lengths: tuple[int, ...]) -> Change:

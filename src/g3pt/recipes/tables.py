@@ -125,6 +125,7 @@ def table4(scale: Scale) -> Experiment:
 def cvq(of: TokenizerSize, lengths: tuple[int, ...], num_bits: int | None = None) -> Variant:
     """CVQ with some scale lengths and bits."""
     bits = of.num_bits[-1] if num_bits is None else num_bits
+    shared = (of.ladder[of.few], of.ladder[-1])
     model = replace(
         of.model,
         num_latents=lengths[-1],
@@ -135,7 +136,7 @@ def cvq(of: TokenizerSize, lengths: tuple[int, ...], num_bits: int | None = None
         name=f"cvq-{sum(lengths)}-{bits}bit",
         label=f"CVQ, {sum(lengths)} tokens, {2**bits} entries",
         run=replace(of.run, model=model),
-        seeds=of.seeds,
+        seeds=of.seeds if bits == of.num_bits[-1] and lengths in shared else of.ladder_seeds,
     )
 
 
