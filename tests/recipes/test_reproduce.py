@@ -89,6 +89,18 @@ def test_continuous_latents_count_as_16_bit_numbers():
     assert cvq.core_minutes == 2.0
 
 
+def test_what_is_not_finished_is_counted_and_left_out():
+    experiment = table4("toy")
+    rows = [row for row in finished(experiment, (0.5, 0.6, 0.7, 0.65)) if row.variant != "volume"]
+    table = tabulate(experiment, rows)
+    assert table.missing == 2
+    assert "triplane > volume in IoU" not in outcomes(table)
+    assert "CVQ > pooling in IoU" in outcomes(table)
+    assert "**Not complete:** 2 runs" in markdown(table, "table4-toy.png")
+    with pytest.raises(ValueError, match="table4: no row is finished yet"):
+        tabulate(experiment, [])
+
+
 def test_the_report_names_commit_rows_and_outcomes(tmp_path: Path):
     pytest.importorskip("matplotlib", reason="plots need the extra `eval`")
     experiment = table3a("toy")
@@ -103,7 +115,7 @@ def test_the_report_names_commit_rows_and_outcomes(tmp_path: Path):
     text = markdown(table, "table3a-toy.png")
     assert files[0].read_text() == text
     assert "commit abc" in text
-    assert "| IoU rises from 256 entries to 1024 entries | -0.0100 " in text
+    assert "| IoU rises from 256 entries to 1024 entries | -0.0095 " in text
     assert "| not reproduced |" in text
     assert "| 85.43 |" in text  # the paper's own
     assert len(files[1].read_text().splitlines()) == 5

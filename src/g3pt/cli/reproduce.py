@@ -61,17 +61,25 @@ def main(arguments: Sequence[str]) -> int:
 
     from g3pt.evaluation.plots import require_matplotlib
     from g3pt.recipes.reproduce import tabulate
-    from g3pt.recipes.series import run_series
+    from g3pt.recipes.series import finished_rows, run_series
     from g3pt.recipes.table_report import write_report
 
     require_matplotlib()
     with steps() as shown:
+
+        def on_row(name: str, done: int, total: int) -> None:
+            shown.show("rows", done, total, name)
+            if done < total:  # what is there by now can be read while the rest is trained
+                write_report(
+                    tabulate(experiment, finished_rows(experiment, options.runs)), options.out
+                )
+
         finished = run_series(
             experiment,
             options.runs,
             workers=options.workers,
             prepare_workers=options.workers,
-            on_row=lambda name, done, total: shown.show("rows", done, total, name),
+            on_row=on_row,
         )
     with working("writing the table"):
         table = tabulate(experiment, finished)

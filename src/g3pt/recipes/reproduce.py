@@ -92,6 +92,8 @@ class Reproduction:
     experiment: Experiment
     rows: tuple[TableRow, ...]
     comparisons: tuple[Comparison, ...]
+    missing: int
+    """Rows, seeds counted, that are not finished; comparisons with them are left out."""
     machine: dict[str, Any]
     """Where and with what code the rows were trained; several commits if they differ."""
 
@@ -104,6 +106,7 @@ class Reproduction:
             "recipe": config_hash({"experiment": to_json(experiment)}),
             "rows": [asdict(row) for row in self.rows],
             "comparisons": [asdict(comparison) for comparison in self.comparisons],
+            "missing": self.missing,
             "machine": self.machine,
         }
 
@@ -120,25 +123,38 @@ def experiment_of(name: str, scale: Scale) -> Experiment:
 
 
 def tabulate(experiment: Experiment, finished: Sequence[FinishedRow]) -> Reproduction:
-    """Put finished rows side by side."""
+    """Put finished rows side by side.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not finished:
+        raise ValueError(f"{experiment.name}: no row is finished yet")
     by_variant = {
         variant.name: [row for row in finished if row.variant == variant.name]
         for variant in experiment.variants
     }
+    present = {name for name, rows in by_variant.items() if rows}
+    wanted = sum(len(variant.seeds) for variant in experiment.variants)
     sets = [one.name for one in experiment.evaluation]
     rows = [
         _table_row(variant, by_variant[variant.name], name)
         for name in sets
         for variant in experiment.variants
+        if variant.name in present
     ]
     papers = {variant.name: variant.paper for variant in experiment.variants}
     comparisons = [
-        _compare(claim, by_variant, name, papers) for name in sets for claim in experiment.claims
+        _compare(claim, by_variant, name, papers)
+        for name in sets
+        for claim in experiment.claims
+        if {claim.better, claim.worse} <= present
     ]
     return Reproduction(
         experiment=experiment,
         rows=tuple(rows),
         comparisons=tuple(comparisons),
+        missing=wanted - len(finished),
         machine=_machine(finished),
     )
 

@@ -91,10 +91,18 @@ def run_series(
         done += 1
         if on_row is not None:
             on_row(job.folder.name, done, total)
-    return [
-        read_row(folder, variant, seed, experiment.evaluation)
-        for (variant, seed), folder in zip(wanted, folders, strict=True)
-    ]
+    return finished_rows(experiment, root)
+
+
+def finished_rows(experiment: Experiment, root: Path) -> list[FinishedRow]:
+    """The rows of an experiment that are finished by now."""
+    found: list[FinishedRow] = []
+    for variant in experiment.variants:
+        for seed in variant.seeds:
+            folder = run_folder(root, experiment, variant, seed)
+            if is_finished(folder, experiment.evaluation):
+                found.append(read_row(folder, variant, seed, experiment.evaluation))
+    return found
 
 
 def run_folder(root: Path, experiment: Experiment, variant: Variant, seed: int) -> Path:

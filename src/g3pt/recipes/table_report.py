@@ -43,6 +43,8 @@ def markdown(table: Reproduction, picture: str) -> str:
     experiment = table.experiment
     lines = [f"# {experiment.title}, {experiment.scale} scale", ""]
     lines += [_preamble(table), ""]
+    if table.missing:
+        lines += [f"**Not complete:** {table.missing} runs are not finished.", ""]
     for one in experiment.evaluation:
         rows = [row for row in table.rows if row.set == one.name]
         lines += [f"## {one.name}: {one.settings.protocol}", "", *_score_lines(rows), ""]
