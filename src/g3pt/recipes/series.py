@@ -72,7 +72,11 @@ def run_series(
         ValueError: if a folder holds the run of another recipe.
         SeriesError: if a row fails.
     """
-    wanted = [(variant, seed) for variant in experiment.variants for seed in variant.seeds]
+    # Seed by seed, so that an unfinished series has a row of everything before a second one.
+    wanted = sorted(
+        ((variant, seed) for variant in experiment.variants for seed in variant.seeds),
+        key=lambda pair: pair[1],
+    )
     folders = [run_folder(root, experiment, variant, seed) for variant, seed in wanted]
     for (variant, seed), folder in zip(wanted, folders, strict=True):
         _check_recipe(folder, variant.seeded(seed))
