@@ -13,13 +13,14 @@ from g3pt.models.tokenizers import build_tokenizer
 from g3pt.recipes.choices import choices
 from g3pt.recipes.experiments import Claim, Experiment, Scale, Variant
 from g3pt.recipes.series import FinishedRow
-from g3pt.recipes.tables import table2, table3a, table3b, table4
+from g3pt.recipes.tables import table2, table3a, table3b, table4, table4_longer
 
 EXPERIMENTS: dict[str, Callable[[Scale], Experiment]] = {
     "table2": table2,
     "table3a": table3a,
     "table3b": table3b,
     "table4": table4,
+    "table4-longer": table4_longer,
     "choices": choices,
 }
 """By the name that `g3pt reproduce` takes."""

@@ -119,6 +119,31 @@ def table4(scale: Scale) -> Experiment:
     )
 
 
+def table4_longer(scale: Scale) -> Experiment:
+    """Table 4 with three times the steps: does its order depend on how long one trains?"""
+    short = table4(scale)
+    return replace(
+        short,
+        name="table4-longer",
+        title="Table 4 with three times the steps",
+        variants=tuple(_longer(variant) for variant in short.variants),
+        claims=tuple(
+            replace(claim, better=f"{claim.better}-x3", worse=f"{claim.worse}-x3")
+            for claim in short.claims
+        ),
+    )
+
+
+def _longer(variant: Variant) -> Variant:
+    train = replace(variant.run.train, steps=3 * variant.run.train.steps)
+    return replace(
+        variant,
+        name=f"{variant.name}-x3",
+        run=replace(variant.run, train=train),
+        seeds=variant.seeds[:1],
+    )
+
+
 # --- rows ----------------------------------------------------------------------------------
 
 
