@@ -26,7 +26,7 @@ def test_wrong_requests_exit_2(arguments: tuple, sentence: str, g3pt) -> None:
         (("--data", "procedural", "--workers", 0), "--workers must be at least 1"),
     ],
 )
-@pytest.mark.parametrize("mode", ["reconstruction", "generation"])
+@pytest.mark.parametrize("mode", ["reconstruction", "generation", "rate"])
 def test_wrong_data_exits_2(mode: str, arguments: tuple, sentence: str, g3pt) -> None:
     code, stdout, stderr = g3pt("evaluate", mode, *arguments)
     assert (code, stdout) == (2, "")

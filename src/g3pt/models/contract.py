@@ -147,9 +147,9 @@ class Tokenizer(nn.Module, ABC):
         """Bits per token; 0 if the bottleneck is continuous and has no tokens."""
 
     @property
-    @abstractmethod
     def dim(self) -> int:
         """Channels C of the latents."""
+        return self.config.dim
 
     @property
     def num_scales(self) -> int:

@@ -248,11 +248,6 @@ class CvqTokenizer(DiscreteTokenizer):
         return self.config.cqt.scale_lengths
 
     @property
-    def dim(self) -> int:
-        """Channels C of the latents."""
-        return self.config.dim
-
-    @property
     def resampling(self) -> Resampling:
         """The CQT."""
         return self.cqt

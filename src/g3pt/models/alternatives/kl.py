@@ -49,11 +49,6 @@ class KlTokenizer(Tokenizer):
         return 0
 
     @property
-    def dim(self) -> int:
-        """Channels C of the latents."""
-        return self.config.dim
-
-    @property
     def latent_mean(self) -> Tensor:
         """None is kept."""
         return self.no_mean_LC

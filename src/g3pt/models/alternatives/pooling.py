@@ -101,11 +101,6 @@ class PoolingTokenizer(DiscreteTokenizer):
         return self.config.scale_lengths
 
     @property
-    def dim(self) -> int:
-        """Channels C of the latents."""
-        return self.config.dim
-
-    @property
     def resampling(self) -> Resampling:
         """Pooling and interpolation."""
         return self.pooling

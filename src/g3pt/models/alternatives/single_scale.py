@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from g3pt.models.contract import DiscreteTokenizer, Resampling
+
 
 class SingleScale(nn.Module):
     """The identity in place of a resampling, with the running mean that the CQT keeps too."""
@@ -30,3 +32,23 @@ class SingleScale(nn.Module):
         """Move the running mean of every latent towards this batch; called while training."""
         if self._rate:
             self.mean_LC.lerp_(latents_BLC.detach().float().mean(dim=0), self._rate)
+
+
+class SingleScaleTokenizer(DiscreteTokenizer):
+    """Every latent is a token; encoder and decoder are what the kinds differ in."""
+
+    identity: SingleScale
+
+    @property
+    def scale_lengths(self) -> tuple[int, ...]:
+        """One scale: all latents."""
+        return (self.config.num_latents,)
+
+    @property
+    def resampling(self) -> Resampling:
+        """None to speak of: the identity."""
+        return self.identity
+
+    def bottleneck(self) -> tuple[nn.Module, ...]:
+        """The quantizer."""
+        return self.identity, self.quantizer

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from g3pt.models.alternatives.single_scale import SingleScale
-from g3pt.models.contract import DiscreteTokenizer, FieldDecoder, Resampling
+from g3pt.models.alternatives.single_scale import SingleScale, SingleScaleTokenizer
+from g3pt.models.contract import FieldDecoder
 from g3pt.models.quantizers import LfqConfig, LfqQuantizer
 from g3pt.models.tokenizer import LatentSetConfig, PointEncoder
 from g3pt.nn.convolutions import FieldHead, ResidualBlock
@@ -113,7 +113,7 @@ class TriplaneDecoder(FieldDecoder):
         return self.head(sampled, queries_BQ3)
 
 
-class TriplaneTokenizer(DiscreteTokenizer):
+class TriplaneTokenizer(SingleScaleTokenizer):
     """Cells of three planes as tokens."""
 
     def __init__(self, config: TriplaneConfig) -> None:
@@ -136,25 +136,6 @@ class TriplaneTokenizer(DiscreteTokenizer):
         )
         self.decoder = TriplaneDecoder(config)
         self.encoder.place_queries(plane_centres(config.resolution))
-
-    @property
-    def scale_lengths(self) -> tuple[int, ...]:
-        """One scale: all cells."""
-        return (self.config.num_latents,)
-
-    @property
-    def dim(self) -> int:
-        """Channels C of the latents."""
-        return self.config.dim
-
-    @property
-    def resampling(self) -> Resampling:
-        """None to speak of: the identity."""
-        return self.identity
-
-    def bottleneck(self) -> tuple[nn.Module, ...]:
-        """The quantizer."""
-        return self.identity, self.quantizer
 
 
 def plane_centres(resolution: int) -> Float[Tensor, "L 3"]:

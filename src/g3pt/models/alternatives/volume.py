@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from g3pt.models.alternatives.single_scale import SingleScale
-from g3pt.models.contract import DiscreteTokenizer, FieldDecoder, Resampling
+from g3pt.models.alternatives.single_scale import SingleScale, SingleScaleTokenizer
+from g3pt.models.contract import FieldDecoder
 from g3pt.models.quantizers import LfqConfig, LfqQuantizer
 from g3pt.nn.blocks import SelfAttentionBlock
 from g3pt.nn.convolutions import FieldHead, ResidualBlock
@@ -142,7 +142,7 @@ class VolumeDecoder(FieldDecoder):
         return self.head(found_BC11Q[:, :, 0, 0].transpose(1, 2), queries_BQ3)
 
 
-class VolumeTokenizer(DiscreteTokenizer):
+class VolumeTokenizer(SingleScaleTokenizer):
     """Cells of a volume as tokens."""
 
     def __init__(self, config: VolumeConfig) -> None:
@@ -154,25 +154,6 @@ class VolumeTokenizer(DiscreteTokenizer):
             config.num_latents, config.dim, center=config.center, center_rate=config.center_rate
         )
         self.decoder = VolumeDecoder(config)
-
-    @property
-    def scale_lengths(self) -> tuple[int, ...]:
-        """One scale: all cells."""
-        return (self.config.num_latents,)
-
-    @property
-    def dim(self) -> int:
-        """Channels C of the latents."""
-        return self.config.dim
-
-    @property
-    def resampling(self) -> Resampling:
-        """None to speak of: the identity."""
-        return self.identity
-
-    def bottleneck(self) -> tuple[nn.Module, ...]:
-        """The quantizer."""
-        return self.identity, self.quantizer
 
 
 def voxelize(

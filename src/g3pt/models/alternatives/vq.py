@@ -6,10 +6,7 @@ The same encoder and decoder as CVQ; every latent is one token.
 from dataclasses import dataclass, field
 from typing import Literal
 
-from torch import nn
-
-from g3pt.models.alternatives.single_scale import SingleScale
-from g3pt.models.contract import DiscreteTokenizer, Resampling
+from g3pt.models.alternatives.single_scale import SingleScale, SingleScaleTokenizer
 from g3pt.models.quantizers import LfqConfig, LfqQuantizer
 from g3pt.models.tokenizer import LatentSetConfig, OccupancyDecoder, PointEncoder
 
@@ -28,7 +25,7 @@ class VqConfig(LatentSetConfig):
     center_rate: float = 0.02
 
 
-class VqTokenizer(DiscreteTokenizer):
+class VqTokenizer(SingleScaleTokenizer):
     """Latent set, sign, occupancy decoder."""
 
     def __init__(self, config: VqConfig) -> None:
@@ -40,22 +37,3 @@ class VqTokenizer(DiscreteTokenizer):
             config.num_latents, config.dim, center=config.center, center_rate=config.center_rate
         )
         self.decoder = OccupancyDecoder(config, num_scales=1)
-
-    @property
-    def scale_lengths(self) -> tuple[int, ...]:
-        """One scale: all latents."""
-        return (self.config.num_latents,)
-
-    @property
-    def dim(self) -> int:
-        """Channels C of the latents."""
-        return self.config.dim
-
-    @property
-    def resampling(self) -> Resampling:
-        """None to speak of: the identity."""
-        return self.identity
-
-    def bottleneck(self) -> tuple[nn.Module, ...]:
-        """The quantizer."""
-        return self.identity, self.quantizer
