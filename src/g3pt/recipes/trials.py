@@ -32,6 +32,8 @@ class Trial:
     memory_bytes: int
     """Estimated for one slice of the batch."""
     tried_batch_size: int | None = None
+    precision: str | None = None
+    """Of the steps tried."""
     seconds_per_step: float | None = None
     """Fastest of the steps tried, optimiser included."""
     flops_per_second: float | None = None
@@ -86,11 +88,13 @@ def _try(variant: Variant, num_steps: int, batch_size: int, device: str) -> Tria
     assert isinstance(task, TokenizerTask)
     task.module.to(target).train()
     optimizer = Optimizer(task.module, run.optim)
+    # Most processors have no bfloat16 units and only emulate them.
+    precision = "fp32" if target.type == "cpu" else run.train.precision
     seconds: list[float] = []
     loss = float("nan")
     for _ in range(num_steps):
         began = time.perf_counter()
-        with torch.autocast(target.type, torch.bfloat16, enabled=run.train.precision == "bf16"):
+        with torch.autocast(target.type, torch.bfloat16, enabled=precision == "bf16"):
             value = task.synthetic_loss(batch_size, target)
         value.backward()  # pyright: ignore[reportUnknownMemberType]
         optimizer.step(run.optim.lr)
@@ -102,6 +106,7 @@ def _try(variant: Variant, num_steps: int, batch_size: int, device: str) -> Tria
     return Trial(
         **{name: getattr(counted, name) for name in _COUNTED},
         tried_batch_size=batch_size,
+        precision=precision,
         seconds_per_step=fastest,
         flops_per_second=flops / fastest,
         peak_bytes=_peak_bytes(target),
