@@ -13,14 +13,14 @@ from g3pt.models.tokenizers import build_tokenizer
 from g3pt.recipes.choices import choices
 from g3pt.recipes.experiments import Claim, Experiment, Scale, Variant
 from g3pt.recipes.series import FinishedRow
-from g3pt.recipes.tables import table2, table3a, table3b, table4, table4_longer
+from g3pt.recipes.tables import budget, table2, table3a, table3b, table4
 
 EXPERIMENTS: dict[str, Callable[[Scale], Experiment]] = {
     "table2": table2,
     "table3a": table3a,
     "table3b": table3b,
     "table4": table4,
-    "table4-longer": table4_longer,
+    "budget": budget,
     "choices": choices,
 }
 """By the name that `g3pt reproduce` takes."""
@@ -55,8 +55,8 @@ class TableRow:
     """Of a whole shape; a continuous latent is counted as 16-bit numbers."""
     parameters: int
     flops_per_step: int
-    core_minutes: float
-    """Processor time of one training, mean over seeds."""
+    core_minutes: float | None
+    """Processor time of one training, mean over seeds; None if it was not trained here."""
     seeds: tuple[int, ...]
     scores: dict[str, dict[str, float]]
     """Metric -> mean, low, high over seeds and objects."""
@@ -176,7 +176,7 @@ def _table_row(variant: Variant, finished: Sequence[FinishedRow], name: str) -> 
         bits=tokens * tokenizer.num_bits or 16 * numbers,
         parameters=finished[0].summary["parameters"],
         flops_per_step=finished[0].summary["flops_per_step"],
-        core_minutes=_mean([row.summary["processor_seconds"] / 60 for row in finished]),
+        core_minutes=_core_minutes(finished),
         seeds=tuple(row.seed for row in finished),
         scores={
             metric: {key: asdict(seeded_mean(found))[key] for key in ("mean", "low", "high")}
@@ -190,6 +190,15 @@ def _table_row(variant: Variant, finished: Sequence[FinishedRow], name: str) -> 
         ),
         paper=variant.paper,
     )
+
+
+def _core_minutes(finished: Sequence[FinishedRow]) -> float | None:
+    known = [
+        row.summary["processor_seconds_per_step"] * row.summary["steps"] / 60
+        for row in finished
+        if row.summary["processor_seconds_per_step"] is not None
+    ]
+    return _mean(known) if known else None
 
 
 def _mean(values: Sequence[float]) -> float:

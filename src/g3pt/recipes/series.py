@@ -22,6 +22,7 @@ from g3pt.evaluation.results import Row, read_rows, write_whole
 from g3pt.models.weights import CONFIG_FILE as WEIGHTS_CONFIG
 from g3pt.models.weights import WeightsConfig, save_weights
 from g3pt.recipes.experiments import EvaluationSet, Experiment, Variant
+from g3pt.training.checkpoint import list_checkpoints
 from g3pt.training.cost import estimate_cost
 from g3pt.training.ingredients import ensure_shapes
 from g3pt.training.loop import TrainResult
@@ -197,11 +198,12 @@ def _finish(job: _Job) -> None:
     if not (folder / RECIPE_FILE).is_file():
         save_json(folder / RECIPE_FILE, run)
     if not (folder / WEIGHTS_FOLDER / WEIGHTS_CONFIG).is_file():
-        began = time.process_time()
+        first, began = max(list_checkpoints(folder / "checkpoints"), default=0), time.process_time()
         result = start(run, folder, resume=True)
         if not result.finished:
             raise SeriesError("stopped by a signal; a rerun goes on there")
-        _keep_weights(run, folder, result, time.process_time() - began)
+        seconds = (time.process_time() - began) / max(result.step - first, 1)
+        _keep_weights(run, folder, result, seconds if result.step > first else None)
     reports: dict[str, dict[str, Any]] = {}
     for one in job.sets:
         reports[one.name] = evaluate_reconstruction(
@@ -215,14 +217,18 @@ def _finish(job: _Job) -> None:
 
 
 def _keep_weights(
-    run: TokenizerRun, folder: Path, result: TrainResult, processor_seconds: float
+    run: TokenizerRun, folder: Path, result: TrainResult, processor_seconds: float | None
 ) -> None:
+    """Write what the training was like, then the weights, whose config says that it is over.
+
+    `processor_seconds` are those of a step taken here; None if all were taken elsewhere.
+    """
     tokenizer = load_tokenizer(folder)
     training = {
         "steps": result.step,
         "loss": result.loss,
         "validation": _last_evaluation(folder / "metrics.jsonl"),
-        "processor_seconds": processor_seconds,
+        "processor_seconds_per_step": processor_seconds,
         "environment": describe_environment(),
     }
     write_whole(folder / "training.json", (json.dumps(training, indent=2) + "\n").encode())

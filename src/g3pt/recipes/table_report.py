@@ -111,10 +111,11 @@ def _health_lines(table: Reproduction, experiment: Experiment) -> list[str]:
             continue
         by_scale = " ".join(f"{100 * value:.1f}" for value in row.usage_by_scale)
         entropy = " ".join(f"{value:.2f}" for value in row.bit_entropy_by_scale)
+        minutes = "" if row.core_minutes is None else f"{row.core_minutes:.1f}"
         usage = "" if row.usage is None else f"{100 * row.usage:.1f}"
         lines.append(
             f"| {row.label} | {row.parameters:,} | {row.bits} | {usage} | {by_scale} | {entropy} | "
-            f"{row.flops_per_step / 1e12:.3g} | {row.core_minutes:.1f} |"
+            f"{row.flops_per_step / 1e12:.3g} | {minutes} |"
         )
     return lines
 

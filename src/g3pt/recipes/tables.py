@@ -119,26 +119,37 @@ def table4(scale: Scale) -> Experiment:
     )
 
 
-def table4_longer(scale: Scale) -> Experiment:
-    """Table 4 with three times the steps: does its order depend on how long one trains?"""
-    short = table4(scale)
-    return replace(
-        short,
-        name="table4-longer",
-        title="Table 4 with three times the steps",
-        variants=tuple(_longer(variant) for variant in short.variants),
+def budget(scale: Scale) -> Experiment:
+    """Do the ends of Table 4, volume and CVQ, keep their order with twice the steps?"""
+    of = size(scale)
+    ours = cvq(of, of.ladder[-1])
+    volume = _rival(of, "volume", "Volume, 3D CNN + LFQ", of.volume, ours)
+    longer = {variant.name: _longer(variant) for variant in (volume, ours)}
+    steps = of.run.train.steps
+    return Experiment(
+        name="budget",
+        title="Volume and CVQ with twice the steps",
+        scale=scale,
+        variants=(volume, longer[volume.name], ours, longer[ours.name]),
         claims=tuple(
-            replace(claim, better=f"{claim.better}-x3", worse=f"{claim.worse}-x3")
-            for claim in short.claims
+            replace(_better(better, worse, text), of_paper=False)
+            for better, worse, text in (
+                (ours, volume, f"CVQ > volume after {steps} steps"),
+                (longer[ours.name], longer[volume.name], f"CVQ > volume after {2 * steps} steps"),
+                (longer[volume.name], volume, "volume gains by twice the steps"),
+                (longer[ours.name], ours, "CVQ gains by twice the steps"),
+            )
         ),
+        evaluation=of.evaluation,
     )
 
 
 def _longer(variant: Variant) -> Variant:
-    train = replace(variant.run.train, steps=3 * variant.run.train.steps)
+    train = replace(variant.run.train, steps=2 * variant.run.train.steps)
     return replace(
         variant,
-        name=f"{variant.name}-x3",
+        name=f"{variant.name}-x2",
+        label=f"{variant.label}, twice the steps",
         run=replace(variant.run, train=train),
         seeds=variant.seeds[:1],
     )
