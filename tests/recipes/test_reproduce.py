@@ -19,7 +19,7 @@ ENVIRONMENT = {
 
 def row(variant, seed, iou, usage=0.9):
     scales = len(variant.run.model.cqt.scale_lengths) if variant.run.model.kind == "cvq" else 4
-    health = {"usage": usage}
+    health = {"iou": iou, "usage": usage}
     for scale in range(scales):
         health |= {f"usage/{scale}": usage, f"bit_entropy/{scale}": 0.99}
     objects = [

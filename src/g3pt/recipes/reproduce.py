@@ -62,6 +62,8 @@ class TableRow:
     """Metric -> mean, low, high over seeds and objects."""
     by_seed: dict[str, tuple[float, ...]]
     """Metric -> mean over objects, seed by seed."""
+    validation_iou: tuple[float, ...]
+    """Of the field on the run's own validation shapes, seed by seed."""
     usage: float | None
     """Share of the codebook that occurs in the validation shapes of the run, mean over seeds."""
     usage_by_scale: tuple[float, ...]
@@ -183,6 +185,7 @@ def _table_row(variant: Variant, finished: Sequence[FinishedRow], name: str) -> 
             for metric, found in values.items()
         },
         by_seed={metric: tuple(found.mean(axis=1).tolist()) for metric, found in values.items()},
+        validation_iou=tuple(one["iou"] for one in health),
         usage=_mean([one["usage"] for one in health]) if tokenizer.num_bits else None,
         usage_by_scale=tuple(_mean([one[f"usage/{k}"] for one in health]) for k in scales),
         bit_entropy_by_scale=tuple(
@@ -255,5 +258,5 @@ def _paper_difference(claim: Claim, papers: Mapping[str, Mapping[str, float]]) -
 
 def _machine(finished: Sequence[FinishedRow]) -> dict[str, Any]:
     environments = [row.summary["environment"] for row in finished]
-    commits = sorted({environment["commit"] for environment in environments})
+    commits = sorted({environment["commit"][:10] for environment in environments})
     return {**environments[0], "commit": ", ".join(commits)}

@@ -11,6 +11,10 @@ from g3pt.evaluation.results import Row, to_csv, write_whole
 from g3pt.recipes.experiments import Experiment
 from g3pt.recipes.reproduce import Comparison, Reproduction, TableRow
 
+_HEALTH_NOTE = (
+    "On the validation shapes of the runs, seed by seed: IoU of the field at uniform points, share "
+    "of the codebook that occurs, entropy of a bit across shapes."
+)
 PAPER_COLUMNS = (
     ("iou", "IoU %"),
     ("chamfer", "Cham."),
@@ -50,7 +54,14 @@ def markdown(table: Reproduction, picture: str) -> str:
         lines += [f"## {one.name}: {one.settings.protocol}", "", *_score_lines(rows), ""]
         comparisons = [entry for entry in table.comparisons if entry.set == one.name]
         lines += [*_comparison_lines(comparisons), ""]
-    lines += ["## Codebook use and cost", "", *_health_lines(table, experiment), ""]
+    lines += [
+        "## Codebook use and cost",
+        "",
+        _HEALTH_NOTE,
+        "",
+        *_health_lines(table, experiment),
+        "",
+    ]
     lines += [f"![{experiment.title}]({picture})", ""]
     return "\n".join(lines)
 
@@ -102,9 +113,9 @@ def verdict_of(entry: Comparison) -> str:
 
 def _health_lines(table: Reproduction, experiment: Experiment) -> list[str]:
     lines = [
-        "| | parameters | bits a shape | usage % | usage % by scale | bit entropy by scale | "
-        "TFLOP a step | core minutes |",
-        "|---" * 8 + "|",
+        "| | parameters | bits a shape | validation IoU | usage % | usage % by scale | "
+        "bit entropy by scale | GFLOP a step | core minutes |",
+        "|---" * 9 + "|",
     ]
     for row in table.rows:
         if row.set != experiment.evaluation[0].name:
@@ -112,10 +123,11 @@ def _health_lines(table: Reproduction, experiment: Experiment) -> list[str]:
         by_scale = " ".join(f"{100 * value:.1f}" for value in row.usage_by_scale)
         entropy = " ".join(f"{value:.2f}" for value in row.bit_entropy_by_scale)
         minutes = "" if row.core_minutes is None else f"{row.core_minutes:.1f}"
+        validation = ", ".join(f"{value:.3f}" for value in row.validation_iou)
         usage = "" if row.usage is None else f"{100 * row.usage:.1f}"
         lines.append(
-            f"| {row.label} | {row.parameters:,} | {row.bits} | {usage} | {by_scale} | {entropy} | "
-            f"{row.flops_per_step / 1e12:.3g} | {minutes} |"
+            f"| {row.label} | {row.parameters:,} | {row.bits} | {validation} | {usage} | "
+            f"{by_scale} | {entropy} | {row.flops_per_step / 1e9:.3g} | {minutes} |"
         )
     return lines
 
