@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 
 SMALL = ("--views", "1", "--view-size", "32", "--points", "64", "--queries", "480")
@@ -100,6 +101,9 @@ def test_shards_become_packed_tokens(g3pt, tmp_path):
     code, stdout, _ = g3pt("tokenize", "--shards", tmp_path / "out", *arguments)
     (entry,) = json.loads(stdout)["outputs"]
     assert code == 0 and entry["shapes"] == 3
-    assert TokenCache(tmp_path / "tokens").tokens.shape[:2] == (3, 2)
+    cache = TokenCache(tmp_path / "tokens")
+    assert cache.tokens.shape[:2] == (3, 2)
+    first = np.stack([cache.indices(row, 0) for row in range(3)])
+    assert entry["usage"] * 2**cache.identity.num_bits == len(np.unique(first))
     code, _, stderr = g3pt("tokenize", "a.glb", "--shards", tmp_path / "out")
     assert code == 2 and "not both" in stderr

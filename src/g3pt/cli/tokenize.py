@@ -106,9 +106,13 @@ def _tokenize(
 
 
 def _tokenize_shards(options: TokenizeOptions, path: Path) -> int:
+    import numpy as np
+    import torch
+
     from g3pt.data.shards import Selection, ShardSet
     from g3pt.data.tokens_cache import TokenCacheConfig, TokenizerIdentity, build_token_cache
     from g3pt.models.contract import require_tokens
+    from g3pt.models.token_statistics import scale_statistics
     from g3pt.models.weights import load_weights
     from g3pt.training.checkpoint import fingerprint
     from g3pt.training.ingredients import token_folder
@@ -135,12 +139,19 @@ def _tokenize_shards(options: TokenizeOptions, path: Path) -> int:
             on_progress=lambda done, total: shown.show("pyramids", done, total),
         )
     size = sum(file.stat().st_size for file in cache.path.iterdir())
+    indices_BT = torch.from_numpy(np.stack([cache.indices(row, 0) for row in range(len(cache))]))
+    scales = indices_BT.split(list(identity.scale_lengths), dim=1)
+    use = [scale_statistics(part, identity.num_bits) for part in (indices_BT, *scales)]
     entry = {
         "path": str(cache.path),
         "shapes": len(cache),
         "tokens": sum(identity.scale_lengths) * len(cache) * cache.resamplings,
         "bytes": size,
+        "usage": use[0].usage,
+        "usage_by_scale": [of_scale.usage for of_scale in use[1:]],
+        "perplexity": use[0].perplexity,
     }
     summary = {"outputs": [entry], "weights": {"name": options.weights}}
-    report(options, summary, [f"{cache.path}: {len(cache)} shapes, {size} bytes"])
+    line = f"{cache.path}: {len(cache)} shapes, {size} bytes, {use[0].usage:.1%} of the codebook"
+    report(options, summary, [line])
     return 0
