@@ -237,10 +237,13 @@ def _better(better: Variant, worse: Variant, text: str, *, metric: str = "iou") 
 
 
 def _rising(variants: list[Variant], name: Callable[[Variant], str]) -> tuple[Claim, ...]:
-    """Every rung is better than the one below it."""
+    """Every rung is better than the one below it, and the last than the first."""
+    pairs = list(pairwise(variants))
+    if len(pairs) > 1:
+        pairs.append((variants[0], variants[-1]))
     return tuple(
         _better(above, below, f"IoU rises from {name(below)} to {name(above)}")
-        for below, above in pairwise(variants)
+        for below, above in pairs
     )
 
 
