@@ -77,7 +77,7 @@ def _one_seed(of: TokenizerSize) -> list[tuple[str, str, Change, bool]]:
         ("commitment", "commitment loss .1", _loss(commitment_weight=0.1)),
         ("entropy", "entropy loss .1", _loss(entropy_weight=0.1)),
         *(
-            (f"scales-{len(lengths)}", f"{len(lengths)} scales {lengths}", _lengths(lengths))
+            (f"scales-{len(lengths)}", f"number of scales {lengths}", _lengths(lengths))
             for lengths in of.by_count
         ),
         ("evener", f"less in the last scale {of.evener}", _lengths(of.evener)),
