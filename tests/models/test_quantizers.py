@@ -64,3 +64,14 @@ def test_projections_of_their_own_code_each_scale_apart():
         apart.embed(torch.zeros(1, 1, dtype=torch.int64), 0),
         apart.embed(torch.zeros(1, 1, dtype=torch.int64), 1),
     )
+
+
+def test_bits_that_are_all_equal_need_features_that_keep_their_mean():
+    torch.manual_seed(0)
+    features = torch.randn(64, 50, 8)
+    codes = {
+        kind: LfqQuantizer(LfqConfig(num_bits=3, normalization=kind), 8)(features).indices_BT
+        for kind in ("layer", "rms")
+    }
+    assert set(codes["rms"].unique().tolist()) == set(range(8))
+    assert not {0, 7} & set(codes["layer"].unique().tolist())

@@ -1,5 +1,7 @@
 """Encoder (Eq. 2), decoder (Eq. 5) and the tokenizer around them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -131,3 +133,27 @@ def test_farthest_points_are_farther_apart_than_random_ones():
 def test_more_queries_than_points_are_refused():
     with pytest.raises(ValueError, match="cannot choose 8 of 4 points"):
         spread_points(torch.rand(1, 4, 3), 8)
+
+
+def test_cross_attentions_start_out_looking_at_what_is_near():
+    """Before training, latents whose anchors are near a query point weigh more in its answer."""
+    config = CvqConfig(
+        num_latents=16, dim=64, num_heads=1, cqt=CqtConfig(scale_lengths=(1, 16)), local_gain=1.4
+    )
+    queries = torch.rand(1, 200, 3) * 1.8 - 0.9
+    distances = torch.cdist(queries, anchor_points(16)[None])[0]
+
+    def mean_distance(config):
+        torch.manual_seed(0)
+        decoder = CvqTokenizer(config).decoder
+        block = decoder.answer
+        asked = block.attention.queries(
+            block.attention_norm(decoder.query_projection(decoder.embedding(queries)))
+        )
+        keys = block.attention.keys_values(block.context_norm(decoder.slots_LC[None])).keys_BHMD
+        weights = (asked @ keys.mT)[0, 0].mul(64**-0.5).softmax(dim=-1)
+        return float((weights * distances).sum(dim=-1).mean().detach())
+
+    everywhere = float(distances.mean())
+    assert mean_distance(replace(config, local_gain=0.0)) > 0.95 * everywhere
+    assert mean_distance(config) < 0.85 * everywhere

@@ -21,15 +21,16 @@ class ReproduceOptions(CommonOptions):
     """Train what is missing, measure, and print a table beside the paper's.
 
     Finished rows are kept below --runs and taken as they are; a run that was stopped goes on.
-    `table2`, `table3a`, `table3b`, `table4`: tokenizers. `choices`: what the paper leaves open.
+    `table2`, `table3a`, `table3b`, `table4`: tokenizers. `budget`: the ends of Table 4 with twice
+    the steps. `choices`: what the paper leaves open. Seeds and devices are those of the recipes.
     """
 
     name: Annotated[str, tyro.conf.Positional]
-    """table2, table3a, table3b, table4 or choices."""
+    """table2, table3a, table3b, table4, budget or choices."""
 
     scale: str = "toy"
-    """toy: minutes a run on one core. small: under an hour on one large GPU. paper: the paper's
-    sizes. smoke: seconds, only to see that everything runs."""
+    """toy: minutes a run on one core. small: for one large GPU. paper: the paper's sizes. smoke:
+    seconds, only to see that everything runs."""
 
     out: Path = Path("docs/results")
     """Folder for the table as Markdown, CSV, JSON and a plot."""

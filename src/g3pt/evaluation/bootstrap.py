@@ -46,10 +46,15 @@ def bootstrap(
             intervals[name] = Interval(mean, mean, mean, len(known))
             continue
         means = _resampled_means(known, seed, num_resamples)
-        edge = 50.0 * (1.0 - LEVEL)
-        low, high = np.percentile(means, [edge, 100.0 - edge])
-        intervals[name] = Interval(float(known.mean()), float(low), float(high), len(known))
+        intervals[name] = percentile_interval(means, known.mean(), len(known))
     return intervals
+
+
+def percentile_interval(means: Float64[np.ndarray, " R"], mean: float, num: int) -> Interval:
+    """The middle 95 % of resampled means, around the mean of `num` objects."""
+    edge = 50.0 * (1.0 - LEVEL)
+    low, high = np.percentile(means, [edge, 100.0 - edge])
+    return Interval(float(mean), float(low), float(high), num)
 
 
 def _resampled_means(

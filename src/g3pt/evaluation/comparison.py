@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64
 
-from g3pt.evaluation.bootstrap import LEVEL, NUM_RESAMPLES, Interval
+from g3pt.evaluation.bootstrap import NUM_RESAMPLES, Interval, percentile_interval
 
 Outcome = Literal["reproduced", "not reproduced", "within the interval"]
 
@@ -16,7 +16,7 @@ Outcome = Literal["reproduced", "not reproduced", "within the interval"]
 def seeded_mean(values_RN: Float64[np.ndarray, "R N"], *, seed: int = 0) -> Interval:
     """Mean over seeds and objects; the interval draws both again."""
     means = _resampled(values_RN, _object_draws(values_RN, seed), seed)
-    return _interval(means, values_RN.mean(), values_RN.shape[1])
+    return percentile_interval(means, values_RN.mean(), values_RN.shape[1])
 
 
 def seeded_difference(
@@ -36,7 +36,7 @@ def seeded_difference(
         )
     draws = _object_draws(ours_RN, seed)
     differences = _resampled(ours_RN, draws, seed + 1) - _resampled(other_SN, draws, seed + 2)
-    return _interval(differences, ours_RN.mean() - other_SN.mean(), ours_RN.shape[1])
+    return percentile_interval(differences, ours_RN.mean() - other_SN.mean(), ours_RN.shape[1])
 
 
 def outcome(difference: Interval, *, higher_is_better: bool = True) -> Outcome:
@@ -64,9 +64,3 @@ def _resampled(
     )
     by_seed = np.stack([values[draws].mean(axis=1) for values in values_RN], axis=1)
     return np.take_along_axis(by_seed, chosen, axis=1).mean(axis=1)
-
-
-def _interval(means: Float64[np.ndarray, " K"], mean: float, num: int) -> Interval:
-    edge = 50.0 * (1.0 - LEVEL)
-    low, high = np.percentile(means, [edge, 100.0 - edge])
-    return Interval(float(mean), float(low), float(high), num)

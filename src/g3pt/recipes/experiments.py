@@ -9,7 +9,7 @@ from g3pt.evaluation.protocol import EvaluationSettings
 from g3pt.training.runs import TokenizerRun
 
 Scale = Literal["smoke", "toy", "small", "paper"]
-"""smoke: seconds, nothing learnt. toy: minutes on a processor. small: under an hour on one
+"""smoke: seconds, nothing learnt. toy: minutes on a processor. small: for one large
 GPU. paper: the paper's sizes."""
 
 

@@ -1,8 +1,9 @@
 """Trains and measures the rows of an experiment: what is finished stays, what is missing is done.
 
-One folder a run below `runs/SCALE/`: the run itself (config, checkpoints, metrics), `weights/`
-when training is over, `evaluation-SET/` with the scores of every object, and `row.json` last.
-A folder with `row.json` is a finished row; a rerun takes it as it is, if its config is the same.
+One folder a run, below a folder named after the scale: the run itself (config, checkpoints,
+metrics), `weights/` when training is over, `evaluation-SET/` with the scores of every object, and
+`row.json` last. A folder with `row.json` is a finished row; a rerun takes it as it is, if its
+config is the same.
 """
 
 import json
@@ -120,7 +121,7 @@ def is_finished(folder: Path, sets: tuple[EvaluationSet, ...]) -> bool:
     if not (folder / ROW_FILE).is_file():
         return False
     row = json.loads((folder / ROW_FILE).read_text(encoding="utf-8"))
-    return all(name in row["evaluation"] for name in (one.name for one in sets))
+    return all(one.name in row["evaluation"] for one in sets)
 
 
 def read_row(
@@ -210,7 +211,7 @@ def _finish(job: _Job) -> None:
             folder / WEIGHTS_FOLDER,
             one.objects(),
             one.settings,
-            device="cpu" if run.train.device == "cpu" else "auto",
+            device=run.train.device,
             out=folder / f"evaluation-{one.name}",
         )
     _write_row(job, run, reports)

@@ -68,13 +68,14 @@ def markdown(table: Reproduction, picture: str) -> str:
 
 def _preamble(table: Reproduction) -> str:
     experiment, machine = table.experiment, table.machine
+    sizes = [row.parameters for row in table.rows]
     threads = "one thread a run" if machine["accelerator"] == "none" else machine["accelerator"]
     return (
         f"`g3pt reproduce {experiment.name} --scale {experiment.scale}`; commit "
         f"{machine['commit']}, torch {machine['versions']['torch']}, {machine['machine']}, "
-        f"{threads}. Mean [95 % interval] over seeds and objects; parameters are equal within "
-        "5 %. The paper's numbers stand beside ours for their order, not their height: other "
-        "data, other sizes, other training."
+        f"{threads}. Mean [95 % interval] over seeds and objects; {min(sizes):,} to "
+        f"{max(sizes):,} parameters a row. The paper's numbers stand beside ours for their order, "
+        "not their height: other data, other sizes, other training."
     )
 
 

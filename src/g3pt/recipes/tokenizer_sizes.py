@@ -1,7 +1,7 @@
 """The tokenizers of the tables at four sizes: everything in which the sizes differ.
 
 `toy` is 500 steps of a model of 0.3M parameters, under two minutes on one core of a laptop;
-`small` is for one large GPU and under an hour a table; `paper` has the paper's numbers.
+`small` is for one large GPU and has not been run yet; `paper` has the paper's numbers.
 """
 
 from dataclasses import dataclass, replace

@@ -3,7 +3,7 @@
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -38,7 +38,8 @@ class Trial:
     """Fastest of the steps tried, optimiser included."""
     flops_per_second: float | None = None
     peak_bytes: int | None = None
-    """Most memory held: on a GPU by tensors, otherwise by the process."""
+    """Most memory held: on a GPU by tensors; otherwise by the process until then, so that a row
+    after a larger one repeats that one's."""
     loss: float | None = None
 
 
@@ -103,8 +104,8 @@ def _try(variant: Variant, num_steps: int, batch_size: int, device: str) -> Tria
         seconds.append(time.perf_counter() - began)
     fastest = min(seconds)
     flops = cost.flops_per_step * batch_size / run.data.batch_size
-    return Trial(
-        **{name: getattr(counted, name) for name in _COUNTED},
+    return replace(
+        counted,
         tried_batch_size=batch_size,
         precision=precision,
         seconds_per_step=fastest,
@@ -112,17 +113,6 @@ def _try(variant: Variant, num_steps: int, batch_size: int, device: str) -> Tria
         peak_bytes=_peak_bytes(target),
         loss=loss,
     )
-
-
-_COUNTED = (
-    "variant",
-    "num_runs",
-    "steps",
-    "batch_size",
-    "parameters",
-    "flops_per_step",
-    "memory_bytes",
-)
 
 
 def _peak_bytes(device: torch.device) -> int:
