@@ -1,0 +1,81 @@
+"""How likely given tokens are under the generator: teacher-forced, nothing is sampled.
+
+Legend: B batch, T tokens of the first scales end to end, S scales.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from g3pt.models.car import Car
+from g3pt.models.conditioning.contract import ConditionBatch
+from g3pt.models.contract import DiscreteTokenizer
+from g3pt.models.teacher import teacher_inputs
+
+
+@dataclass(frozen=True, eq=False)
+class TokenLikelihood:
+    """Negative log-likelihood of tokens, without guidance, temperature or truncation."""
+
+    scale_lengths: tuple[int, ...]
+    """Tokens of every scale that was scored."""
+
+    nats_BS: Float[Tensor, "B S"]
+    """Of all tokens of a scale together; float64 on the CPU."""
+
+    @property
+    def nats(self) -> Float[Tensor, " B"]:
+        """Of a whole shape."""
+        return self.nats_BS.sum(dim=1)
+
+    @property
+    def nats_per_token(self) -> Float[Tensor, " B"]:
+        """Mean over the tokens of all scales."""
+        return self.nats / sum(self.scale_lengths)
+
+    @property
+    def scale_nats_per_token(self) -> Float[Tensor, "B S"]:
+        """Mean over the tokens of each scale."""
+        return self.nats_BS / self.nats_BS.new_tensor(self.scale_lengths)
+
+    @property
+    def bits_per_shape(self) -> Float[Tensor, " B"]:
+        """What an entropy coder that knows the model would need for a shape."""
+        return self.nats / math.log(2)
+
+
+@torch.no_grad()
+def token_likelihood(
+    tokenizer: DiscreteTokenizer,
+    car: Car,
+    indices_BT: Int[Tensor, "B T"],
+    condition: ConditionBatch,
+) -> TokenLikelihood:
+    """Score the tokens of existing shapes.
+
+    Args:
+        tokenizer: stage 1, which made the tokens.
+        car: stage 2.
+        indices_BT: tokens of the first scales, whole scales only.
+        condition: what the shapes are conditioned on, one row each; `without_conditions()` of it
+            scores them unconditionally.
+
+    Raises:
+        ValueError: if the tokens do not end with a scale, or the conditions are not as many.
+    """
+    if condition.batch_size != len(indices_BT):
+        raise ValueError(f"{condition.batch_size} conditions for the tokens of {len(indices_BT)}")
+    device = next(car.parameters()).device
+    teacher = teacher_inputs(tokenizer, indices_BT.to(device), car.config.input_kind)
+    num_scales = tokenizer.num_scales_of(indices_BT.shape[1])
+    lengths = car.config.scale_lengths[:num_scales]
+    logits = car(teacher.inputs_BTC, condition, num_scales)
+    targets = teacher.targets_BT.split(list(lengths), dim=1)
+    nats = [
+        car.losses_of_scale(*pair, scale).double().sum(dim=1).cpu()
+        for scale, pair in enumerate(zip(logits, targets, strict=True))
+    ]
+    return TokenLikelihood(tuple(lengths), torch.stack(nats, dim=1))
