@@ -33,7 +33,9 @@ def part():
 def drops(task, num=500):
     from g3pt.training.task import step_generator
 
-    drawn = [task._draw_drops(step_generator(0, step, "conditions"), 4) for step in range(num)]
+    drawn = [
+        task._conditions.draw_drops(step_generator(0, step, "conditions"), 4) for step in range(num)
+    ]
     return {kind: torch.cat([draw[kind] for draw in drawn]) for kind in drawn[0]}
 
 
@@ -42,8 +44,8 @@ def test_parts_end_to_end_are_the_whole_batch(make, part):
     whole = task.batch(2, part())
     halves = [task.batch(2, part(index, 2)) for index in range(2)]
     assert whole.batch.ids == halves[0].batch.ids + halves[1].batch.ids
-    for kind, drop in whole.dropped.items():
-        assert torch.equal(torch.cat([half.dropped[kind] for half in halves]), drop)
+    for kind, drop in whole.given.dropped.items():
+        assert torch.equal(torch.cat([half.given.dropped[kind] for half in halves]), drop)
     flips = torch.cat([half.flip_probability_B for half in halves])
     assert torch.equal(flips, whole.flip_probability_B)
 
@@ -72,7 +74,7 @@ def test_a_batch_keeps_one_kind_or_all(make):
 
 
 def test_what_a_shape_does_not_have_is_dropped(make, part):
-    from g3pt.training.car_task import _mark_missing
+    from g3pt.training.conditioning import mark_missing
 
     batch = make().batch(0, part()).batch
     none = torch.zeros(4, dtype=torch.bool)
@@ -81,7 +83,7 @@ def test_what_a_shape_does_not_have_is_dropped(make, part):
         has_image_B=torch.tensor([True, False, True, True]),
         captions=("a mug", "a mug", "", "a mug"),
     )
-    dropped = _mark_missing({"image": none, "text": none}, batch)
+    dropped = mark_missing({"image": none, "text": none}, batch)
     assert dropped["image"].tolist() == [False, True, False, False]
     assert dropped["text"].tolist() == [False, False, True, False]
 

@@ -4,10 +4,13 @@ B batch, N surface points, Q query points, T tokens of all scales laid end to en
 """
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+ConditionedT = TypeVar("ConditionedT", bound="ConditionedBatch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +54,9 @@ class TokenizerBatch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CarBatch:
-    """One step of generator training: tokens and what they are conditioned on (Eq. 6)."""
+class ConditionedBatch:
+    """Shapes and what a generator can be told about them."""
 
-    indices_BT: Int[Tensor, "B T"]
-    """Token indices of all scales, coarsest first."""
     images_B3SS: Float[Tensor, "B 3 S S"]
     """Pictures over white in [0, 1]; all white where there is none."""
     has_image_B: Bool[Tensor, " B"]
@@ -69,13 +70,17 @@ class CarBatch:
     ids: tuple[str, ...]
     """Shape of each row."""
 
-    def to(self, device: torch.device | str) -> "CarBatch":
+    def to(self: ConditionedT, device: torch.device | str) -> ConditionedT:
         """The same batch on another device."""
+        tensors = {key: value for key, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(
-            self,
-            indices_BT=self.indices_BT.to(device, non_blocking=True),
-            images_B3SS=self.images_B3SS.to(device, non_blocking=True),
-            has_image_B=self.has_image_B.to(device, non_blocking=True),
-            view_B=self.view_B.to(device, non_blocking=True),
-            labels_B=self.labels_B.to(device, non_blocking=True),
+            self, **{key: value.to(device, non_blocking=True) for key, value in tensors.items()}
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarBatch(ConditionedBatch):
+    """One step of generator training: tokens and what they are conditioned on (Eq. 6)."""
+
+    indices_BT: Int[Tensor, "B T"]
+    """Token indices of all scales, coarsest first."""

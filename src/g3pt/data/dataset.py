@@ -3,14 +3,15 @@
 B batch, N surface points, Q query points, T tokens of all scales laid end to end, S picture side.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from g3pt.data.batch import CarBatch, TokenizerBatch
+from g3pt.data.batch import CarBatch, ConditionedBatch, TokenizerBatch
 from g3pt.data.prepare import NORMAL_STEPS
 from g3pt.data.queries import POSITION_STEPS
 from g3pt.data.sampler import MixedOrder
@@ -134,15 +135,13 @@ class TokenizerDataset:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CarDataConfig:
-    """What generator training reads."""
+class ConditionedDataConfig:
+    """Shapes with their pictures and words; each training adds what it learns to predict."""
 
     shards: tuple[str, ...] = ()
     """Folders of prepared shapes, for pictures and words."""
     selection: Selection = TRAINING
     """Which of their shapes are read."""
-    tokens: tuple[str, ...] = ()
-    """The token cache of each of them, in the same order."""
     weights: tuple[float, ...] = ()
     """Share of draws of each folder; empty means in proportion to its size."""
     max_damaged: int = 0
@@ -160,36 +159,56 @@ class CarDataConfig:
     seed: int = 0
     """Seeds the order and every random choice."""
 
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CarDataConfig(ConditionedDataConfig):
+    """What generator training reads."""
+
+    tokens: tuple[str, ...] = ()
+    """The token cache of each folder of shards, in the same order."""
+
     def __post_init__(self) -> None:
-        if len(self.tokens) != len(self.shards):
-            raise ValueError(
-                f"data.tokens must name one token cache a folder of shards, got "
-                f"{len(self.tokens)} for {len(self.shards)}"
-            )
+        check_one_each("tokens", "token cache", self.tokens, self.shards)
 
 
-class CarDataset:
-    """Cached tokens with a picture, a sentence and a class label of the same shape."""
+def check_one_each(name: str, what: str, folders: tuple[str, ...], shards: tuple[str, ...]) -> None:
+    """Refuse other than one folder a folder of shards.
 
-    def __init__(self, config: CarDataConfig, *, rank: int = 0, world_size: int = 1) -> None:
-        """Open shards and tokens and check that they belong together.
+    Raises:
+        ValueError: naming the field.
+    """
+    if len(folders) != len(shards):
+        raise ValueError(
+            f"data.{name} must name one {what} a folder of shards, got "
+            f"{len(folders)} for {len(shards)}"
+        )
+
+
+class DrawnShape(NamedTuple):
+    """A shape of a batch, and what everything random about it is drawn from."""
+
+    part: int
+    """Which folder of shards."""
+    row: int
+    rng: np.random.Generator
+
+
+class ConditionedShapes:
+    """Random shapes with a picture, a sentence and a class label of each."""
+
+    def __init__(
+        self, config: ConditionedDataConfig, *, rank: int = 0, world_size: int = 1
+    ) -> None:
+        """Open the shards.
 
         Raises:
             FileNotFoundError: if a folder is missing.
-            ValueError: if tokens belong to other shapes, or to different tokenizers.
         """
         self.config = config
         self.parts = [
             ShardSet(path, config.selection, max_damaged=config.max_damaged)
             for path in config.shards
         ]
-        self.tokens = [TokenCache(path) for path in config.tokens]
-        for part, tokens in zip(self.parts, self.tokens, strict=True):
-            if tokens.shapes_fingerprint != part.fingerprint:
-                raise ValueError(f"{tokens.path}: these tokens are not those of {part.path}")
-            if tokens.identity != self.tokens[0].identity:
-                raise ValueError(f"{tokens.path}: made by another tokenizer than the first cache")
-        self.identity = self.tokens[0].identity
         self._rows = [self._usable_rows(part) for part in self.parts]
         sizes = [len(rows) for rows in self._rows]
         self.order = MixedOrder(sizes, weights=config.weights, seed=config.seed)
@@ -201,8 +220,8 @@ class CarDataset:
         pictured = [part.num_views(row) > 0 for row in range(len(part))]
         return np.flatnonzero(pictured) if self.config.only_with_images else np.arange(len(part))
 
-    def batch(self, step: int) -> CarBatch:
-        """This process's share of global batch number `step`.
+    def draw(self, step: int) -> list[DrawnShape]:
+        """This process's share of the shapes of global batch number `step`.
 
         Raises:
             DamagedSampleError: if more samples are damaged than `max_damaged` allows.
@@ -211,12 +230,20 @@ class CarDataset:
         draws = self.order.batch(
             step, config.batch_size, rank=self._rank, world_size=self._world_size
         )
-        indices, pictures, views, captions, shapes = [], [], [], [], []
-        for part, position, number in draws:
-            shards, tokens = self.parts[part], self.tokens[part]
-            row = shards.readable(int(self._rows[part][position]))
-            rng = np.random.default_rng((config.seed, 4, number))
-            indices.append(tokens.indices(row, int(rng.integers(tokens.resamplings))))
+        return [
+            DrawnShape(
+                part,
+                self.parts[part].readable(int(self._rows[part][position])),
+                np.random.default_rng((config.seed, 4, number)),
+            )
+            for part, position, number in draws
+        ]
+
+    def conditions(self, drawn: Sequence[DrawnShape]) -> ConditionedBatch:
+        """A sentence and a view of each shape, and its label."""
+        pictures, views, captions, shapes = [], [], [], []
+        for part, row, rng in drawn:
+            shards = self.parts[part]
             sentences = shards.captions(row)
             captions.append(sentences[rng.integers(len(sentences))] if sentences else "")
             view = self._choose_view(shards.num_views(row), rng)
@@ -226,8 +253,7 @@ class CarDataset:
             shapes.append(shards.shapes[row])
         view_B = torch.tensor(views)
         labels = [self._classes.get(shape["family"], -1) for shape in shapes]
-        return CarBatch(
-            indices_BT=torch.from_numpy(np.stack(indices)),
+        return ConditionedBatch(
             images_B3SS=_over_white(np.stack(pictures)),
             has_image_B=view_B >= 0,
             view_B=view_B,
@@ -252,6 +278,47 @@ class CarDataset:
         if picture is None or silhouette_box(picture) is None:
             return np.zeros((size, size, 4), np.uint8)
         return frame_object(picture, size)
+
+
+class CarDataset:
+    """Cached tokens with a picture, a sentence and a class label of the same shape."""
+
+    def __init__(self, config: CarDataConfig, *, rank: int = 0, world_size: int = 1) -> None:
+        """Open shards and tokens and check that they belong together.
+
+        Raises:
+            FileNotFoundError: if a folder is missing.
+            ValueError: if tokens belong to other shapes, or to different tokenizers.
+        """
+        self.config = config
+        self.shapes = ConditionedShapes(config, rank=rank, world_size=world_size)
+        self.tokens = [TokenCache(path) for path in config.tokens]
+        for part, tokens in zip(self.shapes.parts, self.tokens, strict=True):
+            if tokens.shapes_fingerprint != part.fingerprint:
+                raise ValueError(f"{tokens.path}: these tokens are not those of {part.path}")
+            if tokens.identity != self.tokens[0].identity:
+                raise ValueError(f"{tokens.path}: made by another tokenizer than the first cache")
+        self.identity = self.tokens[0].identity
+
+    @property
+    def num_shapes(self) -> int:
+        """Shapes to draw from."""
+        return self.shapes.num_shapes
+
+    def batch(self, step: int) -> CarBatch:
+        """This process's share of global batch number `step`.
+
+        Raises:
+            DamagedSampleError: if more samples are damaged than `max_damaged` allows.
+        """
+        drawn = self.shapes.draw(step)
+        indices = [
+            self.tokens[part].indices(row, int(rng.integers(self.tokens[part].resamplings)))
+            for part, row, rng in drawn
+        ]
+        return CarBatch(
+            indices_BT=torch.from_numpy(np.stack(indices)), **vars(self.shapes.conditions(drawn))
+        )
 
 
 def _over_white(rgba: UInt8[np.ndarray, "B S S 4"]) -> torch.Tensor:

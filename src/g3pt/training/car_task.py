@@ -5,7 +5,6 @@ Legend: B batch, T tokens of all scales end to end, S scales, N text tokens.
 
 import logging
 import math
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -18,35 +17,29 @@ from g3pt.data.batch import CarBatch
 from g3pt.data.dataset import CarDataConfig, CarDataset
 from g3pt.data.shards import VALIDATION, Selection
 from g3pt.models.car import Car
-from g3pt.models.conditioning.contract import ConditionBatch
-from g3pt.models.conditioning.image import ImageConditionConfig
-from g3pt.models.conditioning.text import TextConditionConfig
-from g3pt.models.conditioning.vocabulary import pad_ids
 from g3pt.models.contract import DiscreteTokenizer
 from g3pt.models.teacher import teacher_inputs
 from g3pt.training.checkpoint import fingerprint
+from g3pt.training.conditioning import (
+    ConditionDrawer,
+    ConditionLossConfig,
+    GivenConditions,
+    check_shares,
+    condition_batch,
+    only,
+)
 from g3pt.training.curriculum import CurriculumConfig
 from g3pt.training.task import Part, TaskOutput, step_generator
 
 LOGGER = logging.getLogger(__name__)
 
-VALIDATION_MODES = ("all", "image", "text", "class", "none")
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CarLossConfig:
+class CarLossConfig(ConditionLossConfig):
     """What stage 2 minimises, and what it has to do without."""
 
     weighting: Literal["tokens", "scales"] = "tokens"
     """Every token counts alike (the paper), or every scale does."""
-    dropout: float = 0.1
-    """Chance that a sample loses all its conditions, for guidance (Sec. 4.2)."""
-    single_share: float = 0.9
-    """Share of batches that keep just one kind of condition, where there are several."""
-    image_preference: float = 0.5
-    """Chance that it is the picture."""
-    spelled_share: float = 0.03
-    """Chance of a known word to be spelled in bytes, so that unknown words mean something."""
     flip_share: float = 0.0
     """Share of samples whose input bits are damaged (bit-flip self-correction)."""
     flip_max: float = 0.2
@@ -54,10 +47,9 @@ class CarLossConfig:
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
 
     def __post_init__(self) -> None:
-        names = ("dropout", "single_share", "image_preference", "spelled_share", "flip_share")
-        for name in (*names, "flip_max"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"loss.{name} must be in [0, 1], got {getattr(self, name)}")
+        # Not super(): a dataclass with slots is another class than the one being defined here.
+        ConditionLossConfig.__post_init__(self)
+        check_shares(self, "flip_share", "flip_max")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,9 +70,7 @@ class CarStep:
     """A batch and the random choices that belong to it."""
 
     batch: CarBatch
-    text_ids_BN: Tensor
-    dropped: dict[str, Tensor | None]
-    """By kind of condition: True where a sample must do without; None where nobody must."""
+    given: GivenConditions
     flip_probability_B: Tensor
 
 
@@ -105,9 +95,7 @@ class CarTask:
         self._seed = seed
         self._datasets: dict[int, CarDataset] = {}
         self._held_out: CarDataset | None = None
-        self._kinds = {condition.kind: condition for condition in car.config.conditions}
-        text = self._kinds.get("text")
-        self._words = text.build_tokenizer() if isinstance(text, TextConditionConfig) else None
+        self._conditions = ConditionDrawer(car.config.conditions, loss, seed=seed)
 
     # -- batches ------------------------------------------------------------------------------
 
@@ -122,65 +110,26 @@ class CarTask:
         batch = self._datasets[key].batch(step)
         span, size, config = part.slice(self._data.batch_size), self._data.batch_size, self._loss
         rng = step_generator(self._seed, step, "conditions")
-        drops = self._draw_drops(rng, size)
+        given = self._conditions.draw(batch, rng, step=step, part=part, batch_size=size)
         flipped_B = rng.random(size) < config.flip_share
         flips_B = np.where(flipped_B, rng.random(size) * config.flip_max, 0.0)
-        spelling = random.Random(f"{self._seed}/{step}/{part.index}/{part.count}")
         return CarStep(
             batch=batch,
-            text_ids_BN=self._encode(batch.captions, config.spelled_share, spelling),
-            dropped=_mark_missing({kind: drop[span] for kind, drop in drops.items()}, batch),
+            given=given,
             flip_probability_B=torch.from_numpy(flips_B[span].astype(np.float32)),
         )
-
-    def _draw_drops(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
-        """What each sample of the global batch must do without, before looking at what it has.
-
-        Samples lose everything one by one, but keep a single kind batch by batch: a kind that no
-        row holds takes one token of the prefix instead of as many as it has.
-        """
-        config, kinds = self._loss, list(self._kinds)
-        nothing_B = rng.random(size) < config.dropout
-        single = rng.random() < config.single_share and len(kinds) > 1
-        prefers_image, pick = rng.random() < config.image_preference, rng.random()
-        others = [kind for kind in kinds if kind != "image"]
-        if "image" in kinds and (prefers_image or not others):
-            chosen = "image"
-        else:
-            chosen = others[int(pick * len(others))] if others else ""
-        return {kind: torch.from_numpy(nothing_B | (single and kind != chosen)) for kind in kinds}
-
-    def _encode(self, captions: Sequence[str], spelled_share: float, rng: random.Random) -> Tensor:
-        if self._words is None:
-            return torch.zeros(len(captions), 1, dtype=torch.int64)
-        rows = [self._words.encode(c, spelled_share=spelled_share, rng=rng) for c in captions]
-        return torch.tensor(pad_ids(rows))
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
         """The loss of a batch of the right sizes and no meaning: a step without data."""
         return self.loss(self._synthetic_batch(batch_size, device), step=0, progress=0.999).loss
 
     def _synthetic_batch(self, batch_size: int, device: torch.device | str) -> CarStep:
-        image = self._kinds.get("image")
-        text = self._kinds.get("text")
-        side = image.image_size if isinstance(image, ImageConditionConfig) else 1
-        num_words = text.max_tokens if isinstance(text, TextConditionConfig) else 1
-        config = self.module.config
-        ones = torch.ones(batch_size, dtype=torch.int64, device=device)
-        kept = torch.zeros(batch_size, dtype=torch.bool, device=device)
-        batch = CarBatch(
-            indices_BT=ones[:, None].expand(-1, config.num_tokens).contiguous(),
-            images_B3SS=torch.zeros(batch_size, 3, side, side, device=device),
-            has_image_B=~kept,
-            view_B=ones,
-            captions=("",) * batch_size,
-            labels_B=ones * 0,
-            ids=("",) * batch_size,
-        )
+        conditions, given = self._conditions.synthetic(batch_size, device)
+        num_tokens = self.module.config.num_tokens
+        indices_BT = torch.ones(batch_size, num_tokens, dtype=torch.int64, device=device)
         return CarStep(
-            batch=batch,
-            text_ids_BN=ones[:, None].expand(-1, num_words).contiguous(),
-            dropped=dict.fromkeys(self._kinds),
+            batch=CarBatch(indices_BT=indices_BT, **vars(conditions)),
+            given=given,
             flip_probability_B=torch.zeros(batch_size, device=device),
         )
 
@@ -217,20 +166,10 @@ class CarTask:
                 flip_probability_B=flips_B,
                 generator=generator,
             )
-        logits = self.module(teacher.inputs_BTC, self._condition(batch), num_scales)
-        return self.module.token_losses(logits, teacher.targets_BT)
-
-    def _condition(self, batch: CarStep) -> ConditionBatch:
-        data, dropped = batch.batch, batch.dropped
-        return ConditionBatch(
-            batch_size=len(data.indices_BT),
-            images_B3SS=data.images_B3SS if "image" in dropped else None,
-            text_ids_BN=batch.text_ids_BN if "text" in dropped else None,
-            labels_B=data.labels_B.clamp(min=0) if "class" in dropped else None,
-            images_dropped_B=dropped.get("image"),
-            text_dropped_B=dropped.get("text"),
-            labels_dropped_B=dropped.get("class"),
+        logits = self.module(
+            teacher.inputs_BTC, condition_batch(batch.batch, batch.given), num_scales
         )
+        return self.module.token_losses(logits, teacher.targets_BT)
 
     def sample_ids(self, batch: CarStep) -> Sequence[str]:
         """Ids of the shapes."""
@@ -251,11 +190,10 @@ class CarTask:
         lengths = self.module.config.scale_lengths
         lengths_S = torch.tensor(lengths, dtype=torch.float64)
         metrics: dict[str, float] = {}
-        modes = [mode for mode in VALIDATION_MODES if mode in ("all", "none", *self._kinds)]
         size = dataset.config.batch_size
         num_batches = max(1, min(self._validation.num_shapes, dataset.num_shapes) // size)
         batches = [self._held_out_step(dataset, number) for number in range(num_batches)]
-        for mode in modes if len(self._kinds) > 1 else [m for m in modes if m not in self._kinds]:
+        for mode in self._conditions.modes:
             losses_S = torch.stack(
                 [self._losses(_only(batch, mode), len(lengths), None, 0) for batch in batches]
             )
@@ -288,33 +226,13 @@ class CarTask:
 
     def _held_out_step(self, dataset: CarDataset, number: int) -> CarStep:
         batch = dataset.batch(number).to(next(self.module.parameters()).device)
-        kept = torch.zeros(len(batch.ids), dtype=torch.bool, device=batch.indices_BT.device)
-        return CarStep(
-            batch=batch,
-            text_ids_BN=self._encode(batch.captions, 0.0, random.Random(0)).to(kept.device),
-            dropped=_mark_missing({kind: kept for kind in self._kinds}, batch),
-            flip_probability_B=kept.float(),
-        )
-
-
-def _mark_missing(dropped: dict[str, Tensor], batch: CarBatch) -> dict[str, Tensor | None]:
-    """Drop what a sample does not have, too."""
-    device = batch.indices_BT.device
-    absent = {
-        "image": ~batch.has_image_B,
-        "text": torch.tensor([not caption for caption in batch.captions], device=device),
-        "class": batch.labels_B < 0,
-    }
-    return {kind: drop | absent[kind] for kind, drop in dropped.items()}
+        given = self._conditions.give_all(batch)
+        return CarStep(batch, given, torch.zeros(len(batch.ids), device=batch.indices_BT.device))
 
 
 def _only(batch: CarStep, mode: str) -> CarStep:
     """The batch with a single condition left (or `all` of them, or `none`)."""
-    if mode == "all":
-        return batch
-    everyone_B = torch.ones(len(batch.batch.ids), dtype=torch.bool, device=batch.text_ids_BN.device)
-    dropped = {kind: drop if kind == mode else everyone_B for kind, drop in batch.dropped.items()}
-    return replace(batch, dropped=dropped)
+    return replace(batch, given=only(batch.given, mode))
 
 
 def _check_fit(dataset: CarDataset, car: Car, tokenizer: DiscreteTokenizer) -> None:
