@@ -31,7 +31,6 @@ from g3pt.geometry.mesh import (
 )
 from g3pt.geometry.sampling import SurfaceSamples, sample_surface
 from g3pt.models.car import Car
-from g3pt.models.conditioning import ConditionBatch
 from g3pt.models.contract import require_tokens
 from g3pt.models.tokens import TokenFile, TokenFrame, TokenPyramid, read_g3t
 from g3pt.models.weights import DEFAULT_WEIGHTS, LoadedWeights, load_weights
@@ -141,7 +140,7 @@ class G3PT:
             sampled = generate_tokens(
                 self.tokenizer,
                 car,
-                _rows(prompts.condition, [prompt for prompt, _ in batch]),
+                prompts.condition.rows(torch.tensor([prompt for prompt, _ in batch])),
                 seeds=[own_seed for _, own_seed in batch],
                 guidance=defaults.guidance if guidance is None else guidance,
                 temperature=defaults.temperature if temperature is None else temperature,
@@ -342,17 +341,3 @@ def check_resolution(resolution: int) -> None:
             f"resolution must lie between {MIN_RESOLUTION} and {MAX_RESOLUTION} cells per axis, "
             f"got {resolution}"
         )
-
-
-def _rows(condition: ConditionBatch, rows: Sequence[int]) -> ConditionBatch:
-    """The conditions of some prompts, as often as they are named."""
-    chosen = torch.tensor(rows)
-
-    def take(value: torch.Tensor | None) -> torch.Tensor | None:
-        return None if value is None else value[chosen.to(value.device)]
-
-    return ConditionBatch(
-        batch_size=len(rows),
-        images_B3SS=take(condition.images_B3SS),
-        text_ids_BN=take(condition.text_ids_BN),
-    )

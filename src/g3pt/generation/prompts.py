@@ -14,11 +14,7 @@ from PIL import Image
 
 from g3pt.generation.pictures import PreparedPicture, prepare_picture
 from g3pt.models.car import Car
-from g3pt.models.conditioning import (
-    ConditionBatch,
-    ImageConditionConfig,
-    TextConditionConfig,
-)
+from g3pt.models.conditioning import ConditionBatch, PictureConfig, SentenceConfig
 from g3pt.models.conditioning.vocabulary import pad_ids
 
 Picture = str | Path | Image.Image | np.ndarray
@@ -64,7 +60,7 @@ def read_prompts(
         )
     if (image is not None and not images) or (text is not None and not texts):
         raise PromptError("an empty list of prompts: give at least one picture or text")
-    configs = {condition.kind: condition for condition in car.config.conditions}
+    configs = {condition.slot: condition for condition in car.config.conditions}
     for kind, given in (("image", images), ("text", texts)):
         if given and kind not in configs:
             known = ", ".join(configs) or "no condition at all"
@@ -74,12 +70,12 @@ def read_prompts(
     pictures, images_B3SS, text_ids_BN = (), None, None
     if images:
         config = configs["image"]
-        assert isinstance(config, ImageConditionConfig)
+        assert isinstance(config, PictureConfig)
         pictures = tuple(prepare_picture(one, config.image_size) for one in images)
         images_B3SS = torch.stack([_over_white(one.rgba) for one in pictures]).to(device)
     if texts:
         config = configs["text"]
-        assert isinstance(config, TextConditionConfig)
+        assert isinstance(config, SentenceConfig)
         text_ids_BN = _text_ids(config, texts).to(device)
     condition = ConditionBatch(batch_size=size, images_B3SS=images_B3SS, text_ids_BN=text_ids_BN)
     return Prompts(condition=condition, pictures=pictures, texts=tuple(texts))
@@ -91,7 +87,7 @@ def _over_white(rgba: UInt8[np.ndarray, "S S 4"]) -> torch.Tensor:
     return colors_3SS * alpha_1SS + (1.0 - alpha_1SS)
 
 
-def _text_ids(config: TextConditionConfig, texts: Sequence[str]) -> torch.Tensor:
+def _text_ids(config: SentenceConfig, texts: Sequence[str]) -> torch.Tensor:
     for text in texts:
         if not text.strip():
             raise PromptError("the text is empty: describe a shape, e.g. 'a round red table'")

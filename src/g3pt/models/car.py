@@ -50,7 +50,8 @@ class CarConfig:
     mlp_ratio: float = 4.0
 
     conditions: tuple[ConditionConfig, ...] = ()
-    """What the model can be conditioned on, one of each kind at most; empty for nothing."""
+    """What the model can be conditioned on: one of pictures, text, points and class each at most;
+    empty for nothing."""
 
     input_kind: InputKind = "cumulative"
     """A scale reads the sum of all coarser scales, or the one before it alone (the paper's
@@ -85,9 +86,9 @@ class CarConfig:
                 f"car.bitwise_scales must be within 0 to {len(self.scale_lengths)}, got "
                 f"{self.bitwise_scales}"
             )
-        kinds = [condition.kind for condition in self.conditions]
-        if len(set(kinds)) != len(kinds):
-            raise ValueError(f"car.conditions holds a kind twice: {kinds}")
+        slots = [condition.slot for condition in self.conditions]
+        if len(set(slots)) != len(slots):
+            raise ValueError(f"car.conditions tells the same thing twice: {slots}")
 
     @property
     def num_scales(self) -> int:

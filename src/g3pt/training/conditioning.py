@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from g3pt.data.batch import ConditionedBatch
-from g3pt.models.conditioning.contract import ConditionBatch
-from g3pt.models.conditioning.encoders import ConditionConfig
-from g3pt.models.conditioning.image import ImageConditionConfig
-from g3pt.models.conditioning.text import TextConditionConfig
+from g3pt.models.conditioning import (
+    ConditionBatch,
+    ConditionConfig,
+    PictureConfig,
+    SentenceConfig,
+)
 from g3pt.models.conditioning.vocabulary import pad_ids
 from g3pt.training.task import Part
 
@@ -67,11 +69,11 @@ class ConditionDrawer:
     def __init__(
         self, conditions: Sequence[ConditionConfig], loss: ConditionLossConfig, *, seed: int
     ) -> None:
-        self._kinds = {condition.kind: condition for condition in conditions}
+        self._kinds = {condition.slot: condition for condition in conditions}
         self._loss = loss
         self._seed = seed
         text = self._kinds.get("text")
-        self._words = text.build_tokenizer() if isinstance(text, TextConditionConfig) else None
+        self._words = text.build_tokenizer() if isinstance(text, SentenceConfig) else None
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -126,8 +128,8 @@ class ConditionDrawer:
     ) -> tuple[ConditionedBatch, GivenConditions]:
         """Conditions of the right sizes and no meaning, none dropped."""
         image, text = self._kinds.get("image"), self._kinds.get("text")
-        side = image.image_size if isinstance(image, ImageConditionConfig) else 1
-        num_words = text.max_tokens if isinstance(text, TextConditionConfig) else 1
+        side = image.image_size if isinstance(image, PictureConfig) else 1
+        num_words = text.max_tokens if isinstance(text, SentenceConfig) else 1
         ones = torch.ones(batch_size, dtype=torch.int64, device=device)
         batch = ConditionedBatch(
             images_B3SS=torch.zeros(batch_size, 3, side, side, device=device),

@@ -15,7 +15,7 @@ from g3pt.data.sources import ProceduralSourceConfig, SourceConfig
 from g3pt.data.tokens_cache import TokenCacheConfig, TokenizerIdentity, build_token_cache
 from g3pt.data.views import ViewsConfig
 from g3pt.models.car import CarConfig
-from g3pt.models.conditioning.text import TextConditionConfig
+from g3pt.models.conditioning import ConditionConfig, PointsConditionConfig, TextConditionConfig
 from g3pt.models.conditioning.vocabulary import collect_vocabulary
 from g3pt.models.contract import DiscreteTokenizer
 
@@ -110,18 +110,22 @@ def fit_to_tokenizer(
     model: CarConfig, tokenizer: DiscreteTokenizer, shards: tuple[str, ...]
 ) -> CarConfig:
     """Take over the tokenizer's layout, and words from the captions where none are named."""
-    conditions = tuple(
-        replace(condition, vocabulary=_vocabulary(shards))
-        if isinstance(condition, TextConditionConfig) and not condition.vocabulary
-        else condition
-        for condition in model.conditions
-    )
+
+    def fit(condition: ConditionConfig) -> ConditionConfig:
+        match condition:
+            case TextConditionConfig(vocabulary=()):
+                return replace(condition, vocabulary=_vocabulary(shards))
+            case PointsConditionConfig():
+                return replace(condition, width=tokenizer.dim)
+            case _:
+                return condition
+
     return replace(
         model,
         scale_lengths=tokenizer.scale_lengths,
         num_bits=tokenizer.num_bits,
         input_dim=tokenizer.dim,
-        conditions=conditions,
+        conditions=tuple(fit(condition) for condition in model.conditions),
     )
 
 

@@ -1,20 +1,43 @@
-"""Conditions of the generator: picture, text, class label, each absent at will."""
+"""Conditions of the generator: pictures, text, points, class label, each absent at will."""
 
-from g3pt.models.conditioning.contract import ConditionBatch, ConditionOutput
-from g3pt.models.conditioning.encoders import ConditionConfig, Conditioner
+from g3pt.models.conditioning.clip import ClipConditionConfig
+from g3pt.models.conditioning.contract import (
+    ConditionBatch,
+    ConditionInput,
+    ConditionOutput,
+    Slot,
+)
+from g3pt.models.conditioning.dinov2 import DinoConditionConfig
+from g3pt.models.conditioning.encoders import (
+    ConditionConfig,
+    Conditioner,
+    FrozenConfig,
+    PictureConfig,
+    SentenceConfig,
+)
 from g3pt.models.conditioning.image import ImageConditionConfig
 from g3pt.models.conditioning.label import ClassConditionConfig
+from g3pt.models.conditioning.points import PointsConditionConfig, encode_points
 from g3pt.models.conditioning.text import TextConditionConfig
 from g3pt.models.conditioning.vocabulary import TextTokenizer, collect_vocabulary
 
 __all__ = [
     "ClassConditionConfig",
+    "ClipConditionConfig",
     "ConditionBatch",
     "ConditionConfig",
+    "ConditionInput",
     "ConditionOutput",
     "Conditioner",
+    "DinoConditionConfig",
+    "FrozenConfig",
     "ImageConditionConfig",
+    "PictureConfig",
+    "PointsConditionConfig",
+    "SentenceConfig",
+    "Slot",
     "TextConditionConfig",
     "TextTokenizer",
     "collect_vocabulary",
+    "encode_points",
 ]

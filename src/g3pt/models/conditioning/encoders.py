@@ -1,24 +1,34 @@
 """All conditions of one CAR: encode what is there, put a learned null where nothing is.
 
-Legend: B batch, I prefix tokens, D width of CAR, E width of an encoder.
+Legend: B batch, V views, I prefix tokens, D width of CAR, E width of an encoder.
 """
 
-from typing import assert_never
+from typing import assert_never, get_args
 
 import torch
-from jaxtyping import Bool
-from torch import Tensor, nn
+from torch import nn
 
+from g3pt.models.conditioning.clip import ClipConditionConfig, ClipEncoder
 from g3pt.models.conditioning.contract import (
     ConditionBatch,
+    ConditionInput,
     ConditionOutput,
+    Slot,
     concatenate_tokens,
 )
+from g3pt.models.conditioning.dinov2 import DinoConditionConfig, DinoEncoder
 from g3pt.models.conditioning.image import ImageConditionConfig, ImageEncoder
 from g3pt.models.conditioning.label import ClassConditionConfig, ClassEncoder
+from g3pt.models.conditioning.points import LatentsEncoder, PointsConditionConfig
 from g3pt.models.conditioning.text import TextConditionConfig, TextEncoder
 
-ConditionConfig = ImageConditionConfig | TextConditionConfig | ClassConditionConfig
+PictureConfig = ImageConditionConfig | DinoConditionConfig
+"""Conditions that read pictures."""
+SentenceConfig = TextConditionConfig | ClipConditionConfig
+"""Conditions that read sentences."""
+FrozenConfig = DinoConditionConfig | ClipConditionConfig
+"""Conditions whose encoder is not trained, so that its features can be computed once."""
+ConditionConfig = PictureConfig | SentenceConfig | PointsConditionConfig | ClassConditionConfig
 
 
 def build_encoder(config: ConditionConfig) -> nn.Module:
@@ -26,8 +36,14 @@ def build_encoder(config: ConditionConfig) -> nn.Module:
     match config:
         case ImageConditionConfig():
             return ImageEncoder(config)
+        case DinoConditionConfig():
+            return DinoEncoder(config)
         case TextConditionConfig():
             return TextEncoder(config)
+        case ClipConditionConfig():
+            return ClipEncoder(config)
+        case PointsConditionConfig():
+            return LatentsEncoder(config)
         case ClassConditionConfig():
             return ClassEncoder(config)
         case _:
@@ -44,11 +60,16 @@ class Condition(nn.Module):
 
     def __init__(self, config: ConditionConfig, dim: int) -> None:
         super().__init__()
+        self.config = config
         self.encoder = build_encoder(config)
         self.to_tokens = nn.Linear(config.width, dim)
         self.to_vector = nn.Linear(config.width, dim)
         self.null_token = nn.Parameter(torch.randn(dim) * 0.02)
         self.null_vector = nn.Parameter(torch.randn(dim) * 0.02)
+        self.max_views = config.max_views if isinstance(config, PictureConfig) else 1
+        self.view_embedding = None
+        if self.max_views > 1:
+            self.view_embedding = nn.Parameter(torch.randn(self.max_views, dim) * 0.02)
 
     def null(self, batch_size: int) -> ConditionOutput:
         """What CAR reads where the condition is absent."""
@@ -56,15 +77,19 @@ class Condition(nn.Module):
             self.null_token.expand(batch_size, 1, -1), self.null_vector.expand(batch_size, -1)
         )
 
-    def forward(self, raw: Tensor, dropped_B: Bool[Tensor, " B"] | None = None) -> ConditionOutput:
-        """Encode a raw input, with the null in dropped rows, which cost nothing."""
-        if dropped_B is None:
-            return self._encode(raw)
-        kept_K = (~dropped_B).nonzero().squeeze(1)
-        null = self.null(len(raw))
+    def forward(self, given: ConditionInput) -> ConditionOutput:
+        """Encode an input, with the null in dropped rows, which cost nothing.
+
+        Raises:
+            ValueError: if there are more views of a shape than the model knows.
+        """
+        if given.dropped_B is None:
+            return self._encode(given)
+        kept_K = (~given.dropped_B).nonzero().squeeze(1)
+        null = self.null(len(given.dropped_B))
         if len(kept_K) == 0:
             return null
-        kept = self._encode(raw[kept_K])
+        kept = self._encode(given.shapes(kept_K))
         null = null.pad_to(kept.tokens_BID.shape[1])
         dtype = kept.tokens_BID.dtype
         return ConditionOutput(
@@ -73,10 +98,40 @@ class Condition(nn.Module):
             null.valid_or_all.index_copy(0, kept_K, kept.valid_or_all),
         )
 
-    def _encode(self, raw: Tensor) -> ConditionOutput:
-        encoded = self.encoder(raw)
+    def _encode(self, given: ConditionInput) -> ConditionOutput:
+        if given.num_views > self.max_views:
+            raise ValueError(
+                f"this model reads at most {self.max_views} pictures of a shape, got "
+                f"{given.num_views}"
+            )
+        encoded = self.encoder(given.raw) if given.features is None else given.features
+        dtype = self.to_tokens.weight.dtype
+        projected = ConditionOutput(
+            self.to_tokens(encoded.tokens_BID.to(dtype)),
+            self.to_vector(encoded.vector_BD.to(dtype)),
+            encoded.valid_BI,
+        )
+        return projected if self.view_embedding is None else self._join_views(projected, given)
+
+    def _join_views(self, views: ConditionOutput, given: ConditionInput) -> ConditionOutput:
+        """One prefix a shape: its views in the order given, each marked with its number.
+
+        The vector is the mean over the views.
+        """
+        assert self.view_embedding is not None
+        marks_V1D = self.view_embedding[: given.num_views, None]
+        tokens_BVID = views.tokens_BID.unflatten(0, (-1, given.num_views))
+        tokens_BVID = tokens_BVID + marks_V1D.to(tokens_BVID.dtype)
+        vector_BVD = views.vector_BD.unflatten(0, (-1, given.num_views))
+        if given.num_views_B is None:
+            return ConditionOutput(tokens_BVID.flatten(1, 2), vector_BVD.mean(dim=1))
+        numbers_V = torch.arange(given.num_views, device=given.num_views_B.device)
+        counts_BV = numbers_V < given.num_views_B[:, None]
+        weights_BV1 = (counts_BV / given.num_views_B[:, None]).unsqueeze(-1).to(vector_BVD.dtype)
         return ConditionOutput(
-            self.to_tokens(encoded.tokens_BID), self.to_vector(encoded.vector_BD), encoded.valid_BI
+            tokens_BVID.flatten(1, 2),
+            (vector_BVD * weights_BV1).sum(dim=1),
+            counts_BV.repeat_interleave(tokens_BVID.shape[2], dim=1),
         )
 
 
@@ -86,7 +141,7 @@ class Conditioner(nn.Module):
     def __init__(self, configs: tuple[ConditionConfig, ...], dim: int) -> None:
         super().__init__()
         self.dim = dim
-        self.conditions = nn.ModuleDict({config.kind: Condition(config, dim) for config in configs})
+        self.conditions = nn.ModuleDict({config.slot: Condition(config, dim) for config in configs})
         self.base_vector = nn.Parameter(torch.zeros(dim))
 
     def forward(self, batch: ConditionBatch) -> ConditionOutput:
@@ -100,24 +155,14 @@ class Conditioner(nn.Module):
             torch.zeros(batch.batch_size, 0, self.dim, device=device),
             self.base_vector.expand(batch.batch_size, -1),
         )
-        outputs = [base]
-        inputs = _inputs_by_kind(batch)
-        for kind, (raw, _) in inputs.items():
-            if raw is not None and kind not in self.conditions:
+        inputs = {slot: batch.input_of(slot) for slot in get_args(Slot)}
+        for slot, given in inputs.items():
+            if given is not None and slot not in self.conditions:
                 known = ", ".join(self.conditions) or "none"
-                raise ValueError(f"this model has no {kind} condition; it knows: {known}")
-        for kind, condition in self.conditions.items():
+                raise ValueError(f"this model has no {slot} condition; it knows: {known}")
+        outputs = [base]
+        for slot, condition in self.conditions.items():
             assert isinstance(condition, Condition)
-            raw, dropped_B = inputs[kind]
-            outputs.append(
-                condition.null(batch.batch_size) if raw is None else condition(raw, dropped_B)
-            )
+            given = inputs[slot]
+            outputs.append(condition.null(batch.batch_size) if given is None else condition(given))
         return concatenate_tokens(outputs)
-
-
-def _inputs_by_kind(batch: ConditionBatch) -> dict[str, tuple[Tensor | None, Tensor | None]]:
-    return {
-        "image": (batch.images_B3SS, batch.images_dropped_B),
-        "text": (batch.text_ids_BN, batch.text_dropped_B),
-        "class": (batch.labels_B, batch.labels_dropped_B),
-    }

@@ -5,7 +5,7 @@ Legend: B batch, I image tokens, E encoder width, S picture side.
 
 import itertools
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -17,9 +17,10 @@ from g3pt.nn.blocks import SelfAttentionBlock
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageConditionConfig:
-    """One picture of the shape, encoded by a ViT that is trained with CAR."""
+    """Pictures of the shape, encoded by a ViT that is trained with CAR."""
 
     kind: Literal["image"] = "image"
+    slot: ClassVar[Literal["image"]] = "image"
 
     image_size: int = 128
     """Side of the square picture in pixels."""
@@ -35,6 +36,9 @@ class ImageConditionConfig:
     stem: Literal["conv", "patch"] = "conv"
     """Strided 3x3 convolutions up to the patch size, or one linear map per patch."""
 
+    max_views: int = 1
+    """Views of one shape that can be given together, each behind the other in the prefix."""
+
     def __post_init__(self) -> None:
         if self.patch_size < 2 or self.image_size % self.patch_size:
             raise ValueError(
@@ -45,6 +49,7 @@ class ImageConditionConfig:
             raise ValueError(
                 f"image.patch_size must be a power of two for the conv stem, got {self.patch_size}"
             )
+        check_max_views(self.kind, self.max_views)
         if self.width % self.num_heads:
             raise ValueError(
                 f"image.width {self.width} is not divisible by num_heads {self.num_heads}"
@@ -54,6 +59,16 @@ class ImageConditionConfig:
     def num_tokens(self) -> int:
         """Image tokens of one picture."""
         return (self.image_size // self.patch_size) ** 2
+
+
+def check_max_views(kind: str, max_views: int) -> None:
+    """Refuse fewer views than one.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    if max_views < 1:
+        raise ValueError(f"{kind}.max_views must be at least 1, got {max_views}")
 
 
 class ImageEncoder(nn.Module):

@@ -4,7 +4,7 @@ Legend: B batch, E encoder width.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from jaxtyping import Int
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ class ClassConditionConfig:
     """The class of the shape, one learned vector each."""
 
     kind: Literal["class"] = "class"
+    slot: ClassVar[Literal["class"]] = "class"
 
     num_classes: int = 10
     width: int = 192

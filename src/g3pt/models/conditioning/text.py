@@ -4,7 +4,7 @@ Legend: B batch, N text tokens, E encoder width.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -20,6 +20,7 @@ class TextConditionConfig:
     """A sentence about the shape, encoded by a transformer that is trained with CAR."""
 
     kind: Literal["text"] = "text"
+    slot: ClassVar[Literal["text"]] = "text"
 
     vocabulary: tuple[str, ...] = ()
     """Words known as a whole, lower-cased; all others are spelled in bytes."""

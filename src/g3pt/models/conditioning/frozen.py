@@ -1,0 +1,114 @@
+"""Encoders that others trained, through the transformers library.
+
+They are loaded when they are first needed, once a process, and stay what they are: in
+evaluation mode, without gradients, and never among the parameters of a model of ours, so that
+they are neither trained nor stored with it.
+"""
+
+import hashlib
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, assert_never
+
+import torch
+from torch import nn
+
+HUB_PREFIX = "hub:"
+_PINNED = re.compile(r"hub:[\w.-]+/[\w.-]+@[0-9a-f]{40}")
+
+Architecture = Literal["dinov2", "clip"]
+
+
+def check_source(kind: str, source: str) -> None:
+    """Refuse a hub model without a pinned revision, and no model at all.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    if not source:
+        raise ValueError(f"{kind}.source is empty: name a local folder or hub:OWNER/NAME@COMMIT")
+    if source.startswith(HUB_PREFIX) and not _PINNED.fullmatch(source):
+        raise ValueError(
+            f"{kind}.source: expected hub:OWNER/NAME@COMMIT with the 40 hexadecimal digits of a "
+            f"commit, got {source!r}: a name alone may mean other weights tomorrow"
+        )
+
+
+def import_transformers(kind: str) -> Any:
+    """The library that knows the architectures.
+
+    Raises:
+        ImportError: naming the extra to install.
+    """
+    try:
+        import transformers
+    except ImportError:
+        raise ImportError(
+            f"the {kind} condition needs transformers: pip install 'g3pt[hub]'"
+        ) from None
+    return transformers
+
+
+def source_arguments(kind: str, source: str) -> tuple[str, dict[str, Any]]:
+    """What `from_pretrained` wants for a source; a folder never reaches the network.
+
+    Raises:
+        FileNotFoundError: if it is a folder that does not exist.
+    """
+    if source.startswith(HUB_PREFIX):
+        name, _, revision = source.removeprefix(HUB_PREFIX).partition("@")
+        return name, {"revision": revision}
+    if not Path(source).is_dir():
+        raise FileNotFoundError(
+            f"{source}: no such folder; {kind}.source names a local folder of a transformers "
+            "model, or hub:OWNER/NAME@COMMIT"
+        )
+    return source, {"local_files_only": True}
+
+
+@lru_cache(maxsize=4)
+def load_frozen(architecture: Architecture, source: str) -> nn.Module:
+    """The encoder of a folder or a hub revision, float32, frozen.
+
+    The same object for the same source: it is moved to where its input is.
+
+    Raises:
+        ImportError: if transformers is not installed.
+        FileNotFoundError: if the folder does not exist.
+        ValueError: if weights are missing in it.
+    """
+    transformers = import_transformers(architecture)
+    match architecture:
+        case "dinov2":
+            model_class = transformers.Dinov2Model
+        case "clip":
+            model_class = transformers.CLIPTextModel
+        case _:
+            assert_never(architecture)
+    name, arguments = source_arguments(architecture, source)
+    # Building a model draws initial values; the caller's random state is not ours to move.
+    with torch.random.fork_rng(devices=[]):
+        model, report = model_class.from_pretrained(
+            name,
+            **arguments,
+            use_safetensors=True,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+        )
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(
+            f"{source}: is no complete {model_class.__name__}, it lacks {missing[0]} "
+            f"({len(missing)} tensors are missing)"
+        )
+    return model.eval().requires_grad_(False)
+
+
+def frozen_fingerprint(architecture: Architecture, source: str) -> str:
+    """Hash of an encoder's weights: equal means equal features."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(load_frozen(architecture, source).state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

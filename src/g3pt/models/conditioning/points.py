@@ -1,0 +1,67 @@
+"""A partial point cloud as a condition, read by the frozen encoder of stage 1.
+
+The encoder belongs to the tokenizer, so it is neither held nor stored here: whoever builds a
+batch calls `encode_points` with the tokenizer at hand.
+
+Legend: B batch, N surface points, L latents, C tokenizer channels.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from g3pt.models.conditioning.contract import ConditionOutput
+from g3pt.models.contract import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PointsConditionConfig:
+    """Points with normals of the visible part of the surface, in the unit frame of the whole."""
+
+    kind: Literal["points"] = "points"
+    slot: ClassVar[Literal["points"]] = "points"
+
+    num_points: int = 2048
+    """Points that are read, drawn from those that are visible."""
+
+    width: int = 192
+    """Channels of the tokenizer; a run takes them from its tokenizer."""
+
+    def __post_init__(self) -> None:
+        if self.num_points < 1:
+            raise ValueError(f"points.num_points must be positive, got {self.num_points}")
+
+
+@torch.no_grad()
+def encode_points(
+    tokenizer: Tokenizer,
+    points_BN3: Float[Tensor, "B N 3"],
+    normals_BN3: Float[Tensor, "B N 3"],
+) -> Float[Tensor, "B L C"]:
+    """Latents of visible points, for `ConditionBatch.point_latents_BLC`."""
+    with torch.autocast(points_BN3.device.type, enabled=False):
+        return tokenizer.encode(points_BN3, normals_BN3)
+
+
+class LatentsEncoder(nn.Module):
+    """Latents of stage 1 as they are; the vector is their mean."""
+
+    def __init__(self, config: PointsConditionConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, latents_BLC: Float[Tensor, "B L C"]) -> ConditionOutput:
+        """Hand the latents on.
+
+        Raises:
+            ValueError: if they are of a tokenizer of another width.
+        """
+        if latents_BLC.shape[-1] != self.config.width:
+            raise ValueError(
+                f"the points condition reads latents of {self.config.width} channels, got "
+                f"{latents_BLC.shape[-1]}: encode the points with the tokenizer of this model"
+            )
+        return ConditionOutput(latents_BLC, latents_BLC.mean(dim=1))

@@ -1,0 +1,302 @@
+"""Encoders of others, with random weights of their architecture in a local folder: no network."""
+
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from conditions import draw_conditions
+from g3pt.models.car import Car, CarConfig
+from g3pt.models.conditioning import (
+    ClipConditionConfig,
+    ConditionBatch,
+    Conditioner,
+    DinoConditionConfig,
+)
+from g3pt.models.conditioning.frozen import frozen_fingerprint, load_frozen
+from g3pt.models.weights import WeightsConfig, load_weights, save_weights
+
+WORDS = ["chair", "red", "a"]
+
+
+def save_random(model_class, config, folder):
+    """Draw every weight; the library's own initialisation of a large model takes a minute."""
+    with torch.device("meta"):
+        model = model_class(config)
+    model.to_empty(device="cpu")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.uniform_(-0.1, 0.1)
+    model.save_pretrained(folder)
+
+
+def write_dinov2(folder, **sizes):
+    """A DINOv2 with random weights; ViT-L/14 where no sizes are given."""
+    transformers = pytest.importorskip("transformers", reason="needs g3pt[hub]")
+    large = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}
+    config = transformers.Dinov2Config(image_size=518, patch_size=14, **(large | sizes))
+    save_random(transformers.Dinov2Model, config, folder)
+    return str(folder)
+
+
+def write_clip(folder, **sizes):
+    """A text tower of CLIP with random weights and a small vocabulary; L where no sizes."""
+    transformers = pytest.importorskip("transformers", reason="needs g3pt[hub]")
+    letters = sorted({letter for word in WORDS for letter in word})
+    pieces = [*letters, *(f"{letter}</w>" for letter in letters)]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    start, end = len(pieces), len(pieces) + 1
+    vocabulary |= {"<|startoftext|>": start, "<|endoftext|>": end}
+    folder.mkdir()
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    large = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}
+    large |= {"intermediate_size": 3072, "max_position_embeddings": 77, "vocab_size": 49408}
+    ends = {"bos_token_id": start, "eos_token_id": end, "pad_token_id": end}
+    config = transformers.CLIPTextConfig(**(large | ends | sizes))
+    save_random(transformers.CLIPTextModel, config, folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def dinov2(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("frozen") / "dinov2"
+    source = write_dinov2(folder, hidden_size=16, num_hidden_layers=2, num_attention_heads=2)
+    return DinoConditionConfig(source=source, width=16)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("frozen") / "clip"
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    source = write_clip(folder, **sizes, intermediate_size=32, vocab_size=32)
+    return ClipConditionConfig(source=source, width=16)
+
+
+def draw_pictures(side, num=2):
+    return torch.rand(num, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def text_ids(config, *texts):
+    return torch.tensor(config.build_tokenizer().encode_batch(texts))
+
+
+@pytest.mark.parametrize(("side", "num_tokens"), [(224, 257), (518, 1370)])
+def test_pictures_become_a_token_a_patch_and_a_class_token(dinov2, side, num_tokens):
+    config = DinoConditionConfig(source=dinov2.source, width=16, image_size=side)
+    assert config.num_tokens == num_tokens
+    output = Conditioner((config,), 24)(
+        ConditionBatch(batch_size=1, images_B3SS=draw_pictures(side, 1))
+    )
+    assert output.tokens_BID.shape == (1, num_tokens, 24)
+
+
+def test_pictures_are_normalised_as_the_model_was_trained(dinov2):
+    pictures = draw_pictures(224)
+    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+    std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    with torch.no_grad():
+        expected = load_frozen("dinov2", dinov2.source)(pixel_values=(pictures - mean) / std)
+    output = Conditioner((dinov2,), 24).conditions["image"].encoder(pictures)
+    torch.testing.assert_close(output.tokens_BID, expected.last_hidden_state)
+    torch.testing.assert_close(output.vector_BD, expected.pooler_output)
+
+
+def test_texts_become_77_tokens_whatever_their_length(clip):
+    ids = text_ids(clip, "a red chair", "chair", "a red " * 60)
+    assert ids.shape == (3, 77)
+    output = Conditioner((clip,), 24)(ConditionBatch(batch_size=3, text_ids_BN=ids))
+    assert output.tokens_BID.shape == (3, 77, 24)
+    assert output.valid_BI is None
+
+
+def test_the_vector_of_a_text_is_that_of_its_end(clip):
+    ids = text_ids(clip, "a red chair", "chair")
+    output = Conditioner((clip,), 24).conditions["text"].encoder(ids)
+    ends = (ids == ids.max()).int().argmax(dim=1)
+    assert ends.tolist() == [10, 6]
+    torch.testing.assert_close(output.vector_BD, output.tokens_BID[torch.arange(2), ends])
+
+
+def test_the_tokenizer_is_that_of_the_folder(clip):
+    tokenizer = clip.build_tokenizer()
+    assert tokenizer.encode("Chair") == tokenizer.encode("chair")
+    assert tokenizer.encode("chair") != tokenizer.encode("a chair")
+    assert tokenizer.encode("chair") == tokenizer.encode_batch(["chair", "red"])[0]
+
+
+def test_features_made_earlier_stand_in_for_the_encoders(dinov2, clip):
+    conditioner = Conditioner((dinov2, clip), 24)
+    pictures, ids = draw_pictures(224), text_ids(clip, "a red chair", "chair")
+    online = conditioner(ConditionBatch(batch_size=2, images_B3SS=pictures, text_ids_BN=ids))
+    image, text = (conditioner.conditions[slot].encoder for slot in ("image", "text"))
+    image, text = image(pictures), text(ids)
+    cached = conditioner(
+        ConditionBatch(
+            batch_size=2,
+            image_features_BIE=image.tokens_BID.half(),
+            image_summary_BE=image.vector_BD.half(),
+            text_features_BNE=text.tokens_BID.half(),
+            text_summary_BE=text.vector_BD.half(),
+        )
+    )
+    # float16 keeps eleven bits of features of order one
+    torch.testing.assert_close(online.tokens_BID, cached.tokens_BID, atol=5e-3, rtol=5e-3)
+    torch.testing.assert_close(online.vector_BD, cached.vector_BD, atol=5e-3, rtol=5e-3)
+
+
+def test_frozen_encoders_are_not_trained_and_get_no_gradient(dinov2, clip):
+    conditioner = Conditioner((dinov2, clip), 24)
+    names = [name for name, _ in conditioner.named_parameters()]
+    assert not any(".encoder." in name for name in names)
+    batch = ConditionBatch(
+        batch_size=2, images_B3SS=draw_pictures(224), text_ids_BN=text_ids(clip, "red", "a")
+    )
+    output = conditioner.train()(batch)
+    (output.tokens_BID.sum() + output.vector_BD.sum()).backward()
+    assert conditioner.conditions["image"].to_tokens.weight.grad.any()
+    for architecture, config in (("dinov2", dinov2), ("clip", clip)):
+        model = load_frozen(architecture, config.source)
+        assert not model.training
+        assert all(not p.requires_grad and p.grad is None for p in model.parameters())
+
+
+def test_weights_hold_the_projections_alone_and_load_again(dinov2, tmp_path, tiny_weights):
+    tokenizer = load_weights(tiny_weights).tokenizer
+    config = CarConfig(
+        scale_lengths=(1, 4, 16),
+        num_bits=5,
+        input_dim=32,
+        depth=1,
+        width=32,
+        num_heads=2,
+        conditions=(dinov2,),
+    )
+    car = Car(config).eval()
+    condition = ConditionBatch(batch_size=2, images_B3SS=draw_pictures(224))
+    before = car.encode_condition(condition)
+    wanted = WeightsConfig(name="w", storage="float32", tokenizer=tokenizer.config)
+    save_weights(tmp_path / "w", tokenizer, car, config=wanted)
+    frozen = sum(p.numel() for p in load_frozen("dinov2", dinov2.source).parameters())
+    stored = sum(p.numel() for model in (car, tokenizer) for p in model.state_dict().values())
+    size = (tmp_path / "w" / "model.safetensors").stat().st_size
+    assert 4 * stored < size < 4 * (stored + frozen)
+    again = load_weights(tmp_path / "w", "cpu").car.encode_condition(condition)
+    assert torch.equal(before.tokens_BID, again.tokens_BID)
+
+
+def test_the_fingerprint_tells_encoders_apart(dinov2, tmp_path):
+    ours = frozen_fingerprint("dinov2", dinov2.source)
+    torch.manual_seed(1)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    other = write_dinov2(tmp_path / "other", **sizes)
+    assert frozen_fingerprint("dinov2", other) != ours
+    torch.manual_seed(0)
+    same = write_dinov2(tmp_path / "same", **sizes)
+    assert frozen_fingerprint("dinov2", same) == ours
+
+
+def test_loading_leaves_the_random_state_alone(tmp_path):
+    source = write_dinov2(
+        tmp_path / "d", hidden_size=16, num_hidden_layers=1, num_attention_heads=2
+    )
+    before = torch.get_rng_state()
+    load_frozen("dinov2", source)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_folder_that_lacks_weights_is_refused(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    source = write_dinov2(tmp_path / "d", **sizes)
+    tensors = load_file(tmp_path / "d" / "model.safetensors")
+    del tensors["layernorm.weight"]
+    save_file(tensors, tmp_path / "d" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"lacks layernorm.weight \(1 tensors are missing\)"):
+        load_frozen("dinov2", source)
+
+
+def test_a_folder_that_does_not_exist_is_named():
+    pytest.importorskip("transformers", reason="needs g3pt[hub]")
+    with pytest.raises(FileNotFoundError, match="no/such/folder: no such folder; dinov2"):
+        load_frozen("dinov2", "no/such/folder")
+
+
+@pytest.mark.parametrize("config", [DinoConditionConfig, ClipConditionConfig])
+@pytest.mark.parametrize(
+    "source", ["hub:owner/name", "hub:owner/name@main", "hub:owner@" + 40 * "a"]
+)
+def test_a_hub_model_without_a_pinned_revision_is_refused(config, source):
+    with pytest.raises(ValueError, match="expected hub:OWNER/NAME@COMMIT"):
+        config(source=source)
+
+
+def test_a_source_must_be_named():
+    with pytest.raises(ValueError, match=r"dinov2\.source is empty"):
+        DinoConditionConfig(source="")
+
+
+def test_without_transformers_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ImportError, match=r"pip install 'g3pt\[hub\]'"):
+        load_frozen("clip", "anything")
+
+
+def test_a_model_of_another_width_is_refused(dinov2, clip):
+    wider = DinoConditionConfig(source=dinov2.source, width=32)
+    with pytest.raises(ValueError, match="expected 257 tokens of 32 channels, got"):
+        Conditioner((wider,), 24)(ConditionBatch(batch_size=1, images_B3SS=draw_pictures(224, 1)))
+    wider = ClipConditionConfig(source=clip.source, width=32)
+    with pytest.raises(ValueError, match="expected 32 channels, got 16"):
+        Conditioner((wider,), 24)(ConditionBatch(batch_size=1, text_ids_BN=text_ids(clip, "a")))
+
+
+def test_inputs_of_another_size_are_refused(dinov2, clip):
+    with pytest.raises(ValueError, match="224 x 224 pictures, got side 28"):
+        Conditioner((dinov2,), 24)(ConditionBatch(batch_size=1, images_B3SS=draw_pictures(28, 1)))
+    with pytest.raises(ValueError, match="77 ids a text, got 3"):
+        Conditioner((clip,), 24)(
+            ConditionBatch(batch_size=1, text_ids_BN=torch.zeros(1, 3, dtype=torch.int64))
+        )
+
+
+@pytest.mark.parametrize("side", [20, 7])
+def test_pictures_must_be_whole_patches(side):
+    with pytest.raises(ValueError, match=f"image_size {side} is not a multiple of patch_size 14"):
+        DinoConditionConfig(image_size=side)
+
+
+@pytest.mark.slow
+def test_the_encoders_of_the_paper_have_their_sizes(tmp_path):
+    dinov2 = DinoConditionConfig(source=write_dinov2(tmp_path / "dinov2"))
+    encoder = Conditioner((dinov2,), 24).conditions["image"].encoder
+    assert encoder(draw_pictures(224, 1)).tokens_BID.shape == (1, 257, 1024)
+    assert sum(p.numel() for p in load_frozen("dinov2", dinov2.source).parameters()) > 3.0e8
+    # On the meta device, where the same forward pass gives sizes and takes no time.
+    encoder = Conditioner((replace(dinov2, image_size=518),), 24).conditions["image"].encoder
+    pictures = torch.empty(1, 3, 518, 518, device="meta")
+    assert encoder(pictures).tokens_BID.shape == (1, 1370, 1024)
+    clip = ClipConditionConfig(source=write_clip(tmp_path / "clip"))
+    output = Conditioner((clip,), 24).conditions["text"].encoder(text_ids(clip, "a red chair"))
+    assert output.tokens_BID.shape == (1, 77, 768)
+    assert output.vector_BD.shape == (1, 768)
+    assert sum(p.numel() for p in load_frozen("clip", clip.source).parameters()) > 1.2e8
+    load_frozen.cache_clear()
+
+
+def test_drawn_features_have_the_shapes_that_encoders_give(dinov2, clip):
+    """Other tests stand in for frozen encoders with these."""
+    batch = draw_conditions((dinov2, clip))
+    image = Conditioner((dinov2,), 24).conditions["image"].encoder(draw_pictures(224))
+    assert batch.image_features_BIE.shape[1:] == image.tokens_BID.shape[1:]
+    assert batch.image_summary_BE.shape[1:] == image.vector_BD.shape[1:]
+    text = Conditioner((clip,), 24).conditions["text"].encoder(text_ids(clip, "a"))
+    assert batch.text_features_BNE.shape[1:] == text.tokens_BID.shape[1:]
+    assert batch.text_summary_BE.shape[1:] == text.vector_BD.shape[1:]
