@@ -63,7 +63,9 @@ def draw_condition(rows=(0, 1, 2)):
     )
 
 
-def sample_uncached(tokenizer, car, condition, seeds, *, temperature=1.0, guidance=None):
+def sample_uncached(
+    tokenizer, car, condition, seeds, *, temperature=1.0, guidance=None, known=None
+):
     """The slow, obvious twin: the whole model again for every scale."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     guidance = guidance or [1.0] * len(SCALES)
@@ -79,7 +81,10 @@ def sample_uncached(tokenizer, car, condition, seeds, *, temperature=1.0, guidan
         draw = draw_entries if car.config.heads[scale] == "softmax" else draw_bits
         shape = (length,) if draw is draw_entries else (length, BITS)
         noise = torch.stack([torch.rand(shape, generator=g) for g in generators])
-        indices = torch.cat([indices, draw(logits, noise, temperature=temperature)], dim=1)
+        drawn = draw(logits, noise, temperature=temperature)
+        if known is not None and indices.shape[1] < known.shape[1]:
+            drawn = known[:, indices.shape[1] :][:, :length]
+        indices = torch.cat([indices, drawn], dim=1)
     return indices
 
 
@@ -133,6 +138,28 @@ def test_fewer_scales_give_the_first_tokens(tokenizer, car, num_scales):
     assert torch.equal(part.indices_BT, whole.indices_BT[:, : sum(SCALES[:num_scales])])
 
 
+@pytest.mark.parametrize("num_known", [1, 2, 3, 4])
+def test_a_shapes_own_first_scales_and_seed_give_the_shape_again(tokenizer, car, num_known):
+    options = {"seeds": [1, 2, 3], "guidance": 3.0, "top_p": 0.9}
+    whole = generate_tokens(tokenizer, car, draw_condition(), **options)
+    known = whole.indices_BT[:, : sum(SCALES[:num_known])]
+    again = generate_tokens(tokenizer, car, draw_condition(), known_BT=known, **options)
+    assert torch.equal(again.indices_BT, whole.indices_BT)
+    assert torch.equal(again.nll_B, whole.nll_B)
+    assert torch.equal(again.summed_BLC, whole.summed_BLC)
+
+
+@torch.no_grad()
+def test_scales_after_given_ones_are_those_of_the_full_model(tokenizer, car):
+    foreign = torch.randint(0, 2**BITS, (3, 5), generator=torch.Generator().manual_seed(7))
+    ours = generate_tokens(tokenizer, car, draw_condition(), seeds=[5, 6, 7], known_BT=foreign)
+    twin = sample_uncached(tokenizer, car, draw_condition(), [5, 6, 7], known=foreign)
+    assert torch.equal(ours.indices_BT[:, :5], foreign)
+    assert torch.equal(ours.indices_BT, twin)
+    fresh = generate_tokens(tokenizer, car, draw_condition(), seeds=[5, 6, 7])
+    assert not torch.equal(ours.indices_BT[:, 5:], fresh.indices_BT[:, 5:])
+
+
 def test_greedy_tokens_do_not_depend_on_the_seed(tokenizer, car):
     condition = draw_condition([0, 0])
     indices = generate_tokens(tokenizer, car, condition, seeds=[1, 2], temperature=0.0).indices_BT
@@ -177,6 +204,12 @@ def test_each_scale_is_announced_with_what_decodes_so_far(tokenizer, car):
         ({"top_p": 0.0}, "top_p must be within"),
         ({"top_k": -1}, "top_k must not be negative"),
         ({"guidance": (1.0, 2.0)}, "guidance needs one value or 4, got 2"),
+        ({"known_BT": torch.zeros(2, 5, dtype=torch.int64)}, "of 2 shapes for 3 seeds"),
+        ({"known_BT": torch.zeros(3, 6, dtype=torch.int64)}, "do not end with a scale"),
+        (
+            {"known_BT": torch.zeros(3, 13, dtype=torch.int64), "num_scales": 2},
+            "cover 3 scales, num_scales is 2",
+        ),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(tokenizer, car, options, message):

@@ -1,7 +1,9 @@
 """Sampling of tokens, scale by scale, with keys and values cached.
 
 Every shape draws from a generator of its own: its tokens do not depend on the shapes that
-share its batch, nor on how many scales are asked for.
+share its batch, nor on how many scales are asked for. The generator runs through the scales in
+order and takes as many numbers at each as it has tokens (times bits, where bits are drawn), also
+at scales that are given: so the same seed draws the same numbers for a scale, whatever came before.
 
 Legend: B batch, T tokens, S scales, L latents, C tokenizer channels, V logits per token.
 """
@@ -66,9 +68,10 @@ def generate_tokens(
     top_k: int | Sequence[int] = 0,
     top_p: PerScale = 1.0,
     num_scales: int | None = None,
+    known_BT: Int[Tensor, "B T"] | None = None,
     on_scale: Callable[[ScaleSample], None] | None = None,
 ) -> SampledTokens:
-    """Sample the tokens of one shape per seed.
+    """Sample the tokens of one shape per seed, all of them or those after given coarse scales.
 
     Args:
         tokenizer: stage 1, whose CQT makes the inputs of the next scale.
@@ -81,6 +84,8 @@ def generate_tokens(
         top_k: keep the k likeliest tokens; 0 keeps all.
         top_p: keep the smallest set of tokens that holds this probability.
         num_scales: stop after this many scales; coarser tokens do not depend on it.
+        known_BT: tokens of the first scales, which are taken as they are; their likelihood counts.
+            A shape's own first scales with its own seed give that shape again.
         on_scale: called after each scale; what it raises ends the sampling.
 
     Raises:
@@ -92,6 +97,7 @@ def generate_tokens(
         raise ValueError(f"num_scales must be within 1 to {total}, got {num_scales}")
     if len(seeds) != condition.batch_size:
         raise ValueError(f"{len(seeds)} seeds for {condition.batch_size} conditions")
+    given = _known_scales(tokenizer, known_BT, len(seeds), num_scales)
     settings = _settings_per_scale(total, guidance, temperature, top_k, top_p)
     guided = any(setting.guidance != 1 for setting in settings)
     encoded = _encode(car, condition, guided=guided)
@@ -109,6 +115,8 @@ def generate_tokens(
         ).float()
         conditional_BTV, guided_BTV = _guide(logits_BTV, settings[scale].guidance, guided=guided)
         sampled_BT = _draw(guided_BTV, car.config.heads[scale], settings[scale], generators)
+        if scale < len(given):
+            sampled_BT = given[scale].to(device)
         nll_B = nll_B + car.losses_of_scale(conditional_BTV, sampled_BT, scale).sum(dim=1)
         indices.append(sampled_BT)
         inputs.add(sampled_BT)
@@ -160,6 +168,24 @@ def _settings_per_scale(
         }.items()
     ]
     return [_Setting(g, t, int(k), p) for g, t, k, p in zip(*columns, strict=True)]
+
+
+def _known_scales(
+    tokenizer: DiscreteTokenizer, known_BT: Tensor | None, num_shapes: int, num_scales: int
+) -> Sequence[Tensor]:
+    """Split given tokens by scale.
+
+    Raises:
+        ValueError: if they are of another number of shapes, of no whole scales, or of too many.
+    """
+    if known_BT is None:
+        return ()
+    if len(known_BT) != num_shapes:
+        raise ValueError(f"known tokens of {len(known_BT)} shapes for {num_shapes} seeds")
+    num_known = tokenizer.num_scales_of(known_BT.shape[1])
+    if num_known > num_scales:
+        raise ValueError(f"known tokens cover {num_known} scales, num_scales is {num_scales}")
+    return known_BT.split(list(tokenizer.scale_lengths[:num_known]), dim=1)
 
 
 def _per_scale(name: str, value: PerScale, num_scales: int) -> list[float]:
