@@ -1,4 +1,4 @@
-"""`G3PT`: pictures and sentences to meshes, meshes to tokens and back.
+"""`G3PT`: pictures and sentences to meshes, meshes to tokens and back, and work on the tokens.
 
 Everything is in the unit frame (longest side 1.9, centred, +Y up, +Z front) unless it says
 source. Legend: B batch, T tokens.
@@ -7,6 +7,7 @@ source. Legend: B batch, T tokens.
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from g3pt.generation.results import (
     ScaleEvent,
 )
 from g3pt.generation.sampler import PerScale, ScaleSample, generate_tokens
+from g3pt.generation.token_work import MixMethod, Sampling, TokenSource, mix_tokens, vary_tokens
 from g3pt.geometry.isosurface import Extraction, extract_surface
 from g3pt.geometry.mesh import (
     TriangleMesh,
@@ -95,6 +97,7 @@ class G3PT:
         top_k: int | Sequence[int] | None = None,
         top_p: PerScale | None = None,
         num_scales: int | None = None,
+        known: TokenPyramid | None = None,
         resolution: int = DEFAULT_RESOLUTION,
         min_share: float = 0.0,
         every_scale: bool = False,
@@ -114,6 +117,8 @@ class G3PT:
             top_k: keep the k likeliest tokens; 0 keeps all.
             top_p: keep the likeliest tokens that hold this probability.
             num_scales: stop after this many scales, a coarser shape.
+            known: coarse scales that every shape begins with; the others are sampled. Their
+                likelihood counts in `nll`.
             resolution: grid cells per axis of the mesh.
             min_share: drop parts below this share of the whole surface (floaters).
             every_scale: also make the mesh of every coarser scale.
@@ -127,6 +132,8 @@ class G3PT:
         check_resolution(resolution)
         if num < 1:
             raise PromptError(f"num must be at least 1, got {num}")
+        if known is not None:
+            self._check_pyramid(known)
         started = time.perf_counter()
         if prompts is None:
             prompts = read_prompts(car, image, text)
@@ -147,6 +154,7 @@ class G3PT:
                 top_k=defaults.top_k if top_k is None else top_k,
                 top_p=defaults.top_p if top_p is None else top_p,
                 num_scales=num_scales,
+                known_BT=None if known is None else known.indices.expand(len(batch), -1),
                 on_scale=None if on_scale is None else self._listener(on_scale, first),
             )
             timings["tokens"] += time.perf_counter() - started
@@ -195,7 +203,53 @@ class G3PT:
             for k in range(1, tokens.num_scales)
         )
 
+    # --- work on tokens ----------------------------------------------------------------
+
+    def vary(
+        self, source: TokenSource, *, keep: int, **sampling: Unpack[Sampling]
+    ) -> GenerationResult:
+        """Keep the first scales of a shape and sample the others anew; see `vary_tokens`."""
+        return vary_tokens(self, source, keep, sampling)
+
+    def mix(
+        self,
+        coarse: TokenSource,
+        fine: TokenSource,
+        *,
+        keep: int,
+        method: MixMethod = "resample",
+        **sampling: Unpack[Sampling],
+    ) -> GenerationResult:
+        """Join the coarse scales of one shape and the finer ones of another; see `mix_tokens`."""
+        return mix_tokens(self, coarse, fine, keep, method, sampling)
+
     # --- tokens ------------------------------------------------------------------------
+
+    def tokens_of(self, source: TokenSource, *, seed: int = 0) -> TokenFile:
+        """Tokens of whatever has some: token files are read, meshes are tokenized.
+
+        Args:
+            source: tokens, a mesh, or a file of either.
+            seed: of the points sampled on the surface of a mesh.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            MeshError: if a mesh cannot be read or has no extent.
+            ValueError: if the tokens are damaged or of another tokenizer.
+        """
+        if isinstance(source, str | Path) and Path(source).suffix.lower() == ".g3t":
+            source, origin = read_g3t(source), str(source)
+        else:
+            origin = "tokens"
+        match source:
+            case TokenFile():
+                self.check_tokens(source, origin)
+                return source
+            case TokenPyramid():
+                self._check_pyramid(source)
+                return TokenFile(source, TokenFrame(), self.weights.fingerprint)
+            case _:
+                return self.tokenize(source, seed=seed)
 
     def tokenize(
         self, mesh: TriangleMesh | str | Path, *, num_scales: int | None = None, seed: int = 0
@@ -292,12 +346,7 @@ class G3PT:
             ValueError: if the resolution is out of range or the tokens are of another tokenizer.
         """
         check_resolution(resolution)
-        shape = (self.tokenizer.scale_lengths, self.tokenizer.num_bits)
-        if (tuple(tokens.scale_lengths), tokens.num_bits) != (tuple(shape[0]), shape[1]):
-            raise ValueError(
-                f"the tokens have scales {tokens.scale_lengths} of {tokens.num_bits} bits, "
-                f"this tokenizer reads {shape[0]} of {shape[1]}"
-            )
+        self._check_pyramid(tokens)
         extraction = extract_surface(
             ShapeField.from_tokens(self.tokenizer, tokens.indices),
             resolution=resolution,
@@ -325,6 +374,14 @@ class G3PT:
         if num_scales is not None:
             pyramid = pyramid.truncate(num_scales)
         return pyramid, frame, samples
+
+    def _check_pyramid(self, tokens: TokenPyramid) -> None:
+        shape = (self.tokenizer.scale_lengths, self.tokenizer.num_bits)
+        if (tuple(tokens.scale_lengths), tokens.num_bits) != (tuple(shape[0]), shape[1]):
+            raise ValueError(
+                f"the tokens have scales {tokens.scale_lengths} of {tokens.num_bits} bits, "
+                f"this tokenizer reads {shape[0]} of {shape[1]}"
+            )
 
     def _pyramid(self, indices_T: torch.Tensor) -> TokenPyramid:
         return TokenPyramid(tuple(self.tokenizer.scale_lengths), self.tokenizer.num_bits, indices_T)
