@@ -10,7 +10,6 @@ import tyro
 
 from g3pt.cli.options import (
     MESH_FORMATS,
-    CommonOptions,
     Output,
     WorkError,
     make_folder_for,
@@ -22,17 +21,23 @@ from g3pt.cli.options import (
     words_to_stem,
     working,
 )
-from g3pt.cli.progress import steps
+from g3pt.cli.shapes import (
+    SamplingOptions,
+    describe,
+    empty_message,
+    scales_shown,
+    write_one,
+    write_tokens,
+)
 
 if TYPE_CHECKING:
     from g3pt.generation.pipeline import G3PT
     from g3pt.generation.prompts import Prompts
     from g3pt.generation.results import GeneratedShape, GenerationResult
-    from g3pt.geometry.mesh import TriangleMesh
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GenerateOptions(CommonOptions):
+class GenerateOptions(SamplingOptions):
     """Make closed meshes from pictures or sentences.
 
     Give pictures or sentences; each is a shape of its own, --num samples of each.
@@ -50,29 +55,8 @@ class GenerateOptions(CommonOptions):
     output: Output
     """A mesh file, or a folder when there are several shapes."""
 
-    num: int = 1
-    """Samples of each picture or sentence."""
-
-    resolution: int = 128
-    """Grid cells per axis of the mesh, 16 to 1024."""
-
-    guidance: float | None = None
-    """How much more the prompt counts, 1 is neutral (default: as the weights say)."""
-
-    temperature: float | None = None
-    """Below 1 is more typical, 0 always takes the likeliest token."""
-
-    top_k: int | None = None
-    """Keep the k likeliest tokens; 0 keeps all."""
-
-    top_p: float | None = None
-    """Keep the likeliest tokens that hold this probability."""
-
     scales: int | None = None
     """Stop after this many scales, a coarser shape."""
-
-    min_share: float = 0.01
-    """Drop loose parts below this share of the whole surface; 0 keeps everything."""
 
     every_scale: bool = False
     """Also write the mesh of every coarser scale, as NAME-scale1.glb and so on."""
@@ -102,7 +86,10 @@ def main(arguments: Sequence[str]) -> int:
     seconds |= {name: result.timings[name] for name in ("tokens", "extract")}
     started = time.perf_counter()
     with working("writing"):
-        outputs = [_write(shape, path) for shape, path in zip(result.shapes, paths, strict=True)]
+        outputs = [
+            _write(pipeline, shape, path, options)
+            for shape, path in zip(result.shapes, paths, strict=True)
+        ]
         if options.preview is not None:
             _write_preview(pipeline, result, options.preview)
     seconds["write"] = time.perf_counter() - started
@@ -111,13 +98,9 @@ def main(arguments: Sequence[str]) -> int:
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
         "weights": {"name": pipeline.weights.name, "sha256": pipeline.weights.sha256},
     }
-    report(options, summary, [_line(entry) for entry in outputs])
-    empty = [str(entry["seed"]) for entry in outputs if entry["path"] is None]
-    if empty:
-        raise WorkError(
-            f"the shape of seed {', '.join(empty)} has no inside: nothing was written for it; "
-            "try another seed"
-        )
+    report(options, summary, [describe(entry) for entry in outputs])
+    if message := empty_message(outputs):
+        raise WorkError(message)
     return 0
 
 
@@ -130,83 +113,39 @@ def _check(options: GenerateOptions) -> None:
         raise ValueError("--points: these weights take no point clouds; give --image or --text")
     if options.image:
         require_files(options.image, "picture")
-    if options.num < 1:
-        raise ValueError(f"--num must be at least 1, got {options.num}")
     if options.preview is not None:
         require_suffix(options.preview, (".png",), "--preview")
-
-    from g3pt.generation.pipeline import check_resolution
-
-    check_resolution(options.resolution)
+    options.check()
 
 
 def _generate(pipeline: "G3PT", prompts: "Prompts", options: GenerateOptions) -> "GenerationResult":
-    from g3pt.generation.results import ScaleEvent
-
-    _check_sampling(pipeline, options)
-    with steps() as shown, working("generating"):
-
-        def on_scale(event: ScaleEvent) -> None:
-            shown.show("scales", event.scale + 1, event.num_scales)
-
+    pipeline.check_num_scales(options.scales)
+    with scales_shown() as on_scale:
         return pipeline.generate(
             prompts=prompts,
-            seed=options.seed,
-            num=options.num,
-            guidance=options.guidance,
-            temperature=options.temperature,
-            top_k=options.top_k,
-            top_p=options.top_p,
             num_scales=options.scales,
-            resolution=options.resolution,
-            min_share=options.min_share,
             every_scale=options.every_scale,
             on_scale=on_scale,
+            **options.sampling(),
         )
 
 
-def _check_sampling(pipeline: "G3PT", options: GenerateOptions) -> None:
-    """Refuse settings out of range before any work, so that they count as wrong input."""
-    pipeline.check_num_scales(options.scales)
-    limits = {
-        "guidance": (options.guidance, 0.0, float("inf")),
-        "temperature": (options.temperature, 0.0, float("inf")),
-        "top-k": (options.top_k, 0, float("inf")),
-        "top-p": (options.top_p, 1e-9, 1.0),
-        "min-share": (options.min_share, 0.0, 1.0),
-    }
-    for name, (value, low, high) in limits.items():
-        if value is not None and not low <= value <= high:
-            raise ValueError(f"--{name} must lie between {low:g} and {high:g}, got {value:g}")
+def _write(
+    pipeline: "G3PT", shape: "GeneratedShape", path: Path, options: GenerateOptions
+) -> dict[str, Any]:
+    from g3pt.models.tokens import TokenFrame
 
-
-def _write(shape: "GeneratedShape", path: Path) -> dict[str, Any]:
-    make_folder_for(path)
     scales = []
     for number, mesh in enumerate(shape.scales, start=1):
         coarse = path.with_name(f"{path.stem}-scale{number}{path.suffix}")
-        scales.append({"scale": number, **_write_one(mesh, coarse)})
-    entry = {"seed": shape.seed, "nll": shape.nll, **_write_one(shape.mesh, path)}
+        scales.append({"scale": number, **write_one(mesh, coarse)})
+    entry = {"seed": shape.seed, "nll": shape.nll, **write_one(shape.mesh, path)}
+    if options.tokens:
+        entry |= write_tokens(pipeline, shape.tokens, TokenFrame(), path)
     if scales:
         final = {key: entry[key] for key in ("path", "vertices", "faces", "closed", "components")}
         scales.append({"scale": shape.tokens.num_scales, **final})
     return {**entry, "scales": scales}
-
-
-def _write_one(mesh: "TriangleMesh", path: Path) -> dict[str, Any]:
-    """Write a mesh and describe it; an empty one is not written and has no path."""
-    from g3pt.geometry.mesh import is_closed, num_components, write_mesh
-
-    if mesh.is_empty:
-        return {"path": None, "vertices": 0, "faces": 0, "closed": False, "components": 0}
-    write_mesh(path, mesh)
-    return {
-        "path": str(path),
-        "vertices": len(mesh.vertices),
-        "faces": len(mesh.faces),
-        "closed": is_closed(mesh),
-        "components": num_components(mesh),
-    }
 
 
 def _write_preview(pipeline: "G3PT", result: "GenerationResult", path: Path) -> None:
@@ -215,11 +154,3 @@ def _write_preview(pipeline: "G3PT", result: "GenerationResult", path: Path) -> 
 
     make_folder_for(path)
     save_png(path, preview_sheet(pipeline, result))
-
-
-def _line(entry: dict[str, Any]) -> str:
-    if entry["path"] is None:
-        return f"seed {entry['seed']}: empty, nothing written"
-    parts = "1 part" if entry["components"] == 1 else f"{entry['components']} parts"
-    state = "closed" if entry["closed"] else "open"
-    return f"{entry['path']}: {entry['faces']} faces, {state}, {parts}, seed {entry['seed']}"

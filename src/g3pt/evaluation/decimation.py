@@ -5,7 +5,6 @@ and so can do with fewer faces. Q points; unit frame.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from importlib import import_module
 from typing import Any
 
 import igl
@@ -13,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from g3pt.evaluation.objects import Truth
+from g3pt.geometry.decimation import decimate_in_order, decimate_quickly
 from g3pt.geometry.isosurface import extract_surface
 from g3pt.geometry.mesh import TriangleMesh, area_vectors, keep_faces, merge_vertices
 from g3pt.geometry.metrics import chamfer
@@ -31,34 +31,6 @@ OVERSHOOT = 1.1
 
 Decimator = Callable[[TriangleMesh, int], TriangleMesh]
 Distance = Callable[[Float64[np.ndarray, "Q 3"]], Float64[np.ndarray, " Q"]]
-
-
-def fast_simplification() -> Any:
-    """The module of the quick decimator.
-
-    Raises:
-        ImportError: naming the extra, if it is not installed.
-    """
-    try:
-        return import_module("fast_simplification")
-    except ImportError:
-        raise ImportError(
-            "decimation needs fast-simplification: pip install g3pt[export]"
-        ) from None
-
-
-def decimate_quickly(mesh: TriangleMesh, num_faces: int) -> TriangleMesh:
-    """Quadric error metric without a queue; copes with any mesh, may stop early."""
-    vertices, faces = fast_simplification().simplify(
-        mesh.vertices, mesh.faces.astype(np.int32), target_count=num_faces
-    )
-    return TriangleMesh.from_arrays(vertices, faces)
-
-
-def decimate_in_order(mesh: TriangleMesh, num_faces: int) -> TriangleMesh:
-    """Quadric error metric, cheapest edge first; gives nothing for non-manifold meshes."""
-    vertices, faces, *_ = _igl.qslim(mesh.vertices, mesh.faces.astype(np.int32), num_faces)
-    return TriangleMesh.from_arrays(vertices, faces)
 
 
 DECIMATORS: tuple[Decimator, ...] = (decimate_in_order, decimate_quickly)

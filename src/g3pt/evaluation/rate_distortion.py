@@ -18,7 +18,7 @@ from torch import Tensor
 
 from g3pt.config import to_json
 from g3pt.data.sources import ShapeError, SourceShape
-from g3pt.evaluation.decimation import decimations, fast_simplification
+from g3pt.evaluation.decimation import decimations
 from g3pt.evaluation.decoding import decode_mesh
 from g3pt.evaluation.mesh_codecs import (
     LatticeMesh,
@@ -37,6 +37,7 @@ from g3pt.evaluation.reconstruction import refused, score
 from g3pt.evaluation.report import base_report, code_version, scored
 from g3pt.evaluation.results import Measured, Results, Row
 from g3pt.evaluation.runner import Evaluator, Job, Progress, run
+from g3pt.geometry.decimation import fast_simplification
 from g3pt.geometry.mesh import MeshError, TriangleMesh, area_vectors
 from g3pt.geometry.metrics import solid_test
 from g3pt.geometry.sampling import SurfaceSamples

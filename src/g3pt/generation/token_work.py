@@ -7,7 +7,7 @@ scales of another shape they do not say what they said. Unit frame.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, assert_never
 
@@ -77,6 +77,41 @@ def vary_tokens(
     return pipeline.generate(known=kept_scales(pipeline, tokens, keep), **sampling)
 
 
+@dataclass(frozen=True, eq=False)
+class MixStart:
+    """What a mixture begins with."""
+
+    known: TokenPyramid
+    """Tokens of its first scales, or of all."""
+    prompts: Prompts
+    """What the scales that are missing are sampled from."""
+
+
+def start_mix(
+    pipeline: "G3PT",
+    coarse: TokenPyramid,
+    fine: TokenPyramid,
+    keep: int,
+    method: MixMethod,
+    prompts: Prompts | None,
+) -> MixStart:
+    """Check that two shapes can be mixed, and prepare it; arguments as for `mix_tokens`.
+
+    Raises:
+        ValueError: if `keep` leaves nothing to `fine`, a shape has not all scales it needs, or
+            there is no prompt and the weights take no pictures.
+    """
+    known = kept_scales(pipeline, coarse, keep)
+    match method:
+        case "tokens":
+            return MixStart(splice(known, fine), prompts or pipeline.read_prompts())
+        case "resample":
+            prompts = prompts or pipeline.read_prompts(image=picture_of(pipeline, fine))
+            return MixStart(known, prompts)
+        case _:
+            assert_never(method)
+
+
 def mix_tokens(
     pipeline: "G3PT",
     coarse: TokenSource,
@@ -95,26 +130,20 @@ def mix_tokens(
         method: `resample` samples the finer scales anew, with `fine` as the prompt: the given
             image or text, or else a picture of it. `tokens` takes its tokens as they are: exact
             and without chance, but they were residuals of other coarse scales.
-        sampling: as for `G3PT.generate`; with `tokens`, only what concerns the mesh counts.
+        sampling: as for `G3PT.generate`. With `tokens` a prompt counts in the likelihood alone.
 
     Raises:
-        ValueError: if `keep` leaves nothing to `fine`, a shape has not all scales it needs, or
-            there is no prompt and the weights take no pictures.
+        ValueError: as `start_mix`; also if several samples of `tokens` are asked for.
     """
     seed = sampling.get("seed", 0)
-    ours = kept_scales(pipeline, pipeline.tokens_of(coarse, seed=seed).tokens, keep)
-    match method:
-        case "tokens":
-            theirs = pipeline.tokens_of(fine, seed=seed).tokens
-            spliced = splice(ours, theirs)
-            return pipeline.generate(known=spliced, **{**sampling, "num": 1})
-        case "resample":
-            named = ("image", "text", "prompts")
-            if all(sampling.get(name) is None for name in named):
-                sampling = {**sampling, "image": picture_of(pipeline, fine, seed)}
-            return pipeline.generate(known=ours, **sampling)
-        case _:
-            assert_never(method)
+    if method == "tokens" and sampling.get("num", 1) != 1:
+        raise ValueError("mixing tokens leaves nothing to chance: num must be 1")
+    prompts = sampling.get("prompts")
+    if prompts is None and (sampling.get("image") is not None or sampling.get("text") is not None):
+        prompts = pipeline.read_prompts(sampling.get("image"), sampling.get("text"))
+    ours, theirs = (pipeline.tokens_of(one, seed=seed).tokens for one in (coarse, fine))
+    start = start_mix(pipeline, ours, theirs, keep, method, prompts)
+    return pipeline.generate(known=start.known, **{**sampling, "prompts": start.prompts})
 
 
 def kept_scales(pipeline: "G3PT", tokens: TokenPyramid, keep: int) -> TokenPyramid:
@@ -146,8 +175,8 @@ def splice(coarse: TokenPyramid, fine: TokenPyramid) -> TokenPyramid:
     return replace(coarse, indices=torch.cat([coarse.indices.cpu(), rest_T.cpu()]))
 
 
-def picture_of(pipeline: "G3PT", source: TokenSource, seed: int) -> Image.Image:
-    """Picture of a shape as the tokenizer knows it, from the canonical camera, on no ground.
+def picture_of(pipeline: "G3PT", tokens: TokenPyramid) -> Image.Image:
+    """Picture of what some tokens decode to, from the canonical camera, on no ground.
 
     Raises:
         PromptError: if the weights take no pictures, or the shape decodes as empty.
@@ -158,7 +187,6 @@ def picture_of(pipeline: "G3PT", source: TokenSource, seed: int) -> Image.Image:
             f"weights {pipeline.weights.name} take no pictures: say with a text what the finer "
             "scales are to show, or mix the tokens themselves"
         )
-    tokens = pipeline.tokens_of(source, seed=seed).tokens
     mesh = pipeline.decode(tokens, resolution=PICTURE_RESOLUTION).mesh
     if mesh.is_empty:
         raise PromptError("the shape that the finer scales are from decodes as empty")

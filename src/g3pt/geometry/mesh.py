@@ -65,6 +65,7 @@ __all__ = [
     "vertex_normals",
     "volume",
     "write_mesh",
+    "write_whole",
 ]
 
 _trimesh: Any = trimesh  # its own annotations are partial
@@ -152,8 +153,14 @@ def write_mesh(path: str | os.PathLike[str], mesh: TriangleMesh) -> None:
         raise MeshError(f"{path}: the mesh to write has no faces", "no_triangles")
     if not path.parent.is_dir():
         raise MeshError(f"{path}: folder {path.parent} does not exist", "missing")
-    content = _encoded(mesh, suffix[1:])
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=suffix)
+    write_whole(path, _encoded(mesh, suffix[1:]))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, so that it appears complete or not at all."""
+    handle, temporary = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
+    )
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

@@ -132,6 +132,11 @@ class TokenPyramid:
             and torch.equal(self.indices.cpu(), other.indices.cpu())
         )
 
+    def num_different(self, other: "TokenPyramid") -> int:
+        """How many tokens differ, among the scales that both have."""
+        num = min(self.num_tokens, other.num_tokens)
+        return int((self.indices[:num].cpu() != other.indices[:num].cpu()).sum())
+
 
 @dataclass(frozen=True)
 class TokenFile:

@@ -1,0 +1,101 @@
+"""`g3pt mix`: the coarse scales of one shape, the finer ones of another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from g3pt.cli.options import (
+    MESH_FORMATS,
+    Output,
+    WorkError,
+    parse,
+    plan_outputs,
+    report,
+    require_files,
+    working,
+)
+from g3pt.cli.shapes import (
+    SamplingOptions,
+    describe,
+    empty_message,
+    sample_stems,
+    scales_shown,
+    write_samples,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MixOptions(SamplingOptions):
+    """Join two shapes: the coarse scales of the first, the finer scales of the second."""
+
+    coarse: Annotated[Path, tyro.conf.Positional]
+    """Shape that the coarse scales are from: a .g3t token file, or a mesh."""
+
+    fine: Annotated[Path, tyro.conf.Positional]
+    """Shape that the finer scales are from, likewise."""
+
+    keep: int
+    """How many scales are those of the first shape."""
+
+    method: Literal["resample", "tokens"] = "resample"
+    """`resample`: sample the finer scales, with the second shape as the prompt: the given image
+    or text, or else a picture of it. `tokens`: take its tokens as they are."""
+
+    image: Path | None = None
+    """Picture of the second shape."""
+
+    text: str | None = None
+    """Sentence about the second shape."""
+
+    output: Output
+    """A mesh file, or a folder when there are several samples."""
+
+    unit_frame: bool = False
+    """Write in the unit frame instead of the first shape's own place and scale."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command."""
+    options = parse(MixOptions, "mix", arguments)
+    require_files([options.coarse, options.fine], "token file or mesh")
+    if options.image is not None:
+        require_files([options.image], "picture")
+    options.check()
+    if options.method == "tokens" and options.num > 1:
+        raise ValueError("--method tokens leaves nothing to chance: --num must be 1")
+    stems = sample_stems(f"{options.coarse.stem}-{options.fine.stem}", options)
+    paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
+
+    from g3pt.generation.pipeline import G3PT
+    from g3pt.generation.token_work import start_mix
+    from g3pt.models.tokens import TokenFrame
+
+    pipeline = G3PT.from_pretrained(options.weights, options.device)
+    coarse = pipeline.tokens_of(options.coarse, seed=options.seed)
+    fine = pipeline.tokens_of(options.fine, seed=options.seed)
+    prompts = None
+    if options.image is not None or options.text is not None:
+        prompts = pipeline.read_prompts(image=options.image, text=options.text)
+    start = start_mix(pipeline, coarse.tokens, fine.tokens, options.keep, options.method, prompts)
+    with scales_shown() as on_scale:
+        result = pipeline.generate(
+            prompts=start.prompts, known=start.known, on_scale=on_scale, **options.sampling()
+        )
+    with working("writing"):
+        frame = TokenFrame() if options.unit_frame else coarse.frame
+        outputs = write_samples(pipeline, result, paths, frame, options)
+    summary = {
+        "outputs": outputs,
+        "coarse": str(options.coarse),
+        "fine": str(options.fine),
+        "keep": options.keep,
+        "method": options.method,
+        "weights": {"name": pipeline.weights.name, "sha256": pipeline.weights.sha256},
+    }
+    report(options, summary, [describe(entry) for entry in outputs])
+    if message := empty_message(outputs):
+        raise WorkError(message)
+    return 0

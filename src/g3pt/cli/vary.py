@@ -1,0 +1,93 @@
+"""`g3pt vary`: keep the coarse scales of a shape, sample the others anew."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from g3pt.cli.options import (
+    MESH_FORMATS,
+    Output,
+    WorkError,
+    parse,
+    plan_outputs,
+    report,
+    require_files,
+    working,
+)
+from g3pt.cli.shapes import (
+    SamplingOptions,
+    describe,
+    empty_message,
+    sample_stems,
+    scales_shown,
+    write_samples,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VaryOptions(SamplingOptions):
+    """Make relatives of a shape: keep its first scales and sample the others anew.
+
+    The prompt is optional. A generated shape comes out unchanged when it is varied with its own
+    seed, prompt and settings.
+    """
+
+    source: Annotated[Path, tyro.conf.Positional]
+    """A .g3t token file, or a mesh, which is tokenized first."""
+
+    keep: int
+    """How many scales to keep: 1 keeps hardly more than the size, all but one change least."""
+
+    image: Path | None = None
+    """Picture of what the variations are to be."""
+
+    text: str | None = None
+    """Sentence about what the variations are to be."""
+
+    output: Output
+    """A mesh file, or a folder when there are several variations."""
+
+    unit_frame: bool = False
+    """Write in the unit frame instead of the source's own place and scale."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command."""
+    options = parse(VaryOptions, "vary", arguments)
+    require_files([options.source], "token file or mesh")
+    if options.image is not None:
+        require_files([options.image], "picture")
+    options.check()
+    stems = sample_stems(options.source.stem, options)
+    paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
+
+    from g3pt.generation.pipeline import G3PT
+    from g3pt.generation.token_work import kept_scales
+    from g3pt.models.tokens import TokenFrame
+
+    pipeline = G3PT.from_pretrained(options.weights, options.device)
+    prompts = pipeline.read_prompts(image=options.image, text=options.text)
+    source = pipeline.tokens_of(options.source, seed=options.seed)
+    kept_scales(pipeline, source.tokens, options.keep)
+    with scales_shown() as on_scale:
+        result = pipeline.vary(
+            source, keep=options.keep, prompts=prompts, on_scale=on_scale, **options.sampling()
+        )
+    with working("writing"):
+        frame = TokenFrame() if options.unit_frame else source.frame
+        outputs = write_samples(pipeline, result, paths, frame, options)
+    for entry, shape in zip(outputs, result.shapes, strict=True):
+        entry["changed_tokens"] = shape.tokens.num_different(source.tokens)
+    summary = {
+        "outputs": outputs,
+        "source": str(options.source),
+        "keep": options.keep,
+        "weights": {"name": pipeline.weights.name, "sha256": pipeline.weights.sha256},
+    }
+    report(options, summary, [describe(entry) for entry in outputs])
+    if message := empty_message(outputs):
+        raise WorkError(message)
+    return 0

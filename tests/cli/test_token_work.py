@@ -1,0 +1,112 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from g3pt.geometry.mesh import is_closed, read_mesh
+from g3pt.models.tokens import read_g3t
+
+FAST = ("--resolution", 16)
+
+
+@pytest.fixture
+def mug(g3pt, tmp_path: Path) -> Path:
+    """Token file of a generated mug."""
+    out = tmp_path / "mug.glb"
+    assert g3pt("generate", "--text", "a mug", "--seed", 3, "--tokens", "-o", out, *FAST)[0] == 0
+    return tmp_path / "mug.g3t"
+
+
+def test_generate_writes_its_tokens_on_request(g3pt, mug: Path, tmp_path: Path) -> None:
+    back = tmp_path / "back.glb"
+    assert g3pt("detokenize", mug, "-o", back, *FAST)[0] == 0
+    # --min-share drops loose parts of the first only
+    assert len(read_mesh(back).faces) >= len(read_mesh(mug.with_suffix(".glb")).faces)
+
+
+def test_vary_writes_relatives_that_share_the_kept_scales(g3pt, mug: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, stdout, stderr = g3pt(
+        "vary", mug, "--keep", 2, "--num", 2, "--seed", 7, "--tokens", "-o", out, "--json", *FAST
+    )
+    result = json.loads(stdout)
+    assert code == 0
+    assert "scales" in stderr
+    assert (result["source"], result["keep"]) == (str(mug), 2)
+    assert [Path(entry["path"]).name for entry in result["outputs"]] == ["mug-7.glb", "mug-8.glb"]
+    for entry in result["outputs"]:
+        tokens = read_g3t(entry["tokens_path"]).tokens
+        assert tokens.truncate(2).equals(read_g3t(mug).tokens.truncate(2))
+        assert entry["changed_tokens"] == tokens.num_different(read_g3t(mug).tokens) > 0
+        assert is_closed(read_mesh(entry["path"]))
+
+
+def test_vary_with_its_own_seed_and_prompt_changes_nothing(g3pt, mug: Path, tmp_path: Path) -> None:
+    arguments = ("--keep", 1, "--text", "a mug", "--seed", 3, "-o", tmp_path / "again.glb")
+    code, stdout, _ = g3pt("vary", mug, *arguments, "--json", *FAST)
+    assert code == 0
+    assert json.loads(stdout)["outputs"][0]["changed_tokens"] == 0
+    assert (tmp_path / "again.glb").read_bytes() == mug.with_suffix(".glb").read_bytes()
+
+
+def test_a_mesh_is_varied_at_its_own_place(g3pt, cube: Path, tmp_path: Path) -> None:
+    from g3pt.geometry.mesh import to_source, unit_frame_of
+
+    unit, source = tmp_path / "unit.obj", tmp_path / "source.obj"
+    g3pt("vary", cube, "--keep", 2, "-o", source, *FAST)
+    g3pt("vary", cube, "--keep", 2, "-o", unit, "--unit-frame", *FAST)
+    moved = to_source(read_mesh(unit), unit_frame_of(read_mesh(cube)))
+    np.testing.assert_allclose(moved.vertices, read_mesh(source).vertices, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["resample", "tokens"])
+def test_mix_joins_the_scales_of_two_shapes(
+    method: str, g3pt, mug: Path, cube: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "mixed.glb"
+    arguments = ("--keep", 2, "--method", method, "--tokens", "-o", out, "--json", *FAST)
+    code, stdout, _ = g3pt("mix", mug, cube, *arguments)
+    result = json.loads(stdout)
+    assert code == 0
+    assert (result["coarse"], result["fine"], result["method"]) == (str(mug), str(cube), method)
+    tokens = read_g3t(result["outputs"][0]["tokens_path"]).tokens
+    assert tokens.truncate(2).equals(read_g3t(mug).tokens.truncate(2))
+    assert is_closed(read_mesh(out))
+
+
+@pytest.mark.parametrize(
+    ("command", "extra", "sentence"),
+    [
+        ("vary", ("--keep", 3), "keep must lie in 1..2"),
+        ("vary", ("--keep", 1, "--num", 2), "2 results do not fit one file"),
+        ("vary", ("--keep", 1, "--num", 0), "--num must be at least 1"),
+        ("vary", ("--keep", 1, "--top-p", 2), "--top-p must lie between"),
+        ("vary", ("--keep", 1, "--text", " "), "text is empty"),
+        ("vary", ("--keep", 1, "--image", "nowhere.png"), "no such picture"),
+        ("mix", ("--keep", 0), "keep must lie in 1..2"),
+        ("mix", ("--keep", 1, "--method", "tokens", "--num", 2), "leaves nothing to chance"),
+    ],
+)
+def test_bad_arguments_exit_2_with_one_sentence(
+    command: str, extra: tuple, sentence: str, g3pt, mug: Path, tmp_path: Path
+) -> None:
+    sources = (mug,) if command == "vary" else (mug, mug)
+    out = tmp_path / "x.glb"
+    code, stdout, stderr = g3pt(command, *sources, *extra, "-o", out, "--json")
+    assert (code, stdout) == (2, "")
+    assert stderr.count("\n") == 1
+    assert sentence in stderr
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["missing.g3t", "empty.g3t", "words.g3t", "nan.obj", "notes.txt"])
+@pytest.mark.parametrize("command", ["vary", "mix"])
+def test_a_bad_source_exits_2_with_one_sentence(
+    command: str, name: str, g3pt, cube: Path, bad, tmp_path: Path
+) -> None:
+    sources = (bad(name),) if command == "vary" else (cube, bad(name))
+    code, stdout, stderr = g3pt(command, *sources, "--keep", 1, "-o", tmp_path / "x.glb")
+    assert (code, stdout) == (2, "")
+    assert stderr.count("\n") == 1
+    assert name in stderr

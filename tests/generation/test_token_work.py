@@ -1,0 +1,128 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from g3pt.generation.pipeline import G3PT
+from g3pt.generation.prompts import PromptError
+from g3pt.geometry.mesh import MeshError, write_mesh
+from g3pt.models.tokens import TokenFile, TokenFrame, TokenPyramid, write_g3t
+
+FAST = {"resolution": 16}
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_weights: Path) -> G3PT:
+    return G3PT.from_pretrained(tiny_weights, "cpu")
+
+
+@pytest.fixture(scope="module")
+def mug(pipeline: G3PT):
+    return pipeline.generate(text="a mug", seed=3, resolution=16).shapes[0]
+
+
+def random_tokens(seed: int, num_tokens: int = 21) -> TokenPyramid:
+    generator = torch.Generator().manual_seed(seed)
+    return TokenPyramid((1, 4, 16), 5, torch.randint(0, 32, (num_tokens,), generator=generator))
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_varying_with_its_own_seed_and_prompt_gives_the_shape_again(pipeline, mug, keep) -> None:
+    again = pipeline.vary(mug.tokens, keep=keep, text="a mug", seed=3, **FAST).shapes[0]
+    assert again.tokens.equals(mug.tokens)
+    assert again.nll == mug.nll
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_variations_share_the_kept_scales_and_differ_in_the_others(pipeline, mug, keep) -> None:
+    result = pipeline.vary(mug.tokens, keep=keep, num=3, seed=10, temperature=1.0, **FAST)
+    assert result.seeds == [10, 11, 12]
+    for tokens in result.tokens:
+        assert tokens.truncate(keep).equals(mug.tokens.truncate(keep))
+        assert tokens.num_scales == pipeline.num_scales
+        assert tokens.num_different(mug.tokens) > 0
+    assert result.tokens[0].num_different(result.tokens[1]) > 0
+
+
+def test_a_mesh_or_a_file_is_varied_as_its_tokens_are(pipeline, mug, tmp_path: Path) -> None:
+    write_mesh(tmp_path / "mug.obj", mug.mesh)
+    file = pipeline.tokenize(mug.mesh, seed=4)
+    write_g3t(tmp_path / "mug.g3t", file.tokens, file.frame, file.fingerprint)
+    expected = pipeline.vary(file, keep=2, seed=4, **FAST).tokens[0]
+    for source in (mug.mesh, tmp_path / "mug.g3t", str(tmp_path / "mug.g3t")):
+        assert pipeline.vary(source, keep=2, seed=4, **FAST).tokens[0].equals(expected)
+    from_file = pipeline.vary(tmp_path / "mug.obj", keep=2, seed=4, **FAST).tokens[0]
+    assert from_file.num_scales == pipeline.num_scales
+
+
+def test_a_shape_with_its_first_scales_alone_can_be_varied(pipeline, mug) -> None:
+    part = mug.tokens.truncate(2)
+    again = pipeline.vary(part, keep=2, text="a mug", seed=3, **FAST).tokens[0]
+    assert again.equals(mug.tokens)
+    with pytest.raises(ValueError, match="cannot keep 2 scales of a shape that has 1"):
+        pipeline.vary(mug.tokens.truncate(1), keep=2)
+
+
+@pytest.mark.parametrize("keep", [0, 3])
+def test_keeping_nothing_or_everything_is_refused(pipeline, mug, keep) -> None:
+    with pytest.raises(ValueError, match=r"keep must lie in 1\.\.2"):
+        pipeline.vary(mug.tokens, keep=keep)
+    with pytest.raises(ValueError, match=r"keep must lie in 1\.\.2"):
+        pipeline.mix(mug.tokens, mug.tokens, keep=keep)
+
+
+def test_mixing_tokens_splices_them(pipeline) -> None:
+    coarse, fine = random_tokens(1), random_tokens(2)
+    mixed = pipeline.mix(coarse, fine, keep=2, method="tokens", **FAST).tokens[0]
+    assert torch.equal(mixed.indices, torch.cat([coarse.indices[:5], fine.indices[5:]]))
+
+
+def test_mixing_a_shape_with_itself_gives_it_back(pipeline, mug) -> None:
+    options = {"keep": 1, "text": "a mug", "seed": 3, **FAST}
+    for method in ("tokens", "resample"):
+        mixed = pipeline.mix(mug.tokens, mug.tokens, method=method, **options).shapes[0]
+        assert mixed.tokens.equals(mug.tokens)
+        assert mixed.nll == mug.nll
+
+
+def test_resampling_keeps_the_coarse_scales_and_is_led_by_the_other_shape(pipeline) -> None:
+    coarse = random_tokens(1)
+    options = {"keep": 1, "temperature": 0.0, **FAST}
+    mixed = [pipeline.mix(coarse, random_tokens(seed), **options).tokens[0] for seed in (2, 3)]
+    assert all(one.truncate(1).equals(coarse.truncate(1)) for one in mixed)
+    assert not mixed[0].equals(mixed[1])  # without chance, only their pictures can differ
+
+
+def test_a_given_prompt_takes_the_place_of_the_picture(pipeline) -> None:
+    coarse = random_tokens(1)
+    options = {"keep": 1, "text": "a red table", "temperature": 0.0, **FAST}
+    mixed = [pipeline.mix(coarse, random_tokens(seed), **options).tokens[0] for seed in (2, 3)]
+    assert mixed[0].equals(mixed[1])
+    varied = pipeline.vary(coarse, **options).tokens[0]
+    assert mixed[0].equals(varied)
+
+
+def test_what_cannot_be_mixed_is_refused(pipeline) -> None:
+    whole = random_tokens(1)
+    with pytest.raises(ValueError, match="has 2 scales, none of them after the 2"):
+        pipeline.mix(whole, random_tokens(2, 5), keep=2, method="tokens")
+    with pytest.raises(ValueError, match="num must be 1"):
+        pipeline.mix(whole, whole, keep=2, method="tokens", num=2)
+    config = replace(pipeline.car.config, conditions=pipeline.car.config.conditions[1:])
+    blind = G3PT(replace(pipeline.weights, car=type(pipeline.car)(config).eval()))
+    with pytest.raises(PromptError, match="take no pictures"):
+        blind.mix(whole, whole, keep=1)
+
+
+def test_tokens_of_other_weights_are_refused(pipeline) -> None:
+    foreign = TokenFile(random_tokens(1), TokenFrame(), "11" * 32)
+    with pytest.raises(ValueError, match="name the weights it was made with"):
+        pipeline.vary(foreign, keep=1)
+    wrong = TokenPyramid((1, 4, 16), 6, torch.zeros(21, dtype=torch.int64))
+    with pytest.raises(ValueError, match="of 6 bits, this tokenizer reads"):
+        pipeline.vary(wrong, keep=1)
+    with pytest.raises(ValueError, match="of 6 bits, this tokenizer reads"):
+        pipeline.generate(known=wrong)
+    with pytest.raises(MeshError, match="no such file"):
+        pipeline.vary("nowhere.obj", keep=1)
