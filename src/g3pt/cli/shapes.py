@@ -12,7 +12,7 @@ from g3pt.cli.progress import steps
 if TYPE_CHECKING:
     from g3pt.generation.pipeline import G3PT
     from g3pt.generation.results import GenerationResult, ScaleEvent
-    from g3pt.generation.token_work import Sampling
+    from g3pt.generation.token_work import SamplingNumbers
     from g3pt.geometry.mesh import TriangleMesh
     from g3pt.models.tokens import TokenFrame, TokenPyramid
 
@@ -67,7 +67,7 @@ class SamplingOptions(CommonOptions):
             if value is not None and not low <= value <= high:
                 raise ValueError(f"--{name} must lie between {low:g} and {high:g}, got {value:g}")
 
-    def sampling(self) -> "Sampling":
+    def sampling(self) -> "SamplingNumbers":
         """The flags as arguments of `G3PT.generate`."""
         return {
             "seed": self.seed,

@@ -36,21 +36,26 @@ PICTURE_RESOLUTION = 96
 """Grid cells per axis of the mesh in that picture."""
 
 
-class Sampling(TypedDict, total=False):
-    """Arguments of `G3PT.generate` that every work on tokens takes as well."""
+class SamplingNumbers(TypedDict, total=False):
+    """Arguments of `G3PT.generate` that say how, not what, is sampled and meshed."""
 
-    image: Picture | Sequence[Picture] | None
-    text: str | Sequence[str] | None
-    prompts: Prompts | None
     seed: int
     num: int
     guidance: PerScale | None
     temperature: PerScale | None
     top_k: int | Sequence[int] | None
     top_p: PerScale | None
-    num_scales: int | None
     resolution: int
     min_share: float
+
+
+class Sampling(SamplingNumbers, total=False):
+    """Arguments of `G3PT.generate` that every work on tokens takes as well."""
+
+    image: Picture | Sequence[Picture] | None
+    text: str | Sequence[str] | None
+    prompts: Prompts | None
+    num_scales: int | None
     every_scale: bool
     on_scale: Callable[[ScaleEvent], None] | None
 

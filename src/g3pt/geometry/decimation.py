@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-import igl
+import igl  # pyright: ignore[reportMissingTypeStubs]
 import numpy as np
 
 from g3pt.geometry.mesh import TriangleMesh

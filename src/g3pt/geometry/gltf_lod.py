@@ -21,7 +21,9 @@ _VERTICES, _INDICES = 34962, 34963
 
 def encode_levels(levels: Sequence[Level]) -> bytes:
     """The bytes of a GLB file, finest level first; errors stand in the extras of each node."""
-    binary, views, accessors = bytearray(), [], []
+    binary = bytearray()
+    views: list[dict[str, Any]] = []
+    accessors: list[dict[str, Any]] = []
 
     def store(rows: Shaped[np.ndarray, "_ C"], target: int, kind: str) -> int:
         data = np.ascontiguousarray(rows).tobytes()
@@ -30,14 +32,18 @@ def encode_levels(levels: Sequence[Level]) -> bytes:
         )
         binary.extend(data)  # 4-byte numbers throughout, so every view is aligned
         component = _FLOAT if rows.dtype.kind == "f" else _UNSIGNED
-        accessor = {"bufferView": len(views) - 1, "componentType": component, "type": kind}
+        accessor: dict[str, Any] = {
+            "bufferView": len(views) - 1,
+            "componentType": component,
+            "type": kind,
+        }
         accessor |= {"count": len(rows) if kind == "VEC3" else rows.size}
         if kind == "VEC3":
             accessor |= {"min": rows.min(axis=0).tolist(), "max": rows.max(axis=0).tolist()}
         accessors.append(accessor)
         return len(accessors) - 1
 
-    meshes = []
+    meshes: list[dict[str, Any]] = []
     for level in levels:
         attributes = {
             "POSITION": store(level.mesh.vertices.astype("<f4"), _VERTICES, "VEC3"),
@@ -45,7 +51,7 @@ def encode_levels(levels: Sequence[Level]) -> bytes:
         }
         indices = store(level.mesh.faces.astype("<u4"), _INDICES, "SCALAR")
         meshes.append({"primitives": [{"attributes": attributes, "indices": indices}]})
-    document = {
+    document: dict[str, Any] = {
         "asset": {"version": "2.0", "generator": "g3pt"},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
