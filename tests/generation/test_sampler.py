@@ -93,9 +93,10 @@ def sample_uncached(
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_cached_sampling_gives_the_tokens_of_the_full_model(tokenizer, car, temperature, guidance):
     seeds = [5, 6, 7]
-    ours = generate_tokens(
-        tokenizer, car, draw_condition(), seeds=seeds, temperature=temperature, guidance=guidance
-    )
+    options = {"seeds": seeds, "temperature": temperature, "guidance": guidance}
+    ours = generate_tokens(tokenizer, car, draw_condition(), **options)
+    again = generate_tokens(tokenizer, car, draw_condition(), cached=False, **options)
+    assert torch.equal(ours.indices_BT, again.indices_BT)
     ramp = [1 + (guidance - 1) * scale / 3 for scale in range(4)]
     twin = sample_uncached(
         tokenizer, car, draw_condition(), seeds, temperature=temperature, guidance=ramp

@@ -13,6 +13,8 @@ NAMES = (
     "car-paper-l car-paper-l-smoke car-paper-xl car-paper-xl-smoke"
 ).split()
 
+LADDER = "0.8M 2M 4M 6M 16M 33M 60M 0.1B 0.2B 0.3B 0.5B 0.9B 1.5B".split()
+
 
 @pytest.fixture
 def recipes():
@@ -30,8 +32,25 @@ def cli():
 
 def test_the_table_is_complete(recipes):
     assert sorted(recipes.RECIPES) == sorted(NAMES)
+    assert list(recipes.SIZES) == [f"car-{size}" for size in LADDER]
     full = [name for name in NAMES if not name.endswith("-smoke")]
     assert all(f"{name.removesuffix('-procedural')}-smoke" in recipes.RECIPES for name in full)
+
+
+@pytest.mark.parametrize("size", LADDER)
+def test_sizes_of_the_ladder_have_as_many_weights_as_they_are_called(recipes, size):
+    import torch
+
+    from g3pt.models.car import Car
+
+    run = recipes.recipe(f"car-{size}")
+    assert run.name == f"car-{size}"
+    with torch.device("meta"):
+        car = Car(run.model)
+    encoder = sum(p.numel() for p in car.conditioner.parameters())
+    wanted = float(size[:-1]) * {"M": 1e6, "B": 1e9}[size[-1]]
+    own = sum(p.numel() for p in car.parameters()) - encoder
+    assert own == pytest.approx(wanted, rel=0.1)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -55,7 +74,7 @@ def test_a_recipe_carries_its_name_and_survives_json(recipes, name):
     ],
 )
 def test_sizes_are_near_their_names(recipes, name, low, high):
-    from g3pt.training.cost import estimate_cost
+    from g3pt.training.cost import estimate_cost, flops_by_formula
 
     cost = estimate_cost(recipes.recipe(name))
     # The paper counts the transformer, not the (frozen, pretrained) picture encoder.
@@ -63,6 +82,11 @@ def test_sizes_are_near_their_names(recipes, name, low, high):
         cost.parameters_by_part["conditioner"] if name.startswith("car-paper") else 0
     )
     assert low <= own <= high
+    if name != "car-tiny":  # its words come from the data
+        batch_size = recipes.recipe(name).data.batch_size
+        assert flops_by_formula(recipes.recipe(name), batch_size) == pytest.approx(
+            cost.flops_per_step, rel=0.02
+        )
     assert cost.parameters == sum(cost.parameters_by_part.values())
 
 

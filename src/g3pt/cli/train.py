@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tyro
 
-from g3pt.recipes import RECIPES, recipe
+from g3pt.recipes import RECIPES, SIZES, recipe
 from g3pt.training.checkpoint import CheckpointError
 from g3pt.training.cost import estimate_cost
 from g3pt.training.loop import TrainingDivergedError, TrainResult
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _take_recipe(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     """Split off the recipe, wherever it stands: not every flag says whether a value follows."""
-    known = [argument for argument in arguments if argument in RECIPES]
+    known = [argument for argument in arguments if argument in RECIPES | SIZES]
     first = [argument for argument in arguments[:1] if not argument.startswith("-")]
     name = next(iter(known + first), None)
     others = list(arguments)
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         usage="g3pt train RECIPE [--run DIR] [--resume] [--field.name VALUE ...] [--dry-run]",
         description="Train a recipe. Any other --field.name VALUE overrides a field of its "
         "config; `g3pt train RECIPE --fields` lists them.",
-        epilog=f"recipes: {', '.join(RECIPES)}",
+        epilog=f"recipes: {', '.join(RECIPES | SIZES)}",
         allow_abbrev=False,
     )
     parser.add_argument("--run", type=Path, metavar="DIR", help="run folder (runs/RECIPE)")
@@ -83,7 +83,7 @@ def _resolve(
 ) -> tuple[Run, Path]:
     """The recipe, or the run that is to be resumed, with the command line's changes; its folder."""
     if name is None:
-        raise ValueError(f"name a recipe: {', '.join(RECIPES)}")
+        raise ValueError(f"name a recipe: {', '.join(RECIPES | SIZES)}")
     run, folder = recipe(name), options.run or Path("runs") / name
     if options.resume and (folder / CONFIG_FILE).is_file():
         begun = load_run(folder)

@@ -69,6 +69,7 @@ def generate_tokens(
     top_p: PerScale = 1.0,
     num_scales: int | None = None,
     known_BT: Int[Tensor, "B T"] | None = None,
+    cached: bool = True,
     on_scale: Callable[[ScaleSample], None] | None = None,
 ) -> SampledTokens:
     """Sample the tokens of one shape per seed, all of them or those after given coarse scales.
@@ -86,6 +87,7 @@ def generate_tokens(
         num_scales: stop after this many scales; coarser tokens do not depend on it.
         known_BT: tokens of the first scales, which are taken as they are; their likelihood counts.
             A shape's own first scales with its own seed give that shape again.
+        cached: keep keys and values of coarser scales; False computes them again at every scale.
         on_scale: called after each scale; what it raises ends the sampling.
 
     Raises:
@@ -103,7 +105,7 @@ def generate_tokens(
     encoded = _encode(car, condition, guided=guided)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     inputs = ScaleInputs(tokenizer, car.config.input_kind)
-    cache = car.start_cache()
+    cache = car.start_cache(reuse=cached)
     device = encoded.vector_BD.device
     inputs_BTC = torch.zeros(len(seeds), 0, car.config.input_dim, device=device)
     indices: list[Tensor] = []

@@ -136,11 +136,16 @@ class CarBlock(nn.Module):
 
 
 class CarCache:
-    """Keys and values of the scales made so far, and what all scales share."""
+    """Keys and values of the scales made so far, and what all scales share.
 
-    def __init__(self, num_blocks: int) -> None:
+    Without `reuse` it holds the inputs of these scales instead, which then all run again.
+    """
+
+    def __init__(self, num_blocks: int, *, reuse: bool = True) -> None:
+        self.reuse = reuse
         self.keys_values = KeyValueCache(num_blocks)
         self.modulation: Tensor = torch.empty(0)
+        self.inputs: list[Tensor] = []
 
 
 class Car(nn.Module):
@@ -193,6 +198,15 @@ class Car(nn.Module):
             )
         if isinstance(condition, ConditionBatch):
             condition = self.encode_condition(condition)
+        return self._logits(self._transform(inputs_BTC, condition, lengths), lengths)
+
+    def _transform(
+        self,
+        inputs_BTC: Float[Tensor, "B T C"],
+        condition: ConditionOutput,
+        lengths: tuple[int, ...],
+    ) -> Float[Tensor, "B T D"]:
+        """Send the tokens of the first scales through all blocks together."""
         first = lengths[0]
         x_BTD = torch.cat(
             [self._prefix_and_start(condition), self._embed(inputs_BTC[:, first:], first)], dim=1
@@ -207,7 +221,7 @@ class Car(nn.Module):
         modulation = self.ada_ln(condition.vector_BD).to(x_BTD.dtype)
         for layer, block in enumerate(self.blocks):
             x_BTD = block(x_BTD, modulation[layer], attend)
-        return self._logits(self.norm(x_BTD[:, num_prefix:]), lengths)
+        return self.norm(x_BTD[:, num_prefix:])
 
     def _logits(
         self, x_BTD: Float[Tensor, "B T D"], lengths: tuple[int, ...]
@@ -222,11 +236,11 @@ class Car(nn.Module):
 
     def encode_condition(self, batch: ConditionBatch) -> ConditionOutput:
         """Give the prefix and the vector; absent conditions become their nulls."""
-        return self.conditioner(batch)
+        return self.conditioner(batch.cast(self.positions.dtype))
 
-    def start_cache(self) -> CarCache:
-        """Give an empty cache for `forward_scale`."""
-        return CarCache(self.config.depth)
+    def start_cache(self, *, reuse: bool = True) -> CarCache:
+        """Give an empty cache for `forward_scale`; without `reuse` for its slow, obvious twin."""
+        return CarCache(self.config.depth, reuse=reuse)
 
     def forward_scale(
         self,
@@ -240,6 +254,8 @@ class Car(nn.Module):
         Equals the rows of that scale in `forward`. Scales must come in order with the
         same condition; the inputs of scale 0 are ignored.
         """
+        if not cache.reuse:
+            return self._run_all_again(inputs_BTC, scale, condition, cache)
         num_tokens = self.config.scale_lengths[scale]
         first = sum(self.config.scale_lengths[:scale])
         num_prefix = condition.tokens_BID.shape[1]
@@ -263,6 +279,21 @@ class Car(nn.Module):
             remember = partial(cache.keys_values.append, layer)
             x_BTD = block(x_BTD, cache.modulation[layer], attend, remember)
         return self.heads[self.config.heads[scale]](self.norm(x_BTD[:, -num_tokens:]))
+
+    def _run_all_again(
+        self, inputs_BTC: Tensor, scale: int, condition: ConditionOutput, cache: CarCache
+    ) -> Float[Tensor, "B T _"]:
+        """What `forward_scale` gives, from the inputs of all scales so far."""
+        num_tokens = self.config.scale_lengths[scale]
+        if scale == 0:
+            channels = self.config.input_dim
+            inputs_BTC = condition.vector_BD.new_zeros(
+                len(condition.vector_BD), num_tokens, channels
+            )
+        cache.inputs.append(inputs_BTC)
+        lengths = self.config.scale_lengths[: scale + 1]
+        x_BTD = self._transform(torch.cat(cache.inputs, dim=1), condition, lengths)
+        return self.heads[self.config.heads[scale]](x_BTD[:, -num_tokens:])
 
     def losses_of_scale(
         self, logits_BTV: Float[Tensor, "B T _"], targets_BT: Int[Tensor, "B T"], scale: int
@@ -290,5 +321,6 @@ class Car(nn.Module):
         stop = first + inputs_BTC.shape[1]
         scales_T = block_numbers(self.config.scale_lengths, device=inputs_BTC.device)[first:stop]
         places_TD = self.positions[first:stop] + self.scale_embedding[scales_T]
+        inputs_BTC = inputs_BTC.to(self.positions.dtype)  # stage 1 is float32 always
         embedded_BTD = self.input_projection(self.input_norm(inputs_BTC))
         return embedded_BTD + places_TD.to(embedded_BTD.dtype)

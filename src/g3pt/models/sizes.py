@@ -8,6 +8,24 @@ to under a million parameters.
 import itertools
 from dataclasses import dataclass
 
+LADDER = {
+    "0.8M": 1,
+    "2M": 2,
+    "4M": 3,
+    "6M": 4,
+    "16M": 6,
+    "33M": 8,
+    "60M": 10,
+    "0.1B": 12,
+    "0.2B": 16,
+    "0.3B": 20,
+    "0.5B": 24,
+    "0.9B": 36,
+    "1.5B": 48,
+}
+"""Published sizes, smallest first, and their depth. A name is the number of weights of a CAR over
+the paper's 2408 tokens and 8192 entries, within 10 %, condition encoders aside."""
+
 HEAD_DIM = 64
 _ANCHORS = ((0, 0), (12, 768), (24, 1280), (48, 1600))
 
@@ -40,3 +58,14 @@ def size_of_depth(depth: int) -> TransformerSize:
             num_heads = round(width / HEAD_DIM)
             return TransformerSize(depth, num_heads * HEAD_DIM, num_heads)
     raise AssertionError("the last anchor bounds the depth")
+
+
+def size_of_name(name: str) -> TransformerSize:
+    """Give a size of the ladder by its name.
+
+    Raises:
+        ValueError: if there is no size of that name.
+    """
+    if name not in LADDER:
+        raise ValueError(f"{name}: there is no such size; there are {', '.join(LADDER)}")
+    return size_of_depth(LADDER[name])

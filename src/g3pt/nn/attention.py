@@ -42,10 +42,11 @@ def weighted_values(
     `mask` is True where seen, or a number to add to the logits, in the queries' dtype.
 
     PyTorch's fused kernel everywhere but in bfloat16 training on a CPU, where its backward
-    pass is slower than that of the two products written out.
+    pass is slower than that of the two products written out (unless `sdpa_kernel` forbids it).
     """
     trains = torch.is_grad_enabled() and queries_BHTD.requires_grad
-    if trains and queries_BHTD.device.type == "cpu" and queries_BHTD.dtype == torch.bfloat16:
+    slow = queries_BHTD.device.type == "cpu" and queries_BHTD.dtype == torch.bfloat16
+    if trains and slow and torch.backends.cuda.math_sdp_enabled():
         return _weighted_values_written_out(
             queries_BHTD, keys_BHMD, values_BHMD, scale=scale, mask=mask
         )

@@ -1,7 +1,9 @@
 """Named runs: what `g3pt train NAME` trains."""
 
 from collections.abc import Callable
+from functools import partial
 
+from g3pt.models.sizes import LADDER
 from g3pt.recipes import car, tokenizer
 from g3pt.training.runs import Run, TokenizerRun
 
@@ -22,21 +24,26 @@ RECIPES: dict[str, Callable[[], Run]] = {
 }
 """By the name that the run carries, too."""
 
+SIZES: dict[str, Callable[[], Run]] = {f"car-{size}": partial(car.of_size, size) for size in LADDER}
+"""The paper's generator at every size of the ladder."""
+
 
 def recipe(name: str) -> Run:
     """The complete config of a named run.
 
     Args:
-        name: of `RECIPES`, or `SCALE/ROW-seedN` for a row of a table, as in its run folder.
+        name: of `RECIPES` or `SIZES`, or `SCALE/ROW-seedN` for a row of a table, as in its run
+            folder.
 
     Raises:
         ValueError: if there is no recipe of that name.
     """
     if "/" in name:
         return row_recipe(name)
-    if name not in RECIPES:
-        raise ValueError(f"{name}: there is no such recipe; there are {', '.join(RECIPES)}")
-    return RECIPES[name]()
+    known = RECIPES | SIZES
+    if name not in known:
+        raise ValueError(f"{name}: there is no such recipe; there are {', '.join(known)}")
+    return known[name]()
 
 
 def row_recipe(name: str) -> TokenizerRun:

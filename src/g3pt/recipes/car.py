@@ -7,7 +7,7 @@ from g3pt.data.tokens_cache import TokenCacheConfig
 from g3pt.models.car import CarConfig
 from g3pt.models.conditioning.image import ImageConditionConfig
 from g3pt.models.conditioning.text import TextConditionConfig
-from g3pt.models.sizes import size_of_depth
+from g3pt.models.sizes import TransformerSize, size_of_depth, size_of_name
 from g3pt.models.tokenizer import CvqConfig
 from g3pt.models.tokenizers import TokenizerConfig
 from g3pt.recipes import tokenizer
@@ -64,23 +64,35 @@ def tiny() -> CarRun:
 
 def paper() -> CarRun:
     """The paper's 0.1B: 12 layers, 768 wide (Sec. 4.1)."""
-    return _paper("car-paper", depth=12)
+    return _paper("car-paper", size_of_depth(12))
 
 
 def paper_large() -> CarRun:
     """The paper's 0.5B: 24 layers, 1280 wide."""
-    return _paper("car-paper-l", depth=24)
+    return _paper("car-paper-l", size_of_depth(24))
 
 
 def paper_xl() -> CarRun:
     """The paper's 1.5B: 48 layers, 1600 wide."""
-    return _paper("car-paper-xl", depth=48)
+    return _paper("car-paper-xl", size_of_depth(48))
 
 
-def _paper(name: str, *, depth: int) -> CarRun:
-    size = size_of_depth(depth)
+def of_size(name: str) -> CarRun:
+    """The paper's training at a size of the ladder, `car-0.8M` to `car-1.5B`.
+
+    Raises:
+        ValueError: if there is no size of that name.
+    """
+    return _paper(f"car-{name}", size_of_name(name))
+
+
+def _paper(name: str, size: TransformerSize) -> CarRun:
+    """Below 0.1B the picture encoder shrinks with the model, above it stays what it is there."""
     stage1 = tokenizer.paper()
-    image = ImageConditionConfig(image_size=224, depth=12, width=768, num_heads=12)
+    small = min(size, size_of_depth(12), key=lambda one: one.depth)
+    image = ImageConditionConfig(
+        image_size=224, depth=small.depth, width=small.width, num_heads=small.num_heads
+    )
     return CarRun(
         name=name,
         tokenizer="runs/tokenizer-paper",

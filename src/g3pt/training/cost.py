@@ -1,16 +1,27 @@
 """What a step of a run costs, found by running it on shapes alone: no data, no arithmetic."""
 
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from g3pt.models.car import Car
 from g3pt.models.contract import Tokenizer
 from g3pt.models.cqt import CqtConfig
+from g3pt.models.operations import (
+    car_operations,
+    condition_operations,
+    encoder_operations,
+    memory_operations,
+    prefix_length,
+    pyramid_operations,
+    query_operations,
+    teacher_operations,
+)
 from g3pt.models.quantizers import LfqConfig
 from g3pt.models.tokenizer import CvqConfig, CvqTokenizer
 from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
@@ -40,13 +51,15 @@ def estimate_cost(run: Run) -> RunCost:
     """Count parameters, operations and bytes of a training step of `run` on one process."""
     # Fake tensors know their shape, type and device, and hold no numbers.
     with FakeTensorMode(allow_non_fake_inputs=True):
-        task = _open_without_data(run)
+        task = open_without_data(run)
         module = task.module
         saved = _SavedBytes(module)
-        counter = FlopCounterMode(display=False)
+        counter = flop_counter()
         autocast = torch.autocast("cpu", torch.bfloat16, enabled=run.train.precision == "bf16")
         hooks = torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack)
-        with counter, hooks, autocast:
+        # As on a GPU, also where a CPU would write attention out, which keeps all its weights.
+        fused = sdpa_kernel(SDPBackend.FLASH_ATTENTION)
+        with counter, hooks, autocast, fused:
             task.synthetic_loss(1).backward()
         state_values = Optimizer(module, run.optim).num_state_values()
     slice_size = max(1, run.data.batch_size // run.train.accumulation)
@@ -59,6 +72,58 @@ def estimate_cost(run: Run) -> RunCost:
     )
 
 
+def flop_counter() -> FlopCounterMode:
+    """Count operations, those of the fused attention of CPUs, too, which PyTorch passes over."""
+
+    def forward(query: Any, key: Any, *_: Any, **__: Any) -> int:
+        batch, heads, num_queries, dim = query
+        return 4 * batch * heads * num_queries * key[2] * dim
+
+    def backward(_gradient: Any, query: Any, key: Any, *_: Any, **__: Any) -> int:
+        # five products instead of two: the weights are computed again
+        return 5 * forward(query, key) // 2
+
+    aten = torch.ops.aten
+    known = {
+        aten._scaled_dot_product_flash_attention_for_cpu: forward,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: backward,
+    }
+    return FlopCounterMode(display=False, custom_mapping=known)
+
+
+def flops_by_formula(run: Run, batch_size: int = 1) -> float:
+    """Operations of a training step of `run` on `batch_size` shapes, by `models.operations`.
+
+    What gradient checkpointing computes twice counts once.
+
+    Raises:
+        ValueError: if a part of the run has no formula: other tokenizers than CVQ, bit flips.
+    """
+    match run:
+        case TokenizerRun(model=CvqConfig() as model):
+            num_queries = run.data.num_volume_queries + run.data.num_near_queries
+            step = (
+                encoder_operations(model, run.data.num_points)
+                + pyramid_operations(model)
+                + memory_operations(model)
+                + query_operations(model, num_queries)
+            )
+            return batch_size * step.forward_and_backward
+        case TokenizerRun():
+            raise ValueError(f"there is no formula for a tokenizer of kind {run.model.kind}")
+        case CarRun():
+            if run.loss.flip_share:
+                raise ValueError("there is no formula for a step with flipped bits")
+            model = run.model
+            trained = condition_operations(model.conditions, model.width) + car_operations(
+                model, num_prefix=prefix_length(model.conditions)
+            )
+            frozen = teacher_operations(cqt_config(run))
+            return batch_size * (trained.forward_and_backward + frozen.forward)
+        case _:
+            assert_never(run)
+
+
 def _count_by_part(module: nn.Module) -> dict[str, int]:
     counts = {
         name: sum(p.numel() for p in child.parameters()) for name, child in module.named_children()
@@ -67,7 +132,8 @@ def _count_by_part(module: nn.Module) -> dict[str, int]:
     return {**counts, "own": own} if own else counts
 
 
-def _open_without_data(run: Run) -> TokenizerTask | CarTask:
+def open_without_data(run: Run) -> TokenizerTask | CarTask:
+    """The task of a run for steps on synthetic input, its weights untrained."""
     match run:
         case TokenizerRun():
             return TokenizerTask(_build_tokenizer(run.model), run.data, run.loss, run.validation)
@@ -77,9 +143,9 @@ def _open_without_data(run: Run) -> TokenizerTask | CarTask:
             assert_never(run)
 
 
-def _cqt_alone(run: CarRun) -> CvqTokenizer:
+def cqt_config(run: CarRun) -> CvqConfig:
     """A tokenizer of the layout that the run asks for, without encoder and decoder layers."""
-    config = CvqConfig(
+    return CvqConfig(
         num_latents=run.model.scale_lengths[-1],
         dim=run.model.input_dim,
         num_heads=1,
@@ -88,6 +154,10 @@ def _cqt_alone(run: CarRun) -> CvqTokenizer:
         cqt=CqtConfig(scale_lengths=run.model.scale_lengths),
         quantizer=LfqConfig(num_bits=run.model.num_bits),
     )
+
+
+def _cqt_alone(run: CarRun) -> CvqTokenizer:
+    config = cqt_config(run)
     with unset_fake_temporarily():
         return CvqTokenizer(config)
 

@@ -27,6 +27,7 @@ from g3pt.training.checkpoint import (
 from g3pt.training.distributed import World
 from g3pt.training.feed import BatchFeed
 from g3pt.training.optim import Ema, OptimConfig, Optimizer
+from g3pt.training.recomputation import recompute_blocks
 from g3pt.training.signals import StopSignals
 from g3pt.training.task import Task
 from g3pt.training.tracking import MetricsFile, ProgressDisplay
@@ -48,6 +49,9 @@ class TrainConfig:
     """Pieces that each process cuts its share of the batch into, to save memory."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16 is autocast; weights, optimiser state and losses stay float32."""
+    recompute_blocks: bool = False
+    """Gradient checkpointing: transformer blocks run a second time for the backward pass instead
+    of keeping what they made, which takes a third more time and a fraction of the memory."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int = 0
     """Threads of torch; 0 leaves its own choice. Another number may change last bits."""
@@ -161,6 +165,8 @@ class _Loop:
         self.world = World.current()
         self.device = resolve_device(config.device)
         self.module = task.module.to(self.device)
+        if config.recompute_blocks:
+            recompute_blocks(self.module)
         self.optimizer = Optimizer(self.module, optim)
         self.ema = Ema(self.module, config.ema_decay)
         self.state = LoopState()
