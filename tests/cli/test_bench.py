@@ -4,9 +4,11 @@ import json
 import os
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 SIZES = {
     "num_points": 512,
@@ -130,6 +132,109 @@ def test_who_hangs_dies_or_fails_costs_one_result(converters):
 
 def call(function, argument):
     return function(argument)
+
+
+def test_models_are_measured_at_the_sizes_asked_for(g3pt, monkeypatch):
+    from g3pt.recipes import car
+    from g3pt.recipes.benchmarks import generation, steps
+
+    def small(name):
+        run = car.tiny_smoke()
+        model = replace(run.model, conditions=run.model.conditions[:1], head="softmax")
+        loss = replace(run.loss, flip_share=0.0)
+        return replace(run, model=replace(model, width=64), loss=loss, name=f"car-{name}")
+
+    monkeypatch.setattr(car, "of_size", small)
+    monkeypatch.setattr(steps.tokenizer, "paper", steps.tokenizer.tiny_smoke)
+    names = ("gemm", "car-step", "generation-sizes")
+
+    code, out, _ = g3pt("bench", *names, "--quick", "--json", "--sizes", "2M", "4M")
+
+    assert code == 0
+    rows = {row["name"]: row for row in json.loads(out)["rows"]}
+    assert list(rows) == [
+        *("gemm/float32", "gemm/bfloat16", "copy"),
+        *("car-step/2M", "car-step/2M/recompute", "car-step/4M", "car-step/4M/recompute"),
+        *("generation/2M", "generation/4M"),
+    ]
+    assert all(row["ours"] > 0 for row in rows.values())
+    step = rows["car-step/2M"]
+    share = step["details"]["flops_per_step"] / step["details"]["seconds_per_step"]
+    assert step["ours"] == pytest.approx(share / 1e12) and step["other"] > 0
+    made = rows["generation/2M"]["details"]
+    assert made["tokens"] == 21 and made["flops"] < made["flops_uncached"]
+    assert made["floor_seconds_bytes"] > 0 and made["peak_bytes"] > 0
+    assert generation.SPEEDUP_TO_REACH == 2.0
+
+
+def test_extraction_is_held_against_the_whole_grid(g3pt):
+    code, out, _ = g3pt("bench", "extraction", "--quick", "--json")
+
+    assert code == 0
+    rows = {row["name"]: row for row in json.loads(out)["rows"]}
+    for resolution in (32, 64):
+        queries = rows[f"extraction/{resolution}/queries"]
+        assert queries["other"] == (resolution + 1) ** 3 >= queries["ours"]
+        assert rows[f"extraction/{resolution}/seconds"]["ours"] > 0
+
+
+def test_a_row_that_does_not_fit_is_tried_smaller_and_says_so_in_the_end():
+    from g3pt.evaluation.benchmarks.device import row_that_fits
+    from g3pt.evaluation.benchmarks.rows import BenchmarkRow
+
+    tried = []
+
+    def measure(batch_size, *, fits):
+        tried.append(batch_size)
+        if batch_size > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return BenchmarkRow(name="x", unit="s", ours=float(batch_size))
+
+    assert row_that_fits("x", "s", partial(measure, fits=2), (8, 4, 2, 1)).ours == 2.0
+    assert tried == [8, 4, 2]
+    none = row_that_fits("x", "s", partial(measure, fits=0), (4, 2))
+    assert none.ours is None and none.note == "out of memory with a batch of 2"
+
+    def broken(batch_size):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        row_that_fits("x", "s", broken, (2, 1))
+
+
+def test_what_fails_costs_its_own_rows_alone(g3pt, monkeypatch):
+    from g3pt.recipes import benchmarks
+
+    def broken(settings, on_progress):
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setitem(benchmarks.BENCHMARKS, "car-step", broken)
+
+    code, out, err = g3pt("bench", "car-step", "gemm", "--quick", "--json")
+
+    assert code == 1
+    assert json.loads(out)["rows"][0]["name"] == "gemm/float32"
+    assert "car-step: RuntimeError: no such kernel" in err
+
+
+def test_a_size_off_the_ladder_is_refused(g3pt):
+    code, _, err = g3pt("bench", "car-step", "--sizes", "7T")
+
+    assert code == 2
+    assert "no such size" in err and "0.5B" in err
+
+
+def test_a_median_keeps_to_its_budget():
+    from g3pt.evaluation.benchmarks.device import median_seconds
+
+    calls = []
+
+    def run():
+        calls.append(time.sleep(0.05))
+
+    seconds = median_seconds(run, torch.device("cpu"), repeats=50, warmup=1, budget=0.2)
+    assert 0.05 <= seconds < 1
+    assert 2 <= len(calls) <= 5
 
 
 def test_a_ratio_says_how_many_times_better_ours_is():

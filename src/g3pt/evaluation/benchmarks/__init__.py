@@ -5,12 +5,16 @@ Every number belongs to the machine and moment it was taken at, so both are in i
 
 from collections.abc import Callable
 
+from g3pt.evaluation.benchmarks.extraction import benchmark_extraction
 from g3pt.evaluation.benchmarks.preparation import benchmark_preparation
+from g3pt.evaluation.benchmarks.probes import benchmark_gemm
 from g3pt.evaluation.benchmarks.rows import BenchmarkRow, BenchmarkSettings, OnProgress
 
 Benchmark = Callable[[BenchmarkSettings, OnProgress], list[BenchmarkRow]]
 
 BENCHMARKS: dict[str, Benchmark] = {
     "prepare": benchmark_preparation,
+    "gemm": benchmark_gemm,
+    "extraction": benchmark_extraction,
 }
-"""Name on the command line -> function."""
+"""Name on the command line -> function; those of training and of model sizes are in `recipes`."""

@@ -31,6 +31,12 @@ class BenchmarkSettings:
     """Seed of the first shape of our own."""
     seconds: float = 120.0
     """Time limit of everything that is tried on one object."""
+    device: str = "auto"
+    """Where models run."""
+    sizes: tuple[str, ...] = ()
+    """Names of model sizes; none for those that suit the device."""
+    weights: str = "g3pt-tiny"
+    """Trained weights, where some are needed."""
 
     def __post_init__(self) -> None:
         if self.num < 1 or self.seconds <= 0:
