@@ -10,7 +10,10 @@ NAMES = (
     "tokenizer-tiny-procedural tokenizer-tiny tokenizer-tiny-smoke "
     "tokenizer-paper tokenizer-paper-smoke "
     "car-tiny car-tiny-smoke car-paper car-paper-smoke "
-    "car-paper-l car-paper-l-smoke car-paper-xl car-paper-xl-smoke"
+    "car-paper-l car-paper-l-smoke car-paper-xl car-paper-xl-smoke "
+    "tokenizer-kl-tiny tokenizer-kl-tiny-smoke tokenizer-kl-paper tokenizer-kl-paper-smoke "
+    "flow-tiny flow-tiny-smoke flow-paper flow-paper-smoke "
+    "regressor-tiny regressor-tiny-smoke regressor-paper regressor-paper-smoke"
 ).split()
 
 LADDER = "0.8M 2M 4M 6M 16M 33M 60M 0.1B 0.2B 0.3B 0.5B 0.9B 1.5B".split()

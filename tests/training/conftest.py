@@ -20,3 +20,16 @@ def trained(tmp_path_factory):
     start(smoke.tokenizer_run(folder), folder / "tokenizer")
     start(smoke.car_run(folder), folder / "car")
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained_rivals(trained):
+    """The same folder with finished smoke runs `tokenizer-kl`, `flow` and `regressor`."""
+    import smoke
+
+    from g3pt.training.runs import start
+
+    start(smoke.kl_run(trained), trained / "tokenizer-kl")
+    start(smoke.flow_run(trained), trained / "flow")
+    start(smoke.regressor_run(trained), trained / "regressor")
+    return trained

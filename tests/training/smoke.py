@@ -18,6 +18,28 @@ def car_run(folder, **changes):
     return replace(run, tokenizer=str(folder / "tokenizer"), **changes)
 
 
+def kl_run(folder, **changes):
+    """The smoke run of the KL tokenizer."""
+    from g3pt.recipes import recipe
+
+    return replace(_moved(recipe("tokenizer-kl-tiny-smoke"), folder), **changes)
+
+
+def flow_run(folder, **changes):
+    """The smoke run of the flow on the tokenizer that was trained in `folder`."""
+    from g3pt.recipes import recipe
+
+    run = _moved(recipe("flow-tiny-smoke"), folder)
+    return replace(run, tokenizer=str(folder / "tokenizer-kl"), **changes)
+
+
+def regressor_run(folder, **changes):
+    """The smoke run of the regressor."""
+    from g3pt.recipes import recipe
+
+    return replace(_moved(recipe("regressor-tiny-smoke"), folder), **changes)
+
+
 def _moved(run, folder):
     return replace(
         run,

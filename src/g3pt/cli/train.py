@@ -15,7 +15,7 @@ from g3pt.recipes import RECIPES, SIZES, recipe
 from g3pt.training.checkpoint import CheckpointError
 from g3pt.training.cost import estimate_cost
 from g3pt.training.loop import TrainingDivergedError, TrainResult
-from g3pt.training.runs import CONFIG_FILE, CarRun, Run, load_run, start
+from g3pt.training.runs import CONFIG_FILE, CarRun, FlowRun, Run, load_run, start
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
 
@@ -95,7 +95,7 @@ def _resolve(
     if changes:
         run = replace(run, train=replace(run.train, **changes))
     if options.weights:
-        if not isinstance(run, CarRun):
+        if not isinstance(run, CarRun | FlowRun):
             raise ValueError(f"--weights names the tokenizer of a generator; {name} trains one")
         run = replace(run, tokenizer=options.weights)
     if options.fields:

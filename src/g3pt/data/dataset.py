@@ -5,7 +5,7 @@ B batch, N surface points, Q query points, T tokens of all scales laid end to en
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -49,11 +49,40 @@ class TokenizerDataConfig:
     """Seeds the order and every random choice."""
 
     def __post_init__(self) -> None:
-        if not self.near_sigmas or self.num_near_queries % len(self.near_sigmas):
-            raise ValueError(
-                f"data.num_near_queries must be a multiple of the {len(self.near_sigmas)} "
-                f"near_sigmas, got {self.num_near_queries}"
-            )
+        check_sigmas(self.near_sigmas, self.num_near_queries)
+
+
+@runtime_checkable
+class QueriesWanted(Protocol):
+    """Part of a config: which of the stored queries are read."""
+
+    @property
+    def num_volume_queries(self) -> int:
+        """Queries uniform in the cube."""
+        ...
+
+    @property
+    def num_near_queries(self) -> int:
+        """Queries near the surface, shared equally by `near_sigmas`."""
+        ...
+
+    @property
+    def near_sigmas(self) -> tuple[float, ...]:
+        """Which of the stored groups of near queries to use."""
+        ...
+
+
+def check_sigmas(near_sigmas: tuple[float, ...], num_near_queries: int) -> None:
+    """Refuse near queries that the groups cannot share equally.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    if not near_sigmas or num_near_queries % len(near_sigmas):
+        raise ValueError(
+            f"data.num_near_queries must be a multiple of the {len(near_sigmas)} "
+            f"near_sigmas, got {num_near_queries}"
+        )
 
 
 class TokenizerDataset:
@@ -99,7 +128,7 @@ class TokenizerDataset:
             row = shards.readable(row)
             rng = np.random.default_rng((config.seed, 2, number))
             points, normals = shards.draw_surface(row, config.num_points, rng)
-            queries, inside = self._draw_queries(shards, shards[row], rng)
+            queries, inside = draw_queries(shards, shards[row], rng, config)
             turn = _random_symmetry(config.symmetry, rng) / POSITION_STEPS
             np.matmul(points, turn, out=points_BN3[place])
             np.matmul(normals, turn * (POSITION_STEPS / NORMAL_STEPS), out=normals_BN3[place])
@@ -116,22 +145,23 @@ class TokenizerDataset:
             ids=tuple(ids),
         )
 
-    def _draw_queries(
-        self, shards: ShardSet, shape: StoredShape, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Volume queries, then near ones group by group; positions as integers, labels 0 or 1."""
-        config, stored = self.config, shards.prepare
-        numbers = rng.choice(stored.num_volume_queries, config.num_volume_queries, replace=False)
-        drawn = [shape.volume(numbers)]
-        share = config.num_near_queries // len(config.near_sigmas)
-        for sigma in config.near_sigmas:
-            first = stored.near_sigmas.index(sigma) * stored.near_group_size
-            numbers = first + rng.choice(stored.near_group_size, share, replace=False)
-            drawn.append(shape.near(numbers, sigma))
-        return (
-            np.concatenate([positions for positions, _ in drawn]),
-            np.concatenate([inside for _, inside in drawn]),
-        )
+
+def draw_queries(
+    shards: ShardSet, shape: StoredShape, rng: np.random.Generator, wanted: QueriesWanted
+) -> tuple[np.ndarray, np.ndarray]:
+    """Volume queries, then near ones group by group; positions as integers, labels 0 or 1."""
+    stored = shards.prepare
+    numbers = rng.choice(stored.num_volume_queries, wanted.num_volume_queries, replace=False)
+    drawn = [shape.volume(numbers)]
+    share = wanted.num_near_queries // len(wanted.near_sigmas)
+    for sigma in wanted.near_sigmas:
+        first = stored.near_sigmas.index(sigma) * stored.near_group_size
+        numbers = first + rng.choice(stored.near_group_size, share, replace=False)
+        drawn.append(shape.near(numbers, sigma))
+    return (
+        np.concatenate([positions for positions, _ in drawn]),
+        np.concatenate([inside for _, inside in drawn]),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -329,20 +359,30 @@ def _over_white(rgba: UInt8[np.ndarray, "B S S 4"]) -> torch.Tensor:
 
 
 def _check_stored(part: ShardSet, config: TokenizerDataConfig) -> None:
+    check_queries(part, config)
+    _check_enough(part, "num_points", config.num_points, part.prepare.num_points)
+
+
+def check_queries(part: ShardSet, wanted: QueriesWanted) -> None:
+    """Refuse shards that hold fewer queries than are wanted.
+
+    Raises:
+        ValueError: naming the field.
+    """
     stored = part.prepare
-    missing = [sigma for sigma in config.near_sigmas if sigma not in stored.near_sigmas]
+    missing = [sigma for sigma in wanted.near_sigmas if sigma not in stored.near_sigmas]
     if missing:
         raise ValueError(
             f"{part.path}: near_sigmas {stored.near_sigmas} are stored, not {tuple(missing)}"
         )
-    share = config.num_near_queries // len(config.near_sigmas)
-    for name, wanted, kept in (
-        ("num_points", config.num_points, stored.num_points),
-        ("num_volume_queries", config.num_volume_queries, stored.num_volume_queries),
-        ("num_near_queries per sigma", share, stored.near_group_size),
-    ):
-        if wanted > kept:
-            raise ValueError(f"{part.path}: data.{name} is {wanted}, only {kept} are stored")
+    share = wanted.num_near_queries // len(wanted.near_sigmas)
+    _check_enough(part, "num_volume_queries", wanted.num_volume_queries, stored.num_volume_queries)
+    _check_enough(part, "num_near_queries per sigma", share, stored.near_group_size)
+
+
+def _check_enough(part: ShardSet, name: str, wanted: int, kept: int) -> None:
+    if wanted > kept:
+        raise ValueError(f"{part.path}: data.{name} is {wanted}, only {kept} are stored")
 
 
 def _random_symmetry(kind: str, rng: np.random.Generator) -> np.ndarray:

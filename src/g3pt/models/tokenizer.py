@@ -18,8 +18,8 @@ from g3pt.nn.embeddings import FourierEmbedding
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LatentSetConfig:
-    """Encoder and decoder of an unordered set of latents; each kind adds its bottleneck."""
+class FieldDecoderConfig:
+    """Decoder of an unordered set of latents to a field (Eq. 5)."""
 
     num_latents: int = 128
     """Latent queries L."""
@@ -28,9 +28,6 @@ class LatentSetConfig:
     """Channels C of encoder, codes and decoder."""
 
     num_heads: int = 3
-
-    encoder_layers: int = 2
-    """Self-attention layers after the one that reads the points."""
 
     decoder_layers: int = 4
     """Self-attention layers before the one that answers the queries."""
@@ -42,11 +39,6 @@ class LatentSetConfig:
     num_octaves: int = 8
     """Octaves of the Fourier embedding."""
 
-    query_init: Literal["anchors", "random", "fps"] = "anchors"
-    """Latent queries start as embedded positions, spatial neighbours beside each other, or as
-    noise, and are learned; or they are embedded points of the shape itself, the farthest from
-    one another, in the same spatial order (3DShape2VecSet, CLAY)."""
-
     local_gain: float = 1.4
     """How strongly latents start out reading the points near their anchors, and query points
     the latents near them (`Attention.look_alike`); 0 leaves both to chance."""
@@ -54,6 +46,19 @@ class LatentSetConfig:
     def __post_init__(self) -> None:
         if self.dim % self.num_heads:
             raise ValueError(f"dim {self.dim} is not divisible by num_heads {self.num_heads}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatentSetConfig(FieldDecoderConfig):
+    """Encoder and decoder of an unordered set of latents; each kind adds its bottleneck."""
+
+    encoder_layers: int = 2
+    """Self-attention layers after the one that reads the points."""
+
+    query_init: Literal["anchors", "random", "fps"] = "anchors"
+    """Latent queries start as embedded positions, spatial neighbours beside each other, or as
+    noise, and are learned; or they are embedded points of the shape itself, the farthest from
+    one another, in the same spatial order (3DShape2VecSet, CLAY)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,7 +190,7 @@ class OccupancyDecoder(FieldDecoder):
     prefixes can be decoded without taking from the full pyramid.
     """
 
-    def __init__(self, config: LatentSetConfig, *, num_scales: int) -> None:
+    def __init__(self, config: FieldDecoderConfig, *, num_scales: int) -> None:
         super().__init__()
         dim, heads = config.dim, config.num_heads
         self.slots_LC = nn.Parameter(torch.randn(config.num_latents, dim) * 0.02)

@@ -5,11 +5,12 @@ SHA-256 in it, and names and shapes must be exactly those of the model that the 
 """
 
 import hashlib
+import json
 import shutil
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -19,6 +20,8 @@ from torch import Tensor, nn
 from g3pt.config import load_json, save_json
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.contract import Tokenizer
+from g3pt.models.rivals.flow import Flow, FlowConfig
+from g3pt.models.rivals.regressor import Regressor, RegressorConfig
 from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
 
 DEFAULT_WEIGHTS = "g3pt-tiny"
@@ -29,6 +32,7 @@ EVALUATION_FILE = "evaluation.json"
 HUB_PREFIX = "hub:"
 
 StorageType = Literal["float32", "float16", "bfloat16"]
+ConfigT = TypeVar("ConfigT")
 
 
 class WeightsError(ValueError):
@@ -68,7 +72,10 @@ class WeightsConfig:
 
     tokenizer: TokenizerConfig
     car: CarConfig | None = None
-    """None: a tokenizer alone, enough to reconstruct but not to generate."""
+    """None: no generator; a tokenizer alone is enough to reconstruct."""
+
+    flow: FlowConfig | None = None
+    """The diffusion rival in place of `car`, on a tokenizer with continuous latents."""
 
     num_points: int = 8192
     """Surface points with normals that the tokenizer was trained to read."""
@@ -77,6 +84,29 @@ class WeightsConfig:
     """Names of the class labels, in the order of their numbers."""
 
     sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegressorWeightsConfig:
+    """What `config.json` of a regressor says, which needs no tokenizer."""
+
+    kind: Literal["g3pt-regressor"] = "g3pt-regressor"
+    version: Literal[1] = 1
+    name: str
+    storage: StorageType = "float16"
+    sha256: str = ""
+    """Of `model.safetensors`."""
+    regressor: RegressorConfig
+    classes: tuple[str, ...] = ()
+    """Names of the class labels, in the order of their numbers."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedRegressor:
+    """A regressor on a device, in evaluation mode."""
+
+    config: RegressorWeightsConfig
+    regressor: Regressor
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +118,7 @@ class LoadedWeights:
     car: Car | None
     fingerprint: str
     """SHA-256 over the tokenizer's tensors as stored: equal means equal tokens."""
+    flow: Flow | None = None
 
     @property
     def name(self) -> str:
@@ -110,6 +141,7 @@ def save_weights(
     tokenizer: Tokenizer,
     car: Car | None = None,
     *,
+    flow: Flow | None = None,
     config: WeightsConfig,
     card: str | Path | None = None,
     evaluation: str | Path | None = None,
@@ -120,6 +152,7 @@ def save_weights(
         folder: made when it is not there; files in it are replaced.
         tokenizer: stage 1.
         car: stage 2, if there is one.
+        flow: the diffusion rival, if there is one.
         config: name, storage format and settings; its model configs and checksum are replaced by
             those of the models given.
         card: model card, as a file to copy (Path) or as text (str).
@@ -131,11 +164,49 @@ def save_weights(
     Raises:
         WeightsError: if a weight is not finite in the storage format.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = _stored("tokenizer", tokenizer, config.storage)
     if car is not None:
         tensors |= _stored("car", car, config.storage)
+    if flow is not None:
+        tensors |= _stored("flow", flow, config.storage)
+    folder = Path(folder)
+    sha256 = _write_tensors(folder, tensors)
+    _write_beside(folder, card, evaluation)
+    written = replace(
+        config,
+        sha256=sha256,
+        tokenizer=tokenizer.config,
+        car=None if car is None else car.config,
+        flow=None if flow is None else flow.config,
+    )
+    save_json(folder / CONFIG_FILE, written)
+    return written
+
+
+def save_regressor_weights(
+    folder: str | Path,
+    regressor: Regressor,
+    *,
+    config: RegressorWeightsConfig,
+    card: str | Path | None = None,
+    evaluation: str | Path | None = None,
+) -> RegressorWeightsConfig:
+    """Write the folder of a regressor; arguments as in `save_weights`.
+
+    Raises:
+        WeightsError: if a weight is not finite in the storage format.
+    """
+    folder = Path(folder)
+    sha256 = _write_tensors(folder, _stored("regressor", regressor, config.storage))
+    _write_beside(folder, card, evaluation)
+    written = replace(config, sha256=sha256, regressor=regressor.config)
+    save_json(folder / CONFIG_FILE, written)
+    return written
+
+
+def _write_tensors(folder: Path, tensors: dict[str, Tensor]) -> str:
+    """Replace the model file; its checksum. The config goes first, so that no two mix."""
+    folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{MODEL_FILE}.partial"
     try:
         save_file(tensors, temporary)
@@ -144,19 +215,15 @@ def save_weights(
         temporary.replace(folder / MODEL_FILE)
     finally:
         temporary.unlink(missing_ok=True)
+    return _sha256(folder / MODEL_FILE)
+
+
+def _write_beside(folder: Path, card: str | Path | None, evaluation: str | Path | None) -> None:
     for name, content in ((CARD_FILE, card), (EVALUATION_FILE, evaluation)):
         if isinstance(content, Path):
             shutil.copyfile(content, folder / name)
         elif content is not None:
             (folder / name).write_text(content, encoding="utf-8")
-    written = replace(
-        config,
-        sha256=_sha256(folder / MODEL_FILE),
-        tokenizer=tokenizer.config,
-        car=None if car is None else car.config,
-    )
-    save_json(folder / CONFIG_FILE, written)
-    return written
 
 
 def load_weights(
@@ -176,25 +243,50 @@ def load_weights(
     """
     target = resolve_device(device)
     folder = find_weights(weights)
-    config = _read_config(folder)
+    config = _read_config(folder, WeightsConfig)
     tensors = _read_tensors(folder / MODEL_FILE, config.sha256)
     # Building a model draws initial values; the caller's random state is not ours to move.
     with torch.random.fork_rng(devices=[]):
         tokenizer = build_tokenizer(config.tokenizer)
         car = None if config.car is None else Car(config.car)
-    _fill(tokenizer, "tokenizer", tensors, folder)
-    if car is not None:
-        _fill(car, "car", tensors, folder)
-    foreign = [name for name in tensors if name.split(".")[0] not in ("tokenizer", "car")]
-    if foreign or (car is None and any(name.startswith("car.") for name in tensors)):
-        raise WeightsError(f"{folder / MODEL_FILE}: holds tensors that the config does not name")
-    fingerprint = _fingerprint(tensors)
+        flow = None if config.flow is None else Flow(config.flow)
+    parts = {"tokenizer": tokenizer, "car": car, "flow": flow}
+    _fill_all({name: part for name, part in parts.items() if part is not None}, tensors, folder)
     return LoadedWeights(
         config=config,
         tokenizer=tokenizer.to(target),
         car=None if car is None else car.to(target),
-        fingerprint=fingerprint,
+        flow=None if flow is None else flow.to(target),
+        fingerprint=_fingerprint(tensors),
     )
+
+
+def load_regressor_weights(
+    weights: str | Path, device: str | torch.device = "auto"
+) -> LoadedRegressor:
+    """Load the folder of a regressor; arguments and errors as in `load_weights`."""
+    target = resolve_device(device)
+    folder = find_weights(weights)
+    config = _read_config(folder, RegressorWeightsConfig)
+    tensors = _read_tensors(folder / MODEL_FILE, config.sha256)
+    with torch.random.fork_rng(devices=[]):
+        regressor = Regressor(config.regressor)
+    _fill_all({"regressor": regressor}, tensors, folder)
+    return LoadedRegressor(config, regressor.to(target))
+
+
+def holds_regressor(weights: str | Path) -> bool:
+    """Whether a weights folder is that of a regressor.
+
+    Raises:
+        FileNotFoundError, WeightsError: if there is no weights folder.
+    """
+    path = find_weights(weights) / CONFIG_FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise WeightsError(f"{path}: cannot be read as the config of a weights folder") from None
+    return isinstance(data, dict) and data.get("kind") == "g3pt-regressor"
 
 
 def bundled_weights() -> tuple[str, ...]:
@@ -280,14 +372,14 @@ def _stored(prefix: str, module: nn.Module, storage: StorageType) -> dict[str, T
     return stored
 
 
-def _read_config(folder: Path) -> WeightsConfig:
+def _read_config(folder: Path, kind: type[ConfigT]) -> ConfigT:
     missing = [name for name in (CONFIG_FILE, MODEL_FILE) if not (folder / name).is_file()]
     if missing:
         raise WeightsError(
             f"{folder}: is not a weights folder, it has no {' and no '.join(missing)}"
         )
     try:
-        return load_json(folder / CONFIG_FILE, WeightsConfig)
+        return load_json(folder / CONFIG_FILE, kind)
     except UnicodeDecodeError:
         raise WeightsError(f"{folder / CONFIG_FILE}: is not text") from None
 
@@ -302,6 +394,13 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise WeightsError(f"{path}: is not a safetensors file ({error})") from None
+
+
+def _fill_all(parts: dict[str, nn.Module], tensors: dict[str, Tensor], folder: Path) -> None:
+    for name, part in parts.items():
+        _fill(part, name, tensors, folder)
+    if any(name.split(".")[0] not in parts for name in tensors):
+        raise WeightsError(f"{folder / MODEL_FILE}: holds tensors that the config does not name")
 
 
 def _fill(module: nn.Module, prefix: str, tensors: dict[str, Tensor], folder: Path) -> None:

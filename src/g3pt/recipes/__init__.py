@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from g3pt.models.sizes import LADDER
-from g3pt.recipes import car, tokenizer
+from g3pt.recipes import car, rivals, tokenizer
 from g3pt.training.runs import Run, TokenizerRun
 
 RECIPES: dict[str, Callable[[], Run]] = {
@@ -21,6 +21,18 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "car-paper-l-smoke": car.paper_large_smoke,
     "car-paper-xl": car.paper_xl,
     "car-paper-xl-smoke": car.paper_xl_smoke,
+    "tokenizer-kl-tiny": rivals.kl_tiny,
+    "tokenizer-kl-tiny-smoke": rivals.kl_tiny_smoke,
+    "tokenizer-kl-paper": rivals.kl_paper,
+    "tokenizer-kl-paper-smoke": rivals.kl_paper_smoke,
+    "flow-tiny": rivals.flow_tiny,
+    "flow-tiny-smoke": rivals.flow_tiny_smoke,
+    "flow-paper": rivals.flow_paper,
+    "flow-paper-smoke": rivals.flow_paper_smoke,
+    "regressor-tiny": rivals.regressor_tiny,
+    "regressor-tiny-smoke": rivals.regressor_tiny_smoke,
+    "regressor-paper": rivals.regressor_paper,
+    "regressor-paper-smoke": rivals.regressor_paper_smoke,
 }
 """By the name that the run carries, too."""
 

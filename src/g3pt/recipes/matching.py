@@ -1,21 +1,30 @@
-"""Equal sizes: the width of a tokenizer's layers that gives it a wanted number of parameters."""
+"""Equal sizes: the width of a model's layers that gives it a wanted number of parameters."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import assert_never
+from typing import TypeVar, assert_never
+
+import torch
 
 from g3pt.models.alternatives.kl import KlConfig
 from g3pt.models.alternatives.pooling import PoolingConfig
 from g3pt.models.alternatives.triplane import TriplaneConfig
 from g3pt.models.alternatives.volume import VolumeConfig
 from g3pt.models.alternatives.vq import VqConfig
+from g3pt.models.car import Car, CarConfig
+from g3pt.models.rivals.flow import Flow, FlowConfig
+from g3pt.models.rivals.regressor import Regressor, RegressorConfig
 from g3pt.models.tokenizer import CvqConfig
 from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
 from g3pt.nn.convolutions import GROUPS
 
 TOLERANCE = 0.05
 """Largest difference of parameter counts that passes as equal."""
+
+
+ConfigT = TypeVar("ConfigT")
+RivalT = TypeVar("RivalT", FlowConfig, RegressorConfig)
 
 
 @cache
@@ -34,20 +43,72 @@ def matched(config: TokenizerConfig, wanted: int) -> TokenizerConfig:
         ValueError: if no width comes within 5 %.
     """
     step, widened = _knob(config)
+    return _solve(config.kind, widened, num_parameters, wanted, step=step)
+
+
+@cache
+def num_generator_parameters(config: CarConfig | FlowConfig | RegressorConfig) -> int:
+    """Parameters of what makes latents or tokens of a condition.
+
+    The field decoder of a regressor does not count, as that of the tokenizer does not for the
+    others. Nothing is allocated.
+    """
+    with torch.device("meta"):
+        match config:
+            case CarConfig():
+                model = Car(config)
+            case FlowConfig():
+                model = Flow(config)
+            case RegressorConfig():
+                # Starting values of the decoder are computed from positions; none are needed.
+                by_chance = replace(config, decoder=replace(config.decoder, local_gain=0.0))
+                model = Regressor(by_chance)
+            case _:
+                assert_never(config)
+    counted = sum(p.numel() for p in model.parameters())
+    if isinstance(model, Regressor):
+        counted -= sum(p.numel() for p in model.decoder.parameters())
+    return counted
+
+
+def matched_rival(config: RivalT, wanted: int) -> RivalT:
+    """The same rival with about `wanted` parameters: changed is the width inside its MLPs.
+
+    Raises:
+        ValueError: if no width comes within 5 %.
+    """
+    name = "flow" if isinstance(config, FlowConfig) else "regressor"
+    return _solve(
+        name,
+        lambda hidden: replace(config, mlp_ratio=hidden / config.width),
+        num_generator_parameters,
+        wanted,
+    )
+
+
+def _solve(
+    name: str,
+    widened: Callable[[int], ConfigT],
+    count: Callable[[ConfigT], int],
+    wanted: int,
+    *,
+    step: int = 1,
+) -> ConfigT:
+    """The width, a multiple of `step`, that comes nearest; parameters are linear in it."""
     low, high = step, 64 * step
-    at_low, at_high = num_parameters(widened(low)), num_parameters(widened(high))
+    at_low, at_high = count(widened(low)), count(widened(high))
     slope = (at_high - at_low) / (high - low)
     width = low + step * round((wanted - at_low) / (slope * step))
     if width < step:
         raise ValueError(
-            f"{config.kind}: has {at_low:,} parameters with the thinnest layers, more than the "
+            f"{name}: has {at_low:,} parameters with the thinnest layers, more than the "
             f"{wanted:,} wanted; take fewer layers"
         )
     found = widened(width)
-    if abs(num_parameters(found) - wanted) > TOLERANCE * wanted:
+    if abs(count(found) - wanted) > TOLERANCE * wanted:
         raise ValueError(
-            f"{config.kind}: no width comes within {TOLERANCE:.0%} of {wanted:,} parameters; the "
-            f"nearest has {num_parameters(found):,}"
+            f"{name}: no width comes within {TOLERANCE:.0%} of {wanted:,} parameters; the "
+            f"nearest has {count(found):,}"
         )
     return found
 

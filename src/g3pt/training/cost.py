@@ -23,11 +23,15 @@ from g3pt.models.operations import (
     teacher_operations,
 )
 from g3pt.models.quantizers import LfqConfig
+from g3pt.models.rivals.flow import Flow
+from g3pt.models.rivals.regressor import Regressor
 from g3pt.models.tokenizer import CvqConfig, CvqTokenizer
 from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
 from g3pt.training.car_task import CarTask
+from g3pt.training.flow_task import FlowTask
 from g3pt.training.optim import Optimizer
-from g3pt.training.runs import CarRun, Run, TokenizerRun
+from g3pt.training.regressor_task import RegressorTask
+from g3pt.training.runs import CarRun, FlowRun, RegressorRun, Run, RunTask, TokenizerRun
 from g3pt.training.tokenizer_task import TokenizerTask
 
 FLOAT_BYTES = 4
@@ -120,6 +124,8 @@ def flops_by_formula(run: Run, batch_size: int = 1) -> float:
             )
             frozen = teacher_operations(cqt_config(run))
             return batch_size * (trained.forward_and_backward + frozen.forward)
+        case FlowRun() | RegressorRun():
+            raise ValueError(f"there is no formula for a {run.kind}")
         case _:
             assert_never(run)
 
@@ -132,11 +138,17 @@ def _count_by_part(module: nn.Module) -> dict[str, int]:
     return {**counts, "own": own} if own else counts
 
 
-def open_without_data(run: Run) -> TokenizerTask | CarTask:
+def open_without_data(run: Run) -> RunTask:
     """The task of a run for steps on synthetic input, its weights untrained."""
     match run:
         case TokenizerRun():
             return TokenizerTask(_build_tokenizer(run.model), run.data, run.loss, run.validation)
+        case FlowRun():
+            return FlowTask(Flow(run.model), run.data, run.loss, run.validation)
+        case RegressorRun():
+            with unset_fake_temporarily():  # anchors of the decoder are computed, not drawn
+                regressor = Regressor(run.model)
+            return RegressorTask(regressor, run.data, run.loss, run.validation)
         case CarRun():
             return CarTask(Car(run.model), _cqt_alone(run), run.data, run.loss, run.validation)
         case _:

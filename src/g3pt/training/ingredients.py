@@ -8,12 +8,15 @@ from pathlib import Path
 import torch
 
 from g3pt.data.build import build_shards
+from g3pt.data.draws_cache import DrawsConfig
 from g3pt.data.engines import InlineEngine, ProcessEngine
+from g3pt.data.latents_cache import LatentsIdentity, build_latent_cache
 from g3pt.data.prepare import PrepareConfig
 from g3pt.data.shards import ShardsConfig, ShardSet, is_complete
 from g3pt.data.sources import ProceduralSourceConfig, SourceConfig
 from g3pt.data.tokens_cache import TokenCacheConfig, TokenizerIdentity, build_token_cache
 from g3pt.data.views import ViewsConfig
+from g3pt.models.alternatives.kl import KlTokenizer
 from g3pt.models.car import CarConfig
 from g3pt.models.conditioning import ConditionConfig, PointsConditionConfig, TextConditionConfig
 from g3pt.models.conditioning.vocabulary import collect_vocabulary
@@ -102,31 +105,77 @@ def ensure_tokens(
 
 def token_folder(shapes: ShardSet, fingerprint: str) -> Path:
     """Where the tokens of a set are kept."""
+    return _beside(shapes, "tokens", fingerprint)
+
+
+def _beside(shapes: ShardSet, what: str, fingerprint: str) -> Path:
     split = f"-{shapes.selection.split}" if shapes.selection.split else ""
-    return Path(f"{shapes.path}.tokens-{fingerprint[:12]}{split}")
+    return Path(f"{shapes.path}.{what}-{fingerprint[:12]}{split}")
+
+
+def ensure_latents(
+    shapes: Sequence[ShardSet],
+    tokenizer: KlTokenizer,
+    fingerprint: str,
+    config: DrawsConfig,
+    *,
+    device: torch.device | str = "cpu",
+) -> tuple[str, ...]:
+    """Encode the shapes that this tokenizer has not encoded yet.
+
+    Returns:
+        A folder of latents beside each set, named after the split and the tokenizer's fingerprint.
+    """
+    identity = LatentsIdentity(
+        fingerprint=fingerprint,
+        num_latents=tokenizer.config.num_latents,
+        latent_dim=tokenizer.config.latent_dim,
+    )
+    tokenizer = tokenizer.to(device).eval()
+    folders: list[str] = []
+    for part in shapes:
+        folder = _beside(part, "latents", fingerprint)
+        build_latent_cache(
+            lambda points, normals: tokenizer.moments(tokenizer.encode(points, normals)),
+            identity,
+            part,
+            folder,
+            config,
+            device=device,
+            on_progress=_Progress(f"{folder}: latents"),
+        )
+        folders.append(str(folder))
+    return tuple(folders)
 
 
 def fit_to_tokenizer(
     model: CarConfig, tokenizer: DiscreteTokenizer, shards: tuple[str, ...]
 ) -> CarConfig:
     """Take over the tokenizer's layout, and words from the captions where none are named."""
+    return replace(
+        model,
+        scale_lengths=tokenizer.scale_lengths,
+        num_bits=tokenizer.num_bits,
+        input_dim=tokenizer.dim,
+        conditions=fit_conditions(model.conditions, shards, points_width=tokenizer.dim),
+    )
+
+
+def fit_conditions(
+    conditions: tuple[ConditionConfig, ...], shards: tuple[str, ...], *, points_width: int
+) -> tuple[ConditionConfig, ...]:
+    """Words from the captions where none are named, and the width of what encodes points."""
 
     def fit(condition: ConditionConfig) -> ConditionConfig:
         match condition:
             case TextConditionConfig(vocabulary=()):
                 return replace(condition, vocabulary=_vocabulary(shards))
             case PointsConditionConfig():
-                return replace(condition, width=tokenizer.dim)
+                return replace(condition, width=points_width)
             case _:
                 return condition
 
-    return replace(
-        model,
-        scale_lengths=tokenizer.scale_lengths,
-        num_bits=tokenizer.num_bits,
-        input_dim=tokenizer.dim,
-        conditions=tuple(fit(condition) for condition in model.conditions),
-    )
+    return tuple(fit(condition) for condition in conditions)
 
 
 def _vocabulary(shards: tuple[str, ...]) -> tuple[str, ...]:

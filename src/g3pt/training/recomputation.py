@@ -6,9 +6,10 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from g3pt.models.car import CarBlock
+from g3pt.models.rivals.trunk import TrunkBlock
 from g3pt.nn.blocks import CrossAttentionBlock, SelfAttentionBlock
 
-BLOCKS = (CarBlock, SelfAttentionBlock, CrossAttentionBlock)
+BLOCKS = (CarBlock, TrunkBlock, SelfAttentionBlock, CrossAttentionBlock)
 
 
 def recompute_blocks(module: nn.Module) -> None:

@@ -16,13 +16,18 @@ from torch import nn
 
 from g3pt.config import ConfigError, from_json, save_json, to_json
 from g3pt.data.dataset import CarDataConfig, TokenizerDataConfig
+from g3pt.data.draws_cache import DrawsConfig
+from g3pt.data.rival_datasets import FlowDataConfig, FlowDataset, RegressorDataConfig
 from g3pt.data.shards import ShardSet
 from g3pt.data.tokens_cache import TokenCacheConfig
+from g3pt.models.alternatives.kl import KlTokenizer, require_gaussian
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.contract import DiscreteTokenizer, Tokenizer, require_tokens
+from g3pt.models.rivals.flow import Flow, FlowConfig
+from g3pt.models.rivals.regressor import Regressor, RegressorConfig
 from g3pt.models.tokenizer import CvqConfig
 from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
-from g3pt.models.weights import LoadedWeights, load_weights
+from g3pt.models.weights import load_regressor_weights, load_weights
 from g3pt.training.car_task import CarLossConfig, CarTask, CarValidationConfig
 from g3pt.training.checkpoint import (
     CheckpointError,
@@ -30,14 +35,22 @@ from g3pt.training.checkpoint import (
     load_module_tensors,
     load_newest_checkpoint,
 )
+from g3pt.training.flow_task import FlowLossConfig, FlowTask, FlowValidationConfig
 from g3pt.training.ingredients import (
     PreparedShapes,
+    ensure_latents,
     ensure_shapes,
     ensure_tokens,
+    fit_conditions,
     fit_to_tokenizer,
 )
 from g3pt.training.loop import TrainConfig, TrainResult, train
 from g3pt.training.optim import AdamWConfig, OptimConfig
+from g3pt.training.regressor_task import (
+    RegressorLossConfig,
+    RegressorTask,
+    RegressorValidationConfig,
+)
 from g3pt.training.tokenizer_task import TokenizerLossConfig, TokenizerTask
 from g3pt.training.validation import ValidationConfig
 
@@ -45,6 +58,7 @@ LOGGER = logging.getLogger(__name__)
 CONFIG_FILE = "config.json"
 
 ShardsUserT = TypeVar("ShardsUserT", CarDataConfig, CarValidationConfig)
+LatentsUserT = TypeVar("LatentsUserT", FlowDataConfig, FlowValidationConfig)
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
@@ -96,7 +110,52 @@ class CarRun:
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
-Run = TokenizerRun | CarRun
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlowRun:
+    """A training of the diffusion rival (Table 1)."""
+
+    kind: Literal["flow"] = "flow"
+    name: str = "flow"
+    initial: str = ""
+    """Run folder or weights folder whose weights training starts from; empty starts afresh."""
+    tokenizer: str = "runs/tokenizer-kl-tiny"
+    """Run folder or weights folder of a KL tokenizer."""
+    model: FlowConfig = field(default_factory=FlowConfig)
+    """Its latents are taken from the tokenizer, the words of its text condition from the
+    captions if it names none."""
+    shapes: tuple[PreparedShapes, ...] = ()
+    held_out: tuple[PreparedShapes, ...] = ()
+    latents: DrawsConfig = field(default_factory=DrawsConfig)
+    """How the shapes are encoded when `data.latents` names none."""
+    data: FlowDataConfig = field(default_factory=FlowDataConfig)
+    validation: FlowValidationConfig = field(default_factory=FlowValidationConfig)
+    loss: FlowLossConfig = field(default_factory=FlowLossConfig)
+    optim: OptimConfig = field(default_factory=AdamWConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegressorRun:
+    """A training of the regression rival (Table 1)."""
+
+    kind: Literal["regressor"] = "regressor"
+    name: str = "regressor"
+    initial: str = ""
+    """Run folder or weights folder whose weights training starts from; empty starts afresh."""
+    model: RegressorConfig = field(default_factory=RegressorConfig)
+    """The words of its text condition are taken from the captions if it names none."""
+    shapes: tuple[PreparedShapes, ...] = ()
+    held_out: tuple[PreparedShapes, ...] = ()
+    data: RegressorDataConfig = field(default_factory=RegressorDataConfig)
+    validation: RegressorValidationConfig = field(default_factory=RegressorValidationConfig)
+    loss: RegressorLossConfig = field(default_factory=RegressorLossConfig)
+    optim: OptimConfig = field(default_factory=AdamWConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+Run = TokenizerRun | CarRun | FlowRun | RegressorRun
+
+RunTask = TokenizerTask | CarTask | FlowTask | RegressorTask
 
 
 def start(run: Run, folder: Path, *, resume: bool = False, workers: int = 1) -> TrainResult:
@@ -129,11 +188,11 @@ def start(run: Run, folder: Path, *, resume: bool = False, workers: int = 1) -> 
     )
 
 
-def complete(run: Run, *, workers: int = 1) -> tuple[Run, DiscreteTokenizer | None]:
+def complete(run: Run, *, workers: int = 1) -> tuple[Run, Tokenizer | None]:
     """Prepare the data that `run` names, and fill in what only the data can tell.
 
     Returns:
-        The run as it will be trained and, for stage 2, the frozen tokenizer.
+        The run as it will be trained and the frozen tokenizer, of what builds on one.
     """
     match run:
         case TokenizerRun():
@@ -153,6 +212,34 @@ def complete(run: Run, *, workers: int = 1) -> tuple[Run, DiscreteTokenizer | No
                 validation = _with_tokens(run, validation, run.held_out, tokenizer, workers)
             model = fit_to_tokenizer(run.model, tokenizer, data.shards)
             return replace(run, model=model, data=data, validation=validation), tokenizer
+        case FlowRun():
+            tokenizer = require_gaussian(load_tokenizer(run.tokenizer), run.tokenizer)
+            data, validation = run.data, run.validation
+            if not data.shards:
+                data = _with_latents(run, data, run.shapes, tokenizer, workers)
+            if not validation.shards and run.held_out:
+                validation = _with_latents(run, validation, run.held_out, tokenizer, workers)
+            model = replace(
+                run.model,
+                num_latents=tokenizer.config.num_latents,
+                latent_dim=tokenizer.config.latent_dim,
+                conditions=fit_conditions(
+                    run.model.conditions, data.shards, points_width=tokenizer.dim
+                ),
+            )
+            return replace(run, model=model, data=data, validation=validation), tokenizer
+        case RegressorRun():
+            data, validation = run.data, run.validation
+            if not data.shards:
+                data = replace(data, shards=ensure_shapes(run.shapes, workers=workers))
+            if not validation.shards and run.held_out:
+                held_out = ensure_shapes(run.held_out, workers=workers)
+                validation = replace(validation, shards=held_out)
+            conditions = fit_conditions(
+                run.model.conditions, data.shards, points_width=run.model.decoder.dim
+            )
+            model = replace(run.model, conditions=conditions)
+            return replace(run, model=model, data=data, validation=validation), None
         case _:
             assert_never(run)
 
@@ -170,7 +257,20 @@ def _with_tokens(
     return replace(config, shards=shards, tokens=tokens)
 
 
-def open_task(run: Run, tokenizer: DiscreteTokenizer | None = None) -> TokenizerTask | CarTask:
+def _with_latents(
+    run: FlowRun,
+    config: LatentsUserT,
+    shapes: tuple[PreparedShapes, ...],
+    tokenizer: KlTokenizer,
+    workers: int,
+) -> LatentsUserT:
+    shards = ensure_shapes(shapes, workers=workers)
+    opened = [ShardSet(path, config.selection) for path in shards]
+    latents = ensure_latents(opened, tokenizer, fingerprint(tokenizer), run.latents)
+    return replace(config, shards=shards, latents=latents)
+
+
+def open_task(run: Run, tokenizer: Tokenizer | None = None) -> RunTask:
     """Build the model, seeded by `train.seed`, and the task around it.
 
     Args:
@@ -193,7 +293,7 @@ def open_task(run: Run, tokenizer: DiscreteTokenizer | None = None) -> Tokenizer
                 seed=run.train.seed,
             )
         case CarRun():
-            assert tokenizer is not None, "stage 2 needs a tokenizer"
+            assert isinstance(tokenizer, DiscreteTokenizer), "stage 2 needs a tokenizer"
             module = _seeded(lambda: Car(run.model), run.train.seed)
             if run.initial:
                 _start_from(module, load_car(run.initial), run.initial)
@@ -205,6 +305,21 @@ def open_task(run: Run, tokenizer: DiscreteTokenizer | None = None) -> Tokenizer
                 run.validation,
                 seed=run.train.seed,
             )
+        case FlowRun():
+            module = _seeded(lambda: Flow(run.model), run.train.seed)
+            statistics = FlowDataset(run.data).statistics()
+            module.set_statistics(
+                torch.from_numpy(statistics.mean_E).float(),
+                torch.from_numpy(statistics.deviation_E).float(),
+            )
+            if run.initial:
+                _start_from(module, load_flow(run.initial), run.initial)
+            return FlowTask(module, run.data, run.loss, run.validation, seed=run.train.seed)
+        case RegressorRun():
+            module = _seeded(lambda: Regressor(run.model), run.train.seed)
+            if run.initial:
+                _start_from(module, load_regressor(run.initial), run.initial)
+            return RegressorTask(module, run.data, run.loss, run.validation, seed=run.train.seed)
         case _:
             assert_never(run)
 
@@ -248,14 +363,19 @@ def load_run(folder: str | Path) -> Run:
         data: Any = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}: not JSON: {error}") from None
-    kinds = {"tokenizer": TokenizerRun, "car": CarRun}
+    kinds = {
+        "tokenizer": TokenizerRun,
+        "car": CarRun,
+        "flow": FlowRun,
+        "regressor": RegressorRun,
+    }
     kind = data.get("kind") if isinstance(data, dict) else None
     if kind not in kinds:
         raise ConfigError(f"{path}: kind: expected one of {', '.join(kinds)}, got {kind!r}")
     return from_json(kinds[kind], data, origin=str(path))
 
 
-def load_trained(folder: str | Path, *, average: bool = True) -> Tokenizer | Car:
+def load_trained(folder: str | Path, *, average: bool = True) -> Tokenizer | Car | Flow | Regressor:
     """The model of a run folder as of its newest sound checkpoint, in evaluation mode.
 
     Args:
@@ -266,7 +386,7 @@ def load_trained(folder: str | Path, *, average: bool = True) -> Tokenizer | Car
         CheckpointError: if there is no sound checkpoint.
     """
     run = load_run(folder)
-    model = build_tokenizer(run.model) if isinstance(run, TokenizerRun) else Car(run.model)
+    model = _build(run)
     checkpoint = load_newest_checkpoint(Path(folder) / "checkpoints")
     if checkpoint is None:
         raise CheckpointError(f"{folder}: no checkpoint has been written yet")
@@ -277,6 +397,20 @@ def load_trained(folder: str | Path, *, average: bool = True) -> Tokenizer | Car
     return model.eval().requires_grad_(False)
 
 
+def _build(run: Run) -> Tokenizer | Car | Flow | Regressor:
+    match run:
+        case TokenizerRun():
+            return build_tokenizer(run.model)
+        case CarRun():
+            return Car(run.model)
+        case FlowRun():
+            return Flow(run.model)
+        case RegressorRun():
+            return Regressor(run.model)
+        case _:
+            assert_never(run)
+
+
 def load_tokenizer(source: str | Path) -> Tokenizer:
     """The tokenizer of a run folder, a weights folder, or bundled weights by name.
 
@@ -284,7 +418,7 @@ def load_tokenizer(source: str | Path) -> Tokenizer:
         FileNotFoundError: if there is nothing of that name.
         ValueError: if it is something else.
     """
-    return _load_stage(source, Tokenizer, lambda weights: weights.tokenizer)
+    return _load_stage(source, Tokenizer)
 
 
 def load_car(source: str | Path) -> Car:
@@ -294,12 +428,30 @@ def load_car(source: str | Path) -> Car:
         FileNotFoundError: if there is nothing of that name.
         ValueError: if it is something else.
     """
-    return _load_stage(source, Car, lambda weights: weights.car)
+    return _load_stage(source, Car)
 
 
-def _load_stage(
-    source: str | Path, kind: type[ModuleT], part: Callable[[LoadedWeights], ModuleT | None]
-) -> ModuleT:
+def load_flow(source: str | Path) -> Flow:
+    """The flow of a run folder or a weights folder.
+
+    Raises:
+        FileNotFoundError: if there is nothing of that name.
+        ValueError: if it is something else.
+    """
+    return _load_stage(source, Flow)
+
+
+def load_regressor(source: str | Path) -> Regressor:
+    """The regressor of a run folder or a weights folder.
+
+    Raises:
+        FileNotFoundError: if there is nothing of that name.
+        ValueError: if it is something else.
+    """
+    return _load_stage(source, Regressor)
+
+
+def _load_stage(source: str | Path, kind: type[ModuleT]) -> ModuleT:
     name = kind.__name__.lower()
     if (Path(source) / "checkpoints").is_dir():
         model = load_trained(source)
@@ -307,10 +459,16 @@ def _load_stage(
             found = type(model).__name__.lower()
             raise ConfigError(f"{source}: expected the run of a {name}, this one is of a {found}")
         return model
-    model = part(load_weights(source, device="cpu"))
-    if model is None:
-        raise ConfigError(f"{source}: these weights hold no {name}")
-    return model
+    parts: list[nn.Module | None]
+    if kind is Regressor:
+        parts = [load_regressor_weights(source, device="cpu").regressor]
+    else:
+        weights = load_weights(source, device="cpu")
+        parts = [weights.tokenizer, weights.car, weights.flow]
+    for part in parts:
+        if isinstance(part, kind):
+            return part
+    raise ConfigError(f"{source}: these weights hold no {name}")
 
 
 def describe_environment() -> dict[str, Any]:

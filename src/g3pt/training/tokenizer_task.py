@@ -172,7 +172,7 @@ class TokenizerTask:
         total = field + self._quantizer_losses(pyramid, latents_BLC)
         if config.prefix_weight:
             total = total + config.prefix_weight * self._prefix_loss(batch, pyramid)
-        metrics = {config.target: field, **_batch_scores(logits_BQ, inside_BQ, data.near_BQ)}
+        metrics = {config.target: field, **batch_scores(logits_BQ, inside_BQ, data.near_BQ)}
         return TaskOutput(total, metrics)
 
     def _field_loss(self, logits_BQ: Tensor, data: TokenizerBatch) -> Tensor:
@@ -230,7 +230,8 @@ class TokenizerTask:
 
 
 @torch.no_grad()
-def _batch_scores(logits_BQ: Tensor, inside_BQ: Tensor, near_BQ: Tensor) -> dict[str, Tensor]:
+def batch_scores(logits_BQ: Tensor, inside_BQ: Tensor, near_BQ: Tensor) -> dict[str, Tensor]:
+    """IoU on the volume queries, mean over shapes, and accuracy on the near-surface ones."""
     predicted_BQ = logits_BQ > 0
     volume_BQ = ~near_BQ
     union = ((predicted_BQ | inside_BQ) & volume_BQ).sum(dim=1)

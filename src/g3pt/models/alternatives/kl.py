@@ -65,6 +65,17 @@ class KlTokenizer(Tokenizer):
         """The maps to and from the Gaussian."""
         return self.to_moments, self.from_latent
 
+    def moments(
+        self, latents_BLC: Float[Tensor, "B L C"]
+    ) -> tuple[Float[Tensor, "B L E"], Float[Tensor, "B L E"]]:
+        """Mean and log-variance of every narrow latent."""
+        mean_BLE, log_variance_BLE = self.to_moments(latents_BLC.float()).chunk(2, dim=-1)
+        return mean_BLE, log_variance_BLE.clamp(-30.0, 20.0)
+
+    def expand(self, narrow_BLE: Float[Tensor, "B L E"]) -> Float[Tensor, "B L C"]:
+        """What the decoder reads, from narrow latents however they came about."""
+        return self.from_latent(narrow_BLE).float()
+
     def quantize(
         self,
         latents_BLC: Float[Tensor, "B L C"],
@@ -78,13 +89,11 @@ class KlTokenizer(Tokenizer):
 
         There is one scale and no sign, so the other arguments change nothing.
         """
-        moments = self.to_moments(latents_BLC.float())
-        mean_BLE, log_variance_BLE = moments.chunk(2, dim=-1)
-        log_variance_BLE = log_variance_BLE.clamp(-30.0, 20.0)
+        mean_BLE, log_variance_BLE = self.moments(latents_BLC)
         drawn_BLE = mean_BLE
         if noise is not None:
             drawn_BLE = mean_BLE + (0.5 * log_variance_BLE).exp() * noise
-        summed_BLC = self.from_latent(drawn_BLE).float()
+        summed_BLC = self.expand(drawn_BLE)
         return PyramidOutput(
             summed_BLC=summed_BLC,
             prefixes=(summed_BLC,),
@@ -95,6 +104,20 @@ class KlTokenizer(Tokenizer):
             projected=(),
             divergence=gaussian_divergence(mean_BLE, log_variance_BLE),
         )
+
+
+def require_gaussian(tokenizer: Tokenizer, name: str) -> KlTokenizer:
+    """The tokenizer as one whose latents are Gaussians.
+
+    Raises:
+        ValueError: if it quantises; `name` says whose it is.
+    """
+    if not isinstance(tokenizer, KlTokenizer):
+        raise ValueError(
+            f"{name}: a flow runs over the latents of a tokenizer of kind 'kl', this one is of "
+            f"kind {tokenizer.config.kind!r}"
+        )
+    return tokenizer
 
 
 def gaussian_divergence(

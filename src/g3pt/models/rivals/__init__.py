@@ -1,0 +1,1 @@
+"""What CAR is compared with in Table 1, trained on the same data and conditions."""

@@ -1,0 +1,170 @@
+"""The transformer that both rivals share: latents attend to one another and to the condition.
+
+Conditions come in as they do into CAR: their tokens run through the same blocks in front of
+the latents, see only one another, and so need to run only once a shape; their vector reaches
+the norms.
+
+Legend: B batch, L latents, D width, I condition tokens, H heads, Y blocks.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from g3pt.models.conditioning.contract import ConditionBatch, ConditionOutput
+from g3pt.models.conditioning.encoders import ConditionConfig, Conditioner
+from g3pt.nn.attention import Attention, KeyValues
+from g3pt.nn.blocks import Mlp
+from g3pt.nn.modulation import AdaLn, AdaLnKind, modulate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrunkConfig:
+    """Blocks and conditions; each rival adds what stands before and behind."""
+
+    depth: int = 8
+    width: int = 256
+    num_heads: int = 4
+    mlp_ratio: float = 4.0
+
+    conditions: tuple[ConditionConfig, ...] = ()
+    """What the model can be conditioned on: one of pictures, text, points and class each at most;
+    empty for nothing."""
+
+    adaln: AdaLnKind = "shared"
+    """How the condition vector reaches the norms of the blocks."""
+
+    adaln_rank: int = 32
+    """Bottleneck of `low_rank`."""
+
+    def __post_init__(self) -> None:
+        if self.width % self.num_heads:
+            raise ValueError(
+                f"model.width {self.width} is not divisible by num_heads {self.num_heads}"
+            )
+        slots = [condition.slot for condition in self.conditions]
+        if len(set(slots)) != len(slots):
+            raise ValueError(f"model.conditions tells the same thing twice: {slots}")
+
+
+@dataclass(frozen=True)
+class TrunkContext:
+    """All that the blocks need to know of a condition."""
+
+    keys_values: tuple[KeyValues, ...]
+    """Of the condition tokens, one a block."""
+
+    vector_BD: Float[Tensor, "B D"]
+
+    valid_BI: Bool[Tensor, "B I"] | None = None
+    """False at tokens that must not be seen; None when all count."""
+
+
+class TrunkBlock(nn.Module):
+    """Pre-norm attention and MLP behind gates that start closed: at first, nothing changes."""
+
+    def __init__(self, config: TrunkConfig) -> None:
+        super().__init__()
+        self.attention = Attention(config.width, config.num_heads, normalize_qk=True)
+        self.mlp = Mlp(config.width, config.mlp_ratio)
+
+    def forward(
+        self,
+        x_BTD: Float[Tensor, "B T D"],
+        modulation_6B1D: Float[Tensor, "6 B 1 D"],
+        mask: Bool[Tensor, "B 1 1 _"] | None = None,
+        context: KeyValues | None = None,
+    ) -> tuple[Tensor, KeyValues]:
+        """Transform tokens that see one another and the context; give their own keys, too."""
+        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = modulation_6B1D.unbind()
+        normed_BTD = modulate(x_BTD, shift, scale)
+        own = seen = self.attention.keys_values(normed_BTD)
+        if context is not None:
+            seen = KeyValues(
+                torch.cat([context.keys_BHMD, own.keys_BHMD], dim=2),
+                torch.cat([context.values_BHMD, own.values_BHMD], dim=2),
+            )
+        mixed_BTD = self.attention.attend(self.attention.queries(normed_BTD), seen, mask)
+        x_BTD = torch.addcmul(x_BTD, mixed_BTD, gate)
+        changed_BTD = self.mlp(modulate(x_BTD, mlp_shift, mlp_scale))
+        return torch.addcmul(x_BTD, changed_BTD, mlp_gate), own
+
+
+class Trunk(nn.Module):
+    """Blocks over latents, with the condition in front of them."""
+
+    def __init__(self, config: TrunkConfig) -> None:
+        super().__init__()
+        dim = config.width
+        self.conditioner = Conditioner(config.conditions, dim)
+        self.ada_ln = AdaLn(dim, config.depth, config.adaln, rank=config.adaln_rank)
+        self.blocks = nn.ModuleList(TrunkBlock(config) for _ in range(config.depth))
+
+    def encode_condition(self, condition: ConditionBatch) -> TrunkContext:
+        """Run the condition tokens through the blocks; absent conditions become their nulls."""
+        encoded: ConditionOutput = self.conditioner(condition)
+        modulation = self.ada_ln(encoded.vector_BD)
+        x_BID = encoded.tokens_BID
+        if x_BID.shape[1] == 0:
+            return TrunkContext((), encoded.vector_BD)
+        mask = None if encoded.valid_BI is None else encoded.valid_BI[:, None, None]
+        kept: list[KeyValues] = []
+        for layer, block in enumerate(self.blocks):
+            x_BID, keys_values = block(x_BID, modulation[layer].to(x_BID.dtype), mask)
+            kept.append(keys_values)
+        return TrunkContext(tuple(kept), encoded.vector_BD, encoded.valid_BI)
+
+    def forward(
+        self,
+        x_BLD: Float[Tensor, "B L D"],
+        context: TrunkContext,
+        vector_BD: Float[Tensor, "B D"] | None = None,
+    ) -> Float[Tensor, "B L D"]:
+        """Transform the latents; `vector_BD` is added to the condition's for their norms."""
+        own_BD = context.vector_BD if vector_BD is None else context.vector_BD + vector_BD
+        modulation = self.ada_ln(own_BD).to(x_BLD.dtype)
+        mask = None
+        if context.valid_BI is not None:
+            valid_BT = F.pad(context.valid_BI, (0, x_BLD.shape[1]), value=True)
+            mask = valid_BT[:, None, None]
+        for layer, block in enumerate(self.blocks):
+            seen = context.keys_values[layer] if context.keys_values else None
+            x_BLD, _ = block(x_BLD, modulation[layer], mask, seen)
+        return x_BLD
+
+
+def concatenate_contexts(first: TrunkContext, second: TrunkContext) -> TrunkContext:
+    """Put two batches after one another, padding the shorter conditions."""
+    if not first.keys_values:
+        return TrunkContext((), torch.cat([first.vector_BD, second.vector_BD]))
+    parts = (first, second)
+    lengths = [part.keys_values[0].keys_BHMD.shape[2] for part in parts]
+    longest = max(lengths)
+
+    def joined(tensors: tuple[Tensor, ...]) -> Tensor:
+        return torch.cat([F.pad(t, (0, 0, 0, longest - t.shape[2])) for t in tensors])
+
+    keys_values = tuple(
+        KeyValues(
+            joined((one.keys_BHMD, other.keys_BHMD)), joined((one.values_BHMD, other.values_BHMD))
+        )
+        for one, other in zip(first.keys_values, second.keys_values, strict=True)
+    )
+    valid = [
+        F.pad(
+            torch.ones(len(part.vector_BD), length, dtype=torch.bool, device=part.vector_BD.device)
+            if part.valid_BI is None
+            else part.valid_BI,
+            (0, longest - length),
+        )
+        for part, length in zip(parts, lengths, strict=True)
+    ]
+    all_count = lengths[0] == lengths[1] and all(part.valid_BI is None for part in parts)
+    return TrunkContext(
+        keys_values,
+        torch.cat([first.vector_BD, second.vector_BD]),
+        None if all_count else torch.cat(valid),
+    )

@@ -1,0 +1,220 @@
+"""The flow as a task: velocities of straight paths from noise to cached latents.
+
+Legend: B batch, L latents, E channels of the narrow latent.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from g3pt.data.rival_datasets import FlowBatch, FlowDataConfig, FlowDataset
+from g3pt.data.shards import VALIDATION, Selection
+from g3pt.models.rivals.flow import (
+    Flow,
+    gaussian_sample,
+    logit_normal,
+    straight_path,
+    velocity_errors,
+)
+from g3pt.training.conditioning import (
+    ConditionDrawer,
+    ConditionLossConfig,
+    GivenConditions,
+    condition_batch,
+    only,
+)
+from g3pt.training.task import Part, TaskOutput, step_generator, to_device
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlowLossConfig(ConditionLossConfig):
+    """Where on the path the velocity is learnt, and what the flow has to do without."""
+
+    time: Literal["logit_normal", "uniform"] = "logit_normal"
+    """Times of a batch: most in the middle (Esser et al. 2024), or all alike."""
+    time_mean: float = 0.0
+    time_deviation: float = 1.0
+    """Of the logit of the time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlowValidationConfig:
+    """Held-out shapes whose velocity error is watched."""
+
+    shards: tuple[str, ...] = ()
+    """Folders of prepared shapes; empty switches validation off."""
+    selection: Selection = VALIDATION
+    """Which of their shapes are looked at."""
+    latents: tuple[str, ...] = ()
+    num_shapes: int = 128
+    batch_size: int = 32
+
+
+@dataclass(frozen=True)
+class FlowStep:
+    """A batch and the random numbers that belong to it."""
+
+    batch: FlowBatch
+    given: GivenConditions
+    noise_BLE: Tensor
+    """Where the paths begin."""
+    posterior_BLE: Tensor
+    """Standard normal: which latents of their posteriors the shapes end at."""
+    time_B: Tensor
+
+
+class FlowTask:
+    """Learn the velocity that leads from noise to a shape."""
+
+    def __init__(
+        self,
+        flow: Flow,
+        data: FlowDataConfig,
+        loss: FlowLossConfig,
+        validation: FlowValidationConfig,
+        *,
+        seed: int = 0,
+    ) -> None:
+        self.module = flow
+        self._data = data
+        self._loss = loss
+        self._validation = validation
+        self._seed = seed
+        self._datasets: dict[int, FlowDataset] = {}
+        self._held_out: FlowDataset | None = None
+        self._conditions = ConditionDrawer(flow.config.conditions, loss, seed=seed)
+
+    # -- batches ------------------------------------------------------------------------------
+
+    def batch(self, step: int, part: Part) -> FlowStep:
+        """Draw shapes, what is dropped, and a place on the path of each."""
+        key = part.index + 2**16 * part.count
+        if key not in self._datasets:
+            part.slice(self._data.batch_size)
+            dataset = FlowDataset(self._data, rank=part.index, world_size=part.count)
+            _check_fit(dataset, self.module)
+            self._datasets[key] = dataset
+        batch, size = self._datasets[key].batch(step), self._data.batch_size
+        rng = step_generator(self._seed, step, "conditions")
+        given = self._conditions.draw(batch, rng, step=step, part=part, batch_size=size)
+        return self._on_paths(
+            batch, given, step_generator(self._seed, step, "paths"), part.slice(size)
+        )
+
+    def _on_paths(
+        self, batch: FlowBatch, given: GivenConditions, rng: np.random.Generator, span: slice
+    ) -> FlowStep:
+        """Random numbers of the whole global batch, of which this is a slice."""
+        size = self._data.batch_size
+        shape = (size, *batch.mean_BLE.shape[1:])
+        noise_BLE = rng.standard_normal(shape, np.float32)[span]
+        posterior_BLE = rng.standard_normal(shape, np.float32)[span]
+        return FlowStep(
+            batch=batch,
+            given=given,
+            noise_BLE=torch.from_numpy(noise_BLE),
+            posterior_BLE=torch.from_numpy(posterior_BLE),
+            time_B=self._draw_times(rng, size)[span],
+        )
+
+    def _draw_times(self, rng: np.random.Generator, size: int) -> Tensor:
+        config = self._loss
+        if config.time == "uniform":
+            return torch.from_numpy(rng.random(size, np.float32))
+        standard_B = torch.from_numpy(rng.standard_normal(size, np.float32))
+        return logit_normal(standard_B, config.time_mean, config.time_deviation)
+
+    def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
+        """The loss of a batch of the right sizes and no meaning: a step without data."""
+        conditions, given = self._conditions.synthetic(batch_size, device)
+        config = self.module.config
+        latents = torch.zeros(batch_size, config.num_latents, config.latent_dim, device=device)
+        batch = FlowBatch(mean_BLE=latents, log_variance_BLE=latents, **vars(conditions))
+        step = FlowStep(batch, given, latents, latents, latents[:, 0, 0])
+        return self.loss(step, step=0, progress=0.5).loss
+
+    # -- loss ---------------------------------------------------------------------------------
+
+    def loss(self, batch: FlowStep, *, step: int, progress: float) -> TaskOutput:
+        """Squared error of the velocity, mean over shapes, latents and channels."""
+        return TaskOutput(self._errors(batch).mean())
+
+    def _errors(self, batch: FlowStep) -> Tensor:
+        flow, data = self.module, batch.batch
+        latents_BLE = flow.normalize(
+            gaussian_sample(data.mean_BLE, data.log_variance_BLE, batch.posterior_BLE)
+        )
+        noisy_BLE = straight_path(batch.noise_BLE, latents_BLE, batch.time_B)
+        velocity_BLE = flow(noisy_BLE, batch.time_B, condition_batch(data, batch.given))
+        return velocity_errors(velocity_BLE, batch.noise_BLE, latents_BLE)
+
+    def sample_ids(self, batch: FlowStep) -> Sequence[str]:
+        """Ids of the shapes."""
+        return batch.batch.ids
+
+    # -- validation ---------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def evaluate(self, step: int, progress: float) -> Mapping[str, float]:
+        """Held-out velocity error with all conditions, each alone, and none."""
+        if not self._validation.shards:
+            return {}
+        dataset = self._open_held_out()
+        size = dataset.config.batch_size
+        num_batches = max(1, min(self._validation.num_shapes, dataset.shapes.num_shapes) // size)
+        batches = [self._held_out_step(dataset, number) for number in range(num_batches)]
+        metrics: dict[str, float] = {}
+        for mode in self._conditions.modes:
+            errors = [
+                self._errors(replace(batch, given=only(batch.given, mode))) for batch in batches
+            ]
+            metrics[f"velocity/{mode}"] = float(torch.cat(errors).mean())
+        return metrics
+
+    def _open_held_out(self) -> FlowDataset:
+        if self._held_out is None:
+            config = replace(
+                self._data,
+                shards=self._validation.shards,
+                selection=self._validation.selection,
+                latents=self._validation.latents,
+                weights=(),
+                batch_size=self._validation.batch_size,
+                canonical_share=1.0,
+                seed=0,
+            )
+            dataset = FlowDataset(config)
+            if dataset.shapes.num_shapes < config.batch_size:
+                dataset = FlowDataset(replace(config, batch_size=dataset.shapes.num_shapes))
+            _check_fit(dataset, self.module)
+            self._held_out = dataset
+        return self._held_out
+
+    def _held_out_step(self, dataset: FlowDataset, number: int) -> FlowStep:
+        """Always the same paths, whatever the seed of the run, over evenly spread times."""
+        batch, size = dataset.batch(number), dataset.config.batch_size
+        rng = step_generator(0, number, "held out")
+        shape = (size, *batch.mean_BLE.shape[1:])
+        step = FlowStep(
+            batch=batch,
+            given=self._conditions.give_all(batch),
+            noise_BLE=torch.from_numpy(rng.standard_normal(shape, np.float32)),
+            posterior_BLE=torch.zeros(shape),
+            time_B=(torch.arange(size) + 0.5) / size,
+        )
+        return to_device(step, next(self.module.parameters()).device)
+
+
+def _check_fit(dataset: FlowDataset, flow: Flow) -> None:
+    """The cached latents and the model must agree on their layout."""
+    cached = (dataset.identity.num_latents, dataset.identity.latent_dim)
+    model = (flow.config.num_latents, flow.config.latent_dim)
+    if cached != model:
+        raise ValueError(
+            f"latents and their channels differ: latent cache {cached}, model {model}; let the "
+            "run take them from its tokenizer"
+        )

@@ -1,0 +1,160 @@
+"""The regressor as a task: occupancy of query points from a picture, straight from shards.
+
+Legend: B batch, Q query points.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from g3pt.data.rival_datasets import RegressorBatch, RegressorDataConfig, RegressorDataset
+from g3pt.data.shards import VALIDATION, Selection
+from g3pt.models.losses import occupancy_loss
+from g3pt.models.rivals.regressor import Regressor
+from g3pt.training.conditioning import (
+    ConditionDrawer,
+    ConditionLossConfig,
+    GivenConditions,
+    condition_batch,
+    only,
+)
+from g3pt.training.task import Part, TaskOutput, step_generator, to_device
+from g3pt.training.tokenizer_task import batch_scores
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegressorLossConfig(ConditionLossConfig):
+    """What the regressor minimises, and what it has to do without."""
+
+    dropout: float = 0.0
+    """Nothing is guided here, so nothing needs to be dropped."""
+    near_weight: float = 1.0
+    """Weight of the loss on near-surface queries beside the one on volume queries."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegressorValidationConfig:
+    """Held-out shapes that are looked at during training."""
+
+    shards: tuple[str, ...] = ()
+    """Folders of prepared shapes; empty switches validation off."""
+    selection: Selection = VALIDATION
+    """Which of their shapes are looked at."""
+    num_shapes: int = 128
+    batch_size: int = 32
+    num_volume_queries: int = 4096
+    num_near_queries: int = 1024
+
+
+@dataclass(frozen=True)
+class RegressorStep:
+    """A batch and what its samples have to do without."""
+
+    batch: RegressorBatch
+    given: GivenConditions
+
+
+class RegressorTask:
+    """Learn the field that a picture shows."""
+
+    def __init__(
+        self,
+        regressor: Regressor,
+        data: RegressorDataConfig,
+        loss: RegressorLossConfig,
+        validation: RegressorValidationConfig,
+        *,
+        seed: int = 0,
+    ) -> None:
+        self.module = regressor
+        self._data = data
+        self._loss = loss
+        self._validation = validation
+        self._seed = seed
+        self._datasets: dict[int, RegressorDataset] = {}
+        self._held_out: RegressorDataset | None = None
+        self._conditions = ConditionDrawer(regressor.config.conditions, loss, seed=seed)
+
+    def batch(self, step: int, part: Part) -> RegressorStep:
+        """Draw shapes, their queries, a view and a sentence of each, and what is dropped."""
+        key, size = part.index + 2**16 * part.count, self._data.batch_size
+        if key not in self._datasets:
+            part.slice(size)
+            self._datasets[key] = RegressorDataset(
+                self._data, rank=part.index, world_size=part.count
+            )
+        batch = self._datasets[key].batch(step)
+        rng = step_generator(self._seed, step, "conditions")
+        given = self._conditions.draw(batch, rng, step=step, part=part, batch_size=size)
+        return RegressorStep(batch, given)
+
+    def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
+        """The loss of a batch of the right sizes and no meaning: a step without data."""
+        conditions, given = self._conditions.synthetic(batch_size, device)
+        data = self._data
+        num_queries = data.num_volume_queries + data.num_near_queries
+        near_Q = torch.arange(num_queries, device=device) >= data.num_volume_queries
+        batch = RegressorBatch(
+            queries_BQ3=torch.zeros(batch_size, num_queries, 3, device=device),
+            inside_BQ=near_Q.expand(batch_size, -1),
+            near_BQ=near_Q.expand(batch_size, -1),
+            **vars(conditions),
+        )
+        return self.loss(RegressorStep(batch, given), step=0, progress=0.5).loss
+
+    def loss(self, batch: RegressorStep, *, step: int, progress: float) -> TaskOutput:
+        """BCE on volume and near-surface queries."""
+        data = batch.batch
+        logits_BQ = self._logits(batch)
+        loss = occupancy_loss(logits_BQ, data.inside_BQ, data.near_BQ, self._loss.near_weight)
+        return TaskOutput(loss, batch_scores(logits_BQ, data.inside_BQ, data.near_BQ))
+
+    def _logits(self, batch: RegressorStep) -> Tensor:
+        return self.module(condition_batch(batch.batch, batch.given), batch.batch.queries_BQ3)
+
+    def sample_ids(self, batch: RegressorStep) -> Sequence[str]:
+        """Ids of the shapes."""
+        return batch.batch.ids
+
+    @torch.no_grad()
+    def evaluate(self, step: int, progress: float) -> Mapping[str, float]:
+        """Held-out IoU and near-surface accuracy with all conditions, each alone, and none."""
+        if not self._validation.shards:
+            return {}
+        dataset, device = self._open_held_out(), next(self.module.parameters()).device
+        size = dataset.config.batch_size
+        num_batches = max(1, min(self._validation.num_shapes, dataset.shapes.num_shapes) // size)
+        metrics: dict[str, float] = {}
+        for number in range(num_batches):
+            batch = to_device(dataset.batch(number), device)
+            step_of_all = RegressorStep(batch, self._conditions.give_all(batch))
+            for mode in self._conditions.modes:
+                logits_BQ = self._logits(replace(step_of_all, given=only(step_of_all.given, mode)))
+                scores = batch_scores(logits_BQ, batch.inside_BQ, batch.near_BQ)
+                for name, value in scores.items():
+                    key = f"{name}/{mode}"
+                    metrics[key] = metrics.get(key, 0.0) + float(value) / num_batches
+        return metrics
+
+    def _open_held_out(self) -> RegressorDataset:
+        if self._held_out is None:
+            validation = self._validation
+            config = replace(
+                self._data,
+                shards=validation.shards,
+                selection=validation.selection,
+                weights=(),
+                batch_size=validation.batch_size,
+                num_volume_queries=validation.num_volume_queries,
+                num_near_queries=validation.num_near_queries,
+                canonical_share=1.0,
+                seed=0,
+            )
+            dataset = RegressorDataset(config)
+            if dataset.shapes.num_shapes < config.batch_size:
+                smaller = replace(config, batch_size=dataset.shapes.num_shapes)
+                dataset = RegressorDataset(smaller)
+            self._held_out = dataset
+        return self._held_out
