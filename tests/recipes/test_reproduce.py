@@ -84,10 +84,10 @@ def test_use_of_the_codebook_is_compared_seed_by_seed():
 def test_continuous_latents_count_as_16_bit_numbers():
     experiment = table2("toy")
     table = tabulate(experiment, finished(experiment, (0.5,) * 6))
-    vae, cvq = table.rows[1], table.rows[5]
+    vae, cvq = table.rows[1].facts, table.rows[5].facts
     assert (vae.tokens, vae.bits, vae.codebook, vae.usage) == (85, 85 * 8 * 16, 0, None)
     assert (cvq.tokens, cvq.bits, cvq.codebook) == (85, 850, 1024)
-    assert cvq.core_minutes == 2.0
+    assert table.rows[5].core_minutes == 2.0
 
 
 def test_what_is_not_finished_is_counted_and_left_out():

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from g3pt.recipes import recipe, series
+from g3pt.recipes import recipe, series, tokenizer_rows
 from g3pt.recipes.reproduce import EXPERIMENTS, tabulate
 from g3pt.recipes.series import SeriesError, run_folder, run_series
 from g3pt.recipes.tables import table2, table3b, table4
@@ -32,8 +32,9 @@ def test_every_table_runs_to_its_end_at_smoke_size(workplace, name):
     experiment = EXPERIMENTS[name]("smoke")
     finished = run_series(experiment, workplace / "runs")
     table = tabulate(experiment, finished)
-    assert [row.variant for row in table.rows] == [v.name for v in experiment.variants]
-    assert len(table.comparisons) == len(experiment.claims)
+    names = [variant.name for variant in experiment.variants]
+    assert [row.variant for row in table.rows] == names * len(experiment.evaluation)
+    assert {entry.claim for entry in table.comparisons} == {c.text for c in experiment.claims}
     assert all(len(row.objects["procedural"]) == 2 for row in finished)
 
 
@@ -118,14 +119,14 @@ def test_a_failing_row_is_named_and_the_others_stay(workplace, monkeypatch):
     experiment = table2("smoke")
     bad = experiment.variants[1].name
 
-    whole = series.evaluate_reconstruction
+    whole = tokenizer_rows.evaluate_reconstruction
 
     def fail(weights, *args, **kwargs):
         if bad in str(weights):
             raise RuntimeError("no room")
         return whole(weights, *args, **kwargs)
 
-    monkeypatch.setattr(series, "evaluate_reconstruction", fail)
+    monkeypatch.setattr(tokenizer_rows, "evaluate_reconstruction", fail)
     with pytest.raises(SeriesError, match=rf"{bad}-seed0: RuntimeError: no room"):
         run_series(experiment, workplace / "failing")
     first = run_folder(workplace / "failing", experiment, experiment.variants[0], 0)

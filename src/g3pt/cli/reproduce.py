@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -22,11 +22,12 @@ class ReproduceOptions(CommonOptions):
 
     Finished rows are kept below --runs and taken as they are; a run that was stopped goes on.
     `table2`, `table3a`, `table3b`, `table4`: tokenizers. `budget`: the ends of Table 4 with twice
-    the steps. `choices`: what the paper leaves open. Seeds and devices are those of the recipes.
+    the steps. `choices`: what the paper leaves open. `figure6`: generators of growing size, and a
+    power law. Seeds and devices are those of the recipes.
     """
 
     name: Annotated[str, tyro.conf.Positional]
-    """table2, table3a, table3b, table4, budget or choices."""
+    """table2, table3a, table3b, table4, budget, choices or figure6."""
 
     scale: str = "toy"
     """toy: minutes a run on one core. small: for one large GPU. paper: the paper's sizes. smoke:
@@ -138,22 +139,20 @@ def _trial_line(trial: "Trial") -> str:
 
 
 def _lines(table: "Reproduction", files: Sequence[Path]) -> list[str]:
-    from g3pt.recipes.table_report import verdict_of
+    from g3pt.evaluation.report import cell
+    from g3pt.recipes.scaling_report import scaling_text
+    from g3pt.recipes.table_report import metric_name, verdict_of
 
     width = max(len(row.label) for row in table.rows)
     lines: list[str] = []
     for row in table.rows:
-        scores: dict[str, Any] = row.scores
         paper = f"  paper IoU {row.paper['iou']:g} %" if "iou" in row.paper else ""
-        lines.append(
-            f"{row.set}  {row.label:<{width}}  IoU {scores['iou']['mean']:.3f} "
-            f"[{scores['iou']['low']:.3f}, {scores['iou']['high']:.3f}]  "
-            f"Chamfer {scores['chamfer_mean']['mean']:.4f}  "
-            f"F@0.01 {scores['fscore_001']['mean']:.3f}{paper}"
-        )
+        scores = [f"{metric_name(metric)} {cell(row.scores[metric])}" for metric in row.scores]
+        lines.append(f"{row.set}  {row.label:<{width}}  {'  '.join(scores[:3])}{paper}")
     for entry in table.comparisons:
         lines.append(
             f"{entry.set}  {entry.claim}: {entry.difference:+.4f} "
             f"[{entry.low:+.4f}, {entry.high:+.4f}], {verdict_of(entry)}"
         )
+    lines += [scaling_text(fit) for fit in table.scaling]
     return [*lines, f"written: {', '.join(map(str, files))}"]

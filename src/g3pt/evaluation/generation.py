@@ -79,6 +79,12 @@ class GenerationSettings:
     num_training: int = 2048
     """Training shapes to look among."""
 
+    families: bool = True
+    """Tell the family of every procedural result; its references take half a minute to make."""
+
+    unconditional: bool = True
+    """Also sample from nothing, as a control."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationJob(Job):
@@ -162,7 +168,7 @@ def evaluate_generation(
             generation=generation,
             conditions=conditions,
             training=collect_training_shapes(car, paths, conditions, num) if paths else None,
-            families=_family_references(objects),
+            families=_family_references(objects) if generation.families else None,
         )
         run(job, objects.slots, results, workers=workers, on_progress=on_progress)
     report = _report(results, config, settings)
@@ -240,8 +246,10 @@ class ObjectGenerator:
         rows: list[Row] = []
         if self._job.families is not None:
             rows.append(self._named(truth, "true_shape", truth.contains))
-        for kind, prompt in (*prompts.items(), ("unconditional", read_prompts(self._car))):
+        for kind, prompt in prompts.items():
             rows.append(self._generated(truth, kind, prompt))
+        if self._job.generation.unconditional:
+            rows.append(self._generated(truth, "unconditional", read_prompts(self._car)))
         if self._job.training is not None:
             for kind, prompt in prompts.items():
                 rows.append(self._retrieved(truth, self._job.training, kind, prompt))

@@ -87,7 +87,7 @@ def base_report(
         "protocol": protocol,
         "kind": kind,
         "counts": {
-            "objects": len({row["id"] for row in scored(rows)}),
+            "objects": len({row["id"] for row in rows if not row.get("problem")}),
             "empty_predictions": sum(bool(row.get("empty")) for row in rows),
             "problems": len(problems),
         },

@@ -5,7 +5,7 @@ from functools import partial
 
 from g3pt.models.sizes import LADDER
 from g3pt.recipes import car, rivals, tokenizer
-from g3pt.training.runs import Run, TokenizerRun
+from g3pt.training.runs import Run
 
 RECIPES: dict[str, Callable[[], Run]] = {
     "tokenizer-tiny-procedural": tokenizer.tiny_procedural,
@@ -58,7 +58,7 @@ def recipe(name: str) -> Run:
     return known[name]()
 
 
-def row_recipe(name: str) -> TokenizerRun:
+def row_recipe(name: str) -> Run:
     """The run of a row of a table, for instance `paper/volume-seed0`.
 
     Raises:
@@ -73,6 +73,7 @@ def row_recipe(name: str) -> TokenizerRun:
         variant.seeded(seed).name: variant.seeded(seed)
         for experiment in EXPERIMENTS.values()
         for variant in experiment(scale).variants
+        if not variant.trained_as
         for seed in variant.seeds
     }
     if row not in runs:

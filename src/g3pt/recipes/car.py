@@ -35,7 +35,7 @@ def tiny() -> CarRun:
     return CarRun(
         name="car-tiny",
         tokenizer="runs/tokenizer-tiny",
-        model=_fitting(model, tokenizer.tiny().model),
+        model=fitting(model, tokenizer.tiny().model),
         shapes=(tokenizer.procedural_shapes(), tokenizer.mesh_shapes()),
         held_out=(tokenizer.procedural_shapes(held_out=True),),
         tokens=TokenCacheConfig(resamplings=1, num_points=4096),
@@ -96,7 +96,7 @@ def _paper(name: str, size: TransformerSize) -> CarRun:
     return CarRun(
         name=name,
         tokenizer="runs/tokenizer-paper",
-        model=_fitting(
+        model=fitting(
             CarConfig(
                 depth=size.depth,
                 width=size.width,
@@ -121,7 +121,8 @@ def _paper(name: str, size: TransformerSize) -> CarRun:
     )
 
 
-def _fitting(model: CarConfig, stage1: TokenizerConfig) -> CarConfig:
+def fitting(model: CarConfig, stage1: TokenizerConfig) -> CarConfig:
+    """The same generator for the tokens of another tokenizer."""
     assert isinstance(stage1, CvqConfig)
     return replace(
         model,
@@ -168,7 +169,7 @@ def _smoke(run: CarRun, stage1: str) -> CarRun:
         run,
         name=f"{run.name}-smoke",
         tokenizer=stage1,
-        model=_fitting(model, tokenizer.tiny_smoke().model),
+        model=fitting(model, tokenizer.tiny_smoke().model),
         shapes=(tokenizer.smoke_shapes(),),
         held_out=(tokenizer.smoke_shapes(held_out=True),),
         tokens=TokenCacheConfig(resamplings=2, num_points=64, batch_size=8),

@@ -7,9 +7,8 @@ from typing import Any
 from g3pt.models.tokenizer import CvqConfig
 from g3pt.recipes.experiments import Claim, Experiment, Scale, Variant
 from g3pt.recipes.matching import matched, num_parameters
-from g3pt.recipes.tables import cvq
+from g3pt.recipes.tables import cvq, tokenizer_run
 from g3pt.recipes.tokenizer_sizes import TokenizerSize, size
-from g3pt.training.tokenizer_task import TokenizerLossConfig
 
 Change = Callable[[Variant], Variant]
 
@@ -45,7 +44,7 @@ def _row(
     """The control with one change, its parameters matched again."""
     seeds = of.more_seeds if many else of.seeds[:1]
     changed = change(replace(control, name=f"choice-{name}", label=label, seeds=seeds))
-    model = matched(changed.run.model, num_parameters(control.run.model))
+    model = matched(tokenizer_run(changed).model, num_parameters(tokenizer_run(control).model))
     return replace(changed, run=replace(changed.run, model=model))
 
 
@@ -108,7 +107,7 @@ def _lengths(lengths: tuple[int, ...]) -> Change:
 
 def _loss(**changes: Any) -> Change:
     def change(row: Variant) -> Variant:
-        loss: TokenizerLossConfig = replace(row.run.loss, **changes)
+        loss = replace(tokenizer_run(row).loss, **changes)
         return replace(row, run=replace(row.run, loss=loss))
 
     return change
@@ -124,5 +123,6 @@ def _all(*changes: Change) -> Change:
 
 
 def _of(row: Variant) -> CvqConfig:
-    assert isinstance(row.run.model, CvqConfig)
-    return row.run.model
+    model = tokenizer_run(row).model
+    assert isinstance(model, CvqConfig)
+    return model

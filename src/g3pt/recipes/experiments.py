@@ -6,7 +6,9 @@ from typing import Literal
 from g3pt.data.sources import ShapeRef, SourceConfig, list_shapes
 from g3pt.evaluation.objects import ObjectList
 from g3pt.evaluation.protocol import EvaluationSettings
-from g3pt.training.runs import TokenizerRun
+from g3pt.models.weights import SamplingDefaults
+from g3pt.training.ingredients import PreparedShapes
+from g3pt.training.runs import Run
 
 Scale = Literal["smoke", "toy", "small", "paper"]
 """smoke: seconds, nothing learnt. toy: minutes on a processor. small: for one large
@@ -15,7 +17,7 @@ GPU. paper: the paper's sizes."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationSet:
-    """Held-out shapes that a table is measured on, and how finely."""
+    """Held-out shapes of which meshes are made, reconstructed or generated, and compared."""
 
     name: str
     source: SourceConfig
@@ -28,24 +30,45 @@ class EvaluationSet:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LikelihoodSet:
+    """Held-out prepared shapes whose tokens a generator is to foresee."""
+
+    name: str
+    shapes: PreparedShapes
+    num: int
+    """The first so many are measured."""
+
+
+MeasuredSet = EvaluationSet | LikelihoodSet
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Variant:
     """A row of a table: a run, trained once for every seed."""
 
     name: str
     """Of the run folder, too. Equal names in two tables are the same run."""
     label: str
-    run: TokenizerRun
+    run: Run
     seeds: tuple[int, ...] = (0,)
+    trained_as: str = ""
+    """Name of the variant that has the same run: this one measures its weights in another way
+    and trains none."""
+    sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
+    """Of generators, when their meshes are measured."""
+    method: str = "image"
+    """Of generators: which rows of an evaluation are theirs. `retrieved_by_image`: the training
+    shape whose picture is most alike to the model's own encoder."""
     paper: dict[str, float] = field(default_factory=dict[str, float])
     """The paper's numbers: `tokens`, `codebook`, `iou`, `chamfer`, `fscore`, `accuracy`,
     `usage`, in the paper's units."""
 
-    def seeded(self, seed: int) -> TokenizerRun:
+    def seeded(self, seed: int) -> Run:
         """The run of one seed: weights, order and every random choice follow from it."""
         run = self.run
         return replace(
             run,
-            name=f"{self.name}-seed{seed}",
+            name=f"{self.trained_as or self.name}-seed{seed}",
             data=replace(run.data, seed=seed),
             train=replace(run.train, seed=seed),
         )
@@ -60,6 +83,7 @@ class Claim:
     """Name of the variant said to be better."""
     worse: str
     metric: str = "iou"
+    """Checked on every set where both rows have it."""
     higher_is_better: bool = True
     of_paper: bool = True
     """False: our own question, which the paper says nothing about."""
@@ -74,14 +98,27 @@ class Experiment:
     scale: Scale
     variants: tuple[Variant, ...]
     claims: tuple[Claim, ...]
-    evaluation: tuple[EvaluationSet, ...]
-    axis: Literal["", "tokens", "codebook"] = ""
-    """What the rows are plotted against; without one, rows are bars."""
+    evaluation: tuple[MeasuredSet, ...]
+    axis: Literal["", "tokens", "codebook", "parameters"] = ""
+    """What the rows are plotted against; without one, rows are bars. Over parameters a power law
+    is fitted."""
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]
         if len(set(names)) < len(names):
             raise ValueError(f"{self.name}: two variants have the same name")
+        by_name = {variant.name: variant for variant in self.variants}
+        for variant in self.variants:
+            lender = by_name.get(variant.trained_as or variant.name)
+            if lender is None or lender.trained_as or lender.run != variant.run:
+                raise ValueError(
+                    f"{self.name}: {variant.name}: trained_as must name a variant with the same "
+                    f"run that is trained itself, got {variant.trained_as!r}"
+                )
+            if missing := set(variant.seeds) - set(lender.seeds):
+                raise ValueError(
+                    f"{self.name}: {variant.name}: {variant.trained_as} has no seed {missing.pop()}"
+                )
         for claim in self.claims:
             if missing := {claim.better, claim.worse} - set(names):
                 raise ValueError(f"{self.name}: {claim.text}: there is no variant {missing.pop()}")

@@ -9,9 +9,12 @@ import numpy as np
 from g3pt.config import to_json
 from g3pt.evaluation.comparison import Outcome, outcome, seeded_difference, seeded_mean
 from g3pt.evaluation.report import config_hash
-from g3pt.models.tokenizers import build_tokenizer
+from g3pt.evaluation.scaling import MIN_SIZES, ScalingFit, fit_scaling
 from g3pt.recipes.choices import choices
-from g3pt.recipes.experiments import Claim, Experiment, Scale, Variant
+from g3pt.recipes.experiments import Claim, Experiment, MeasuredSet, Scale, Variant
+from g3pt.recipes.figures import figure6
+from g3pt.recipes.kinds import kind_of
+from g3pt.recipes.row_kind import Facts
 from g3pt.recipes.series import FinishedRow
 from g3pt.recipes.tables import budget, table2, table3a, table3b, table4
 
@@ -22,14 +25,12 @@ EXPERIMENTS: dict[str, Callable[[Scale], Experiment]] = {
     "table4": table4,
     "budget": budget,
     "choices": choices,
+    "figure6": figure6,
 }
 """By the name that `g3pt reproduce` takes."""
 
 SCALES: tuple[Scale, ...] = get_args(Scale)
 """Smallest first."""
-
-METRICS = ("iou", "chamfer_mean", "fscore_001", "near_accuracy")
-"""Measured on every object; the paper's IoU, Cham., F-score and Acc."""
 
 PAPER_METRICS = {
     "iou": "iou",
@@ -48,11 +49,6 @@ class TableRow:
     variant: str
     label: str
     set: str
-    tokens: int
-    codebook: int
-    """Entries; 0 where the bottleneck is continuous."""
-    bits: int
-    """Of a whole shape; a continuous latent is counted as 16-bit numbers."""
     parameters: int
     flops_per_step: int
     core_minutes: float | None
@@ -62,12 +58,8 @@ class TableRow:
     """Metric -> mean, low, high over seeds and objects."""
     by_seed: dict[str, tuple[float, ...]]
     """Metric -> mean over objects, seed by seed."""
-    validation_iou: tuple[float, ...]
-    """Of the field on the run's own validation shapes, seed by seed."""
-    usage: float | None
-    """Share of the codebook that occurs in the validation shapes of the run, mean over seeds."""
-    usage_by_scale: tuple[float, ...]
-    bit_entropy_by_scale: tuple[float, ...]
+    facts: Facts
+    """What belongs to its kind of run."""
     paper: dict[str, float]
 
 
@@ -97,6 +89,9 @@ class Reproduction:
     comparisons: tuple[Comparison, ...]
     missing: int
     """Rows, seeds counted, that are not finished; comparisons with them are left out."""
+    scaling: tuple[ScalingFit, ...]
+    """Of an experiment over parameters: the law of the first metric without offset and with one,
+    on the first set; nothing while too few sizes are finished."""
     machine: dict[str, Any]
     """Where and with what code the rows were trained; several commits if they differ."""
 
@@ -110,6 +105,7 @@ class Reproduction:
             "rows": [asdict(row) for row in self.rows],
             "comparisons": [asdict(comparison) for comparison in self.comparisons],
             "missing": self.missing,
+            "scaling": [asdict(fit) for fit in self.scaling],
             "machine": self.machine,
         }
 
@@ -139,43 +135,42 @@ def tabulate(experiment: Experiment, finished: Sequence[FinishedRow]) -> Reprodu
     }
     present = {name for name, rows in by_variant.items() if rows}
     wanted = sum(len(variant.seeds) for variant in experiment.variants)
-    sets = [one.name for one in experiment.evaluation]
     rows = [
-        _table_row(variant, by_variant[variant.name], name)
-        for name in sets
+        _table_row(variant, by_variant[variant.name], one)
+        for one in experiment.evaluation
         for variant in experiment.variants
         if variant.name in present
     ]
-    papers = {variant.name: variant.paper for variant in experiment.variants}
+    variants = {variant.name: variant for variant in experiment.variants}
     comparisons = [
-        _compare(claim, by_variant, name, papers)
-        for name in sets
+        _compare(claim, variants, by_variant, one)
+        for one in experiment.evaluation
         for claim in experiment.claims
-        if {claim.better, claim.worse} <= present
+        if {claim.better, claim.worse} <= present and _is_measured(claim, variants, one)
     ]
     return Reproduction(
         experiment=experiment,
         rows=tuple(rows),
         comparisons=tuple(comparisons),
         missing=wanted - len(finished),
+        scaling=_scaling(experiment, by_variant),
         machine=_machine(finished),
     )
 
 
-def _table_row(variant: Variant, finished: Sequence[FinishedRow], name: str) -> TableRow:
-    values = {metric: _values(finished, name, metric) for metric in METRICS}
-    tokenizer = build_tokenizer(variant.run.model)
-    tokens = sum(tokenizer.scale_lengths)
-    numbers = int(np.prod(tokenizer.noise_shape)) if tokenizer.noise_shape else 0
-    health = [row.summary["validation"] for row in finished]
-    scales = range(tokenizer.num_scales if tokenizer.num_bits else 0)
+def _is_measured(claim: Claim, variants: Mapping[str, Variant], one: MeasuredSet) -> bool:
+    """Whether both rows have the metric of a claim on a set."""
+    metrics = [kind_of(variants[name].run).metrics(one) for name in (claim.better, claim.worse)]
+    return claim.metric == "usage" or all(claim.metric in known for known in metrics)
+
+
+def _table_row(variant: Variant, finished: Sequence[FinishedRow], one: MeasuredSet) -> TableRow:
+    kind = kind_of(variant.run)
+    values = {metric: _values(finished, variant, one, metric) for metric in kind.metrics(one)}
     return TableRow(
         variant=variant.name,
         label=variant.label,
-        set=name,
-        tokens=tokens,
-        codebook=2**tokenizer.num_bits if tokenizer.num_bits else 0,
-        bits=tokens * tokenizer.num_bits or 16 * numbers,
+        set=one.name,
         parameters=finished[0].summary["parameters"],
         flops_per_step=finished[0].summary["flops_per_step"],
         core_minutes=_core_minutes(finished),
@@ -185,12 +180,7 @@ def _table_row(variant: Variant, finished: Sequence[FinishedRow], name: str) -> 
             for metric, found in values.items()
         },
         by_seed={metric: tuple(found.mean(axis=1).tolist()) for metric, found in values.items()},
-        validation_iou=tuple(one["iou"] for one in health),
-        usage=_mean([one["usage"] for one in health]) if tokenizer.num_bits else None,
-        usage_by_scale=tuple(_mean([one[f"usage/{k}"] for one in health]) for k in scales),
-        bit_entropy_by_scale=tuple(
-            _mean([one[f"bit_entropy/{k}"] for one in health]) for k in scales
-        ),
+        facts=kind.facts([row.summary for row in finished]),
         paper=variant.paper,
     )
 
@@ -208,21 +198,27 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values))
 
 
-def _values(finished: Sequence[FinishedRow], name: str, metric: str) -> np.ndarray:
+def _values(
+    finished: Sequence[FinishedRow], variant: Variant, one: MeasuredSet, metric: str
+) -> np.ndarray:
     """Scores (seeds, objects)."""
     return np.array(
         [
-            [float(row[metric]) for row in one.objects[name] if row.get(metric) is not None]
-            for one in finished
+            [
+                float(row[metric])
+                for row in seed.objects[one.name]
+                if row.get(metric) is not None and row.get("method") in (None, variant.method)
+            ]
+            for seed in finished
         ]
     )
 
 
 def _compare(
     claim: Claim,
+    variants: Mapping[str, Variant],
     by_variant: Mapping[str, Sequence[FinishedRow]],
-    name: str,
-    papers: Mapping[str, Mapping[str, float]],
+    one: MeasuredSet,
 ) -> Comparison:
     better, worse = by_variant[claim.better], by_variant[claim.worse]
     if claim.metric == "usage":  # of a set of shapes: there are seeds to draw again, no objects
@@ -231,26 +227,47 @@ def _compare(
             for rows in (better, worse)
         )
     else:
-        ours, other = (_values(rows, name, claim.metric) for rows in (better, worse))
+        ours, other = (
+            _values(by_variant[name], variants[name], one, claim.metric)
+            for name in (claim.better, claim.worse)
+        )
     difference = seeded_difference(ours, other)
     return Comparison(
         claim=claim.text,
-        set=name,
+        set=one.name,
         metric=claim.metric,
         of_paper=claim.of_paper,
         difference=difference.mean,
         low=difference.low,
         high=difference.high,
-        paper=_paper_difference(claim, papers),
+        paper=_paper_difference(claim, variants),
         seeds=(len(better), len(worse)),
         outcome=outcome(difference, higher_is_better=claim.higher_is_better),
     )
 
 
-def _paper_difference(claim: Claim, papers: Mapping[str, Mapping[str, float]]) -> float | None:
-    key = PAPER_METRICS[claim.metric]
-    better, worse = papers[claim.better], papers[claim.worse]
-    if key not in better or key not in worse:
+def _scaling(
+    experiment: Experiment, by_variant: Mapping[str, Sequence[FinishedRow]]
+) -> tuple[ScalingFit, ...]:
+    present = [variant for variant in experiment.variants if by_variant[variant.name]]
+    if experiment.axis != "parameters" or len(present) < MIN_SIZES:
+        return ()
+    one = experiment.evaluation[0]
+    sizes = [by_variant[variant.name][0].summary["parameters"] for variant in present]
+    losses = [
+        _values(by_variant[variant.name], variant, one, kind_of(variant.run).metrics(one)[0])
+        for variant in present
+    ]
+    return tuple(
+        fit_scaling(np.array(sizes, dtype=np.float64), losses, with_offset=with_offset)
+        for with_offset in (False, True)
+    )
+
+
+def _paper_difference(claim: Claim, variants: Mapping[str, Variant]) -> float | None:
+    key = PAPER_METRICS.get(claim.metric)
+    better, worse = variants[claim.better].paper, variants[claim.worse].paper
+    if key is None or key not in better or key not in worse:
         return None
     percent = 1.0 if key == "chamfer" else 0.01
     return (better[key] - worse[key]) * percent

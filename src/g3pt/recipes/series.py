@@ -3,7 +3,7 @@
 One folder a run, below a folder named after the scale: the run itself (config, checkpoints,
 metrics), `weights/` when training is over, `evaluation-SET/` with the scores of every object, and
 `row.json` last. A folder with `row.json` is a finished row; a rerun takes it as it is, if its
-config is the same.
+config is the same. A row that another one was trained for has scores alone.
 """
 
 import json
@@ -18,16 +18,14 @@ from typing import Any
 import torch
 
 from g3pt.config import load_json, save_json
-from g3pt.evaluation.reconstruction import evaluate_reconstruction
 from g3pt.evaluation.results import Row, read_rows, write_whole
 from g3pt.models.weights import CONFIG_FILE as WEIGHTS_CONFIG
-from g3pt.models.weights import WeightsConfig, save_weights
-from g3pt.recipes.experiments import EvaluationSet, Experiment, Variant
+from g3pt.recipes.experiments import Experiment, MeasuredSet, Variant
+from g3pt.recipes.kinds import kind_of
 from g3pt.training.checkpoint import list_checkpoints
 from g3pt.training.cost import estimate_cost
-from g3pt.training.ingredients import ensure_shapes
 from g3pt.training.loop import TrainResult
-from g3pt.training.runs import TokenizerRun, describe_environment, load_tokenizer, start
+from g3pt.training.runs import Run, describe_environment, start
 
 ROW_FILE = "row.json"
 RECIPE_FILE = "recipe.json"
@@ -83,20 +81,28 @@ def run_series(
     for (variant, seed), folder in zip(wanted, folders, strict=True):
         _check_recipe(folder, variant.seeded(seed))
     waiting = [
-        _Job(variant, seed, folder, experiment.evaluation)
+        _Job(
+            variant,
+            seed,
+            folder,
+            root / experiment.scale / variant.seeded(seed).name,
+            experiment.evaluation,
+        )
         for (variant, seed), folder in zip(wanted, folders, strict=True)
         if not is_finished(folder, experiment.evaluation)
     ]
     done, total = len(wanted) - len(waiting), len(wanted)
     if on_row is not None and done:
         on_row("finished before", done, total)
-    if waiting:
-        run = waiting[0].variant.run
-        ensure_shapes((*run.shapes, *run.held_out), workers=prepare_workers)
-    for job in _finish_all(waiting, workers):
-        done += 1
-        if on_row is not None:
-            on_row(job.folder.name, done, total)
+    for run in dict.fromkeys(job.variant.run for job in waiting):
+        kind_of(run).prepare(experiment.evaluation, prepare_workers)
+    borrowing = [job for job in waiting if job.trained_in != job.folder]
+    training = [job for job in waiting if job.trained_in == job.folder]
+    for jobs in (training, borrowing):  # in this order: weights must be there before they are lent
+        for job in _finish_all(jobs, workers):
+            done += 1
+            if on_row is not None:
+                on_row(job.folder.name, done, total)
     return finished_rows(experiment, root)
 
 
@@ -113,10 +119,10 @@ def finished_rows(experiment: Experiment, root: Path) -> list[FinishedRow]:
 
 def run_folder(root: Path, experiment: Experiment, variant: Variant, seed: int) -> Path:
     """Where a run is kept; the same for every experiment of a scale that has it."""
-    return root / experiment.scale / variant.seeded(seed).name
+    return root / experiment.scale / f"{variant.name}-seed{seed}"
 
 
-def is_finished(folder: Path, sets: tuple[EvaluationSet, ...]) -> bool:
+def is_finished(folder: Path, sets: tuple[MeasuredSet, ...]) -> bool:
     """Whether a row is trained and measured on all sets."""
     if not (folder / ROW_FILE).is_file():
         return False
@@ -125,7 +131,7 @@ def is_finished(folder: Path, sets: tuple[EvaluationSet, ...]) -> bool:
 
 
 def read_row(
-    folder: Path, variant: Variant, seed: int, sets: tuple[EvaluationSet, ...]
+    folder: Path, variant: Variant, seed: int, sets: tuple[MeasuredSet, ...]
 ) -> FinishedRow:
     """A finished row with the scores of its objects."""
     summary = json.loads((folder / ROW_FILE).read_text(encoding="utf-8"))
@@ -133,14 +139,14 @@ def read_row(
     return FinishedRow(variant.name, seed, summary, objects)
 
 
-def _check_recipe(folder: Path, run: TokenizerRun) -> None:
+def _check_recipe(folder: Path, run: Run) -> None:
     """A folder belongs to the recipe that made it.
 
     Raises:
         ValueError: if it was another one.
     """
     file = folder / RECIPE_FILE
-    if file.is_file() and load_json(file, TokenizerRun) != run:
+    if file.is_file() and load_json(file, type(run)) != run:
         raise ValueError(
             f"{folder}: was trained by another recipe (see {RECIPE_FILE} in it); move it away, "
             "or name another folder with --runs"
@@ -155,7 +161,9 @@ class _Job:
     variant: Variant
     seed: int
     folder: Path
-    sets: tuple[EvaluationSet, ...]
+    trained_in: Path
+    """Folder of the run; another one where the row borrows its weights."""
+    sets: tuple[MeasuredSet, ...]
 
 
 def _finish_all(jobs: list[_Job], workers: int) -> Iterator[_Job]:
@@ -198,33 +206,29 @@ def _finish(job: _Job) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / RECIPE_FILE).is_file():
         save_json(folder / RECIPE_FILE, run)
-    if not (folder / WEIGHTS_FOLDER / WEIGHTS_CONFIG).is_file():
+    weights = job.trained_in / WEIGHTS_FOLDER
+    if not (weights / WEIGHTS_CONFIG).is_file():
+        assert folder == job.trained_in, "rows that borrow weights come after those that lend them"
         first, began = max(list_checkpoints(folder / "checkpoints"), default=0), time.process_time()
         result = start(run, folder, resume=True)
         if not result.finished:
             raise SeriesError("stopped by a signal; a rerun goes on there")
         seconds = (time.process_time() - began) / max(result.step - first, 1)
-        _keep_weights(run, folder, result, seconds if result.step > first else None)
+        _note_training(folder, result, seconds if result.step > first else None)
+        kind_of(run).keep(job.variant, job.seed, folder, weights)
     reports: dict[str, dict[str, Any]] = {}
     for one in job.sets:
-        reports[one.name] = evaluate_reconstruction(
-            folder / WEIGHTS_FOLDER,
-            one.objects(),
-            one.settings,
-            device=run.train.device,
-            out=folder / f"evaluation-{one.name}",
+        reports[one.name] = kind_of(run).measure(
+            job.variant, weights, one, folder / f"evaluation-{one.name}", run.train.device
         )
     _write_row(job, run, reports)
 
 
-def _keep_weights(
-    run: TokenizerRun, folder: Path, result: TrainResult, processor_seconds: float | None
-) -> None:
-    """Write what the training was like, then the weights, whose config says that it is over.
+def _note_training(folder: Path, result: TrainResult, processor_seconds: float | None) -> None:
+    """Write what the training was like; the weights come after it and say that it is over.
 
     `processor_seconds` are those of a step taken here; None if all were taken elsewhere.
     """
-    tokenizer = load_tokenizer(folder)
     training = {
         "steps": result.step,
         "loss": result.loss,
@@ -233,16 +237,6 @@ def _keep_weights(
         "environment": describe_environment(),
     }
     write_whole(folder / "training.json", (json.dumps(training, indent=2) + "\n").encode())
-    save_weights(
-        folder / WEIGHTS_FOLDER,
-        tokenizer,
-        config=WeightsConfig(
-            name=run.name,
-            storage="float32",
-            tokenizer=run.model,
-            num_points=run.data.num_points,
-        ),
-    )
 
 
 def _last_evaluation(file: Path) -> dict[str, float]:
@@ -252,19 +246,25 @@ def _last_evaluation(file: Path) -> dict[str, float]:
     return {name: value for name, value in found[-1].items() if name not in ("kind", "step")}
 
 
-def _write_row(job: _Job, run: TokenizerRun, reports: dict[str, dict[str, Any]]) -> None:
-    training = json.loads((job.folder / "training.json").read_text(encoding="utf-8"))
+def _write_row(job: _Job, run: Run, reports: dict[str, dict[str, Any]]) -> None:
+    training = json.loads((job.trained_in / "training.json").read_text(encoding="utf-8"))
     cost = estimate_cost(run)
-    row = {
+    file = job.folder / ROW_FILE
+    # Sets that another experiment measured stay.
+    before: dict[str, Any] = {}
+    if file.is_file():
+        before = json.loads(file.read_text(encoding="utf-8"))["evaluation"]
+    row: dict[str, Any] = {
         "variant": job.variant.name,
         "seed": job.seed,
         "parameters": cost.parameters,
         "flops_per_step": cost.flops_per_step,
         **training,
-        "evaluation": {
+        "evaluation": before
+        | {
             name: {key: report[key] for key in ("protocol", "counts", "hashes", "summary")}
             | {"tokens": report.get("tokens")}
             for name, report in reports.items()
         },
     }
-    write_whole(job.folder / ROW_FILE, (json.dumps(row, indent=2) + "\n").encode())
+    write_whole(file, (json.dumps(row, indent=2) + "\n").encode())

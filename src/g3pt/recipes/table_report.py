@@ -3,18 +3,30 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
+from g3pt.evaluation.likelihood import PROTOCOL as LIKELIHOOD_PROTOCOL
 from g3pt.evaluation.plots import Curve, Dot, Panel, plot_curves, plot_dots
 from g3pt.evaluation.report import cell
 from g3pt.evaluation.results import Row, to_csv, write_whole
-from g3pt.recipes.experiments import Experiment
+from g3pt.recipes.experiments import EvaluationSet, Experiment, LikelihoodSet, MeasuredSet
 from g3pt.recipes.reproduce import Comparison, Reproduction, TableRow
+from g3pt.recipes.scaling_report import plot_scaling, scaling_lines
 
-_HEALTH_NOTE = (
-    "On the validation shapes of the runs, seed by seed: IoU of the field at uniform points, share "
-    "of the codebook that occurs, entropy of a bit across shapes."
+_FACTS_NOTE = (
+    "Validation: on the runs' own validation shapes, seed by seed; the IoU is that of the field at "
+    "uniform points, usage the share of the codebook that occurs, entropy that of a bit across "
+    "shapes."
 )
+METRIC_NAMES = {
+    "iou": "IoU",
+    "chamfer_mean": "Chamfer",
+    "fscore_001": "F@0.01",
+    "near_accuracy": "accuracy",
+    "ce": "cross-entropy, nats a token",
+    "bits_per_shape": "bits a shape",
+}
+"""Heads of columns; `ce_1` and so on are named after their scale."""
 PAPER_COLUMNS = (
     ("iou", "IoU %"),
     ("chamfer", "Cham."),
@@ -51,17 +63,13 @@ def markdown(table: Reproduction, picture: str) -> str:
         lines += [f"**Not complete:** {table.missing} runs are not finished.", ""]
     for one in experiment.evaluation:
         rows = [row for row in table.rows if row.set == one.name]
-        lines += [f"## {one.name}: {one.settings.protocol}", "", *_score_lines(rows), ""]
+        lines += [f"## {_heading(one)}", "", *_score_lines(rows), ""]
         comparisons = [entry for entry in table.comparisons if entry.set == one.name]
-        lines += [*_comparison_lines(comparisons), ""]
-    lines += [
-        "## Codebook use and cost",
-        "",
-        _HEALTH_NOTE,
-        "",
-        *_health_lines(table, experiment),
-        "",
-    ]
+        if comparisons:
+            lines += [*_comparison_lines(comparisons), ""]
+    if experiment.axis == "parameters":
+        lines += ["## Power law", "", *scaling_lines(table), ""]
+    lines += ["## Models and cost", "", _FACTS_NOTE, "", *_fact_lines(table, experiment), ""]
     lines += [f"![{experiment.title}]({picture})", ""]
     return "\n".join(lines)
 
@@ -79,15 +87,31 @@ def _preamble(table: Reproduction) -> str:
     )
 
 
+def _heading(one: MeasuredSet) -> str:
+    match one:
+        case EvaluationSet():
+            return f"{one.name}: {one.settings.protocol}"
+        case LikelihoodSet():
+            return f"{one.name}: {LIKELIHOOD_PROTOCOL}"
+        case _:
+            assert_never(one)
+
+
+def metric_name(metric: str) -> str:
+    """Head of a column."""
+    return METRIC_NAMES.get(metric) or metric.replace("ce_", "scale ")
+
+
 def _score_lines(rows: Sequence[TableRow]) -> list[str]:
     paper = [(key, name) for key, name in PAPER_COLUMNS if any(key in row.paper for row in rows)]
-    names = ["", "tokens", "IoU", "Chamfer", "F@0.01", "accuracy", "seeds"]
+    metrics = list(dict.fromkeys(metric for row in rows for metric in row.scores))
+    names = ["", "tokens", *map(metric_name, metrics), "seeds"]
     names += [f"paper {name}" for _, name in paper]
     lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
     for row in rows:
-        cells = [row.label, str(row.tokens)]
-        cells += [cell(row.scores[metric]) for metric in row.scores]
-        cells.append(", ".join(f"{value:.3f}" for value in row.by_seed["iou"]))
+        cells = [row.label, str(row.facts.tokens)]
+        cells += [cell(row.scores.get(metric)) for metric in metrics]
+        cells.append(", ".join(f"{value:.3f}" for value in row.by_seed[metrics[0]]))
         cells += [_number(row.paper.get(key)) for key, _ in paper]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
@@ -112,24 +136,17 @@ def verdict_of(entry: Comparison) -> str:
     return {"reproduced": "yes", "not reproduced": "no, worse"}.get(entry.outcome, "not told apart")
 
 
-def _health_lines(table: Reproduction, experiment: Experiment) -> list[str]:
-    lines = [
-        "| | parameters | bits a shape | validation IoU | usage % | usage % by scale | "
-        "bit entropy by scale | GFLOP a step | core minutes |",
-        "|---" * 9 + "|",
-    ]
-    for row in table.rows:
-        if row.set != experiment.evaluation[0].name:
-            continue
-        by_scale = " ".join(f"{100 * value:.1f}" for value in row.usage_by_scale)
-        entropy = " ".join(f"{value:.2f}" for value in row.bit_entropy_by_scale)
+def _fact_lines(table: Reproduction, experiment: Experiment) -> list[str]:
+    rows = [row for row in table.rows if row.set == experiment.evaluation[0].name]
+    facts = [row.facts.cells() for row in rows]
+    heads = list(dict.fromkeys(head for cells in facts for head in cells))
+    names = ["", "parameters", *heads, "GFLOP a step", "core minutes"]
+    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
+    for row, cells in zip(rows, facts, strict=True):
         minutes = "" if row.core_minutes is None else f"{row.core_minutes:.1f}"
-        validation = ", ".join(f"{value:.3f}" for value in row.validation_iou)
-        usage = "" if row.usage is None else f"{100 * row.usage:.1f}"
-        lines.append(
-            f"| {row.label} | {row.parameters:,} | {row.bits} | {validation} | {usage} | "
-            f"{by_scale} | {entropy} | {row.flops_per_step / 1e9:.3g} | {minutes} |"
-        )
+        shown = [row.label, f"{row.parameters:,}", *(cells.get(head, "") for head in heads)]
+        shown += [f"{row.flops_per_step / 1e9:.3g}", minutes]
+        lines.append("| " + " | ".join(shown) + " |")
     return lines
 
 
@@ -143,9 +160,7 @@ def flat(row: TableRow) -> Row:
         "variant": row.variant,
         "label": row.label,
         "set": row.set,
-        "tokens": row.tokens,
-        "codebook": row.codebook,
-        "bits": row.bits,
+        **row.facts.columns(),
         "parameters": row.parameters,
         "flops_per_step": row.flops_per_step,
         "core_minutes": row.core_minutes,
@@ -154,22 +169,25 @@ def flat(row: TableRow) -> Row:
     for metric, score in row.scores.items():
         columns |= {metric: score["mean"]}
         columns |= {f"{metric}_{edge}": score[edge] for edge in ("low", "high")}
-    columns["usage"] = row.usage
     return columns | {f"paper_{key}": value for key, value in row.paper.items()}
 
 
 def plot_table(path: Path, table: Reproduction) -> None:
-    """IoU and Chamfer against tokens or codebook, or of every row."""
+    """Scores against tokens, codebook or parameters, or of every row."""
     experiment = table.experiment
     rows = [row for row in table.rows if row.set == experiment.evaluation[0].name]
+    if experiment.axis == "parameters":
+        plot_scaling(path, table)
+        return
     if experiment.axis:
         panels = [_panel(experiment, rows, metric) for metric in ("iou", "chamfer_mean")]
         plot_curves(path, panels, title=experiment.title)
         return
+    metric = next(iter(rows[0].scores))
     plot_dots(
         path,
-        [Dot(label=row.label, **row.scores["iou"], points=row.by_seed["iou"]) for row in rows],
-        x_label="IoU",
+        [Dot(label=row.label, **row.scores[metric], points=row.by_seed[metric]) for row in rows],
+        x_label=metric_name(metric),
         title=f"{experiment.title} ({experiment.scale})",
     )
 
@@ -178,7 +196,7 @@ def _panel(experiment: Experiment, rows: Sequence[TableRow], metric: str) -> Pan
     def curve_of(score: str) -> list[float]:
         return [row.scores[metric][score] for row in rows]
 
-    x: list[Any] = [row.tokens if experiment.axis == "tokens" else row.codebook for row in rows]
+    x: list[Any] = [row.facts.columns()[experiment.axis] for row in rows]
     curve = Curve(
         x=x,
         y=curve_of("mean"),

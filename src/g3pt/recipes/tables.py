@@ -14,6 +14,7 @@ from g3pt.models.tokenizers import TokenizerConfig
 from g3pt.recipes.experiments import Claim, Experiment, Scale, Variant
 from g3pt.recipes.matching import matched, num_parameters
 from g3pt.recipes.tokenizer_sizes import TokenizerSize, size
+from g3pt.training.runs import TokenizerRun
 
 SHARED = tuple(LatentSetConfig.__dataclass_fields__)
 
@@ -205,7 +206,7 @@ def pooling(of: TokenizerSize, like: Variant) -> Variant:
 def _rival(
     of: TokenizerSize, name: str, label: str, config: TokenizerConfig, like: Variant
 ) -> Variant:
-    model = matched(config, num_parameters(like.run.model))
+    model = matched(config, num_parameters(tokenizer_run(like).model))
     return Variant(name=name, label=label, run=replace(of.run, model=model), seeds=of.seeds)
 
 
@@ -213,8 +214,14 @@ def _shared(model: CvqConfig, **changes: int) -> dict[str, Any]:
     return {name: getattr(model, name) for name in SHARED} | changes
 
 
+def tokenizer_run(variant: Variant) -> TokenizerRun:
+    """The run of a row that is known to be a tokenizer's."""
+    assert isinstance(variant.run, TokenizerRun)
+    return variant.run
+
+
 def _cvq_model(variant: Variant) -> CvqConfig:
-    model = variant.run.model
+    model = tokenizer_run(variant).model
     assert isinstance(model, CvqConfig)
     return model
 
@@ -229,7 +236,7 @@ def _num_bits(variant: Variant) -> int:
 
 def _short(variant: Variant) -> str:
     names = {"cvq": "CVQ", "pooling": "pooling", "triplane": "triplane", "volume": "volume"}
-    return names[variant.run.model.kind]
+    return names[tokenizer_run(variant).model.kind]
 
 
 def _better(better: Variant, worse: Variant, text: str, *, metric: str = "iou") -> Claim:

@@ -335,14 +335,6 @@ def smoke() -> TokenizerSize:
         ),
         train=replace(tokenizer.smoke_train(base.run.train), steps=4, eval_every=4),
     )
-    tiny = EvaluationSettings(
-        resolution=16,
-        num_volume=500,
-        num_prefix=200,
-        num_surface=200,
-        num_near=200,
-        truth_resolution=24,
-    )
     return TokenizerSize(
         scale="smoke",
         run=run,
@@ -371,12 +363,12 @@ def smoke() -> TokenizerSize:
         seeds=(0,),
         ladder_seeds=(0,),
         more_seeds=(0,),
-        evaluation=(procedural_set(2, tiny),),
+        evaluation=(procedural_set(2, smoke_settings()),),
     )
 
 
 def toy_shapes(*, held_out: bool = False) -> PreparedShapes:
-    """Procedural shapes with the points and queries that toy runs draw from, no pictures."""
+    """Procedural shapes with the points and queries that toy runs draw from, canonical picture."""
     name, num = ("val", 200) if held_out else ("train", 2048)
     return PreparedShapes(
         path=f"cache/procedural-toy-{name}",
@@ -395,6 +387,18 @@ def toy_settings() -> EvaluationSettings:
         num_surface=10_000,
         num_near=10_000,
         truth_resolution=96,
+    )
+
+
+def smoke_settings() -> EvaluationSettings:
+    """Hardly anything; everything that is measured is there."""
+    return EvaluationSettings(
+        resolution=16,
+        num_volume=500,
+        num_prefix=200,
+        num_surface=200,
+        num_near=200,
+        truth_resolution=24,
     )
 
 

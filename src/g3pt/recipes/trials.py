@@ -9,10 +9,8 @@ import torch
 
 from g3pt.models.weights import resolve_device
 from g3pt.recipes.experiments import Experiment, Variant
-from g3pt.training.cost import estimate_cost
+from g3pt.training.cost import estimate_cost, open_without_data
 from g3pt.training.optim import Optimizer
-from g3pt.training.runs import open_task
-from g3pt.training.tokenizer_task import TokenizerTask
 
 OnRow = Callable[[int, int], None]
 
@@ -85,8 +83,7 @@ def _try(variant: Variant, num_steps: int, batch_size: int, device: str) -> Tria
     target = resolve_device(device)
     if target.type == "cuda":
         torch.cuda.reset_peak_memory_stats(target)
-    task = open_task(run)
-    assert isinstance(task, TokenizerTask)
+    task = open_without_data(run)
     task.module.to(target).train()
     optimizer = Optimizer(task.module, run.optim)
     # Most processors have no bfloat16 units and only emulate them.

@@ -1,0 +1,196 @@
+"""The generators of the tables at four sizes: everything in which the sizes differ.
+
+`toy` and `small` read the tokens of the bundled weights, so that no tokenizer has to be trained
+before them; `toy` takes minutes a run on one core of a laptop. `small` is for one large GPU and has
+not been run yet; `paper` has the paper's numbers.
+"""
+
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from g3pt.data.dataset import CarDataConfig
+from g3pt.data.tokens_cache import TokenCacheConfig
+from g3pt.evaluation.protocol import EvaluationSettings, quick_settings
+from g3pt.models.car import CarConfig
+from g3pt.models.conditioning.image import ImageConditionConfig
+from g3pt.models.sizes import size_of_depth
+from g3pt.recipes import car, tokenizer
+from g3pt.recipes.experiments import EvaluationSet, LikelihoodSet, Scale
+from g3pt.recipes.tokenizer_sizes import (
+    REPORTED_SEEDS,
+    mesh_set,
+    procedural_set,
+    smoke_settings,
+    toy_settings,
+    toy_shapes,
+)
+from g3pt.training.car_task import CarLossConfig, CarValidationConfig
+from g3pt.training.ingredients import PreparedShapes
+from g3pt.training.loop import TrainConfig
+from g3pt.training.optim import MuonConfig, ScheduleConfig
+from g3pt.training.runs import CarRun
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CarSize:
+    """What the tables need to know about a size."""
+
+    scale: Scale
+    run: CarRun
+    """The generator of the middle of the ladder."""
+    depths: tuple[int, ...]
+    """Rungs of Figure 6; width and heads follow (`models/sizes.py`)."""
+    seeds: tuple[int, ...]
+    likelihood: LikelihoodSet
+    evaluation: tuple[EvaluationSet, ...]
+
+    @property
+    def sets(self) -> tuple[LikelihoodSet | EvaluationSet, ...]:
+        """Likelihood first: it tells rows apart that meshes do not."""
+        return (self.likelihood, *self.evaluation)
+
+
+def car_size(scale: Scale) -> CarSize:
+    """The generators of the tables at a size."""
+    match scale:
+        case "smoke":
+            return smoke()
+        case "toy":
+            return toy()
+        case "small":
+            return small()
+        case "paper":
+            return paper()
+        case _:
+            assert_never(scale)
+
+
+def deepened(run: CarRun, depth: int) -> CarRun:
+    """The same run with a transformer of another depth, and the width that belongs to it.
+
+    Condition encoder, data, steps and learning rate stay: Muon's update has the same root mean
+    square in a matrix of any size, so that one rate serves the whole ladder.
+    """
+    size = size_of_depth(depth)
+    model = replace(run.model, depth=size.depth, width=size.width, num_heads=size.num_heads)
+    return replace(run, model=model)
+
+
+def toy() -> CarSize:
+    """Minutes a run on one core, from canonical pictures of procedural shapes.
+
+    Every bit is chosen on its own: at these widths a logit for every entry of the vocabulary would
+    hold most of the parameters.
+    """
+    image = ImageConditionConfig(image_size=64, patch_size=16, depth=1, width=64, num_heads=1)
+    run = CarRun(
+        name="toy",
+        tokenizer="g3pt-tiny",
+        model=car.fitting(
+            CarConfig(conditions=(image,), head="bitwise"),
+            tokenizer.tiny().model,
+        ),
+        shapes=(toy_shapes(),),
+        held_out=(toy_shapes(held_out=True),),
+        tokens=TokenCacheConfig(resamplings=1, num_points=4096),
+        data=CarDataConfig(batch_size=8, image_size=image.image_size, canonical_share=1.0),
+        validation=CarValidationConfig(num_shapes=96),
+        loss=CarLossConfig(dropout=0.1),
+        optim=MuonConfig(
+            lr=2e-3,
+            betas=(0.9, 0.95),
+            weight_decay=0.05,
+            schedule=ScheduleConfig(warmup_steps=20, final_share=0.02),
+        ),
+        train=TrainConfig(
+            steps=200, threads=1, ema_decay=0.98, eval_every=200, checkpoint_every=50
+        ),
+    )
+    return CarSize(
+        scale="toy",
+        run=deepened(run, 3),
+        depths=(1, 2, 3, 4, 5),
+        seeds=(0,),
+        likelihood=_likelihood(reported_shapes(toy_shapes(), "toy", 256), 256),
+        evaluation=(procedural_set(8, toy_settings()),),
+    )
+
+
+def small() -> CarSize:
+    """Minutes to an hour a run on one large GPU, on procedural shapes and real meshes."""
+    base = car.tiny()
+    image = ImageConditionConfig(image_size=128, patch_size=16, depth=4, width=256, num_heads=4)
+    run = replace(
+        base,
+        name="small",
+        tokenizer="g3pt-tiny",
+        model=replace(base.model, conditions=(image,), num_heads=4, width=256),
+        data=replace(base.data, batch_size=128, image_size=image.image_size),
+        validation=CarValidationConfig(num_shapes=192),
+        loss=CarLossConfig(dropout=0.1),
+        train=TrainConfig(
+            steps=10_000, precision="bf16", ema_decay=0.999, eval_every=5000, checkpoint_every=500
+        ),
+    )
+    shapes = reported_shapes(tokenizer.procedural_shapes(held_out=True), "small", 512)
+    return CarSize(
+        scale="small",
+        run=deepened(run, 6),
+        depths=(1, 2, 4, 6, 8, 12),
+        seeds=(0,),
+        likelihood=_likelihood(shapes, 512),
+        evaluation=(procedural_set(100, quick_settings()), mesh_set(quick_settings())),
+    )
+
+
+def paper() -> CarSize:
+    """The paper's three sizes (Sec. 4.1), and rungs between them and below."""
+    shapes = reported_shapes(tokenizer.paper().held_out[0], "paper", 512)
+    return CarSize(
+        scale="paper",
+        run=replace(car.paper(), name="paper"),
+        depths=(4, 8, 12, 18, 24, 48),
+        seeds=(0,),
+        likelihood=_likelihood(shapes, 512),
+        evaluation=(
+            procedural_set(120, EvaluationSettings()),
+            mesh_set(EvaluationSettings()),
+        ),
+    )
+
+
+def smoke() -> CarSize:
+    """`toy` in seconds: every part of it, nothing learnt."""
+    base = toy()
+    run = replace(
+        base.run,
+        name="smoke",
+        model=replace(base.run.model, depth=1, width=16, num_heads=1),
+        shapes=(tokenizer.smoke_shapes(),),
+        held_out=(tokenizer.smoke_shapes(held_out=True),),
+        tokens=TokenCacheConfig(resamplings=1, num_points=64, batch_size=8),
+        data=replace(base.run.data, batch_size=2),
+        validation=CarValidationConfig(num_shapes=4, batch_size=4),
+        train=replace(tokenizer.smoke_train(base.run.train), steps=2, eval_every=2),
+    )
+    return CarSize(
+        scale="smoke",
+        run=run,
+        depths=(1, 2, 3, 4),
+        seeds=(0,),
+        likelihood=_likelihood(tokenizer.smoke_shapes(held_out=True), 4),
+        evaluation=(procedural_set(2, smoke_settings()),),
+    )
+
+
+def reported_shapes(like: PreparedShapes, name: str, num: int) -> PreparedShapes:
+    """Prepared as others are, but of the held-out seeds that nothing was chosen by."""
+    return replace(
+        like,
+        path=f"cache/procedural-{name}-test",
+        source=replace(like.source, num=num, first_seed=REPORTED_SEEDS),
+    )
+
+
+def _likelihood(shapes: PreparedShapes, num: int) -> LikelihoodSet:
+    return LikelihoodSet(name="likelihood", shapes=shapes, num=num)

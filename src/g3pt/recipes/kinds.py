@@ -1,0 +1,19 @@
+"""From a run to how its row is prepared, kept, measured and described."""
+
+from typing import assert_never
+
+from g3pt.recipes.car_rows import CarRows
+from g3pt.recipes.row_kind import RowKind
+from g3pt.recipes.tokenizer_rows import TokenizerRows
+from g3pt.training.runs import CarRun, Run, TokenizerRun
+
+
+def kind_of(run: Run) -> RowKind:
+    """The kind of a run; another kind of run is one more case here."""
+    match run:
+        case TokenizerRun():
+            return TokenizerRows(run)
+        case CarRun():
+            return CarRows(run)
+        case _:
+            assert_never(run)
