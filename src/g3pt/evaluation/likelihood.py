@@ -1,30 +1,27 @@
 """Likelihood of held-out tokens under a generator, object by object (Fig. 6).
 
-Legend: B batch, T tokens of all scales end to end, S scales.
+Legend: B batch, T tokens of all scales end to end.
 """
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
 from g3pt.data.shards import ShardSet
 from g3pt.data.tokens_cache import TokenCache
 from g3pt.evaluation.generation import generator_of, known_conditions
 from g3pt.evaluation.report import base_report, cell, code_version, summarise
 from g3pt.evaluation.results import Measured, Results, Row
-from g3pt.generation.prompts import Prompts, read_prompts
+from g3pt.generation.likelihood import token_likelihood
+from g3pt.generation.prompts import read_prompts
 from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch
 from g3pt.models.contract import DiscreteTokenizer, require_tokens
-from g3pt.models.teacher import teacher_inputs
 from g3pt.models.weights import load_weights
 
 PROTOCOL = "g3pt-likelihood-v1"
@@ -122,7 +119,6 @@ def _check_layout(shapes: TokenizedShapes, tokenizer: DiscreteTokenizer, name: s
         )
 
 
-@torch.no_grad()
 def _measure(
     car: Car,
     tokenizer: DiscreteTokenizer,
@@ -130,53 +126,28 @@ def _measure(
     slots: Sequence[int],
     conditions: Sequence[str],
 ) -> Iterator[Row]:
-    device = next(car.parameters()).device
-    indices_BT = torch.stack([torch.from_numpy(shapes.tokens.indices(row, 0)) for row in slots])
-    indices_BT = indices_BT.to(device)
-    prompts = _prompts(car, shapes.shards, slots, conditions)
-    losses_BS = object_losses(car, tokenizer, indices_BT, prompts)
-    null_BS = losses_BS
+    indices_BT = torch.stack([torch.from_numpy(shapes.tokens.indices(slot, 0)) for slot in slots])
+    condition = _condition(car, shapes.shards, slots, conditions)
+    found = token_likelihood(tokenizer, car, indices_BT, condition)
+    null = found
     if conditions:
-        null_BS = object_losses(car, tokenizer, indices_BT, None)
+        null = token_likelihood(tokenizer, car, indices_BT, condition.without_conditions())
     for place, slot in enumerate(slots):
         shape = shapes.shards.shapes[slot]
-        nats = mean_of_scales(losses_BS[place], tokenizer.scale_lengths)
         row: Row = {
             "id": shape["id"],
             "family": shape["family"],
-            "ce": nats,
-            "bits_per_shape": nats * indices_BT.shape[1] / math.log(2),
-            "unconditional_ce": mean_of_scales(null_BS[place], tokenizer.scale_lengths),
+            "ce": float(found.nats_per_token[place]),
+            "bits_per_shape": float(found.bits_per_shape[place]),
+            "unconditional_ce": float(null.nats_per_token[place]),
         }
-        by_scale = enumerate(losses_BS[place].tolist(), start=1)
+        by_scale = enumerate(found.scale_nats_per_token[place].tolist(), start=1)
         yield {**row, **{f"ce_{scale}": value for scale, value in by_scale}}
 
 
-def object_losses(
-    car: Car,
-    tokenizer: DiscreteTokenizer,
-    indices_BT: Int[Tensor, "B T"],
-    prompts: Prompts | None,
-) -> Float[Tensor, "B S"]:
-    """Cross-entropy of each object and scale in nats a token; None is unconditional."""
-    teacher = teacher_inputs(tokenizer, indices_BT, car.config.input_kind)
-    nothing = ConditionBatch(batch_size=len(indices_BT))
-    condition = nothing if prompts is None else prompts.condition
-    logits = car(teacher.inputs_BTC, condition)
-    targets = teacher.targets_BT.split(list(tokenizer.scale_lengths), dim=1)
-    scales = enumerate(zip(logits, targets, strict=True))
-    return torch.stack([car.losses_of_scale(*pair, s).mean(dim=1) for s, pair in scales], dim=1)
-
-
-def mean_of_scales(losses_S: Float[Tensor, " S"], scale_lengths: Sequence[int]) -> float:
-    """Nats a token over all scales: longer scales have more tokens."""
-    lengths_S = torch.tensor(scale_lengths, dtype=torch.float64)
-    return float((losses_S.double().cpu() * lengths_S).sum() / lengths_S.sum())
-
-
-def _prompts(
+def _condition(
     car: Car, shards: ShardSet, slots: Sequence[int], conditions: Sequence[str]
-) -> Prompts | None:
+) -> ConditionBatch:
     """Canonical views and first captions, prepared as a user's are.
 
     Raises:
@@ -194,8 +165,8 @@ def _prompts(
                 raise ValueError(f"{shards.path}: {shards.shapes[slot]['id']} has no caption")
         texts = [shards.captions(slot)[0] for slot in slots]
     if pictures is None and texts is None:
-        return None
-    return read_prompts(car, image=pictures, text=texts)
+        return ConditionBatch(batch_size=len(slots))
+    return read_prompts(car, image=pictures, text=texts).condition
 
 
 def _table(report: dict[str, Any]) -> str:
