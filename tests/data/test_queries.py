@@ -25,7 +25,7 @@ def sphere_points(num):
 
 
 def test_the_table_of_the_gaussian_is_the_same_everywhere(queries):
-    table = queries._gaussian_table()
+    table = queries.gaussian_table()
     digest = hashlib.sha256(table.astype("<i8").tobytes()).hexdigest()
     assert digest == "db9f6de9a853d1f4992b731623ab3b27a8d127c91bf3d63c2fb3347625a520f8"
 

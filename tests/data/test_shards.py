@@ -79,12 +79,12 @@ def test_a_description_tells_frame_quality_and_cameras(folder_shards):
 
 def test_a_picture_is_what_was_drawn(folder_shards, folder_source, small_views):
     from g3pt.data.sources import list_shapes, load_shape
-    from g3pt.data.views import draw_views, read_png
+    from g3pt.data.views import draw_views, read_picture
 
     (ref,) = (ref for ref in list_shapes(folder_source) if ref.id == "slab")
     files, _ = draw_views(load_shape(ref), small_views)
     for view in range(3):
-        assert np.array_equal(folder_shards.picture(2, view), read_png(files[view]))
+        assert np.array_equal(folder_shards.picture(2, view), read_picture(files[view]))
 
 
 def test_drawn_surface_points_are_distinct_rows_of_the_shape(folder_shards):

@@ -49,12 +49,12 @@ def test_a_camera_survives_json(slab, small_views):
 
 
 def test_a_picture_shows_the_object_in_its_colour_before_nothing(slab, small_views):
-    from g3pt.data.views import draw_views, read_png
+    from g3pt.data.views import draw_views, read_picture
 
     files, _ = draw_views(slab, small_views)
     assert len(files) == 3
     for file in files:
-        rgba = read_png(file)
+        rgba = read_picture(file)
         assert rgba.shape == (48, 48, 4) and (rgba[0, 0, 3], rgba[24, 24, 3]) == (0, 255)
         red, green, blue = (int(value) for value in rgba[24, 24, :3])
         assert red > 2 * green and red > 2 * blue
@@ -75,11 +75,11 @@ def test_no_views_leave_the_canonical_one(slab, small_views):
 
 
 def test_any_png_is_read_with_an_alpha():
-    from g3pt.data.views import read_png
+    from g3pt.data.views import read_picture
 
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4), (1, 2, 3)).save(buffer, format="PNG")
-    assert read_png(buffer.getvalue())[2, 1].tolist() == [1, 2, 3, 255]
+    assert read_picture(buffer.getvalue())[2, 1].tolist() == [1, 2, 3, 255]
 
 
 @pytest.mark.parametrize("changes", [{"num_views": -1}, {"size": 8}, {"supersample": 0}])

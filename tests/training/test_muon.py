@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from g3pt.training.muon import Muon, iteration_dtype, orthogonalized
+from g3pt.training.muon import (
+    Muon,
+    iteration_dtype,
+    orthogonalized,
+    orthogonalized_together,
+)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (5, 12), (12, 5)])
@@ -57,3 +62,11 @@ def test_a_kernel_is_treated_as_the_matrix_it_is():
     for parameter in (kernel, matrix):
         Muon([parameter], lr=0.1, weight_decay=0.1).step()
     torch.testing.assert_close(kernel.detach().flatten(1), matrix.detach())
+
+
+def test_matrices_in_a_stack_come_out_as_alone():
+    torch.manual_seed(0)
+    matrices = [torch.randn(shape) for shape in ((6, 9), (4, 4), (6, 9), (9, 6))]
+    together = orthogonalized_together(matrices)
+    for matrix, result in zip(matrices, together, strict=True):
+        torch.testing.assert_close(result, orthogonalized(matrix, dtype=iteration_dtype("cpu")))

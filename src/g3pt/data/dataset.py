@@ -4,6 +4,7 @@ B batch, N surface points, Q query points, T tokens of all scales laid end to en
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import UInt8
 
 from g3pt.data.batch import CarBatch, ConditionedBatch, TokenizerBatch
+from g3pt.data.packs import PackedShapes, open_shapes
 from g3pt.data.prepare import NORMAL_STEPS
 from g3pt.data.queries import POSITION_STEPS
 from g3pt.data.sampler import MixedOrder
@@ -45,10 +47,18 @@ class TokenizerDataConfig:
     symmetry: Literal["none", "mirror", "upright", "all"] = "none"
     """Random exact symmetry of the cube a sample: none, left-right mirror, the 8 that keep +Y up
     (mirrors included), or all 48."""
+    resident_points: int = 0
+    """Hold this many surface points of every shape, and the queries at them, in the memory of
+    the device and draw batches there; 0 reads shapes from disk, batch by batch."""
     seed: int = 0
     """Seeds the order and every random choice."""
 
     def __post_init__(self) -> None:
+        if 0 < self.resident_points < self.num_points:
+            raise ValueError(
+                f"data.resident_points must be 0 or at least num_points {self.num_points}, got "
+                f"{self.resident_points}"
+            )
         check_sigmas(self.near_sigmas, self.num_near_queries)
 
 
@@ -184,6 +194,8 @@ class ConditionedDataConfig:
     """How often the canonical view is taken where others exist as well; 1 takes no other."""
     only_with_images: bool = False
     """Leave out shapes that have no picture."""
+    in_memory: bool = False
+    """Decode and frame all pictures once and keep them."""
     classes: tuple[str, ...] = ()
     """Family names that class labels count in."""
     seed: int = 0
@@ -236,7 +248,7 @@ class ConditionedShapes:
         """
         self.config = config
         self.parts = [
-            ShardSet(path, config.selection, max_damaged=config.max_damaged)
+            open_shapes(path, config.selection, max_damaged=config.max_damaged)
             for path in config.shards
         ]
         self._rows = [self._usable_rows(part) for part in self.parts]
@@ -245,8 +257,24 @@ class ConditionedShapes:
         self.num_shapes = sum(sizes)
         self._classes = {name: label for label, name in enumerate(config.classes)}
         self._rank, self._world_size = rank, world_size
+        self._frames = self._frame_all() if config.in_memory else {}
 
-    def _usable_rows(self, part: ShardSet) -> np.ndarray:
+    def _frame_all(self) -> dict[tuple[str, int, int], UInt8[np.ndarray, "S S 4"]]:
+        """Every picture as models see it, by set, row and view; decoded in threads."""
+        wanted = [
+            (part, row, view)
+            for part, rows in zip(self.parts, self._rows, strict=True)
+            for row in rows.tolist()
+            for view in range(part.num_views(row))
+        ]
+        with ThreadPoolExecutor() as pool:
+            frames = pool.map(lambda key: self._picture(*key), wanted)
+            return {
+                (part.fingerprint, row, view): frame
+                for (part, row, view), frame in zip(wanted, frames, strict=True)
+            }
+
+    def _usable_rows(self, part: ShardSet | PackedShapes) -> np.ndarray:
         pictured = [part.num_views(row) > 0 for row in range(len(part))]
         return np.flatnonzero(pictured) if self.config.only_with_images else np.arange(len(part))
 
@@ -277,7 +305,9 @@ class ConditionedShapes:
             sentences = shards.captions(row)
             captions.append(sentences[rng.integers(len(sentences))] if sentences else "")
             view = self._choose_view(shards.num_views(row), rng)
-            picture = self._picture(shards, row, view)
+            picture = self._frames.get((shards.fingerprint, row, view))
+            if picture is None:
+                picture = self._picture(shards, row, view)
             pictures.append(picture)
             views.append(view if picture.any() else -1)
             shapes.append(shards.shapes[row])
@@ -301,7 +331,9 @@ class ConditionedShapes:
             return 0
         return 1 + int(pick * (num_views - 1))
 
-    def _picture(self, shards: ShardSet, row: int, view: int) -> UInt8[np.ndarray, "S S 4"]:
+    def _picture(
+        self, shards: ShardSet | PackedShapes, row: int, view: int
+    ) -> UInt8[np.ndarray, "S S 4"]:
         """A view as models see it; zeros if there is none or it shows nothing (a sheet's edge)."""
         size = self.config.image_size
         picture = shards.picture(row, view) if view >= 0 else None

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from g3pt.config import to_json
 from g3pt.data.build import write_whole
+from g3pt.data.packs import PackedShapes
 from g3pt.data.prepare import normals, positions
 from g3pt.data.shards import ShardSet
 
@@ -55,7 +56,7 @@ def build_draws_cache(
     compute: ComputeRows,
     made_by: dict[str, Any],
     array: StoredArray,
-    shapes: ShardSet,
+    shapes: ShardSet | PackedShapes,
     out_dir: str | os.PathLike[str],
     config: DrawsConfig,
     *,
@@ -142,7 +143,9 @@ def _open_work(
     return rows, done
 
 
-def _draw(shapes: ShardSet, config: DrawsConfig, places: np.ndarray) -> tuple[Tensor, Tensor]:
+def _draw(
+    shapes: ShardSet | PackedShapes, config: DrawsConfig, places: np.ndarray
+) -> tuple[Tensor, Tensor]:
     draws = [
         shapes.draw_surface(
             int(place) // config.resamplings,

@@ -21,7 +21,7 @@ POSITION_STEPS = 32767
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = 2**64 - 1
 _VOLUME, _NEAR = 1, 2
-_FRACTION_BITS = 12
+FRACTION_BITS = 12
 
 
 def volume_queries(key: int, numbers: Integer[np.ndarray, " K"]) -> Int16[np.ndarray, "K 3"]:
@@ -52,8 +52,8 @@ def near_queries(
         sigma: standard deviation per axis, in unit-frame lengths.
     """
     steps = round(sigma * POSITION_STEPS)
-    noise = _gaussian_table()[_fields(key, _NEAR, numbers)]
-    offsets = (noise * steps + (1 << (_FRACTION_BITS - 1))) >> _FRACTION_BITS
+    noise = gaussian_table()[_fields(key, _NEAR, numbers)]
+    offsets = (noise * steps + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS
     moved = points[np.asarray(numbers) % len(points)] + offsets
     inside = np.clip(moved, -POSITION_STEPS, POSITION_STEPS)
     reflected = np.clip(2 * inside - moved, -POSITION_STEPS, POSITION_STEPS)
@@ -77,7 +77,7 @@ def _mixed(words: UInt64[np.ndarray, " K"]) -> UInt64[np.ndarray, " K"]:
 
 
 @cache
-def _gaussian_table() -> Int64[np.ndarray, " 65536"]:
+def gaussian_table() -> Int64[np.ndarray, " 65536"]:
     """The standard normal quantile of every 16-bit number, with 12 binary digits."""
     quantiles = ndtri((np.arange(65536) + 0.5) / 65536)
-    return np.rint(quantiles * (1 << _FRACTION_BITS)).astype(np.int64)
+    return np.rint(quantiles * (1 << FRACTION_BITS)).astype(np.int64)

@@ -32,7 +32,7 @@ from g3pt.data.prepare import PrepareConfig, labels_at
 from g3pt.data.queries import near_queries, volume_queries
 from g3pt.data.samples import read_array
 from g3pt.data.sources import SourceConfig
-from g3pt.data.views import ViewsConfig, read_png
+from g3pt.data.views import ViewsConfig, read_picture
 
 FORMAT_VERSION = 2
 INDEX_FILE = "index.json"
@@ -229,7 +229,11 @@ class ShardSet:
 
     def picture(self, row: int, view: int) -> UInt8[np.ndarray, "S S 4"]:
         """One stored picture with straight alpha, as it was drawn."""
-        return read_png(bytes(self._members(row)[f"view-{view:02d}.png"]))
+        return read_picture(self.picture_file(row, view))
+
+    def picture_file(self, row: int, view: int) -> bytes:
+        """The PNG file of a stored picture."""
+        return bytes(self._members(row)[f"view-{view:02d}.png"])
 
     def draw_surface(
         self, row: int, num: int, rng: np.random.Generator

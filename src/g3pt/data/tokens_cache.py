@@ -17,6 +17,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from g3pt.data.draws_cache import DrawsConfig, StoredArray, build_draws_cache, read_index
+from g3pt.data.packs import PackedShapes
 from g3pt.data.shards import ShardSet
 
 FORMAT_VERSION = 1
@@ -83,7 +84,7 @@ class TokenCache:
 def build_token_cache(
     tokenize: Tokenize,
     identity: TokenizerIdentity,
-    cache: ShardSet,
+    cache: ShardSet | PackedShapes,
     out_dir: str | os.PathLike[str],
     config: TokenCacheConfig,
     *,

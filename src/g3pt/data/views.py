@@ -91,6 +91,6 @@ def _png(picture: UInt8[np.ndarray, "S S 4"]) -> bytes:
     return buffer.getvalue()
 
 
-def read_png(data: bytes) -> UInt8[np.ndarray, "S S 4"]:
+def read_picture(data: bytes) -> UInt8[np.ndarray, "S S 4"]:
     """A stored picture."""
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))

@@ -62,6 +62,47 @@ def tiny() -> CarRun:
     )
 
 
+def small() -> CarRun:
+    """One GPU, minutes: the generator on the tokens of `tokenizer-small`."""
+    conditions = (
+        ImageConditionConfig(image_size=96, patch_size=16, depth=4, width=256, num_heads=4),
+        TextConditionConfig(),
+    )
+    model = CarConfig(
+        depth=8,
+        width=384,
+        num_heads=6,
+        conditions=conditions,
+        head="bit_softmax",
+        bitwise_scales=1,
+    )
+    first = tiny()
+    return replace(
+        first,
+        name="car-small",
+        tokenizer="runs/tokenizer-small",
+        model=_fitting(model, tokenizer.small().model),
+        shapes=(tokenizer.small_shapes(), tokenizer.mesh_shapes()),
+        tokens=TokenCacheConfig(resamplings=2, num_points=2048, batch_size=256),
+        data=replace(first.data, batch_size=256, in_memory=True),
+        optim=MuonConfig(
+            lr=2e-3,
+            betas=(0.9, 0.95),
+            weight_decay=0.05,
+            schedule=ScheduleConfig(warmup_steps=100, final_share=0.02),
+        ),
+        train=TrainConfig(
+            steps=0,
+            minutes=5.0,
+            precision="bf16",
+            log_every=50,
+            eval_every=500,
+            checkpoint_every=1000,
+            keep_checkpoints=1,
+        ),
+    )
+
+
 def paper() -> CarRun:
     """The paper's 0.1B: 12 layers, 768 wide (Sec. 4.1)."""
     return _paper("car-paper", size_of_depth(12))
@@ -135,6 +176,11 @@ def fitting(model: CarConfig, stage1: TokenizerConfig) -> CarConfig:
 def tiny_smoke() -> CarRun:
     """`tiny` in seconds, on the tokens of `tokenizer-tiny-smoke`."""
     return _smoke(tiny(), "runs/tokenizer-tiny-smoke")
+
+
+def small_smoke() -> CarRun:
+    """`small` in seconds, on the tokens of `tokenizer-small-smoke`."""
+    return _smoke(small(), "runs/tokenizer-small-smoke")
 
 
 def paper_smoke() -> CarRun:

@@ -9,6 +9,7 @@ from g3pt.data.shards import Selection
 from g3pt.data.sources import OPEN_LICENCES, FolderSourceConfig, ProceduralSourceConfig
 from g3pt.data.views import ViewsConfig
 from g3pt.models.cqt import CqtConfig
+from g3pt.models.quantizers import LfqConfig
 from g3pt.models.tokenizer import CvqConfig
 from g3pt.training.ingredients import PreparedShapes
 from g3pt.training.loop import TrainConfig
@@ -74,6 +75,66 @@ def tiny() -> TokenizerRun:
     )
 
 
+def small() -> TokenizerRun:
+    """One GPU, minutes: 256 latents, all shapes in its memory, stopped by the clock.
+
+    Bits keep their mean and attention starts local, as `choices` found better.
+    """
+    return TokenizerRun(
+        name="tokenizer-small",
+        model=CvqConfig(
+            num_latents=256,
+            dim=256,
+            num_heads=4,
+            encoder_layers=2,
+            decoder_layers=6,
+            cqt=CqtConfig(scale_lengths=(1, 4, 16, 64, 256)),
+            quantizer=LfqConfig(normalization="rms"),
+        ),
+        shapes=(small_shapes(), mesh_shapes()),
+        held_out=(procedural_shapes(held_out=True),),
+        data=TokenizerDataConfig(
+            batch_size=256,
+            num_points=2048,
+            num_volume_queries=1024,
+            num_near_queries=1152,
+            weights=(0.65, 0.35),
+            near_sigmas=(0.005, 0.02, 0.05),
+            selection=OPEN_TRAINING,
+            symmetry="mirror",
+            resident_points=4096,
+        ),
+        validation=ValidationConfig(num_shapes=200, batch_size=100),
+        loss=TokenizerLossConfig(scale_dropout=0.1, warmup_share=0.15),
+        optim=MuonConfig(
+            lr=2e-3,
+            excluded=(*MuonConfig().excluded, "cqt", "quantizer"),
+            schedule=ScheduleConfig(warmup_steps=200, final_share=0.01),
+        ),
+        train=TrainConfig(
+            steps=0,
+            minutes=6.0,
+            precision="bf16",
+            log_every=100,
+            eval_every=2000,
+            checkpoint_every=2000,
+            keep_checkpoints=1,
+        ),
+    )
+
+
+def small_shapes() -> PreparedShapes:
+    """Procedural shapes of `small`, with the canonical picture and one more."""
+    shapes = procedural_shapes()
+    return replace(
+        shapes,
+        path="cache/procedural-small",
+        source=replace(shapes.source, num=24_576),
+        prepare=PrepareConfig(num_points=4096, num_volume_queries=8192, num_near_queries=12_288),
+        views=ViewsConfig(num_views=1, size=128, supersample=1),
+    )
+
+
 def mesh_shapes() -> PreparedShapes:
     """The meshes of the folder `meshes`, both splits."""
     return PreparedShapes(
@@ -119,6 +180,11 @@ def tiny_smoke() -> TokenizerRun:
     return _smoke(replace(tiny_procedural(), name="tokenizer-tiny"))
 
 
+def small_smoke() -> TokenizerRun:
+    """`small` in seconds."""
+    return _smoke(small())
+
+
 def paper_smoke() -> TokenizerRun:
     """`paper` in seconds."""
     return _smoke(paper())
@@ -137,7 +203,13 @@ def _smoke(run: TokenizerRun) -> TokenizerRun:
         quantizer=replace(run.model.quantizer, num_bits=6),
     )
     data = replace(
-        run.data, batch_size=4, num_points=64, num_volume_queries=32, num_near_queries=32
+        run.data,
+        batch_size=4,
+        num_points=64,
+        num_volume_queries=32,
+        num_near_queries=48,
+        weights=(),
+        resident_points=min(run.data.resident_points, 256),
     )
     return replace(
         run,

@@ -10,7 +10,11 @@ import torch
 from g3pt.data.build import build_shards
 from g3pt.data.draws_cache import DrawsConfig
 from g3pt.data.engines import InlineEngine, ProcessEngine
+<<<<<<< HEAD
 from g3pt.data.latents_cache import LatentsIdentity, build_latent_cache
+=======
+from g3pt.data.packs import PackedShapes, is_pack, open_shapes
+>>>>>>> 72589be (data: packs and resident shapes; Muon stacks matrices on a GPU; recipes tokenizer-small and car-small)
 from g3pt.data.prepare import PrepareConfig
 from g3pt.data.shards import ShardsConfig, ShardSet, is_complete
 from g3pt.data.sources import ProceduralSourceConfig, SourceConfig
@@ -50,8 +54,8 @@ def ensure_shapes(wanted: tuple[PreparedShapes, ...], *, workers: int = 1) -> tu
         ValueError: if a folder was built from something else.
     """
     for shapes in wanted:
-        # A complete set is taken as it is: its meshes need not be at hand.
-        if not is_complete(Path(shapes.path)):
+        # A complete set is taken as it is: its meshes need not be at hand. So is a pack.
+        if not (is_complete(Path(shapes.path)) or is_pack(Path(shapes.path))):
             _prepare(shapes, workers)
     return tuple(shapes.path for shapes in wanted)
 
@@ -69,7 +73,7 @@ def _prepare(shapes: PreparedShapes, workers: int) -> None:
 
 
 def ensure_tokens(
-    shapes: Sequence[ShardSet],
+    shapes: Sequence[ShardSet | PackedShapes],
     tokenizer: DiscreteTokenizer,
     fingerprint: str,
     config: TokenCacheConfig,
@@ -103,7 +107,7 @@ def ensure_tokens(
     return tuple(folders)
 
 
-def token_folder(shapes: ShardSet, fingerprint: str) -> Path:
+def token_folder(shapes: ShardSet | PackedShapes, fingerprint: str) -> Path:
     """Where the tokens of a set are kept."""
     return _beside(shapes, "tokens", fingerprint)
 
@@ -179,7 +183,7 @@ def fit_conditions(
 
 
 def _vocabulary(shards: tuple[str, ...]) -> tuple[str, ...]:
-    opened = [ShardSet(path) for path in shards]
+    opened = [open_shapes(path) for path in shards]
     texts = (text for part in opened for row in range(len(part)) for text in part.captions(row))
     return collect_vocabulary(texts)
 

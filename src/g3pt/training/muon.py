@@ -6,7 +6,7 @@ bfloat16, which a CPU without instructions for it works off several hundred time
 float32; this one asks the device first.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -29,22 +29,23 @@ def iteration_dtype(device_type: str) -> torch.dtype:
 
 
 def orthogonalized(
-    matrix_MN: Float[Tensor, "M N"], *, num_steps: int = 5, dtype: torch.dtype = torch.float32
-) -> Float[Tensor, "M N"]:
+    matrix_MN: Float[Tensor, "*B M N"], *, num_steps: int = 5, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "*B M N"]:
     """Push all singular values of a matrix towards one by Newton-Schulz iterations.
 
     Args:
-        matrix_MN: any matrix but zero.
+        matrix_MN: any matrix but zero, or a stack of them.
         num_steps: five bring singular values of a hundredth of the largest to between .7 and 1.2.
         dtype: number format of the iteration and of the result.
     """
     a, b, c = _COEFFICIENTS
-    tall = matrix_MN.shape[0] > matrix_MN.shape[1]
+    tall = matrix_MN.shape[-2] > matrix_MN.shape[-1]
     x = (matrix_MN.mT if tall else matrix_MN).to(dtype)
-    x = x / x.norm().clamp(min=1e-7)
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)
+    multiply_add = torch.addmm if x.ndim == 2 else torch.baddbmm
     for _ in range(num_steps):
         gram = x @ x.mT
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        x = multiply_add(x, multiply_add(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x
 
 
@@ -72,21 +73,42 @@ class Muon(torch.optim.Optimizer):
         """Update every parameter that has a gradient."""
         assert closure is None, "Muon takes no closure"
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                update = self._direction(parameter, group["momentum"])
+            updated = [p for p in group["params"] if p.grad is not None]
+            directions = [self._direction(p, group["momentum"]) for p in updated]
+            for parameter, update in zip(updated, orthogonalized_all(directions), strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 rate = group["lr"] * 0.2 * max(update.shape) ** 0.5
                 parameter.add_(update.to(parameter.dtype).view_as(parameter), alpha=-rate)
 
-    def _direction(self, parameter: Tensor, momentum: float) -> Tensor:
+    def _direction(self, parameter: Tensor, momentum: float) -> Float[Tensor, "M N"]:
         gradient, state = parameter.grad, self.state[parameter]
         assert gradient is not None
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(gradient)
         average = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
-        return orthogonalized(
-            gradient.lerp(average, momentum).flatten(1),
-            dtype=iteration_dtype(parameter.device.type),
-        )
+        return gradient.lerp(average, momentum).flatten(1)
+
+
+def orthogonalized_all(matrices: Sequence[Float[Tensor, "_ _"]]) -> list[Float[Tensor, "_ _"]]:
+    """`orthogonalized` of each matrix.
+
+    On a GPU those of one shape go together: alone, a matrix is too small to fill it.
+    """
+    if not matrices or matrices[0].device.type == "cpu":
+        return [orthogonalized(m, dtype=iteration_dtype(m.device.type)) for m in matrices]
+    return orthogonalized_together(matrices)
+
+
+def orthogonalized_together(
+    matrices: Sequence[Float[Tensor, "_ _"]],
+) -> list[Float[Tensor, "_ _"]]:
+    """`orthogonalized` of each matrix, all of one shape in one stack."""
+    places: dict[torch.Size, list[int]] = {}
+    for place, matrix in enumerate(matrices):
+        places.setdefault(matrix.shape, []).append(place)
+    results: dict[int, Tensor] = {}
+    for own in places.values():
+        stack = torch.stack([matrices[place] for place in own])
+        together = orthogonalized(stack, dtype=iteration_dtype(stack.device.type))
+        results |= dict(zip(own, together.unbind(), strict=True))
+    return [results[place] for place in range(len(matrices))]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from g3pt.data.batch import TokenizerBatch
 from g3pt.data.dataset import TokenizerDataConfig, TokenizerDataset
+from g3pt.data.resident import ResidentTokenizerDataset
 from g3pt.models.contract import PyramidOutput, Tokenizer
 from g3pt.models.losses import (
     commitment_loss,
@@ -96,7 +97,7 @@ class TokenizerTask:
         self._loss = loss
         self._validation = validation
         self._seed = seed
-        self._datasets: dict[int, TokenizerDataset] = {}
+        self._datasets: dict[int, TokenizerDataset | ResidentTokenizerDataset] = {}
         self._shapes: ValidationShapes | None = None
 
     def batch(self, step: int, part: Part) -> TokenizerStep:
@@ -104,10 +105,14 @@ class TokenizerTask:
         key = part.index + 2**16 * part.count
         if key not in self._datasets:
             part.slice(self._data.batch_size)
-            self._datasets[key] = TokenizerDataset(
-                self._data, rank=part.index, world_size=part.count
-            )
+            self._datasets[key] = self._open_dataset(part)
         return self._with_choices(self._datasets[key].batch(step), step, part)
+
+    def _open_dataset(self, part: Part) -> TokenizerDataset | ResidentTokenizerDataset:
+        if not self._data.resident_points:
+            return TokenizerDataset(self._data, rank=part.index, world_size=part.count)
+        device = next(self.module.parameters()).device
+        return ResidentTokenizerDataset(self._data, device, rank=part.index, world_size=part.count)
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
         """The loss of a batch of the right sizes and no meaning: a step without data."""
