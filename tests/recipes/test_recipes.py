@@ -8,6 +8,7 @@ import pytest
 
 NAMES = (
     "tokenizer-tiny-procedural tokenizer-tiny tokenizer-tiny-smoke "
+    "tokenizer-small tokenizer-small-smoke car-small car-small-smoke "
     "tokenizer-paper tokenizer-paper-smoke "
     "car-tiny car-tiny-smoke car-paper car-paper-smoke "
     "car-paper-l car-paper-l-smoke car-paper-xl car-paper-xl-smoke "
