@@ -58,6 +58,14 @@ def test_a_pack_is_told_from_shards(pack, folder_shards):
         open_shapes(pack.path.parent / "nothing")
 
 
+def test_readers_of_all_queries_refuse_a_pack(pack, folder_shards):
+    from g3pt.data.packs import require_shards
+
+    assert require_shards(folder_shards) is folder_shards
+    with pytest.raises(ValueError, match="is a pack"):
+        require_shards(pack)
+
+
 def test_nothing_is_overwritten_and_too_much_is_refused(pack, folder_shards, tmp_path):
     from g3pt.data.packs import PackConfig, write_pack
 
@@ -66,6 +74,20 @@ def test_nothing_is_overwritten_and_too_much_is_refused(pack, folder_shards, tmp
     with pytest.raises(ValueError, match="num_points is 2048, only 256 are stored"):
         write_pack(folder_shards, tmp_path / "other", PackConfig())
     assert not (tmp_path / "other").exists()
+
+
+def test_pictures_can_be_made_smaller(folder_shards, tmp_path):
+    from g3pt.data.packs import PackConfig, PackedShapes, write_pack
+    from g3pt.geometry.framing import OBJECT_FILL, silhouette_box
+
+    config = PackConfig(num_points=96, num_volume_queries=256, num_views=1, picture_size=48)
+    write_pack(folder_shards, tmp_path / "small", config)
+    small = PackedShapes(tmp_path / "small")
+    row = next(row for row in range(len(small)) if small.num_views(row))
+    picture = small.picture(row, 0)
+    left, top, right, bottom = silhouette_box(picture)
+    assert picture.shape == (48, 48, 4)
+    assert max(right - left, bottom - top) == pytest.approx(OBJECT_FILL * 48, abs=2)
 
 
 def test_drawn_surfaces_are_stored_points(pack):

@@ -282,3 +282,16 @@ def open_shapes(
     if is_pack(Path(path)):
         return PackedShapes(path, selection)
     return ShardSet(path, selection, max_damaged=max_damaged)
+
+
+def require_shards(shapes: ShardSet | PackedShapes) -> ShardSet:
+    """For readers that need all that was stored.
+
+    Raises:
+        ValueError: if it is a pack.
+    """
+    if isinstance(shapes, PackedShapes):
+        raise ValueError(
+            f"{shapes.path}: is a pack; this training reads queries that only shards hold"
+        )
+    return shapes

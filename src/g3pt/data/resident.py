@@ -21,6 +21,7 @@ from g3pt.data.packs import PackedShapes, ThinnedShapes, kept_near_numbers, open
 from g3pt.data.prepare import NORMAL_STEPS, PrepareConfig
 from g3pt.data.queries import FRACTION_BITS, POSITION_STEPS, gaussian_table
 from g3pt.data.sampler import MixedOrder
+from g3pt.data.shards import ShardSet
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _VOLUME, _NEAR = 1, 2
@@ -131,7 +132,7 @@ class _ResidentPart:
         )
 
 
-def _thinned(shapes: object, config: TokenizerDataConfig) -> ThinnedShapes:
+def _thinned(shapes: ShardSet | PackedShapes, config: TokenizerDataConfig) -> ThinnedShapes:
     if isinstance(shapes, PackedShapes):
         return shapes.thinned
     kept = min(config.resident_points, shapes.prepare.num_points)

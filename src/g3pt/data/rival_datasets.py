@@ -20,6 +20,7 @@ from g3pt.data.dataset import (
     draw_queries,
 )
 from g3pt.data.latents_cache import LatentCache, LatentStatistics
+from g3pt.data.packs import require_shards
 from g3pt.data.prepare import positions
 
 
@@ -126,7 +127,8 @@ class RegressorDataset:
         """
         self.config = config
         self.shapes = ConditionedShapes(config, rank=rank, world_size=world_size)
-        for part in self.shapes.parts:
+        self.parts = [require_shards(part) for part in self.shapes.parts]
+        for part in self.parts:
             check_queries(part, config)
 
     def batch(self, step: int) -> RegressorBatch:
@@ -138,7 +140,7 @@ class RegressorDataset:
         drawn, config = self.shapes.draw(step), self.config
         queries, inside = [], []
         for part, row, rng in drawn:
-            shards = self.shapes.parts[part]
+            shards = self.parts[part]
             places, labels = draw_queries(shards, shards[row], rng, config)
             queries.append(positions(places))
             inside.append(labels != 0)

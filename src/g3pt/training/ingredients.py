@@ -10,11 +10,8 @@ import torch
 from g3pt.data.build import build_shards
 from g3pt.data.draws_cache import DrawsConfig
 from g3pt.data.engines import InlineEngine, ProcessEngine
-<<<<<<< HEAD
 from g3pt.data.latents_cache import LatentsIdentity, build_latent_cache
-=======
 from g3pt.data.packs import PackedShapes, is_pack, open_shapes
->>>>>>> 72589be (data: packs and resident shapes; Muon stacks matrices on a GPU; recipes tokenizer-small and car-small)
 from g3pt.data.prepare import PrepareConfig
 from g3pt.data.shards import ShardsConfig, ShardSet, is_complete
 from g3pt.data.sources import ProceduralSourceConfig, SourceConfig
@@ -112,7 +109,7 @@ def token_folder(shapes: ShardSet | PackedShapes, fingerprint: str) -> Path:
     return _beside(shapes, "tokens", fingerprint)
 
 
-def _beside(shapes: ShardSet, what: str, fingerprint: str) -> Path:
+def _beside(shapes: ShardSet | PackedShapes, what: str, fingerprint: str) -> Path:
     split = f"-{shapes.selection.split}" if shapes.selection.split else ""
     return Path(f"{shapes.path}.{what}-{fingerprint[:12]}{split}")
 

@@ -16,13 +16,10 @@ from torch import nn
 
 from g3pt.config import ConfigError, from_json, save_json, to_json
 from g3pt.data.dataset import CarDataConfig, TokenizerDataConfig
-<<<<<<< HEAD
 from g3pt.data.draws_cache import DrawsConfig
+from g3pt.data.packs import open_shapes
 from g3pt.data.rival_datasets import FlowDataConfig, FlowDataset, RegressorDataConfig
 from g3pt.data.shards import ShardSet
-=======
-from g3pt.data.packs import open_shapes
->>>>>>> 72589be (data: packs and resident shapes; Muon stacks matrices on a GPU; recipes tokenizer-small and car-small)
 from g3pt.data.tokens_cache import TokenCacheConfig
 from g3pt.models.alternatives.kl import KlTokenizer, require_gaussian
 from g3pt.models.car import Car, CarConfig
@@ -31,11 +28,7 @@ from g3pt.models.rivals.flow import Flow, FlowConfig
 from g3pt.models.rivals.regressor import Regressor, RegressorConfig
 from g3pt.models.tokenizer import CvqConfig
 from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
-<<<<<<< HEAD
-from g3pt.models.weights import load_regressor_weights, load_weights
-=======
-from g3pt.models.weights import LoadedWeights, load_weights, resolve_device
->>>>>>> 72589be (data: packs and resident shapes; Muon stacks matrices on a GPU; recipes tokenizer-small and car-small)
+from g3pt.models.weights import load_regressor_weights, load_weights, resolve_device
 from g3pt.training.car_task import CarLossConfig, CarTask, CarValidationConfig
 from g3pt.training.checkpoint import (
     CheckpointError,
