@@ -110,3 +110,57 @@ def test_a_bad_source_exits_2_with_one_sentence(
     assert (code, stdout) == (2, "")
     assert stderr.count("\n") == 1
     assert name in stderr
+
+
+def test_score_says_how_likely_files_are(g3pt, mug: Path, cube: Path) -> None:
+    code, stdout, _ = g3pt("score", mug, cube, "--text", "a mug", "--json")
+    result = json.loads(stdout)
+    assert code == 0
+    assert [entry["source"] for entry in result["outputs"]] == [str(mug), str(cube)]
+    for entry in result["outputs"]:
+        assert [scale["tokens"] for scale in entry["scales"]] == [1, 4, 16]
+        assert entry["nats"] == pytest.approx(sum(scale["nats"] for scale in entry["scales"]))
+        assert entry["nats_per_token"] == pytest.approx(entry["nats"] / 21)
+        assert entry["bits"] == pytest.approx(entry["nats"] / np.log(2))
+
+
+def test_the_score_of_a_generated_shape_is_the_nll_of_its_making(
+    g3pt, mug: Path, tmp_path: Path
+) -> None:
+    made = ("--text", "a mug", "--seed", 3, "-o", tmp_path / "again.glb", "--json")
+    _, stdout, _ = g3pt("generate", *made, *FAST)
+    nll = json.loads(stdout)["outputs"][0]["nll"]
+    _, stdout, _ = g3pt("score", mug, "--text", "a mug", "--json")
+    # sums of 21 float32 terms
+    assert json.loads(stdout)["outputs"][0]["nats"] == pytest.approx(nll, rel=1e-5)
+    _, stdout, _ = g3pt("score", mug, "--text", "a red table", "--json")
+    assert json.loads(stdout)["outputs"][0]["nats"] != pytest.approx(nll, rel=1e-5)
+
+
+def test_the_first_scales_are_scored_on_request(g3pt, mug: Path) -> None:
+    whole, part = (
+        json.loads(g3pt("score", mug, *extra, "--json")[1])["outputs"][0]
+        for extra in ((), ("--scales", 2))
+    )
+    assert part["tokens"] == 5
+    assert [s["nats"] for s in part["scales"]] == pytest.approx(
+        [s["nats"] for s in whole["scales"][:2]], rel=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("extra", "sentence"),
+    [
+        (("--scales", 4), "scales must lie in 1..3"),
+        (("--text", " "), "text is empty"),
+        (("--image", "nowhere.png"), "no such picture"),
+        (("nowhere.obj",), "nowhere.obj: no such token file or mesh"),
+    ],
+)
+def test_score_refuses_bad_arguments_with_one_sentence(
+    extra: tuple, sentence: str, g3pt, mug: Path
+) -> None:
+    code, stdout, stderr = g3pt("score", mug, *extra, "--json")
+    assert (code, stdout) == (2, "")
+    assert stderr.count("\n") == 1
+    assert sentence in stderr

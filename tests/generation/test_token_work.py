@@ -126,3 +126,27 @@ def test_tokens_of_other_weights_are_refused(pipeline) -> None:
         pipeline.generate(known=wrong)
     with pytest.raises(MeshError, match="no such file"):
         pipeline.vary("nowhere.obj", keep=1)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.3])
+def test_a_score_is_the_nll_that_the_sampler_gave(pipeline, temperature) -> None:
+    options = {"text": "a mug", "seed": 5, "temperature": temperature, **FAST}
+    shape = pipeline.generate(**options).shapes[0]
+    # sums of 21 float32 terms
+    assert pipeline.score(shape.tokens, text="a mug").nats.item() == pytest.approx(
+        shape.nll, rel=1e-5
+    )
+
+
+def test_fewer_scales_are_scored_as_they_are_in_the_whole(pipeline, mug) -> None:
+    whole, part = pipeline.score(mug.tokens), pipeline.score(mug.tokens, num_scales=2)
+    assert part.scale_lengths == (1, 4)
+    torch.testing.assert_close(part.nats_BS, whole.nats_BS[:, :2], rtol=1e-5, atol=1e-5)
+    cut = pipeline.score(mug.tokens.truncate(2))
+    torch.testing.assert_close(part.nats_BS, cut.nats_BS)
+
+
+def test_one_shape_is_scored_by_one_prompt(pipeline, mug) -> None:
+    prompts = pipeline.read_prompts(text=["a mug", "a table"])
+    with pytest.raises(PromptError, match="one shape is scored by one prompt, got 2"):
+        pipeline.score(mug.tokens, prompts=prompts)

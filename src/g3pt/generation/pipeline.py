@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from g3pt.generation.field import ShapeField
+from g3pt.generation.likelihood import TokenLikelihood, token_likelihood
 from g3pt.generation.prompts import Picture, PromptError, Prompts, read_prompts
 from g3pt.generation.results import (
     GeneratedShape,
@@ -222,6 +223,43 @@ class G3PT:
     ) -> GenerationResult:
         """Join the coarse scales of one shape and the finer ones of another; see `mix_tokens`."""
         return mix_tokens(self, coarse, fine, keep, method, sampling)
+
+    def score(
+        self,
+        source: TokenSource,
+        *,
+        image: Picture | None = None,
+        text: str | None = None,
+        prompts: Prompts | None = None,
+        num_scales: int | None = None,
+        seed: int = 0,
+    ) -> TokenLikelihood:
+        """How likely a shape is under the generator: high numbers are unusual shapes.
+
+        Args:
+            source: one shape; meshes are tokenized first.
+            image: a picture that the shape is judged by, if it is to be; like `text`.
+            text: a sentence about it.
+            prompts: what `read_prompts` made of the two earlier, for one shape.
+            num_scales: score the first scales only.
+            seed: of the points sampled on the surface of a mesh.
+
+        Returns:
+            One row: nats and bits of the whole shape, of every scale, and per token.
+
+        Raises:
+            FileNotFoundError, MeshError, ValueError: if the shape or a prompt cannot be used.
+        """
+        car = self._generator()
+        if prompts is None:
+            prompts = read_prompts(car, image, text)
+        if len(prompts) != 1:
+            raise PromptError(f"one shape is scored by one prompt, got {len(prompts)}")
+        self.check_num_scales(num_scales)
+        tokens = self.tokens_of(source, seed=seed).tokens
+        if num_scales is not None:
+            tokens = tokens.truncate(num_scales)
+        return token_likelihood(self.tokenizer, car, tokens.indices[None], prompts.condition)
 
     # --- tokens ------------------------------------------------------------------------
 
