@@ -1,17 +1,17 @@
 """`g3pt detokenize`: `.g3t` token files to meshes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from g3pt.cli.lod import LodFlags, write_reconstruction
 from g3pt.cli.options import (
     MESH_FORMATS,
     CommonOptions,
     Inputs,
     Output,
     WorkError,
-    make_folder_for,
     parse,
     plan_outputs,
     report,
@@ -43,6 +43,8 @@ class DetokenizeOptions(CommonOptions):
     unit_frame: bool = False
     """Write in the unit frame instead of the source's own place and scale."""
 
+    lod: LodFlags = field(default_factory=LodFlags)
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
@@ -56,6 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     check_resolution(options.resolution)
     pipeline = G3PT.from_pretrained(options.weights, options.device)
     pipeline.check_num_scales(options.scales)
+    options.lod.check(paths, options.scales or pipeline.num_scales)
     pairs = list(zip(options.tokens, paths, strict=True))
     outputs = [
         _detokenize(pipeline, source, path, options)
@@ -75,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
 def _detokenize(
     pipeline: "G3PT", source: Path, path: Path, options: DetokenizeOptions
 ) -> dict[str, Any]:
-    from g3pt.geometry.mesh import is_closed, write_mesh
+    from g3pt.geometry.mesh import is_closed
     from g3pt.models.tokens import read_g3t
 
     file = read_g3t(source, num_scales=options.scales)
@@ -83,15 +86,21 @@ def _detokenize(
     with working(f"detokenizing {source}"):
         result = pipeline.detokenize(file, resolution=options.resolution)
         empty = result.unit_mesh.is_empty
-        if not empty:
-            make_folder_for(path)
-            write_mesh(path, result.unit_mesh if options.unit_frame else result.mesh)
+        written = write_reconstruction(
+            pipeline,
+            result,
+            path,
+            options.lod,
+            resolution=options.resolution,
+            unit_frame=options.unit_frame,
+            seed=options.seed,
+        )
     return {
-        "path": None if empty else str(path),
+        **written,
         "source": str(source),
         "tokens": result.tokens.num_tokens,
         "scales": result.tokens.num_scales,
-        "bytes": 0 if empty else path.stat().st_size,
+        "bytes": 0 if empty else Path(written["path"]).stat().st_size,
         "faces": len(result.unit_mesh.faces),
         "closed": not empty and is_closed(result.unit_mesh),
     }

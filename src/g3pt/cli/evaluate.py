@@ -108,6 +108,7 @@ def usage() -> str:
         "       g3pt evaluate reconstruction --data SOURCE [--limit N]",
         "       g3pt evaluate generation --data SOURCE [--limit N]",
         "       g3pt evaluate rate --data SOURCE [--limit N]",
+        "       g3pt evaluate anomalies --data SOURCE [--limit N]",
         "",
         "`g3pt evaluate meshes --help` and so on list the flags.",
     ]
@@ -219,9 +220,16 @@ def _lines(result: dict[str, Any]) -> list[str]:
     ]
 
 
+def _anomalies(arguments: Sequence[str]) -> int:
+    from g3pt.cli import evaluate_anomalies
+
+    return evaluate_anomalies.main(arguments)
+
+
 MODES: dict[str, Callable[[Sequence[str]], int]] = {
     "meshes": _meshes,
     "reconstruction": _reconstruction,
     "generation": _generation,
     "rate": _rate,
+    "anomalies": _anomalies,
 }

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from g3pt.cli.lod import LodFlags, make_chain, write_chain
 from g3pt.cli.options import (
     MESH_FORMATS,
     Output,
@@ -61,6 +62,8 @@ class GenerateOptions(SamplingOptions):
     every_scale: bool = False
     """Also write the mesh of every coarser scale, as NAME-scale1.glb and so on."""
 
+    lod: LodFlags = field(default_factory=LodFlags)
+
     preview: Path | None = None
     """Write a PNG sheet: input, the scales from coarse to fine, the mesh."""
 
@@ -78,6 +81,7 @@ def main(arguments: Sequence[str]) -> int:
     from g3pt.generation.pipeline import G3PT
 
     pipeline = G3PT.from_pretrained(options.weights, options.device)
+    options.lod.check(paths, pipeline.num_scales)
     seconds = {"load": time.perf_counter() - started}
     started = time.perf_counter()
     prompts = pipeline.read_prompts(image=options.image or None, text=options.text or None)
@@ -124,7 +128,7 @@ def _generate(pipeline: "G3PT", prompts: "Prompts", options: GenerateOptions) ->
         return pipeline.generate(
             prompts=prompts,
             num_scales=options.scales,
-            every_scale=options.every_scale,
+            every_scale=options.every_scale or options.lod.needs_scales,
             on_scale=on_scale,
             **options.sampling(),
         )
@@ -136,10 +140,15 @@ def _write(
     from g3pt.models.tokens import TokenFrame
 
     scales = []
-    for number, mesh in enumerate(shape.scales, start=1):
+    for number, mesh in enumerate(shape.scales if options.every_scale else (), start=1):
         coarse = path.with_name(f"{path.stem}-scale{number}{path.suffix}")
         scales.append({"scale": number, **write_one(mesh, coarse)})
-    entry = {"seed": shape.seed, "nll": shape.nll, **write_one(shape.mesh, path)}
+    entry = {"seed": shape.seed, "nll": shape.nll}
+    if options.lod.lod and not shape.mesh.is_empty:
+        levels = make_chain(options.lod, shape.mesh, shape.scales, seed=options.seed)
+        entry |= write_chain(options.lod, levels, path, None)
+    else:
+        entry |= write_one(shape.mesh, path)
     if options.tokens:
         entry |= write_tokens(pipeline, shape.tokens, TokenFrame(), path)
     if scales:

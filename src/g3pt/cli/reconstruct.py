@@ -1,17 +1,17 @@
 """`g3pt reconstruct`: meshes through the tokenizer and back, with scores."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from g3pt.cli.lod import LodFlags, write_reconstruction
 from g3pt.cli.options import (
     MESH_FORMATS,
     CommonOptions,
     Inputs,
     Output,
     WorkError,
-    make_folder_for,
     parse,
     plan_outputs,
     report,
@@ -46,6 +46,8 @@ class ReconstructOptions(CommonOptions):
     unit_frame: bool = False
     """Write in the unit frame instead of the source's own place and scale."""
 
+    lod: LodFlags = field(default_factory=LodFlags)
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
@@ -59,6 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     check_resolution(options.resolution)
     pipeline = G3PT.from_pretrained(options.weights, options.device)
     pipeline.check_num_scales(options.scales)
+    options.lod.check(paths, options.scales or pipeline.num_scales)
     pairs = list(zip(options.mesh, paths, strict=True))
     outputs = [
         _reconstruct(pipeline, source, path, options)
@@ -79,7 +82,7 @@ def _reconstruct(
 ) -> dict[str, Any]:
     import numpy as np
 
-    from g3pt.geometry.mesh import is_closed, read_mesh, to_unit, unit_frame_of, write_mesh
+    from g3pt.geometry.mesh import is_closed, read_mesh, to_unit, unit_frame_of
     from g3pt.geometry.metrics import compare_meshes, solid_test, winding_test
 
     original = read_mesh(source)
@@ -100,11 +103,17 @@ def _reconstruct(
             rng=np.random.default_rng(options.seed),
             prediction_contains=None if empty else winding_test(result.unit_mesh),
         )
-        if not empty:
-            make_folder_for(path)
-            write_mesh(path, result.unit_mesh if options.unit_frame else result.mesh)
+        written = write_reconstruction(
+            pipeline,
+            result,
+            path,
+            options.lod,
+            resolution=options.resolution,
+            unit_frame=options.unit_frame,
+            seed=options.seed,
+        )
     return {
-        "path": None if empty else str(path),
+        **written,
         "source": str(source),
         "tokens": result.tokens.num_tokens,
         "bits": result.tokens.total_bits,

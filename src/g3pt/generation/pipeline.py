@@ -165,7 +165,7 @@ class G3PT:
             ):
                 tokens = self._pyramid(indices_T)
                 extraction = self.decode(tokens, resolution=resolution, min_share=min_share)
-                scales = self._coarser_meshes(tokens, resolution, min_share) if every_scale else ()
+                scales = self.coarser_meshes(tokens, resolution, min_share) if every_scale else ()
                 shapes.append(GeneratedShape(prompt, own_seed, tokens, nll, extraction, scales))
             timings["extract"] += time.perf_counter() - started
         return GenerationResult(shapes=tuple(shapes), prompts=prompts, timings=timings)
@@ -196,9 +196,10 @@ class G3PT:
 
         return listen
 
-    def _coarser_meshes(
-        self, tokens: TokenPyramid, resolution: int, min_share: float
+    def coarser_meshes(
+        self, tokens: TokenPyramid, resolution: int = DEFAULT_RESOLUTION, min_share: float = 0.0
     ) -> tuple[TriangleMesh, ...]:
+        """Meshes of the first scales of some tokens, coarsest first, without that of all."""
         return tuple(
             self.decode(tokens.truncate(k), resolution=resolution, min_share=min_share).mesh
             for k in range(1, tokens.num_scales)

@@ -1,0 +1,172 @@
+"""Flags and files of levels of detail, for the commands that make meshes from tokens."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from g3pt.cli.options import make_folder_for
+
+if TYPE_CHECKING:
+    from g3pt.generation.pipeline import G3PT
+    from g3pt.generation.results import Reconstruction
+    from g3pt.geometry.lod import Level
+    from g3pt.geometry.mesh import TriangleMesh, UnitFrame
+
+DEFAULT_LEVELS = 5
+MAX_LEVELS = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LodFlags:
+    """Flags of levels of detail."""
+
+    lod: bool = False
+    """Write several levels of detail into one GLB (MSFT_lod), each with its distance to the
+    finest."""
+
+    lod_from: Literal["finest", "scales"] = "finest"
+    """What coarser levels are made of: the finest mesh with fewer faces, or the meshes of the
+    first scales."""
+
+    lod_faces: tuple[int, ...] = ()
+    """Most faces of each level, finest first (default: a quarter of the level before, five
+    levels of the finest mesh or one per scale)."""
+
+    lod_files: bool = False
+    """A file per level instead, as NAME-lod0.glb and so on."""
+
+    @property
+    def needs_scales(self) -> bool:
+        """Whether levels are made of the meshes of the first scales."""
+        return self.lod and self.lod_from == "scales"
+
+    def check(self, paths: Sequence[Path], num_scales: int) -> None:
+        """Refuse flags that do not fit together.
+
+        Args:
+            paths: where the meshes will go.
+            num_scales: scales that shapes have.
+
+        Raises:
+            ValueError: naming the flag.
+        """
+        if not self.lod:
+            if self.lod_faces or self.lod_files:
+                raise ValueError("--lod-faces and --lod-files are about levels: give --lod as well")
+            return
+        others = sorted({path.suffix for path in paths if path.suffix.lower() != ".glb"})
+        if others and not self.lod_files:
+            raise ValueError(
+                f"--lod: {others[0]} holds a single level; write to .glb or add --lod-files"
+            )
+        falling = all(a >= b for a, b in zip(self.lod_faces, self.lod_faces[1:], strict=False))
+        if self.lod_faces and (min(self.lod_faces) < 4 or not falling):
+            raise ValueError(
+                f"--lod-faces needs counts from 4 up, largest first, got {self.lod_faces}"
+            )
+        limit = num_scales if self.lod_from == "scales" else MAX_LEVELS
+        if len(self.lod_faces) > limit:
+            raise ValueError(
+                f"--lod-faces: {limit} levels can be made from {self.lod_from}, got "
+                f"{len(self.lod_faces)}"
+            )
+
+
+def make_chain(
+    flags: LodFlags, finest: "TriangleMesh", coarser: "Sequence[TriangleMesh]", *, seed: int
+) -> "tuple[Level, ...]":
+    """Levels of one shape in the unit frame.
+
+    Args:
+        flags: what is wanted.
+        finest: the mesh of all scales, not empty.
+        coarser: meshes of the first scales, coarsest first; needed where levels are made of them.
+        seed: of the points that errors are measured with.
+    """
+    from g3pt.geometry.lod import face_budgets, make_levels
+
+    if flags.lod_from == "scales":
+        meshes = [finest, *reversed(coarser)]
+        meshes = meshes[: len(flags.lod_faces) or None]
+    else:
+        meshes = [finest] * (len(flags.lod_faces) or DEFAULT_LEVELS)
+    budgets = flags.lod_faces or face_budgets(len(finest.faces), len(meshes))
+    return make_levels(meshes, budgets, seed=seed)
+
+
+def write_chain(
+    flags: LodFlags, levels: "Sequence[Level]", path: Path, frame: "UnitFrame | None"
+) -> dict[str, Any]:
+    """Write levels, as one file or several, and describe them; errors are in the unit frame.
+
+    Args:
+        flags: one file or several.
+        levels: finest first, in the unit frame.
+        path: the file; its name goes into those of several.
+        frame: place and scale to write at, if not the unit frame.
+    """
+    from dataclasses import replace
+
+    from g3pt.geometry.gltf_lod import encode_levels
+    from g3pt.geometry.mesh import is_closed, num_components, to_source, write_mesh, write_whole
+
+    placed = [
+        level if frame is None else replace(level, mesh=to_source(level.mesh, frame))
+        for level in levels
+    ]
+    make_folder_for(path)
+    paths = [path] * len(placed)
+    if flags.lod_files:
+        paths = [path.with_name(f"{path.stem}-lod{n}{path.suffix}") for n in range(len(placed))]
+        for file, level in zip(paths, placed, strict=True):
+            write_mesh(file, level.mesh)
+    else:
+        write_whole(path, encode_levels(placed))
+    finest = levels[0].mesh
+    return {
+        "path": str(paths[0]),
+        "vertices": len(finest.vertices),
+        "faces": len(finest.faces),
+        "closed": is_closed(finest),
+        "components": num_components(finest),
+        "lods": [
+            {
+                "path": str(file),
+                "faces": len(level.mesh.faces),
+                "error_mean": level.error_mean,
+                "error_max": level.error_max,
+                "coverage": level.coverage,
+            }
+            for file, level in zip(paths, levels, strict=True)
+        ],
+    }
+
+
+def write_reconstruction(
+    pipeline: "G3PT",
+    result: "Reconstruction",
+    path: Path,
+    flags: LodFlags,
+    *,
+    resolution: int,
+    unit_frame: bool,
+    seed: int,
+) -> dict[str, Any]:
+    """Write a reconstruction, at several levels of detail if wanted.
+
+    Returns:
+        Where it went, None if it is empty, and its levels if there are any.
+    """
+    from g3pt.geometry.mesh import write_mesh
+
+    if result.unit_mesh.is_empty:
+        return {"path": None}
+    if not flags.lod:
+        make_folder_for(path)
+        write_mesh(path, result.unit_mesh if unit_frame else result.mesh)
+        return {"path": str(path)}
+    coarser = pipeline.coarser_meshes(result.tokens, resolution) if flags.needs_scales else ()
+    levels = make_chain(flags, result.unit_mesh, coarser, seed=seed)
+    written = write_chain(flags, levels, path, None if unit_frame else result.frame)
+    return {"path": written["path"], "lods": written["lods"]}
