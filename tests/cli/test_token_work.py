@@ -164,3 +164,58 @@ def test_score_refuses_bad_arguments_with_one_sentence(
     assert (code, stdout) == (2, "")
     assert stderr.count("\n") == 1
     assert sentence in stderr
+
+
+QUICK = ("--width", 3, "--survivors", 2, *FAST)
+
+
+def test_complete_reports_how_the_given_points_are_met(g3pt, cube: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, stdout, _ = g3pt("complete", cube, "--num", 2, "--tokens", "-o", out, "--json", *QUICK)
+    result = json.loads(stdout)
+    assert code == 0
+    assert result["source"] == str(cube)
+    means = [entry["distance_mean"] for entry in result["outputs"]]
+    assert means == sorted(means)
+    for entry in result["outputs"]:
+        assert {"path", "seed", "nll", "distance_max", "met", "tokens_path"} <= set(entry)
+        assert entry["distance_mean"] <= entry["distance_max"]
+        assert is_closed(read_mesh(entry["path"]))
+
+
+def test_the_box_of_the_whole_sets_place_and_scale(g3pt, cube: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.glb"
+    whole = ("--whole", 0, 0, 0, 4, 4, 4)
+    assert g3pt("complete", cube, *whole, "--tokens", "-o", out, *QUICK)[0] == 0
+    frame = read_g3t(tmp_path / "x.g3t").frame
+    assert (frame.scale, frame.offset) == (1.9 / 4, (2.0, 2.0, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("extra", "sentence"),
+    [
+        (("--keep", 3), "keep must lie in 0..2"),
+        (("--num", 9), "num must lie in 1..4"),
+        (("--survivors", 99), "survivors must lie in 1..16"),
+        (("--whole", 0, 0, 0), "--whole needs X0 Y0 Z0 X1 Y1 Z1"),
+        (("--whole", 1, 0, 0, 0, 1, 1), "each X0 below X1"),
+        (("--temperature", -1), "--temperature must not be negative"),
+        (("--min-share", 2), "--min-share must lie between"),
+        (("--resolution", 2), "between 16 and 1024"),
+    ],
+)
+def test_complete_refuses_bad_arguments_with_one_sentence(
+    extra: tuple, sentence: str, g3pt, cube: Path, tmp_path: Path
+) -> None:
+    code, stdout, stderr = g3pt("complete", cube, *extra, "-o", tmp_path / "out", "--json")
+    assert (code, stdout) == (2, "")
+    assert stderr.count("\n") == 1
+    assert sentence in stderr
+
+
+@pytest.mark.parametrize("name", ["missing.obj", "nan.obj", "notes.txt", "empty.obj"])
+def test_a_bad_part_exits_2_with_one_sentence(name: str, g3pt, bad, tmp_path: Path) -> None:
+    code, _, stderr = g3pt("complete", bad(name), "-o", tmp_path / "x.glb", *QUICK)
+    assert code == 2
+    assert stderr.count("\n") == 1
+    assert name in stderr

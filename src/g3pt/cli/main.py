@@ -18,6 +18,7 @@ COMMANDS = {
     "detokenize": ("detokenize", ".g3t token files to meshes"),
     "vary": ("vary", "keep the coarse scales of a shape, sample the others anew"),
     "mix": ("mix", "the coarse scales of one shape, the finer ones of another"),
+    "complete": ("complete", "whole shapes from a partial mesh or point cloud"),
     "score": ("score", "how likely shapes are under the generator, scale by scale"),
     "prepare": ("prepare", "meshes to training shards"),
     "train": ("train", "train a tokenizer or a generator by a named recipe"),

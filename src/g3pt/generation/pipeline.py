@@ -12,6 +12,14 @@ from typing import Unpack
 import numpy as np
 import torch
 
+from g3pt.generation.completion import (
+    Completion,
+    CompletionResult,
+    SearchConfig,
+    agreement,
+    partial_surface,
+    search_completions,
+)
 from g3pt.generation.field import ShapeField
 from g3pt.generation.likelihood import TokenLikelihood, token_likelihood
 from g3pt.generation.prompts import Picture, PromptError, Prompts, read_prompts
@@ -32,6 +40,7 @@ from g3pt.geometry.mesh import (
     to_unit,
     unit_frame_of,
 )
+from g3pt.geometry.point_clouds import PointCloud
 from g3pt.geometry.sampling import SurfaceSamples, sample_surface
 from g3pt.models.car import Car
 from g3pt.models.contract import require_tokens
@@ -41,6 +50,8 @@ from g3pt.models.weights import DEFAULT_WEIGHTS, LoadedWeights, load_weights
 MIN_RESOLUTION = 16
 MAX_RESOLUTION = 1024
 DEFAULT_RESOLUTION = 128
+COMPLETION_TEMPERATURE = 0.8
+"""Of `G3PT.complete`: the candidates of a search have to differ more than single samples do."""
 BATCH_SIZE = 16
 """Shapes whose tokens are sampled together."""
 
@@ -224,6 +235,83 @@ class G3PT:
     ) -> GenerationResult:
         """Join the coarse scales of one shape and the finer ones of another; see `mix_tokens`."""
         return mix_tokens(self, coarse, fine, keep, method, sampling)
+
+    def complete(
+        self,
+        part: TriangleMesh | PointCloud | str | Path,
+        *,
+        frame: UnitFrame | None = None,
+        search: SearchConfig | None = None,
+        num: int = 1,
+        prompts: Prompts | None = None,
+        seed: int = 0,
+        temperature: float = COMPLETION_TEMPERATURE,
+        resolution: int = DEFAULT_RESOLUTION,
+        min_share: float = 0.0,
+    ) -> CompletionResult:
+        """Make whole shapes of a part of a surface; see `search_completions`.
+
+        Args:
+            part: a mesh with missing parts, or points with normals, or a file of either.
+            frame: unit frame of the whole shape; None takes the part's bounding box for the
+                whole's.
+            search: how many scales are kept and how many candidates are drawn.
+            num: how many to give, at most as many as survive the search.
+            prompts: picture or text of the whole shape (`read_prompts`), if there is one.
+            seed: of everything random.
+            temperature: below 1 candidates are more typical and less different.
+            resolution: grid cells per axis of the meshes.
+            min_share: drop parts below this share of the whole surface.
+
+        Raises:
+            MeshError: if the part cannot be read or has no extent.
+            ValueError: if an argument is out of range.
+        """
+        car = self._generator()
+        check_resolution(resolution)
+        search = SearchConfig() if search is None else search
+        prompts = self.read_prompts() if prompts is None else prompts
+        self.check_completion(search, num, prompts)
+        num_points = self.weights.config.num_points
+        surface, frame = partial_surface(part, frame, num_points, seed)
+        indices_BT = search_completions(
+            self.tokenizer,
+            car,
+            prompts.condition,
+            surface,
+            search,
+            seed=seed,
+            num_points=num_points,
+            temperature=temperature,
+            top_p=self.weights.config.sampling.top_p,
+        )
+        nats = token_likelihood(
+            self.tokenizer, car, indices_BT, prompts.condition.repeat(len(indices_BT))
+        ).nats.tolist()
+        completions: list[Completion] = []
+        for indices_T, nll in zip(indices_BT.cpu(), nats, strict=True):
+            tokens = self._pyramid(indices_T)
+            extraction = self.decode(tokens, resolution=resolution, min_share=min_share)
+            shape = GeneratedShape(0, seed, tokens, nll, extraction)
+            completions.append(Completion(shape, agreement(surface.points, shape.mesh)))
+        completions.sort(key=lambda one: one.agreement.mean if one.agreement else np.inf)
+        return CompletionResult(tuple(completions[:num]), frame)
+
+    def check_completion(self, search: SearchConfig, num: int, prompts: Prompts) -> None:
+        """Refuse what `complete` cannot do.
+
+        Raises:
+            ValueError: naming the argument.
+        """
+        if search.keep >= self.num_scales:
+            raise ValueError(
+                f"keep must lie in 0..{self.num_scales - 1}, so that scales are left to sample, "
+                f"got {search.keep}"
+            )
+        if not 1 <= num <= search.survivors:
+            raise ValueError(f"num must lie in 1..{search.survivors} (survivors), got {num}")
+        if len(prompts) != 1:
+            raise PromptError(f"one part is completed by one prompt, got {len(prompts)}")
 
     def score(
         self,

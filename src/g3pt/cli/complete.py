@@ -1,0 +1,172 @@
+"""`g3pt complete`: whole shapes from a partial mesh or point cloud."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from g3pt.cli.options import (
+    MESH_FORMATS,
+    CommonOptions,
+    Output,
+    WorkError,
+    parse,
+    plan_outputs,
+    report,
+    require_files,
+    working,
+)
+from g3pt.cli.shapes import write_one, write_tokens
+
+if TYPE_CHECKING:
+    from g3pt.generation.completion import CompletionResult
+    from g3pt.generation.pipeline import G3PT
+    from g3pt.geometry.mesh import UnitFrame
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompleteOptions(CommonOptions):
+    """Make whole shapes of a part of a surface.
+
+    Candidates are sampled scale by scale, and those go on that agree with the given points. The
+    distance from the points to each result is reported, one way: it says nothing about the rest.
+    """
+
+    part: Annotated[Path, tyro.conf.Positional]
+    """A mesh with missing parts, or a point cloud: .xyz or .npy with 3 or 6 numbers a point, or
+    .ply. Normals are guessed where there are none."""
+
+    whole: tuple[float, ...] = ()
+    """Box of the whole shape in the part's own units, X0 Y0 Z0 X1 Y1 Z1 (default: that of the
+    part, as if nothing missing stuck out of it)."""
+
+    image: Path | None = None
+    """Picture of the whole shape."""
+
+    text: str | None = None
+    """Sentence about the whole shape."""
+
+    output: Output
+    """A mesh file, or a folder when there are several."""
+
+    num: int = 1
+    """Completions to write, the one that meets the points best first; at most --survivors."""
+
+    keep: int = 1
+    """Coarse scales to take from the part itself; 0 samples all."""
+
+    width: int = 16
+    """Candidates that are drawn at every scale."""
+
+    survivors: int = 4
+    """Candidates that go on."""
+
+    temperature: float = 0.8
+    """Below, candidates are more typical and less different."""
+
+    resolution: int = 128
+    """Grid cells per axis of the mesh, 16 to 1024."""
+
+    min_share: float = 0.01
+    """Drop loose parts below this share of the whole surface; 0 keeps everything."""
+
+    tokens: bool = False
+    """Also write the tokens, as NAME.g3t beside the mesh."""
+
+    unit_frame: bool = False
+    """Write in the unit frame instead of the part's own place and scale."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command."""
+    options = parse(CompleteOptions, "complete", arguments)
+    require_files([options.part], "mesh or point cloud")
+    if options.image is not None:
+        require_files([options.image], "picture")
+    if options.temperature < 0:
+        raise ValueError(f"--temperature must not be negative, got {options.temperature:g}")
+    if not 0 <= options.min_share <= 1:
+        raise ValueError(f"--min-share must lie between 0 and 1, got {options.min_share:g}")
+    frame = _frame(options.whole)
+    stems = [options.part.stem]
+    if options.num > 1:
+        stems = [f"{options.part.stem}-{rank}" for rank in range(1, options.num + 1)]
+    paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
+
+    from g3pt.generation.completion import SearchConfig, read_part
+    from g3pt.generation.pipeline import G3PT, check_resolution
+
+    check_resolution(options.resolution)
+    search = SearchConfig(keep=options.keep, width=options.width, survivors=options.survivors)
+    pipeline = G3PT.from_pretrained(options.weights, options.device)
+    prompts = pipeline.read_prompts(image=options.image, text=options.text)
+    pipeline.check_completion(search, options.num, prompts)
+    part = read_part(options.part)
+    with working("completing"):
+        result = pipeline.complete(
+            part,
+            frame=frame,
+            search=search,
+            num=options.num,
+            prompts=prompts,
+            seed=options.seed,
+            temperature=options.temperature,
+            resolution=options.resolution,
+            min_share=options.min_share,
+        )
+        outputs = _write(pipeline, result, paths, options)
+    summary = {
+        "outputs": outputs,
+        "source": str(options.part),
+        "weights": {"name": pipeline.weights.name, "sha256": pipeline.weights.sha256},
+    }
+    report(options, summary, [_line(entry) for entry in outputs])
+    if all(entry["path"] is None for entry in outputs):
+        raise WorkError("every completion is empty: nothing was written; try another seed")
+    return 0
+
+
+def _frame(box: tuple[float, ...]) -> "UnitFrame | None":
+    if not box:
+        return None
+    from g3pt.geometry.mesh import TriangleMesh, unit_frame_of
+
+    if len(box) != 6 or not all(low < high for low, high in zip(box, box[3:], strict=False)):
+        raise ValueError(f"--whole needs X0 Y0 Z0 X1 Y1 Z1, each X0 below X1, got {box}")
+    return unit_frame_of(TriangleMesh.from_arrays([box[:3], box[3:], box[:3]], [[0, 1, 2]]))
+
+
+def _write(
+    pipeline: "G3PT", result: "CompletionResult", paths: Sequence[Path], options: CompleteOptions
+) -> list[dict[str, Any]]:
+    from g3pt.geometry.mesh import to_source
+    from g3pt.models.tokens import TokenFrame
+
+    entries: list[dict[str, Any]] = []
+    for found, path in zip(result.completions, paths, strict=False):
+        mesh, frame = found.shape.mesh, TokenFrame()
+        if not options.unit_frame:
+            mesh = to_source(mesh, result.frame)
+            frame = TokenFrame(scale=result.frame.scale, offset=result.frame.offset)
+        entry = {"seed": options.seed, "nll": found.shape.nll, **write_one(mesh, path)}
+        if found.agreement is not None:
+            entry |= {
+                "distance_mean": found.agreement.mean,
+                "distance_max": found.agreement.largest,
+                "met": found.agreement.met,
+            }
+        if options.tokens:
+            entry |= write_tokens(pipeline, found.shape.tokens, frame, path)
+        entries.append(entry)
+    return entries
+
+
+def _line(entry: dict[str, Any]) -> str:
+    if entry["path"] is None:
+        return "empty, nothing written"
+    return (
+        f"{entry['path']}: {entry['faces']} faces, {entry['met']:.0%} of the points met, mean "
+        f"distance {entry['distance_mean']:.4f}, largest {entry['distance_max']:.3f} (unit frame)"
+    )

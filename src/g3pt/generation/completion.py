@@ -1,0 +1,247 @@
+"""Whole shapes from points on a part of their surface.
+
+The tokenizer's own tokens of a partial cloud describe the part and nothing else, down to the cut.
+Its coarsest scales may still be those of a whole shape; what follows is sampled. At every scale
+several continuations are drawn, and those go on whose field agrees best with the points: inside
+just under the surface, outside just above it.
+
+Legend: N given points, Q query points, L latents, C channels, T tokens. Unit frame of the whole.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float64, Int
+from torch import Tensor
+
+from g3pt.generation.field import ShapeField
+from g3pt.generation.results import GeneratedShape
+from g3pt.generation.sampler import generate_tokens
+from g3pt.geometry.mesh import MeshError, TriangleMesh, UnitFrame, read_mesh, unit_frame_of
+from g3pt.geometry.metrics import distance_to_mesh
+from g3pt.geometry.point_clouds import PointCloud, read_points
+from g3pt.geometry.sampling import sample_surface
+from g3pt.models.car import Car
+from g3pt.models.conditioning import ConditionBatch
+from g3pt.models.conditioning.points import PointsConditionConfig, encode_points
+from g3pt.models.contract import DiscreteTokenizer
+
+NUM_CHECKED = 512
+"""Given points at which the field of a candidate is asked."""
+
+SHELL = 0.03
+"""How far above and below the surface it is asked, in unit-frame lengths."""
+
+NEAR = 0.05
+"""A given point counts as met within this distance of the surface."""
+
+
+@dataclass(frozen=True, eq=False)
+class PartialSurface:
+    """What is known of a surface, in the unit frame of the whole shape."""
+
+    points: Float64[np.ndarray, "N 3"]
+    normals: Float64[np.ndarray, "N 3"]
+    """Outward, of length 1."""
+
+    def draw(self, num: int, rng: np.random.Generator) -> "PartialSurface":
+        """So many of the points, some twice if there are fewer."""
+        chosen = rng.choice(len(self.points), num, replace=len(self.points) < num)
+        return PartialSurface(self.points[chosen], self.normals[chosen])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchConfig:
+    """How completions are looked for."""
+
+    keep: int = 1
+    """Scales that the tokens of the part itself give; 0 samples all."""
+    width: int = 16
+    """Continuations that are drawn at every scale."""
+    survivors: int = 4
+    """Of these, how many go on."""
+
+    def __post_init__(self) -> None:
+        if self.keep < 0:
+            raise ValueError(f"keep must be at least 0, got {self.keep}")
+        if not 1 <= self.survivors <= self.width:
+            raise ValueError(
+                f"survivors must lie in 1..{self.width} (the width), got {self.survivors}"
+            )
+
+
+def partial_surface(
+    source: TriangleMesh | PointCloud | str | Path,
+    frame: UnitFrame | None,
+    num_points: int,
+    seed: int,
+) -> tuple["PartialSurface", UnitFrame]:
+    """Bring a partial mesh or cloud into the unit frame of the whole shape.
+
+    Args:
+        source: a mesh (its surface is sampled), a cloud, or a file of either; PLY and other files
+            without faces are clouds.
+        frame: unit frame of the whole shape; None takes the part's own, as if nothing that is
+            missing stuck out of its bounding box.
+        num_points: points to sample on a mesh.
+        seed: of these.
+
+    Raises:
+        MeshError: if the source cannot be read or has no extent.
+    """
+    if isinstance(source, str | Path):
+        source = read_part(source)
+    if isinstance(source, TriangleMesh):
+        samples = sample_surface(source, num_points, np.random.default_rng(seed))
+        source = PointCloud(samples.points, samples.normals)
+    if frame is None:
+        frame = unit_frame_of(_box_of(source.points))
+    return PartialSurface(frame.to_unit(source.points), source.normals), frame
+
+
+def read_part(path: str | Path) -> TriangleMesh | PointCloud:
+    """Read a mesh where the file has faces, otherwise a cloud.
+
+    Raises:
+        MeshError: if it can be read as neither.
+    """
+    path = Path(path)
+    if path.suffix.lower() in (".xyz", ".npy"):
+        return read_points(path)
+    try:
+        return read_mesh(path)
+    except MeshError as error:
+        if path.suffix.lower() != ".ply" or error.code != "no_triangles":
+            raise
+        return read_points(path)
+
+
+def _box_of(points: Float64[np.ndarray, "N 3"]) -> TriangleMesh:
+    """A triangle with the bounding box of the points."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    return TriangleMesh.from_arrays([low, high, low], [[0, 1, 2]])
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well a surface meets the given points: distances from them to it, one way only."""
+
+    mean: float
+    largest: float
+    met: float
+    """Share of the points within `NEAR`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Completion:
+    """One whole shape."""
+
+    shape: GeneratedShape
+    agreement: Agreement | None
+    """With the given points; None if the shape is empty."""
+
+
+@dataclass(frozen=True, eq=False)
+class CompletionResult:
+    """Whole shapes in the unit frame, the one that meets the given points best first."""
+
+    completions: tuple[Completion, ...]
+    frame: UnitFrame
+    """Where the unit frame lies in the source's space."""
+
+
+def agreement(points: Float64[np.ndarray, "N 3"], mesh: TriangleMesh) -> Agreement | None:
+    """Measure the distance of given points to a mesh; None if it is empty."""
+    if mesh.is_empty:
+        return None
+    distances = distance_to_mesh(points, mesh)
+    return Agreement(
+        float(distances.mean()), float(distances.max()), float((distances < NEAR).mean())
+    )
+
+
+def add_points(car: Car, condition: ConditionBatch, latents_1LC: Tensor) -> ConditionBatch:
+    """Also condition on the points, if the generator has learnt to read them."""
+    if not any(isinstance(one, PointsConditionConfig) for one in car.config.conditions):
+        return condition
+    rows_BLC = latents_1LC.expand(condition.batch_size, -1, -1)
+    return replace(condition, point_latents_BLC=rows_BLC)
+
+
+@torch.no_grad()
+def search_completions(
+    tokenizer: DiscreteTokenizer,
+    car: Car,
+    condition: ConditionBatch,
+    part: PartialSurface,
+    search: SearchConfig,
+    *,
+    seed: int,
+    num_points: int,
+    temperature: float,
+    top_p: float,
+) -> Int[Tensor, "B T"]:
+    """Tokens of whole shapes that agree with the given points, best first.
+
+    Args:
+        tokenizer: stage 1.
+        car: stage 2.
+        condition: what else is known, one row.
+        part: the given points.
+        search: how many scales are kept and how many candidates are drawn.
+        seed: of the points that are drawn, and of candidate k plus k.
+        num_points: points that the tokenizer reads.
+        temperature: as in `generate_tokens`, like the next.
+        top_p: see there.
+
+    Returns:
+        As many rows as survive.
+    """
+    rng = np.random.default_rng(seed)
+    device = next(car.parameters()).device
+    drawn = part.draw(num_points, rng)
+    points, normals = (
+        torch.from_numpy(rows.astype(np.float32))[None].to(device)
+        for rows in (drawn.points, drawn.normals)
+    )
+    latents_1LC = encode_points(tokenizer, points, normals)
+    condition = add_points(car, condition, latents_1LC)
+    checked = part.draw(NUM_CHECKED, rng)
+    own_1T = tokenizer.quantize(latents_1LC).indices_BT
+    first = sum(tokenizer.scale_lengths[: search.keep])
+    kept_BT = own_1T[:, :first]
+    for scale in range(search.keep, tokenizer.num_scales):
+        known_BT = kept_BT.repeat_interleave(-(-search.width // len(kept_BT)), dim=0)
+        known_BT = known_BT[: search.width]
+        sampled = generate_tokens(
+            tokenizer,
+            car,
+            condition.repeat(len(known_BT)),
+            seeds=[seed + k for k in range(len(known_BT))],
+            temperature=temperature,
+            top_p=top_p,
+            num_scales=scale + 1,
+            known_BT=known_BT if known_BT.shape[1] else None,
+        )
+        indices_BT = sampled.indices_BT.unique(dim=0)
+        losses = [field_loss(tokenizer, indices_T, checked) for indices_T in indices_BT]
+        best = torch.tensor(losses).argsort(stable=True)[: search.survivors]
+        kept_BT = indices_BT[best.to(indices_BT.device)]
+    return kept_BT
+
+
+def field_loss(
+    tokenizer: DiscreteTokenizer, indices_T: Int[Tensor, " T"], part: PartialSurface
+) -> float:
+    """Binary cross-entropy of a field just above and just below given points."""
+    field = ShapeField.from_tokens(tokenizer, indices_T)
+    offset = SHELL * part.normals
+    logits_Q = field(np.concatenate([part.points - offset, part.points + offset]))
+    inside_Q = np.repeat([1.0, 0.0], len(part.points)).astype(np.float32)
+    loss = F.binary_cross_entropy_with_logits(
+        torch.from_numpy(logits_Q), torch.from_numpy(inside_Q)
+    )
+    return float(loss)

@@ -1,0 +1,176 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from g3pt.generation.completion import (
+    PartialSurface,
+    SearchConfig,
+    add_points,
+    agreement,
+    field_loss,
+    partial_surface,
+    search_completions,
+)
+from g3pt.generation.field import ShapeField
+from g3pt.generation.pipeline import G3PT
+from g3pt.generation.sampler import generate_tokens
+from g3pt.geometry.mesh import TriangleMesh, UnitFrame, unit_frame_of, write_mesh
+from g3pt.models.car import Car, CarConfig
+from g3pt.models.conditioning import ConditionBatch
+from g3pt.models.conditioning.points import PointsConditionConfig
+
+SETTINGS = {"seed": 0, "num_points": 256, "temperature": 1.0, "top_p": 1.0}
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_weights: Path) -> G3PT:
+    return G3PT.from_pretrained(tiny_weights, "cpu")
+
+
+def ball(radius: float) -> TriangleMesh:
+    body = trimesh.creation.icosphere(subdivisions=3, radius=radius)
+    return TriangleMesh.from_arrays(body.vertices, body.faces)
+
+
+def upper_half(num: int = 300) -> PartialSurface:
+    normals = np.random.default_rng(0).standard_normal((num, 3))
+    normals[:, 1] = np.abs(normals[:, 1])
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    return PartialSurface(0.9 * normals, normals)
+
+
+def search(pipeline: G3PT, **options: int) -> torch.Tensor:
+    condition = ConditionBatch(batch_size=1)
+    config = SearchConfig(**options)
+    return search_completions(
+        pipeline.tokenizer, pipeline.car, condition, upper_half(), config, **SETTINGS
+    )
+
+
+def test_completions_begin_with_the_scales_that_are_kept(pipeline) -> None:
+    rng = np.random.default_rng(0)
+    drawn = upper_half().draw(256, rng)
+    points, normals = (
+        torch.from_numpy(rows.astype(np.float32))[None] for rows in (drawn.points, drawn.normals)
+    )
+    own = pipeline.tokenizer.tokenize(points, normals)
+    found = search(pipeline, keep=2, width=4, survivors=3)
+    assert found.shape == (3, 21)
+    assert (found[:, :5] == own[:, :5]).all()
+    assert len(found.unique(dim=0)) == 3
+
+
+def test_the_candidates_that_agree_best_survive(pipeline) -> None:
+    found = search(pipeline, keep=2, width=8, survivors=2)
+    candidates = generate_tokens(
+        pipeline.tokenizer,
+        pipeline.car,
+        ConditionBatch(batch_size=8),
+        seeds=range(8),
+        known_BT=found[:1, :5].expand(8, -1),
+    ).indices_BT
+    rng = np.random.default_rng(0)
+    upper_half().draw(256, rng)
+    checked = upper_half().draw(512, rng)
+    losses = [field_loss(pipeline.tokenizer, row, checked) for row in candidates]
+    expected = candidates[np.argsort(losses)[:2].tolist()]
+    assert torch.equal(found, expected)
+    assert min(losses) < np.median(losses)
+
+
+def test_everything_can_be_sampled(pipeline) -> None:
+    assert search(pipeline, keep=0, width=4, survivors=2).shape == (2, 21)
+
+
+def test_a_field_loses_by_what_it_gets_wrong(pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loss_of(radius: float) -> float:
+        def field(self: ShapeField, points: np.ndarray) -> np.ndarray:
+            return (100 * (radius - np.linalg.norm(points, axis=1))).astype(np.float32)
+
+        monkeypatch.setattr(ShapeField, "__call__", field)
+        return field_loss(pipeline.tokenizer, torch.zeros(21, dtype=torch.int64), upper_half())
+
+    # logits are +-3 at the two shells of the right ball
+    assert loss_of(0.9) == pytest.approx(np.log1p(np.exp(-3)), rel=1e-3)
+    assert loss_of(0.8) > 1 and loss_of(1.0) > 1
+
+
+def test_distances_from_a_ball_to_a_smaller_one_are_known() -> None:
+    found = agreement(upper_half().points, ball(0.8))
+    assert found.mean == pytest.approx(0.1, abs=5e-3)  # an icosphere lies just inside its ball
+    assert found.largest < 0.11
+    assert found.met == 0
+    assert agreement(upper_half().points, ball(0.9)).met == 1
+    assert agreement(upper_half().points, TriangleMesh.from_arrays([], [])) is None
+
+
+def test_a_part_is_put_into_the_frame_of_the_whole(tmp_path: Path) -> None:
+    mesh = TriangleMesh(ball(2.0).vertices + 10, ball(2.0).faces)
+    own, frame = partial_surface(mesh, None, 500, 0)
+    assert np.abs(own.points).max() == pytest.approx(0.95, abs=0.02)
+    given = UnitFrame(scale=0.25, offset=(10.0, 10.0, 10.0))
+    moved, same = partial_surface(mesh, given, 500, 0)
+    assert same is given
+    assert np.linalg.norm(moved.points, axis=1) == pytest.approx(0.5, abs=5e-3)
+    np.testing.assert_allclose(frame.to_source(own.points), given.to_source(moved.points))
+    write_mesh(tmp_path / "ball.obj", mesh)
+    from_file, _ = partial_surface(tmp_path / "ball.obj", given, 500, 0)
+    np.testing.assert_allclose(from_file.points, moved.points, atol=1e-5)
+
+
+def test_a_cloud_without_faces_is_read_too(tmp_path: Path) -> None:
+    part = upper_half()
+    np.save(tmp_path / "half.npy", np.concatenate([part.points, part.normals], axis=1))
+    trimesh.PointCloud(part.points).export(tmp_path / "half.ply")
+    for name in ("half.npy", "half.ply"):
+        found, _ = partial_surface(tmp_path / name, UnitFrame(1.0, (0.0, 0.0, 0.0)), 9, 0)
+        np.testing.assert_allclose(found.points, part.points, atol=1e-6)
+
+
+def test_a_generator_that_reads_points_is_given_them(pipeline) -> None:
+    latents = torch.randn(1, 16, 32, generator=torch.Generator().manual_seed(0))
+    batch = ConditionBatch(batch_size=2)
+    assert add_points(pipeline.car, batch, latents) is batch
+    config = CarConfig(
+        scale_lengths=(1, 4, 16),
+        num_bits=5,
+        input_dim=32,
+        depth=1,
+        width=32,
+        num_heads=2,
+        conditions=(PointsConditionConfig(width=32),),
+    )
+    given = add_points(Car(config), batch, latents).point_latents_BLC
+    assert torch.equal(given, latents.expand(2, -1, -1))
+
+
+def test_completions_come_best_first_with_their_distances(pipeline) -> None:
+    half = ball(0.9)
+    upper = half.faces[(half.vertices[half.faces][:, :, 1] > 0).all(axis=1)]
+    part = TriangleMesh(half.vertices, upper)
+    config = SearchConfig(keep=1, width=4, survivors=3)
+    options = {"search": config, "num": 3, "resolution": 16, "seed": 1}
+    result = pipeline.complete(part, **options)
+    assert result.frame == unit_frame_of(part) or result.frame.scale > 0
+    means = [one.agreement.mean for one in result.completions]
+    assert means == sorted(means)
+    best = result.completions[0]
+    assert best.shape.nll == pytest.approx(pipeline.score(best.shape.tokens).nats.item(), rel=1e-5)
+    again = pipeline.complete(part, **options).completions[0]
+    assert again.shape.tokens.equals(best.shape.tokens)
+
+
+def test_what_cannot_be_completed_is_refused(pipeline) -> None:
+    with pytest.raises(ValueError, match=r"keep must lie in 0\.\.2"):
+        pipeline.complete(ball(0.9), search=SearchConfig(keep=3))
+    with pytest.raises(ValueError, match=r"num must lie in 1\.\.4"):
+        pipeline.complete(ball(0.9), num=5)
+    with pytest.raises(ValueError, match="by one prompt, got 2"):
+        pipeline.complete(ball(0.9), prompts=pipeline.read_prompts(text=["a mug", "a table"]))
+    with pytest.raises(ValueError, match=r"survivors must lie in 1\.\.4"):
+        SearchConfig(width=4, survivors=5)
+    with pytest.raises(ValueError, match="keep must be at least 0"):
+        SearchConfig(keep=-1)
