@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import trimesh
-from jaxtyping import Float64
-from scipy.spatial import KDTree
+from jaxtyping import Float64, Int64
+from scipy.spatial import KDTree  # pyright: ignore[reportMissingTypeStubs]
 
 from g3pt.geometry.companions import read_regular_file
 from g3pt.geometry.mesh import MeshError
 
 _trimesh: Any = trimesh  # its own annotations are partial
+_KDTree: Any = KDTree
 
 CLOUD_SUFFIXES = (".xyz", ".npy", ".ply")
 """Text with 3 or 6 numbers a line, an array (N, 3 or 6), or PLY vertices; the last three numbers
@@ -72,7 +73,8 @@ def guess_normals(points: Float64[np.ndarray, "N 3"]) -> Float64[np.ndarray, "N 
 
     Right for convex shapes; on inner sides of hollow ones the sign is a guess.
     """
-    _, neighbours = KDTree(points).query(points, k=min(NUM_NEIGHBOURS, len(points)))
+    neighbours: Int64[np.ndarray, "N K"]
+    _, neighbours = _KDTree(points).query(points, k=min(NUM_NEIGHBOURS, len(points)))
     around = points[neighbours]
     around = around - around.mean(axis=1, keepdims=True)
     _, axes = np.linalg.eigh(np.einsum("nki,nkj->nij", around, around))
@@ -95,8 +97,13 @@ def _rows(data: bytes, suffix: str) -> Float64[np.ndarray, "N C"]:
 def _ply_rows(data: bytes) -> Float64[np.ndarray, "N C"]:
     cloud = _trimesh.load(BytesIO(data), file_type="ply", process=False)
     vertex = cloud.metadata["_ply_raw"]["vertex"]["data"]
-    held = vertex if isinstance(vertex, dict) else vertex.dtype.names  # text or binary PLY
     names = ["x", "y", "z"]
-    if {"nx", "ny", "nz"} <= set(held):
+    if all(name in _columns(vertex) for name in ("nx", "ny", "nz")):
         names += ["nx", "ny", "nz"]
     return np.stack([np.asarray(vertex[name], dtype=np.float64).reshape(-1) for name in names], 1)
+
+
+def _columns(vertex: Any) -> tuple[str, ...]:
+    """Names of the numbers of a vertex: text files give columns by name, binary ones an array."""
+    dtype: Any = getattr(vertex, "dtype", None)
+    return tuple(vertex if dtype is None else dtype.names)
