@@ -25,6 +25,8 @@ from g3pt.geometry.metrics import occupancy_iou, winding_test
 from g3pt.models.weights import LoadedWeights, load_weights
 
 FAMILIES = ("mug", "table", "car", "rocket")
+METHODS = ["true_shape", "image", "text", "unconditional"]
+METHODS += ["retrieved_by_image", "retrieved_by_text", "mean_shape"]
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +50,107 @@ def report(tiny_weights: Path, training_shards: Path, tiny_settings, tmp_path_fa
 
 def test_every_object_has_all_methods_and_controls(report):
     rows = report[0]["objects"]
-    methods = ["true_shape", "image", "text", "unconditional"]
-    methods += ["retrieved_by_image", "retrieved_by_text", "mean_shape"]
-    assert [row["method"] for row in rows] == methods * 2
+    assert [row["method"] for row in rows] == METHODS * 2
     assert report[0]["counts"]["objects"] == 2
     generated = [row for row in rows if row["method"] in ("image", "text", "unconditional")]
     assert all(np.isfinite(row["nll"]) for row in generated)
     for same in (generated[:3], generated[3:]):
         assert len({row["seed"] for row in same}) == 1
     assert all(row["prompt"] for row in rows if row["method"] == "text")
+    assert all(row["seconds_sample"] > 0 and row["seconds_extract"] > 0 for row in generated)
+
+
+def test_true_shapes_are_scored_given_each_condition(report):
+    rows = {row["method"]: row for row in report[0]["objects"][:7]}
+    for method in ("image", "text", "unconditional"):
+        row = rows[method]
+        by_scale = [row[f"true_nats_per_token_{scale}"] for scale in (1, 2, 3)]
+        assert np.dot(by_scale, (1, 4, 16)) == pytest.approx(row["true_nll"])
+        assert row["true_nats_per_token"] == pytest.approx(row["true_nll"] / 21)
+        assert row["true_bits_per_shape"] == pytest.approx(row["true_nll"] / np.log(2))
+    assert len({rows[method]["true_nll"] for method in ("image", "text", "unconditional")}) == 3
+    assert "true_nll" not in rows["mean_shape"] or rows["mean_shape"]["true_nll"] is None
+
+
+def test_methods_are_compared_as_sets(report):
+    sets = report[0]["sets"]["methods"]
+    assert set(sets) == {method for method in METHODS if method not in ("true_shape", "mean_shape")}
+    assert sets["image"]["chamfer"]["mmd"]["num"] == 2
+    assert "| retrieved_by_text, one_minus_iou |" in (report[1] / "report.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def sampled(tiny_weights: Path, tiny_settings):
+    """Two samples, the best of three, and everything aligned (roughly) as well."""
+    generation = GenerationSettings(num_samples=2, best_of=3, align=True)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("COARSE_STEPS", "FINE_STEPS", "NUM_KEPT"):
+            patch.setattr(f"g3pt.evaluation.alignment.{name}", 1)
+        patch.setattr("g3pt.evaluation.generation.PER_FAMILY", 1)
+        return evaluate_generation(
+            tiny_weights, list_objects("procedural", limit=2), tiny_settings, generation
+        )
+
+
+def of_method(report: dict, method: str) -> list[dict]:
+    return [row for row in report["objects"] if row["method"] == method]
+
+
+def test_the_headline_is_the_mean_over_samples(sampled):
+    rows = of_method(sampled, "image")
+    assert [row["sample"] for row in rows] == [0, 1, 0, 1]
+    assert rows[1]["seed"] == rows[0]["seed"] + 1
+    own = [row["iou"] for row in rows]
+    assert sampled["summary"]["image/iou"]["mean"] == pytest.approx(np.mean(own))
+    assert sampled["summary"]["image/iou"]["num"] == 2
+    spread = sampled["samples"]["image"][rows[0]["id"]]["iou"]
+    assert (spread["min"], spread["max"]) == (min(own[:2]), max(own[:2]))
+    assert sampled["summary"]["image/iou_std"]["num"] == 2
+    assert 0 < sampled["summary"]["image/diversity"]["mean"] <= 1
+
+
+def test_the_first_sample_does_not_depend_on_the_others(report, sampled):
+    alone, first = (of_method(one, "image")[0] for one in (report[0], sampled))
+    assert alone["seed"] == first["seed"]
+    assert first["iou"] == pytest.approx(alone["iou"], abs=1e-9)
+
+
+def test_the_best_of_several_is_chosen_without_the_truth(sampled):
+    for kind, criterion in (("image", "silhouette"), ("text", "likelihood")):
+        plain = of_method(sampled, kind)
+        for best in of_method(sampled, f"{kind}_best_of_3"):
+            assert best["selected_by"] == criterion
+            assert best["candidate"] in (0, 1, 2)
+            assert best["oracle_iou"] >= max(best["iou"], best["mean_iou"])
+            own = [row for row in plain if row["id"] == best["id"]]
+            if best["candidate"] < 2:
+                assert best["iou"] == own[best["candidate"]]["iou"]
+                assert best["seed"] == own[best["candidate"]]["seed"]
+            # All three were made, though one is shown.
+            assert best["seconds_sample"] > own[0]["seconds_sample"]
+    assert not of_method(sampled, "unconditional_best_of_3")
+    assert "image_best_of_3-image/iou" in sampled["differences"]
+    assert "image_best_of_3" in sampled["sets"]["methods"]
+
+
+def test_likelihood_chooses_the_likeliest(sampled):
+    for best in of_method(sampled, "text_best_of_3"):
+        own = [row["nll"] for row in of_method(sampled, "text") if row["id"] == best["id"]]
+        assert best["nll"] <= min(own)
+
+
+def test_alignment_has_its_own_columns_and_leaves_the_headline_alone(report, sampled):
+    row, plain = of_method(sampled, "image")[0], of_method(report[0], "image")[0]
+    assert row["aligned_iou"] != row["iou"]
+    assert "aligned_iou" not in plain
+    assert row["chamfer_mean"] == pytest.approx(plain["chamfer_mean"], abs=1e-9)
+    assert "image/aligned_chamfer_mean" in sampled["summary"]
+
+
+@pytest.mark.parametrize("name", ["num_training", "num_samples", "best_of"])
+def test_counts_below_one_are_refused(name: str):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        GenerationSettings(**{name: 0})
 
 
 def test_retrieved_shapes_are_those_of_the_training_shards(report, training_shards: Path):

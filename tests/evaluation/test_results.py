@@ -2,6 +2,7 @@ import json
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from g3pt.evaluation.results import Measured, Results, from_csv, to_csv, write_whole
@@ -87,3 +88,14 @@ def test_files_appear_whole(tmp_path: Path):
     write_whole(file, b"two")
     assert file.read_bytes() == b"two"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_arrays_survive_a_rerun(tmp_path: Path):
+    arrays = {"image/points": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    results = Results.open(tmp_path, {"kind": "x"})
+    results.add(Measured(3, ({"id": "b"},), arrays={"image/points": np.zeros((0, 3))}))
+    results.add(Measured(1, ({"id": "a"},), arrays=arrays))
+    results.add(Measured(2, ({"id": "none"},)))
+    first, second = Results.open(tmp_path, {"kind": "x"}).arrays
+    np.testing.assert_array_equal(first["image/points"], arrays["image/points"])
+    assert second["image/points"].shape == (0, 3)

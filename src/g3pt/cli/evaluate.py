@@ -65,7 +65,10 @@ class RateOptions(DataOptions):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationOptions(DataOptions):
-    """Make held-out objects from their pictures and captions, and score them beside controls."""
+    """Make held-out objects from their pictures and captions, and score them beside controls.
+
+    With --prediction, score the meshes that another system made of them.
+    """
 
     condition: tuple[Literal["image", "text"], ...] = ()
     """What to generate from (default: all that the weights know)."""
@@ -89,6 +92,24 @@ class GenerationOptions(DataOptions):
     num_training: int = 2048
     """Training shapes to look among."""
 
+    samples: int = 1
+    """Samples of each prompt; the headline is their mean, beside their spread and diversity."""
+
+    best_of: int = 1
+    """Also take the one of so many samples whose silhouette agrees best with the picture (of
+    sentences: the likeliest)."""
+
+    align: bool = False
+    """Also score after the best of 24 rotations, a scale and ICP, in columns of their own."""
+
+    prediction: Path | None = None
+    """Folder of another system's meshes of the same objects, named by object id or listed in a
+    manifest.jsonl with id and path: scored in place of the weights."""
+
+    frame: Literal["unit", "box"] = "unit"
+    """Where those meshes are: in the unit frame (longest side 1.9, centred), or each to be moved
+    there by its own bounding box."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
@@ -106,7 +127,7 @@ def usage() -> str:
     lines = [
         "usage: g3pt evaluate meshes --prediction DIR --truth DIR [--align]",
         "       g3pt evaluate reconstruction --data SOURCE [--limit N]",
-        "       g3pt evaluate generation --data SOURCE [--limit N]",
+        "       g3pt evaluate generation --data SOURCE [--limit N] [--prediction DIR]",
         "       g3pt evaluate rate --data SOURCE [--limit N]",
         "       g3pt evaluate anomalies --data SOURCE [--limit N]",
         "",
@@ -135,7 +156,7 @@ def _meshes(arguments: Sequence[str]) -> int:
             workers=options.workers,
             on_progress=partial(shown.show, "pairs"),
         )
-    report(options, result, _lines(result))
+    report(options, result, _method_lines(result))
     return 0
 
 
@@ -149,6 +170,9 @@ def _reconstruction(arguments: Sequence[str]) -> int:
 
 def _generation(arguments: Sequence[str]) -> int:
     options = parse(GenerationOptions, "evaluate generation", arguments)
+    _check_generation(options)
+    if options.prediction is not None:
+        return _on_data(options, _predictions(options), _method_lines)
 
     from g3pt.evaluation.generation import GenerationSettings, evaluate_generation
 
@@ -160,8 +184,56 @@ def _generation(arguments: Sequence[str]) -> int:
         top_p=options.top_p,
         training_shards=tuple(str(path) for path in options.training),
         num_training=options.num_training,
+        num_samples=options.samples,
+        best_of=options.best_of,
+        align=options.align,
     )
-    return _on_data(options, partial(evaluate_generation, generation=generation))
+    return _on_data(options, partial(evaluate_generation, generation=generation), _method_lines)
+
+
+def _check_generation(options: GenerationOptions) -> None:
+    for flag in ("samples", "best_of"):
+        if getattr(options, flag) < 1:
+            name = flag.replace("_", "-")
+            raise ValueError(f"--{name} must be at least 1, got {getattr(options, flag)}")
+    if options.prediction is None:
+        return
+    if not options.prediction.is_dir():
+        raise FileNotFoundError(f"{options.prediction}: no such folder of meshes")
+    if options.samples > 1 or options.best_of > 1:
+        raise ValueError(
+            "--prediction: a folder holds one mesh of each object; leave out --samples and "
+            "--best-of"
+        )
+
+
+def _predictions(options: GenerationOptions) -> Callable[..., dict[str, Any]]:
+    from g3pt.evaluation.objects import ObjectList
+    from g3pt.evaluation.predictions import evaluate_predictions
+
+    folder = options.prediction
+    assert folder is not None
+
+    def evaluate(
+        weights: str,
+        objects: ObjectList,
+        settings: "EvaluationSettings",
+        *,
+        device: str,
+        **rest: Any,
+    ) -> dict[str, Any]:
+        """No weights are asked: the meshes are there."""
+        return evaluate_predictions(
+            folder, objects, settings, frame=options.frame, align=options.align, **rest
+        )
+
+    return evaluate
+
+
+def _method_lines(result: dict[str, Any]) -> list[str]:
+    from g3pt.evaluation.set_report import set_lines
+
+    return _lines(result) + set_lines(result["sets"]["methods"])
 
 
 def _rate(arguments: Sequence[str]) -> int:

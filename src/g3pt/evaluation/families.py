@@ -37,20 +37,27 @@ class FamilyReferences:
     @classmethod
     def build(cls, families: Sequence[str], per_family: int) -> "FamilyReferences":
         """Make shapes of training seeds, as many of each family."""
-        points = grid_points()
         names = [name for _ in range(per_family) for name in families]
         grids = [
-            np.packbits(procedural.make_shape(seed, name).contains(points))
+            occupancy_grid(procedural.make_shape(seed, name).contains)
             for seed, name in enumerate(names)
         ]
         return cls(tuple(names), np.stack(grids))
 
     def classify(self, contains: Contains) -> str | None:
         """The family of the most similar reference, None for a solid that holds no grid point."""
-        grid = np.packbits(contains(grid_points()))
+        return self.classify_grid(occupancy_grid(contains))
+
+    def classify_grid(self, grid: UInt8[np.ndarray, " G"]) -> str | None:
+        """The same for an occupancy that is at hand."""
         if not grid.any():
             return None
         return self.families[int(grid_ious(grid, self.grids).argmax())]
+
+
+def occupancy_grid(contains: Contains) -> UInt8[np.ndarray, " G"]:
+    """Packed occupancy at the centres of a grid's cells."""
+    return np.packbits(contains(grid_points()))
 
 
 def grid_ious(

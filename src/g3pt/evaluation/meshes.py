@@ -2,25 +2,28 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from g3pt.config import to_json
-from g3pt.evaluation.alignment import align
+from g3pt.evaluation.judging import Judge
 from g3pt.evaluation.objects import Truth, file_hash, object_rng
 from g3pt.evaluation.protocol import EvaluationSettings
-from g3pt.evaluation.reconstruction import refused, score
+from g3pt.evaluation.reconstruction import refused
 from g3pt.evaluation.report import base_report, code_version, markdown, scored, summarise
-from g3pt.evaluation.results import Measured, Results, Row
+from g3pt.evaluation.results import Measured, Results
 from g3pt.evaluation.runner import Evaluator, Job, Progress, run
+from g3pt.evaluation.set_report import report_sets, set_table
+from g3pt.evaluation.sketches import num_cloud, pack_sketches
 from g3pt.geometry.boundary import sample_boundary
 from g3pt.geometry.mesh import (
     MESH_SUFFIXES,
     MeshError,
     TriangleMesh,
-    UnitFrame,
     read_mesh,
     to_unit,
     unit_frame_of,
@@ -62,7 +65,7 @@ def find_pairs(prediction: Path, truth: Path, limit: int | None = None) -> tuple
     Raises:
         ValueError: if a name is there twice, or no name is in both folders.
     """
-    predicted, true = _by_name(prediction), _by_name(truth)
+    predicted, true = meshes_by_name(prediction), meshes_by_name(truth)
     if not predicted.keys() & true.keys():
         raise ValueError(
             f"no mesh has the same name in {prediction} ({len(predicted)} meshes) and {truth} "
@@ -74,7 +77,12 @@ def find_pairs(prediction: Path, truth: Path, limit: int | None = None) -> tuple
     return tuple(Pair(name, true[name], predicted.get(name)) for name in names)
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
+def meshes_by_name(folder: Path) -> dict[str, Path]:
+    """Meshes anywhere below a folder, by their path there without suffix.
+
+    Raises:
+        ValueError: if a name is there twice.
+    """
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in MESH_SUFFIXES:
@@ -97,7 +105,7 @@ def evaluate_meshes(
     workers: int = 1,
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Score a folder of meshes.
+    """Score a folder of meshes, one by one and as a set.
 
     The truth sets the unit frame of both. A true mesh without a prediction, or with one that cannot
     be read, counts as an empty prediction.
@@ -131,9 +139,12 @@ def evaluate_meshes(
     rows = results.rows
     report = base_report("meshes", settings.protocol, rows, config=config, code=results.code)
     report["summary"] = summarise(scored(rows))
+    sets = report_sets(results.arrays, threads=workers)
+    report["sets"] = {"points": num_cloud(settings), "methods": sets}
     report["objects"] = rows
     groups = ("", "aligned_") if align else ("",)
-    results.finish(report, markdown(f"{prediction.name} against {truth.name}", report, groups))
+    table = markdown(f"{prediction.name} against {truth.name}", report, groups)
+    results.finish(report, f"{table}\n{set_table(sets)}" if sets else table)
     return report
 
 
@@ -155,19 +166,13 @@ def compare_pair(
         truth = mesh_truth(pair.id, to_unit(source, frame), settings)
     except MeshError as error:
         return refused(pair.id, slot, error)
-    mesh, problem = _read_prediction(pair, frame)
-    contains = None if mesh is None else solid_test(mesh)
-    row: Row = {"id": pair.id, **score(mesh, truth, settings, contains).to_row()}
-    row |= {"empty": mesh is None}
-    if aligned:
-        moved = mesh
-        if mesh is not None:
-            rng = object_rng(pair.id, settings, 5)
-            moved = align(mesh, truth.samples.points, rng).move(mesh)
-            contains = solid_test(moved)
-        scores = score(moved, truth, settings, contains).to_row()
-        row |= {f"aligned_{name}": value for name, value in scores.items()}
-    return Measured(slot, ({**row, "problem": problem},))
+    mesh, problem = read_prediction(pair.prediction, lambda found: to_unit(found, frame))
+    contains = None if mesh.is_empty else solid_test(mesh)
+    judge = Judge(truth, settings, aligned=aligned)
+    row = judge.judge("prediction", mesh, contains)
+    kept = {name: value for name, value in row.items() if name not in ("family", "method")}
+    arrays = pack_sketches(judge.sketches)
+    return Measured(slot, ({**kept, "problem": problem},), arrays=arrays)
 
 
 def mesh_truth(object_id: str, mesh: TriangleMesh, settings: EvaluationSettings) -> Truth:
@@ -181,12 +186,21 @@ def mesh_truth(object_id: str, mesh: TriangleMesh, settings: EvaluationSettings)
     return Truth(object_id, "", "", mesh, samples, solid.contains)
 
 
-def _read_prediction(pair: Pair, frame: UnitFrame) -> tuple[TriangleMesh | None, str | None]:
-    if pair.prediction is None:
-        return None, "no prediction"
+def read_prediction(
+    path: Path | None, place: Callable[[TriangleMesh], TriangleMesh]
+) -> tuple[TriangleMesh, str | None]:
+    """A prediction where it is to be scored, or an empty mesh and the reason for it.
+
+    Args:
+        path: of its file; None if there is none.
+        place: moves it into the unit frame.
+    """
+    nothing = TriangleMesh(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64))
+    if path is None:
+        return nothing, "no prediction"
     try:
-        mesh = to_unit(read_mesh(pair.prediction), frame)
+        mesh = place(read_mesh(path))
         solid_test(mesh, resolution=16)  # refuses meshes without area
     except MeshError as error:
-        return None, str(error)
+        return nothing, str(error)
     return mesh, None

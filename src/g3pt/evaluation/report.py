@@ -16,7 +16,7 @@ from g3pt import __version__
 from g3pt.evaluation.bootstrap import Interval, bootstrap
 from g3pt.evaluation.results import TEXT_COLUMNS, Row
 
-NOT_MEASURED = TEXT_COLUMNS | {"slot", "seed"}
+NOT_MEASURED = TEXT_COLUMNS | {"slot", "seed", "sample", "candidate"}
 """Columns that have no mean."""
 
 HEADLINE = (

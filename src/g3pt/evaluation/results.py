@@ -3,6 +3,7 @@
 config.json       what is evaluated and how; a rerun must agree with it
 objects.csv       the rows of every finished object
 tokens.json       the tokens behind them, where there are any, by slot
+arrays/SLOT.npz   what comparing whole sets needs to know of an object, where that is done
 evaluation.json   the report
 report.md         the same as a table
 """
@@ -12,10 +13,10 @@ import io
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -26,6 +27,7 @@ Row = dict[str, Any]
 
 TEXT_COLUMNS = frozenset(
     {"id", "family", "method", "prompt", "reference", "predicted_family", "true_family", "problem"}
+    | {"selected_by"}
 )
 """Columns that stay text when read back, whatever they look like."""
 
@@ -37,6 +39,7 @@ class Measured:
     slot: int
     rows: tuple[Row, ...]
     tokens: tuple[int, ...] = ()
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -98,12 +101,22 @@ class Results:
         found = [entry.tokens for entry in sorted(self.measured, key=_slot) if entry.tokens]
         return np.array(found, dtype=np.int64) if found else None
 
+    @property
+    def arrays(self) -> list[Mapping[str, np.ndarray]]:
+        """Arrays of the objects that have some, in the order of the objects."""
+        return [entry.arrays for entry in sorted(self.measured, key=_slot) if entry.arrays]
+
     def add(self, measured: Measured) -> None:
         """Keep a finished object."""
         self.measured.append(measured)
         if self.folder is None:
             return
-        # Tokens first: a row that is there has its tokens.
+        # Tokens and arrays first: a row that is there has them.
+        if measured.arrays:
+            buffer, named = io.BytesIO(), cast(dict[str, Any], measured.arrays)
+            np.savez(buffer, **named)
+            (self.folder / "arrays").mkdir(exist_ok=True)
+            write_whole(self.folder / "arrays" / f"{measured.slot}.npz", buffer.getvalue())
         if measured.tokens:
             kept = {str(entry.slot): entry.tokens for entry in self.measured if entry.tokens}
             write_whole(self.folder / "tokens.json", json.dumps(kept).encode())
@@ -142,9 +155,21 @@ def _read(folder: Path) -> list[Measured]:
     for row in from_csv(file.read_text(encoding="utf-8")):
         by_slot.setdefault(int(row.pop("slot")), []).append(row)
     return [
-        Measured(slot, tuple(rows), tuple(tokens.get(str(slot), ())))
+        Measured(
+            slot,
+            tuple(rows),
+            tuple(tokens.get(str(slot), ())),
+            _read_arrays(folder / "arrays" / f"{slot}.npz"),
+        )
         for slot, rows in by_slot.items()
     ]
+
+
+def _read_arrays(file: Path) -> dict[str, np.ndarray]:
+    if not file.is_file():
+        return {}
+    with np.load(file, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
 
 
 # --- formats -------------------------------------------------------------------------------

@@ -212,8 +212,12 @@ def compare_meshes(
 
 
 def solid_test(mesh: TriangleMesh, resolution: int = 256) -> Contains:
-    """Inside test of a mesh that may leave the query cube, as a foreign prediction can."""
-    shrink = min(1.0, 1.0 / float(np.abs(mesh.bounds()).max()))
+    """Inside test of a mesh that may leave the query cube, as a foreign prediction can.
+
+    Raises:
+        MeshError: if the mesh bounds nothing.
+    """
+    shrink = 1.0 / max(1.0, float(np.abs(mesh.bounds()).max()))
     small = TriangleMesh(mesh.vertices * shrink, mesh.faces)
     solid = Solid.from_mesh(small, resolution)
     return lambda points: solid.contains(points * shrink)

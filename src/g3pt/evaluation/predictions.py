@@ -1,0 +1,216 @@
+"""Another system's meshes of the objects that generation is evaluated on, from a folder."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, assert_never
+
+import numpy as np
+
+from g3pt.config import to_json
+from g3pt.data.sources import ShapeError, SourceShape
+from g3pt.evaluation.families import FamilyReferences
+from g3pt.evaluation.generation import family_references
+from g3pt.evaluation.generation_report import generation_report, write_report
+from g3pt.evaluation.judging import Judge
+from g3pt.evaluation.meshes import meshes_by_name, read_prediction
+from g3pt.evaluation.objects import ObjectList, data_hash, file_hash, load_truth
+from g3pt.evaluation.protocol import EvaluationSettings
+from g3pt.evaluation.reconstruction import refused
+from g3pt.evaluation.report import code_version
+from g3pt.evaluation.results import Measured, Results, Row
+from g3pt.evaluation.runner import Evaluator, Job, Progress, run
+from g3pt.evaluation.sketches import pack_sketches
+from g3pt.geometry.mesh import (
+    MESH_SUFFIXES,
+    MeshError,
+    TriangleMesh,
+    to_unit,
+    unit_frame_of,
+)
+from g3pt.geometry.metrics import solid_test
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = "manifest.jsonl"
+
+PredictionFrame = Literal["unit", "box"]
+"""Meshes are in the unit frame already, or each is moved there by its own bounding box."""
+
+USUAL_SIDES = (1.5, 2.2)
+"""Longest sides between which meshes may well be in the unit frame, where true ones have 1.9."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionsJob(Job):
+    """Everything that a worker process needs."""
+
+    objects: ObjectList
+    files: dict[str, Path]
+    frame: PredictionFrame
+    align: bool
+    settings: EvaluationSettings
+    families: FamilyReferences | None
+
+    def open(self) -> Evaluator:
+        """Nothing has to be loaded."""
+
+        def evaluate(slot: int) -> Measured:
+            try:
+                return self._measure(self.objects.load(slot), slot)
+            except (ShapeError, MeshError) as error:
+                return refused(self.objects.refs[slot].id, slot, error)
+
+        return evaluate
+
+    def _measure(self, shape: SourceShape, slot: int) -> Measured:
+        truth = load_truth(shape, self.settings)
+        judge = Judge(truth, self.settings, self.families, aligned=self.align)
+        rows: list[Row] = [] if self.families is None else [judge.judge_truth()]
+        mesh, problem = read_prediction(
+            self.files.get(shape.id), lambda found: _into_unit_frame(found, self.frame)
+        )
+        contains = None if mesh.is_empty else solid_test(mesh)
+        side = None if mesh.is_empty else float(np.ptp(mesh.bounds(), axis=0).max())
+        row = judge.judge("prediction", mesh, contains)
+        rows.append({**row, "longest_side": side, "problem": problem})
+        return Measured(slot, tuple(rows), arrays=pack_sketches(judge.sketches))
+
+
+def evaluate_predictions(
+    folder: Path,
+    objects: ObjectList,
+    settings: EvaluationSettings,
+    *,
+    frame: PredictionFrame = "unit",
+    align: bool = False,
+    out: Path | None = None,
+    workers: int = 1,
+    on_progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Score a folder of meshes as generation is scored: same objects, truth and metrics.
+
+    An object without a mesh, or with one that cannot be read, counts as an empty prediction and is
+    named among the problems.
+
+    Args:
+        folder: meshes named by object id, or with a manifest (`find_predictions`).
+        objects: what the other system was asked for.
+        settings: how finely to measure.
+        frame: where the meshes are; nothing else is aligned in the headline.
+        align: also score after the best rotation, scale and shift, in columns `aligned_*`.
+        out: folder of the results; a rerun with the same arguments goes on where it stopped.
+        workers: processes.
+        on_progress: hears how many objects are done.
+
+    Returns:
+        The report, as JSON values, with one method, `prediction`.
+
+    Raises:
+        FileNotFoundError, ValueError: if no object has a mesh, or the manifest or `out` cannot be
+            used.
+    """
+    ids = [ref.id for ref in objects.refs]
+    files = find_predictions(folder, ids)
+    config = {
+        "kind": "predictions",
+        "settings": to_json(settings),
+        "frame": frame,
+        "align": align,
+        "predictions": {name: file_hash(path) for name, path in sorted(files.items())},
+        "data": data_hash(objects),
+    }
+    results = Results.open(out, config, code_version())
+    job = PredictionsJob(
+        objects=objects,
+        files=files,
+        frame=frame,
+        align=align,
+        settings=settings,
+        families=None if set(objects.slots) <= results.finished else family_references(objects),
+    )
+    run(job, objects.slots, results, workers=workers, on_progress=on_progress)
+    report = generation_report(results, config, settings, threads=workers)
+    report["data"], report["frame"] = objects.name, frame
+    report["predictions"] = {
+        "folder": folder.name,
+        "found": len(files),
+        "missing": [name for name in ids if name not in files],
+    }
+    _warn_of_frames(results.rows, frame)
+    write_report(results, report, f"Meshes of {folder.name} against {objects.name}")
+    return report
+
+
+def find_predictions(folder: Path, ids: Sequence[str]) -> dict[str, Path]:
+    """The meshes of some objects in a folder, by id.
+
+    With a `manifest.jsonl`, its rows name `id` and `path` (below the folder). Without one, a mesh
+    belongs to the object whose id is its path below the folder without suffix; the suffix of an id
+    that is itself a file of a mesh need not be kept.
+
+    Raises:
+        FileNotFoundError: if there is no such folder, or a file that the manifest names is missing.
+        ValueError: if the manifest cannot be read, names are there twice, or no object has a mesh.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder of meshes")
+    manifest = folder / MANIFEST
+    found = _read_manifest(manifest) if manifest.is_file() else meshes_by_name(folder)
+    names = {name: name if name in found else _without_suffix(name) for name in ids}
+    chosen = {name: found[own] for name, own in names.items() if own in found}
+    if not chosen:
+        raise ValueError(
+            f"{folder}: no mesh belongs to any of the {len(ids)} objects; name files by object "
+            f"id, such as {_without_suffix(ids[0])}.glb, or list them in {MANIFEST} with 'id' and "
+            "'path'"
+        )
+    if lonely := sorted(found.keys() - set(names.values())):
+        logger.warning("%d meshes belong to no object: %s", len(lonely), ", ".join(lonely[:5]))
+    return chosen
+
+
+def _without_suffix(name: str) -> str:
+    path = PurePosixPath(name)
+    return path.with_suffix("").as_posix() if path.suffix.lower() in MESH_SUFFIXES else name
+
+
+def _read_manifest(manifest: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            name, path = str(row["id"]), manifest.parent / str(row["path"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{manifest}, line {number}: expected a JSON object with 'id' and 'path'"
+            ) from error
+        if name in found:
+            raise ValueError(f"{manifest}, line {number}: {name} is there twice; keep one of them")
+        if not path.is_file():
+            raise FileNotFoundError(f"{manifest}, line {number}: {path}: no such mesh")
+        found[name] = path
+    return found
+
+
+def _into_unit_frame(mesh: TriangleMesh, frame: PredictionFrame) -> TriangleMesh:
+    match frame:
+        case "unit":
+            return mesh
+        case "box":
+            return to_unit(mesh, unit_frame_of(mesh))
+        case _:
+            assert_never(frame)
+
+
+def _warn_of_frames(rows: Sequence[Row], frame: PredictionFrame) -> None:
+    sides = [row["longest_side"] for row in rows if row.get("longest_side") is not None]
+    low, high = USUAL_SIDES
+    if frame == "unit" and sides and not low <= float(np.median(sides)) <= high:
+        logger.warning(
+            "the median longest side of the predictions is %.3g, true shapes have 1.9: if the "
+            "system knows no unit frame, ask for frame 'box'",
+            float(np.median(sides)),
+        )
