@@ -1,8 +1,8 @@
 """The generators of the tables at four sizes: everything in which the sizes differ.
 
-`toy` and `small` read the tokens of the bundled weights, so that no tokenizer has to be trained
-before them; `toy` takes minutes a run on one core of a laptop. `small` is for one large GPU and has
-not been run yet; `paper` has the paper's numbers.
+Tokens are those of a CVQ of Table 3b, which is trained first: at `toy` scale of the one with 22
+tokens, whose meshes are nearly as good as those of 85. `toy` takes minutes a run on one core of a
+laptop. `small` is for one large GPU and has not been run yet; `paper` has the paper's numbers.
 """
 
 from dataclasses import dataclass, replace
@@ -15,11 +15,13 @@ from g3pt.models.car import CarConfig
 from g3pt.models.conditioning.image import ImageConditionConfig
 from g3pt.models.sizes import size_of_depth
 from g3pt.recipes import car, tokenizer
-from g3pt.recipes.experiments import EvaluationSet, LikelihoodSet, Scale
+from g3pt.recipes.experiments import EvaluationSet, LikelihoodSet, Scale, Variant, weights_of
+from g3pt.recipes.tables import cvq, tokenizer_run
 from g3pt.recipes.tokenizer_sizes import (
     REPORTED_SEEDS,
     mesh_set,
     procedural_set,
+    size,
     smoke_settings,
     toy_settings,
     toy_shapes,
@@ -36,6 +38,8 @@ class CarSize:
     """What the tables need to know about a size."""
 
     scale: Scale
+    stage1: Variant
+    """The tokenizer, trained first."""
     run: CarRun
     """The generator of the middle of the ladder."""
     depths: tuple[int, ...]
@@ -71,29 +75,30 @@ def deepened(run: CarRun, depth: int) -> CarRun:
     Condition encoder, data, steps and learning rate stay: Muon's update has the same root mean
     square in a matrix of any size, so that one rate serves the whole ladder.
     """
-    size = size_of_depth(depth)
-    model = replace(run.model, depth=size.depth, width=size.width, num_heads=size.num_heads)
+    rung = size_of_depth(depth)
+    model = replace(run.model, depth=rung.depth, width=rung.width, num_heads=rung.num_heads)
     return replace(run, model=model)
 
 
 def toy() -> CarSize:
     """Minutes a run on one core, from canonical pictures of procedural shapes.
 
-    Every bit is chosen on its own: at these widths a logit for every entry of the vocabulary would
-    hold most of the parameters.
+    Every bit is chosen on its own: at the smallest widths a logit for every entry of the vocabulary
+    would hold most of the parameters.
     """
-    image = ImageConditionConfig(image_size=64, patch_size=16, depth=1, width=64, num_heads=1)
+    of = size("toy")
+    stage1 = cvq(of, of.ladder[of.few])
+    image = ImageConditionConfig(image_size=64, patch_size=32, depth=1, width=64, num_heads=1)
     run = CarRun(
         name="toy",
-        tokenizer="g3pt-tiny",
+        tokenizer=weights_of("toy", stage1.name),
         model=car.fitting(
-            CarConfig(conditions=(image,), head="bitwise"),
-            tokenizer.tiny().model,
+            CarConfig(conditions=(image,), head="bitwise"), tokenizer_run(stage1).model
         ),
         shapes=(toy_shapes(),),
         held_out=(toy_shapes(held_out=True),),
-        tokens=TokenCacheConfig(resamplings=1, num_points=4096),
-        data=CarDataConfig(batch_size=8, image_size=image.image_size, canonical_share=1.0),
+        tokens=TokenCacheConfig(resamplings=2, num_points=of.run.data.num_points),
+        data=CarDataConfig(batch_size=32, image_size=image.image_size, canonical_share=1.0),
         validation=CarValidationConfig(num_shapes=96),
         loss=CarLossConfig(dropout=0.1),
         optim=MuonConfig(
@@ -103,11 +108,12 @@ def toy() -> CarSize:
             schedule=ScheduleConfig(warmup_steps=20, final_share=0.02),
         ),
         train=TrainConfig(
-            steps=200, threads=1, ema_decay=0.98, eval_every=200, checkpoint_every=50
+            steps=250, threads=1, ema_decay=0.97, eval_every=250, checkpoint_every=50
         ),
     )
     return CarSize(
         scale="toy",
+        stage1=stage1,
         run=deepened(run, 3),
         depths=(1, 2, 3, 4, 5),
         seeds=(0,),
@@ -118,13 +124,18 @@ def toy() -> CarSize:
 
 def small() -> CarSize:
     """Minutes to an hour a run on one large GPU, on procedural shapes and real meshes."""
-    base = car.tiny()
+    of = size("small")
+    stage1, base = cvq(of, of.ladder[-1]), car.tiny()
     image = ImageConditionConfig(image_size=128, patch_size=16, depth=4, width=256, num_heads=4)
     run = replace(
         base,
         name="small",
-        tokenizer="g3pt-tiny",
-        model=replace(base.model, conditions=(image,), num_heads=4, width=256),
+        tokenizer=weights_of("small", stage1.name),
+        model=car.fitting(
+            replace(base.model, conditions=(image,), num_heads=4, width=256),
+            tokenizer_run(stage1).model,
+        ),
+        tokens=TokenCacheConfig(resamplings=2, num_points=of.run.data.num_points),
         data=replace(base.data, batch_size=128, image_size=image.image_size),
         validation=CarValidationConfig(num_shapes=192),
         loss=CarLossConfig(dropout=0.1),
@@ -135,6 +146,7 @@ def small() -> CarSize:
     shapes = reported_shapes(tokenizer.procedural_shapes(held_out=True), "small", 512)
     return CarSize(
         scale="small",
+        stage1=stage1,
         run=deepened(run, 6),
         depths=(1, 2, 4, 6, 8, 12),
         seeds=(0,),
@@ -145,10 +157,13 @@ def small() -> CarSize:
 
 def paper() -> CarSize:
     """The paper's three sizes (Sec. 4.1), and rungs between them and below."""
+    of = size("paper")
+    stage1 = cvq(of, of.ladder[-1])
     shapes = reported_shapes(tokenizer.paper().held_out[0], "paper", 512)
     return CarSize(
         scale="paper",
-        run=replace(car.paper(), name="paper"),
+        stage1=stage1,
+        run=replace(car.paper(), name="paper", tokenizer=weights_of("paper", stage1.name)),
         depths=(4, 8, 12, 18, 24, 48),
         seeds=(0,),
         likelihood=_likelihood(shapes, 512),
@@ -161,20 +176,27 @@ def paper() -> CarSize:
 
 def smoke() -> CarSize:
     """`toy` in seconds: every part of it, nothing learnt."""
-    base = toy()
+    of, base = size("smoke"), toy()
+    stage1 = cvq(of, of.ladder[0])
+    (image,) = base.run.model.conditions
+    assert isinstance(image, ImageConditionConfig)
+    conditions = (replace(image, image_size=32, patch_size=16, width=16),)
+    model = replace(base.run.model, depth=1, width=16, num_heads=1, conditions=conditions)
     run = replace(
         base.run,
         name="smoke",
-        model=replace(base.run.model, depth=1, width=16, num_heads=1),
+        tokenizer=weights_of("smoke", stage1.name),
+        model=car.fitting(model, tokenizer_run(stage1).model),
         shapes=(tokenizer.smoke_shapes(),),
         held_out=(tokenizer.smoke_shapes(held_out=True),),
         tokens=TokenCacheConfig(resamplings=1, num_points=64, batch_size=8),
-        data=replace(base.run.data, batch_size=2),
+        data=replace(base.run.data, batch_size=2, image_size=32),
         validation=CarValidationConfig(num_shapes=4, batch_size=4),
         train=replace(tokenizer.smoke_train(base.run.train), steps=2, eval_every=2),
     )
     return CarSize(
         scale="smoke",
+        stage1=stage1,
         run=run,
         depths=(1, 2, 3, 4),
         seeds=(0,),

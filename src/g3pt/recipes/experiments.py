@@ -1,6 +1,7 @@
 """What a table of the paper consists of: variants that are trained, claims that are checked."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 from g3pt.data.sources import ShapeRef, SourceConfig, list_shapes
@@ -13,6 +14,17 @@ from g3pt.training.runs import Run
 Scale = Literal["smoke", "toy", "small", "paper"]
 """smoke: seconds, nothing learnt. toy: minutes on a processor. small: for one large
 GPU. paper: the paper's sizes."""
+
+
+RUNS = Path("runs/reproduce")
+"""Where rows are kept unless another folder is named."""
+
+WEIGHTS_FOLDER = "weights"
+
+
+def weights_of(scale: Scale, name: str) -> str:
+    """The weights of a row's first seed in `RUNS`, for the runs that start from them."""
+    return str(RUNS / scale / f"{name}-seed0" / WEIGHTS_FOLDER)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +111,8 @@ class Experiment:
     variants: tuple[Variant, ...]
     claims: tuple[Claim, ...]
     evaluation: tuple[MeasuredSet, ...]
+    before: tuple[Variant, ...] = ()
+    """Trained first, from their first seed, where `weights_of` says: the rows' runs read them."""
     axis: Literal["", "tokens", "codebook", "parameters"] = ""
     """What the rows are plotted against; without one, rows are bars. Over parameters a power law
     is fitted."""

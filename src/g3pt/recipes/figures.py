@@ -35,6 +35,7 @@ def figure6(scale: Scale) -> Experiment:
         variants=tuple(variants),
         claims=tuple(claims),
         evaluation=of.sets,
+        before=(of.stage1,),
         axis="parameters",
     )
 

@@ -20,7 +20,7 @@ import torch
 from g3pt.config import load_json, save_json
 from g3pt.evaluation.results import Row, read_rows, write_whole
 from g3pt.models.weights import CONFIG_FILE as WEIGHTS_CONFIG
-from g3pt.recipes.experiments import Experiment, MeasuredSet, Variant
+from g3pt.recipes.experiments import RUNS, WEIGHTS_FOLDER, Experiment, MeasuredSet, Variant
 from g3pt.recipes.kinds import kind_of
 from g3pt.training.checkpoint import list_checkpoints
 from g3pt.training.cost import estimate_cost
@@ -29,7 +29,6 @@ from g3pt.training.runs import Run, describe_environment, start
 
 ROW_FILE = "row.json"
 RECIPE_FILE = "recipe.json"
-WEIGHTS_FOLDER = "weights"
 
 OnRow = Callable[[str, int, int], None]
 """Hears which row was finished, how many are, and of how many."""
@@ -94,6 +93,8 @@ def run_series(
     done, total = len(wanted) - len(waiting), len(wanted)
     if on_row is not None and done:
         on_row("finished before", done, total)
+    if waiting:
+        _finish_before(experiment, prepare_workers)
     for run in dict.fromkeys(job.variant.run for job in waiting):
         kind_of(run).prepare(experiment.evaluation, prepare_workers)
     borrowing = [job for job in waiting if job.trained_in != job.folder]
@@ -200,8 +201,23 @@ def _finish_alone(job: _Job) -> None:
     _finish(job)
 
 
-def _finish(job: _Job) -> None:
-    """Train, keep the weights, measure, and write the row."""
+def _finish_before(experiment: Experiment, prepare_workers: int) -> None:
+    """Train what the rows start from; these are rows of other experiments, measured there."""
+    for variant in experiment.before:
+        seed = variant.seeds[0]
+        folder = run_folder(RUNS, experiment, variant, seed)
+        _check_recipe(folder, variant.seeded(seed))
+        if not (folder / WEIGHTS_FOLDER / WEIGHTS_CONFIG).is_file():
+            kind_of(variant.run).prepare((), prepare_workers)
+        job = _Job(variant, seed, folder, folder, ())
+        try:
+            _train(job)
+        except Exception as error:
+            raise _failed(job, error) from error
+
+
+def _train(job: _Job) -> Path:
+    """Train unless it is done, and give the folder of the weights."""
     run, folder = job.variant.seeded(job.seed), job.folder
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / RECIPE_FILE).is_file():
@@ -216,6 +232,12 @@ def _finish(job: _Job) -> None:
         seconds = (time.process_time() - began) / max(result.step - first, 1)
         _note_training(folder, result, seconds if result.step > first else None)
         kind_of(run).keep(job.variant, job.seed, folder, weights)
+    return weights
+
+
+def _finish(job: _Job) -> None:
+    """Train, keep the weights, measure, and write the row."""
+    run, folder, weights = job.variant.seeded(job.seed), job.folder, _train(job)
     reports: dict[str, dict[str, Any]] = {}
     for one in job.sets:
         reports[one.name] = kind_of(run).measure(
