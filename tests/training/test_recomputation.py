@@ -26,17 +26,18 @@ def gradients(task, **autocast):
 
 
 def tasks():
-    """Both stages at smoke size."""
+    """Everything that is trained, at smoke size."""
     from g3pt.recipes import recipe
     from g3pt.training.cost import open_without_data
 
-    runs = [recipe(name) for name in ("car-tiny-smoke", "tokenizer-tiny-smoke")]
+    names = ("car", "tokenizer", "flow", "regressor")
+    runs = [recipe(f"{name}-tiny-smoke") for name in names]
     # every scale from the first step on, no bits flipped
     runs[0] = replace(runs[0], loss=replace(runs[0].loss, flip_share=0.0))
     return [open_without_data(run) for run in runs]
 
 
-@pytest.mark.parametrize("stage", [0, 1], ids=["car", "tokenizer"])
+@pytest.mark.parametrize("stage", range(4), ids=["car", "tokenizer", "flow", "regressor"])
 def test_gradients_are_those_without(recompute, stage):
     torch.manual_seed(0)
     task = tasks()[stage]

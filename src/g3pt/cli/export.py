@@ -10,17 +10,25 @@ from g3pt.cli.options import CommonOptions, Output, parse, report, working
 if TYPE_CHECKING:
     from g3pt.models.car import Car
     from g3pt.models.contract import Tokenizer
+    from g3pt.models.rivals.flow import Flow
+    from g3pt.models.weights import RegressorWeightsConfig, WeightsConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportOptions(CommonOptions):
     """Join a tokenizer and a generator into a weights folder."""
 
-    tokenizer: str
-    """Run folder of the tokenizer, or weights that hold one."""
+    tokenizer: str | None = None
+    """Run folder of the tokenizer, or weights that hold one; only a regressor has none."""
 
     car: str | None = None
     """Run folder of the generator, or weights that hold one; without it nothing is generated."""
+
+    flow: str | None = None
+    """Run folder of a flow, or weights that hold one, in place of a CAR."""
+
+    regressor: str | None = None
+    """Run folder of a regressor, or weights that hold one: it stands alone."""
 
     name: str = "mine"
     """Under which the weights are known."""
@@ -56,14 +64,44 @@ def main(arguments: Sequence[str]) -> int:
     if options.output.is_file():
         raise ValueError(f"{options.output}: is a file, a folder is needed")
 
-    from g3pt.models.weights import SamplingDefaults, WeightsConfig, save_weights
-    from g3pt.training.runs import load_car, load_tokenizer
+    _check_parts(options)
+    written = _export_regressor(options) if options.regressor else _export_generator(options)
+    size = sum(path.stat().st_size for path in options.output.iterdir())
+    result = {
+        "path": str(options.output),
+        "name": written.name,
+        "sha256": written.sha256,
+        "bytes": size,
+    }
+    report(options, result, [f"{options.output}: {size / 1e6:.1f} MB, SHA-256 {written.sha256}"])
+    return 0
 
+
+def _check_parts(options: ExportOptions) -> None:
+    """Refuse parts that do not make one system."""
+    if options.regressor is not None:
+        others = (options.tokenizer, options.car, options.flow)
+        if any(other is not None for other in others):
+            raise ValueError("a regressor stands alone: give no tokenizer, CAR or flow beside it")
+    elif options.tokenizer is None:
+        raise ValueError("--tokenizer is missing: name a run folder, or weights that hold one")
+    if options.car is not None and options.flow is not None:
+        raise ValueError("a CAR and a flow need different tokenizers: export them one by one")
+
+
+def _export_generator(options: ExportOptions) -> "WeightsConfig":
+    from g3pt.models.weights import SamplingDefaults, WeightsConfig, save_weights
+    from g3pt.training.runs import load_car, load_flow, load_tokenizer
+
+    assert options.tokenizer is not None
     tokenizer = load_tokenizer(options.tokenizer)
     car = None if options.car is None else load_car(options.car)
+    flow = None if options.flow is None else load_flow(options.flow)
     if car is not None:
         _check_fit(tokenizer, car)
-    num_points, classes = _settings(options.tokenizer, options.car)
+    if flow is not None:
+        _check_latents(tokenizer, flow, options.tokenizer)
+    num_points, classes = _settings(options.tokenizer, options.car or options.flow)
     config = WeightsConfig(
         name=options.name,
         storage=options.storage,
@@ -78,23 +116,58 @@ def main(arguments: Sequence[str]) -> int:
         ),
     )
     with working("writing"):
-        written = save_weights(
+        return save_weights(
             options.output,
             tokenizer,
             car,
+            flow=flow,
             config=config,
             card=options.card,
             evaluation=options.evaluation,
         )
-    size = sum(path.stat().st_size for path in options.output.iterdir())
-    result = {
-        "path": str(options.output),
-        "name": written.name,
-        "sha256": written.sha256,
-        "bytes": size,
-    }
-    report(options, result, [f"{options.output}: {size / 1e6:.1f} MB, SHA-256 {written.sha256}"])
-    return 0
+
+
+def _export_regressor(options: ExportOptions) -> "RegressorWeightsConfig":
+    from g3pt.models.weights import (
+        RegressorWeightsConfig,
+        load_regressor_weights,
+        save_regressor_weights,
+    )
+    from g3pt.training.runs import RegressorRun, load_regressor, load_run
+
+    source = options.regressor
+    assert source is not None
+    regressor = load_regressor(source)
+    if (Path(source) / "checkpoints").is_dir():
+        run = load_run(source)
+        assert isinstance(run, RegressorRun)
+        classes = run.data.classes
+    else:
+        classes = load_regressor_weights(source, "cpu").config.classes
+    config = RegressorWeightsConfig(
+        name=options.name, storage=options.storage, regressor=regressor.config, classes=classes
+    )
+    with working("writing"):
+        return save_regressor_weights(
+            options.output,
+            regressor,
+            config=config,
+            card=options.card,
+            evaluation=options.evaluation,
+        )
+
+
+def _check_latents(tokenizer: "Tokenizer", flow: "Flow", name: str) -> None:
+    """A flow works with the KL tokenizer that it was trained on only; see that they can fit."""
+    from g3pt.models.alternatives.kl import require_gaussian
+
+    kl = require_gaussian(tokenizer, name).config
+    of_flow = (flow.config.num_latents, flow.config.latent_dim)
+    if of_flow != (kl.num_latents, kl.latent_dim):
+        raise ValueError(
+            f"the flow was trained with another tokenizer: latents and channels are {of_flow}, "
+            f"those of the tokenizer {(kl.num_latents, kl.latent_dim)}"
+        )
 
 
 def _check_fit(tokenizer: "Tokenizer", car: "Car") -> None:
@@ -108,13 +181,13 @@ def _check_fit(tokenizer: "Tokenizer", car: "Car") -> None:
         )
 
 
-def _settings(tokenizer: str, car: str | None) -> tuple[int, tuple[str, ...]]:
+def _settings(tokenizer: str, generator: str | None) -> tuple[int, tuple[str, ...]]:
     """Points that the tokenizer reads and names of the classes, as the sources say."""
     from g3pt.models.weights import load_weights
-    from g3pt.training.runs import CarRun, TokenizerRun, load_run
+    from g3pt.training.runs import CarRun, FlowRun, TokenizerRun, load_run
 
     num_points, classes = 0, ()
-    for source in (tokenizer, car):
+    for source in (tokenizer, generator):
         if source is None:
             continue
         if not (Path(source) / "checkpoints").is_dir():
@@ -128,4 +201,8 @@ def _settings(tokenizer: str, car: str | None) -> tuple[int, tuple[str, ...]]:
             case CarRun():
                 # The tokens that the generator knows were made from so many points.
                 num_points, classes = run.tokens.num_points, run.data.classes
+            case FlowRun():
+                num_points, classes = run.latents.num_points, run.data.classes
+            case _:
+                raise ValueError(f"{source}: holds the run of a {run.kind}")
     return num_points, classes

@@ -9,6 +9,7 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from g3pt.models.contract import DiscreteTokenizer, Tokenizer
+from g3pt.models.rivals.regressor import Regressor
 
 CHUNK = {"cpu": 1024, "cuda": 65536, "mps": 16384}
 """Query points a call by device: large enough to keep it busy, small enough for its caches."""
@@ -22,12 +23,16 @@ class ShapeField:
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, memory: Float[Tensor, "1 *memory"], *, chunk: int | None = None
+        self,
+        tokenizer: Tokenizer | Regressor,
+        memory: Float[Tensor, "1 *memory"],
+        *,
+        chunk: int | None = None,
     ) -> None:
         """Take what the decoder prepared for one shape.
 
         Args:
-            tokenizer: on any device, in evaluation mode.
+            tokenizer: whose decoder answers; on any device, in evaluation mode.
             memory: of one shape, see `Tokenizer.shape_memory`.
             chunk: queries a call; by default fixed per device type.
         """

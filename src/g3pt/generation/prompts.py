@@ -1,4 +1,4 @@
-"""What a user asks for, turned into the conditions that CAR reads.
+"""What a user asks for, turned into the conditions that CAR and its rivals read.
 
 Legend: B batch, N text tokens, S picture side.
 """
@@ -16,6 +16,8 @@ from g3pt.generation.pictures import PreparedPicture, prepare_picture
 from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch, PictureConfig, SentenceConfig
 from g3pt.models.conditioning.vocabulary import pad_ids
+from g3pt.models.rivals.flow import Flow
+from g3pt.models.rivals.regressor import Regressor
 
 Picture = str | Path | Image.Image | np.ndarray
 """A file, a Pillow image, or an array (height, width, 3 or 4) of bytes."""
@@ -38,7 +40,7 @@ class Prompts:
 
 
 def read_prompts(
-    car: Car,
+    generator: Car | Flow | Regressor,
     image: Picture | Sequence[Picture] | None = None,
     text: str | Sequence[str] | None = None,
 ) -> Prompts:
@@ -60,13 +62,13 @@ def read_prompts(
         )
     if (image is not None and not images) or (text is not None and not texts):
         raise PromptError("an empty list of prompts: give at least one picture or text")
-    configs = {condition.slot: condition for condition in car.config.conditions}
+    configs = {condition.slot: condition for condition in generator.config.conditions}
     for kind, given in (("image", images), ("text", texts)):
         if given and kind not in configs:
             known = ", ".join(configs) or "no condition at all"
             raise PromptError(f"these weights take no {kind}; they know: {known}")
     size = max(len(images), len(texts), 1)
-    device = next(car.parameters()).device
+    device = next(generator.parameters()).device
     pictures, images_B3SS, text_ids_BN = (), None, None
     if images:
         config = configs["image"]
