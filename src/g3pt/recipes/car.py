@@ -81,7 +81,7 @@ def small() -> CarRun:
         first,
         name="car-small",
         tokenizer="runs/tokenizer-small",
-        model=_fitting(model, tokenizer.small().model),
+        model=fitting(model, tokenizer.small().model),
         shapes=(tokenizer.small_shapes(), tokenizer.mesh_shapes()),
         tokens=TokenCacheConfig(resamplings=2, num_points=2048, batch_size=256),
         data=replace(first.data, batch_size=256, in_memory=True),

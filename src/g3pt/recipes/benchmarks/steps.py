@@ -150,6 +150,7 @@ def _task_on(run: Run, device: torch.device) -> CarTask | TokenizerTask:
     if isinstance(run, TokenizerRun):
         module = build_tokenizer(run.model).to(device)
         return TokenizerTask(module, run.data, run.loss, run.validation)
+    assert isinstance(run, CarRun), "only the stages are measured"
     with device:
         module = Car(run.model)
     return CarTask(module, resampling_alone().to(device), run.data, run.loss, run.validation)
