@@ -37,6 +37,24 @@ def test_json_is_one_object_with_the_promised_keys(g3pt, tmp_path: Path) -> None
     assert entry["closed"] is True
 
 
+def test_the_generator_runs_in_the_number_format_asked_for(
+    g3pt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from g3pt.models.car import Car
+
+    used = []
+    whole = Car.forward_scale
+    monkeypatch.setattr(
+        Car, "forward_scale", lambda self, *rest: used.append(self.dtype) or whole(self, *rest)
+    )
+    arguments = ("generate", "--text", "a red mug", "-o", tmp_path / "mug.glb", *FAST)
+    assert g3pt(*arguments, "--dtype", "bfloat16")[0] == 0
+    assert g3pt(*arguments)[0] == 0
+    assert used == [torch.bfloat16] * 3 + [torch.float32] * 3
+
+
 def test_several_prompts_and_samples_go_into_a_folder(g3pt, picture: Path, tmp_path: Path) -> None:
     twin = tmp_path / "other" / "mug.png"
     twin.parent.mkdir()

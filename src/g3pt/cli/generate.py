@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from g3pt.generation.pipeline import G3PT
 
-    pipeline = G3PT.from_pretrained(options.weights, options.device)
+    pipeline = G3PT.from_pretrained(options.weights, options.device, dtype=options.dtype)
     options.lod.check(paths, pipeline.num_scales)
     seconds = {"load": time.perf_counter() - started}
     started = time.perf_counter()

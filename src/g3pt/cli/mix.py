@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
     from g3pt.generation.token_work import start_mix
     from g3pt.models.tokens import TokenFrame
 
-    pipeline = G3PT.from_pretrained(options.weights, options.device)
+    pipeline = G3PT.from_pretrained(options.weights, options.device, dtype=options.dtype)
     coarse = pipeline.tokens_of(options.coarse, seed=options.seed)
     fine = pipeline.tokens_of(options.fine, seed=options.seed)
     prompts = None

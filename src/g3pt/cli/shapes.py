@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from g3pt.cli.options import CommonOptions, make_folder_for, working
 from g3pt.cli.progress import steps
@@ -38,6 +38,9 @@ class SamplingOptions(CommonOptions):
 
     top_p: float | None = None
     """Keep the likeliest tokens that hold this probability."""
+
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of the generator; auto is bfloat16 where a GPU has it, else float32."""
 
     min_share: float = 0.01
     """Drop loose parts below this share of the whole surface; 0 keeps everything."""

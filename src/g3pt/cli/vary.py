@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     from g3pt.generation.token_work import kept_scales
     from g3pt.models.tokens import TokenFrame
 
-    pipeline = G3PT.from_pretrained(options.weights, options.device)
+    pipeline = G3PT.from_pretrained(options.weights, options.device, dtype=options.dtype)
     prompts = pipeline.read_prompts(image=options.image, text=options.text)
     source = pipeline.tokens_of(options.source, seed=options.seed)
     kept_scales(pipeline, source.tokens, options.keep)

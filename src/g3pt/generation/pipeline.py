@@ -44,6 +44,7 @@ from g3pt.geometry.point_clouds import PointCloud
 from g3pt.geometry.sampling import SurfaceSamples, sample_surface
 from g3pt.models.car import Car
 from g3pt.models.contract import require_tokens
+from g3pt.models.precision import DtypeName
 from g3pt.models.tokens import TokenFile, TokenFrame, TokenPyramid, read_g3t
 from g3pt.models.weights import DEFAULT_WEIGHTS, LoadedWeights, load_weights
 
@@ -66,16 +67,26 @@ class G3PT:
 
     @classmethod
     def from_pretrained(
-        cls, weights: str | Path = DEFAULT_WEIGHTS, device: str | torch.device = "auto"
+        cls,
+        weights: str | Path = DEFAULT_WEIGHTS,
+        device: str | torch.device = "auto",
+        *,
+        dtype: DtypeName | torch.dtype = "float32",
     ) -> "G3PT":
         """Load bundled weights by name, or a weights folder.
+
+        Args:
+            weights: a name, a folder, or `hub:OWNER/NAME[@REVISION]`.
+            device: `auto`, `cpu`, `cuda`, `mps` or a torch device.
+            dtype: number format of the generator; `auto` is bfloat16 where a GPU has it. Tokens
+                are then close to those of float32, not the same.
 
         Raises:
             FileNotFoundError: if there are no such weights.
             WeightsError: if the folder does not hold sound weights.
-            ValueError: if they are of a tokenizer without tokens.
+            ValueError: if they are of a tokenizer without tokens, or device or dtype do not fit.
         """
-        return cls(load_weights(weights, device))
+        return cls(load_weights(weights, device, dtype=dtype))
 
     @property
     def num_scales(self) -> int:

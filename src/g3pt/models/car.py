@@ -178,6 +178,11 @@ class Car(nn.Module):
                 std = std / (2 * self.config.depth) ** 0.5 if feeds_stream else std
                 nn.init.normal_(parameter, std=std)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the weights; conditions and inputs are brought to it."""
+        return self.positions.dtype
+
     def forward(
         self,
         inputs_BTC: Float[Tensor, "B T C"],
@@ -236,7 +241,7 @@ class Car(nn.Module):
 
     def encode_condition(self, batch: ConditionBatch) -> ConditionOutput:
         """Give the prefix and the vector; absent conditions become their nulls."""
-        return self.conditioner(batch.cast(self.positions.dtype))
+        return self.conditioner(batch)
 
     def start_cache(self, *, reuse: bool = True) -> CarCache:
         """Give an empty cache for `forward_scale`; without `reuse` for its slow, obvious twin."""
@@ -321,6 +326,6 @@ class Car(nn.Module):
         stop = first + inputs_BTC.shape[1]
         scales_T = block_numbers(self.config.scale_lengths, device=inputs_BTC.device)[first:stop]
         places_TD = self.positions[first:stop] + self.scale_embedding[scales_T]
-        inputs_BTC = inputs_BTC.to(self.positions.dtype)  # stage 1 is float32 always
+        inputs_BTC = inputs_BTC.to(self.dtype)  # stage 1 is float32 always
         embedded_BTD = self.input_projection(self.input_norm(inputs_BTC))
         return embedded_BTD + places_TD.to(embedded_BTD.dtype)

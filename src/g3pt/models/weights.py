@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from g3pt.config import load_json, save_json
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.contract import Tokenizer
+from g3pt.models.precision import DtypeName, cast_weights, resolve_dtype
 from g3pt.models.rivals.flow import Flow, FlowConfig
 from g3pt.models.rivals.regressor import Regressor, RegressorConfig
 from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
@@ -65,7 +66,7 @@ class WeightsConfig:
     """Under which the weights are known, e.g. `g3pt-tiny`."""
 
     storage: StorageType = "float16"
-    """Number format of the file; models are used in float32."""
+    """Number format of the file, whatever the models are used in."""
 
     sha256: str = ""
     """Of `model.safetensors`."""
@@ -227,7 +228,10 @@ def _write_beside(folder: Path, card: str | Path | None, evaluation: str | Path 
 
 
 def load_weights(
-    weights: str | Path = DEFAULT_WEIGHTS, device: str | torch.device = "auto"
+    weights: str | Path = DEFAULT_WEIGHTS,
+    device: str | torch.device = "auto",
+    *,
+    dtype: DtypeName | torch.dtype = "float32",
 ) -> LoadedWeights:
     """Load a weights folder, or bundled weights by name.
 
@@ -235,13 +239,15 @@ def load_weights(
         weights: a folder that `save_weights` wrote, a name such as `g3pt-tiny`, or
             `hub:OWNER/NAME[@REVISION]` on the Hugging Face hub.
         device: `auto`, `cpu`, `cuda`, `mps` or a torch device.
+        dtype: number format of the generator, see `resolve_dtype`; the tokenizer's is float32.
 
     Raises:
         FileNotFoundError: if there is neither such a folder nor such a name.
         WeightsError: if the folder is not a weights folder, or its contents do not fit together.
-        ValueError: if this machine has no such device.
+        ValueError: if this machine has no such device, or the number format is another.
     """
     target = resolve_device(device)
+    number_format = resolve_dtype(dtype, target)
     folder = find_weights(weights)
     config = _read_config(folder, WeightsConfig)
     tensors = _read_tensors(folder / MODEL_FILE, config.sha256)
@@ -252,6 +258,8 @@ def load_weights(
         flow = None if config.flow is None else Flow(config.flow)
     parts = {"tokenizer": tokenizer, "car": car, "flow": flow}
     _fill_all({name: part for name, part in parts.items() if part is not None}, tensors, folder)
+    if car is not None:
+        cast_weights(car, number_format)
     return LoadedWeights(
         config=config,
         tokenizer=tokenizer.to(target),

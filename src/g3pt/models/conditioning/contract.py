@@ -195,11 +195,6 @@ class ConditionBatch:
         moved = {name: value.to(device) for name, value in self._tensors().items()}
         return replace(self, **moved)
 
-    def cast(self, dtype: torch.dtype) -> "ConditionBatch":
-        """Give what is not whole numbers or masks in the number format of a model."""
-        values = self._tensors().items()
-        return replace(self, **{n: v.to(dtype) for n, v in values if v.is_floating_point()})
-
     def _tensors(self) -> dict[str, Tensor]:
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 

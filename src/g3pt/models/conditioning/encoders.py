@@ -6,7 +6,7 @@ Legend: B batch, V views, I prefix tokens, D width of CAR, E width of an encoder
 from typing import assert_never, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from g3pt.models.conditioning.clip import ClipConditionConfig, ClipEncoder
 from g3pt.models.conditioning.contract import (
@@ -104,14 +104,20 @@ class Condition(nn.Module):
                 f"this model reads at most {self.max_views} pictures of a shape, got "
                 f"{given.num_views}"
             )
-        encoded = self.encoder(given.raw) if given.features is None else given.features
         dtype = self.to_tokens.weight.dtype
+        encoded = self._features(given.raw, dtype) if given.features is None else given.features
         projected = ConditionOutput(
             self.to_tokens(encoded.tokens_BID.to(dtype)),
             self.to_vector(encoded.vector_BD.to(dtype)),
             encoded.valid_BI,
         )
         return projected if self.view_embedding is None else self._join_views(projected, given)
+
+    def _features(self, raw: Tensor | None, dtype: torch.dtype) -> ConditionOutput:
+        """Run the encoder, in the number format of its weights; frozen ones stay in float32."""
+        assert raw is not None, "neither an input nor its features"
+        own = not isinstance(self.config, FrozenConfig)
+        return self.encoder(raw.to(dtype) if own and raw.is_floating_point() else raw)
 
     def _join_views(self, views: ConditionOutput, given: ConditionInput) -> ConditionOutput:
         """One prefix a shape: its views in the order given, each marked with its number.

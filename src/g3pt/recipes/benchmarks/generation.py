@@ -30,6 +30,7 @@ from g3pt.models.operations import (
     generation_operations,
     prefix_length,
 )
+from g3pt.models.precision import cast_weights
 from g3pt.models.tokenizer import CvqTokenizer
 from g3pt.models.weights import resolve_device
 from g3pt.recipes import car
@@ -71,7 +72,8 @@ def _generator(config: CarConfig, device: torch.device, dtype: torch.dtype) -> C
     """A generator with random weights, drawn where it will run."""
     with device:
         model = Car(config)
-    return model.to(dtype).eval().requires_grad_(False)
+    cast_weights(model, dtype)
+    return model.eval().requires_grad_(False)
 
 
 def _pictures(config: CarConfig, batch_size: int, device: torch.device) -> ConditionBatch:
