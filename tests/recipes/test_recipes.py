@@ -129,6 +129,39 @@ def test_memory_grows_with_the_slice_of_the_batch_and_not_with_the_batch(recipes
     assert halved.flops_per_step == plain.flops_per_step
 
 
+@pytest.mark.parametrize("name", ["tokenizer-tiny", "car-2M"])
+def test_blocks_that_run_again_need_less_memory_and_more_operations(recipes, name):
+    from dataclasses import replace
+
+    from g3pt.training.cost import estimate_cost
+
+    run = recipes.recipe(name)
+    run = replace(run, data=replace(run.data, batch_size=8))
+    plain = estimate_cost(run)
+    again = estimate_cost(replace(run, train=replace(run.train, recompute_blocks=True)))
+    assert again.parameters == plain.parameters
+    assert again.memory_bytes < plain.memory_bytes
+    # a forward pass of the blocks on top: a third at most, less where the head is most of all
+    assert 1.05 < again.flops_per_step / plain.flops_per_step < 1.36
+
+
+def test_memory_holds_copies_of_the_weights_in_bfloat16_once(recipes):
+    from dataclasses import replace
+
+    from g3pt.training.cost import estimate_cost
+
+    run = recipes.recipe("car-4M")
+    run = replace(run, train=replace(run.train, accumulation=1))
+    one, two = (
+        estimate_cost(replace(run, data=replace(run.data, batch_size=size))).memory_bytes
+        for size in (1, 2)
+    )
+    parameters = estimate_cost(run).parameters
+    # weights, average, gradients, two moments; then a shape; then what is there once
+    once = one - 20 * parameters - (two - one)
+    assert once == pytest.approx(2 * parameters, rel=0.15)
+
+
 # --- the command line ------------------------------------------------------------------------
 
 

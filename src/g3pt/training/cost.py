@@ -1,5 +1,7 @@
 """What a step of a run costs, found by running it on shapes alone: no data, no arithmetic."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -30,6 +32,7 @@ from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
 from g3pt.training.car_task import CarTask
 from g3pt.training.flow_task import FlowTask
 from g3pt.training.optim import Optimizer
+from g3pt.training.recomputation import recompute_blocks, recomputed
 from g3pt.training.regressor_task import RegressorTask
 from g3pt.training.runs import CarRun, FlowRun, RegressorRun, Run, RunTask, TokenizerRun
 from g3pt.training.tokenizer_task import TokenizerTask
@@ -44,7 +47,7 @@ class RunCost:
     parameters: int
     flops_per_step: int
     """Operations of matrix products, forward and backward, over a global batch; a multiplication
-    and an addition are two."""
+    and an addition are two. What gradient checkpointing computes twice counts twice."""
     memory_bytes: int
     """For one process: weights, their average, gradients and optimiser state, and activations
     of one slice of the batch."""
@@ -57,23 +60,40 @@ def estimate_cost(run: Run) -> RunCost:
     with FakeTensorMode(allow_non_fake_inputs=True):
         task = open_without_data(run)
         module = task.module
-        saved = _SavedBytes(module)
+        largest_block = _LargestBlock(module)
+        if run.train.recompute_blocks:
+            with _kept(module, run) as whole, largest_block.watched(whole):
+                task.synthetic_loss(1)
+            recompute_blocks(module)
         counter = flop_counter()
-        autocast = torch.autocast("cpu", torch.bfloat16, enabled=run.train.precision == "bf16")
-        hooks = torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack)
-        # As on a GPU, also where a CPU would write attention out, which keeps all its weights.
-        fused = sdpa_kernel(SDPBackend.FLASH_ATTENTION)
-        with counter, hooks, autocast, fused:
+        with _kept(module, run) as of_one, counter:
             task.synthetic_loss(1).backward()
+        with _kept(module, run) as of_two:
+            task.synthetic_loss(2)
         state_values = Optimizer(module, run.optim).num_state_values()
     slice_size = max(1, run.data.batch_size // run.train.accumulation)
     parameters = sum(p.numel() for p in module.parameters())
+    # What two shapes need more than one; the rest, such as weights in bfloat16, is there once.
+    each = of_two.total - of_one.total
+    activations = of_one.total + (slice_size - 1) * each + slice_size * largest_block.bytes
     return RunCost(
         parameters=parameters,
         flops_per_step=int(counter.get_total_flops()) * run.data.batch_size,
-        memory_bytes=FLOAT_BYTES * (3 * parameters + state_values) + saved.total * slice_size,
+        memory_bytes=FLOAT_BYTES * (3 * parameters + state_values) + activations,
         parameters_by_part=_count_by_part(module),
     )
+
+
+@contextmanager
+def _kept(module: nn.Module, run: Run) -> Iterator["_SavedBytes"]:
+    """Count what a step keeps for its backward pass."""
+    saved = _SavedBytes(module)
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=run.train.precision == "bf16")
+    hooks = torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack)
+    # As on a GPU, also where a CPU would write attention out, which keeps all its weights.
+    fused = sdpa_kernel(SDPBackend.FLASH_ATTENTION)
+    with hooks, autocast, fused:
+        yield saved
 
 
 def flop_counter() -> FlopCounterMode:
@@ -178,6 +198,36 @@ def _build_tokenizer(config: TokenizerConfig) -> Tokenizer:
     """Build it with real numbers: its first queries are computed, not drawn."""
     with unset_fake_temporarily():
         return build_tokenizer(config)
+
+
+class _LargestBlock:
+    """Bytes of the block that keeps most.
+
+    They are there beside the inputs of all blocks while a backward pass has it run again.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.bytes = 0
+        self._blocks = list(recomputed(module))
+
+    @contextmanager
+    def watched(self, saved: "_SavedBytes") -> Iterator[None]:
+        """Look at every block that runs in the meantime."""
+        before: dict[nn.Module, int] = {}
+
+        def enter(block: nn.Module, *_: object) -> None:
+            before[block] = saved.total
+
+        def leave(block: nn.Module, *_: object) -> None:
+            self.bytes = max(self.bytes, saved.total - before[block])
+
+        handles = [block.register_forward_pre_hook(enter) for block in self._blocks]
+        handles += [block.register_forward_hook(leave) for block in self._blocks]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
 class _SavedBytes:

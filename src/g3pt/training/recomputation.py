@@ -1,5 +1,6 @@
 """Gradient checkpointing: transformer blocks run a second time and keep nothing in between."""
 
+from collections.abc import Iterator
 from functools import partial
 
 from torch import nn
@@ -12,14 +13,19 @@ from g3pt.nn.blocks import CrossAttentionBlock, SelfAttentionBlock
 BLOCKS = (CarBlock, TrunkBlock, SelfAttentionBlock, CrossAttentionBlock)
 
 
+def recomputed(module: nn.Module) -> Iterator[nn.Module]:
+    """The blocks in `module` that `recompute_blocks` is about."""
+    return (block for block in module.modules() if isinstance(block, BLOCKS))
+
+
 def recompute_blocks(module: nn.Module) -> None:
     """Let every transformer block in `module` keep its input alone for the backward pass.
 
     Gradients stay what they are: the blocks draw nothing at random. Names of weights do not
     change, nor does anything where no gradients are wanted.
     """
-    for block in module.modules():
-        if isinstance(block, BLOCKS) and "forward" not in vars(block):
+    for block in recomputed(module):
+        if "forward" not in vars(block):
             # On the instance, so that the module stays the same to whoever saves or loads it.
             vars(block)["forward"] = partial(
                 checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False
