@@ -54,3 +54,23 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = WeightsConfig(name="untrained", tokenizer=tokenizer_config, num_points=512)
     save_weights(folder, tokenizer, car, config=config, card="An untrained model for tests.\n")
     return folder
+
+
+@pytest.fixture(scope="session")
+def frozen_sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """Conditions whose frozen encoders have the right architecture, small sizes, random weights."""
+    import torch
+
+    from frozen_folders import write_clip, write_dinov2
+    from g3pt.models.conditioning import ClipConditionConfig, DinoConditionConfig
+
+    folder = tmp_path_factory.mktemp("frozen")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        dinov2 = write_dinov2(folder / "dinov2", **sizes)
+        clip = write_clip(folder / "clip", **sizes, intermediate_size=32, vocab_size=32)
+    return {
+        "dinov2": DinoConditionConfig(source=dinov2, width=16),
+        "clip": ClipConditionConfig(source=clip, width=16),
+    }

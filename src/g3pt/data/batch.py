@@ -57,8 +57,9 @@ class TokenizerBatch:
 class ConditionedBatch:
     """Shapes and what a generator can be told about them."""
 
-    images_B3SS: Float[Tensor, "B 3 S S"]
-    """Pictures over white in [0, 1]; all white where there is none."""
+    images_B3SS: Float[Tensor, "B *V 3 S S"] | None
+    """Pictures over white in [0, 1]; all white where there is none; V views of each shape where
+    several are asked for. None where their features are given instead."""
     has_image_B: Bool[Tensor, " B"]
     """False where the shape has no picture (its image condition must be the learned null)."""
     view_B: Int[Tensor, " B"]
@@ -69,6 +70,18 @@ class ConditionedBatch:
     """Index of the shape's family in the dataset's `classes`, -1 when it is not one of them."""
     ids: tuple[str, ...]
     """Shape of each row."""
+    num_views_B: Int[Tensor, " B"] | None = None
+    """How many of the V views each shape has, the first ones; at least 1."""
+    image_features_BIE: Float[Tensor, "B *V I E"] | None = None
+    image_summary_BE: Float[Tensor, "B *V E"] | None = None
+    """What a frozen encoder made of the pictures, where that is cached."""
+    text_features_BNE: Float[Tensor, "B N G"] | None = None
+    text_summary_BE: Float[Tensor, "B G"] | None = None
+    """What a frozen encoder made of the captions, where that is cached."""
+    points_BN3: Float[Tensor, "B P 3"] | None = None
+    """Surface points of the visible part of each shape, unit frame, where asked for."""
+    normals_BN3: Float[Tensor, "B P 3"] | None = None
+    """Their outward normals."""
 
     def to(self: ConditionedT, device: torch.device | str) -> ConditionedT:
         """The same batch on another device."""

@@ -3,23 +3,19 @@
 B batch, N surface points, Q query points, T tokens of all scales laid end to end, S picture side.
 """
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
 
-from g3pt.data.batch import CarBatch, ConditionedBatch, TokenizerBatch
-from g3pt.data.packs import PackedShapes, open_shapes
+from g3pt.data.batch import CarBatch, TokenizerBatch
+from g3pt.data.conditioned import ConditionedDataConfig, ConditionedShapes, check_one_each
 from g3pt.data.prepare import NORMAL_STEPS
 from g3pt.data.queries import POSITION_STEPS
 from g3pt.data.sampler import MixedOrder
 from g3pt.data.shards import TRAINING, Selection, ShardSet, StoredShape
 from g3pt.data.tokens_cache import TokenCache
-from g3pt.geometry.framing import frame_object, silhouette_box
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,34 +171,6 @@ def draw_queries(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ConditionedDataConfig:
-    """Shapes with their pictures and words; each training adds what it learns to predict."""
-
-    shards: tuple[str, ...] = ()
-    """Folders of prepared shapes, for pictures and words."""
-    selection: Selection = TRAINING
-    """Which of their shapes are read."""
-    weights: tuple[float, ...] = ()
-    """Share of draws of each folder; empty means in proportion to its size."""
-    max_damaged: int = 0
-    """Damaged samples of a folder that are passed over before training stops."""
-    batch_size: int = 32
-    """Shapes in a global batch."""
-    image_size: int = 128
-    """Side of the pictures handed out."""
-    canonical_share: float = 0.5
-    """How often the canonical view is taken where others exist as well; 1 takes no other."""
-    only_with_images: bool = False
-    """Leave out shapes that have no picture."""
-    in_memory: bool = False
-    """Decode and frame all pictures once and keep them."""
-    classes: tuple[str, ...] = ()
-    """Family names that class labels count in."""
-    seed: int = 0
-    """Seeds the order and every random choice."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class CarDataConfig(ConditionedDataConfig):
     """What generator training reads."""
 
@@ -210,136 +178,9 @@ class CarDataConfig(ConditionedDataConfig):
     """The token cache of each folder of shards, in the same order."""
 
     def __post_init__(self) -> None:
+        # Not super(): a dataclass with slots is another class than the one being defined here.
+        ConditionedDataConfig.__post_init__(self)
         check_one_each("tokens", "token cache", self.tokens, self.shards)
-
-
-def check_one_each(name: str, what: str, folders: tuple[str, ...], shards: tuple[str, ...]) -> None:
-    """Refuse other than one folder a folder of shards.
-
-    Raises:
-        ValueError: naming the field.
-    """
-    if len(folders) != len(shards):
-        raise ValueError(
-            f"data.{name} must name one {what} a folder of shards, got "
-            f"{len(folders)} for {len(shards)}"
-        )
-
-
-class DrawnShape(NamedTuple):
-    """A shape of a batch, and what everything random about it is drawn from."""
-
-    part: int
-    """Which folder of shards."""
-    row: int
-    rng: np.random.Generator
-
-
-class ConditionedShapes:
-    """Random shapes with a picture, a sentence and a class label of each."""
-
-    def __init__(
-        self, config: ConditionedDataConfig, *, rank: int = 0, world_size: int = 1
-    ) -> None:
-        """Open the shards.
-
-        Raises:
-            FileNotFoundError: if a folder is missing.
-        """
-        self.config = config
-        self.parts = [
-            open_shapes(path, config.selection, max_damaged=config.max_damaged)
-            for path in config.shards
-        ]
-        self._rows = [self._usable_rows(part) for part in self.parts]
-        sizes = [len(rows) for rows in self._rows]
-        self.order = MixedOrder(sizes, weights=config.weights, seed=config.seed)
-        self.num_shapes = sum(sizes)
-        self._classes = {name: label for label, name in enumerate(config.classes)}
-        self._rank, self._world_size = rank, world_size
-        self._frames = self._frame_all() if config.in_memory else {}
-
-    def _frame_all(self) -> dict[tuple[str, int, int], UInt8[np.ndarray, "S S 4"]]:
-        """Every picture as models see it, by set, row and view; decoded in threads."""
-        wanted = [
-            (part, row, view)
-            for part, rows in zip(self.parts, self._rows, strict=True)
-            for row in rows.tolist()
-            for view in range(part.num_views(row))
-        ]
-        with ThreadPoolExecutor() as pool:
-            frames = pool.map(lambda key: self._picture(*key), wanted)
-            return {
-                (part.fingerprint, row, view): frame
-                for (part, row, view), frame in zip(wanted, frames, strict=True)
-            }
-
-    def _usable_rows(self, part: ShardSet | PackedShapes) -> np.ndarray:
-        pictured = [part.num_views(row) > 0 for row in range(len(part))]
-        return np.flatnonzero(pictured) if self.config.only_with_images else np.arange(len(part))
-
-    def draw(self, step: int) -> list[DrawnShape]:
-        """This process's share of the shapes of global batch number `step`.
-
-        Raises:
-            DamagedSampleError: if more samples are damaged than `max_damaged` allows.
-        """
-        config = self.config
-        draws = self.order.batch(
-            step, config.batch_size, rank=self._rank, world_size=self._world_size
-        )
-        return [
-            DrawnShape(
-                part,
-                self.parts[part].readable(int(self._rows[part][position])),
-                np.random.default_rng((config.seed, 4, number)),
-            )
-            for part, position, number in draws
-        ]
-
-    def conditions(self, drawn: Sequence[DrawnShape]) -> ConditionedBatch:
-        """A sentence and a view of each shape, and its label."""
-        pictures, views, captions, shapes = [], [], [], []
-        for part, row, rng in drawn:
-            shards = self.parts[part]
-            sentences = shards.captions(row)
-            captions.append(sentences[rng.integers(len(sentences))] if sentences else "")
-            view = self._choose_view(shards.num_views(row), rng)
-            picture = self._frames.get((shards.fingerprint, row, view))
-            if picture is None:
-                picture = self._picture(shards, row, view)
-            pictures.append(picture)
-            views.append(view if picture.any() else -1)
-            shapes.append(shards.shapes[row])
-        view_B = torch.tensor(views)
-        labels = [self._classes.get(shape["family"], -1) for shape in shapes]
-        return ConditionedBatch(
-            images_B3SS=_over_white(np.stack(pictures)),
-            has_image_B=view_B >= 0,
-            view_B=view_B,
-            captions=tuple(captions),
-            labels_B=torch.tensor(labels),
-            ids=tuple(shape["id"] for shape in shapes),
-        )
-
-    def _choose_view(self, num_views: int, rng: np.random.Generator) -> int:
-        """A view that exists, -1 if none does. Always uses the generator alike."""
-        canonical, pick = rng.random() < self.config.canonical_share, rng.random()
-        if num_views == 0:
-            return -1
-        if canonical or num_views == 1:
-            return 0
-        return 1 + int(pick * (num_views - 1))
-
-    def _picture(
-        self, shards: ShardSet | PackedShapes, row: int, view: int
-    ) -> UInt8[np.ndarray, "S S 4"]:
-        """A view as models see it; zeros if there is none or it shows nothing (a sheet's edge)."""
-        size = self.config.image_size
-        picture = shards.picture(row, view) if view >= 0 else None
-        if picture is None or silhouette_box(picture) is None:
-            return np.zeros((size, size, 4), np.uint8)
-        return frame_object(picture, size)
 
 
 class CarDataset:
@@ -381,13 +222,6 @@ class CarDataset:
         return CarBatch(
             indices_BT=torch.from_numpy(np.stack(indices)), **vars(self.shapes.conditions(drawn))
         )
-
-
-def _over_white(rgba: UInt8[np.ndarray, "B S S 4"]) -> torch.Tensor:
-    """Straight-alpha RGBA bytes over white, as floats (B, 3, S, S)."""
-    floats = torch.from_numpy(rgba).permute(0, 3, 1, 2).float().mul_(1.0 / 255.0)
-    color, alpha = floats[:, :3], floats[:, 3:]
-    return torch.addcmul(1.0 - alpha, color, alpha).contiguous()
 
 
 def _check_stored(part: ShardSet, config: TokenizerDataConfig) -> None:

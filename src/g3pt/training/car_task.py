@@ -61,6 +61,9 @@ class CarValidationConfig:
     selection: Selection = VALIDATION
     """Which of their shapes are looked at."""
     tokens: tuple[str, ...] = ()
+    image_features: tuple[str, ...] = ()
+    """Feature caches of the held-out shapes, as in the training data."""
+    text_features: tuple[str, ...] = ()
     num_shapes: int = 128
     batch_size: int = 32
 
@@ -167,7 +170,9 @@ class CarTask:
                 generator=generator,
             )
         logits = self.module(
-            teacher.inputs_BTC, condition_batch(batch.batch, batch.given), num_scales
+            teacher.inputs_BTC,
+            condition_batch(batch.batch, batch.given, self.tokenizer),
+            num_scales,
         )
         return self.module.token_losses(logits, teacher.targets_BT)
 
@@ -212,6 +217,8 @@ class CarTask:
                 shards=self._validation.shards,
                 selection=self._validation.selection,
                 tokens=self._validation.tokens,
+                image_features=self._validation.image_features,
+                text_features=self._validation.text_features,
                 weights=(),
                 batch_size=self._validation.batch_size,
                 canonical_share=1.0,

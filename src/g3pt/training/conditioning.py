@@ -8,6 +8,7 @@ Legend: B batch, N text tokens, S picture side.
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 import torch
@@ -15,15 +16,22 @@ from torch import Tensor
 
 from g3pt.data.batch import ConditionedBatch
 from g3pt.models.conditioning import (
+    ClipConditionConfig,
     ConditionBatch,
     ConditionConfig,
+    DinoConditionConfig,
+    ImageConditionConfig,
     PictureConfig,
+    PointsConditionConfig,
     SentenceConfig,
+    Slot,
+    encode_points,
 )
 from g3pt.models.conditioning.vocabulary import pad_ids
+from g3pt.models.contract import Tokenizer
 from g3pt.training.task import Part
 
-VALIDATION_MODES = ("all", "image", "text", "class", "none")
+VALIDATION_MODES = ("all", "image", "text", "points", "class", "none")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +40,11 @@ class ConditionLossConfig:
 
     dropout: float = 0.1
     """Chance that a sample loses all its conditions, for guidance (Sec. 4.2)."""
+    image_dropout: float = 0.0
+    """Chance that it loses its pictures, whatever becomes of the others; likewise the next."""
+    text_dropout: float = 0.0
+    points_dropout: float = 0.0
+    class_dropout: float = 0.0
     single_share: float = 0.9
     """Share of batches that keep just one kind of condition, where there are several."""
     image_preference: float = 0.5
@@ -41,6 +54,7 @@ class ConditionLossConfig:
 
     def __post_init__(self) -> None:
         check_shares(self, "dropout", "single_share", "image_preference", "spelled_share")
+        check_shares(self, *(f"{slot}_dropout" for slot in get_args(Slot)))
 
 
 def check_shares(config: object, *names: str) -> None:
@@ -94,7 +108,7 @@ class ConditionDrawer:
         drops, span = self.draw_drops(rng, batch_size), part.slice(batch_size)
         spelling = random.Random(f"{self._seed}/{step}/{part.index}/{part.count}")
         return GivenConditions(
-            text_ids_BN=self._encode(batch.captions, self._loss.spelled_share, spelling),
+            text_ids_BN=self._encode(batch, self._loss.spelled_share, spelling),
             dropped=mark_missing({kind: drop[span] for kind, drop in drops.items()}, batch),
         )
 
@@ -113,54 +127,119 @@ class ConditionDrawer:
             chosen = "image"
         else:
             chosen = others[int(pick * len(others))] if others else ""
-        return {kind: torch.from_numpy(nothing_B | (single and kind != chosen)) for kind in kinds}
+        # A stream of its own: what else the step draws does not depend on it.
+        (own,) = rng.spawn(1)
+        lost = {slot: own.random(size) < getattr(config, f"{slot}_dropout") for slot in kinds}
+        return {
+            slot: torch.from_numpy(nothing_B | lost[slot] | (single and slot != chosen))
+            for slot in kinds
+        }
 
     def give_all(self, batch: ConditionedBatch) -> GivenConditions:
         """Drop nothing that a sample has."""
         kept = torch.zeros(len(batch.ids), dtype=torch.bool, device=batch.has_image_B.device)
         return GivenConditions(
-            text_ids_BN=self._encode(batch.captions, 0.0, random.Random(0)).to(kept.device),
+            text_ids_BN=self._encode(batch, 0.0, random.Random(0)).to(kept.device),
             dropped=mark_missing(dict.fromkeys(self._kinds, kept), batch),
         )
 
     def synthetic(
         self, batch_size: int, device: torch.device | str
     ) -> tuple[ConditionedBatch, GivenConditions]:
-        """Conditions of the right sizes and no meaning, none dropped."""
+        """Conditions of the right sizes and no meaning, none dropped.
+
+        Frozen encoders are left out: their features can be cached.
+        """
         image, text = self._kinds.get("image"), self._kinds.get("text")
-        side = image.image_size if isinstance(image, PictureConfig) else 1
+        points = self._kinds.get("points")
+
+        def zeros(*sizes: int) -> Tensor:
+            return torch.zeros(batch_size, *sizes, device=device)
+
+        fields: dict[str, Tensor] = {}
+        views = (
+            (image.max_views,) if isinstance(image, PictureConfig) and image.max_views > 1 else ()
+        )
+        if isinstance(image, DinoConditionConfig):
+            fields["image_features_BIE"] = zeros(*views, image.num_tokens, image.width)
+            fields["image_summary_BE"] = zeros(*views, image.width)
+        if isinstance(text, ClipConditionConfig):
+            fields["text_features_BNE"] = zeros(text.max_tokens, text.width)
+            fields["text_summary_BE"] = zeros(text.width)
+        if isinstance(points, PointsConditionConfig):
+            fields["points_BN3"] = fields["normals_BN3"] = zeros(points.num_points, 3)
+        side = image.image_size if isinstance(image, ImageConditionConfig) else 1
         num_words = text.max_tokens if isinstance(text, SentenceConfig) else 1
         ones = torch.ones(batch_size, dtype=torch.int64, device=device)
         batch = ConditionedBatch(
-            images_B3SS=torch.zeros(batch_size, 3, side, side, device=device),
+            images_B3SS=zeros(*views, 3, side, side),
             has_image_B=torch.ones(batch_size, dtype=torch.bool, device=device),
             view_B=ones,
             captions=("",) * batch_size,
             labels_B=ones * 0,
             ids=("",) * batch_size,
+            **fields,
         )
         text_ids_BN = ones[:, None].expand(-1, num_words).contiguous()
         return batch, GivenConditions(text_ids_BN, dict.fromkeys(self._kinds))
 
-    def _encode(self, captions: Sequence[str], spelled_share: float, rng: random.Random) -> Tensor:
-        if self._words is None:
+    def _encode(self, batch: ConditionedBatch, spelled_share: float, rng: random.Random) -> Tensor:
+        captions, cached = batch.captions, batch.text_features_BNE is not None
+        if self._words is None or cached:
             return torch.zeros(len(captions), 1, dtype=torch.int64)
         rows = [self._words.encode(c, spelled_share=spelled_share, rng=rng) for c in captions]
         return torch.tensor(pad_ids(rows))
 
 
-def condition_batch(batch: ConditionedBatch, given: GivenConditions) -> ConditionBatch:
-    """What the model reads."""
+def condition_batch(
+    batch: ConditionedBatch, given: GivenConditions, tokenizer: Tokenizer | None = None
+) -> ConditionBatch:
+    """What the model reads.
+
+    Args:
+        batch: all that is known of the shapes.
+        given: what they are told of it.
+        tokenizer: whose encoder reads visible points; needed for a points condition.
+
+    Raises:
+        ValueError: if the model reads points and there are none, or nothing to read them with.
+    """
     dropped = given.dropped
+    sees, reads = "image" in dropped, "text" in dropped
     return ConditionBatch(
         batch_size=len(batch.ids),
-        images_B3SS=batch.images_B3SS if "image" in dropped else None,
-        text_ids_BN=given.text_ids_BN if "text" in dropped else None,
+        images_B3SS=batch.images_B3SS if sees else None,
+        num_views_B=batch.num_views_B if sees else None,
+        image_features_BIE=batch.image_features_BIE if sees else None,
+        image_summary_BE=batch.image_summary_BE if sees else None,
+        text_ids_BN=given.text_ids_BN if reads and batch.text_features_BNE is None else None,
+        text_features_BNE=batch.text_features_BNE if reads else None,
+        text_summary_BE=batch.text_summary_BE if reads else None,
+        point_latents_BLC=_point_latents(batch, dropped, tokenizer),
         labels_B=batch.labels_B.clamp(min=0) if "class" in dropped else None,
         images_dropped_B=dropped.get("image"),
         text_dropped_B=dropped.get("text"),
+        points_dropped_B=dropped.get("points"),
         labels_dropped_B=dropped.get("class"),
     )
+
+
+def _point_latents(
+    batch: ConditionedBatch, dropped: Mapping[str, Tensor | None], tokenizer: Tokenizer | None
+) -> Tensor | None:
+    if "points" not in dropped:
+        return None
+    if tokenizer is None:
+        raise ValueError("points are read by the encoder of a tokenizer; this training has none")
+    if batch.points_BN3 is None or batch.normals_BN3 is None:
+        raise ValueError(
+            "the model has a points condition and the batch holds no points: set "
+            "data.num_visible_points"
+        )
+    everyone = dropped["points"]
+    if everyone is not None and bool(everyone.all()):
+        return None
+    return encode_points(tokenizer, batch.points_BN3, batch.normals_BN3)
 
 
 def mark_missing(
@@ -171,6 +250,7 @@ def mark_missing(
     absent = {
         "image": ~batch.has_image_B,
         "text": torch.tensor([not caption for caption in batch.captions], device=device),
+        "points": torch.zeros_like(batch.has_image_B),
         "class": batch.labels_B < 0,
     }
     return {kind: drop | absent[kind] for kind, drop in dropped.items()}

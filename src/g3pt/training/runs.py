@@ -36,6 +36,7 @@ from g3pt.training.checkpoint import (
     load_module_tensors,
     load_newest_checkpoint,
 )
+from g3pt.training.features import ensure_features
 from g3pt.training.flow_task import FlowLossConfig, FlowTask, FlowValidationConfig
 from g3pt.training.ingredients import (
     PreparedShapes,
@@ -104,6 +105,9 @@ class CarRun:
     held_out: tuple[PreparedShapes, ...] = ()
     tokens: TokenCacheConfig = field(default_factory=TokenCacheConfig)
     """How the shapes are tokenized when `data.tokens` names none."""
+    cache_features: bool = False
+    """Whether frozen encoders see every picture and caption once, before training, and their
+    features are read from disk; otherwise they run in every step."""
     data: CarDataConfig = field(default_factory=CarDataConfig)
     validation: CarValidationConfig = field(default_factory=CarValidationConfig)
     loss: CarLossConfig = field(default_factory=CarLossConfig)
@@ -211,6 +215,9 @@ def complete(run: Run, *, workers: int = 1) -> tuple[Run, Tokenizer | None]:
                 data = _with_tokens(run, data, run.shapes, tokenizer, workers)
             if not validation.shards and run.held_out:
                 validation = _with_tokens(run, validation, run.held_out, tokenizer, workers)
+            if run.cache_features:
+                data = _with_features(run, data)
+                validation = _with_features(run, validation)
             model = fit_to_tokenizer(run.model, tokenizer, data.shards)
             return replace(run, model=model, data=data, validation=validation), tokenizer
         case FlowRun():
@@ -262,6 +269,12 @@ def _with_tokens(
         device=resolve_device(run.train.device),
     )
     return replace(config, shards=shards, tokens=tokens)
+
+
+def _with_features(run: CarRun, config: ShardsUserT) -> ShardsUserT:
+    opened = [open_shapes(path, config.selection) for path in config.shards]
+    device = resolve_device("auto")
+    return replace(config, **ensure_features(opened, run.model.conditions, device=device))
 
 
 def _with_latents(
