@@ -208,3 +208,63 @@ def test_an_empty_shape_is_reported_and_exits_1(
     assert json.loads(stdout)["outputs"][0]["path"] is None
     assert "seed 0 has no inside" in stderr
     assert not (tmp_path / "x.glb").exists()
+
+
+@pytest.fixture(scope="module")
+def points_weights(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Untrained weights that read up to two views of a shape, and points."""
+    from dataclasses import replace
+
+    import torch
+
+    from g3pt.models.car import Car
+    from g3pt.models.conditioning import PointsConditionConfig
+    from g3pt.models.weights import load_weights, save_weights
+
+    loaded = load_weights(tiny_weights, "cpu")
+    assert loaded.car is not None
+    image, _ = loaded.car.config.conditions
+    conditions = (replace(image, max_views=2), PointsConditionConfig(width=32, num_points=64))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        car = Car(replace(loaded.car.config, conditions=conditions))
+    folder = tmp_path_factory.mktemp("points") / "untrained"
+    save_weights(folder, loaded.tokenizer, car, config=loaded.config)
+    return folder
+
+
+def test_point_clouds_give_a_file_each(g3pt, points_weights: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("left.xyz", "right.xyz"):
+        np.savetxt(tmp_path / name, rng.uniform(-0.5, 0.5, (60, 3)))
+    clouds = ("--points", tmp_path / "left.xyz", tmp_path / "right.xyz")
+    out = ("-o", tmp_path / "out", "--json")
+    code, stdout, _ = g3pt("generate", *clouds, *out, *FAST, weights=points_weights)
+    assert code == 0
+    names = [Path(entry["path"]).name for entry in json.loads(stdout)["outputs"]]
+    assert names == ["left.glb", "right.glb"]
+
+
+def test_views_join_pictures_into_one_shape(
+    g3pt, points_weights: Path, picture: Path, tmp_path: Path
+) -> None:
+    given = ("--image", picture, picture, "--json", *FAST)
+    for flags, num in (((), 2), (("--views",), 1)):
+        folder = tmp_path / f"out{num}"
+        code, stdout, _ = g3pt("generate", *given, *flags, "-o", folder, weights=points_weights)
+        assert code == 0
+        assert len(json.loads(stdout)["outputs"]) == num
+
+
+def test_what_the_weights_do_not_know_exits_2(g3pt, picture: Path, tmp_path: Path) -> None:
+    cloud = tmp_path / "scan.xyz"
+    np.savetxt(cloud, np.random.default_rng(0).uniform(-0.5, 0.5, (60, 3)))
+    wrong = {
+        ("--points", cloud): "these weights take no points; they know: image, text",
+        ("--points", tmp_path / "none.xyz"): "no such point cloud",
+        ("--image", picture, picture, "--views"): "trained with at most 1 of each",
+        ("--text", "a mug", "--views"): "--views joins the pictures of --image",
+    }
+    for arguments, sentence in wrong.items():
+        code, _, stderr = g3pt("generate", *arguments, "-o", tmp_path / "x.glb", *FAST)
+        assert code == 2 and sentence in stderr, stderr

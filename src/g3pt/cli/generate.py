@@ -39,19 +39,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerateOptions(SamplingOptions):
-    """Make closed meshes from pictures or sentences.
+    """Make closed meshes from pictures, sentences, or parts of a scanned surface.
 
-    Give pictures or sentences; each is a shape of its own, --num samples of each.
+    Give pictures, sentences or point clouds; each is a shape of its own, --num samples of each.
     """
 
     image: tuple[Path, ...] = ()
     """Pictures of one object each. Transparent or plain backgrounds work best."""
 
+    views: bool = False
+    """The pictures are views of one shape, in this order, for weights that know several."""
+
     text: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """A sentence that describes the shape; may be given several times."""
 
     points: tuple[Path, ...] = ()
-    """Point clouds, for weights that know them."""
+    """Point clouds of visible surface, for weights that know them: .npy, .xyz, .ply or a mesh, in
+    the unit frame of the whole shape."""
 
     output: Output
     """A mesh file, or a folder when there are several shapes."""
@@ -73,7 +77,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(GenerateOptions, "generate", arguments)
     started = time.perf_counter()
     _check(options)
-    stems = [path.stem for path in options.image] + [words_to_stem(text) for text in options.text]
+    files = options.image[:1] if options.views else options.image or options.points
+    stems = [path.stem for path in files] + [words_to_stem(text) for text in options.text]
     if options.num > 1:
         stems = [f"{stem}-{options.seed + k}" for stem in stems for k in range(options.num)]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
@@ -84,7 +89,11 @@ def main(arguments: Sequence[str]) -> int:
     options.lod.check(paths, pipeline.num_scales)
     seconds = {"load": time.perf_counter() - started}
     started = time.perf_counter()
-    prompts = pipeline.read_prompts(image=options.image or None, text=options.text or None)
+    prompts = pipeline.read_prompts(
+        image=[options.image] if options.views else options.image or None,
+        text=options.text or None,
+        points=options.points or None,
+    )
     seconds["condition"] = time.perf_counter() - started
     result = _generate(pipeline, prompts, options)
     seconds |= {name: result.timings[name] for name in ("tokens", "extract")}
@@ -114,7 +123,8 @@ def _check(options: GenerateOptions) -> None:
         raise ValueError("give exactly one of --image, --text and --points")
     if options.points:
         require_files(options.points, "point cloud")
-        raise ValueError("--points: these weights take no point clouds; give --image or --text")
+    if options.views and not options.image:
+        raise ValueError("--views joins the pictures of --image; there are none")
     if options.image:
         require_files(options.image, "picture")
     if options.preview is not None:

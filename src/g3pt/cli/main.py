@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from g3pt import __version__
 
 COMMANDS = {
-    "generate": ("generate", "pictures or sentences to meshes"),
+    "generate": ("generate", "pictures, sentences or point clouds to meshes"),
     "reconstruct": ("reconstruct", "meshes through the tokenizer and back, with scores"),
     "tokenize": ("tokenize", "meshes to .g3t token files"),
     "detokenize": ("detokenize", ".g3t token files to meshes"),

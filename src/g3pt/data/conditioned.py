@@ -125,8 +125,9 @@ class ConditionedShapes:
             for row in rows.tolist()
             for view in range(part.num_views(row))
         ]
+        size = self.config.image_size
         with ThreadPoolExecutor() as pool:
-            frames = pool.map(lambda key: framed_view(*key, self.config.image_size), wanted)
+            frames = pool.map(lambda key: framed_view(*key, size=size), wanted)
             return {
                 (part.fingerprint, row, view): frame
                 for (part, row, view), frame in zip(wanted, frames, strict=True)

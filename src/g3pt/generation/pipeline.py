@@ -22,7 +22,14 @@ from g3pt.generation.completion import (
 )
 from g3pt.generation.field import ShapeField
 from g3pt.generation.likelihood import TokenLikelihood, token_likelihood
-from g3pt.generation.prompts import Picture, PromptError, Prompts, read_prompts
+from g3pt.generation.prompts import (
+    Cloud,
+    Picture,
+    Pictures,
+    PromptError,
+    Prompts,
+    read_prompts,
+)
 from g3pt.generation.results import (
     GeneratedShape,
     GenerationResult,
@@ -110,8 +117,9 @@ class G3PT:
     def generate(
         self,
         *,
-        image: Picture | Sequence[Picture] | None = None,
+        image: Pictures | None = None,
         text: str | Sequence[str] | None = None,
+        points: Cloud | Sequence[Cloud] | None = None,
         prompts: Prompts | None = None,
         seed: int = 0,
         num: int = 1,
@@ -126,12 +134,14 @@ class G3PT:
         every_scale: bool = False,
         on_scale: Callable[[ScaleEvent], None] | None = None,
     ) -> GenerationResult:
-        """Make shapes from pictures, from sentences, or from nothing.
+        """Make shapes from pictures, sentences, parts of their surface, or from nothing.
 
         Args:
-            image: one picture or several; every picture is a shape of its own.
+            image: one picture or several; every picture is a shape of its own, and a list in the
+                place of a picture is several views of one shape.
             text: one sentence or several. Given with pictures, both describe the same shapes.
-            prompts: what `read_prompts` made of them earlier, instead of the two.
+            points: likewise point clouds, of the visible part of each shape (`read_prompts`).
+            prompts: what `read_prompts` made of them earlier, instead of the three.
             seed: sample k of every prompt has seed + k.
             num: samples per prompt.
             guidance: how much more the prompt counts than it would by itself; 1 is neutral. As
@@ -148,8 +158,8 @@ class G3PT:
             on_scale: called after each scale of each batch; raising in it cancels.
 
         Raises:
-            FileNotFoundError: if a picture does not exist.
-            ValueError: if an argument or a picture cannot be used.
+            FileNotFoundError: if a picture or a cloud does not exist.
+            ValueError: if an argument, a picture or a cloud cannot be used.
         """
         car = self._generator()
         check_resolution(resolution)
@@ -159,7 +169,7 @@ class G3PT:
             self._check_pyramid(known)
         started = time.perf_counter()
         if prompts is None:
-            prompts = read_prompts(car, image, text)
+            prompts = read_prompts(car, image, text, points, tokenizer=self.tokenizer)
         timings = {"condition": time.perf_counter() - started, "tokens": 0.0, "extract": 0.0}
         defaults = self.weights.config.sampling
         owners = [(prompt, seed + k) for prompt in range(len(prompts)) for k in range(num)]
@@ -196,11 +206,12 @@ class G3PT:
 
     def read_prompts(
         self,
-        image: Picture | Sequence[Picture] | None = None,
+        image: Pictures | None = None,
         text: str | Sequence[str] | None = None,
+        points: Cloud | Sequence[Cloud] | None = None,
     ) -> Prompts:
         """Check and prepare prompts without generating yet; see `prompts.read_prompts`."""
-        return read_prompts(self._generator(), image, text)
+        return read_prompts(self._generator(), image, text, points, tokenizer=self.tokenizer)
 
     def _generator(self) -> Car:
         if self.car is None:

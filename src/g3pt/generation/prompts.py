@@ -1,9 +1,10 @@
 """What a user asks for, turned into the conditions that CAR and its rivals read.
 
-Legend: B batch, N text tokens, S picture side.
+Legend: B batch, N text tokens or points, S picture side.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +14,28 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from g3pt.generation.pictures import PreparedPicture, prepare_picture
+from g3pt.geometry.clouds import cloud_of, estimate_normals, read_cloud, to_own_frame
 from g3pt.models.car import Car
-from g3pt.models.conditioning import ConditionBatch, PictureConfig, SentenceConfig
+from g3pt.models.conditioning import (
+    ConditionBatch,
+    PictureConfig,
+    PointsConditionConfig,
+    SentenceConfig,
+    encode_points,
+)
 from g3pt.models.conditioning.vocabulary import pad_ids
+from g3pt.models.contract import Tokenizer
 from g3pt.models.rivals.flow import Flow
 from g3pt.models.rivals.regressor import Regressor
 
+LOGGER = logging.getLogger(__name__)
+
 Picture = str | Path | Image.Image | np.ndarray
 """A file, a Pillow image, or an array (height, width, 3 or 4) of bytes."""
+Pictures = Picture | Sequence[Picture | Sequence[Picture]]
+"""One picture, or one of each shape; a list in its place is several views of that shape."""
+Cloud = str | Path | np.ndarray
+"""A file, or an array (N, 3 or 6) of positions and normals."""
 
 
 class PromptError(ValueError):
@@ -29,10 +44,11 @@ class PromptError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """One request per shape family: as many pictures, or texts, or neither."""
+    """One request per shape family: as many pictures, texts and clouds as there are of each."""
 
     condition: ConditionBatch
     pictures: tuple[PreparedPicture, ...] = ()
+    """The first view of each."""
     texts: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -41,46 +57,131 @@ class Prompts:
 
 def read_prompts(
     generator: Car | Flow | Regressor,
-    image: Picture | Sequence[Picture] | None = None,
+    image: Pictures | None = None,
     text: str | Sequence[str] | None = None,
+    points: Cloud | Sequence[Cloud] | None = None,
+    *,
+    tokenizer: Tokenizer | None = None,
 ) -> Prompts:
     """Check a request against what the weights were trained with, and prepare it.
 
-    Pictures and texts given together describe the same shapes, in the same order. Neither asks
-    for one unconditional shape.
+    Pictures, texts and point clouds given together describe the same shapes, in the same order. A
+    list in the place of a picture is several views of one shape. Nothing asks for one
+    unconditional shape.
+
+    Args:
+        generator: CAR or a rival.
+        image: pictures, each a file or its pixels.
+        text: sentences.
+        points: clouds of visible points in the unit frame of the whole shape, each a file or an
+            array; one that leaves the cube is moved to the unit frame by its own bounding box.
+        tokenizer: whose encoder reads the points; needed with them.
 
     Raises:
-        FileNotFoundError: if a picture does not exist.
-        PictureError: if a picture cannot be used.
+        FileNotFoundError: if a file does not exist.
+        PictureError, CloudError: if a picture or a cloud cannot be used.
         PromptError: if the weights do not know this kind of prompt, or a text is empty.
     """
-    images = [] if image is None else [image] if isinstance(image, Picture) else list(image)
+    shapes = [] if image is None else [image] if isinstance(image, Picture) else list(image)
+    views = [[one] if isinstance(one, Picture) else list(one) for one in shapes]
     texts = [] if text is None else [text] if isinstance(text, str) else list(text)
-    if images and texts and len(images) != len(texts):
-        raise PromptError(
-            f"{len(images)} pictures and {len(texts)} texts: give as many texts as pictures"
-        )
-    if (image is not None and not images) or (text is not None and not texts):
-        raise PromptError("an empty list of prompts: give at least one picture or text")
+    clouds = [] if points is None else [points] if isinstance(points, Cloud) else list(points)
+    given = {"image": views, "text": texts, "points": clouds}
+    asked = {"image": image, "text": text, "points": points}
+    if any(asked[slot] is not None and not given[slot] for slot in given) or not all(views):
+        raise PromptError("an empty list of prompts: give at least one of them")
+    size = _common_length(given)
     configs = {condition.slot: condition for condition in generator.config.conditions}
-    for kind, given in (("image", images), ("text", texts)):
-        if given and kind not in configs:
+    for slot, prompts in given.items():
+        if prompts and slot not in configs:
             known = ", ".join(configs) or "no condition at all"
-            raise PromptError(f"these weights take no {kind}; they know: {known}")
-    size = max(len(images), len(texts), 1)
+            raise PromptError(f"these weights take no {slot}; they know: {known}")
     device = next(generator.parameters()).device
-    pictures, images_B3SS, text_ids_BN = (), None, None
-    if images:
+    pictures, fields = (), {}
+    if views:
         config = configs["image"]
         assert isinstance(config, PictureConfig)
-        pictures = tuple(prepare_picture(one, config.image_size) for one in images)
-        images_B3SS = torch.stack([_over_white(one.rgba) for one in pictures]).to(device)
+        prepared = _prepare_views(config, views)
+        pictures = tuple(of_shape[0] for of_shape in prepared)
+        fields |= _picture_fields(prepared)
     if texts:
         config = configs["text"]
         assert isinstance(config, SentenceConfig)
-        text_ids_BN = _text_ids(config, texts).to(device)
-    condition = ConditionBatch(batch_size=size, images_B3SS=images_B3SS, text_ids_BN=text_ids_BN)
+        fields["text_ids_BN"] = _text_ids(config, texts)
+    if clouds:
+        config = configs["points"]
+        assert isinstance(config, PointsConditionConfig)
+        assert tokenizer is not None, "points are read by the encoder of stage 1"
+        drawn = [draw_points(one, config.num_points) for one in clouds]
+        points_BN3, normals_BN3 = (
+            torch.stack(each).to(device) for each in zip(*drawn, strict=True)
+        )
+        fields["point_latents_BLC"] = encode_points(tokenizer, points_BN3, normals_BN3)
+    condition = ConditionBatch(batch_size=size, **fields).to(device)
     return Prompts(condition=condition, pictures=pictures, texts=tuple(texts))
+
+
+def _common_length(given: Mapping[str, Sequence[object]]) -> int:
+    """How many shapes are asked for; at least one."""
+    names = {"image": "pictures", "text": "texts", "points": "point clouds"}
+    counts = {names[slot]: len(prompts) for slot, prompts in given.items() if prompts}
+    if len(set(counts.values())) > 1:
+        listed = " and ".join(f"{count} {name}" for name, count in counts.items())
+        raise PromptError(f"{listed}: give as many {' as '.join(reversed(counts))}")
+    return max(counts.values(), default=1)
+
+
+def _prepare_views(
+    config: PictureConfig, views: Sequence[Sequence[Picture]]
+) -> list[list[PreparedPicture]]:
+    most = max(len(of_shape) for of_shape in views)
+    if most > config.max_views:
+        raise PromptError(
+            f"{most} views of a shape: these weights were trained with at most "
+            f"{config.max_views} of each"
+        )
+    return [[prepare_picture(one, config.image_size) for one in of_shape] for of_shape in views]
+
+
+def _picture_fields(prepared: list[list[PreparedPicture]]) -> dict[str, torch.Tensor]:
+    """Pictures over white; white where a shape has fewer views than another."""
+    most = max(len(of_shape) for of_shape in prepared)
+    stacked = [torch.stack([_over_white(one.rgba) for one in of_shape]) for of_shape in prepared]
+    if most == 1:
+        return {"images_B3SS": torch.cat(stacked)}
+    white = torch.ones_like(stacked[0][:1])
+    padded = [torch.cat([shown, *[white] * (most - len(shown))]) for shown in stacked]
+    counts = torch.tensor([len(of_shape) for of_shape in prepared])
+    return {"images_B3SS": torch.stack(padded), "num_views_B": counts}
+
+
+def draw_points(cloud: Cloud, num: int, *, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points and normals (N, 3) of a cloud as the encoder of stage 1 reads them, float32.
+
+    Args:
+        cloud: a file, or an array of positions, or of positions and normals.
+        num: how many to draw; some twice where there are fewer.
+        seed: of the draw.
+
+    Raises:
+        FileNotFoundError: if the file does not exist.
+        CloudError: if it cannot be used.
+    """
+    name = str(cloud) if isinstance(cloud, str | Path) else "points"
+    read = cloud_of(cloud) if isinstance(cloud, np.ndarray) else read_cloud(cloud)
+    points, normals = read.points, read.normals
+    if np.abs(points).max() > 1.0:
+        LOGGER.warning("%s: leaves the cube [-1, 1]; placed by its own bounding box", name)
+        points = to_own_frame(points)
+    if normals is None:
+        LOGGER.warning(
+            "%s: has no normals; they are estimated, outside is away from the middle", name
+        )
+        normals = estimate_normals(points)
+    chosen = np.random.default_rng(seed).choice(len(points), num, replace=len(points) < num)
+    drawn = (points[chosen], normals[chosen])
+    points_N3, normals_N3 = (torch.from_numpy(one.astype(np.float32)) for one in drawn)
+    return points_N3, normals_N3
 
 
 def _over_white(rgba: UInt8[np.ndarray, "S S 4"]) -> torch.Tensor:

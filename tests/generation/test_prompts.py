@@ -1,0 +1,142 @@
+"""Prompts of every kind: what the model reads of them, and what is refused."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from conditions import KINDS
+from g3pt.generation.pipeline import G3PT
+from g3pt.generation.prompts import PromptError, draw_points, read_prompts
+from g3pt.models.car import Car
+from g3pt.models.conditioning import PointsConditionConfig
+from g3pt.models.weights import load_weights
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_weights):
+    """A model of pictures, up to three of a shape, of texts and of points."""
+    weights = load_weights(tiny_weights, "cpu")
+    image, text = weights.car.config.conditions
+    conditions = (replace(image, max_views=3), text, PointsConditionConfig(width=32, num_points=40))
+    torch.manual_seed(0)
+    car = Car(replace(weights.car.config, conditions=conditions)).eval().requires_grad_(False)
+    return G3PT(replace(weights, car=car))
+
+
+def draw_picture(seed):
+    rng = np.random.default_rng(seed)
+    picture = np.zeros((40, 40, 4), np.uint8)
+    picture[8:32, 8:32] = rng.integers(0, 255, (24, 24, 4))
+    picture[8:32, 8:32, 3] = 255
+    return picture
+
+
+def draw_cloud(seed=0, num=100):
+    points = np.random.default_rng(seed).standard_normal((num, 3))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    return np.concatenate([points * 0.9, points], axis=1)
+
+
+def test_a_list_in_the_place_of_a_picture_is_views_of_one_shape(pipeline):
+    first, second = draw_picture(0), draw_picture(1)
+    apart = pipeline.read_prompts(image=[first, second])
+    joined = pipeline.read_prompts(image=[[first, second]])
+    assert len(apart) == 2 and len(joined) == 1
+    assert apart.condition.images_B3SS.shape == (2, 3, 32, 32)
+    assert torch.equal(apart.condition.images_B3SS, joined.condition.images_B3SS[0])
+    assert len(joined.pictures) == 1
+
+
+def test_shapes_may_have_different_numbers_of_views(pipeline):
+    pictures = [draw_picture(seed) for seed in range(3)]
+    prompts = pipeline.read_prompts(image=[pictures[:2], pictures[2]])
+    assert prompts.condition.images_B3SS.shape == (2, 2, 3, 32, 32)
+    assert prompts.condition.num_views_B.tolist() == [2, 1]
+    encoded = pipeline.car.encode_condition(prompts.condition)
+    alone = pipeline.car.encode_condition(pipeline.read_prompts(image=pictures[2]).condition)
+    # float32 products of batches of different size
+    assert torch.allclose(encoded.vector_BD[1], alone.vector_BD[0], atol=1e-5)
+
+
+def test_views_points_and_texts_make_shapes_together(pipeline):
+    result = pipeline.generate(
+        image=[[draw_picture(0), draw_picture(1)]],
+        text="a red mug",
+        points=draw_cloud(),
+        resolution=16,
+    )
+    assert len(result.shapes) == 1
+
+
+def test_points_change_the_shape_and_their_order_does_not(pipeline):
+    def tokens(cloud):
+        return pipeline.generate(points=cloud, resolution=16).shapes[0].tokens.indices
+
+    cloud = draw_cloud(num=40)
+    given = pipeline.read_prompts(points=[cloud, cloud[::-1], draw_cloud(1)]).condition
+    latents = given.point_latents_BLC
+    # float32 sums in another order
+    assert torch.allclose(latents[0], latents[1], atol=1e-5)
+    assert not torch.allclose(latents[0], latents[2], atol=1e-3)
+    assert torch.equal(tokens(cloud), tokens(cloud.copy()))
+
+
+def test_a_cloud_beyond_the_cube_is_placed_by_its_own_box(caplog):
+    cloud = draw_cloud()
+    far = np.concatenate([cloud[:, :3] * 100 + 50, cloud[:, 3:]], axis=1)
+    with caplog.at_level(logging.WARNING):
+        points, _ = draw_points(far, 100)
+    assert "placed by its own bounding box" in caplog.text
+    assert float((points.amax(0) - points.amin(0)).max()) == pytest.approx(1.9, rel=1e-5)
+    caplog.clear()
+    inside, _ = draw_points(cloud, 100)
+    assert caplog.text == ""
+    assert torch.equal(
+        inside.sort(dim=0).values, torch.from_numpy(cloud[:, :3]).float().sort(dim=0).values
+    )
+
+
+def test_missing_normals_are_made_and_told(caplog):
+    with caplog.at_level(logging.WARNING):
+        points, normals = draw_points(draw_cloud(num=500)[:, :3], 64)
+    assert "has no normals" in caplog.text
+    cosines = (points * normals).sum(dim=-1) / points.norm(dim=-1)
+    assert float(cosines.min()) > 0.8
+
+
+def test_weights_without_points_refuse_them(tiny_weights):
+    with pytest.raises(PromptError, match="these weights take no points; they know: image, text"):
+        G3PT(load_weights(tiny_weights, "cpu")).read_prompts(points=draw_cloud())
+
+
+def test_more_views_than_were_trained_are_refused(pipeline, tiny_weights):
+    pictures = [draw_picture(seed) for seed in range(4)]
+    with pytest.raises(PromptError, match=r"4 views of a shape: .* at most 3"):
+        pipeline.read_prompts(image=[pictures])
+    with pytest.raises(PromptError, match=r"2 views of a shape: .* at most 1"):
+        G3PT(load_weights(tiny_weights, "cpu")).read_prompts(image=[pictures[:2]])
+
+
+def test_different_numbers_of_prompts_are_refused(pipeline):
+    pictures = [draw_picture(seed) for seed in range(3)]
+    with pytest.raises(PromptError, match="3 pictures and 1 point clouds: give as many point"):
+        pipeline.read_prompts(image=pictures, points=draw_cloud())
+
+
+@pytest.mark.parametrize("prompts", [{"image": []}, {"points": []}, {"text": []}, {"image": [[]]}])
+def test_empty_lists_are_refused(pipeline, prompts):
+    with pytest.raises(PromptError, match="empty list of prompts"):
+        pipeline.read_prompts(**prompts)
+
+
+def test_every_kind_that_reads_pictures_or_sentences_has_prompts(frozen_sources, tiny_weights):
+    config = load_weights(tiny_weights, "cpu").car.config
+    for slot, prompt in (("image", {"image": draw_picture(0)}), ("text", {"text": "a red chair"})):
+        for kind in (kind for kind, condition in KINDS.items() if condition.slot == slot):
+            condition = frozen_sources.get(kind, KINDS[kind])
+            car = Car(replace(config, conditions=(condition,))).eval()
+            encoded = car.encode_condition(read_prompts(car, **prompt).condition)
+            assert encoded.tokens_BID.shape[1] > 1, kind
