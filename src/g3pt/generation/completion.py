@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float64, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from g3pt.generation.field import ShapeField
 from g3pt.generation.results import GeneratedShape
 from g3pt.generation.sampler import generate_tokens
 from g3pt.geometry.mesh import MeshError, TriangleMesh, UnitFrame, read_mesh, unit_frame_of
@@ -29,11 +28,18 @@ from g3pt.models.conditioning import ConditionBatch
 from g3pt.models.conditioning.points import PointsConditionConfig, encode_points
 from g3pt.models.contract import DiscreteTokenizer
 
-NUM_CHECKED = 512
+NUM_CHECKED = 128
 """Given points at which the field of a candidate is asked."""
 
-SHELL = 0.03
+SHELLS = (0.03, 0.1)
 """How far above and below the surface it is asked, in unit-frame lengths."""
+
+EVEN_TOKENS = 16
+"""Scales with fewer tokens get more candidates, in proportion: there they cost least and differ
+most."""
+
+CHUNK = 32
+"""Candidates whose fields are asked together."""
 
 NEAR = 0.05
 """A given point counts as met within this distance of the surface."""
@@ -60,9 +66,9 @@ class SearchConfig:
     keep: int = 1
     """Scales that the tokens of the part itself give; 0 samples all."""
     width: int = 16
-    """Continuations that are drawn at every scale."""
+    """Continuations that are drawn at every scale; more at scales of few tokens."""
     survivors: int = 4
-    """Of these, how many go on."""
+    """Of these, how many go on; more at scales of few tokens."""
 
     def __post_init__(self) -> None:
         if self.keep < 0:
@@ -214,34 +220,62 @@ def search_completions(
     first = sum(tokenizer.scale_lengths[: search.keep])
     kept_BT = own_1T[:, :first]
     for scale in range(search.keep, tokenizer.num_scales):
-        known_BT = kept_BT.repeat_interleave(-(-search.width // len(kept_BT)), dim=0)
-        known_BT = known_BT[: search.width]
+        share = max(1, EVEN_TOKENS // tokenizer.scale_lengths[scale])
+        width = search.width * share
+        known_BT = kept_BT.repeat_interleave(-(-width // len(kept_BT)), dim=0)[:width]
         sampled = generate_tokens(
             tokenizer,
             car,
-            condition.repeat(len(known_BT)),
-            seeds=[seed + k for k in range(len(known_BT))],
+            condition.repeat(width),
+            seeds=[seed + k for k in range(width)],
             temperature=temperature,
             top_p=top_p,
             num_scales=scale + 1,
             known_BT=known_BT if known_BT.shape[1] else None,
         )
-        indices_BT = sampled.indices_BT.unique(dim=0)
-        losses = [field_loss(tokenizer, indices_T, checked) for indices_T in indices_BT]
-        best = torch.tensor(losses).argsort(stable=True)[: search.survivors]
-        kept_BT = indices_BT[best.to(indices_BT.device)]
+        losses_B = field_losses(tokenizer, sampled.summed_BLC, scale + 1, checked)
+        best = _first_distinct(sampled.indices_BT, losses_B.argsort(stable=True))
+        kept_BT = sampled.indices_BT[best[: search.survivors * share]]
     return kept_BT
 
 
-def field_loss(
-    tokenizer: DiscreteTokenizer, indices_T: Int[Tensor, " T"], part: PartialSurface
-) -> float:
-    """Binary cross-entropy of a field just above and just below given points."""
-    field = ShapeField.from_tokens(tokenizer, indices_T)
-    offset = SHELL * part.normals
-    logits_Q = field(np.concatenate([part.points - offset, part.points + offset]))
-    inside_Q = np.repeat([1.0, 0.0], len(part.points)).astype(np.float32)
-    loss = F.binary_cross_entropy_with_logits(
-        torch.from_numpy(logits_Q), torch.from_numpy(inside_Q)
-    )
-    return float(loss)
+def field_losses(
+    tokenizer: DiscreteTokenizer,
+    summed_BLC: Float[Tensor, "B L C"],
+    num_scales: int,
+    part: PartialSurface,
+) -> Float[Tensor, " B"]:
+    """Binary cross-entropy of fields just below and just above given points.
+
+    Args:
+        tokenizer: stage 1.
+        summed_BLC: sum of the upsampled features of each candidate.
+        num_scales: scales in the sum.
+        part: the points.
+    """
+    offsets = [side * height * part.normals for height in SHELLS for side in (-1, 1)]
+    queries = np.concatenate([part.points + offset for offset in offsets]).astype(np.float32)
+    queries_1Q3 = torch.from_numpy(queries)[None].to(summed_BLC.device)
+    inside = np.tile(np.repeat([1.0, 0.0], len(part.points)), len(SHELLS)).astype(np.float32)
+    inside_1Q = torch.from_numpy(inside)[None].to(summed_BLC.device)
+    losses: list[Tensor] = []
+    for some_BLC in summed_BLC.split(CHUNK):
+        memory = tokenizer.shape_memory(some_BLC, num_scales)
+        logits_BQ = tokenizer.occupancy(memory, queries_1Q3.expand(len(some_BLC), -1, -1)).float()
+        targets_BQ = inside_1Q.expand_as(logits_BQ)
+        wrong_BQ = F.binary_cross_entropy_with_logits(logits_BQ, targets_BQ, reduction="none")
+        losses.append(wrong_BQ.mean(dim=1))
+    return torch.cat(losses)
+
+
+def _first_distinct(indices_BT: Tensor, order_B: Tensor) -> list[int]:
+    """Rows in this order, without those that repeat the tokens of an earlier one."""
+    seen: set[tuple[int, ...]] = set()
+    kept: list[int] = []
+    rows = indices_BT.tolist()
+    for row in order_B.tolist():
+        tokens = tuple(rows[row])
+        if tokens not in seen:
+            seen.add(tokens)
+            kept.append(row)
+    return kept
