@@ -54,14 +54,14 @@ class CompleteOptions(CommonOptions):
     num: int = 1
     """Completions to write, the one that meets the points best first; at most --survivors."""
 
-    keep: int = 1
-    """Coarse scales to take from the part itself; 0 samples all."""
+    keep: int = 0
+    """Coarse scales to take from the part itself; 0 samples all. More where little is missing."""
 
     width: int = 16
-    """Candidates that are drawn at every scale."""
+    """Candidates that are drawn at every scale; more at scales of few tokens."""
 
     survivors: int = 4
-    """Candidates that go on."""
+    """Candidates that go on; more at scales of few tokens."""
 
     temperature: float = 0.8
     """Below, candidates are more typical and less different."""

@@ -1,7 +1,7 @@
 """Whole shapes from points on a part of their surface.
 
 The tokenizer's own tokens of a partial cloud describe the part and nothing else, down to the cut.
-Its coarsest scales may still be those of a whole shape; what follows is sampled. At every scale
+So shapes are sampled, all of them or what follows the first scales of these tokens. At every scale
 several continuations are drawn, and those go on whose field agrees best with the points: inside
 just under the surface, outside just above it.
 
@@ -63,7 +63,7 @@ class PartialSurface:
 class SearchConfig:
     """How completions are looked for."""
 
-    keep: int = 1
+    keep: int = 0
     """Scales that the tokens of the part itself give; 0 samples all."""
     width: int = 16
     """Continuations that are drawn at every scale; more at scales of few tokens."""
