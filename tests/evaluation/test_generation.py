@@ -15,12 +15,11 @@ from g3pt.evaluation.controls import collect_training_shapes, mean_shape
 from g3pt.evaluation.families import FamilyReferences, grid_ious
 from g3pt.evaluation.generation import (
     GenerationSettings,
-    chosen_sampling,
     evaluate_generation,
-    generator_of,
     known_conditions,
 )
 from g3pt.evaluation.objects import list_objects
+from g3pt.evaluation.systems import SystemSettings, chosen_sampling, generator_of
 from g3pt.geometry.metrics import occupancy_iou, winding_test
 from g3pt.models.weights import LoadedWeights, load_weights
 
@@ -147,7 +146,7 @@ def test_alignment_has_its_own_columns_and_leaves_the_headline_alone(report, sam
     assert "image/aligned_chamfer_mean" in sampled["summary"]
 
 
-@pytest.mark.parametrize("name", ["num_training", "num_samples", "best_of"])
+@pytest.mark.parametrize("name", ["num_training", "num_samples", "best_of", "num_steps"])
 def test_counts_below_one_are_refused(name: str):
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
         GenerationSettings(**{name: 0})
@@ -201,7 +200,7 @@ def test_meshes_of_a_folder_have_no_families(tiny_weights, mesh_set, tiny_settin
 
 
 def test_what_is_asked_wins_over_what_the_weights_say(weights: LoadedWeights):
-    sampling = chosen_sampling(weights, GenerationSettings(guidance=0.0, top_k=1))
+    sampling = chosen_sampling(weights, SystemSettings(guidance=0.0, top_k=1))
     assert (sampling.guidance, sampling.top_k) == (0.0, 1)
     assert sampling.top_p == weights.config.sampling.top_p
 

@@ -85,6 +85,9 @@ class GenerationOptions(DataOptions):
     top_p: float | None = None
     """Keep the likeliest tokens that hold this probability."""
 
+    steps: int = 50
+    """Steps of a flow; other generators have none."""
+
     training: tuple[Path, ...] = ()
     """Folders of shards, whose training shapes serve two controls: the one that the model's
     encoder finds most similar, and the best constant guess."""
@@ -184,6 +187,7 @@ def _generation(arguments: Sequence[str]) -> int:
         top_p=options.top_p,
         training_shards=tuple(str(path) for path in options.training),
         num_training=options.num_training,
+        num_steps=options.steps,
         num_samples=options.samples,
         best_of=options.best_of,
         align=options.align,
@@ -192,7 +196,7 @@ def _generation(arguments: Sequence[str]) -> int:
 
 
 def _check_generation(options: GenerationOptions) -> None:
-    for flag in ("samples", "best_of"):
+    for flag in ("samples", "best_of", "steps"):
         if getattr(options, flag) < 1:
             name = flag.replace("_", "-")
             raise ValueError(f"--{name} must be at least 1, got {getattr(options, flag)}")

@@ -15,10 +15,10 @@ from scipy import ndimage
 from g3pt.data.queries import POSITION_STEPS
 from g3pt.data.shards import TRAINING, ShardSet
 from g3pt.data.sources import SourceShape, list_shapes, load_shape
+from g3pt.evaluation.systems import Generator
 from g3pt.generation.prompts import read_prompts
 from g3pt.geometry.isosurface import extract_surface
 from g3pt.geometry.mesh import TriangleMesh
-from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch, ConditionOutput
 from g3pt.models.conditioning.encoders import Condition
 
@@ -61,12 +61,12 @@ def training_shards(path: str | Path) -> ShardSet:
 
 
 def collect_training_shapes(
-    car: Car, paths: Sequence[str | Path], kinds: Sequence[str], num: int
+    model: Generator, paths: Sequence[str | Path], kinds: Sequence[str], num: int
 ) -> TrainingShapes:
     """Look at training shapes with the generator's encoders.
 
     Args:
-        car: the generator.
+        model: the generator.
         paths: folders of shards; training shapes with a canonical picture and a caption are used.
         kinds: `image`, `text`.
         num: how many shapes in all, spread evenly over the folders.
@@ -91,7 +91,7 @@ def collect_training_shapes(
     for kind in kinds:
         raw = np.concatenate(
             [
-                _features(car, parts, places[first : first + BATCH], kind)
+                _features(model, parts, places[first : first + BATCH], kind)
                 for first in range(0, len(places), BATCH)
             ]
         )
@@ -107,26 +107,30 @@ def collect_training_shapes(
 
 
 def _features(
-    car: Car,
+    model: Generator,
     parts: Sequence[ShardSet],
     places: Sequence[tuple[int, int]],
     kind: str,
 ) -> Float32[np.ndarray, "B E"]:
     if kind == "image":
-        prompts = read_prompts(car, image=[parts[number].picture(row, 0) for number, row in places])
+        prompts = read_prompts(
+            model, image=[parts[number].picture(row, 0) for number, row in places]
+        )
     else:
-        prompts = read_prompts(car, text=[parts[number].captions(row)[0] for number, row in places])
-    return condition_features(car, prompts.condition, kind)
+        prompts = read_prompts(
+            model, text=[parts[number].captions(row)[0] for number, row in places]
+        )
+    return condition_features(model, prompts.condition, kind)
 
 
 @torch.inference_mode()
 def condition_features(
-    car: Car, condition: ConditionBatch, kind: str
+    model: Generator, condition: ConditionBatch, kind: str
 ) -> Float32[np.ndarray, "B E"]:
     """The vector that a condition encoder makes of each input, before CAR's own projection."""
     raw = condition.images_B3SS if kind == "image" else condition.text_ids_BN
     assert raw is not None
-    condition_module = car.conditioner.conditions[kind]
+    condition_module = model.conditioner.conditions[kind]
     assert isinstance(condition_module, Condition)
     encoded: ConditionOutput = condition_module.encoder(raw)
     return encoded.vector_BD.float().cpu().numpy()

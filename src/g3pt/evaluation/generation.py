@@ -1,7 +1,7 @@
 """Generation: pictures and sentences of held-out objects to meshes, beside controls."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,15 @@ from g3pt.data.sources import ProceduralRef, ShapeError
 from g3pt.evaluation.controls import collect_training_shapes, training_shards
 from g3pt.evaluation.families import PER_FAMILY, FamilyReferences
 from g3pt.evaluation.generation_report import generation_report, write_report
-from g3pt.evaluation.object_generator import Methods, Models, ObjectGenerator
+from g3pt.evaluation.object_generator import Methods, ObjectGenerator
 from g3pt.evaluation.objects import ObjectList, data_hash
 from g3pt.evaluation.protocol import EvaluationSettings
 from g3pt.evaluation.reconstruction import refused
 from g3pt.evaluation.report import code_version
 from g3pt.evaluation.results import Measured, Results
 from g3pt.evaluation.runner import Evaluator, Job, Progress, run
-from g3pt.evaluation.systems import CarSystem
-from g3pt.evaluation.true_likelihood import TrueLikelihood
+from g3pt.evaluation.systems import Generator, SystemSettings, open_systems
 from g3pt.geometry.mesh import MeshError
-from g3pt.models.car import Car
-from g3pt.models.contract import require_tokens
-from g3pt.models.weights import LoadedWeights, SamplingDefaults, load_weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,13 +54,27 @@ class GenerationSettings:
     best_of: int = 1
     """Also take the one of so many samples that agrees best with the prompt; 1 leaves that out."""
 
+    num_steps: int = 50
+    """Steps of a flow; other systems have none."""
+
     align: bool = False
     """Also score every mesh after the best rotation, scale and shift, in columns `aligned_*`."""
 
     def __post_init__(self) -> None:
-        for name in ("num_training", "num_samples", "best_of"):
+        for name in ("num_training", "num_samples", "best_of", "num_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    @property
+    def system(self) -> SystemSettings:
+        """How the generator is sampled."""
+        return SystemSettings(
+            guidance=self.guidance,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            num_steps=self.num_steps,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +90,8 @@ class GenerationJob(Job):
 
     def open(self) -> Evaluator:
         """Load the weights."""
-        weights = load_weights(self.weights, self.device)
-        models = generator_models(weights, chosen_sampling(weights, self.generation))
-        generator = ObjectGenerator(models, self.methods, self.settings)
+        systems = open_systems(self.weights, self.device, self.generation.system)
+        generator = ObjectGenerator(systems, self.methods, self.settings)
 
         def evaluate(slot: int) -> Measured:
             try:
@@ -112,7 +121,7 @@ def evaluate_generation(
     constant guess.
 
     Args:
-        weights: a weights folder or a bundled name.
+        weights: a weights folder or a bundled name; of CAR, a flow or a regressor.
         objects: what to generate.
         settings: how finely to measure.
         generation: conditions, sampling, and training shards for the controls.
@@ -128,15 +137,14 @@ def evaluate_generation(
         FileNotFoundError, ValueError: if weights, objects, shards or `out` cannot be used.
     """
     generation = generation or GenerationSettings()
-    loaded = load_weights(weights, device)
-    car = generator_of(loaded)
-    conditions = known_conditions(car, generation.conditions)
+    systems = open_systems(weights, device, generation.system)
+    conditions = known_conditions(systems.generator, generation.conditions)
     shards = [training_shards(path).fingerprint for path in generation.training_shards]
     config = {
         "kind": "generation",
         "settings": to_json(settings),
         "generation": {**to_json(generation), "conditions": conditions, "training_shards": shards},
-        "weights": loaded.sha256,
+        "weights": systems.sha256,
         "data": data_hash(objects),
     }
     results = Results.open(out, config, code_version())
@@ -153,7 +161,9 @@ def evaluate_generation(
                 num_samples=generation.num_samples,
                 best_of=generation.best_of,
                 align=generation.align,
-                training=collect_training_shapes(car, paths, conditions, num) if paths else None,
+                training=None
+                if not paths
+                else collect_training_shapes(systems.generator, paths, conditions, num),
                 families=family_references(objects) if generation.families else None,
                 unconditional=generation.unconditional,
             ),
@@ -161,56 +171,18 @@ def evaluate_generation(
         run(job, objects.slots, results, workers=workers, on_progress=on_progress)
     report = generation_report(results, config, settings, threads=workers)
     report["data"] = objects.name
-    report["weights"] = {"name": loaded.name, "sha256": loaded.sha256}
-    write_report(results, report, f"Generation of {objects.name} by {loaded.name}")
+    report["weights"] = {"name": systems.name, "sha256": systems.sha256}
+    write_report(results, report, f"Generation of {objects.name} by {systems.name}")
     return report
 
 
-def generator_models(weights: LoadedWeights, sampling: SamplingDefaults) -> Models:
-    """The system in some weights, and what else is asked about an object.
-
-    Raises:
-        ValueError: if the weights cannot generate.
-    """
-    car = generator_of(weights)
-    tokenizer = require_tokens(weights.tokenizer, weights.name)
-    return Models(
-        system=CarSystem(tokenizer, car, sampling),
-        car=car,
-        likelihood=TrueLikelihood(tokenizer, car, weights.config.num_points),
-    )
-
-
-def generator_of(weights: LoadedWeights) -> Car:
-    """The generator of some weights.
-
-    Raises:
-        ValueError: if they have none.
-    """
-    if weights.car is None:
-        raise ValueError(f"weights {weights.name} hold a tokenizer alone; they cannot generate")
-    return weights.car
-
-
-def chosen_sampling(weights: LoadedWeights, generation: GenerationSettings) -> SamplingDefaults:
-    """How tokens are sampled: as the weights say, but for what was asked."""
-    asked = {
-        "guidance": generation.guidance,
-        "temperature": generation.temperature,
-        "top_k": generation.top_k,
-        "top_p": generation.top_p,
-    }
-    given = {name: value for name, value in asked.items() if value is not None}
-    return replace(weights.config.sampling, **given)
-
-
-def known_conditions(car: Car, wanted: Sequence[str]) -> tuple[str, ...]:
+def known_conditions(model: Generator, wanted: Sequence[str]) -> tuple[str, ...]:
     """The conditions to evaluate.
 
     Raises:
         ValueError: if the generator does not know one that is asked for.
     """
-    known = [config.slot for config in car.config.conditions if config.slot in ("image", "text")]
+    known = [config.slot for config in model.config.conditions if config.slot in ("image", "text")]
     if odd := [kind for kind in wanted if kind not in known]:
         raise ValueError(f"these weights take no {odd[0]}; they know: {', '.join(known) or 'none'}")
     return tuple(dict.fromkeys(wanted or known))

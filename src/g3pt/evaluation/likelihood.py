@@ -14,9 +14,10 @@ import torch
 
 from g3pt.data.shards import ShardSet
 from g3pt.data.tokens_cache import TokenCache
-from g3pt.evaluation.generation import generator_of, known_conditions
+from g3pt.evaluation.generation import known_conditions
 from g3pt.evaluation.report import base_report, cell, code_version, summarise
 from g3pt.evaluation.results import Measured, Results, Row
+from g3pt.evaluation.systems import generator_of
 from g3pt.generation.likelihood import token_likelihood
 from g3pt.generation.prompts import read_prompts
 from g3pt.models.car import Car

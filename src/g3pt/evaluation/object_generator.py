@@ -17,31 +17,18 @@ from g3pt.evaluation.protocol import EvaluationSettings
 from g3pt.evaluation.results import Measured, Row
 from g3pt.evaluation.samples import diversity
 from g3pt.evaluation.sketches import pack_sketches
-from g3pt.evaluation.systems import Candidate, System, draw_candidates
-from g3pt.evaluation.true_likelihood import TrueLikelihood
+from g3pt.evaluation.systems import Candidate, Systems, draw_candidates
 from g3pt.generation.prompts import Prompts, read_prompts
 from g3pt.generation.selection import choose_candidate
 from g3pt.geometry.cameras import canonical_camera
 from g3pt.geometry.metrics import winding_test
 from g3pt.geometry.sampling import sample_volume
-from g3pt.models.car import Car
 
 COMPARED = ("iou", "chamfer_mean", "fscore_001")
 """Metrics in which predictions are set against controls, object by object."""
 
 PICTURE_SIZE = 256
 """Side of the pictures that are generated from; encoders read less."""
-
-
-@dataclass(frozen=True, eq=False)
-class Models:
-    """The system under evaluation, and what else is asked about the object."""
-
-    system: System
-    car: Car
-    """Reads the prompts; its encoders look training shapes up."""
-    likelihood: TrueLikelihood | None = None
-    """None for systems that know none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +49,8 @@ class Methods:
 class ObjectGenerator:
     """Generates and scores one object after the other."""
 
-    def __init__(self, models: Models, methods: Methods, settings: EvaluationSettings) -> None:
-        self._models, self._methods, self._settings = models, methods, settings
+    def __init__(self, systems: Systems, methods: Methods, settings: EvaluationSettings) -> None:
+        self._systems, self._methods, self._settings = systems, methods, settings
 
     def evaluate(self, shape: SourceShape, slot: int) -> Measured:
         """All methods on one object.
@@ -88,22 +75,22 @@ class ObjectGenerator:
 
     def _prompts(self, shape: SourceShape, truth: Truth) -> dict[str, Prompts]:
         """What is generated from, by method; nothing at all comes last."""
-        car = self._models.car
+        model = self._systems.generator
         prompts: dict[str, Prompts] = {}
         if "image" in self._methods.conditions:
             picture = shape.scene().render(canonical_camera(), size=PICTURE_SIZE, supersample=1)
-            prompts["image"] = read_prompts(car, image=picture)
+            prompts["image"] = read_prompts(model, image=picture)
         if "text" in self._methods.conditions and truth.caption:
-            prompts["text"] = read_prompts(car, text=truth.caption)
+            prompts["text"] = read_prompts(model, text=truth.caption)
         if self._methods.unconditional:
-            prompts["unconditional"] = read_prompts(car)
+            prompts["unconditional"] = read_prompts(model)
         return prompts
 
     def _true_likelihood(
         self, shape: SourceShape, prompts: Mapping[str, Prompts]
     ) -> dict[str, Row]:
         """How likely the true shape is, given what each method is."""
-        model = self._models.likelihood
+        model = self._systems.likelihood
         if model is None:
             return {kind: {} for kind in prompts}
         tokens_1T = model.tokens(shape, object_rng(shape.id, self._settings, 4))
@@ -117,11 +104,10 @@ class ObjectGenerator:
             best_of = 1  # nothing was asked for that a sample could agree with
         first = int(object_rng(judge.truth.id, self._settings, 6).integers(2**31))
         candidates = draw_candidates(
-            self._models.system,
+            self._systems.plain if kind == "unconditional" else self._systems.guided,
             prompt.condition,
             range(first, first + max(num_samples, best_of)),
             resolution=self._settings.resolution,
-            guided=kind != "unconditional",
         )
         scored = [
             {**judge.judge(kind, candidate.mesh, shown=number < num_samples), **_origin(candidate)}
@@ -180,7 +166,7 @@ class ObjectGenerator:
     # --- controls --------------------------------------------------------------------------
 
     def _retrieved(self, judge: Judge, training: TrainingShapes, kind: str, prompt: Prompts) -> Row:
-        feature = condition_features(self._models.car, prompt.condition, kind)[0]
+        feature = condition_features(self._systems.generator, prompt.condition, kind)[0]
         shape = training.load(training.nearest(kind, feature))
         mesh = true_mesh(shape, self._settings.truth_resolution)
         row = judge.judge(f"retrieved_by_{kind}", mesh, shape.contains)

@@ -1,69 +1,131 @@
-"""What is evaluated: whatever turns a condition and seeds into fields of shapes.
-
-B batch.
-"""
+"""Whatever generates shapes, CAR or a rival, as the evaluation asks it."""
 
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from g3pt.generation.field import ShapeField
-from g3pt.generation.sampler import generate_tokens
+from g3pt.evaluation.true_likelihood import TrueLikelihood
+from g3pt.generation.systems import CarSystem, FlowSystem, RegressorSystem, ShapeGenerator
 from g3pt.geometry.isosurface import extract_surface
 from g3pt.geometry.mesh import TriangleMesh
 from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch
-from g3pt.models.contract import DiscreteTokenizer
-from g3pt.models.weights import SamplingDefaults
+from g3pt.models.contract import require_tokens
+from g3pt.models.rivals.flow import Flow
+from g3pt.models.rivals.regressor import Regressor
+from g3pt.models.weights import (
+    LoadedRegressor,
+    LoadedWeights,
+    SamplingDefaults,
+    holds_regressor,
+    load_regressor_weights,
+    load_weights,
+)
+
+Generator = Car | Flow | Regressor
+"""Reads prompts, and looks at training shapes with its condition encoders."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SystemSettings:
+    """How a system is sampled; None takes what the weights say."""
+
+    guidance: float | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    num_steps: int = 50
+    """Of a flow; others have none, as a flow has none of the three above."""
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
-    """Samples that were drawn together."""
+class Systems:
+    """One generator, asked with guidance and without."""
 
-    fields: tuple[ShapeField, ...]
-    nlls: tuple[float, ...] | None
-    """Of each, given its condition, in nats; None for systems that know no likelihood."""
-    seconds: float
-    """For all of them together, from the condition to the fields."""
+    name: str
+    sha256: str
+    guided: ShapeGenerator
+    plain: ShapeGenerator
+    """Without guidance, for samples of nothing."""
+    likelihood: TrueLikelihood | None
+    """None where the system knows none."""
 
-
-class System(ABC):
-    """A generator as the evaluation sees it."""
-
-    @abstractmethod
-    def draw(self, condition: ConditionBatch, seeds: Sequence[int], *, guided: bool) -> Drawn:
-        """Draw one sample per row of the condition and seed.
-
-        `guided` lets the condition count for more than by itself, where the system can do that.
-        """
+    @property
+    def generator(self) -> Generator:
+        """The model itself."""
+        return self.guided.model
 
 
-class CarSystem(System):
-    """Cross-scale autoregressive generation."""
+def open_systems(
+    weights: str | Path, device: str = "auto", settings: SystemSettings | None = None
+) -> Systems:
+    """Load the generator of a weights folder, whichever it is.
 
-    def __init__(self, tokenizer: DiscreteTokenizer, car: Car, sampling: SamplingDefaults) -> None:
-        self._tokenizer, self._car, self._sampling = tokenizer, car, sampling
+    Raises:
+        FileNotFoundError, ValueError: if the weights cannot be used or hold no generator.
+    """
+    settings = settings or SystemSettings()
+    if holds_regressor(weights):
+        return _regressor(load_regressor_weights(weights, device))
+    loaded = load_weights(weights, device)
+    if loaded.flow is not None:
+        return _flow(loaded, settings)
+    return _car(loaded, settings)
 
-    def draw(self, condition: ConditionBatch, seeds: Sequence[int], *, guided: bool) -> Drawn:
-        """Sample tokens scale by scale and prepare their fields."""
-        started = time.perf_counter()
-        sampled = generate_tokens(
-            self._tokenizer,
-            self._car,
-            condition,
-            seeds=seeds,
-            guidance=self._sampling.guidance if guided else 1.0,
-            temperature=self._sampling.temperature,
-            top_k=self._sampling.top_k,
-            top_p=self._sampling.top_p,
-        )
-        nlls = tuple(sampled.nll_B.tolist())
-        fields = tuple(
-            ShapeField.from_tokens(self._tokenizer, indices_T) for indices_T in sampled.indices_BT
-        )
-        return Drawn(fields, nlls, time.perf_counter() - started)
+
+def _car(weights: LoadedWeights, settings: SystemSettings) -> Systems:
+    car, sampling = generator_of(weights), chosen_sampling(weights, settings)
+    tokenizer = require_tokens(weights.tokenizer, weights.name)
+    return Systems(
+        name=weights.name,
+        sha256=weights.sha256,
+        guided=CarSystem(weights, sampling=sampling),
+        plain=CarSystem(weights, sampling=replace(sampling, guidance=1.0)),
+        likelihood=TrueLikelihood(tokenizer, car, weights.config.num_points),
+    )
+
+
+def _flow(weights: LoadedWeights, settings: SystemSettings) -> Systems:
+    steps = settings.num_steps
+    guided = FlowSystem(weights, num_steps=steps, guidance=settings.guidance)
+    return Systems(
+        name=guided.name,
+        sha256=weights.sha256,
+        guided=guided,
+        plain=FlowSystem(weights, num_steps=steps, guidance=1.0),
+        likelihood=None,
+    )
+
+
+def _regressor(weights: LoadedRegressor) -> Systems:
+    system = RegressorSystem(weights)
+    return Systems(
+        name=system.name,
+        sha256=weights.config.sha256,
+        guided=system,
+        plain=system,
+        likelihood=None,
+    )
+
+
+def generator_of(weights: LoadedWeights) -> Car:
+    """The generator of some weights.
+
+    Raises:
+        ValueError: if they have none.
+    """
+    if weights.car is None:
+        raise ValueError(f"weights {weights.name} hold a tokenizer alone; they cannot generate")
+    return weights.car
+
+
+def chosen_sampling(weights: LoadedWeights, settings: SystemSettings) -> SamplingDefaults:
+    """How tokens are sampled: as the weights say, but for what was asked."""
+    names = ("guidance", "temperature", "top_k", "top_p")
+    asked = {name: getattr(settings, name) for name in names}
+    given = {name: value for name, value in asked.items() if value is not None}
+    return replace(weights.config.sampling, **given)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +142,7 @@ class Candidate:
 
 
 def draw_candidates(
-    system: System,
-    condition: ConditionBatch,
-    seeds: Sequence[int],
-    *,
-    resolution: int,
-    guided: bool = True,
+    system: ShapeGenerator, condition: ConditionBatch, seeds: Sequence[int], *, resolution: int
 ) -> list[Candidate]:
     """Draw samples for one prompt, all in one batch, and mesh them.
 
@@ -94,10 +151,9 @@ def draw_candidates(
         condition: a single row.
         seeds: one per sample; a sample does not depend on how many others there are.
         resolution: grid cells per axis.
-        guided: False for samples that are to stand for the model's own distribution.
     """
-    drawn = system.draw(condition.repeat(len(seeds)), seeds, guided=guided)
-    nlls = drawn.nlls or (None,) * len(seeds)
+    drawn = system.generate(condition.repeat(len(seeds)), seeds)
+    nlls = drawn.nll or (None,) * len(seeds)
     candidates: list[Candidate] = []
     for seed, field, nll in zip(seeds, drawn.fields, nlls, strict=True):
         started = time.perf_counter()

@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from g3pt.evaluation.generation import GenerationSettings, evaluate_generation
+from g3pt.evaluation.objects import list_objects
+from g3pt.evaluation.systems import SystemSettings, draw_candidates, open_systems
+from g3pt.generation.prompts import read_prompts
+from g3pt.generation.systems import CarSystem, FlowSystem, RegressorSystem
+from g3pt.models.alternatives.kl import KlConfig, KlTokenizer
+from g3pt.models.conditioning import ImageConditionConfig
+from g3pt.models.rivals.flow import Flow, FlowConfig
+from g3pt.models.rivals.regressor import Regressor, RegressorConfig
+from g3pt.models.tokenizer import FieldDecoderConfig
+from g3pt.models.weights import (
+    RegressorWeightsConfig,
+    WeightsConfig,
+    save_regressor_weights,
+    save_weights,
+)
+
+IMAGE = ImageConditionConfig(image_size=32, patch_size=8, depth=1, width=32, num_heads=2)
+SIZES = {"depth": 1, "width": 32, "num_heads": 2, "conditions": (IMAGE,)}
+FIELD = {"num_latents": 8, "dim": 32, "num_heads": 2, "decoder_layers": 1, "num_octaves": 1}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> dict[str, Path]:
+    """Untrained weights of all three systems."""
+    root = tmp_path_factory.mktemp("systems")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        kl = KlConfig(encoder_layers=1, latent_dim=4, **FIELD)
+        flow = Flow(FlowConfig(num_latents=8, latent_dim=4, **SIZES))
+        regressor = Regressor(RegressorConfig(decoder=FieldDecoderConfig(**FIELD), **SIZES))
+        torch.nn.init.normal_(flow.head.weight, std=0.3)
+        save_weights(
+            root / "flow", KlTokenizer(kl), flow=flow, config=WeightsConfig(name="f", tokenizer=kl)
+        )
+    alone = RegressorWeightsConfig(name="r", regressor=regressor.config)
+    save_regressor_weights(root / "regressor", regressor, config=alone, card="A test.\n")
+    return {"car": tiny_weights, "flow": root / "flow", "regressor": root / "regressor"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("car", CarSystem), ("flow", FlowSystem), ("regressor", RegressorSystem)],
+)
+def test_a_weights_folder_opens_as_what_it_holds(folders, name: str, kind: type):
+    systems = open_systems(folders[name], "cpu", SystemSettings(num_steps=2))
+    assert isinstance(systems.guided, kind)
+    assert isinstance(systems.plain, kind)
+    assert (systems.likelihood is not None) == (name == "car")
+    assert len(systems.sha256) == 64
+
+
+@pytest.mark.parametrize("name", ["flow", "regressor"])
+def test_rivals_are_evaluated_as_car_is(folders, mesh_set, tiny_settings, name: str):
+    objects = list_objects(str(mesh_set), limit=1)
+    generation = GenerationSettings(num_steps=2, num_samples=2, best_of=2)
+    report = evaluate_generation(folders[name], objects, tiny_settings, generation)
+    methods = [row["method"] for row in report["objects"]]
+    assert methods == ["image", "image", "image_best_of_2", "unconditional", "unconditional"]
+    first = report["objects"][0]
+    assert first["nll"] is None
+    assert "true_nll" not in first
+    assert first["seconds_sample"] > 0
+    assert report["objects"][2]["selected_by"] == "silhouette"
+
+
+def test_samples_of_nothing_are_drawn_without_guidance(folders):
+    strong = open_systems(folders["car"], "cpu", SystemSettings(guidance=8.0, top_p=1.0))
+    neutral = open_systems(folders["car"], "cpu", SystemSettings(guidance=1.0, top_p=1.0))
+    condition = read_prompts(strong.generator, text="a red mug").condition
+
+    def nll(system) -> float | None:
+        return draw_candidates(system, condition, [7], resolution=16)[0].nll
+
+    assert nll(strong.plain) == nll(neutral.guided)
+    assert nll(strong.guided) != nll(neutral.guided)
+
+
+def test_a_candidate_does_not_depend_on_how_many_are_drawn(folders):
+    systems = open_systems(folders["flow"], "cpu", SystemSettings(num_steps=2))
+    condition = read_prompts(systems.generator).condition
+    alone = draw_candidates(systems.plain, condition, [5], resolution=16)[0]
+    among = draw_candidates(systems.plain, condition, [4, 5], resolution=16)[1]
+    assert alone.seed == among.seed == 5
+    # Batched matrix products may sum in another order.
+    np.testing.assert_allclose(alone.mesh.vertices, among.mesh.vertices, atol=1e-3)
