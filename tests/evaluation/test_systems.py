@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from g3pt.evaluation.controls import condition_features
 from g3pt.evaluation.generation import GenerationSettings, evaluate_generation
 from g3pt.evaluation.objects import list_objects
 from g3pt.evaluation.systems import SystemSettings, draw_candidates, open_systems
@@ -54,6 +55,17 @@ def test_a_weights_folder_opens_as_what_it_holds(folders, name: str, kind: type)
     assert isinstance(systems.plain, kind)
     assert (systems.likelihood is not None) == (name == "car")
     assert len(systems.sha256) == 64
+
+
+@pytest.mark.parametrize("name", ["car", "flow", "regressor"])
+def test_every_generator_looks_at_pictures_with_its_own_encoder(folders, name: str):
+    generator = open_systems(folders[name], "cpu").generator
+    picture = np.zeros((64, 64, 4), dtype=np.uint8)
+    picture[20:40, 10:50] = 255
+    prompts = read_prompts(generator, image=[picture, picture[::-1].copy()])
+    features = condition_features(generator, prompts.condition, "image")
+    assert features.shape == (2, 32)
+    assert np.isfinite(features).all()
 
 
 @pytest.mark.parametrize("name", ["flow", "regressor"])

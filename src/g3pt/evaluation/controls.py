@@ -15,7 +15,7 @@ from scipy import ndimage
 from g3pt.data.queries import POSITION_STEPS
 from g3pt.data.shards import TRAINING, ShardSet
 from g3pt.data.sources import SourceShape, list_shapes, load_shape
-from g3pt.evaluation.systems import Generator
+from g3pt.evaluation.systems import Generator, conditioner_of
 from g3pt.generation.prompts import read_prompts
 from g3pt.geometry.isosurface import extract_surface
 from g3pt.geometry.mesh import TriangleMesh
@@ -130,7 +130,7 @@ def condition_features(
     """The vector that a condition encoder makes of each input, before CAR's own projection."""
     raw = condition.images_B3SS if kind == "image" else condition.text_ids_BN
     assert raw is not None
-    condition_module = model.conditioner.conditions[kind]
+    condition_module = conditioner_of(model).conditions[kind]
     assert isinstance(condition_module, Condition)
     encoded: ConditionOutput = condition_module.encoder(raw)
     return encoded.vector_BD.float().cpu().numpy()

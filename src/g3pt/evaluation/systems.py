@@ -11,6 +11,7 @@ from g3pt.geometry.isosurface import extract_surface
 from g3pt.geometry.mesh import TriangleMesh
 from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch
+from g3pt.models.conditioning.encoders import Conditioner
 from g3pt.models.contract import require_tokens
 from g3pt.models.rivals.flow import Flow
 from g3pt.models.rivals.regressor import Regressor
@@ -118,6 +119,11 @@ def generator_of(weights: LoadedWeights) -> Car:
     if weights.car is None:
         raise ValueError(f"weights {weights.name} hold a tokenizer alone; they cannot generate")
     return weights.car
+
+
+def conditioner_of(model: Generator) -> Conditioner:
+    """The condition encoders of a generator."""
+    return model.conditioner if isinstance(model, Car) else model.trunk.conditioner
 
 
 def chosen_sampling(weights: LoadedWeights, settings: SystemSettings) -> SamplingDefaults:
