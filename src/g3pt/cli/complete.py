@@ -35,8 +35,8 @@ class CompleteOptions(CommonOptions):
     """
 
     part: Annotated[Path, tyro.conf.Positional]
-    """A mesh with missing parts, or a point cloud: .xyz or .npy with 3 or 6 numbers a point, or
-    .ply. Normals are guessed where there are none."""
+    """A mesh with missing parts, or a point cloud: .xyz, .txt, .csv or .npy with 3 or 6 numbers a
+    point, or .ply. Normals are guessed where there are none."""
 
     whole: tuple[float, ...] = ()
     """Box of the whole shape in the part's own units, X0 Y0 Z0 X1 Y1 Z1 (default: that of the
@@ -95,15 +95,16 @@ def main(arguments: Sequence[str]) -> int:
         stems = [f"{options.part.stem}-{rank}" for rank in range(1, options.num + 1)]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
 
-    from g3pt.generation.completion import SearchConfig, read_part
+    from g3pt.generation.completion import SearchConfig
     from g3pt.generation.pipeline import G3PT, check_resolution
+    from g3pt.geometry.clouds import read_cloud
 
     check_resolution(options.resolution)
     search = SearchConfig(keep=options.keep, width=options.width, survivors=options.survivors)
     pipeline = G3PT.from_pretrained(options.weights, options.device)
     prompts = pipeline.read_prompts(image=options.image, text=options.text)
     pipeline.check_completion(search, options.num, prompts)
-    part = read_part(options.part)
+    part = read_cloud(options.part)
     with working("completing"):
         result = pipeline.complete(
             part,

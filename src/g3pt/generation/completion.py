@@ -19,9 +19,9 @@ from torch import Tensor
 
 from g3pt.generation.results import GeneratedShape
 from g3pt.generation.sampler import generate_tokens
-from g3pt.geometry.mesh import MeshError, TriangleMesh, UnitFrame, read_mesh, unit_frame_of
+from g3pt.geometry.clouds import PointCloud, estimate_normals, read_cloud
+from g3pt.geometry.mesh import TriangleMesh, UnitFrame, unit_frame_of
 from g3pt.geometry.metrics import distance_to_mesh
-from g3pt.geometry.point_clouds import PointCloud, read_points
 from g3pt.geometry.sampling import sample_surface
 from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch
@@ -88,41 +88,26 @@ def partial_surface(
     """Bring a partial mesh or cloud into the unit frame of the whole shape.
 
     Args:
-        source: a mesh (its surface is sampled), a cloud, or a file of either; PLY and other files
-            without faces are clouds.
+        source: a mesh (its surface is sampled), a cloud, or a file of either (`read_cloud`).
         frame: unit frame of the whole shape; None takes the part's own, as if nothing that is
             missing stuck out of its bounding box.
         num_points: points to sample on a mesh.
         seed: of these.
 
     Raises:
-        MeshError: if the source cannot be read or has no extent.
+        FileNotFoundError, CloudError, MeshError: if the source cannot be read or has no extent.
     """
     if isinstance(source, str | Path):
-        source = read_part(source)
+        source = read_cloud(source)
     if isinstance(source, TriangleMesh):
         samples = sample_surface(source, num_points, np.random.default_rng(seed))
         source = PointCloud(samples.points, samples.normals)
     if frame is None:
         frame = unit_frame_of(_box_of(source.points))
-    return PartialSurface(frame.to_unit(source.points), source.normals), frame
-
-
-def read_part(path: str | Path) -> TriangleMesh | PointCloud:
-    """Read a mesh where the file has faces, otherwise a cloud.
-
-    Raises:
-        MeshError: if it can be read as neither.
-    """
-    path = Path(path)
-    if path.suffix.lower() in (".xyz", ".npy"):
-        return read_points(path)
-    try:
-        return read_mesh(path)
-    except MeshError as error:
-        if path.suffix.lower() != ".ply" or error.code != "no_triangles":
-            raise
-        return read_points(path)
+    normals = source.normals
+    if normals is None:
+        normals = estimate_normals(source.points)
+    return PartialSurface(frame.to_unit(source.points), normals), frame
 
 
 def _box_of(points: Float64[np.ndarray, "N 3"]) -> TriangleMesh:

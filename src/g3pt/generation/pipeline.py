@@ -38,6 +38,7 @@ from g3pt.generation.results import (
 )
 from g3pt.generation.sampler import PerScale, ScaleSample, generate_tokens
 from g3pt.generation.token_work import MixMethod, Sampling, TokenSource, mix_tokens, vary_tokens
+from g3pt.geometry.clouds import PointCloud
 from g3pt.geometry.isosurface import Extraction, extract_surface
 from g3pt.geometry.mesh import (
     TriangleMesh,
@@ -47,7 +48,6 @@ from g3pt.geometry.mesh import (
     to_unit,
     unit_frame_of,
 )
-from g3pt.geometry.point_clouds import PointCloud
 from g3pt.geometry.sampling import SurfaceSamples, sample_surface
 from g3pt.models.car import Car
 from g3pt.models.contract import require_tokens
