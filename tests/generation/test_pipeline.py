@@ -219,3 +219,17 @@ def test_bad_meshes_and_scales_are_refused(pipeline: G3PT, box: TriangleMesh) ->
         pipeline.tokenize("nowhere.glb")
     with pytest.raises(ValueError, match=r"scales must lie in 1\.\.3"):
         pipeline.reconstruct(box, num_scales=4)
+
+
+def test_weights_may_say_that_the_last_scales_are_left_out(pipeline: G3PT) -> None:
+    config = pipeline.weights.config
+    config = replace(config, sampling=replace(config.sampling, num_scales=2))
+    short = G3PT(replace(pipeline.weights, config=config))
+    made = {
+        asked: short(text="a red mug", resolution=RESOLUTION, num_scales=asked).tokens[0]
+        for asked in (None, 1, 3)
+    }
+    assert [made[asked].num_scales for asked in (None, 1, 3)] == [2, 1, 3]
+    assert torch.equal(made[None].indices, made[3].truncate(2).indices)
+    varied = short.vary(made[3], keep=2, text="a red mug", resolution=RESOLUTION)
+    assert varied.tokens[0].num_scales == 3

@@ -63,6 +63,27 @@ def test_storage_keeps_the_precision_it_promises(
         torch.testing.assert_close(again[name], tensor, rtol=tolerance, atol=1e-6)
 
 
+def test_compact_weights_are_smaller_and_nearly_the_same(
+    tiny_weights: Path, tmp_path: Path
+) -> None:
+    whole = load_weights(tiny_weights)
+    config = replace(whole.config, compact=("tokenizer.decoder.",))
+    save_weights(tmp_path / "compact", whole.tokenizer, whole.car, config=config)
+    small = load_weights(tmp_path / "compact")
+    sizes = [
+        (path / "model.safetensors").stat().st_size for path in (tiny_weights, tmp_path / "compact")
+    ]
+    assert sizes[1] < sizes[0]
+    ours, theirs = small.tokenizer.state_dict(), whole.tokenizer.state_dict()
+    for name, tensor in theirs.items():
+        if not name.startswith("decoder."):
+            assert torch.equal(ours[name], tensor)
+        torch.testing.assert_close(
+            ours[name], tensor, atol=0.005 * float(tensor.abs().max()), rtol=0
+        )
+    assert small.fingerprint != whole.fingerprint
+
+
 def test_loading_leaves_the_global_random_state_alone(tiny_weights: Path) -> None:
     torch.manual_seed(0)
     expected = torch.rand(3)

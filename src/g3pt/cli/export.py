@@ -36,6 +36,10 @@ class ExportOptions(CommonOptions):
     storage: Literal["float32", "float16", "bfloat16"] = "float16"
     """Number format of the file."""
 
+    compact: tuple[str, ...] = ()
+    """Beginnings of tensor names whose matrices are stored as 8-bit rows, such as `car.` and
+    `tokenizer.decoder.`: half the size. Of what makes tokens, that would change the tokens."""
+
     num_points: int | None = None
     """Surface points that the tokenizer reads (default: as it was trained)."""
 
@@ -105,6 +109,7 @@ def _export_generator(options: ExportOptions) -> "WeightsConfig":
     config = WeightsConfig(
         name=options.name,
         storage=options.storage,
+        compact=options.compact,
         tokenizer=tokenizer.config,
         num_points=options.num_points or num_points,
         classes=classes,

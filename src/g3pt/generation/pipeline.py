@@ -149,7 +149,8 @@ class G3PT:
             temperature: below 1 is more typical, 0 always takes the likeliest token.
             top_k: keep the k likeliest tokens; 0 keeps all.
             top_p: keep the likeliest tokens that hold this probability.
-            num_scales: stop after this many scales, a coarser shape.
+            num_scales: stop after this many scales, a coarser shape; None takes what the weights
+                say, which may not be all.
             known: coarse scales that every shape begins with; the others are sampled. Their
                 likelihood counts in `nll`.
             resolution: grid cells per axis of the mesh.
@@ -172,6 +173,8 @@ class G3PT:
             prompts = read_prompts(car, image, text, points, tokenizer=self.tokenizer)
         timings = {"condition": time.perf_counter() - started, "tokens": 0.0, "extract": 0.0}
         defaults = self.weights.config.sampling
+        if num_scales is None and (known is None or known.num_scales < defaults.num_scales):
+            num_scales = defaults.num_scales or None
         owners = [(prompt, seed + k) for prompt in range(len(prompts)) for k in range(num)]
         shapes: list[GeneratedShape] = []
         for first in range(0, len(owners), BATCH_SIZE):

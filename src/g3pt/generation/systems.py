@@ -104,6 +104,7 @@ class CarSystem:
             temperature=sampling.temperature,
             top_k=sampling.top_k,
             top_p=sampling.top_p,
+            num_scales=sampling.num_scales or None,
         )
         fields = [ShapeField.from_tokens(self._tokenizer, row_T) for row_T in sampled.indices_BT]
         return GeneratedFields(fields, clock.seconds(), tuple(sampled.nll_B.tolist()))

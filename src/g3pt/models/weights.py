@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from g3pt.config import load_json, save_json
 from g3pt.models.car import Car, CarConfig
+from g3pt.models.compact import compact, expand
 from g3pt.models.contract import Tokenizer
 from g3pt.models.precision import DtypeName, cast_weights, resolve_dtype
 from g3pt.models.rivals.flow import Flow, FlowConfig
@@ -54,6 +55,9 @@ class SamplingDefaults:
     top_p: float = 0.95
     """Probability mass kept per token; 1 keeps all."""
 
+    num_scales: int = 0
+    """Scales that are sampled; 0 is all."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightsConfig:
@@ -67,6 +71,9 @@ class WeightsConfig:
 
     storage: StorageType = "float16"
     """Number format of the file, whatever the models are used in."""
+
+    compact: tuple[str, ...] = ()
+    """Beginnings of tensor names, such as `car.`, whose matrices are stored as 8-bit rows."""
 
     sha256: str = ""
     """Of `model.safetensors`."""
@@ -171,7 +178,7 @@ def save_weights(
     if flow is not None:
         tensors |= _stored("flow", flow, config.storage)
     folder = Path(folder)
-    sha256 = _write_tensors(folder, tensors)
+    sha256 = _write_tensors(folder, compact(tensors, config.compact))
     _write_beside(folder, card, evaluation)
     written = replace(
         config,
@@ -257,7 +264,8 @@ def load_weights(
         car = None if config.car is None else Car(config.car)
         flow = None if config.flow is None else Flow(config.flow)
     parts = {"tokenizer": tokenizer, "car": car, "flow": flow}
-    _fill_all({name: part for name, part in parts.items() if part is not None}, tensors, folder)
+    present = {name: part for name, part in parts.items() if part is not None}
+    _fill_all(present, expand(tensors), folder)
     if car is not None:
         cast_weights(car, number_format)
     return LoadedWeights(
