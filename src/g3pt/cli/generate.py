@@ -61,7 +61,7 @@ class GenerateOptions(SamplingOptions):
     """A mesh file, or a folder when there are several shapes."""
 
     scales: int | None = None
-    """Stop after this many scales, a coarser shape."""
+    """Stop after this many scales, a coarser shape (default: as the weights say)."""
 
     every_scale: bool = False
     """Also write the mesh of every coarser scale, as NAME-scale1.glb and so on."""
