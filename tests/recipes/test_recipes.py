@@ -11,6 +11,7 @@ NAMES = (
     "tokenizer-small tokenizer-small-smoke car-small car-small-smoke "
     "tokenizer-paper tokenizer-paper-smoke "
     "car-tiny car-tiny-smoke car-paper car-paper-smoke "
+    "car-paper-text car-paper-text-smoke "
     "car-paper-l car-paper-l-smoke car-paper-xl car-paper-xl-smoke "
     "tokenizer-kl-tiny tokenizer-kl-tiny-smoke tokenizer-kl-paper tokenizer-kl-paper-smoke "
     "flow-tiny flow-tiny-smoke flow-paper flow-paper-smoke "

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from g3pt.models.car import CarConfig
-from g3pt.models.conditioning.encoders import ConditionConfig
+from g3pt.models.conditioning.clip import ClipConditionConfig
+from g3pt.models.conditioning.dinov2 import DinoConditionConfig
+from g3pt.models.conditioning.encoders import ConditionConfig, FrozenConfig
 from g3pt.models.conditioning.image import ImageConditionConfig
 from g3pt.models.conditioning.label import ClassConditionConfig
 from g3pt.models.conditioning.text import TextConditionConfig
@@ -87,9 +89,9 @@ def prefix_length(conditions: tuple[ConditionConfig, ...]) -> int:
 
 def _num_tokens(condition: ConditionConfig) -> int:
     match condition:
-        case ImageConditionConfig():
-            return condition.num_tokens
-        case TextConditionConfig():
+        case ImageConditionConfig() | DinoConditionConfig():
+            return condition.num_tokens * condition.max_views
+        case TextConditionConfig() | ClipConditionConfig():
             return condition.max_tokens
         case ClassConditionConfig():
             return 1
@@ -106,10 +108,14 @@ def condition_operations(conditions: tuple[ConditionConfig, ...], dim: int) -> O
     parts: list[Operations] = []
     for condition in conditions:
         tokens = _num_tokens(condition)
+        if isinstance(condition, FrozenConfig):  # its features can be cached
+            num_vectors = condition.max_views if isinstance(condition, DinoConditionConfig) else 1
+            parts.append(Operations(entry=2.0 * (tokens + num_vectors) * condition.width * dim))
+            continue
         parts.append(_linear(tokens + 1, condition.width, dim))
         if isinstance(condition, ImageConditionConfig):
             parts.append(_stem(condition))
-        if not isinstance(condition, ClassConditionConfig):
+        if isinstance(condition, ImageConditionConfig | TextConditionConfig):
             block = _self_attention_block(tokens, condition.width, condition.mlp_ratio)
             parts.append(block * condition.depth)
     return _total(parts)

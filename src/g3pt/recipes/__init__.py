@@ -21,6 +21,8 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "car-small-smoke": car.small_smoke,
     "car-paper": car.paper,
     "car-paper-smoke": car.paper_smoke,
+    "car-paper-text": car.paper_text,
+    "car-paper-text-smoke": car.paper_text_smoke,
     "car-paper-l": car.paper_large,
     "car-paper-l-smoke": car.paper_large_smoke,
     "car-paper-xl": car.paper_xl,

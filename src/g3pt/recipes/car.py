@@ -5,8 +5,13 @@ from dataclasses import replace
 from g3pt.data.dataset import CarDataConfig
 from g3pt.data.tokens_cache import TokenCacheConfig
 from g3pt.models.car import CarConfig
-from g3pt.models.conditioning.image import ImageConditionConfig
-from g3pt.models.conditioning.text import TextConditionConfig
+from g3pt.models.conditioning import (
+    ClipConditionConfig,
+    ConditionConfig,
+    DinoConditionConfig,
+    ImageConditionConfig,
+    TextConditionConfig,
+)
 from g3pt.models.sizes import TransformerSize, size_of_depth, size_of_name
 from g3pt.models.tokenizer import CvqConfig
 from g3pt.models.tokenizers import TokenizerConfig
@@ -104,36 +109,44 @@ def small() -> CarRun:
 
 
 def paper() -> CarRun:
-    """The paper's 0.1B: 12 layers, 768 wide (Sec. 4.1)."""
-    return _paper("car-paper", size_of_depth(12))
+    """The paper's 0.1B: 12 layers, 768 wide, pictures through DINOv2 (Sec. 3.4, 4.1)."""
+    return _paper("car-paper", size_of_depth(12), DinoConditionConfig())
 
 
 def paper_large() -> CarRun:
     """The paper's 0.5B: 24 layers, 1280 wide."""
-    return _paper("car-paper-l", size_of_depth(24))
+    return _paper("car-paper-l", size_of_depth(24), DinoConditionConfig())
 
 
 def paper_xl() -> CarRun:
     """The paper's 1.5B: 48 layers, 1600 wide."""
-    return _paper("car-paper-xl", size_of_depth(48))
+    return _paper("car-paper-xl", size_of_depth(48), DinoConditionConfig())
+
+
+def paper_text() -> CarRun:
+    """The paper's 0.1B from sentences, through CLIP (Sec. 3.4)."""
+    return _paper("car-paper-text", size_of_depth(12), ClipConditionConfig())
 
 
 def of_size(name: str) -> CarRun:
     """The paper's training at a size of the ladder, `car-0.8M` to `car-1.5B`.
 
+    Pictures are read by a built-in encoder, which needs no pretrained weights: below 0.1B it
+    shrinks with the model, above it stays what it is there.
+
     Raises:
         ValueError: if there is no size of that name.
     """
-    return _paper(f"car-{name}", size_of_name(name))
-
-
-def _paper(name: str, size: TransformerSize) -> CarRun:
-    """Below 0.1B the picture encoder shrinks with the model, above it stays what it is there."""
-    stage1 = tokenizer.paper()
+    size = size_of_name(name)
     small = min(size, size_of_depth(12), key=lambda one: one.depth)
     image = ImageConditionConfig(
         image_size=224, depth=small.depth, width=small.width, num_heads=small.num_heads
     )
+    return _paper(f"car-{name}", size, image)
+
+
+def _paper(name: str, size: TransformerSize, condition: ConditionConfig) -> CarRun:
+    stage1 = tokenizer.paper()
     return CarRun(
         name=name,
         tokenizer="runs/tokenizer-paper",
@@ -142,7 +155,7 @@ def _paper(name: str, size: TransformerSize) -> CarRun:
                 depth=size.depth,
                 width=size.width,
                 num_heads=size.num_heads,
-                conditions=(image,),
+                conditions=(condition,),
                 adaln="shared",
             ),
             stage1.model,
@@ -188,6 +201,11 @@ def paper_smoke() -> CarRun:
     return _smoke(paper(), "runs/tokenizer-paper-smoke")
 
 
+def paper_text_smoke() -> CarRun:
+    """`paper_text` in seconds."""
+    return _smoke(paper_text(), "runs/tokenizer-paper-smoke")
+
+
 def paper_large_smoke() -> CarRun:
     """`paper_large` in seconds."""
     return _smoke(paper_large(), "runs/tokenizer-paper-smoke")
@@ -206,7 +224,7 @@ def _smoke(run: CarRun, stage1: str) -> CarRun:
         num_heads=2,
         conditions=tuple(
             ImageConditionConfig(image_size=32, patch_size=8, depth=1, width=32, num_heads=2)
-            if isinstance(condition, ImageConditionConfig)
+            if condition.slot == "image"
             else TextConditionConfig(depth=1, width=32, num_heads=2)
             for condition in run.model.conditions
         ),
