@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -22,12 +22,13 @@ class ReproduceOptions(CommonOptions):
 
     Finished rows are kept below --runs and taken as they are; a run that was stopped goes on.
     `table2`, `table3a`, `table3b`, `table4`: tokenizers. `budget`: the ends of Table 4 with twice
-    the steps. `choices`: what the paper leaves open. `figure6`: generators of growing size, and a
+    the steps. `choices`: what the paper leaves open, in both stages (`car-choices`: in the second
+    alone). `figure6`: generators of growing size, and a
     power law. Seeds and devices are those of the recipes.
     """
 
     name: Annotated[str, tyro.conf.Positional]
-    """table2, table3a, table3b, table4, budget, choices or figure6."""
+    """table2, table3a, table3b, table4, budget, choices, car-choices or figure6."""
 
     scale: str = "toy"
     """toy: minutes a run on one core. small: for one large GPU. paper: the paper's sizes. smoke:
@@ -56,11 +57,20 @@ class ReproduceOptions(CommonOptions):
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = parse(ReproduceOptions, "reproduce", arguments)
-    experiment = _experiment(options)
-    if options.dry_run or options.try_steps:
-        _try(options, experiment)
-        return 0
+    results: list[dict[str, Any]] = []
+    lines: list[str] = []
+    for experiment in _experiments(options):
+        try_only = options.dry_run or options.try_steps
+        result, printed = (_try if try_only else _reproduce)(options, experiment)
+        results.append(result)
+        lines += printed
+    report(options, results[0] if len(results) == 1 else {"tables": results}, lines)
+    return 0
 
+
+def _reproduce(
+    options: ReproduceOptions, experiment: "Experiment"
+) -> tuple[dict[str, Any], list[str]]:
     from g3pt.evaluation.plots import require_matplotlib
     from g3pt.recipes.reproduce import tabulate
     from g3pt.recipes.series import finished_rows, run_series
@@ -87,11 +97,10 @@ def main(arguments: Sequence[str]) -> int:
         table = tabulate(experiment, finished)
         files = write_report(table, options.out)
     result = {**table.to_json(), "files": [str(path) for path in files]}
-    report(options, result, _lines(table, files))
-    return 0
+    return result, _lines(table, files)
 
 
-def _experiment(options: ReproduceOptions) -> "Experiment":
+def _experiments(options: ReproduceOptions) -> "tuple[Experiment, ...]":
     for name in ("workers", "try_batch"):
         if getattr(options, name) < 1:
             flag = name.replace("_", "-")
@@ -99,15 +108,15 @@ def _experiment(options: ReproduceOptions) -> "Experiment":
     if options.try_steps < 0:
         raise ValueError(f"--try-steps must not be negative, got {options.try_steps}")
 
-    from g3pt.recipes.reproduce import SCALES, experiment_of
+    from g3pt.recipes.reproduce import SCALES, experiments_of
 
     for scale in SCALES:
         if scale == options.scale:
-            return experiment_of(options.name, scale)
+            return experiments_of(options.name, scale)
     raise ValueError(f"--scale: choose one of {', '.join(SCALES)}, got {options.scale!r}")
 
 
-def _try(options: ReproduceOptions, experiment: "Experiment") -> None:
+def _try(options: ReproduceOptions, experiment: "Experiment") -> tuple[dict[str, Any], list[str]]:
     from g3pt.recipes.trials import try_experiment
 
     with steps() as shown:
@@ -120,7 +129,7 @@ def _try(options: ReproduceOptions, experiment: "Experiment") -> None:
         )
     rows = [asdict(trial) for trial in trials]
     result = {"name": experiment.name, "scale": experiment.scale, "rows": rows}
-    report(options, result, [_trial_line(trial) for trial in trials])
+    return result, [_trial_line(trial) for trial in trials]
 
 
 def _trial_line(trial: "Trial") -> str:

@@ -20,6 +20,7 @@ from g3pt.evaluation.results import Measured, Results
 from g3pt.evaluation.runner import Evaluator, Job, Progress, run
 from g3pt.evaluation.systems import Generator, SystemSettings, open_systems
 from g3pt.geometry.mesh import MeshError
+from g3pt.models.guidance import GuidanceSchedule
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,8 +31,10 @@ class GenerationSettings:
     """`image`, `text`; empty takes all that the weights know."""
 
     guidance: float | None = None
-    """None takes what the weights say, as in the next three."""
+    """None takes what the weights say, as in the next five."""
 
+    guidance_schedule: GuidanceSchedule | None = None
+    guidance_by_scale: tuple[float, ...] | None = None
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
@@ -70,6 +73,8 @@ class GenerationSettings:
         """How the generator is sampled."""
         return SystemSettings(
             guidance=self.guidance,
+            guidance_schedule=self.guidance_schedule,
+            guidance_by_scale=self.guidance_by_scale,
             temperature=self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,

@@ -13,6 +13,7 @@ from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch
 from g3pt.models.conditioning.encoders import Conditioner
 from g3pt.models.contract import require_tokens
+from g3pt.models.guidance import GuidanceSchedule
 from g3pt.models.rivals.flow import Flow
 from g3pt.models.rivals.regressor import Regressor
 from g3pt.models.weights import (
@@ -33,11 +34,13 @@ class SystemSettings:
     """How a system is sampled; None takes what the weights say."""
 
     guidance: float | None = None
+    guidance_schedule: GuidanceSchedule | None = None
+    guidance_by_scale: tuple[float, ...] | None = None
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
     num_steps: int = 50
-    """Of a flow; others have none, as a flow has none of the three above."""
+    """Of a flow; others have none, as a flow has none of the five above."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +85,7 @@ def _car(weights: LoadedWeights, settings: SystemSettings) -> Systems:
         name=weights.name,
         sha256=weights.sha256,
         guided=CarSystem(weights, sampling=sampling),
-        plain=CarSystem(weights, sampling=replace(sampling, guidance=1.0)),
+        plain=CarSystem(weights, sampling=replace(sampling, guidance=1.0, guidance_by_scale=())),
         likelihood=TrueLikelihood(tokenizer, car, weights.config.num_points),
     )
 
@@ -128,8 +131,10 @@ def conditioner_of(model: Generator) -> Conditioner:
 
 def chosen_sampling(weights: LoadedWeights, settings: SystemSettings) -> SamplingDefaults:
     """How tokens are sampled: as the weights say, but for what was asked."""
-    names = ("guidance", "temperature", "top_k", "top_p")
+    names = ("guidance", "guidance_schedule", "guidance_by_scale", "temperature", "top_k", "top_p")
     asked = {name: getattr(settings, name) for name in names}
+    if settings.guidance is not None and settings.guidance_by_scale is None:
+        asked["guidance_by_scale"] = ()  # the number is to count, not a list in the weights
     given = {name: value for name, value in asked.items() if value is not None}
     return replace(weights.config.sampling, **given)
 

@@ -6,6 +6,7 @@ source. Legend: B batch, T tokens.
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
@@ -175,6 +176,10 @@ class G3PT:
         defaults = self.weights.config.sampling
         if num_scales is None and (known is None or known.num_scales < defaults.num_scales):
             num_scales = defaults.num_scales or None
+        if isinstance(guidance, float | int):
+            defaults = replace(defaults, guidance=float(guidance), guidance_by_scale=())
+        if not isinstance(guidance, Sequence):
+            guidance = defaults.guidance_of(self.num_scales)
         owners = [(prompt, seed + k) for prompt in range(len(prompts)) for k in range(num)]
         shapes: list[GeneratedShape] = []
         for first in range(0, len(owners), BATCH_SIZE):
@@ -185,7 +190,7 @@ class G3PT:
                 car,
                 prompts.condition.rows(torch.tensor([prompt for prompt, _ in batch])),
                 seeds=[own_seed for _, own_seed in batch],
-                guidance=defaults.guidance if guidance is None else guidance,
+                guidance=guidance,
                 temperature=defaults.temperature if temperature is None else temperature,
                 top_k=defaults.top_k if top_k is None else top_k,
                 top_p=defaults.top_p if top_p is None else top_p,

@@ -22,6 +22,7 @@ from g3pt.models.conditioning.contract import (
     concatenate_batches,
 )
 from g3pt.models.contract import DiscreteTokenizer
+from g3pt.models.guidance import guidance_per_scale
 from g3pt.models.quantizers import pack_bits
 from g3pt.models.teacher import ScaleInputs
 
@@ -158,8 +159,7 @@ def _settings_per_scale(
     top_p: PerScale,
 ) -> list[_Setting]:
     if not isinstance(guidance, Sequence):
-        last = max(num_scales - 1, 1)
-        guidance = [1 + (guidance - 1) * scale / last for scale in range(num_scales)]
+        guidance = guidance_per_scale(guidance, num_scales)
     columns = [
         _per_scale(name, value, num_scales)
         for name, value in {

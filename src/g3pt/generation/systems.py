@@ -100,7 +100,7 @@ class CarSystem:
             self.model,
             condition,
             seeds=seeds,
-            guidance=sampling.guidance,
+            guidance=sampling.guidance_of(self.model.config.num_scales),
             temperature=sampling.temperature,
             top_k=sampling.top_k,
             top_p=sampling.top_p,

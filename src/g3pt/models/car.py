@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from typing import Literal
+from typing import Literal, assert_never
 
 import torch
 from jaxtyping import Float, Int
@@ -20,6 +20,7 @@ from g3pt.models.heads import HEADS, HeadKind
 from g3pt.nn.attention import Attention, KeyValues, merge_heads
 from g3pt.nn.blocks import Mlp
 from g3pt.nn.cache import KeyValueCache
+from g3pt.nn.embeddings import sinusoids
 from g3pt.nn.modulation import AdaLn, AdaLnKind, modulate
 from g3pt.nn.scale_attention import (
     AttentionFunction,
@@ -29,6 +30,7 @@ from g3pt.nn.scale_attention import (
 )
 
 InputKind = Literal["cumulative", "previous"]
+PositionKind = Literal["learned", "sinusoidal", "none"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +58,11 @@ class CarConfig:
     input_kind: InputKind = "cumulative"
     """A scale reads the sum of all coarser scales, or the one before it alone (the paper's
     sentence)."""
+
+    positions: PositionKind = "learned"
+    """How tokens of a scale are told apart beside what they read, which the paper does not say: a
+    vector learned for each, sines and cosines of its place within the scale, or not at all. A
+    vector is learned for every scale in any case."""
 
     head: HeadKind = "softmax"
     """One choice among all entries of the vocabulary, the same started from independent bits,
@@ -151,6 +158,8 @@ class CarCache:
 class Car(nn.Module):
     """P(scale s | condition, all coarser scales), for all tokens of a scale at once (Eq. 6)."""
 
+    positions: Tensor
+
     def __init__(self, config: CarConfig) -> None:
         super().__init__()
         self.config = config
@@ -160,7 +169,7 @@ class Car(nn.Module):
         self.input_projection = nn.Linear(config.input_dim, dim)
         self.start_projection = nn.Linear(dim, dim)
         self.scale_embedding = nn.Parameter(torch.randn(config.num_scales, dim) * 0.02)
-        self.positions = nn.Parameter(torch.randn(config.num_tokens, dim) * 0.02)
+        self._add_positions(config)
         self.ada_ln = AdaLn(dim, config.depth, config.adaln, rank=config.adaln_rank)
         self.blocks = nn.ModuleList(CarBlock(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(dim)
@@ -168,6 +177,21 @@ class Car(nn.Module):
             {kind: HEADS[kind](dim, config.num_bits) for kind in dict.fromkeys(config.heads)}
         )
         self._initialise()
+
+    def _add_positions(self, config: CarConfig) -> None:
+        match config.positions:
+            case "learned":
+                learned_TD = torch.randn(config.num_tokens, config.width) * 0.02
+                self.positions = nn.Parameter(learned_TD)
+            case "sinusoidal":
+                # Fixed, so about as large as what tokens read is from the start.
+                parts = [sinusoids(length, config.width) for length in config.scale_lengths]
+                self.register_buffer("positions", torch.cat(parts) * 0.5, persistent=False)
+            case "none":
+                nothing_TD = torch.zeros(config.num_tokens, config.width)
+                self.register_buffer("positions", nothing_TD, persistent=False)
+            case _:
+                assert_never(config.positions)
 
     def _initialise(self) -> None:
         """Start as GPT-2 does: small weights, smaller still where the residual stream is fed."""

@@ -21,6 +21,7 @@ from g3pt.config import load_json, save_json
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.compact import compact, expand
 from g3pt.models.contract import Tokenizer
+from g3pt.models.guidance import GuidanceSchedule, guidance_per_scale
 from g3pt.models.precision import DtypeName, cast_weights, resolve_dtype
 from g3pt.models.rivals.flow import Flow, FlowConfig
 from g3pt.models.rivals.regressor import Regressor, RegressorConfig
@@ -48,6 +49,12 @@ class SamplingDefaults:
     guidance: float = 2.0
     """Classifier-free guidance at the finest scale; 1 is none."""
 
+    guidance_schedule: GuidanceSchedule = "ramp"
+    """How it reaches the other scales."""
+
+    guidance_by_scale: tuple[float, ...] = ()
+    """Guidance of every scale, coarsest first, in place of the two; empty leaves it to them."""
+
     temperature: float = 1.0
     top_k: int = 0
     """Entries kept per token; 0 keeps all."""
@@ -57,6 +64,21 @@ class SamplingDefaults:
 
     num_scales: int = 0
     """Scales that are sampled; 0 is all."""
+
+    def guidance_of(self, num_scales: int) -> tuple[float, ...]:
+        """Guidance of each scale, coarsest first.
+
+        Raises:
+            ValueError: if `guidance_by_scale` names another number of scales.
+        """
+        if not self.guidance_by_scale:
+            return guidance_per_scale(self.guidance, num_scales, self.guidance_schedule)
+        if len(self.guidance_by_scale) != num_scales:
+            raise ValueError(
+                f"sampling.guidance_by_scale needs {num_scales} numbers, one a scale, got "
+                f"{len(self.guidance_by_scale)}"
+            )
+        return self.guidance_by_scale
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

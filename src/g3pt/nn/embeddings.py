@@ -1,6 +1,6 @@
-"""Fourier embedding of positions.
+"""Fourier embedding of positions in space, and of places in a row.
 
-Legend: B batch, N points.
+Legend: B batch, N points, T tokens, D width.
 """
 
 import torch
@@ -31,3 +31,16 @@ class FourierEmbedding(nn.Module):
         points_BN3 = points_BN3.float()
         angles = (points_BN3[..., None] * self.frequencies).flatten(-2)
         return torch.cat([points_BN3, angles.sin(), angles.cos()], dim=-1)
+
+
+def sinusoids(num_tokens: int, dim: int, *, longest: float = 10_000.0) -> Float[Tensor, "T D"]:
+    """Sines, then cosines, of the places 0, 1, ... at geometrically falling frequencies.
+
+    Raises:
+        ValueError: if the width is odd.
+    """
+    if dim % 2:
+        raise ValueError(f"sinusoids come in pairs, got a width of {dim}")
+    frequencies = longest ** -(torch.arange(dim // 2) / (dim // 2))
+    angles_TD = torch.arange(num_tokens)[:, None] * frequencies
+    return torch.cat([angles_TD.sin(), angles_TD.cos()], dim=1)

@@ -112,6 +112,8 @@ class CarRows(RowKind):
         return GenerationSettings(
             conditions=("image",),
             guidance=sampling.guidance,
+            guidance_schedule=sampling.guidance_schedule,
+            guidance_by_scale=sampling.guidance_by_scale,
             temperature=sampling.temperature,
             top_k=sampling.top_k,
             top_p=sampling.top_p,

@@ -45,6 +45,7 @@ class CarSize:
     depths: tuple[int, ...]
     """Rungs of Figure 6; width and heads follow (`models/sizes.py`)."""
     seeds: tuple[int, ...]
+    """Of every row."""
     likelihood: LikelihoodSet
     evaluation: tuple[EvaluationSet, ...]
 
@@ -108,7 +109,7 @@ def toy() -> CarSize:
             schedule=ScheduleConfig(warmup_steps=20, final_share=0.02),
         ),
         train=TrainConfig(
-            steps=250, threads=1, ema_decay=0.97, eval_every=250, checkpoint_every=50
+            steps=200, threads=1, ema_decay=0.97, eval_every=200, checkpoint_every=50
         ),
     )
     return CarSize(
@@ -116,9 +117,9 @@ def toy() -> CarSize:
         stage1=stage1,
         run=deepened(run, 3),
         depths=(1, 2, 3, 4, 5),
-        seeds=(0,),
+        seeds=(0, 1),
         likelihood=_likelihood(reported_shapes(toy_shapes(), "toy", 256), 256),
-        evaluation=(procedural_set(8, toy_settings()),),
+        evaluation=(procedural_set(16, toy_settings()),),
     )
 
 

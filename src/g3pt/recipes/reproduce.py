@@ -10,6 +10,7 @@ from g3pt.config import to_json
 from g3pt.evaluation.comparison import Outcome, outcome, seeded_difference, seeded_mean
 from g3pt.evaluation.report import config_hash
 from g3pt.evaluation.scaling import MIN_SIZES, ScalingFit, fit_scaling
+from g3pt.recipes.car_choices import car_choices
 from g3pt.recipes.choices import choices
 from g3pt.recipes.experiments import Claim, Experiment, MeasuredSet, Scale, Variant
 from g3pt.recipes.figures import figure6
@@ -25,6 +26,7 @@ EXPERIMENTS: dict[str, Callable[[Scale], Experiment]] = {
     "table4": table4,
     "budget": budget,
     "choices": choices,
+    "car-choices": car_choices,
     "figure6": figure6,
 }
 """By the name that `g3pt reproduce` takes."""
@@ -119,6 +121,16 @@ def experiment_of(name: str, scale: Scale) -> Experiment:
     if name not in EXPERIMENTS:
         raise ValueError(f"{name!r}: nothing of that name; there are {', '.join(EXPERIMENTS)}")
     return EXPERIMENTS[name](scale)
+
+
+def experiments_of(name: str, scale: Scale) -> tuple[Experiment, ...]:
+    """What a name of `g3pt reproduce` stands for: `choices` are those of both stages.
+
+    Raises:
+        ValueError: if there is nothing of that name.
+    """
+    names = ("choices", "car-choices") if name == "choices" else (name,)
+    return tuple(experiment_of(one, scale) for one in names)
 
 
 def tabulate(experiment: Experiment, finished: Sequence[FinishedRow]) -> Reproduction:

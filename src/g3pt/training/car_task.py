@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, assert_never
 
 import numpy as np
 import torch
@@ -40,6 +40,9 @@ class CarLossConfig(ConditionLossConfig):
 
     weighting: Literal["tokens", "scales"] = "tokens"
     """Every token counts alike (the paper), or every scale does."""
+    scale_weights: tuple[float, ...] = ()
+    """Weight of the mean loss of each scale, coarsest first, in place of `weighting`; empty leaves
+    it to that."""
     flip_share: float = 0.0
     """Share of samples whose input bits are damaged (bit-flip self-correction)."""
     flip_max: float = 0.2
@@ -50,6 +53,8 @@ class CarLossConfig(ConditionLossConfig):
         # Not super(): a dataclass with slots is another class than the one being defined here.
         ConditionLossConfig.__post_init__(self)
         check_shares(self, "flip_share", "flip_max")
+        if self.scale_weights and min(self.scale_weights) <= 0:
+            raise ValueError(f"loss.scale_weights must be positive, got {self.scale_weights}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +101,11 @@ class CarTask:
         self._loss = loss
         self._validation = validation
         self._seed = seed
+        num = len(loss.scale_weights)
+        if num and num != car.config.num_scales:
+            raise ValueError(
+                f"loss.scale_weights needs {car.config.num_scales} numbers, one a scale, got {num}"
+            )
         self._datasets: dict[int, CarDataset] = {}
         self._held_out: CarDataset | None = None
         self._conditions = ConditionDrawer(car.config.conditions, loss, seed=seed)
@@ -144,13 +154,22 @@ class CarTask:
         num_scales = config.curriculum.num_scales(progress, self.module.config.num_scales)
         flips = batch.flip_probability_B if config.flip_share else None
         losses_S = self._losses(batch, num_scales, flips, step)
-        lengths = self.module.config.scale_lengths[:num_scales]
-        weights_S = losses_S.new_tensor(
-            lengths if config.weighting == "tokens" else [1] * num_scales
-        )
+        weights_S = losses_S.new_tensor(self._scale_weights()[:num_scales])
         loss = (losses_S * weights_S).sum() / weights_S.sum()
         metrics = {f"ce/{scale}": losses_S[scale] for scale in range(num_scales)}
         return TaskOutput(loss, metrics)
+
+    def _scale_weights(self) -> Sequence[float]:
+        lengths = self.module.config.scale_lengths
+        if self._loss.scale_weights:
+            return self._loss.scale_weights
+        match self._loss.weighting:
+            case "tokens":
+                return lengths
+            case "scales":
+                return [1.0] * len(lengths)
+            case _:
+                assert_never(self._loss.weighting)
 
     def _losses(self, batch: CarStep, num_scales: int, flips_B: Tensor | None, step: int) -> Tensor:
         indices_BT = batch.batch.indices_BT
