@@ -82,5 +82,5 @@ def test_finished_objects_are_taken_as_they_are(place):
 def test_tokens_of_another_layout_are_refused(place):
     from g3pt.evaluation.likelihood import evaluate_likelihood
 
-    with pytest.raises(ValueError, match=r"weights g3pt-tiny read .* of 13 bits: tokenize"):
+    with pytest.raises(ValueError, match=r"weights g3pt-tiny read .* of 13: tokenize"):
         evaluate_likelihood("g3pt-tiny", place.shapes)

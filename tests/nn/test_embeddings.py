@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from g3pt.nn.embeddings import FourierEmbedding
+from g3pt.nn.embeddings import FourierEmbedding, sinusoids
 
 
 def test_embedding_holds_the_raw_position_then_sines_and_cosines():
@@ -23,3 +23,12 @@ def test_embedding_stays_float32_for_bfloat16_positions():
 def test_no_octaves_is_refused():
     with pytest.raises(ValueError, match="num_octaves"):
         FourierEmbedding(0)
+
+
+def test_sinusoids_tell_every_place_apart_and_need_pairs():
+    places_TD = sinusoids(64, 16)
+    assert places_TD[0].tolist() == [0.0] * 8 + [1.0] * 8
+    apart_TT = torch.cdist(places_TD, places_TD) + torch.eye(64)
+    assert apart_TT.min() > 0.1
+    with pytest.raises(ValueError, match="in pairs, got a width of 7"):
+        sinusoids(4, 7)
