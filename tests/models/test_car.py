@@ -106,6 +106,19 @@ def test_fewer_scales_give_the_same_logits(num_scales):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("positions", ["sinusoidal", "none"])
+def test_cached_scales_equal_the_full_forward_whatever_tells_tokens_apart(positions):
+    car = build(replace(CONFIG, positions=positions))
+    assert "positions" not in car.state_dict()
+    full = car(draw_inputs(), draw_condition())
+    condition, cache = car.encode_condition(draw_condition()), car.start_cache()
+    for scale, inputs in enumerate(draw_inputs().split(SCALES, dim=1)):
+        logits = car.forward_scale(inputs, scale, condition, cache)
+        # float32 sums in another order
+        torch.testing.assert_close(logits, full[scale], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
 @pytest.mark.filterwarnings(EAGER_FLEX)
 @pytest.mark.parametrize("attention", ["scales", "dense", "flex"])
 @pytest.mark.parametrize(("head", "bitwise_scales"), HEADS)

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from g3pt.recipes import recipe, series, tokenizer_rows
+from g3pt.recipes.car_choices import car_choices
+from g3pt.recipes.figures import figure6
 from g3pt.recipes.reproduce import EXPERIMENTS, tabulate
 from g3pt.recipes.series import SeriesError, run_folder, run_series
 from g3pt.recipes.tables import table2, table3b, table4
@@ -104,6 +106,29 @@ def test_a_folder_of_another_recipe_is_refused(workplace):
     changed = replace(experiment, variants=(replace(variant, run=run), *experiment.variants[1:]))
     with pytest.raises(ValueError, match="was trained by another recipe"):
         run_series(changed, workplace / "runs")
+
+
+def test_a_row_that_borrows_weights_trains_none(workplace):
+    experiment = car_choices("smoke")
+    by_name = {variant.name: variant for variant in experiment.variants}
+    control, borrower = by_name["car-1"], by_name["car-choice-falling"]
+    experiment = replace(experiment, variants=(borrower, control), claims=())
+    rows = {row.variant: row for row in run_series(experiment, workplace / "borrowed")}
+    assert not (workplace / "borrowed/smoke/car-choice-falling-seed0/weights").exists()
+    ours, theirs = (rows[name].objects["likelihood"] for name in (borrower.name, control.name))
+    assert ours == theirs
+    with pytest.raises(ValueError, match="trained_as must name a variant with the same run"):
+        replace(experiment, variants=(borrower,))
+
+
+def test_what_rows_start_from_is_trained_once(workplace, monkeypatch):
+    experiment = figure6("smoke")
+    experiment = replace(experiment, variants=experiment.variants[:1], claims=())
+    run_series(experiment, workplace / "first")
+    weights = workplace / experiment.variants[0].run.tokenizer / "model.safetensors"
+    before = weights.stat().st_mtime_ns
+    run_series(experiment, workplace / "second")
+    assert weights.stat().st_mtime_ns == before
 
 
 def test_two_workers_give_the_rows_of_one(workplace):

@@ -112,6 +112,18 @@ def test_the_loss_is_the_asked_mean_over_scales(make, part, weighting):
     torch.testing.assert_close(output.loss.detach(), expected)
 
 
+def test_scales_may_be_weighted_one_by_one(make, part):
+    task = make(scale_weights=(4.0, 2.0, 1.0), flip_share=0.0)
+    output = task.loss(task.batch(0, part()), step=0, progress=0.9)
+    losses = [output.metrics[f"ce/{scale}"].detach() for scale in range(3)]
+    expected = (4 * losses[0] + 2 * losses[1] + losses[2]) / 7
+    torch.testing.assert_close(output.loss.detach(), expected)
+    with pytest.raises(ValueError, match="scale_weights needs 3 numbers, one a scale, got 2"):
+        make(scale_weights=(1.0, 2.0))
+    with pytest.raises(ValueError, match="scale_weights must be positive"):
+        make(scale_weights=(1.0, 2.0, 0.0))
+
+
 def test_flips_change_inputs_and_are_repeatable(make, part):
     task, again, clean = make(flip_share=1.0), make(flip_share=1.0), make(flip_share=0.0)
     losses = [
