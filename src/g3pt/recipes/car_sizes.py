@@ -103,7 +103,7 @@ def toy() -> CarSize:
         validation=CarValidationConfig(num_shapes=96),
         loss=CarLossConfig(dropout=0.1),
         optim=MuonConfig(
-            lr=2e-3,
+            lr=4e-3,
             betas=(0.9, 0.95),
             weight_decay=0.05,
             schedule=ScheduleConfig(warmup_steps=20, final_share=0.02),
