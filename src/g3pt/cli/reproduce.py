@@ -73,6 +73,7 @@ def _reproduce(
 ) -> tuple[dict[str, Any], list[str]]:
     from g3pt.evaluation.plots import require_matplotlib
     from g3pt.recipes.reproduce import tabulate
+    from g3pt.recipes.row_timing import time_rows
     from g3pt.recipes.series import finished_rows, run_series
     from g3pt.recipes.table_report import write_report
 
@@ -93,8 +94,12 @@ def _reproduce(
             prepare_workers=options.workers,
             on_row=on_row,
         )
+    timings = []
+    if experiment.timed:
+        with working("timing the rows"):
+            timings = time_rows(experiment, options.runs)
     with working("writing the table"):
-        table = tabulate(experiment, finished)
+        table = tabulate(experiment, finished, timings)
         files = write_report(table, options.out)
     result = {**table.to_json(), "files": [str(path) for path in files]}
     return result, _lines(table, files)
@@ -164,4 +169,9 @@ def _lines(table: "Reproduction", files: Sequence[Path]) -> list[str]:
             f"[{entry.low:+.4f}, {entry.high:+.4f}], {verdict_of(entry)}"
         )
     lines += [scaling_text(fit) for fit in table.scaling]
+    lines += [
+        f"{timing.label}: {timing.sample:.4f} s to a field, {timing.ratio:.2f} times that of the "
+        f"row compared with, {timing.extract:.3f} s to a mesh"
+        for timing in table.timings
+    ]
     return [*lines, f"written: {', '.join(map(str, files))}"]

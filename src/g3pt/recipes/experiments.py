@@ -34,10 +34,14 @@ class EvaluationSet:
     name: str
     source: SourceConfig
     settings: EvaluationSettings
+    num: int = 0
+    """Only so many, spread evenly over the source; 0 is all."""
 
     def objects(self) -> ObjectList:
         """List the shapes."""
         refs: tuple[ShapeRef, ...] = tuple(list_shapes(self.source))
+        if 0 < self.num < len(refs):
+            refs = tuple(refs[place * len(refs) // self.num] for place in range(self.num))
         return ObjectList(name=self.name, refs=refs)
 
 
@@ -68,6 +72,8 @@ class Variant:
     and trains none."""
     sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
     """Of generators, when their meshes are measured."""
+    num_steps: int = 50
+    """Of a flow, when its meshes are measured."""
     method: str = "image"
     """Of generators: which rows of an evaluation are theirs. `retrieved_by_image`: the training
     shape whose picture is most alike to the model's own encoder."""
@@ -116,6 +122,8 @@ class Experiment:
     axis: Literal["", "tokens", "codebook", "parameters"] = ""
     """What the rows are plotted against; without one, rows are bars. Over parameters a power law
     is fitted."""
+    timed: str = ""
+    """All rows that generate are timed beside one another, as ratios to the row of this name."""
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]
@@ -133,6 +141,8 @@ class Experiment:
                 raise ValueError(
                     f"{self.name}: {variant.name}: {variant.trained_as} has no seed {missing.pop()}"
                 )
+        if self.timed and self.timed not in names:
+            raise ValueError(f"{self.name}: timed: there is no variant {self.timed}")
         for claim in self.claims:
             if missing := {claim.better, claim.worse} - set(names):
                 raise ValueError(f"{self.name}: {claim.text}: there is no variant {missing.pop()}")

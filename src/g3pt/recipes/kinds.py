@@ -3,23 +3,20 @@
 from typing import assert_never
 
 from g3pt.recipes.car_rows import CarRows
+from g3pt.recipes.rival_rows import RivalRows
 from g3pt.recipes.row_kind import RowKind
 from g3pt.recipes.tokenizer_rows import TokenizerRows
 from g3pt.training.runs import CarRun, FlowRun, RegressorRun, Run, TokenizerRun
 
 
 def kind_of(run: Run) -> RowKind:
-    """The kind of a run; another kind of run is one more case here.
-
-    Raises:
-        ValueError: for runs that no table has.
-    """
+    """The kind of a run; another kind of run is one more case here."""
     match run:
         case TokenizerRun():
             return TokenizerRows(run)
         case CarRun():
             return CarRows(run)
         case FlowRun() | RegressorRun():
-            raise ValueError(f"{run.name}: no table has rows of kind {run.kind} yet")
+            return RivalRows(run)
         case _:
             assert_never(run)

@@ -16,7 +16,9 @@ from g3pt.recipes.experiments import Claim, Experiment, MeasuredSet, Scale, Vari
 from g3pt.recipes.figures import figure6
 from g3pt.recipes.kinds import kind_of
 from g3pt.recipes.row_kind import Facts
+from g3pt.recipes.row_timing import RowTiming
 from g3pt.recipes.series import FinishedRow
+from g3pt.recipes.table1 import table1
 from g3pt.recipes.tables import budget, table2, table3a, table3b, table4
 
 EXPERIMENTS: dict[str, Callable[[Scale], Experiment]] = {
@@ -27,6 +29,7 @@ EXPERIMENTS: dict[str, Callable[[Scale], Experiment]] = {
     "budget": budget,
     "choices": choices,
     "car-choices": car_choices,
+    "table1": table1,
     "figure6": figure6,
 }
 """By the name that `g3pt reproduce` takes."""
@@ -94,6 +97,8 @@ class Reproduction:
     scaling: tuple[ScalingFit, ...]
     """Of an experiment over parameters: the law of the first metric without offset and with one,
     on the first set; nothing while too few sizes are finished."""
+    timings: tuple[RowTiming, ...]
+    """Of an experiment whose rows are timed, when all are finished."""
     machine: dict[str, Any]
     """Where and with what code the rows were trained; several commits if they differ."""
 
@@ -108,6 +113,7 @@ class Reproduction:
             "comparisons": [asdict(comparison) for comparison in self.comparisons],
             "missing": self.missing,
             "scaling": [asdict(fit) for fit in self.scaling],
+            "timings": [asdict(timing) for timing in self.timings],
             "machine": self.machine,
         }
 
@@ -133,7 +139,9 @@ def experiments_of(name: str, scale: Scale) -> tuple[Experiment, ...]:
     return tuple(experiment_of(one, scale) for one in names)
 
 
-def tabulate(experiment: Experiment, finished: Sequence[FinishedRow]) -> Reproduction:
+def tabulate(
+    experiment: Experiment, finished: Sequence[FinishedRow], timings: Sequence[RowTiming] = ()
+) -> Reproduction:
     """Put finished rows side by side.
 
     Raises:
@@ -166,6 +174,7 @@ def tabulate(experiment: Experiment, finished: Sequence[FinishedRow]) -> Reprodu
         comparisons=tuple(comparisons),
         missing=wanted - len(finished),
         scaling=_scaling(experiment, by_variant),
+        timings=tuple(timings),
         machine=_machine(finished),
     )
 

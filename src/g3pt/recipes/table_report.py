@@ -69,6 +69,8 @@ def markdown(table: Reproduction, picture: str) -> str:
             lines += [*_comparison_lines(comparisons), ""]
     if experiment.axis == "parameters":
         lines += ["## Power law", "", *scaling_lines(table), ""]
+    if table.timings:
+        lines += ["## Seconds a shape", "", *_timing_lines(table), ""]
     lines += ["## Models and cost", "", _FACTS_NOTE, "", *_fact_lines(table, experiment), ""]
     lines += [f"![{experiment.title}]({picture})", ""]
     return "\n".join(lines)
@@ -147,6 +149,24 @@ def _fact_lines(table: Reproduction, experiment: Experiment) -> list[str]:
         shown = [row.label, f"{row.parameters:,}", *(cells.get(head, "") for head in heads)]
         shown += [f"{row.flops_per_step / 1e9:.3g}", minutes]
         lines.append("| " + " | ".join(shown) + " |")
+    return lines
+
+
+def _timing_lines(table: Reproduction) -> list[str]:
+    compared = next(t.label for t in table.timings if t.variant == table.experiment.timed)
+    lines = [
+        "One shape at a time on one thread, from the picture to a field and from the field to a "
+        f"mesh; rows are asked in turn, medians over rounds. Ratio: to {compared}, [smallest, "
+        "largest] of a round.",
+        "",
+        "| | picture to field, s | ratio | field to mesh, s |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {t.label} | {t.sample:.4f} | {t.ratio:.2f} [{t.ratio_low:.2f}, {t.ratio_high:.2f}] | "
+        f"{t.extract:.3f} |"
+        for t in table.timings
+    ]
     return lines
 
 
