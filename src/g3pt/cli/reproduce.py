@@ -23,12 +23,12 @@ class ReproduceOptions(CommonOptions):
     Finished rows are kept below --runs and taken as they are; a run that was stopped goes on.
     `table2`, `table3a`, `table3b`, `table4`: tokenizers. `budget`: the ends of Table 4 with twice
     the steps. `choices`: what the paper leaves open, in both stages (`car-choices`: in the second
-    alone). `figure6`: generators of growing size, and a
-    power law. Seeds and devices are those of the recipes.
+    alone). `table1`: pictures to shapes by generators and their rivals, timed in turn. `figure6`:
+    generators of growing size, and a power law. Seeds and devices are those of the recipes.
     """
 
     name: Annotated[str, tyro.conf.Positional]
-    """table2, table3a, table3b, table4, budget, choices, car-choices or figure6."""
+    """table1, table2, table3a, table3b, table4, budget, choices, car-choices or figure6."""
 
     scale: str = "toy"
     """toy: minutes a run on one core. small: for one large GPU. paper: the paper's sizes. smoke:

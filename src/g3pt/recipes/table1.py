@@ -105,8 +105,10 @@ _STEPS: dict[Scale, int] = {"toy": 600}
 
 
 def _three(of: CarSize) -> tuple[int, int, int]:
-    """First, middle and last rung of the ladder of Figure 6; at toy scale, where steps of the last
-    take as long as those of all others, the one before it."""
+    """First, middle and last rung of the ladder of Figure 6.
+
+    At toy scale it is the last but one: steps of the last take as long as those of all others.
+    """
     last = -2 if of.scale == "toy" else -1
     return of.depths[0], of.depths[len(of.depths) // 2], of.depths[last]
 
@@ -145,11 +147,11 @@ def _claims(variants: tuple[Variant, ...]) -> tuple[Claim, ...]:
     return tuple(found)
 
 
-_COLUMNS = ("iou", "chamfer", "fscore")
-_CAR = tuple(
-    dict(zip(_COLUMNS, row, strict=True))
-    for row in ((73.9, 0.025, 60.4), (82.11, 0.015, 75.1), (87.6, 0.013, 83.0))
-)
+def _scores(iou: float, chamfer: float, fscore: float) -> dict[str, float]:
+    return {"iou": iou, "chamfer": chamfer, "fscore": fscore}
+
+
+_CAR = (_scores(73.9, 0.025, 60.4), _scores(82.11, 0.015, 75.1), _scores(87.6, 0.013, 83.0))
 """The paper's 0.1B, 0.5B and 1.5B."""
-_CLAY = dict(zip(_COLUMNS, (77.1, 0.021, 63.4), strict=True))
-_TRIPOSR = dict(zip(_COLUMNS, (72.6, 0.023, 58.2), strict=True))
+_CLAY = _scores(77.1, 0.021, 63.4)
+_TRIPOSR = _scores(72.6, 0.023, 58.2)
