@@ -68,6 +68,21 @@ def test_several_prompts_and_samples_go_into_a_folder(g3pt, picture: Path, tmp_p
     assert sorted(path.name for path in out.iterdir()) == sorted(names)
 
 
+def test_the_best_of_several_says_what_it_was_chosen_among(g3pt, tmp_path: Path) -> None:
+    arguments = ("--text", "a mug", "--num", 2, "--best-of", 3, "--seed", 4, "--json", *FAST)
+    code, stdout, _ = g3pt("generate", *arguments, "-o", tmp_path / "out")
+    assert code == 0
+    outputs = json.loads(stdout)["outputs"]
+    for first, entry in zip((4, 7), outputs, strict=True):
+        assert Path(entry["path"]).name == f"a-mug-{first}.glb"
+        seeds = [one["seed"] for one in entry["candidates"]]
+        scores = [one["score"] for one in entry["candidates"] if one["score"] is not None]
+        assert seeds == [first, first + 1, first + 2]
+        assert entry["selected_by"] == "likelihood"
+        assert max(scores) == -entry["nll"]
+        assert entry["seed"] in seeds
+
+
 def test_sentences_name_their_files(g3pt, tmp_path: Path) -> None:
     sentences = ("--text", "A red mug!", "--text", "two tables")
     assert g3pt("generate", *sentences, "-o", tmp_path / "out", *FAST)[0] == 0
@@ -136,6 +151,7 @@ def test_a_bad_picture_exits_2_with_one_sentence(
         (("--text", "a mug", "--resolution", 10**6), "between 16 and 1024"),
         (("--text", "a mug", "--resolution", 0), "between 16 and 1024"),
         (("--text", "a mug", "--num", 0), "--num must be at least 1"),
+        (("--text", "a mug", "--best-of", 0), "--best-of must be at least 1"),
         (("--text", "a mug", "--num", 2), "2 results do not fit one file"),
         (("--text", " "), "text is empty"),
         (("--text", "a mug", "--top-p", 1.5), "--top-p must lie between"),

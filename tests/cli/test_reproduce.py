@@ -29,6 +29,18 @@ def test_a_table_is_trained_written_and_printed_as_json(tmp_path, monkeypatch, c
     assert "IoU rises from 7 tokens to 13 tokens" in capsys.readouterr().out
 
 
+def test_a_gallery_is_drawn_and_printed_with_the_keys_of_a_table(tmp_path, capsys):
+    out = tmp_path / "results"
+    assert main(["reproduce", "figure5", "--scale", "smoke", "--out", str(out), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert {"rows", "comparisons", "files", "weights", "machine", "recipe"} <= set(result)
+    assert [row["seed"] for row in result["rows"]] == [0, 1, 0, 1]
+    assert all(row["closed"] and row["vertices"] for row in result["rows"])
+    names = [f"figure5-smoke.{suffix}" for suffix in ("md", "json", "png")]
+    assert result["files"] == [str(out / name) for name in names]
+    assert all((out / name).stat().st_size for name in names)
+
+
 def test_a_dry_run_counts_and_writes_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["reproduce", "table4", "--scale", "smoke", "--dry-run", "--json"]) == 0
@@ -43,6 +55,8 @@ def test_a_dry_run_counts_and_writes_nothing(tmp_path, monkeypatch, capsys):
     [
         (["table9"], "nothing of that name; there are table2, table3a"),
         (["table2", "--scale", "huge"], "--scale: choose one of smoke, toy"),
+        (["figure5", "--scale", "huge"], "--scale: choose one of smoke, toy"),
+        (["figure5", "--dry-run"], "figure5 trains nothing"),
         (["table2", "--workers", "0"], "--workers must be at least 1"),
         (["table2", "--try-steps", "-1"], "--try-steps must not be negative"),
     ],

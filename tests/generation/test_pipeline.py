@@ -75,6 +75,38 @@ def test_a_seed_gives_the_same_shape_whatever_else_is_made(pipeline: G3PT) -> No
     assert not many.tokens[0].equals(many.tokens[1])
 
 
+def test_the_best_of_several_is_one_of_the_plain_samples(pipeline: G3PT) -> None:
+    plain = pipeline.generate(text="a mug", num=4, seed=5, resolution=RESOLUTION)
+    best = pipeline.generate(text="a mug", num=2, best_of=2, seed=5, resolution=RESOLUTION)
+    for number, shape in enumerate(best.shapes):
+        group = plain.shapes[2 * number : 2 * number + 2]
+        likeliest = min(group, key=lambda one: np.inf if one.mesh.is_empty else one.nll)
+        assert shape.seed == likeliest.seed
+        assert shape.tokens.equals(likeliest.tokens)
+        np.testing.assert_array_equal(shape.mesh.vertices, likeliest.mesh.vertices)
+        assert shape.selection is not None
+        assert shape.selection.seeds == tuple(one.seed for one in group)
+    assert all(shape.selection is None for shape in plain.shapes)
+
+
+def test_candidates_are_compared_coarsely_and_one_is_made_in_full(
+    pipeline: G3PT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    decode = G3PT.decode
+    monkeypatch.setattr(
+        G3PT,
+        "decode",
+        lambda self, tokens, *, resolution, **rest: (
+            asked.append(resolution) or decode(self, tokens, resolution=16, **rest)
+        ),
+    )
+    pipeline.generate(text="a mug", best_of=3, resolution=256)
+    assert asked == [64, 64, 64, 256]
+    with pytest.raises(PromptError, match="best_of must be at least 1, got 0"):
+        pipeline.generate(text="a mug", best_of=0)
+
+
 def test_generating_leaves_the_global_random_state_alone(pipeline: G3PT) -> None:
     torch.manual_seed(0)
     expected = torch.rand(1)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +33,7 @@ from g3pt.cli.shapes import (
 )
 
 if TYPE_CHECKING:
+    from g3pt.generation.candidates import Selection
     from g3pt.generation.pipeline import G3PT
     from g3pt.generation.prompts import Prompts
     from g3pt.generation.results import GeneratedShape, GenerationResult
@@ -60,6 +62,10 @@ class GenerateOptions(SamplingOptions):
     output: Output
     """A mesh file, or a folder when there are several shapes."""
 
+    best_of: int = 1
+    """Candidates of every sample, of which the one that agrees best with the picture, or else the
+    likeliest, is kept; their seeds follow each other."""
+
     scales: int | None = None
     """Stop after this many scales, a coarser shape (default: as the weights say)."""
 
@@ -80,7 +86,8 @@ def main(arguments: Sequence[str]) -> int:
     files = options.image[:1] if options.views else options.image or options.points
     stems = [path.stem for path in files] + [words_to_stem(text) for text in options.text]
     if options.num > 1:
-        stems = [f"{stem}-{options.seed + k}" for stem in stems for k in range(options.num)]
+        seeds = [options.seed + k * options.best_of for k in range(options.num)]
+        stems = [f"{stem}-{seed}" for stem in stems for seed in seeds]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
 
     from g3pt.generation.pipeline import G3PT
@@ -129,6 +136,8 @@ def _check(options: GenerateOptions) -> None:
         require_files(options.image, "picture")
     if options.preview is not None:
         require_suffix(options.preview, (".png",), "--preview")
+    if options.best_of < 1:
+        raise ValueError(f"--best-of must be at least 1, got {options.best_of}")
     options.check()
 
 
@@ -139,6 +148,7 @@ def _generate(pipeline: "G3PT", prompts: "Prompts", options: GenerateOptions) ->
             prompts=prompts,
             num_scales=options.scales,
             every_scale=options.every_scale or options.lod.needs_scales,
+            best_of=options.best_of,
             on_scale=on_scale,
             **options.sampling(),
         )
@@ -153,7 +163,9 @@ def _write(
     for number, mesh in enumerate(shape.scales if options.every_scale else (), start=1):
         coarse = path.with_name(f"{path.stem}-scale{number}{path.suffix}")
         scales.append({"scale": number, **write_one(mesh, coarse)})
-    entry = {"seed": shape.seed, "nll": shape.nll}
+    entry: dict[str, Any] = {"seed": shape.seed, "nll": shape.nll}
+    if shape.selection is not None:
+        entry |= _candidates(shape.selection)
     if options.lod.lod and not shape.mesh.is_empty:
         levels = make_chain(options.lod, shape.mesh, shape.scales, seed=options.seed)
         entry |= write_chain(options.lod, levels, path, None)
@@ -165,6 +177,19 @@ def _write(
         final = {key: entry[key] for key in ("path", "vertices", "faces", "closed", "components")}
         scales.append({"scale": shape.tokens.num_scales, **final})
     return {**entry, "scales": scales}
+
+
+def _candidates(selection: "Selection") -> dict[str, Any]:
+    """Seeds and scores of all candidates; an empty mesh has no likelihood to compare: None."""
+    choice = selection.choice
+    scores = [score if isfinite(score) else None for score in choice.scores]
+    return {
+        "selected_by": choice.criterion,
+        "candidates": [
+            {"seed": seed, "score": score}
+            for seed, score in zip(selection.seeds, scores, strict=True)
+        ],
+    }
 
 
 def _write_preview(pipeline: "G3PT", result: "GenerationResult", path: Path) -> None:

@@ -9,9 +9,11 @@ import tyro
 
 from g3pt.cli.options import CommonOptions, parse, report, working
 from g3pt.cli.progress import steps
+from g3pt.cli.shapes import scales_shown
 
 if TYPE_CHECKING:
-    from g3pt.recipes.experiments import Experiment
+    from g3pt.recipes.experiments import Experiment, Scale
+    from g3pt.recipes.figure5 import Gallery
     from g3pt.recipes.reproduce import Reproduction
     from g3pt.recipes.trials import Trial
 
@@ -24,11 +26,13 @@ class ReproduceOptions(CommonOptions):
     `table2`, `table3a`, `table3b`, `table4`: tokenizers. `budget`: the ends of Table 4 with twice
     the steps. `choices`: what the paper leaves open, in both stages (`car-choices`: in the second
     alone). `table1`: pictures to shapes by generators and their rivals, timed in turn. `figure6`:
-    generators of growing size, and a power law. Seeds and devices are those of the recipes.
+    generators of growing size, and a power law. `figure5`: sentences to a gallery of meshes; it
+    trains nothing. Seeds, and devices of trainings, are those of the recipes.
     """
 
     name: Annotated[str, tyro.conf.Positional]
-    """table1, table2, table3a, table3b, table4, budget, choices, car-choices or figure6."""
+    """table1, table2, table3a, table3b, table4, budget, choices, car-choices, figure5 or
+    figure6."""
 
     scale: str = "toy"
     """toy: minutes a run on one core. small: for one large GPU. paper: the paper's sizes. smoke:
@@ -57,6 +61,12 @@ class ReproduceOptions(CommonOptions):
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = parse(ReproduceOptions, "reproduce", arguments)
+    from g3pt.recipes.figure5 import GALLERIES
+
+    if options.name in GALLERIES:
+        result, lines = _draw(options, GALLERIES[options.name](_scale(options)))
+        report(options, result, lines)
+        return 0
     results: list[dict[str, Any]] = []
     lines: list[str] = []
     for experiment in _experiments(options):
@@ -105,6 +115,39 @@ def _reproduce(
     return result, _lines(table, files)
 
 
+def _draw(options: ReproduceOptions, gallery: "Gallery") -> tuple[dict[str, Any], list[str]]:
+    if options.dry_run or options.try_steps:
+        raise ValueError(
+            f"--dry-run and --try-steps are for what is trained; {gallery.name} trains nothing"
+        )
+
+    from g3pt.generation.pipeline import G3PT
+    from g3pt.recipes.figure5 import draw_gallery, write_gallery
+
+    pipeline = G3PT.from_pretrained(gallery.weights, options.device)
+    with scales_shown() as on_scale:
+        drawn = draw_gallery(pipeline, gallery, on_scale)
+    with working("writing the gallery"):
+        files = write_gallery(drawn, options.out)
+    lines = [
+        f"{row.prompt}, seed {row.seed}: {row.found or 'empty'}, {row.faces} faces, "
+        f"{row.nll:.0f} nats"
+        for row in drawn.rows
+    ]
+    lines.append(f"{drawn.num_right} of {len(drawn.rows)} of the family asked for")
+    lines.append(f"written: {', '.join(map(str, files))}")
+    return {**drawn.to_json(), "files": [str(path) for path in files]}, lines
+
+
+def _scale(options: ReproduceOptions) -> "Scale":
+    from g3pt.recipes.reproduce import SCALES
+
+    for scale in SCALES:
+        if scale == options.scale:
+            return scale
+    raise ValueError(f"--scale: choose one of {', '.join(SCALES)}, got {options.scale!r}")
+
+
 def _experiments(options: ReproduceOptions) -> "tuple[Experiment, ...]":
     for name in ("workers", "try_batch"):
         if getattr(options, name) < 1:
@@ -113,12 +156,9 @@ def _experiments(options: ReproduceOptions) -> "tuple[Experiment, ...]":
     if options.try_steps < 0:
         raise ValueError(f"--try-steps must not be negative, got {options.try_steps}")
 
-    from g3pt.recipes.reproduce import SCALES, experiments_of
+    from g3pt.recipes.reproduce import experiments_of
 
-    for scale in SCALES:
-        if scale == options.scale:
-            return experiments_of(options.name, scale)
-    raise ValueError(f"--scale: choose one of {', '.join(SCALES)}, got {options.scale!r}")
+    return experiments_of(options.name, _scale(options))
 
 
 def _try(options: ReproduceOptions, experiment: "Experiment") -> tuple[dict[str, Any], list[str]]:

@@ -13,6 +13,7 @@ from typing import Unpack
 import numpy as np
 import torch
 
+from g3pt.generation.candidates import DRAFT_RESOLUTION, Draft, Selection, select_drafts
 from g3pt.generation.completion import (
     Completion,
     CompletionResult,
@@ -133,6 +134,7 @@ class G3PT:
         resolution: int = DEFAULT_RESOLUTION,
         min_share: float = 0.0,
         every_scale: bool = False,
+        best_of: int = 1,
         on_scale: Callable[[ScaleEvent], None] | None = None,
     ) -> GenerationResult:
         """Make shapes from pictures, sentences, parts of their surface, or from nothing.
@@ -157,6 +159,9 @@ class G3PT:
             resolution: grid cells per axis of the mesh.
             min_share: drop parts below this share of the whole surface (floaters).
             every_scale: also make the mesh of every coarser scale.
+            best_of: candidates of every sample, of which the one that agrees best with the prompt
+                is kept (`choose_candidate`): sample k is chosen among the seeds from
+                seed + k * best_of on. They are compared at 64 cells per axis.
             on_scale: called after each scale of each batch; raising in it cancels.
 
         Raises:
@@ -165,14 +170,15 @@ class G3PT:
         """
         car = self._generator()
         check_resolution(resolution)
-        if num < 1:
-            raise PromptError(f"num must be at least 1, got {num}")
+        for name, count in (("num", num), ("best_of", best_of)):
+            if count < 1:
+                raise PromptError(f"{name} must be at least 1, got {count}")
         if known is not None:
             self._check_pyramid(known)
         started = time.perf_counter()
         if prompts is None:
             prompts = read_prompts(car, image, text, points, tokenizer=self.tokenizer)
-        timings = {"condition": time.perf_counter() - started, "tokens": 0.0, "extract": 0.0}
+        timings = {"condition": time.perf_counter() - started}
         defaults = self.weights.config.sampling
         if num_scales is None and (known is None or known.num_scales < defaults.num_scales):
             num_scales = defaults.num_scales or None
@@ -180,11 +186,12 @@ class G3PT:
             defaults = replace(defaults, guidance=float(guidance), guidance_by_scale=())
         if not isinstance(guidance, Sequence):
             guidance = defaults.guidance_of(self.num_scales)
-        owners = [(prompt, seed + k) for prompt in range(len(prompts)) for k in range(num)]
-        shapes: list[GeneratedShape] = []
+        num_drafts = num * best_of
+        owners = [(prompt, seed + k) for prompt in range(len(prompts)) for k in range(num_drafts)]
+        drafts: list[Draft] = []
+        started = time.perf_counter()
         for first in range(0, len(owners), BATCH_SIZE):
             batch = owners[first : first + BATCH_SIZE]
-            started = time.perf_counter()
             sampled = generate_tokens(
                 self.tokenizer,
                 car,
@@ -198,17 +205,43 @@ class G3PT:
                 known_BT=None if known is None else known.indices.expand(len(batch), -1),
                 on_scale=None if on_scale is None else self._listener(on_scale, first),
             )
-            timings["tokens"] += time.perf_counter() - started
-            started = time.perf_counter()
-            for (prompt, own_seed), indices_T, nll in zip(
-                batch, sampled.indices_BT.cpu(), sampled.nll_B.tolist(), strict=True
-            ):
-                tokens = self._pyramid(indices_T)
-                extraction = self.decode(tokens, resolution=resolution, min_share=min_share)
-                scales = self.coarser_meshes(tokens, resolution, min_share) if every_scale else ()
-                shapes.append(GeneratedShape(prompt, own_seed, tokens, nll, extraction, scales))
-            timings["extract"] += time.perf_counter() - started
+            drafts += [
+                Draft(prompt, own_seed, self._pyramid(indices_T), nll)
+                for (prompt, own_seed), indices_T, nll in zip(
+                    batch, sampled.indices_BT.cpu(), sampled.nll_B.tolist(), strict=True
+                )
+            ]
+        timings["tokens"] = time.perf_counter() - started
+        started = time.perf_counter()
+        shapes: list[GeneratedShape] = []
+        for draft, selection in self._selected(drafts, best_of, prompts, resolution, min_share):
+            tokens = draft.tokens
+            extraction = self.decode(tokens, resolution=resolution, min_share=min_share)
+            scales = self.coarser_meshes(tokens, resolution, min_share) if every_scale else ()
+            shapes.append(
+                GeneratedShape(
+                    draft.prompt, draft.seed, tokens, draft.nll, extraction, scales, selection
+                )
+            )
+        timings["extract"] = time.perf_counter() - started
         return GenerationResult(shapes=tuple(shapes), prompts=prompts, timings=timings)
+
+    def _selected(
+        self,
+        drafts: Sequence[Draft],
+        best_of: int,
+        prompts: Prompts,
+        resolution: int,
+        min_share: float,
+    ) -> Sequence[tuple[Draft, Selection | None]]:
+        if best_of == 1:
+            return [(draft, None) for draft in drafts]
+        rough = min(resolution, DRAFT_RESOLUTION)
+
+        def mesh_of(tokens: TokenPyramid) -> TriangleMesh:
+            return self.decode(tokens, resolution=rough, min_share=min_share).mesh
+
+        return select_drafts(drafts, best_of, prompts, mesh_of)
 
     __call__ = generate
 

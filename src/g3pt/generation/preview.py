@@ -29,7 +29,7 @@ def preview_sheet(pipeline: "G3PT", result: GenerationResult) -> UInt8[np.ndarra
     for shape in result.shapes[:MAX_ROWS]:
         meshes = [*(shape.scales or _coarser(pipeline, shape)), shape.mesh]
         counts = np.cumsum(shape.tokens.scale_lengths).tolist()
-        rows.append([_prompt_tile(result, shape), *_mesh_tiles(meshes)])
+        rows.append([_prompt_tile(result, shape), *mesh_tiles(meshes)])
         labels.append(
             [f"seed {shape.seed}"]
             + [f"{count} token{'s' if count > 1 else ''}" for count in counts[: len(meshes)]]
@@ -45,7 +45,7 @@ def _coarser(pipeline: "G3PT", shape: GeneratedShape) -> list[TriangleMesh]:
     ]
 
 
-def _mesh_tiles(meshes: list[TriangleMesh]) -> list[UInt8[np.ndarray, "H W 3"]]:
+def mesh_tiles(meshes: list[TriangleMesh]) -> list[UInt8[np.ndarray, "H W 3"]]:
     """Pictures of one shape's meshes, cropped alike; empty ones say so."""
     nothing = np.zeros((2 * TILE, 2 * TILE, 4), dtype=np.uint8)
     pictures = [

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from g3pt.generation.candidates import Selection
 from g3pt.generation.prompts import Prompts
 from g3pt.geometry.isosurface import Extraction
 from g3pt.geometry.mesh import TriangleMesh, UnitFrame, to_source
@@ -13,7 +14,7 @@ class ScaleEvent:
     """What `on_scale` hears: a batch of shapes has one scale more."""
 
     first: int
-    """Number of the batch's first shape in the result."""
+    """Number of the batch's first sample; with `best_of`, every candidate counts as one."""
     scale: int
     num_scales: int
     """Scales that will be made in all."""
@@ -34,6 +35,8 @@ class GeneratedShape:
     extraction: Extraction
     scales: tuple[TriangleMesh, ...] = ()
     """Meshes of the coarser scales, coarsest first, when asked for; some may be empty."""
+    selection: Selection | None = None
+    """Among which candidates it was chosen, if there were several (`best_of`)."""
 
     @property
     def mesh(self) -> TriangleMesh:

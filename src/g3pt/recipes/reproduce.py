@@ -13,6 +13,7 @@ from g3pt.evaluation.scaling import MIN_SIZES, ScalingFit, fit_scaling
 from g3pt.recipes.car_choices import car_choices
 from g3pt.recipes.choices import choices
 from g3pt.recipes.experiments import Claim, Experiment, MeasuredSet, Scale, Variant
+from g3pt.recipes.figure5 import GALLERIES
 from g3pt.recipes.figures import figure6
 from g3pt.recipes.kinds import kind_of
 from g3pt.recipes.row_kind import Facts
@@ -125,7 +126,8 @@ def experiment_of(name: str, scale: Scale) -> Experiment:
         ValueError: if there is none of that name.
     """
     if name not in EXPERIMENTS:
-        raise ValueError(f"{name!r}: nothing of that name; there are {', '.join(EXPERIMENTS)}")
+        known = ", ".join((*EXPERIMENTS, *GALLERIES))
+        raise ValueError(f"{name!r}: nothing of that name; there are {known}")
     return EXPERIMENTS[name](scale)
 
 
