@@ -27,7 +27,7 @@ class WorkError(RuntimeError):
 class CommonOptions:
     """Flags that every command takes."""
 
-    weights: str = "g3pt-tiny"
+    weights: str = "g3pt-small"
     """Name of bundled weights, a weights folder, or hub:OWNER/NAME on the Hugging Face hub."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

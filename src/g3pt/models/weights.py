@@ -27,7 +27,7 @@ from g3pt.models.rivals.flow import Flow, FlowConfig
 from g3pt.models.rivals.regressor import Regressor, RegressorConfig
 from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
 
-DEFAULT_WEIGHTS = "g3pt-tiny"
+DEFAULT_WEIGHTS = "g3pt-small"
 MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"

@@ -105,12 +105,13 @@ _STEPS: dict[Scale, int] = {"toy": 600}
 
 
 def _three(of: CarSize) -> tuple[int, int, int]:
-    """First, middle and last rung of the ladder of Figure 6.
+    """First, middle and last rung of the ladder of Figure 6; at toy scale its first three.
 
-    At toy scale it is the last but one: steps of the last take as long as those of all others.
+    There the upper rungs take longer than all the rest of the table.
     """
-    last = -2 if of.scale == "toy" else -1
-    return of.depths[0], of.depths[len(of.depths) // 2], of.depths[last]
+    if of.scale == "toy":
+        return of.depths[0], of.depths[1], of.depths[2]
+    return of.depths[0], of.depths[len(of.depths) // 2], of.depths[-1]
 
 
 def _sets(of: CarSize) -> tuple[EvaluationSet, ...]:
