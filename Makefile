@@ -49,7 +49,7 @@ $(VENV)/.installed: $(SETUP_FILES) | $(BIN)/python
 
 $(VENV)/.developed: $(VENV)/.installed
 	@echo "installing the development tools"
-	@$(PIP) $(PIN) --editable '.[data,cluster,eval,hub]' --group dev
+	@$(PIP) $(PIN) --editable '.[data,cluster,eval,hub,export]' --group dev
 	@touch $@
 
 demo: $(VENV)/.installed  ## pictures and sentences to meshes, with a picture of the steps

@@ -52,6 +52,8 @@ def test_rows_differ_in_the_model_alone(name, scale):
     experiment = experiment_of(name, scale)
     first = experiment.variants[0].run
     for variant in experiment.variants:
+        if type(variant.run) is not type(first):
+            continue  # a rival of Table 1: test_table1.py
         same = replace(variant.run, model=first.model)
         if name == "budget":
             same = replace(same, train=first.train)
