@@ -63,3 +63,7 @@ def test_families_nobody_trained_on_and_scattered_seeds_are_refused():
         replace(gallery, prompts=(GalleryPrompt(text="an axe", family=HELD_OUT_FAMILIES[0]),))
     with pytest.raises(ValueError, match="must follow each other"):
         replace(gallery, seeds=(0, 5))
+
+
+def test_galleries_of_two_scales_show_two_sets_of_weights():
+    assert figure5("toy").weights != figure5("small").weights

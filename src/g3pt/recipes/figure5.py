@@ -23,7 +23,6 @@ from g3pt.generation.results import GeneratedShape, ScaleEvent
 from g3pt.geometry.mesh import is_closed, num_components
 from g3pt.geometry.metrics import winding_test
 from g3pt.geometry.render import save_png, sheet
-from g3pt.models.weights import DEFAULT_WEIGHTS
 from g3pt.recipes.experiments import Scale
 from g3pt.training.runs import describe_environment
 
@@ -91,13 +90,13 @@ def figure5(scale: Scale) -> Gallery:
         case "smoke":
             return Gallery(
                 scale=scale,
-                weights=DEFAULT_WEIGHTS,
+                weights="g3pt-tiny",
                 prompts=PROMPTS[:2],
                 resolution=16,
                 references=1,
             )
         case "toy":
-            return Gallery(scale=scale, weights=DEFAULT_WEIGHTS, prompts=PROMPTS)
+            return Gallery(scale=scale, weights="g3pt-tiny", prompts=PROMPTS)
         case "small":
             return Gallery(scale=scale, weights="g3pt-small", prompts=PROMPTS)
         case "paper":
