@@ -222,3 +222,12 @@ def test_features_that_do_not_belong_to_the_data_are_refused(config, caches, tmp
 def test_fewer_views_than_one_are_refused(config):
     with pytest.raises(ValueError, match=r"data\.max_views must be at least 1, got 0"):
         replace(config, max_views=0)
+
+
+@pytest.mark.parametrize("name", ["CarDataConfig", "FlowDataConfig", "RegressorDataConfig"])
+def test_every_training_with_conditions_checks_them(name):
+    from g3pt.data import dataset, rival_datasets
+
+    kind = getattr(dataset if name == "CarDataConfig" else rival_datasets, name)
+    with pytest.raises(ValueError, match=r"data\.max_views must be at least 1, got 0"):
+        kind(max_views=0)

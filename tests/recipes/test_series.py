@@ -13,7 +13,7 @@ from g3pt.recipes.figures import figure6
 from g3pt.recipes.reproduce import EXPERIMENTS, tabulate
 from g3pt.recipes.series import SeriesError, run_folder, run_series
 from g3pt.recipes.tables import table2, table3b, table4
-from g3pt.training.runs import start
+from g3pt.training.start import start
 
 
 @pytest.fixture(scope="module")

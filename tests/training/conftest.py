@@ -13,7 +13,7 @@ def trained(tmp_path_factory):
     """A folder with finished smoke runs `tokenizer` and `car`, and the shapes they used."""
     import smoke
 
-    from g3pt.training.runs import start
+    from g3pt.training.start import start
 
     folder = tmp_path_factory.mktemp("trained")
     (folder / "cache").mkdir()
@@ -27,7 +27,7 @@ def trained_rivals(trained):
     """The same folder with finished smoke runs `tokenizer-kl`, `flow` and `regressor`."""
     import smoke
 
-    from g3pt.training.runs import start
+    from g3pt.training.start import start
 
     start(smoke.kl_run(trained), trained / "tokenizer-kl")
     start(smoke.flow_run(trained), trained / "flow")

@@ -11,7 +11,7 @@ import torch
 
 @pytest.fixture
 def make(trained):
-    from g3pt.training.runs import complete, open_task
+    from g3pt.training.start import complete, open_task
 
     def make(*, curriculum=None, **loss):
         run = smoke.car_run(trained)

@@ -57,7 +57,7 @@ def test_no_share_beyond_one():
 
 @pytest.fixture
 def open_run(trained):
-    from g3pt.training.runs import complete, open_task
+    from g3pt.training.start import complete, open_task
 
     def open_run(*conditions, loss=TOGETHER, **changes):
         run = smoke.car_run(trained)

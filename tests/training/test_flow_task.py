@@ -10,7 +10,7 @@ import torch
 
 @pytest.fixture
 def make(trained_rivals):
-    from g3pt.training.runs import complete, open_task
+    from g3pt.training.start import complete, open_task
 
     def make(**loss):
         run = smoke.flow_run(trained_rivals)
@@ -42,7 +42,7 @@ def test_parts_end_to_end_are_the_whole_batch(make, part):
 
 
 def test_a_rival_sees_the_shapes_and_conditions_that_car_sees(make, part, trained_rivals):
-    from g3pt.training.runs import complete, open_task
+    from g3pt.training.start import complete, open_task
 
     car = open_task(*complete(smoke.car_run(trained_rivals)))
     flow, regressor = make(), open_task(*complete(smoke.regressor_run(trained_rivals)))
@@ -114,7 +114,7 @@ def test_latents_of_another_layout_are_refused(make, part):
 
 def test_a_resumed_run_is_as_one_that_never_stopped(trained_rivals, tmp_path):
     from g3pt.training.checkpoint import load_checkpoint
-    from g3pt.training.runs import start
+    from g3pt.training.start import start
 
     folder = tmp_path / "stopped"
     run = smoke.flow_run(trained_rivals)
@@ -127,7 +127,7 @@ def test_a_resumed_run_is_as_one_that_never_stopped(trained_rivals, tmp_path):
 
 
 def test_a_tokenizer_without_gaussians_is_refused(trained_rivals):
-    from g3pt.training.runs import complete
+    from g3pt.training.start import complete
 
     run = replace(smoke.flow_run(trained_rivals), tokenizer=str(trained_rivals / "tokenizer"))
     with pytest.raises(ValueError, match="of kind 'kl', this one is of kind 'cvq'"):

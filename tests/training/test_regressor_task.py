@@ -10,7 +10,7 @@ import torch
 
 @pytest.fixture
 def make(trained_rivals):
-    from g3pt.training.runs import complete, open_task
+    from g3pt.training.start import complete, open_task
 
     def make(**loss):
         run = smoke.regressor_run(trained_rivals)
@@ -73,7 +73,7 @@ def test_evaluation_scores_every_way_of_asking(make):
 
 
 def test_more_queries_than_are_stored_are_refused(make, part, trained_rivals):
-    from g3pt.training.runs import complete, open_task
+    from g3pt.training.start import complete, open_task
 
     run = smoke.regressor_run(trained_rivals)
     run = replace(run, data=replace(run.data, num_volume_queries=10_000))
@@ -83,7 +83,7 @@ def test_more_queries_than_are_stored_are_refused(make, part, trained_rivals):
 
 def test_a_resumed_run_is_as_one_that_never_stopped(trained_rivals, tmp_path):
     from g3pt.training.checkpoint import load_checkpoint
-    from g3pt.training.runs import start
+    from g3pt.training.start import start
 
     folder = tmp_path / "stopped"
     run = smoke.regressor_run(trained_rivals)

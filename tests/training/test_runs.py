@@ -7,12 +7,9 @@ import pytest
 import smoke
 import torch
 
-
-@pytest.fixture
-def runs():
-    from g3pt.training import runs
-
-    return runs
+from g3pt.training.runs import load_run
+from g3pt.training.start import complete, open_task, start
+from g3pt.training.trained import load_tokenizer, load_trained
 
 
 def test_the_run_folder_has_the_promised_files(trained):
@@ -36,8 +33,8 @@ def test_the_run_folder_has_the_promised_files(trained):
         assert state["run"] == json.loads((folder / "config.json").read_text())
 
 
-def test_the_config_is_complete_and_reads_back(runs, trained):
-    tokenizer, car = runs.load_run(trained / "tokenizer"), runs.load_run(trained / "car")
+def test_the_config_is_complete_and_reads_back(trained):
+    tokenizer, car = load_run(trained / "tokenizer"), load_run(trained / "car")
     assert tokenizer.data.shards and tokenizer.validation.shards
     assert car.model.scale_lengths == tokenizer.model.cqt.scale_lengths
     assert car.model.input_dim == tokenizer.model.dim
@@ -46,12 +43,12 @@ def test_the_config_is_complete_and_reads_back(runs, trained):
     assert car.data.tokens and car.validation.tokens
 
 
-def test_a_trained_model_is_the_average_unless_asked_otherwise(runs, trained):
+def test_a_trained_model_is_the_average_unless_asked_otherwise(trained):
     from g3pt.training.checkpoint import load_checkpoint
 
     saved = load_checkpoint(trained / "tokenizer" / "checkpoints", 4)
-    average = runs.load_trained(trained / "tokenizer")
-    last = runs.load_trained(trained / "tokenizer", average=False)
+    average = load_trained(trained / "tokenizer")
+    last = load_trained(trained / "tokenizer", average=False)
     name = "decoder.head.weight"
     assert torch.equal(average.state_dict()[name], saved.tensors["ema"][name])
     assert torch.equal(last.state_dict()[name], saved.tensors["model"][name])
@@ -59,45 +56,45 @@ def test_a_trained_model_is_the_average_unless_asked_otherwise(runs, trained):
     assert not average.training
 
 
-def test_a_folder_in_use_is_refused_without_resume(runs, trained):
+def test_a_folder_in_use_is_refused_without_resume(trained):
     with pytest.raises(FileExistsError, match="--resume"):
-        runs.start(smoke.tokenizer_run(trained), trained / "tokenizer")
+        start(smoke.tokenizer_run(trained), trained / "tokenizer")
 
 
-def test_a_finished_run_resumed_does_nothing(runs, trained):
+def test_a_finished_run_resumed_does_nothing(trained):
     before = (trained / "tokenizer" / "metrics.jsonl").read_bytes()
-    result = runs.start(runs.load_run(trained / "tokenizer"), trained / "tokenizer", resume=True)
+    result = start(load_run(trained / "tokenizer"), trained / "tokenizer", resume=True)
     assert (result.step, result.finished) == (4, True)
     assert (trained / "tokenizer" / "metrics.jsonl").read_bytes() == before
 
 
-def test_a_run_can_start_from_trained_weights(runs, trained):
+def test_a_run_can_start_from_trained_weights(trained):
     from g3pt.config import ConfigError
 
-    run, _ = runs.complete(smoke.tokenizer_run(trained, initial=str(trained / "tokenizer")))
-    begun = runs.open_task(run).module.state_dict()
-    for name, tensor in runs.load_trained(trained / "tokenizer").state_dict().items():
+    run, _ = complete(smoke.tokenizer_run(trained, initial=str(trained / "tokenizer")))
+    begun = open_task(run).module.state_dict()
+    for name, tensor in load_trained(trained / "tokenizer").state_dict().items():
         assert torch.equal(begun[name], tensor), name
     narrow = replace(run, model=replace(run.model, mlp_ratio=2.0))
     with pytest.raises(ConfigError, match="give the run the same model config"):
-        runs.open_task(narrow)
+        open_task(narrow)
 
 
-def test_a_car_run_is_not_a_tokenizer(runs, trained):
+def test_a_car_run_is_not_a_tokenizer(trained):
     with pytest.raises(ValueError, match="expected the run of a tokenizer"):
-        runs.load_tokenizer(trained / "car")
+        load_tokenizer(trained / "car")
     with pytest.raises(FileNotFoundError):
-        runs.load_tokenizer(trained / "nothing")
+        load_tokenizer(trained / "nothing")
 
 
-def test_both_stages_together_make_a_weights_folder(runs, trained, tmp_path):
+def test_both_stages_together_make_a_weights_folder(trained, tmp_path):
     from g3pt.models.weights import WeightsConfig, load_weights, save_weights
 
-    tokenizer = runs.load_trained(trained / "tokenizer")
-    car = runs.load_trained(trained / "car")
+    tokenizer = load_trained(trained / "tokenizer")
+    car = load_trained(trained / "car")
     config = WeightsConfig(name="x", storage="float32", tokenizer=tokenizer.config)
     save_weights(tmp_path / "x", tokenizer, car, config=config)
     loaded = load_weights(tmp_path / "x", device="cpu")
     assert torch.equal(loaded.car.positions, car.positions)
-    from_weights = runs.load_tokenizer(tmp_path / "x")
+    from_weights = load_tokenizer(tmp_path / "x")
     assert torch.equal(from_weights.cqt.slots_LC, tokenizer.cqt.slots_LC)

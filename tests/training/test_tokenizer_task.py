@@ -9,7 +9,7 @@ import torch
 
 @pytest.fixture
 def make(trained):
-    from g3pt.training.runs import complete, open_task
+    from g3pt.training.start import complete, open_task
 
     def make(**loss):
         run = smoke.tokenizer_run(trained)

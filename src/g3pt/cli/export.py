@@ -95,7 +95,7 @@ def _check_parts(options: ExportOptions) -> None:
 
 def _export_generator(options: ExportOptions) -> "WeightsConfig":
     from g3pt.models.weights import SamplingDefaults, WeightsConfig, save_weights
-    from g3pt.training.runs import load_car, load_flow, load_tokenizer
+    from g3pt.training.trained import load_car, load_flow, load_tokenizer
 
     assert options.tokenizer is not None
     tokenizer = load_tokenizer(options.tokenizer)
@@ -138,7 +138,8 @@ def _export_regressor(options: ExportOptions) -> "RegressorWeightsConfig":
         load_regressor_weights,
         save_regressor_weights,
     )
-    from g3pt.training.runs import RegressorRun, load_regressor, load_run
+    from g3pt.training.runs import RegressorRun, load_run
+    from g3pt.training.trained import load_regressor
 
     source = options.regressor
     assert source is not None

@@ -15,7 +15,8 @@ from g3pt.recipes import RECIPES, SIZES, recipe
 from g3pt.training.checkpoint import CheckpointError
 from g3pt.training.cost import estimate_cost
 from g3pt.training.loop import TrainingDivergedError, TrainResult
-from g3pt.training.runs import CONFIG_FILE, CarRun, FlowRun, Run, load_run, start
+from g3pt.training.runs import CONFIG_FILE, CarRun, FlowRun, Run, load_run
+from g3pt.training.start import start
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
 

@@ -32,6 +32,8 @@ class FlowDataConfig(ConditionedDataConfig):
     """The latent cache of each folder of shards, in the same order."""
 
     def __post_init__(self) -> None:
+        # Not super(): a dataclass with slots is another class than the one being defined here.
+        ConditionedDataConfig.__post_init__(self)
         check_one_each("latents", "latent cache", self.latents, self.shards)
 
 
@@ -102,6 +104,7 @@ class RegressorDataConfig(ConditionedDataConfig):
     """Which of the stored groups of near queries to use."""
 
     def __post_init__(self) -> None:
+        ConditionedDataConfig.__post_init__(self)
         check_sigmas(self.near_sigmas, self.num_near_queries)
 
 

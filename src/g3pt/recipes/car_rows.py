@@ -16,7 +16,9 @@ from g3pt.recipes.experiments import EvaluationSet, LikelihoodSet, MeasuredSet, 
 from g3pt.recipes.row_kind import Facts, Report, RowKind
 from g3pt.training.checkpoint import fingerprint
 from g3pt.training.ingredients import ensure_shapes, ensure_tokens
-from g3pt.training.runs import CarRun, complete, load_car, load_tokenizer
+from g3pt.training.runs import CarRun
+from g3pt.training.start import complete
+from g3pt.training.trained import load_car, load_tokenizer
 
 GENERATED = ("iou", "chamfer_mean", "fscore_001")
 """Of the mesh that is made from the canonical picture."""

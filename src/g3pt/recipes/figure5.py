@@ -24,7 +24,7 @@ from g3pt.geometry.mesh import is_closed, num_components
 from g3pt.geometry.metrics import winding_test
 from g3pt.geometry.render import save_png, sheet
 from g3pt.recipes.experiments import Scale
-from g3pt.training.runs import describe_environment
+from g3pt.training.environment import describe_environment
 
 TITLE = "Figure 5: from text to meshes"
 NUM_COLUMNS = 3

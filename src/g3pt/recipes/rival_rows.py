@@ -17,14 +17,9 @@ from g3pt.models.weights import (
 from g3pt.recipes.car_rows import GENERATED
 from g3pt.recipes.experiments import EvaluationSet, LikelihoodSet, MeasuredSet, Variant
 from g3pt.recipes.row_kind import Facts, Report, RowKind
-from g3pt.training.runs import (
-    FlowRun,
-    RegressorRun,
-    complete,
-    load_flow,
-    load_regressor,
-    load_tokenizer,
-)
+from g3pt.training.runs import FlowRun, RegressorRun
+from g3pt.training.start import complete
+from g3pt.training.trained import load_flow, load_regressor, load_tokenizer
 
 
 @final

@@ -24,8 +24,10 @@ from g3pt.recipes.experiments import RUNS, WEIGHTS_FOLDER, Experiment, MeasuredS
 from g3pt.recipes.kinds import kind_of
 from g3pt.training.checkpoint import list_checkpoints
 from g3pt.training.cost import estimate_cost
+from g3pt.training.environment import describe_environment
 from g3pt.training.loop import TrainResult
-from g3pt.training.runs import Run, describe_environment, start
+from g3pt.training.runs import Run
+from g3pt.training.start import start
 
 ROW_FILE = "row.json"
 RECIPE_FILE = "recipe.json"

@@ -14,7 +14,8 @@ from g3pt.models.weights import WeightsConfig, save_weights
 from g3pt.recipes.experiments import EvaluationSet, MeasuredSet, Variant
 from g3pt.recipes.row_kind import Facts, Report, RowKind
 from g3pt.training.ingredients import ensure_shapes
-from g3pt.training.runs import TokenizerRun, load_tokenizer
+from g3pt.training.runs import TokenizerRun
+from g3pt.training.trained import load_tokenizer
 
 METRICS = ("iou", "chamfer_mean", "fscore_001", "near_accuracy")
 """Measured on every object; the paper's IoU, Cham., F-score and Acc."""

@@ -34,7 +34,8 @@ from g3pt.training.flow_task import FlowTask
 from g3pt.training.optim import Optimizer
 from g3pt.training.recomputation import recompute_blocks, recomputed
 from g3pt.training.regressor_task import RegressorTask
-from g3pt.training.runs import CarRun, FlowRun, RegressorRun, Run, RunTask, TokenizerRun
+from g3pt.training.runs import CarRun, FlowRun, RegressorRun, Run, TokenizerRun
+from g3pt.training.start import RunTask
 from g3pt.training.tokenizer_task import TokenizerTask
 
 FLOAT_BYTES = 4
