@@ -21,7 +21,8 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from g3pt.models.cqt import CqtConfig
     from g3pt.models.quantizers import LfqConfig
     from g3pt.models.tokenizer import CvqConfig, CvqTokenizer
-    from g3pt.models.weights import WeightsConfig, save_weights
+    from g3pt.models.weights import save_weights
+    from g3pt.models.weights_config import WeightsConfig
 
     lengths, bits, dim = (1, 4, 16), 5, 32
     tokenizer_config = CvqConfig(

@@ -64,12 +64,12 @@ def test_free_memory_and_disk_are_positive(doctor) -> None:
 
 
 def test_damaged_weights_are_a_problem(doctor, monkeypatch, tmp_path: Path) -> None:
-    from g3pt.models import weights
+    from g3pt.models import weights_folder
 
     folder = tmp_path / "some-weights"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    monkeypatch.setattr(weights, "_bundled_root", lambda: tmp_path)
+    monkeypatch.setattr(weights_folder, "_bundled_root", lambda: tmp_path)
 
     (finding,) = doctor._weights()
 

@@ -22,14 +22,13 @@ from g3pt.models.rivals.flow import Flow, FlowConfig
 from g3pt.models.rivals.regressor import Regressor, RegressorConfig
 from g3pt.models.tokenizer import FieldDecoderConfig
 from g3pt.models.weights import (
-    RegressorWeightsConfig,
-    WeightsConfig,
-    WeightsError,
     load_regressor_weights,
     load_weights,
     save_regressor_weights,
     save_weights,
 )
+from g3pt.models.weights_config import RegressorWeightsConfig, WeightsConfig
+from g3pt.models.weights_folder import WeightsError
 
 IMAGE = ImageConditionConfig(image_size=32, patch_size=8, depth=1, width=32, num_heads=2)
 

@@ -8,14 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from g3pt.config import ConfigError
-from g3pt.models.weights import (
-    WeightsConfig,
-    WeightsError,
-    bundled_weights,
-    load_weights,
-    resolve_device,
-    save_weights,
-)
+from g3pt.models.devices import resolve_device
+from g3pt.models.weights import load_weights, save_weights
+from g3pt.models.weights_config import WeightsConfig
+from g3pt.models.weights_folder import WeightsError, bundled_weights
 
 
 @pytest.fixture

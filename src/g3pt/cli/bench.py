@@ -66,8 +66,8 @@ def main(arguments: Sequence[str]) -> int:
 
     from g3pt.evaluation.benchmarks import BenchmarkSettings
     from g3pt.evaluation.results import write_whole
+    from g3pt.models.devices import resolve_device
     from g3pt.models.sizes import size_of_name
-    from g3pt.models.weights import resolve_device
     from g3pt.recipes.benchmarks import BENCHMARKS
 
     unknown = [name for name in options.names if name not in BENCHMARKS]

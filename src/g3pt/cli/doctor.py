@@ -266,9 +266,10 @@ def _memory_and_disk() -> Iterator[Finding]:
 
 
 def _weights(folder: str | None = None) -> Iterator[Finding]:
-    from g3pt.models import weights
+    from g3pt.models.weights import DEFAULT_WEIGHTS, load_weights
+    from g3pt.models.weights_folder import bundled_weights
 
-    names = list(weights.bundled_weights())
+    names = list(bundled_weights())
     if not names:
         yield Finding(
             name="weights",
@@ -276,11 +277,11 @@ def _weights(folder: str | None = None) -> Iterator[Finding]:
             detail="this installation brought none along",
             advice="install a released package, or name a folder with --weights",
         )
-    if folder is not None and folder != weights.DEFAULT_WEIGHTS and folder not in names:
+    if folder is not None and folder != DEFAULT_WEIGHTS and folder not in names:
         names.append(folder)
     for name in names:
         try:
-            loaded = weights.load_weights(name, device="cpu")
+            loaded = load_weights(name, device="cpu")
         except (ValueError, FileNotFoundError) as error:
             yield Finding(name=f"weights {name}", status="problem", detail=str(error))
             continue

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from g3pt.models.car import Car
     from g3pt.models.contract import Tokenizer
     from g3pt.models.rivals.flow import Flow
-    from g3pt.models.weights import RegressorWeightsConfig, WeightsConfig
+    from g3pt.models.weights_config import RegressorWeightsConfig, WeightsConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +94,8 @@ def _check_parts(options: ExportOptions) -> None:
 
 
 def _export_generator(options: ExportOptions) -> "WeightsConfig":
-    from g3pt.models.weights import SamplingDefaults, WeightsConfig, save_weights
+    from g3pt.models.weights import save_weights
+    from g3pt.models.weights_config import SamplingDefaults, WeightsConfig
     from g3pt.training.trained import load_car, load_flow, load_tokenizer
 
     assert options.tokenizer is not None
@@ -133,11 +134,8 @@ def _export_generator(options: ExportOptions) -> "WeightsConfig":
 
 
 def _export_regressor(options: ExportOptions) -> "RegressorWeightsConfig":
-    from g3pt.models.weights import (
-        RegressorWeightsConfig,
-        load_regressor_weights,
-        save_regressor_weights,
-    )
+    from g3pt.models.weights import load_regressor_weights, save_regressor_weights
+    from g3pt.models.weights_config import RegressorWeightsConfig
     from g3pt.training.runs import RegressorRun, load_run
     from g3pt.training.trained import load_regressor
 

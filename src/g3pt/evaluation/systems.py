@@ -19,11 +19,11 @@ from g3pt.models.rivals.regressor import Regressor
 from g3pt.models.weights import (
     LoadedRegressor,
     LoadedWeights,
-    SamplingDefaults,
     holds_regressor,
     load_regressor_weights,
     load_weights,
 )
+from g3pt.models.weights_config import SamplingDefaults
 
 Generator = Car | Flow | Regressor
 """Reads prompts, and looks at training shapes with its condition encoders."""

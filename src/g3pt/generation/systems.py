@@ -25,11 +25,11 @@ from g3pt.models.rivals.regressor import Regressor
 from g3pt.models.weights import (
     LoadedRegressor,
     LoadedWeights,
-    SamplingDefaults,
     holds_regressor,
     load_regressor_weights,
     load_weights,
 )
+from g3pt.models.weights_config import SamplingDefaults
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from g3pt.models.weights import resolve_device
+from g3pt.models.devices import resolve_device
 from g3pt.recipes.experiments import Experiment, Variant
 from g3pt.training.cost import estimate_cost, open_without_data
 from g3pt.training.optim import Optimizer

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 
-from g3pt.models.weights import resolve_device
+from g3pt.models.devices import resolve_device
 from g3pt.training.checkpoint import (
     Checkpoint,
     discard_after,

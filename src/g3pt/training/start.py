@@ -16,10 +16,10 @@ from g3pt.data.shards import ShardSet
 from g3pt.models.alternatives.kl import KlTokenizer, require_gaussian
 from g3pt.models.car import Car
 from g3pt.models.contract import DiscreteTokenizer, Tokenizer, require_tokens
+from g3pt.models.devices import resolve_device
 from g3pt.models.rivals.flow import Flow
 from g3pt.models.rivals.regressor import Regressor
 from g3pt.models.tokenizers import build_tokenizer
-from g3pt.models.weights import resolve_device
 from g3pt.training.car_task import CarTask, CarValidationConfig
 from g3pt.training.checkpoint import fingerprint
 from g3pt.training.environment import describe_environment

@@ -16,7 +16,8 @@ from g3pt.models.conditioning import (
     DinoConditionConfig,
 )
 from g3pt.models.conditioning.frozen import frozen_fingerprint, load_frozen
-from g3pt.models.weights import WeightsConfig, load_weights, save_weights
+from g3pt.models.weights import load_weights, save_weights
+from g3pt.models.weights_config import WeightsConfig
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import torch
 
 from g3pt.evaluation.benchmarks.device import device_name, median_seconds
 from g3pt.evaluation.benchmarks.rows import BenchmarkRow, BenchmarkSettings, OnProgress
-from g3pt.models.weights import resolve_device
+from g3pt.models.devices import resolve_device
 
 
 @dataclass(frozen=True, slots=True)

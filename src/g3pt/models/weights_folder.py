@@ -1,0 +1,213 @@
+"""The files of a weights folder: where it is, and how tensors go into it and come out.
+
+Nothing is ever unpickled. The config is read strictly, the tensors are checked against the
+SHA-256 in it, and names and shapes must be exactly those of the model that the config describes.
+"""
+
+import hashlib
+import shutil
+from importlib.resources import files
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from g3pt.config import load_json
+from g3pt.models.weights_config import StorageType
+
+MODEL_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+CARD_FILE = "README.md"
+EVALUATION_FILE = "evaluation.json"
+HUB_PREFIX = "hub:"
+
+ConfigT = TypeVar("ConfigT")
+
+
+class WeightsError(ValueError):
+    """A weights folder that is incomplete, damaged, or of another model."""
+
+
+def bundled_weights() -> tuple[str, ...]:
+    """Names of the weights that this installation brings along."""
+    root = _bundled_root()
+    if not root.is_dir():
+        return ()
+    return tuple(sorted(path.parent.name for path in root.glob(f"*/{CONFIG_FILE}")))
+
+
+def find_weights(weights: str | Path) -> Path:
+    """The folder of a path, a bundled name, or `hub:OWNER/NAME[@REVISION]`.
+
+    Only the last form may reach the network, and only for what is not in the local cache.
+
+    Raises:
+        FileNotFoundError: if there is none of them.
+        WeightsError: if the path is a file, or the hub does not give the weights.
+    """
+    if isinstance(weights, str) and weights.startswith(HUB_PREFIX):
+        return _from_hub(weights)
+    path = Path(weights)
+    if path.is_dir():
+        return path
+    if isinstance(weights, str) and weights in bundled_weights():
+        return _bundled_root() / weights
+    if path.is_file():
+        raise WeightsError(
+            f"{path}: is a file; weights are a folder with {CONFIG_FILE} and {MODEL_FILE}"
+        )
+    known = ", ".join(bundled_weights()) or "none in this installation"
+    raise FileNotFoundError(
+        f"{weights}: there is no such weights folder, nor bundled weights of that name "
+        f"(bundled: {known}; from the Hugging Face hub: {HUB_PREFIX}OWNER/NAME)"
+    )
+
+
+def _from_hub(weights: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    name, _, revision = weights.removeprefix(HUB_PREFIX).partition("@")
+    wanted = [MODEL_FILE, CONFIG_FILE, CARD_FILE, EVALUATION_FILE]
+    try:
+        folder = snapshot_download(name, revision=revision or None, allow_patterns=wanted)
+    except Exception as error:  # many kinds: no network, no such repository, no such revision
+        reason = " ".join(str(error).split())
+        raise WeightsError(f"{weights}: the hub does not give these weights ({reason})") from error
+    return Path(folder)
+
+
+def _bundled_root() -> Path:
+    return Path(str(files("g3pt"))) / "weights"
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+def write_tensors(folder: Path, tensors: dict[str, Tensor]) -> str:
+    """Replace the model file; its checksum. The config goes first, so that no two mix."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{MODEL_FILE}.partial"
+    try:
+        save_file(tensors, temporary)
+        temporary.chmod(0o644)  # safetensors makes files private
+        (folder / CONFIG_FILE).unlink(missing_ok=True)
+        temporary.replace(folder / MODEL_FILE)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return _sha256(folder / MODEL_FILE)
+
+
+def write_beside(folder: Path, card: str | Path | None, evaluation: str | Path | None) -> None:
+    """Put card and evaluation beside the weights: files to copy (Path) or texts (str)."""
+    for name, content in ((CARD_FILE, card), (EVALUATION_FILE, evaluation)):
+        if isinstance(content, Path):
+            shutil.copyfile(content, folder / name)
+        elif content is not None:
+            (folder / name).write_text(content, encoding="utf-8")
+
+
+def stored_tensors(prefix: str, module: nn.Module, storage: StorageType) -> dict[str, Tensor]:
+    """The tensors of a module as they are written, named `prefix.NAME`.
+
+    Raises:
+        WeightsError: if one is not finite in the storage format.
+    """
+    dtype: torch.dtype = getattr(torch, storage)
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in module.state_dict().items():
+        value = tensor.detach().cpu()
+        if value.is_floating_point():
+            value = value.to(dtype)
+            if not bool(value.isfinite().all()):
+                raise WeightsError(f"{prefix}.{name}: not finite when stored as {storage}")
+        tensors[f"{prefix}.{name}"] = value.contiguous().clone()
+    return tensors
+
+
+def read_config(folder: Path, kind: type[ConfigT]) -> ConfigT:
+    """The config of a weights folder.
+
+    Raises:
+        WeightsError, ConfigError: if there is none, or it is another's.
+    """
+    missing = [name for name in (CONFIG_FILE, MODEL_FILE) if not (folder / name).is_file()]
+    if missing:
+        raise WeightsError(
+            f"{folder}: is not a weights folder, it has no {' and no '.join(missing)}"
+        )
+    try:
+        return load_json(folder / CONFIG_FILE, kind)
+    except UnicodeDecodeError:
+        raise WeightsError(f"{folder / CONFIG_FILE}: is not text") from None
+
+
+def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
+    """All tensors of a model file whose checksum is known.
+
+    Raises:
+        WeightsError: if the file is another or damaged.
+    """
+    if _sha256(path) != sha256:
+        raise WeightsError(
+            f"{path}: is damaged or of other weights, its SHA-256 is not the one in {CONFIG_FILE}; "
+            "copy or download the folder again"
+        )
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: is not a safetensors file ({error})") from None
+
+
+def fill_all(parts: dict[str, nn.Module], tensors: dict[str, Tensor], folder: Path) -> None:
+    """Copy tensors into the modules that their names begin with, frozen and for evaluation.
+
+    Raises:
+        WeightsError: if names or shapes are not exactly those of the modules.
+    """
+    for name, part in parts.items():
+        _fill(part, name, tensors, folder)
+    if any(name.split(".")[0] not in parts for name in tensors):
+        raise WeightsError(f"{folder / MODEL_FILE}: holds tensors that the config does not name")
+
+
+def _fill(module: nn.Module, prefix: str, tensors: dict[str, Tensor], folder: Path) -> None:
+    """Copy tensors into a module, whose names and shapes they must match exactly."""
+    given = {
+        name.removeprefix(f"{prefix}."): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(f"{prefix}.")
+    }
+    wanted = module.state_dict()
+    if odd := sorted(set(wanted) ^ set(given)):
+        what = "lacks" if odd[0] in wanted else "has the unknown"
+        raise WeightsError(
+            f"{folder / MODEL_FILE}: {what} tensor {prefix}.{odd[0]} "
+            f"({len(odd)} differ from what {CONFIG_FILE} describes)"
+        )
+    for name, tensor in given.items():
+        if tensor.shape != wanted[name].shape:
+            raise WeightsError(
+                f"{folder / MODEL_FILE}: {prefix}.{name} has shape {tuple(tensor.shape)}, "
+                f"{CONFIG_FILE} asks for {tuple(wanted[name].shape)}"
+            )
+    module.load_state_dict(given)
+    module.eval().requires_grad_(False)
+
+
+def tokenizer_fingerprint(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over the tokenizer's tensors as stored."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        if name.startswith("tokenizer."):
+            tensor = tensors[name]
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
