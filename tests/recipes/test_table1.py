@@ -5,12 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from g3pt.recipes.experiments import weights_of
 from g3pt.recipes.matching import num_generator_parameters
 from g3pt.recipes.row_timing import _medians, _open, time_rows
 from g3pt.recipes.series import run_series
 from g3pt.recipes.table1 import table1
 from g3pt.recipes.table_report import markdown
 from g3pt.recipes.tables import table4
+from g3pt.recipes.tokenizer_sizes import size
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,18 @@ def test_three_sizes_grow_and_the_middle_one_is_compared():
     sizes = [num_generator_parameters(v.run.model) for v in cars]
     assert sizes == sorted(set(sizes)) and len(sizes) == 3
     assert experiment.timed == cars[1].name
+
+
+def test_both_tokenizers_of_the_toy_table_are_trained_longer_than_those_of_table_3b():
+    steps = size("toy").run.train.steps
+    before = table1("toy").before
+    assert len(before) == 2
+    for tokenizer in before:
+        factor = int(tokenizer.name.rpartition("-x")[2])
+        assert tokenizer.run.train.steps == factor * steps > steps
+    runs = {v.name: v.run for v in table1("toy").variants}
+    assert runs["pictures-car-2"].tokenizer == weights_of("toy", before[0].name)
+    assert runs["pictures-flow"].tokenizer == weights_of("toy", before[1].name)
 
 
 def test_only_the_number_of_steps_differs_between_the_rows_of_the_flow():

@@ -64,9 +64,9 @@ class CarConfig:
     vector learned for each, sines and cosines of its place within the scale, or not at all. A
     vector is learned for every scale in any case."""
 
-    head: HeadKind = "softmax"
-    """One choice among all entries of the vocabulary, the same started from independent bits,
-    or an independent choice per bit."""
+    head: HeadKind = "bit_softmax"
+    """One choice among all entries of the vocabulary (`softmax`, the paper's), the same started
+    from independent bits, which learns faster, or an independent choice per bit."""
 
     bitwise_scales: int = 0
     """How many of the finest scales choose every bit on its own, whatever `head` says for the

@@ -156,6 +156,7 @@ def _paper(name: str, size: TransformerSize, condition: ConditionConfig) -> CarR
                 width=size.width,
                 num_heads=size.num_heads,
                 conditions=(condition,),
+                head="softmax",
                 adaln="shared",
             ),
             stage1.model,

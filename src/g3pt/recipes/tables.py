@@ -125,7 +125,7 @@ def budget(scale: Scale) -> Experiment:
     of = size(scale)
     ours = cvq(of, of.ladder[-1])
     volume = _rival(of, "volume", "Volume, 3D CNN + LFQ", of.volume, ours)
-    longer = {variant.name: _longer(variant) for variant in (volume, ours)}
+    longer = {variant.name: trained_longer(variant, 2) for variant in (volume, ours)}
     steps = of.run.train.steps
     return Experiment(
         name="budget",
@@ -145,18 +145,20 @@ def budget(scale: Scale) -> Experiment:
     )
 
 
-def _longer(variant: Variant) -> Variant:
-    train = replace(variant.run.train, steps=2 * variant.run.train.steps)
+# --- rows ----------------------------------------------------------------------------------
+
+
+def trained_longer(variant: Variant, factor: int) -> Variant:
+    """One seed of the same row with `factor` times the steps."""
+    train = replace(variant.run.train, steps=factor * variant.run.train.steps)
+    times = "twice" if factor == 2 else f"{factor} times"
     return replace(
         variant,
-        name=f"{variant.name}-x2",
-        label=f"{variant.label}, twice the steps",
+        name=f"{variant.name}-x{factor}",
+        label=f"{variant.label}, {times} the steps",
         run=replace(variant.run, train=train),
         seeds=variant.seeds[:1],
     )
-
-
-# --- rows ----------------------------------------------------------------------------------
 
 
 def cvq(of: TokenizerSize, lengths: tuple[int, ...], num_bits: int | None = None) -> Variant:
