@@ -14,6 +14,8 @@ from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from g3pt.files import write_whole
+
 ConfigT = TypeVar("ConfigT")
 
 
@@ -55,10 +57,7 @@ def from_json(cls: type[ConfigT], data: Mapping[str, Any], *, origin: str = "con
 
 def save_json(path: str | os.PathLike[str], config: object) -> None:
     """Write a config as readable JSON; the file appears whole or not at all."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(to_json(config), indent=2) + "\n", encoding="utf-8")
-    temporary.replace(target)
+    write_whole(path, json.dumps(to_json(config), indent=2) + "\n")
 
 
 def load_json(path: str | os.PathLike[str], cls: type[ConfigT]) -> ConfigT:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from g3pt.evaluation.results import Measured, Results, from_csv, to_csv, write_whole
+from g3pt.evaluation.results import Measured, Results, from_csv, to_csv
 from g3pt.evaluation.runner import EvaluationError, Job, run
 
 CONFIG = {"kind": "test", "weights": "abc"}
@@ -80,14 +80,6 @@ def test_rows_follow_the_order_of_the_objects_not_of_their_completion():
     for slot in (2, 0, 1):
         results.add(Measured(slot, ({"id": str(slot)},)))
     assert [row["id"] for row in results.rows] == ["0", "1", "2"]
-
-
-def test_files_appear_whole(tmp_path: Path):
-    file = tmp_path / "a.txt"
-    write_whole(file, b"one")
-    write_whole(file, b"two")
-    assert file.read_bytes() == b"two"
-    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_arrays_survive_a_rerun(tmp_path: Path):

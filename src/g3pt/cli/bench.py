@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
         raise FileNotFoundError(f"{options.meshes}: no such folder of meshes")
 
     from g3pt.evaluation.benchmarks import BenchmarkSettings
-    from g3pt.evaluation.results import write_whole
+    from g3pt.files import write_whole
     from g3pt.models.devices import resolve_device
     from g3pt.models.sizes import size_of_name
     from g3pt.recipes.benchmarks import BENCHMARKS
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.output is not None:
         make_folder_for(options.output)
         text = json.dumps(result, indent=2, allow_nan=False)
-        write_whole(options.output, f"{text}\n".encode())
+        write_whole(options.output, f"{text}\n")
     report(options, result, as_lines(rows))
     if failures:
         raise WorkError("; ".join(failures))

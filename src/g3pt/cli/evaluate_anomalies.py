@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from g3pt.evaluation.anomalies import evaluate_anomalies
     from g3pt.evaluation.objects import list_objects
-    from g3pt.evaluation.results import write_whole
+    from g3pt.files import write_whole
 
     objects = list_objects(options.data, limit=options.limit, split=options.split)
     with steps() as shown:
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         with working("writing"):
             make_folder_for(options.output)
             content = json.dumps(result, indent=2, allow_nan=False) + "\n"
-            write_whole(options.output, content.encode())
+            write_whole(options.output, content)
     lines = [
         f"{row['kind']:<16} AUROC {row['auroc']['mean']:.3f} "
         f"[{row['auroc']['low']:.3f}, {row['auroc']['high']:.3f}], higher than the shape itself in "

@@ -43,9 +43,9 @@ from g3pt.data.shards import (
 )
 from g3pt.data.sources import MeshRef, ShapeRef, list_shapes
 from g3pt.data.worker import ObjectResult, ObjectTask
+from g3pt.files import TEMPORARY, write_whole
 
 CONFIG_FILE = "config.json"
-TEMPORARY = ".tmp"
 OnProgress = Callable[["Progress"], None]
 
 logger = logging.getLogger(__name__)
@@ -227,7 +227,8 @@ def _extend_plan(out: Path, refs: dict[str, ShapeRef]) -> dict[str, int]:
             return known
         rows = [{"id": name, "size": _size(refs[name])} for name in new]
         # By a link, which never replaces: of two parts that plan at once one plans, both read.
-        temporary = _written(folder / f".{os.getpid()}", as_lines(rows))
+        temporary = folder / f".{os.getpid()}{TEMPORARY}"
+        write_whole(temporary, as_lines(rows))
         try:
             os.link(temporary, folder / f"{len(plans):05d}.jsonl")
             return known
@@ -328,7 +329,7 @@ class _Work:
         if result.is_refused:
             logger.info("%s refused: %s", result.row["id"], result.row["message"])
         else:
-            _written(file.with_suffix(".sample"), result.data)
+            write_whole(file.with_suffix(".sample"), result.data)
         # The row last: an object is done when its row is there.
         write_whole(file, json.dumps({"row": result.row, "seconds": result.seconds}))
         self._missing[shard].discard(result.number)
@@ -396,19 +397,3 @@ def _renew(path: Path, text: str) -> None:
     """Leave a file alone that says just that already."""
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_whole(path, text)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file that appears whole or not at all."""
-    _written(path, text)
-
-
-def _written(path: Path, content: str | bytes) -> Path:
-    data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    return path

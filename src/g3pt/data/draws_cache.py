@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from g3pt.config import to_json
-from g3pt.data.build import write_whole
 from g3pt.data.packs import PackedShapes
 from g3pt.data.prepare import normals, positions
 from g3pt.data.shards import ShardSet
+from g3pt.files import write_whole
 
 ComputeRows = Callable[[Tensor, Tensor], np.ndarray]
 """(points_BN3, normals_BN3) -> one row of the array for each."""

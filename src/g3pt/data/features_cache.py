@@ -22,10 +22,10 @@ import torch
 from jaxtyping import Float16
 from torch import Tensor
 
-from g3pt.data.build import write_whole
 from g3pt.data.framed import framed_view, over_white
 from g3pt.data.packs import PackedShapes
 from g3pt.data.shards import ShardSet
+from g3pt.files import write_whole
 
 FORMAT_VERSION = 1
 

@@ -25,10 +25,10 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from g3pt.config import from_json, to_json
-from g3pt.data.build import write_whole
 from g3pt.data.prepare import PrepareConfig, labels_at, pack_labels
 from g3pt.data.shards import Selection, ShardSet
 from g3pt.data.views import read_picture
+from g3pt.files import write_whole
 from g3pt.geometry.framing import frame_object, silhouette_box
 
 FORMAT_VERSION = 1

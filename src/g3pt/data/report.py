@@ -16,10 +16,10 @@ import numpy as np
 from jaxtyping import UInt8
 from scipy.stats import rankdata
 
-from g3pt.data.build import write_whole
 from g3pt.data.leakage import find_leaks
 from g3pt.data.report_page import make_page
 from g3pt.data.shards import QUARANTINE_FILE, QualityLimits, ShardSet, read_lines
+from g3pt.files import write_whole
 from g3pt.geometry.framing import frame_object, silhouette_box
 from g3pt.geometry.render import save_png, sheet
 

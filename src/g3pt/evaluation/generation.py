@@ -15,12 +15,12 @@ from g3pt.evaluation.object_generator import Methods, ObjectGenerator
 from g3pt.evaluation.objects import ObjectList, data_hash
 from g3pt.evaluation.protocol import EvaluationSettings
 from g3pt.evaluation.reconstruction import refused
-from g3pt.evaluation.report import code_version
 from g3pt.evaluation.results import Measured, Results
 from g3pt.evaluation.runner import Evaluator, Job, Progress, run
 from g3pt.evaluation.systems import Generator, SystemSettings, open_systems
 from g3pt.geometry.mesh import MeshError
 from g3pt.models.guidance import GuidanceSchedule
+from g3pt.versions import code_version
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

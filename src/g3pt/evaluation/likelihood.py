@@ -15,7 +15,7 @@ import torch
 from g3pt.data.shards import ShardSet
 from g3pt.data.tokens_cache import TokenCache
 from g3pt.evaluation.generation import known_conditions
-from g3pt.evaluation.report import base_report, cell, code_version, summarise
+from g3pt.evaluation.report import base_report, cell, summarise
 from g3pt.evaluation.results import Measured, Results, Row
 from g3pt.evaluation.systems import generator_of
 from g3pt.generation.likelihood import token_likelihood
@@ -24,6 +24,7 @@ from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch
 from g3pt.models.contract import DiscreteTokenizer, require_tokens
 from g3pt.models.weights import load_weights
+from g3pt.versions import code_version
 
 PROTOCOL = "g3pt-likelihood-v1"
 """First resampling, canonical view, first caption; teacher forcing with clean inputs."""

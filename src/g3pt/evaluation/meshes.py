@@ -14,7 +14,7 @@ from g3pt.evaluation.judging import Judge
 from g3pt.evaluation.objects import Truth, file_hash, object_rng
 from g3pt.evaluation.protocol import EvaluationSettings
 from g3pt.evaluation.reconstruction import refused
-from g3pt.evaluation.report import base_report, code_version, markdown, scored, summarise
+from g3pt.evaluation.report import base_report, markdown, scored, summarise
 from g3pt.evaluation.results import Measured, Results
 from g3pt.evaluation.runner import Evaluator, Job, Progress, run
 from g3pt.evaluation.set_report import report_sets, set_table
@@ -30,6 +30,7 @@ from g3pt.geometry.mesh import (
 )
 from g3pt.geometry.metrics import solid_test
 from g3pt.geometry.solid import Solid
+from g3pt.versions import code_version
 
 logger = logging.getLogger(__name__)
 

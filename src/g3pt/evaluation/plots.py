@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from g3pt.evaluation.results import write_whole
+from g3pt.files import write_whole
 
 PANEL_SIZE = (5.2, 4.0)
 """Inches."""

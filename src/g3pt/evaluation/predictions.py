@@ -19,7 +19,6 @@ from g3pt.evaluation.meshes import meshes_by_name, read_prediction
 from g3pt.evaluation.objects import ObjectList, data_hash, file_hash, load_truth
 from g3pt.evaluation.protocol import EvaluationSettings
 from g3pt.evaluation.reconstruction import refused
-from g3pt.evaluation.report import code_version
 from g3pt.evaluation.results import Measured, Results, Row
 from g3pt.evaluation.runner import Evaluator, Job, Progress, run
 from g3pt.evaluation.sketches import pack_sketches
@@ -31,6 +30,7 @@ from g3pt.geometry.mesh import (
     unit_frame_of,
 )
 from g3pt.geometry.metrics import solid_test
+from g3pt.versions import code_version
 
 logger = logging.getLogger(__name__)
 

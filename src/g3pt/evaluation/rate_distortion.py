@@ -34,7 +34,7 @@ from g3pt.evaluation.plots import require_matplotlib
 from g3pt.evaluation.protocol import EvaluationSettings
 from g3pt.evaluation.rate_report import CODECS, add_comparisons, draw, table
 from g3pt.evaluation.reconstruction import refused, score
-from g3pt.evaluation.report import base_report, code_version, scored
+from g3pt.evaluation.report import base_report, scored
 from g3pt.evaluation.results import Measured, Results, Row
 from g3pt.evaluation.runner import Evaluator, Job, Progress, run
 from g3pt.geometry.decimation import fast_simplification
@@ -44,6 +44,7 @@ from g3pt.geometry.sampling import SurfaceSamples
 from g3pt.models.contract import require_tokens
 from g3pt.models.tokens import TokenFrame, TokenPyramid, encode_g3t
 from g3pt.models.weights import LoadedWeights, load_weights
+from g3pt.versions import code_version
 
 ALL_FACES = 2**31 - 1
 """Budget of the mesh that is not decimated."""

@@ -28,7 +28,6 @@ from g3pt.evaluation.protocol import EvaluationSettings
 from g3pt.evaluation.report import (
     base_report,
     cell,
-    code_version,
     columns_of,
     difference_table,
     markdown,
@@ -49,6 +48,7 @@ from g3pt.geometry.metrics import (
 )
 from g3pt.models.token_statistics import scale_statistics
 from g3pt.models.weights import LoadedWeights, load_weights
+from g3pt.versions import code_version
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,10 +3,7 @@
 import hashlib
 import json
 import platform
-import subprocess
 from collections.abc import Mapping, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -110,28 +107,6 @@ def base_report(
 def config_hash(config: Mapping[str, Any]) -> str:
     """SHA-256 of JSON values."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
-
-
-@cache
-def code_version() -> str:
-    """Git commit of this installation, `+changes` if files differ from it, or its version."""
-    folder = Path(__file__).parent
-    try:
-        commit = _git(folder, "rev-parse", "HEAD")
-        tracked = _git(folder, "ls-files", str(Path(__file__).name))
-        changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "..")
-    except (OSError, subprocess.CalledProcessError):
-        return __version__
-    if not tracked:
-        return __version__
-    return f"{commit}+changes" if changes else commit
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    found = subprocess.run(
-        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
-    )
-    return found.stdout.strip()
 
 
 # --- tables --------------------------------------------------------------------------------

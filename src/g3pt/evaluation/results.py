@@ -12,13 +12,14 @@ import csv
 import io
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+
+from g3pt.files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class Results:
         if results.measured and code not in before:
             logger.warning("%s: some rows come from other code (%s)", folder, ", ".join(before))
         text = json.dumps({**wanted, "code": results.code}, indent=2) + "\n"
-        write_whole(file, text.encode())
+        write_whole(file, text)
         return results
 
     @property
@@ -119,21 +120,21 @@ class Results:
             write_whole(self.folder / "arrays" / f"{measured.slot}.npz", buffer.getvalue())
         if measured.tokens:
             kept = {str(entry.slot): entry.tokens for entry in self.measured if entry.tokens}
-            write_whole(self.folder / "tokens.json", json.dumps(kept).encode())
+            write_whole(self.folder / "tokens.json", json.dumps(kept))
         rows = [
             {"slot": entry.slot, **row}
             for entry in sorted(self.measured, key=_slot)
             for row in entry.rows
         ]
-        write_whole(self.folder / "objects.csv", to_csv(rows).encode())
+        write_whole(self.folder / "objects.csv", to_csv(rows))
 
     def finish(self, report: dict[str, Any], table: str) -> None:
         """Write the report beside the rows."""
         if self.folder is None:
             return
         text = json.dumps(report, indent=2, allow_nan=False) + "\n"
-        write_whole(self.folder / "evaluation.json", text.encode())
-        write_whole(self.folder / "report.md", table.encode())
+        write_whole(self.folder / "evaluation.json", text)
+        write_whole(self.folder / "report.md", table)
 
 
 def read_rows(folder: Path) -> list[Row]:
@@ -202,16 +203,3 @@ def _value(name: str, text: str) -> Any:
         return int(text)
     except ValueError:
         return float(text)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -10,7 +10,6 @@ network.
 
 import json
 import os
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 import trimesh
 from jaxtyping import Float64
 
+from g3pt.files import write_whole
 from g3pt.geometry.companions import FolderCompanions, read_regular_file
 from g3pt.geometry.foreign import MESH_SUFFIXES, known_suffix, parse_mesh
 from g3pt.geometry.triangles import (
@@ -65,7 +65,6 @@ __all__ = [
     "vertex_normals",
     "volume",
     "write_mesh",
-    "write_whole",
 ]
 
 _trimesh: Any = trimesh  # its own annotations are partial
@@ -154,27 +153,6 @@ def write_mesh(path: str | os.PathLike[str], mesh: TriangleMesh) -> None:
     if not path.parent.is_dir():
         raise MeshError(f"{path}: folder {path.parent} does not exist", "missing")
     write_whole(path, _encoded(mesh, suffix[1:]))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file, so that it appears complete or not at all."""
-    handle, temporary = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
-    )
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files private
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
-    return value
 
 
 def _encoded(mesh: TriangleMesh, kind: str) -> bytes:

@@ -6,11 +6,10 @@ weak fill from its right, a little light from everywhere. Camera frame: right, u
 Legend: R rays, N hits, H W picture, P vertices, F faces, C face corners (three per face).
 """
 
+import io
 import os
-import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from jaxtyping import Float32, Float64, Int64, UInt8
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
 
+from g3pt.files import write_whole
 from g3pt.geometry.cameras import (
     BOUNDING_RADIUS,
     Camera,
@@ -353,13 +353,6 @@ def save_gif(
 
 
 def _save(path: str | os.PathLike[str], image: Image.Image, **options: Any) -> None:
-    target = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            image.save(file, **options)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    content = io.BytesIO()
+    image.save(content, **options)
+    write_whole(path, content.getvalue())

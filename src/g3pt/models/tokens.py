@@ -29,6 +29,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from g3pt.files import write_whole
+
 MAGIC = b"\x89G3T\r\n\x1a\n"
 """Begins with a byte above 127 and holds both line ends, so that a text transfer shows."""
 VERSION = 1
@@ -233,15 +235,9 @@ def decode_g3t(data: bytes, *, num_scales: int | None = None, origin: str = "dat
 
 
 def write_g3t(path: str | Path, tokens: TokenPyramid, frame: Frame, fingerprint: str) -> int:
-    """Write a `.g3t` file under a temporary name, rename it, and return its size in bytes."""
-    path = Path(path)
+    """Write a `.g3t` file, whole or not at all, and return its size in bytes."""
     data = encode_g3t(tokens, frame, fingerprint)
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, data)
     return len(data)
 
 

@@ -16,7 +16,7 @@ from g3pt.config import to_json
 from g3pt.data.procedural import TRAIN_FAMILIES
 from g3pt.evaluation.families import FamilyReferences
 from g3pt.evaluation.report import config_hash
-from g3pt.evaluation.results import write_whole
+from g3pt.files import write_whole
 from g3pt.generation.pipeline import G3PT
 from g3pt.generation.preview import mesh_tiles
 from g3pt.generation.results import GeneratedShape, ScaleEvent
@@ -211,9 +211,9 @@ def write_gallery(drawn: DrawnGallery, folder: Path) -> list[Path]:
     base = folder / f"{drawn.gallery.name}-{drawn.gallery.scale}"
     files = [base.with_suffix(suffix) for suffix in (".md", ".json", ".png")]
     save_png(files[2], gallery_picture(drawn))
-    write_whole(files[0], markdown(drawn, files[2].name).encode())
+    write_whole(files[0], markdown(drawn, files[2].name))
     text = json.dumps(drawn.to_json(), indent=2, allow_nan=False) + "\n"
-    write_whole(files[1], text.encode())
+    write_whole(files[1], text)
     return files
 
 

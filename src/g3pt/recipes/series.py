@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 from g3pt.config import load_json, save_json
-from g3pt.evaluation.results import Row, read_rows, write_whole
+from g3pt.evaluation.results import Row, read_rows
+from g3pt.files import write_whole
 from g3pt.models.weights_folder import CONFIG_FILE as WEIGHTS_CONFIG
 from g3pt.recipes.experiments import RUNS, WEIGHTS_FOLDER, Experiment, MeasuredSet, Variant
 from g3pt.recipes.kinds import kind_of
@@ -260,7 +261,7 @@ def _note_training(folder: Path, result: TrainResult, processor_seconds: float |
         "processor_seconds_per_step": processor_seconds,
         "environment": describe_environment(),
     }
-    write_whole(folder / "training.json", (json.dumps(training, indent=2) + "\n").encode())
+    write_whole(folder / "training.json", (json.dumps(training, indent=2) + "\n"))
 
 
 def _last_evaluation(file: Path) -> dict[str, float]:
@@ -291,4 +292,4 @@ def _write_row(job: _Job, run: Run, reports: dict[str, dict[str, Any]]) -> None:
             for name, report in reports.items()
         },
     }
-    write_whole(file, (json.dumps(row, indent=2) + "\n").encode())
+    write_whole(file, (json.dumps(row, indent=2) + "\n"))

@@ -8,7 +8,8 @@ from typing import Any, assert_never
 from g3pt.evaluation.likelihood import PROTOCOL as LIKELIHOOD_PROTOCOL
 from g3pt.evaluation.plots import Curve, Dot, Panel, plot_curves, plot_dots
 from g3pt.evaluation.report import cell
-from g3pt.evaluation.results import Row, to_csv, write_whole
+from g3pt.evaluation.results import Row, to_csv
+from g3pt.files import write_whole
 from g3pt.recipes.experiments import EvaluationSet, Experiment, LikelihoodSet, MeasuredSet
 from g3pt.recipes.reproduce import Comparison, Reproduction, TableRow
 from g3pt.recipes.scaling_report import plot_scaling, scaling_lines
@@ -47,10 +48,10 @@ def write_report(table: Reproduction, folder: Path) -> list[Path]:
     base = folder / f"{experiment.name}-{experiment.scale}"
     files = [base.with_suffix(suffix) for suffix in (".md", ".csv", ".json", ".png")]
     plot_table(files[3], table)
-    write_whole(files[0], markdown(table, files[3].name).encode())
-    write_whole(files[1], to_csv([flat(row) for row in table.rows]).encode())
+    write_whole(files[0], markdown(table, files[3].name))
+    write_whole(files[1], to_csv([flat(row) for row in table.rows]))
     text = json.dumps(table.to_json(), indent=2, allow_nan=False) + "\n"
-    write_whole(files[2], text.encode())
+    write_whole(files[2], text)
     return files
 
 

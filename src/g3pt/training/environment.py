@@ -2,12 +2,12 @@
 
 import os
 import platform
-import subprocess
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import torch
+
+from g3pt.versions import code_version
 
 
 def describe_environment() -> dict[str, Any]:
@@ -20,21 +20,5 @@ def describe_environment() -> dict[str, Any]:
         "processors": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "commit": _commit(),
+        "commit": code_version(),
     }
-
-
-def _commit() -> str:
-    """The commit of this source tree; `unknown` for an installed package."""
-    try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return found.stdout.strip()

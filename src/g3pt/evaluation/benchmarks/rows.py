@@ -10,6 +10,8 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any, Literal
 
+from g3pt.versions import code_version
+
 OnProgress = Callable[[str, int, int], None]
 """Told the name of a step, how much of it is done, and how much there is."""
 
@@ -84,12 +86,6 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def _commit() -> str:
-    from g3pt.evaluation.report import code_version  # loads torch, which children do not need
-
-    return code_version()
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchmarkRow:
     """One number of ours, beside that of something else where there is one."""
@@ -110,7 +106,7 @@ class BenchmarkRow:
     """More numbers, as JSON values."""
     machine: Machine = field(default_factory=this_machine)
     versions: dict[str, str | None] = field(default_factory=versions)
-    commit: str = field(default_factory=_commit)
+    commit: str = field(default_factory=code_version)
 
     @property
     def ratio(self) -> float | None:
