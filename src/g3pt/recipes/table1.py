@@ -111,7 +111,6 @@ def _car(of: CarSize, depth: int, paper: dict[str, float]) -> Variant:
         label=f"CAR, {depth} layers" if depth > 1 else "CAR, 1 layer",
         run=replace(row.run, train=replace(row.run.train, steps=steps, eval_every=steps)),
         sampling=SAMPLING,
-        seeds=row.seeds[:1],
         paper=paper,
     )
 
