@@ -29,7 +29,7 @@ from g3pt.training.conditioning import (
     only,
 )
 from g3pt.training.curriculum import CurriculumConfig
-from g3pt.training.task import Part, TaskOutput, step_generator
+from g3pt.training.task import DatasetsOfParts, Part, TaskOutput, step_generator
 
 LOGGER = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class CarTask:
             raise ValueError(
                 f"loss.scale_weights needs {car.config.num_scales} numbers, one a scale, got {num}"
             )
-        self._datasets: dict[int, CarDataset] = {}
+        self._datasets = DatasetsOfParts(self._open_dataset, data.batch_size)
         self._held_out: CarDataset | None = None
         self._conditions = ConditionDrawer(car.config.conditions, loss, seed=seed)
 
@@ -114,13 +114,7 @@ class CarTask:
 
     def batch(self, step: int, part: Part) -> CarStep:
         """Draw shapes, a view, a sentence and a resampling of each, and what is dropped."""
-        key = part.index + 2**16 * part.count
-        if key not in self._datasets:
-            part.slice(self._data.batch_size)
-            dataset = CarDataset(self._data, rank=part.index, world_size=part.count)
-            _check_fit(dataset, self.module, self.tokenizer)
-            self._datasets[key] = dataset
-        batch = self._datasets[key].batch(step)
+        batch = self._datasets[part].batch(step)
         span, size, config = part.slice(self._data.batch_size), self._data.batch_size, self._loss
         rng = step_generator(self._seed, step, "conditions")
         given = self._conditions.draw(batch, rng, step=step, part=part, batch_size=size)
@@ -131,6 +125,11 @@ class CarTask:
             given=given,
             flip_probability_B=torch.from_numpy(flips_B[span].astype(np.float32)),
         )
+
+    def _open_dataset(self, part: Part) -> CarDataset:
+        dataset = CarDataset(self._data, rank=part.index, world_size=part.count)
+        _check_fit(dataset, self.module, self.tokenizer)
+        return dataset
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
         """The loss of a batch of the right sizes and no meaning: a step without data."""

@@ -27,7 +27,7 @@ from g3pt.training.conditioning import (
     condition_batch,
     only,
 )
-from g3pt.training.task import Part, TaskOutput, step_generator, to_device
+from g3pt.training.task import DatasetsOfParts, Part, TaskOutput, step_generator, to_device
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +84,7 @@ class FlowTask:
         self._loss = loss
         self._validation = validation
         self._seed = seed
-        self._datasets: dict[int, FlowDataset] = {}
+        self._datasets = DatasetsOfParts(self._open_dataset, data.batch_size)
         self._held_out: FlowDataset | None = None
         self._conditions = ConditionDrawer(flow.config.conditions, loss, seed=seed)
 
@@ -92,18 +92,17 @@ class FlowTask:
 
     def batch(self, step: int, part: Part) -> FlowStep:
         """Draw shapes, what is dropped, and a place on the path of each."""
-        key = part.index + 2**16 * part.count
-        if key not in self._datasets:
-            part.slice(self._data.batch_size)
-            dataset = FlowDataset(self._data, rank=part.index, world_size=part.count)
-            _check_fit(dataset, self.module)
-            self._datasets[key] = dataset
-        batch, size = self._datasets[key].batch(step), self._data.batch_size
+        batch, size = self._datasets[part].batch(step), self._data.batch_size
         rng = step_generator(self._seed, step, "conditions")
         given = self._conditions.draw(batch, rng, step=step, part=part, batch_size=size)
         return self._on_paths(
             batch, given, step_generator(self._seed, step, "paths"), part.slice(size)
         )
+
+    def _open_dataset(self, part: Part) -> FlowDataset:
+        dataset = FlowDataset(self._data, rank=part.index, world_size=part.count)
+        _check_fit(dataset, self.module)
+        return dataset
 
     def _on_paths(
         self, batch: FlowBatch, given: GivenConditions, rng: np.random.Generator, span: slice

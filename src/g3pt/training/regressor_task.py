@@ -20,7 +20,7 @@ from g3pt.training.conditioning import (
     condition_batch,
     only,
 )
-from g3pt.training.task import Part, TaskOutput, step_generator, to_device
+from g3pt.training.task import DatasetsOfParts, Part, TaskOutput, step_generator, to_device
 from g3pt.training.tokenizer_task import batch_scores
 
 
@@ -73,22 +73,19 @@ class RegressorTask:
         self._loss = loss
         self._validation = validation
         self._seed = seed
-        self._datasets: dict[int, RegressorDataset] = {}
+        self._datasets = DatasetsOfParts(self._open_dataset, data.batch_size)
         self._held_out: RegressorDataset | None = None
         self._conditions = ConditionDrawer(regressor.config.conditions, loss, seed=seed)
 
     def batch(self, step: int, part: Part) -> RegressorStep:
         """Draw shapes, their queries, a view and a sentence of each, and what is dropped."""
-        key, size = part.index + 2**16 * part.count, self._data.batch_size
-        if key not in self._datasets:
-            part.slice(size)
-            self._datasets[key] = RegressorDataset(
-                self._data, rank=part.index, world_size=part.count
-            )
-        batch = self._datasets[key].batch(step)
+        batch, size = self._datasets[part].batch(step), self._data.batch_size
         rng = step_generator(self._seed, step, "conditions")
         given = self._conditions.draw(batch, rng, step=step, part=part, batch_size=size)
         return RegressorStep(batch, given)
+
+    def _open_dataset(self, part: Part) -> RegressorDataset:
+        return RegressorDataset(self._data, rank=part.index, world_size=part.count)
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
         """The loss of a batch of the right sizes and no meaning: a step without data."""

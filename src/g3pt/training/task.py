@@ -1,12 +1,14 @@
 """What a stage must offer to be trained: batches, a loss, and now and then an evaluation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+DatasetT = TypeVar("DatasetT")
 
 
 class Part(NamedTuple):
@@ -31,6 +33,25 @@ class Part(NamedTuple):
             )
         size = batch_size // self.count
         return slice(self.index * size, (self.index + 1) * size)
+
+
+class DatasetsOfParts(Generic[DatasetT]):
+    """The dataset of every part that this process draws, opened when it is first asked for."""
+
+    def __init__(self, open_part: Callable[[Part], DatasetT], batch_size: int) -> None:
+        self._open_part, self._batch_size = open_part, batch_size
+        self._opened: dict[Part, DatasetT] = {}
+
+    def __getitem__(self, part: Part) -> DatasetT:
+        """The dataset of one part.
+
+        Raises:
+            ValueError: if the batch does not divide into such parts; nothing is opened then.
+        """
+        if part not in self._opened:
+            part.slice(self._batch_size)
+            self._opened[part] = self._open_part(part)
+        return self._opened[part]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from g3pt.models.losses import (
     occupancy_loss,
     truncated_distances,
 )
-from g3pt.training.task import Part, TaskOutput, step_generator
+from g3pt.training.task import DatasetsOfParts, Part, TaskOutput, step_generator
 from g3pt.training.validation import (
     ValidationConfig,
     ValidationShapes,
@@ -97,16 +97,12 @@ class TokenizerTask:
         self._loss = loss
         self._validation = validation
         self._seed = seed
-        self._datasets: dict[int, TokenizerDataset | ResidentTokenizerDataset] = {}
+        self._datasets = DatasetsOfParts(self._open_dataset, data.batch_size)
         self._shapes: ValidationShapes | None = None
 
     def batch(self, step: int, part: Part) -> TokenizerStep:
         """Draw shapes, points and queries, and which scales to keep."""
-        key = part.index + 2**16 * part.count
-        if key not in self._datasets:
-            part.slice(self._data.batch_size)
-            self._datasets[key] = self._open_dataset(part)
-        return self._with_choices(self._datasets[key].batch(step), step, part)
+        return self._with_choices(self._datasets[part].batch(step), step, part)
 
     def _open_dataset(self, part: Part) -> TokenizerDataset | ResidentTokenizerDataset:
         if not self._data.resident_points:
