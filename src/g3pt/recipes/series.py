@@ -261,7 +261,7 @@ def _note_training(folder: Path, result: TrainResult, processor_seconds: float |
         "processor_seconds_per_step": processor_seconds,
         "environment": describe_environment(),
     }
-    write_whole(folder / "training.json", (json.dumps(training, indent=2) + "\n"))
+    write_whole(folder / "training.json", json.dumps(training, indent=2) + "\n")
 
 
 def _last_evaluation(file: Path) -> dict[str, float]:
@@ -292,4 +292,4 @@ def _write_row(job: _Job, run: Run, reports: dict[str, dict[str, Any]]) -> None:
             for name, report in reports.items()
         },
     }
-    write_whole(file, (json.dumps(row, indent=2) + "\n"))
+    write_whole(file, json.dumps(row, indent=2) + "\n")
