@@ -95,8 +95,9 @@ def main(arguments: Sequence[str]) -> int:
         stems = [f"{options.part.stem}-{rank}" for rank in range(1, options.num + 1)]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
 
+    from g3pt.generation.codec import check_resolution
     from g3pt.generation.completion import SearchConfig
-    from g3pt.generation.pipeline import G3PT, check_resolution
+    from g3pt.generation.pipeline import G3PT
     from g3pt.geometry.clouds import read_cloud
 
     check_resolution(options.resolution)

@@ -54,7 +54,7 @@ class SamplingOptions(CommonOptions):
         Raises:
             ValueError: naming the flag and its range.
         """
-        from g3pt.generation.pipeline import check_resolution
+        from g3pt.generation.codec import check_resolution
 
         check_resolution(self.resolution)
         if self.num < 1:

@@ -1,4 +1,4 @@
-"""`G3PT`: pictures and sentences to meshes, meshes to tokens and back, and work on the tokens.
+"""`G3PT`: pictures and sentences to meshes, and work on the tokens of shapes.
 
 Everything is in the unit frame (longest side 1.9, centred, +Y up, +Z front) unless it says
 source. Legend: B batch, T tokens.
@@ -14,6 +14,12 @@ import numpy as np
 import torch
 
 from g3pt.generation.candidates import DRAFT_RESOLUTION, Draft, Selection, select_drafts
+from g3pt.generation.codec import (
+    DEFAULT_RESOLUTION,
+    ShapeCodec,
+    TokenSource,
+    check_resolution,
+)
 from g3pt.generation.completion import (
     Completion,
     CompletionResult,
@@ -22,7 +28,6 @@ from g3pt.generation.completion import (
     partial_surface,
     search_completions,
 )
-from g3pt.generation.field import ShapeField
 from g3pt.generation.likelihood import TokenLikelihood, token_likelihood
 from g3pt.generation.prompts import (
     Cloud,
@@ -32,46 +37,27 @@ from g3pt.generation.prompts import (
     Prompts,
     read_prompts,
 )
-from g3pt.generation.results import (
-    GeneratedShape,
-    GenerationResult,
-    Reconstruction,
-    ScaleEvent,
-)
+from g3pt.generation.results import GeneratedShape, GenerationResult, ScaleEvent
 from g3pt.generation.sampler import PerScale, ScaleSample, generate_tokens
-from g3pt.generation.token_work import MixMethod, Sampling, TokenSource, mix_tokens, vary_tokens
+from g3pt.generation.token_work import MixMethod, Sampling, mix_tokens, vary_tokens
 from g3pt.geometry.clouds import PointCloud
-from g3pt.geometry.isosurface import Extraction, extract_surface
-from g3pt.geometry.mesh import (
-    TriangleMesh,
-    UnitFrame,
-    largest_components,
-    read_mesh,
-    to_unit,
-    unit_frame_of,
-)
-from g3pt.geometry.sampling import SurfaceSamples, sample_surface
+from g3pt.geometry.mesh import TriangleMesh, UnitFrame
 from g3pt.models.car import Car
-from g3pt.models.contract import require_tokens
 from g3pt.models.precision import DtypeName
-from g3pt.models.tokens import TokenFile, TokenFrame, TokenPyramid, read_g3t
+from g3pt.models.tokens import TokenPyramid
 from g3pt.models.weights import DEFAULT_WEIGHTS, LoadedWeights, load_weights
 
-MIN_RESOLUTION = 16
-MAX_RESOLUTION = 1024
-DEFAULT_RESOLUTION = 128
 COMPLETION_TEMPERATURE = 0.8
 """Of `G3PT.complete`: the candidates of a search have to differ more than single samples do."""
 BATCH_SIZE = 16
 """Shapes whose tokens are sampled together."""
 
 
-class G3PT:
+class G3PT(ShapeCodec):
     """A tokenizer and a generator, ready to use."""
 
     def __init__(self, weights: LoadedWeights) -> None:
-        self.weights = weights
-        self.tokenizer = require_tokens(weights.tokenizer, weights.name)
+        super().__init__(weights)
         self.car = weights.car
 
     @classmethod
@@ -96,23 +82,6 @@ class G3PT:
             ValueError: if they are of a tokenizer without tokens, or device or dtype do not fit.
         """
         return cls(load_weights(weights, device, dtype=dtype))
-
-    @property
-    def num_scales(self) -> int:
-        """Scales of the token pyramid."""
-        return len(self.tokenizer.scale_lengths)
-
-    def check_num_scales(self, num_scales: int | None) -> None:
-        """Refuse a number of scales that the pyramid does not have.
-
-        Raises:
-            ValueError: naming the range.
-        """
-        if num_scales is not None and not 1 <= num_scales <= self.num_scales:
-            raise ValueError(
-                f"scales must lie in 1..{self.num_scales} for weights {self.weights.name}, "
-                f"got {num_scales}"
-            )
 
     # --- generation --------------------------------------------------------------------
 
@@ -270,15 +239,6 @@ class G3PT:
 
         return listen
 
-    def coarser_meshes(
-        self, tokens: TokenPyramid, resolution: int = DEFAULT_RESOLUTION, min_share: float = 0.0
-    ) -> tuple[TriangleMesh, ...]:
-        """Meshes of the first scales of some tokens, coarsest first, without that of all."""
-        return tuple(
-            self.decode(tokens.truncate(k), resolution=resolution, min_share=min_share).mesh
-            for k in range(1, tokens.num_scales)
-        )
-
     # --- work on tokens ----------------------------------------------------------------
 
     def vary(
@@ -412,179 +372,3 @@ class G3PT:
         if num_scales is not None:
             tokens = tokens.truncate(num_scales)
         return token_likelihood(self.tokenizer, car, tokens.indices[None], prompts.condition)
-
-    # --- tokens ------------------------------------------------------------------------
-
-    def tokens_of(self, source: TokenSource, *, seed: int = 0) -> TokenFile:
-        """Tokens of whatever has some: token files are read, meshes are tokenized.
-
-        Args:
-            source: tokens, a mesh, or a file of either.
-            seed: of the points sampled on the surface of a mesh.
-
-        Raises:
-            FileNotFoundError: if there is no such file.
-            MeshError: if a mesh cannot be read or has no extent.
-            ValueError: if the tokens are damaged or of another tokenizer.
-        """
-        if isinstance(source, str | Path) and Path(source).suffix.lower() == ".g3t":
-            source, origin = read_g3t(source), str(source)
-        else:
-            origin = "tokens"
-        match source:
-            case TokenFile():
-                self.check_tokens(source, origin)
-                return source
-            case TokenPyramid():
-                self._check_pyramid(source)
-                return TokenFile(source, TokenFrame(), self.weights.fingerprint)
-            case _:
-                return self.tokenize(source, seed=seed)
-
-    def tokenize(
-        self, mesh: TriangleMesh | str | Path, *, num_scales: int | None = None, seed: int = 0
-    ) -> TokenFile:
-        """Turn a mesh into tokens.
-
-        Args:
-            mesh: a mesh at any place and scale, or a file of one.
-            num_scales: keep the first scales only.
-            seed: of the points sampled on the surface.
-
-        Raises:
-            MeshError: if the mesh cannot be read or has no extent.
-        """
-        tokens, frame, _ = self._encode(mesh, num_scales, seed)
-        return TokenFile(
-            tokens=tokens,
-            frame=TokenFrame(scale=frame.scale, offset=frame.offset),
-            fingerprint=self.weights.fingerprint,
-        )
-
-    def detokenize(
-        self,
-        tokens: TokenFile | str | Path,
-        *,
-        num_scales: int | None = None,
-        resolution: int = DEFAULT_RESOLUTION,
-    ) -> Reconstruction:
-        """Turn a `.g3t` file, or what was read from one, back into a mesh.
-
-        Raises:
-            FileNotFoundError: if there is no such file.
-            TokenFileError: if it is damaged.
-            ValueError: if it was made by another tokenizer.
-        """
-        origin = str(tokens) if isinstance(tokens, str | Path) else "tokens"
-        if isinstance(tokens, str | Path):
-            tokens = read_g3t(tokens, num_scales=num_scales)
-        self.check_tokens(tokens, origin)
-        pyramid = tokens.tokens if num_scales is None else tokens.tokens.truncate(num_scales)
-        frame = UnitFrame(scale=tokens.frame.scale, offset=tokens.frame.offset)
-        return Reconstruction(pyramid, frame, self.decode(pyramid, resolution=resolution))
-
-    def check_tokens(self, tokens: TokenFile, origin: str = "tokens") -> None:
-        """Make sure that tokens were made by this tokenizer.
-
-        Raises:
-            ValueError: if they were not.
-        """
-        if tokens.fingerprint != self.weights.fingerprint:
-            raise ValueError(
-                f"{origin}: was made by a tokenizer with fingerprint {tokens.fingerprint[:12]}, "
-                f"weights {self.weights.name} have {self.weights.fingerprint[:12]}: "
-                "name the weights it was made with"
-            )
-
-    def reconstruct(
-        self,
-        mesh: TriangleMesh | str | Path,
-        *,
-        num_scales: int | None = None,
-        resolution: int = DEFAULT_RESOLUTION,
-        dense: bool = False,
-        seed: int = 0,
-    ) -> Reconstruction:
-        """Send a mesh through the tokenizer and back.
-
-        The points that were read are also where the surface is looked for, so that small parts
-        are not missed between the base grid's corners. Arguments as in `tokenize` and `decode`.
-        """
-        tokens, frame, samples = self._encode(mesh, num_scales, seed)
-        extraction = self.decode(tokens, resolution=resolution, dense=dense, seeds=samples.points)
-        return Reconstruction(tokens, frame, extraction)
-
-    def decode(
-        self,
-        tokens: TokenPyramid,
-        *,
-        resolution: int = DEFAULT_RESOLUTION,
-        dense: bool = False,
-        seeds: np.ndarray | None = None,
-        min_share: float = 0.0,
-    ) -> Extraction:
-        """Mesh the field of some tokens, all scales or the first few.
-
-        Args:
-            tokens: of this tokenizer.
-            resolution: grid cells per axis.
-            dense: query the whole grid: slow, and exact for parts between base grid corners.
-            seeds: points near the surface, if known.
-            min_share: drop parts below this share of the whole surface.
-
-        Raises:
-            ValueError: if the resolution is out of range or the tokens are of another tokenizer.
-        """
-        check_resolution(resolution)
-        self._check_pyramid(tokens)
-        extraction = extract_surface(
-            ShapeField.from_tokens(self.tokenizer, tokens.indices),
-            resolution=resolution,
-            dense=dense,
-            seeds=seeds,
-        )
-        if min_share > 0 and not extraction.mesh.is_empty:
-            kept = largest_components(extraction.mesh, keep=None, min_share=min_share)
-            return Extraction(kept, extraction.queries, extraction.queries_dense)
-        return extraction
-
-    def _encode(
-        self, mesh: TriangleMesh | str | Path, num_scales: int | None, seed: int
-    ) -> tuple[TokenPyramid, UnitFrame, SurfaceSamples]:
-        self.check_num_scales(num_scales)
-        source = read_mesh(mesh) if isinstance(mesh, str | Path) else mesh
-        frame = unit_frame_of(source)
-        rng = np.random.default_rng(seed)
-        samples = sample_surface(to_unit(source, frame), self.weights.config.num_points, rng)
-        device = self.weights.device
-        points_1N3 = torch.from_numpy(samples.points.astype(np.float32))[None].to(device)
-        normals_1N3 = torch.from_numpy(samples.normals.astype(np.float32))[None].to(device)
-        indices_1T = self.tokenizer.tokenize(points_1N3, normals_1N3)
-        pyramid = self._pyramid(indices_1T[0].cpu())
-        if num_scales is not None:
-            pyramid = pyramid.truncate(num_scales)
-        return pyramid, frame, samples
-
-    def _check_pyramid(self, tokens: TokenPyramid) -> None:
-        shape = (self.tokenizer.scale_lengths, self.tokenizer.num_bits)
-        if (tuple(tokens.scale_lengths), tokens.num_bits) != (tuple(shape[0]), shape[1]):
-            raise ValueError(
-                f"the tokens have scales {tokens.scale_lengths} of {tokens.num_bits} bits, "
-                f"this tokenizer reads {shape[0]} of {shape[1]}"
-            )
-
-    def _pyramid(self, indices_T: torch.Tensor) -> TokenPyramid:
-        return TokenPyramid(tuple(self.tokenizer.scale_lengths), self.tokenizer.num_bits, indices_T)
-
-
-def check_resolution(resolution: int) -> None:
-    """Refuse resolutions outside the supported range.
-
-    Raises:
-        ValueError: naming the range.
-    """
-    if not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
-        raise ValueError(
-            f"resolution must lie between {MIN_RESOLUTION} and {MAX_RESOLUTION} cells per axis, "
-            f"got {resolution}"
-        )

@@ -8,24 +8,20 @@ scales of another shape they do not say what they said. Unit frame.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, assert_never
 
 import torch
 from PIL import Image
 
+from g3pt.generation.codec import TokenSource
 from g3pt.generation.prompts import Picture, PromptError, Prompts
 from g3pt.generation.results import GenerationResult, ScaleEvent
 from g3pt.generation.sampler import PerScale
-from g3pt.geometry.mesh import TriangleMesh
 from g3pt.geometry.render import canonical_camera, render
-from g3pt.models.tokens import TokenFile, TokenPyramid
+from g3pt.models.tokens import TokenPyramid
 
 if TYPE_CHECKING:
     from g3pt.generation.pipeline import G3PT
-
-TokenSource = TokenFile | TokenPyramid | TriangleMesh | str | Path
-"""Tokens, a mesh at any place and scale, or a file of either."""
 
 MixMethod = Literal["tokens", "resample"]
 """The finer tokens themselves, or ones sampled from what the other shape looks like."""
