@@ -9,6 +9,7 @@ from g3pt.models.conditioning import (
     ImageConditionConfig,
 )
 from g3pt.models.cqt import CqtConfig
+from g3pt.models.guess import GuessConfig
 from g3pt.models.quantizers import LfqConfig
 from g3pt.models.teacher import teacher_inputs
 from g3pt.models.tokenizer import CvqConfig, CvqTokenizer
@@ -32,7 +33,15 @@ def tokenizer():
     return CvqTokenizer(config).eval()
 
 
-@pytest.fixture(scope="module", params=[("softmax", 0), ("bitwise", 0), ("softmax", 2)])
+@pytest.fixture(
+    scope="module",
+    params=[
+        ("softmax", 0, None),
+        ("bitwise", 0, None),
+        ("softmax", 2, None),
+        ("softmax", 0, GuessConfig(num_latents=SCALES[-1], depth=1, width=16, num_heads=2)),
+    ],
+)
 def car(request):
     torch.manual_seed(0)
     image = ImageConditionConfig(image_size=16, patch_size=4, depth=1, width=16, num_heads=2)
@@ -46,6 +55,7 @@ def car(request):
         conditions=(image, ClassConditionConfig(num_classes=4, width=16)),
         head=request.param[0],
         bitwise_scales=request.param[1],
+        guess=request.param[2],
     )
     car = Car(config).eval()
     with torch.no_grad():
@@ -63,6 +73,10 @@ def draw_condition(rows=(0, 1, 2)):
     )
 
 
+def guess_of(car, condition):
+    return car.guess_features(car.encode_condition(condition))
+
+
 def sample_uncached(
     tokenizer, car, condition, seeds, *, temperature=1.0, guidance=None, known=None
 ):
@@ -72,9 +86,13 @@ def sample_uncached(
     indices = torch.zeros(len(seeds), 0, dtype=torch.int64)
     for scale, length in enumerate(SCALES):
         missing = torch.zeros(len(seeds), length, dtype=torch.int64)
-        inputs = teacher_inputs(tokenizer, torch.cat([indices, missing], dim=1)).inputs_BTC
+        so_far = torch.cat([indices, missing], dim=1)
         logits, null = (
-            car(inputs, batch, scale + 1)[-1]
+            car(
+                teacher_inputs(tokenizer, so_far, guess_BLC=guess_of(car, batch)).inputs_BTC,
+                batch,
+                scale + 1,
+            )[-1]
             for batch in (condition, condition.without_conditions())
         )
         logits = null + guidance[scale] * (logits - null)
@@ -108,8 +126,9 @@ def test_the_likelihood_is_that_of_the_full_model_without_guidance(tokenizer, ca
     out = generate_tokens(
         tokenizer, car, draw_condition(), seeds=[1, 2, 3], guidance=2.5, temperature=0.7, top_p=0.9
     )
-    inputs, targets = teacher_inputs(tokenizer, out.indices_BT)
     with torch.no_grad():
+        guess = guess_of(car, draw_condition())
+        inputs, targets = teacher_inputs(tokenizer, out.indices_BT, guess_BLC=guess)
         logits = car(inputs, draw_condition())
     parts = enumerate(zip(logits, targets.split(SCALES, dim=1), strict=True))
     losses = torch.cat([car.losses_of_scale(*pair, scale) for scale, pair in parts], dim=1)

@@ -12,6 +12,7 @@ from g3pt.models.conditioning import (
     ImageConditionConfig,
     TextConditionConfig,
 )
+from g3pt.models.guess import GuessConfig
 
 SCALES = (1, 3, 6, 10)
 IMAGE = ImageConditionConfig(image_size=16, patch_size=4, depth=1, width=16, num_heads=2)
@@ -149,6 +150,20 @@ def test_every_way_of_attention_gives_the_same_gradients():
         gradients.append([parameter.grad for parameter in car.parameters()])
     for ours, other in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, other, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_cached_scales_equal_the_full_forward_with_a_guess():
+    guess = GuessConfig(num_latents=10, depth=1, width=16, num_heads=2)
+    car = build(replace(CONFIG, guess=guess))
+    generator = torch.Generator().manual_seed(1)
+    every = torch.randn(3, sum(SCALES), car.config.num_inputs, generator=generator)
+    full = car(every, draw_condition())
+    condition, cache = car.encode_condition(draw_condition()), car.start_cache()
+    for scale, inputs in enumerate(every.split(SCALES, dim=1)):
+        logits = car.forward_scale(inputs, scale, condition, cache)
+        # float32 sums in another order
+        torch.testing.assert_close(logits, full[scale], atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()

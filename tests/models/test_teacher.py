@@ -69,7 +69,7 @@ def test_both_kinds_of_input_agree_where_there_is_one_coarser_scale(tokenizer, i
 
 def test_sampling_reads_the_same_inputs(tokenizer, indices):
     expected = split(teacher_inputs(tokenizer, indices).inputs_BTC)
-    inputs = ScaleInputs(tokenizer, "cumulative")
+    inputs = ScaleInputs(tokenizer, "cumulative", 2)
     with torch.no_grad():
         for scale, tokens in enumerate(split(indices)[:-1]):
             inputs.add(tokens)

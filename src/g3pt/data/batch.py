@@ -97,3 +97,9 @@ class CarBatch(ConditionedBatch):
 
     indices_BT: Int[Tensor, "B T"]
     """Token indices of all scales, coarsest first."""
+    queries_BQ3: Float[Tensor, "B Q 3"] | None = None
+    """Query points in [-1, 1]^3, for a generator whose first guess learns from the field too."""
+    inside_BQ: Bool[Tensor, "B Q"] | None = None
+    """Their labels."""
+    near_BQ: Bool[Tensor, "B Q"] | None = None
+    """True for those near the surface."""

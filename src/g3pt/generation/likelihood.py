@@ -69,10 +69,16 @@ def token_likelihood(
     if condition.batch_size != len(indices_BT):
         raise ValueError(f"{condition.batch_size} conditions for the tokens of {len(indices_BT)}")
     device = next(car.parameters()).device
-    teacher = teacher_inputs(tokenizer, indices_BT.to(device), car.config.input_kind)
+    encoded = car.encode_condition(condition)
+    teacher = teacher_inputs(
+        tokenizer,
+        indices_BT.to(device),
+        car.config.input_kind,
+        guess_BLC=car.guess_features(encoded),
+    )
     num_scales = tokenizer.num_scales_of(indices_BT.shape[1])
     lengths = car.config.scale_lengths[:num_scales]
-    logits = car(teacher.inputs_BTC, condition, num_scales)
+    logits = car(teacher.inputs_BTC, encoded, num_scales)
     targets = teacher.targets_BT.split(list(lengths), dim=1)
     nats = [
         car.losses_of_scale(*pair, scale).double().sum(dim=1).cpu()

@@ -105,26 +105,21 @@ def generate_tokens(
     guided = any(setting.guidance != 1 for setting in settings)
     encoded = _encode(car, condition, guided=guided)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    inputs = ScaleInputs(tokenizer, car.config.input_kind)
+    num_rows = len(encoded.vector_BD)
+    inputs = ScaleInputs(tokenizer, car.config.input_kind, num_rows, car.guess_features(encoded))
     cache = car.start_cache(reuse=cached)
     device = encoded.vector_BD.device
-    inputs_BTC = torch.zeros(len(seeds), 0, car.config.input_dim, device=device)
     indices: list[Tensor] = []
     nll_B = torch.zeros(len(seeds), device=device)
     for scale in range(num_scales):
-        copies = 2 if guided else 1
-        logits_BTV = car.forward_scale(
-            inputs_BTC.repeat(copies, 1, 1), scale, encoded, cache
-        ).float()
-        conditional_BTV, guided_BTV = _guide(logits_BTV, settings[scale].guidance, guided=guided)
+        logits_RTV = car.forward_scale(inputs.next(), scale, encoded, cache).float()
+        conditional_BTV, guided_BTV = _guide(logits_RTV, settings[scale].guidance, guided=guided)
         sampled_BT = _draw(guided_BTV, car.config.heads[scale], settings[scale], generators)
         if scale < len(given):
             sampled_BT = given[scale].to(device)
         nll_B = nll_B + car.losses_of_scale(conditional_BTV, sampled_BT, scale).sum(dim=1)
         indices.append(sampled_BT)
         inputs.add(sampled_BT)
-        if scale + 1 < num_scales:
-            inputs_BTC = inputs.next()
         if on_scale is not None:
             so_far_BT = torch.cat(indices, dim=1)
             on_scale(ScaleSample(scale, num_scales, so_far_BT, inputs.summed()))

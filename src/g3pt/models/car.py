@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from g3pt.models.conditioning.contract import ConditionBatch, ConditionOutput
 from g3pt.models.conditioning.encoders import ConditionConfig, Conditioner
+from g3pt.models.guess import Guess, GuessConfig
 from g3pt.models.heads import HEADS, HeadKind
 from g3pt.nn.attention import Attention, KeyValues, merge_heads
 from g3pt.nn.blocks import Mlp
@@ -81,6 +82,9 @@ class CarConfig:
     attention: AttentionKind = "scales"
     """How block-causal attention is computed; the result is the same."""
 
+    guess: GuessConfig | None = None
+    """A first guess of the shape, which every scale is shown what is left of; None goes without."""
+
     def __post_init__(self) -> None:
         if not self.scale_lengths or min(self.scale_lengths) < 1:
             raise ValueError(f"car.scale_lengths must be positive, got {self.scale_lengths}")
@@ -106,6 +110,11 @@ class CarConfig:
     def num_tokens(self) -> int:
         """Tokens of all scales together."""
         return sum(self.scale_lengths)
+
+    @property
+    def num_inputs(self) -> int:
+        """Numbers that a token reads: CQT features of what is known, and of what the guess adds."""
+        return self.input_dim * (1 if self.guess is None else 2)
 
     @property
     def heads(self) -> tuple[HeadKind, ...]:
@@ -168,6 +177,12 @@ class Car(nn.Module):
         self.input_norm = nn.LayerNorm(config.input_dim)
         self.input_projection = nn.Linear(config.input_dim, dim)
         self.start_projection = nn.Linear(dim, dim)
+        self.guess = None
+        if config.guess is not None:
+            self.to_guess = nn.Linear(dim, config.guess.width)
+            self.guess = Guess(config.guess, channels=config.input_dim)
+            self.guess_norm = nn.LayerNorm(config.input_dim)
+            self.guess_projection = nn.Linear(config.input_dim, dim)
         self.scale_embedding = nn.Parameter(torch.randn(config.num_scales, dim) * 0.02)
         self._add_positions(config)
         self.ada_ln = AdaLn(dim, config.depth, config.adaln, rank=config.adaln_rank)
@@ -216,7 +231,8 @@ class Car(nn.Module):
         """Give the logits of the first scales, one tensor a scale, under teacher forcing.
 
         Args:
-            inputs_BTC: CQT features per token (`teacher_inputs`); rows of scale 0 are ignored.
+            inputs_BTC: CQT features per token (`teacher_inputs`), `num_inputs` wide; of scale 0
+                the part of the guess counts alone.
             condition: raw conditions, or what `encode_condition` made of them.
             num_scales: number of scales that the inputs cover (default: all).
         """
@@ -237,9 +253,8 @@ class Car(nn.Module):
     ) -> Float[Tensor, "B T D"]:
         """Send the tokens of the first scales through all blocks together."""
         first = lengths[0]
-        x_BTD = torch.cat(
-            [self._prefix_and_start(condition), self._embed(inputs_BTC[:, first:], first)], dim=1
-        )
+        start_BTD = self._prefix_and_start(condition, inputs_BTC[:, :first])
+        x_BTD = torch.cat([start_BTD, self._embed(inputs_BTC[:, first:], first)], dim=1)
         num_prefix = condition.tokens_BID.shape[1]
         attend = plan_attention(
             self.config.attention,
@@ -267,6 +282,12 @@ class Car(nn.Module):
         """Give the prefix and the vector; absent conditions become their nulls."""
         return self.conditioner(batch)
 
+    def guess_features(self, condition: ConditionOutput) -> Float[Tensor, "B L C"] | None:
+        """Give the first guess of the sum of all upsampled features; None without one."""
+        if self.guess is None:
+            return None
+        return self.guess(self.to_guess(condition.tokens_BID), condition.valid_BI)
+
     def start_cache(self, *, reuse: bool = True) -> CarCache:
         """Give an empty cache for `forward_scale`; without `reuse` for its slow, obvious twin."""
         return CarCache(self.config.depth, reuse=reuse)
@@ -281,7 +302,7 @@ class Car(nn.Module):
         """Give the logits of one scale, reading all coarser ones from the cache.
 
         Equals the rows of that scale in `forward`. Scales must come in order with the
-        same condition; the inputs of scale 0 are ignored.
+        same condition.
         """
         if not cache.reuse:
             return self._run_all_again(inputs_BTC, scale, condition, cache)
@@ -292,7 +313,7 @@ class Car(nn.Module):
         if held != (num_prefix + first if scale else 0):
             raise ValueError(f"scale {scale} does not follow the {held} tokens in the cache")
         if scale == 0:
-            x_BTD = self._prefix_and_start(condition)
+            x_BTD = self._prefix_and_start(condition, inputs_BTC)
         else:
             x_BTD = self._embed(inputs_BTC, first)
         attend = plan_attention(
@@ -314,11 +335,6 @@ class Car(nn.Module):
     ) -> Float[Tensor, "B T _"]:
         """What `forward_scale` gives, from the inputs of all scales so far."""
         num_tokens = self.config.scale_lengths[scale]
-        if scale == 0:
-            channels = self.config.input_dim
-            inputs_BTC = condition.vector_BD.new_zeros(
-                len(condition.vector_BD), num_tokens, channels
-            )
         cache.inputs.append(inputs_BTC)
         lengths = self.config.scale_lengths[: scale + 1]
         x_BTD = self._transform(torch.cat(cache.inputs, dim=1), condition, lengths)
@@ -338,18 +354,28 @@ class Car(nn.Module):
         pairs = enumerate(zip(logits, targets, strict=True))
         return torch.stack([self.losses_of_scale(*pair, scale).mean() for scale, pair in pairs])
 
-    def _prefix_and_start(self, condition: ConditionOutput) -> Float[Tensor, "B T D"]:
-        """Prefix tokens, then those of scale 0, which know the condition vector alone."""
+    def _prefix_and_start(
+        self, condition: ConditionOutput, inputs_BTC: Float[Tensor, "B _ _"]
+    ) -> Float[Tensor, "B T D"]:
+        """Prefix tokens, then those of scale 0, which know the condition vector and the guess."""
         start_B1D = self.start_projection(condition.vector_BD)[:, None]
         places_TD = self.positions[: self.config.scale_lengths[0]] + self.scale_embedding[0]
         start_BTD = start_B1D + places_TD.to(start_B1D.dtype)
+        if self.guess is not None:
+            start_BTD = start_BTD + self._embed_guess(inputs_BTC).to(start_BTD.dtype)
         return torch.cat([condition.tokens_BID.to(start_BTD.dtype), start_BTD], dim=1)
 
-    def _embed(self, inputs_BTC: Float[Tensor, "B T C"], first: int) -> Float[Tensor, "B T D"]:
+    def _embed(self, inputs_BTC: Float[Tensor, "B T _"], first: int) -> Float[Tensor, "B T D"]:
         """Tokens whose first one is number `first` of all scales end to end."""
         stop = first + inputs_BTC.shape[1]
         scales_T = block_numbers(self.config.scale_lengths, device=inputs_BTC.device)[first:stop]
         places_TD = self.positions[first:stop] + self.scale_embedding[scales_T]
-        inputs_BTC = inputs_BTC.to(self.dtype)  # stage 1 is float32 always
-        embedded_BTD = self.input_projection(self.input_norm(inputs_BTC))
+        known_BTC = inputs_BTC[..., : self.config.input_dim].to(self.dtype)  # stage 1 is float32
+        embedded_BTD = self.input_projection(self.input_norm(known_BTC))
+        if self.guess is not None:
+            embedded_BTD = embedded_BTD + self._embed_guess(inputs_BTC)
         return embedded_BTD + places_TD.to(embedded_BTD.dtype)
+
+    def _embed_guess(self, inputs_BTC: Float[Tensor, "B T _"]) -> Float[Tensor, "B T D"]:
+        open_BTC = inputs_BTC[..., self.config.input_dim :].to(self.dtype)
+        return self.guess_projection(self.guess_norm(open_BTC))

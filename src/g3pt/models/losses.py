@@ -73,6 +73,32 @@ def distance_loss(
     return _by_group(losses_BQ, near_BQ, near_weight)
 
 
+def soft_iou_loss(
+    logits_BQ: Float[Tensor, "B Q"],
+    occupancy_BQ: Bool[Tensor, "B Q"],
+    volume_BQ: Bool[Tensor, "B Q"],
+) -> Float[Tensor, ""]:
+    """One minus the intersection over union of volume queries, probabilities counted as shares.
+
+    Beside BCE it keeps a doubtful shape from vanishing: where nothing is certain, calling every
+    point empty is the best BCE and the worst IoU. The mean is over the shapes.
+    """
+    inside_BQ = logits_BQ.float().sigmoid() * volume_BQ
+    wanted_BQ = occupancy_BQ.float() * volume_BQ
+    shared_B = (inside_BQ * wanted_BQ).sum(dim=1)
+    united_B = (inside_BQ + wanted_BQ).sum(dim=1) - shared_B
+    return (1 - (shared_B + 0.5) / (united_B + 0.5)).mean()
+
+
+def feature_loss(
+    guess_BLC: Float[Tensor, "B L C"], goal_BLC: Float[Tensor, "B L C"]
+) -> Float[Tensor, ""]:
+    """Squared error of a guess of the summed features, as a share of their variance over shapes."""
+    goal_BLC = goal_BLC.detach().float()
+    variance = goal_BLC.var(dim=0, unbiased=False).mean().clamp(min=1e-3)
+    return F.mse_loss(guess_BLC.float(), goal_BLC) / variance
+
+
 def _by_group(
     losses_BQ: Float[Tensor, "B Q"], near_BQ: Bool[Tensor, "B Q"], near_weight: float
 ) -> Float[Tensor, ""]:

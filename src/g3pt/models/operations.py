@@ -158,9 +158,35 @@ def car_operations(
         _modulation(config)
         + _linear(sum(lengths[1:]), config.input_dim, config.width)
         + _linear(1, config.width, config.width)
+        + _read_guess(config, sum(lengths))
         + _blocks(config, num_prefix + sum(lengths), pairs)
         + _heads(config, headed)
     )
+
+
+def guess_operations(config: CarConfig, *, num_prefix: int) -> Operations:
+    """`Car.guess_features` of one shape; nothing where the model makes no guess."""
+    guess = config.guess
+    if guess is None:
+        return Operations()
+    latents, width = guess.num_latents, guess.width
+    read = (
+        _linear(latents, width, 2 * width)
+        + _linear(num_prefix, width, 2 * width)
+        + _attention(latents, num_prefix, width)
+    )
+    mix = _self_attention_block(latents, width, guess.mlp_ratio)
+    return (
+        _linear(num_prefix, config.width, width)
+        + (read + mix) * guess.depth
+        + _linear(latents, width, config.input_dim)
+    )
+
+
+def _read_guess(config: CarConfig, num_tokens: int) -> Operations:
+    if config.guess is None:
+        return Operations()
+    return _linear(num_tokens, config.input_dim, config.width)
 
 
 def car_scale_operations(config: CarConfig, scale: int, *, num_prefix: int) -> Operations:
@@ -173,6 +199,7 @@ def car_scale_operations(config: CarConfig, scale: int, *, num_prefix: int) -> O
         first_key = num_prefix + sum(config.scale_lengths[:scale])
         spans = merge_blocks((num_tokens,), first_key=first_key)
         own = _linear(num_tokens, config.input_dim, config.width)
+    own = own + _read_guess(config, num_tokens)
     pairs = [(span.stop - span.start, span.num_keys) for span in spans]
     new = num_tokens + (num_prefix if scale == 0 else 0)
     return own + _blocks(config, new, pairs) + _heads(config, range(scale, scale + 1))

@@ -16,8 +16,8 @@ from g3pt.models.quantizers import pack_bits, unpack_bits
 class TeacherOutput(NamedTuple):
     """One training pair of CAR."""
 
-    inputs_BTC: Float[Tensor, "B T C"]
-    """CQT features per token; zero at scale 0, which starts from the condition."""
+    inputs_BTC: Float[Tensor, "B T _"]
+    """CQT features per token, as `ScaleInputs.next` gives them."""
 
     targets_BT: Int[Tensor, "B T"]
     """Vocabulary indices to predict."""
@@ -30,10 +30,25 @@ class ScaleInputs:
     """
 
     def __init__(
-        self, tokenizer: DiscreteTokenizer, kind: Literal["cumulative", "previous"]
+        self,
+        tokenizer: DiscreteTokenizer,
+        kind: Literal["cumulative", "previous"],
+        num_rows: int,
+        guess_RLC: Float[Tensor, "R L C"] | None = None,
     ) -> None:
+        """Begin before scale 0.
+
+        Args:
+            tokenizer: frozen stage 1.
+            kind: see `CarConfig.input_kind`.
+            num_rows: rows R that CAR will run; a multiple of the shapes whose tokens are added, as
+                guided sampling has each shape twice.
+            guess_RLC: what `Car.guess_features` gives of them, where it gives any.
+        """
         self._tokenizer = tokenizer
         self._kind = kind
+        self._num_rows = num_rows
+        self._guess_RLC = guess_RLC
         self._known_BLC: Tensor | None = None
         self._last_BLC: Tensor | None = None
         self._num_scales = 0
@@ -52,13 +67,33 @@ class ScaleInputs:
         self._known_BLC = self._last_BLC if known is None else known + self._last_BLC
         self._num_scales += 1
 
-    def next(self) -> Float[Tensor, "B T C"]:
-        """Give what CAR reads at the next scale: down(e_s, known), the slot means removed."""
-        last = self._last_BLC if self._kind == "previous" else self._known_BLC
-        assert last is not None, "scale 0 starts from the condition"
-        holds_mean = self._kind == "cumulative" or self._num_scales == 1
-        centred_BLC = last - self._tokenizer.latent_mean if holds_mean else last
-        return self._tokenizer.resampling.down(self._num_scales, centred_BLC)
+    def next(self) -> Float[Tensor, "R T _"]:
+        """Give what CAR reads at the next scale.
+
+        That is down(e_s, known), the slot means removed, zero at scale 0 where nothing is known;
+        and behind it, where there is a guess, down(e_s, guess - known): what quantising the guess
+        would make of this scale.
+        """
+        resampling, scale = self._tokenizer.resampling, self._num_scales
+        last_BLC = self._last_BLC if self._kind == "previous" else self._known_BLC
+        if last_BLC is None:
+            length = self._tokenizer.scale_lengths[0]
+            mean_LC = self._tokenizer.latent_mean
+            known_RTC = mean_LC.new_zeros(self._num_rows, length, self._tokenizer.dim)
+        else:
+            holds_mean = self._kind == "cumulative" or scale == 1
+            centred_BLC = last_BLC - self._tokenizer.latent_mean if holds_mean else last_BLC
+            known_RTC = self._per_row(resampling.down(scale, centred_BLC)).float()
+        if self._guess_RLC is None:
+            return known_RTC
+        known = self._known_BLC
+        settled = self._tokenizer.latent_mean if known is None else self._per_row(known)
+        open_RTC = resampling.down(scale, self._guess_RLC.float() - settled)
+        return torch.cat([known_RTC, open_RTC.float()], dim=-1)
+
+    def _per_row(self, shapes_B: Tensor) -> Tensor:
+        copies = self._num_rows // len(shapes_B)
+        return shapes_B.repeat(copies, 1, 1) if copies > 1 else shapes_B
 
 
 @torch.no_grad()
@@ -67,6 +102,7 @@ def teacher_inputs(
     indices_BT: Int[Tensor, "B T"],
     input_kind: Literal["cumulative", "previous"] = "cumulative",
     *,
+    guess_BLC: Float[Tensor, "B L C"] | None = None,
     flip_probability_B: Float[Tensor, " B"] | None = None,
     generator: torch.Generator | None = None,
 ) -> TeacherOutput:
@@ -81,19 +117,19 @@ def teacher_inputs(
         tokenizer: frozen stage 1.
         indices_BT: tokens of the first scales, whole scales only.
         input_kind: see `CarConfig.input_kind`.
+        guess_BLC: first guess of these shapes, for a CAR that has one.
         flip_probability_B: chance of a flip per bit; None for clean inputs.
         generator: source of the flips, on the device of the tokens.
     """
     num_scales = tokenizer.num_scales_of(indices_BT.shape[1])
     lengths = list(tokenizer.scale_lengths[:num_scales])
     clean = indices_BT.split(lengths, dim=1)
-    inputs = ScaleInputs(tokenizer, input_kind)
-    channels = tokenizer.dim
-    rows = [torch.zeros(*clean[0].shape, channels, device=indices_BT.device)]
+    inputs = ScaleInputs(tokenizer, input_kind, len(indices_BT), guess_BLC)
+    rows = [inputs.next()]
     if flip_probability_B is None:
         for indices in clean[:-1]:
             inputs.add(indices)
-            rows.append(inputs.next().float())
+            rows.append(inputs.next())
         return TeacherOutput(torch.cat(rows, dim=1), indices_BT)
     goal_BLC = tokenizer.decode_indices(indices_BT)
     damaged_B = torch.zeros(len(indices_BT), dtype=torch.bool, device=indices_BT.device)
@@ -102,7 +138,7 @@ def teacher_inputs(
         flips_BTK = _draw_flips(targets[-1], tokenizer.num_bits, flip_probability_B, generator)
         inputs.add(_flip(targets[-1], flips_BTK))
         damaged_B = damaged_B | flips_BTK.flatten(1).any(dim=1)
-        rows.append(inputs.next().float())
+        rows.append(inputs.next())
         residual_BLC = goal_BLC - inputs.summed()
         features_BTC = tokenizer.resampling.down(scale + 1, residual_BLC)
         repaired_BT = tokenizer.quantizer(features_BTC, scale + 1).indices_BT

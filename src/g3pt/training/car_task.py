@@ -18,6 +18,7 @@ from g3pt.data.dataset import CarDataConfig, CarDataset
 from g3pt.data.shards import VALIDATION, Selection
 from g3pt.models.car import Car
 from g3pt.models.contract import DiscreteTokenizer
+from g3pt.models.losses import feature_loss, occupancy_loss, soft_iou_loss
 from g3pt.models.teacher import teacher_inputs
 from g3pt.training.checkpoint import fingerprint
 from g3pt.training.conditioning import (
@@ -48,6 +49,10 @@ class CarLossConfig(ConditionLossConfig):
     flip_max: float = 0.2
     """Their chance per bit is uniform from 0 to this."""
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    guess_features: float = 1.0
+    """Weight of the error of the first guess, where the model has one, in the summed features."""
+    guess_field: float = 1.0
+    """Weight of the error of the field that it decodes to, where the batches hold queries."""
 
     def __post_init__(self) -> None:
         # Not super(): a dataclass with slots is another class than the one being defined here.
@@ -152,11 +157,32 @@ class CarTask:
         config = self._loss
         num_scales = config.curriculum.num_scales(progress, self.module.config.num_scales)
         flips = batch.flip_probability_B if config.flip_share else None
-        losses_S = self._losses(batch, num_scales, flips, step)
+        losses_S, guess = self._losses(batch, num_scales, flips, step)
         weights_S = losses_S.new_tensor(self._scale_weights()[:num_scales])
         loss = (losses_S * weights_S).sum() / weights_S.sum()
         metrics = {f"ce/{scale}": losses_S[scale] for scale in range(num_scales)}
+        if guess is not None:
+            errors = self._guess_errors(batch.batch, guess)
+            loss = loss + sum(weight * error for weight, error in errors.values())
+            metrics |= {f"guess/{name}": error for name, (_, error) in errors.items()}
         return TaskOutput(loss, metrics)
+
+    def _guess_errors(self, batch: CarBatch, guess_BLC: Tensor) -> dict[str, tuple[float, Tensor]]:
+        """How far the first guess is off, with the weight of each kind of error."""
+        config = self._loss
+        with torch.no_grad():
+            goal_BLC = self.tokenizer.decode_indices(batch.indices_BT)
+        errors = {"features": (config.guess_features, feature_loss(guess_BLC, goal_BLC))}
+        if batch.queries_BQ3 is not None and config.guess_field:
+            assert batch.inside_BQ is not None
+            assert batch.near_BQ is not None
+            memory = self.tokenizer.shape_memory(guess_BLC)
+            logits_BQ = self.tokenizer.occupancy(memory, batch.queries_BQ3)
+            bce = occupancy_loss(logits_BQ, batch.inside_BQ, batch.near_BQ)
+            errors["field"] = (config.guess_field, bce)
+            iou = soft_iou_loss(logits_BQ, batch.inside_BQ, ~batch.near_BQ)
+            errors["iou"] = (config.guess_field, iou)
+        return errors
 
     def _scale_weights(self) -> Sequence[float]:
         lengths = self.module.config.scale_lengths
@@ -170,7 +196,10 @@ class CarTask:
             case _:
                 assert_never(self._loss.weighting)
 
-    def _losses(self, batch: CarStep, num_scales: int, flips_B: Tensor | None, step: int) -> Tensor:
+    def _losses(
+        self, batch: CarStep, num_scales: int, flips_B: Tensor | None, step: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Cross-entropy by scale, and the first guess of a model that makes one."""
         indices_BT = batch.batch.indices_BT
         indices_BT = indices_BT[:, : sum(self.module.config.scale_lengths[:num_scales])]
         self.tokenizer.to(indices_BT.device)
@@ -178,21 +207,22 @@ class CarTask:
         if flips_B is not None:
             generator = torch.Generator(indices_BT.device)
             generator.manual_seed(self._seed * 1_000_003 + step)
+        condition = self.module.encode_condition(
+            condition_batch(batch.batch, batch.given, self.tokenizer)
+        )
+        guess_BLC = self.module.guess_features(condition)
         # The CQT decides signs of residuals here: outside autocast, as when the tokens were made.
         with torch.autocast(indices_BT.device.type, enabled=False):
             teacher = teacher_inputs(
                 self.tokenizer,
                 indices_BT,
                 self.module.config.input_kind,
+                guess_BLC=guess_BLC,
                 flip_probability_B=flips_B,
                 generator=generator,
             )
-        logits = self.module(
-            teacher.inputs_BTC,
-            condition_batch(batch.batch, batch.given, self.tokenizer),
-            num_scales,
-        )
-        return self.module.token_losses(logits, teacher.targets_BT)
+        logits = self.module(teacher.inputs_BTC, condition, num_scales)
+        return self.module.token_losses(logits, teacher.targets_BT), guess_BLC
 
     def sample_ids(self, batch: CarStep) -> Sequence[str]:
         """Ids of the shapes."""
@@ -218,7 +248,7 @@ class CarTask:
         batches = [self._held_out_step(dataset, number) for number in range(num_batches)]
         for mode in self._conditions.modes:
             losses_S = torch.stack(
-                [self._losses(_only(batch, mode), len(lengths), None, 0) for batch in batches]
+                [self._losses(_only(batch, mode), len(lengths), None, 0)[0] for batch in batches]
             )
             losses_S = losses_S.mean(dim=0).double().cpu()
             nats = float((losses_S * lengths_S).sum())
