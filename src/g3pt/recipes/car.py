@@ -16,10 +16,11 @@ from g3pt.models.sizes import TransformerSize, size_of_depth, size_of_name
 from g3pt.models.tokenizer import CvqConfig
 from g3pt.models.tokenizers import TokenizerConfig
 from g3pt.recipes import tokenizer
-from g3pt.training.car_task import CarLossConfig, CarValidationConfig
+from g3pt.training.car_task import CarValidationConfig
 from g3pt.training.curriculum import CurriculumConfig
 from g3pt.training.ingredients import PreparedShapes
 from g3pt.training.loop import TrainConfig
+from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import AdamWConfig, MuonConfig, ScheduleConfig
 from g3pt.training.runs import CarRun
 

@@ -26,9 +26,10 @@ from g3pt.recipes.tokenizer_sizes import (
     toy_settings,
     toy_shapes,
 )
-from g3pt.training.car_task import CarLossConfig, CarValidationConfig
+from g3pt.training.car_task import CarValidationConfig
 from g3pt.training.ingredients import PreparedShapes
 from g3pt.training.loop import TrainConfig
+from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import MuonConfig, ScheduleConfig
 from g3pt.training.runs import CarRun
 

@@ -15,10 +15,11 @@ from g3pt.models.rivals.flow import FlowConfig
 from g3pt.models.rivals.regressor import RegressorConfig
 from g3pt.models.tokenizer import CvqConfig
 from g3pt.models.tokenizers import TokenizerConfig
-from g3pt.training.car_task import CarLossConfig, CarValidationConfig
+from g3pt.training.car_task import CarValidationConfig
 from g3pt.training.flow_task import FlowLossConfig, FlowValidationConfig
 from g3pt.training.ingredients import PreparedShapes
 from g3pt.training.loop import TrainConfig
+from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import AdamWConfig, OptimConfig
 from g3pt.training.regressor_task import RegressorLossConfig, RegressorValidationConfig
 from g3pt.training.tokenizer_task import TokenizerLossConfig

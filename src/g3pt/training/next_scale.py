@@ -1,0 +1,169 @@
+"""Next-scale prediction from tokens, wherever the batches come from (Sec. 3.3, Eq. 6).
+
+Legend: B batch, T tokens of all scales end to end, S scales, L latents, C tokenizer channels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, assert_never
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from g3pt.data.batch import CarBatch
+from g3pt.models.car import Car
+from g3pt.models.contract import DiscreteTokenizer
+from g3pt.models.losses import feature_loss, occupancy_loss, soft_iou_loss
+from g3pt.models.teacher import teacher_inputs
+from g3pt.training.conditioning import (
+    ConditionDrawer,
+    ConditionLossConfig,
+    GivenConditions,
+    check_shares,
+    condition_batch,
+)
+from g3pt.training.curriculum import CurriculumConfig
+from g3pt.training.task import Part, TaskOutput, step_generator
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CarLossConfig(ConditionLossConfig):
+    """What stage 2 minimises, and what it has to do without."""
+
+    weighting: Literal["tokens", "scales"] = "tokens"
+    """Every token counts alike (the paper), or every scale does."""
+    scale_weights: tuple[float, ...] = ()
+    """Weight of the mean loss of each scale, coarsest first, in place of `weighting`; empty leaves
+    it to that."""
+    flip_share: float = 0.0
+    """Share of samples whose input bits are damaged (bit-flip self-correction)."""
+    flip_max: float = 0.2
+    """Their chance per bit is uniform from 0 to this."""
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    guess_features: float = 1.0
+    """Weight of the error of the first guess, where the model has one, in the summed features."""
+    guess_field: float = 1.0
+    """Weight of the error of the field that it decodes to, where the batches hold queries."""
+
+    def __post_init__(self) -> None:
+        # Not super(): a dataclass with slots is another class than the one being defined here.
+        ConditionLossConfig.__post_init__(self)
+        check_shares(self, "flip_share", "flip_max")
+        if self.scale_weights and min(self.scale_weights) <= 0:
+            raise ValueError(f"loss.scale_weights must be positive, got {self.scale_weights}")
+
+
+@dataclass(frozen=True)
+class CarStep:
+    """A batch and the random choices that belong to it."""
+
+    batch: CarBatch
+    given: GivenConditions
+    flip_probability_B: Tensor
+
+
+class NextScale:
+    """What a step of stage 2 is told and what it minimises; tasks add the batches."""
+
+    def __init__(
+        self, car: Car, tokenizer: DiscreteTokenizer, loss: CarLossConfig, *, seed: int = 0
+    ) -> None:
+        """Freeze the tokenizer; a first guess that was never trained begins as its mean.
+
+        Raises:
+            ValueError: if there is not one scale weight a scale.
+        """
+        self.car = car
+        self.tokenizer = tokenizer.eval().requires_grad_(False)
+        self.conditions = ConditionDrawer(car.config.conditions, loss, seed=seed)
+        self._loss = loss
+        self._seed = seed
+        num = len(loss.scale_weights)
+        if num and num != car.config.num_scales:
+            raise ValueError(
+                f"loss.scale_weights needs {car.config.num_scales} numbers, one a scale, got {num}"
+            )
+        if car.guess is not None and not bool(car.guess.mean_LC.any()):
+            car.guess.start_from(tokenizer.latent_mean)
+
+    def draw(self, batch: CarBatch, step: int, part: Part, batch_size: int) -> CarStep:
+        """Decide what the samples of a part of the global batch must do without."""
+        rng, config = step_generator(self._seed, step, "conditions"), self._loss
+        given = self.conditions.draw(batch, rng, step=step, part=part, batch_size=batch_size)
+        flipped_B = rng.random(batch_size) < config.flip_share
+        flips_B = np.where(flipped_B, rng.random(batch_size) * config.flip_max, 0.0)
+        flips_B = torch.from_numpy(flips_B[part.slice(batch_size)].astype(np.float32))
+        return CarStep(batch, given, flips_B)
+
+    def loss(self, batch: CarStep, *, step: int, progress: float) -> TaskOutput:
+        """Cross-entropy of the scales that the curriculum has reached."""
+        config = self._loss
+        num_scales = config.curriculum.num_scales(progress, self.car.config.num_scales)
+        flips = batch.flip_probability_B if config.flip_share else None
+        losses_S, guess = self.losses(batch, num_scales, flips, step)
+        weights_S = losses_S.new_tensor(self._scale_weights()[:num_scales])
+        loss = (losses_S * weights_S).sum() / weights_S.sum()
+        metrics = {f"ce/{scale}": losses_S[scale] for scale in range(num_scales)}
+        if guess is not None:
+            errors = self._guess_errors(batch.batch, guess)
+            loss = loss + sum(weight * error for weight, error in errors.values())
+            metrics |= {f"guess/{name}": error for name, (_, error) in errors.items()}
+        return TaskOutput(loss, metrics)
+
+    def _guess_errors(self, batch: CarBatch, guess_BLC: Tensor) -> dict[str, tuple[float, Tensor]]:
+        """How far the first guess is off, with the weight of each kind of error."""
+        config = self._loss
+        with torch.no_grad():
+            goal_BLC = self.tokenizer.decode_indices(batch.indices_BT)
+        errors = {"features": (config.guess_features, feature_loss(guess_BLC, goal_BLC))}
+        if batch.queries_BQ3 is not None and config.guess_field:
+            assert batch.inside_BQ is not None
+            assert batch.near_BQ is not None
+            memory = self.tokenizer.shape_memory(guess_BLC)
+            logits_BQ = self.tokenizer.occupancy(memory, batch.queries_BQ3)
+            bce = occupancy_loss(logits_BQ, batch.inside_BQ, batch.near_BQ)
+            errors["field"] = (config.guess_field, bce)
+            iou = soft_iou_loss(logits_BQ, batch.inside_BQ, ~batch.near_BQ)
+            errors["iou"] = (config.guess_field, iou)
+        return errors
+
+    def _scale_weights(self) -> Sequence[float]:
+        lengths = self.car.config.scale_lengths
+        if self._loss.scale_weights:
+            return self._loss.scale_weights
+        match self._loss.weighting:
+            case "tokens":
+                return lengths
+            case "scales":
+                return [1.0] * len(lengths)
+            case _:
+                assert_never(self._loss.weighting)
+
+    def losses(
+        self, batch: CarStep, num_scales: int, flips_B: Tensor | None, step: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Cross-entropy by scale, and the first guess of a model that makes one."""
+        indices_BT = batch.batch.indices_BT
+        indices_BT = indices_BT[:, : sum(self.car.config.scale_lengths[:num_scales])]
+        self.tokenizer.to(indices_BT.device)
+        generator = None
+        if flips_B is not None:
+            generator = torch.Generator(indices_BT.device)
+            generator.manual_seed(self._seed * 1_000_003 + step)
+        condition = self.car.encode_condition(
+            condition_batch(batch.batch, batch.given, self.tokenizer)
+        )
+        guess_BLC = self.car.guess_features(condition)
+        # The CQT decides signs of residuals here: outside autocast, as when the tokens were made.
+        with torch.autocast(indices_BT.device.type, enabled=False):
+            teacher = teacher_inputs(
+                self.tokenizer,
+                indices_BT,
+                self.car.config.input_kind,
+                guess_BLC=guess_BLC,
+                flip_probability_B=flips_B,
+                generator=generator,
+            )
+        logits = self.car(teacher.inputs_BTC, condition, num_scales)
+        return self.car.token_losses(logits, teacher.targets_BT), guess_BLC
