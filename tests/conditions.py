@@ -54,6 +54,13 @@ COMBINATIONS: dict[str, tuple[ConditionConfig, ...]] = {
 assert {type(config) for config in KINDS.values()} == set(get_args(ConditionConfig))
 
 
+def draw_pictures(*sizes: int, generator: torch.Generator | int = 0) -> torch.Tensor:
+    """Random RGBA bytes; the last size is the side of the pictures."""
+    if isinstance(generator, int):
+        generator = torch.Generator().manual_seed(generator)
+    return torch.randint(256, (*sizes, sizes[-1], 4), dtype=torch.uint8, generator=generator)
+
+
 def draw_conditions(configs: tuple[ConditionConfig, ...], num: int = 3) -> ConditionBatch:
     """Seeded inputs of each condition; frozen encoders are stood in for by random features."""
     generator = torch.Generator().manual_seed(5)
@@ -68,7 +75,7 @@ def draw_conditions(configs: tuple[ConditionConfig, ...], num: int = 3) -> Condi
             fields["num_views_B"] = torch.arange(num) % 3 + 1
         match config:
             case ImageConditionConfig(image_size=side):
-                fields["images_B3SS"] = rand(*views, 3, side, side)
+                fields["pictures_BSS4"] = draw_pictures(num, *views, side, generator=generator)
             case DinoConditionConfig():
                 fields["image_features_BIE"] = rand(*views, config.num_tokens, WIDTH)
                 fields["image_summary_BE"] = rand(*views, WIDTH)

@@ -14,7 +14,7 @@ from typing import Literal, assert_never
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 Slot = Literal["image", "text", "points", "class"]
@@ -121,8 +121,9 @@ class ConditionBatch:
 
     batch_size: int
 
-    images_B3SS: Float[Tensor, "B *V 3 S S"] | None = None
-    """Pictures over white, values in [0, 1]; V views of each shape where there are several."""
+    pictures_BSS4: UInt8[Tensor, "B *V S S 4"] | None = None
+    """Pictures as straight-alpha RGBA bytes; V views of each shape where there are several. An
+    encoder turns them into what it reads (`pixels.py`)."""
 
     num_views_B: Int[Tensor, " B"] | None = None
     """How many of the V views each shape has, the first ones; None when all have all."""
@@ -166,7 +167,7 @@ class ConditionBatch:
         return None if given.raw is None and given.features is None else given
 
     def _images(self) -> ConditionInput | None:
-        raw, tokens, vector = self.images_B3SS, self.image_features_BIE, self.image_summary_BE
+        raw, tokens, vector = self.pictures_BSS4, self.image_features_BIE, self.image_summary_BE
         num_views = 1
         if raw is not None and raw.ndim == 5:
             num_views, raw = raw.shape[1], raw.flatten(0, 1)
