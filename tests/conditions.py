@@ -39,8 +39,14 @@ SEVERAL_VIEWS: dict[str, ConditionConfig] = {
     "dinov2 of several views": DinoConditionConfig(image_size=28, width=WIDTH, max_views=3),
 }
 
+REPEATED_NULL: dict[str, ConditionConfig] = {
+    "image with a repeated null": ImageConditionConfig(
+        image_size=16, patch_size=4, depth=1, width=WIDTH, num_heads=2, null="repeated"
+    ),
+}
+
 COMBINATIONS: dict[str, tuple[ConditionConfig, ...]] = {
-    **{name: (config,) for name, config in (KINDS | SEVERAL_VIEWS).items()},
+    **{name: (config,) for name, config in (KINDS | SEVERAL_VIEWS | REPEATED_NULL).items()},
     "all that are trained": (KINDS["image"], KINDS["text"], KINDS["points"], KINDS["class"]),
     "all with frozen encoders": (
         SEVERAL_VIEWS["dinov2 of several views"],

@@ -15,6 +15,8 @@ from g3pt.models.conditioning.contract import ConditionOutput
 from g3pt.models.conditioning.pixels import num_channels, read_pixels
 from g3pt.nn.blocks import SelfAttentionBlock
 
+NullKind = Literal["masked", "repeated"]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageConditionConfig:
@@ -44,6 +46,11 @@ class ImageConditionConfig:
     max_views: int = 1
     """Views of one shape that can be given together, each behind the other in the prefix."""
 
+    null: NullKind = "masked"
+    """What stands for a missing picture, one learned token: alone, which in a batch with pictures
+    leaves places that a mask has to hide, or repeated over all places of a picture, present or
+    not, which needs no mask."""
+
     def __post_init__(self) -> None:
         if self.patch_size < 2 or self.image_size % self.patch_size:
             raise ValueError(
@@ -55,6 +62,11 @@ class ImageConditionConfig:
                 f"image.patch_size must be a power of two for the conv stem, got {self.patch_size}"
             )
         check_max_views(self.kind, self.max_views)
+        if self.null == "repeated" and self.max_views > 1:
+            raise ValueError(
+                f"image.null: repeated is for models of one view, got max_views {self.max_views}; "
+                "set null to masked"
+            )
         if self.width % self.num_heads:
             raise ValueError(
                 f"image.width {self.width} is not divisible by num_heads {self.num_heads}"
@@ -64,6 +76,11 @@ class ImageConditionConfig:
     def num_tokens(self) -> int:
         """Image tokens of one picture."""
         return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def num_places(self) -> int:
+        """Places of the grid that the encoder sees; there is none over several views."""
+        return self.num_tokens if self.max_views == 1 else 0
 
 
 def check_max_views(kind: str, max_views: int) -> None:
@@ -119,7 +136,7 @@ class ImageEncoder(nn.Module):
         for block in self.blocks:
             tokens_BIE = block(tokens_BIE)
         tokens_BIE = self.norm(tokens_BIE)
-        return ConditionOutput(tokens_BIE, tokens_BIE.mean(dim=1))
+        return ConditionOutput(tokens_BIE, tokens_BIE.mean(dim=1), grid_BGE=tokens_BIE)
 
 
 def _patch_stem(config: ImageConditionConfig) -> nn.Module:
