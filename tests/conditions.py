@@ -39,8 +39,14 @@ SEVERAL_VIEWS: dict[str, ConditionConfig] = {
     "dinov2 of several views": DinoConditionConfig(image_size=28, width=WIDTH, max_views=3),
 }
 
+REPEATED_NULL: dict[str, ConditionConfig] = {
+    "image with a repeated null": ImageConditionConfig(
+        image_size=16, patch_size=4, depth=1, width=WIDTH, num_heads=2, null="repeated"
+    ),
+}
+
 COMBINATIONS: dict[str, tuple[ConditionConfig, ...]] = {
-    **{name: (config,) for name, config in (KINDS | SEVERAL_VIEWS).items()},
+    **{name: (config,) for name, config in (KINDS | SEVERAL_VIEWS | REPEATED_NULL).items()},
     "all that are trained": (KINDS["image"], KINDS["text"], KINDS["points"], KINDS["class"]),
     "all with frozen encoders": (
         SEVERAL_VIEWS["dinov2 of several views"],
@@ -52,6 +58,13 @@ COMBINATIONS: dict[str, tuple[ConditionConfig, ...]] = {
 """What models are built with in tests that must hold for every condition."""
 
 assert {type(config) for config in KINDS.values()} == set(get_args(ConditionConfig))
+
+
+def draw_pictures(*sizes: int, generator: torch.Generator | int = 0) -> torch.Tensor:
+    """Random RGBA bytes; the last size is the side of the pictures."""
+    if isinstance(generator, int):
+        generator = torch.Generator().manual_seed(generator)
+    return torch.randint(256, (*sizes, sizes[-1], 4), dtype=torch.uint8, generator=generator)
 
 
 def draw_conditions(configs: tuple[ConditionConfig, ...], num: int = 3) -> ConditionBatch:
@@ -68,7 +81,7 @@ def draw_conditions(configs: tuple[ConditionConfig, ...], num: int = 3) -> Condi
             fields["num_views_B"] = torch.arange(num) % 3 + 1
         match config:
             case ImageConditionConfig(image_size=side):
-                fields["images_B3SS"] = rand(*views, 3, side, side)
+                fields["pictures_BSS4"] = draw_pictures(num, *views, side, generator=generator)
             case DinoConditionConfig():
                 fields["image_features_BIE"] = rand(*views, config.num_tokens, WIDTH)
                 fields["image_summary_BE"] = rand(*views, WIDTH)

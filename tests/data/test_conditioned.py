@@ -14,7 +14,7 @@ def encode(given):
     if isinstance(given, list):
         means = torch.tensor([[float(len(text))] * 3 for text in given])
     else:
-        means = given.mean(dim=(2, 3))
+        means = given[..., :3].float().mean(dim=(1, 2)) / 255
     tokens = means[:, None] * torch.tensor([1.0, 2.0])[:, None]
     return tokens, means
 
@@ -56,35 +56,35 @@ def draw(config, step=0):
 
 def test_several_views_of_a_shape_are_different_ones(config):
     batch = draw(replace(config, max_views=3, batch_size=12))
-    assert batch.images_B3SS.shape == (12, 3, 3, 40, 40)
+    assert batch.pictures_BSS4.shape == (12, 3, 40, 40, 4)
     assert set(batch.num_views_B.tolist()) == {1, 2, 3}
-    for pictures, num in zip(batch.images_B3SS, batch.num_views_B, strict=True):
+    for pictures, num in zip(batch.pictures_BSS4, batch.num_views_B, strict=True):
         for first in range(int(num)):
-            assert not (pictures[first] == 1).all()
+            assert not (pictures[first] == 0).all()
             for second in range(first):
                 assert not torch.equal(pictures[first], pictures[second])
-        assert (pictures[int(num) :] == 1).all()
+        assert not pictures[int(num) :].any()
 
 
 def test_more_views_do_not_change_the_first_nor_the_words(config):
     one, several = draw(config), draw(replace(config, max_views=3))
-    assert torch.equal(one.images_B3SS, several.images_B3SS[:, 0])
+    assert torch.equal(one.pictures_BSS4, several.pictures_BSS4[:, 0])
     assert torch.equal(one.view_B, several.view_B)
     assert one.captions == several.captions and one.num_views_B is None
 
 
 def test_no_more_views_are_given_than_there_are(config):
     batch = draw(replace(config, max_views=9, batch_size=12))
-    assert batch.images_B3SS.shape[1] == 3 and batch.num_views_B.max() == 3
+    assert batch.pictures_BSS4.shape[1] == 3 and batch.num_views_B.max() == 3
 
 
-def test_shapes_without_anything_to_see_have_one_white_view(config, monkeypatch):
+def test_shapes_without_anything_to_see_have_one_empty_view(config, monkeypatch):
     from g3pt.data.shards import ShardSet
 
     monkeypatch.setattr(ShardSet, "picture", lambda *_: np.zeros((48, 48, 4), np.uint8))
     batch = draw(replace(config, max_views=3))
     assert batch.num_views_B.tolist() == [1] * 6
-    assert not batch.has_image_B.any() and (batch.images_B3SS == 1).all()
+    assert not batch.has_image_B.any() and not batch.pictures_BSS4.any()
 
 
 def test_visible_points_lie_on_the_shape_and_normals_leave_it(config):
@@ -102,9 +102,9 @@ def test_cached_features_are_those_of_the_pictures(config, caches):
     cached = replace(config, image_features=(str(caches["image"].path),))
     for views in (1, 3):
         online, batch = (draw(replace(one, max_views=views)) for one in (config, cached))
-        assert batch.images_B3SS is None and torch.equal(online.view_B, batch.view_B)
+        assert batch.pictures_BSS4 is None and torch.equal(online.view_B, batch.view_B)
         assert torch.equal(online.has_image_B, batch.has_image_B)
-        pictures = online.images_B3SS if views > 1 else online.images_B3SS[:, None]
+        pictures = online.pictures_BSS4 if views > 1 else online.pictures_BSS4[:, None]
         tokens, summary = encode(pictures.flatten(0, 1))
         tokens, summary = tokens.unflatten(0, (6, -1)), summary.unflatten(0, (6, -1))
         found = batch.image_features_BIE, batch.image_summary_BE

@@ -114,17 +114,15 @@ def test_car_batches_pair_tokens_with_words(car_config, folder_shards, tokens):
     assert torch.equal(again.indices_BT, batch.indices_BT)
 
 
-def test_pictures_are_framed_and_laid_over_white(car_config, folder_shards):
+def test_pictures_are_framed_and_stay_bytes(car_config, folder_shards):
     from g3pt.data.dataset import CarDataset
     from g3pt.geometry.framing import frame_object
 
     batch = CarDataset(replace(car_config, canonical_share=1.0, image_size=40)).batch(0)
     assert batch.has_image_B.all() and (batch.view_B == 0).all()
     row = [shape["id"] for shape in folder_shards.shapes].index(batch.ids[0])
-    rgba = frame_object(folder_shards.picture(row, 0), 40).astype(np.float32) / 255
-    over_white = rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
-    shown = batch.images_B3SS[0].permute(1, 2, 0).numpy()
-    assert np.allclose(shown, over_white, atol=1e-6)
+    framed = frame_object(folder_shards.picture(row, 0), 40)
+    assert np.array_equal(batch.pictures_BSS4[0].numpy(), framed)
 
 
 def test_other_views_are_drawn_too(car_config):
@@ -132,8 +130,7 @@ def test_other_views_are_drawn_too(car_config):
 
     batch = CarDataset(replace(car_config, canonical_share=0.0, batch_size=12)).batch(0)
     assert set(batch.view_B.tolist()) == {1, 2}
-    assert batch.images_B3SS.shape == (12, 3, 128, 128)
-    assert batch.images_B3SS.min() >= 0 and batch.images_B3SS.max() <= 1
+    assert batch.pictures_BSS4.shape == (12, 128, 128, 4)
 
 
 def test_a_picture_that_shows_nothing_counts_as_none(car_config, monkeypatch):
@@ -144,7 +141,7 @@ def test_a_picture_that_shows_nothing_counts_as_none(car_config, monkeypatch):
     monkeypatch.setattr(ShardSet, "picture", lambda *_: np.zeros((48, 48, 4), np.uint8))
     batch = CarDataset(car_config).batch(0)
     assert not batch.has_image_B.any() and (batch.view_B == -1).all()
-    assert (batch.images_B3SS == 1).all()
+    assert not batch.pictures_BSS4.any()
 
 
 def test_damaged_samples_within_the_budget_are_replaced_with_their_tokens(

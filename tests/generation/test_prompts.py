@@ -45,15 +45,15 @@ def test_a_list_in_the_place_of_a_picture_is_views_of_one_shape(pipeline):
     apart = pipeline.read_prompts(image=[first, second])
     joined = pipeline.read_prompts(image=[[first, second]])
     assert len(apart) == 2 and len(joined) == 1
-    assert apart.condition.images_B3SS.shape == (2, 3, 32, 32)
-    assert torch.equal(apart.condition.images_B3SS, joined.condition.images_B3SS[0])
+    assert apart.condition.pictures_BSS4.shape == (2, 32, 32, 4)
+    assert torch.equal(apart.condition.pictures_BSS4, joined.condition.pictures_BSS4[0])
     assert len(joined.pictures) == 1
 
 
 def test_shapes_may_have_different_numbers_of_views(pipeline):
     pictures = [draw_picture(seed) for seed in range(3)]
     prompts = pipeline.read_prompts(image=[pictures[:2], pictures[2]])
-    assert prompts.condition.images_B3SS.shape == (2, 2, 3, 32, 32)
+    assert prompts.condition.pictures_BSS4.shape == (2, 2, 32, 32, 4)
     assert prompts.condition.num_views_B.tolist() == [2, 1]
     encoded = pipeline.car.encode_condition(prompts.condition)
     alone = pipeline.car.encode_condition(pipeline.read_prompts(image=pictures[2]).condition)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from conditions import draw_pictures
 from g3pt.generation.sampler import draw_bits, draw_entries, generate_tokens
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.conditioning import (
@@ -65,10 +66,10 @@ def car(request):
 
 
 def draw_condition(rows=(0, 1, 2)):
-    images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    pictures = draw_pictures(3, 16, generator=1)
     return ConditionBatch(
         batch_size=len(rows),
-        images_B3SS=images[list(rows)],
+        pictures_BSS4=pictures[list(rows)],
         labels_B=torch.tensor([3, 0, 1])[list(rows)],
     )
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from conditions import draw_pictures
 from g3pt.config import from_json, to_json
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.conditioning import (
@@ -50,7 +51,7 @@ def draw_condition(**changes):
     rows = TEXT.build_tokenizer().encode_batch(["red chair", "chair", "☂ red"])
     condition = ConditionBatch(
         batch_size=3,
-        images_B3SS=torch.rand(3, 3, 16, 16, generator=generator),
+        pictures_BSS4=draw_pictures(3, 16, generator=generator),
         text_ids_BN=torch.tensor(rows),
         labels_B=torch.tensor([0, 3, 1]),
         images_dropped_B=torch.tensor([False, True, False]),
@@ -181,7 +182,7 @@ def test_inputs_of_a_wrong_length_are_refused():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("field", ["images_B3SS", "text_ids_BN", "labels_B"])
+@pytest.mark.parametrize("field", ["pictures_BSS4", "text_ids_BN", "labels_B"])
 def test_every_condition_matters(field):
     car = build()
     kept = draw_condition(images_dropped_B=None)

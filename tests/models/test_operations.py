@@ -55,7 +55,7 @@ SMALL = CarConfig(
 def whole_condition(batch_size):
     return ConditionBatch(
         batch_size=batch_size,
-        images_B3SS=torch.zeros(batch_size, 3, 32, 32),
+        pictures_BSS4=torch.zeros(batch_size, 32, 32, 4, dtype=torch.uint8),
         text_ids_BN=torch.ones(batch_size, 8, dtype=torch.int64),
         labels_B=torch.zeros(batch_size, dtype=torch.int64),
     )
@@ -79,6 +79,8 @@ def counted(run):
         {"adaln": "none"},
         {"conditions": CONDITIONS[:1]},
         {"conditions": (replace(CONDITIONS[0], stem="patch"),)},
+        {"conditions": (replace(CONDITIONS[0], alpha=True),)},
+        {"conditions": (replace(CONDITIONS[0], stem="patch", alpha=True),)},
         {"conditions": ()},
     ],
     ids=str,
@@ -91,7 +93,7 @@ def test_a_forward_pass_costs_what_pytorch_counts(changes):
     whole = whole_condition(2)
     condition = replace(
         whole,
-        images_B3SS=whole.images_B3SS if "image" in kinds else None,
+        pictures_BSS4=whole.pictures_BSS4 if "image" in kinds else None,
         text_ids_BN=whole.text_ids_BN if "text" in kinds else None,
         labels_B=whole.labels_B if "class" in kinds else None,
     )
@@ -145,7 +147,8 @@ def test_generations_at_the_papers_sizes_cost_what_pytorch_counts(name):
         model = Car(config).requires_grad_(False)
     resampling = CvqTokenizer(replace(stage1, encoder_layers=0, decoder_layers=0))
     resampling = resampling.to("meta").requires_grad_(False)
-    condition = ConditionBatch(batch_size=1, images_B3SS=torch.zeros(1, 3, 224, 224, device="meta"))
+    pictures_BSS4 = torch.zeros(1, 224, 224, 4, dtype=torch.uint8, device="meta")
+    condition = ConditionBatch(batch_size=1, pictures_BSS4=pictures_BSS4)
 
     total = counted(
         lambda: generate_tokens(

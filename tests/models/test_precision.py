@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 
+from conditions import draw_pictures
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.conditioning import (
     ClassConditionConfig,
@@ -43,7 +44,7 @@ def car(request):
 def condition():
     return ConditionBatch(
         batch_size=2,
-        images_B3SS=torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)),
+        pictures_BSS4=draw_pictures(2, 16, generator=1),
         text_ids_BN=torch.tensor([[3, 4, 0], [5, 0, 0]]),
         labels_B=torch.tensor([0, 3]),
     )

@@ -111,7 +111,7 @@ def test_several_views_are_trained_with(open_run):
     image = replace(smoke_image(), max_views=3)
     task = open_run(image, data={"max_views": 3})
     batch = task.batch(0, Part())
-    assert batch.batch.images_B3SS.ndim == 5
+    assert batch.batch.pictures_BSS4.ndim == 5
     task.loss(batch, step=0, progress=0.9).loss.backward()
     assert task.module.conditioner.conditions["image"].view_embedding.grad.any()
 
@@ -132,7 +132,7 @@ def test_a_step_from_cached_features_is_a_step_through_the_frozen_encoders(
     online = open_run(*conditions, data=data)
     cached = open_run(*conditions, data=data, cache_features=True)
     batches = [task.batch(1, Part()) for task in (online, cached)]
-    assert batches[0].batch.images_B3SS is not None and batches[1].batch.images_B3SS is None
+    assert batches[0].batch.pictures_BSS4 is not None and batches[1].batch.pictures_BSS4 is None
     losses = [
         task.loss(batch, step=1, progress=0.9).loss.item()
         for task, batch in zip((online, cached), batches, strict=True)

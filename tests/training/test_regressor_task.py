@@ -32,7 +32,7 @@ def test_parts_end_to_end_are_the_whole_batch(make, part):
     whole = task.batch(3, part())
     halves = [task.batch(3, part(index, 2)) for index in range(2)]
     assert whole.batch.ids == halves[0].batch.ids + halves[1].batch.ids
-    for name in ("queries_BQ3", "inside_BQ", "near_BQ", "images_B3SS"):
+    for name in ("queries_BQ3", "inside_BQ", "near_BQ", "pictures_BSS4"):
         joined = torch.cat([getattr(half.batch, name) for half in halves])
         assert torch.equal(joined, getattr(whole.batch, name))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 ConditionedT = TypeVar("ConditionedT", bound="ConditionedBatch")
@@ -57,8 +57,8 @@ class TokenizerBatch:
 class ConditionedBatch:
     """Shapes and what a generator can be told about them."""
 
-    images_B3SS: Float[Tensor, "B *V 3 S S"] | None
-    """Pictures over white in [0, 1]; all white where there is none; V views of each shape where
+    pictures_BSS4: UInt8[Tensor, "B *V S S 4"] | None
+    """Pictures as straight-alpha RGBA bytes; zeros where there is none; V views of each shape where
     several are asked for. None where their features are given instead."""
     has_image_B: Bool[Tensor, " B"]
     """False where the shape has no picture (its image condition must be the learned null)."""

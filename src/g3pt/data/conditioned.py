@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from g3pt.data.batch import ConditionedBatch
 from g3pt.data.features_cache import FeatureCache, FeatureIdentity
-from g3pt.data.framed import framed_view, over_white
+from g3pt.data.framed import framed_view
 from g3pt.data.packs import PackedShapes, open_shapes
 from g3pt.data.prepare import normals, positions
 from g3pt.data.sampler import MixedOrder
@@ -213,12 +213,12 @@ class ConditionedShapes:
     def _look(self, drawn: Sequence[DrawnShape], views: list[list[int]]) -> dict[str, Any]:
         """Pictures of the chosen views that show something, or their cached features.
 
-        A shape none of whose views does keeps its first place, which is white.
+        A shape none of whose views does keeps its first place, which is transparent.
         """
         shown = [self._shown(one, chosen) for one, chosen in zip(drawn, views, strict=True)]
         num_views, several = max(1, *map(len, shown)), self.config.max_views > 1
         found: dict[str, Any] = {
-            "images_B3SS": None,
+            "pictures_BSS4": None,
             "view_B": torch.tensor([seen[0][0] if seen else -1 for seen in shown]),
             "has_image_B": torch.tensor([bool(seen) for seen in shown]),
         }
@@ -235,8 +235,8 @@ class ConditionedShapes:
         for place, seen in enumerate(shown):
             for number, (_, picture) in enumerate(seen):
                 pictures_BVSS4[place, number] = picture
-        images_R3SS = over_white(pictures_BVSS4.reshape(-1, size, size, 4))
-        found["images_B3SS"] = images_R3SS.unflatten(0, (-1, num_views)) if several else images_R3SS
+        shown_BVSS4 = torch.from_numpy(pictures_BVSS4)
+        found["pictures_BSS4"] = shown_BVSS4 if several else shown_BVSS4[:, 0]
         return found
 
     def _shown(self, one: DrawnShape, views: list[int]) -> list[tuple[int, Any]]:

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float16
 from torch import Tensor
 
-from g3pt.data.framed import framed_view, over_white
+from g3pt.data.framed import framed_view
 from g3pt.data.packs import PackedShapes
 from g3pt.data.shards import ShardSet
 from g3pt.files import write_whole
@@ -30,7 +30,7 @@ from g3pt.files import write_whole
 FORMAT_VERSION = 1
 
 Encode = Callable[[Tensor | list[str]], tuple[Tensor, Tensor]]
-"""Pictures (B, 3, S, S) or B captions -> tokens (B, I, E) and vectors (B, E)."""
+"""Pictures (B, S, S, 4) as RGBA bytes or B captions -> tokens (B, I, E) and vectors (B, E)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,11 +151,12 @@ def _num_items(shapes: ShardSet | PackedShapes, row: int, identity: FeatureIdent
 def _read_items(
     shapes: ShardSet | PackedShapes, items: list[tuple[int, int]], identity: FeatureIdentity
 ) -> tuple[Tensor | list[str], np.ndarray]:
-    """Pictures over white, or captions, and which of them show something."""
+    """Pictures, or captions, and which of them show something."""
     if identity.slot == "text":
         return [shapes.captions(row)[item] for row, item in items], np.ones(len(items), np.uint8)
     pictures = [framed_view(shapes, row, view, identity.image_size) for row, view in items]
-    return over_white(np.stack(pictures)), np.array([bool(p.any()) for p in pictures], np.uint8)
+    shown = np.array([bool(picture.any()) for picture in pictures], np.uint8)
+    return torch.from_numpy(np.stack(pictures)), shown
 
 
 def _encoded(

@@ -1,11 +1,10 @@
-"""Stored views as picture encoders see them: the object framed on a white square.
+"""Stored views as picture encoders see them: the object framed on a transparent square.
 
-B batch, S picture side.
+S picture side.
 """
 
 import numpy as np
-import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from g3pt.data.packs import PackedShapes
 from g3pt.data.shards import ShardSet
@@ -20,10 +19,3 @@ def framed_view(
     if picture is None or silhouette_box(picture) is None:
         return np.zeros((size, size, 4), np.uint8)
     return frame_object(picture, size)
-
-
-def over_white(rgba: UInt8[np.ndarray, "B S S 4"]) -> Float[torch.Tensor, "B 3 S S"]:
-    """Straight-alpha RGBA bytes over white, as floats in [0, 1]."""
-    floats = torch.from_numpy(rgba).permute(0, 3, 1, 2).float().mul_(1.0 / 255.0)
-    color, alpha = floats[:, :3], floats[:, 3:]
-    return torch.addcmul(1.0 - alpha, color, alpha).contiguous()

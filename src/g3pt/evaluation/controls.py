@@ -128,7 +128,7 @@ def condition_features(
     model: Generator, condition: ConditionBatch, kind: str
 ) -> Float32[np.ndarray, "B E"]:
     """The vector that a condition encoder makes of each input, before CAR's own projection."""
-    raw = condition.images_B3SS if kind == "image" else condition.text_ids_BN
+    raw = condition.pictures_BSS4 if kind == "image" else condition.text_ids_BN
     assert raw is not None
     condition_module = conditioner_of(model).conditions[kind]
     assert isinstance(condition_module, Condition)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
 from PIL import Image
 
 from g3pt.generation.pictures import PreparedPicture, prepare_picture
@@ -144,15 +143,15 @@ def _prepare_views(
 
 
 def _picture_fields(prepared: list[list[PreparedPicture]]) -> dict[str, torch.Tensor]:
-    """Pictures over white; white where a shape has fewer views than another."""
+    """Pictures; transparent ones where a shape has fewer views than another."""
     most = max(len(of_shape) for of_shape in prepared)
-    stacked = [torch.stack([_over_white(one.rgba) for one in of_shape]) for of_shape in prepared]
+    stacked = [torch.from_numpy(np.stack([one.rgba for one in of_shape])) for of_shape in prepared]
     if most == 1:
-        return {"images_B3SS": torch.cat(stacked)}
-    white = torch.ones_like(stacked[0][:1])
-    padded = [torch.cat([shown, *[white] * (most - len(shown))]) for shown in stacked]
+        return {"pictures_BSS4": torch.cat(stacked)}
+    empty = torch.zeros_like(stacked[0][:1])
+    padded = [torch.cat([shown, *[empty] * (most - len(shown))]) for shown in stacked]
     counts = torch.tensor([len(of_shape) for of_shape in prepared])
-    return {"images_B3SS": torch.stack(padded), "num_views_B": counts}
+    return {"pictures_BSS4": torch.stack(padded), "num_views_B": counts}
 
 
 def draw_points(cloud: Cloud, num: int, *, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -182,12 +181,6 @@ def draw_points(cloud: Cloud, num: int, *, seed: int = 0) -> tuple[torch.Tensor,
     drawn = (points[chosen], normals[chosen])
     points_N3, normals_N3 = (torch.from_numpy(one.astype(np.float32)) for one in drawn)
     return points_N3, normals_N3
-
-
-def _over_white(rgba: UInt8[np.ndarray, "S S 4"]) -> torch.Tensor:
-    floats_4SS = torch.from_numpy(rgba).permute(2, 0, 1).float() / 255.0
-    colors_3SS, alpha_1SS = floats_4SS[:3], floats_4SS[3:]
-    return colors_3SS * alpha_1SS + (1.0 - alpha_1SS)
 
 
 def _text_ids(config: SentenceConfig, texts: Sequence[str]) -> torch.Tensor:

@@ -13,8 +13,9 @@ from g3pt.models.car import CarConfig
 from g3pt.models.conditioning.clip import ClipConditionConfig
 from g3pt.models.conditioning.dinov2 import DinoConditionConfig
 from g3pt.models.conditioning.encoders import ConditionConfig, FrozenConfig
-from g3pt.models.conditioning.image import ImageConditionConfig
+from g3pt.models.conditioning.image import ImageConditionConfig, stem_widths
 from g3pt.models.conditioning.label import ClassConditionConfig
+from g3pt.models.conditioning.pixels import num_channels
 from g3pt.models.conditioning.text import TextConditionConfig
 from g3pt.models.tokenizer import CvqConfig, LatentSetConfig
 from g3pt.nn.modulation import NUM_PARTS
@@ -123,13 +124,18 @@ def condition_operations(conditions: tuple[ConditionConfig, ...], dim: int) -> O
 
 def _stem(config: ImageConditionConfig) -> Operations:
     """Convolutions from pixels to tokens; the first wants no gradient for its input."""
+    channels = num_channels(alpha=config.alpha)
     if config.stem == "patch":
-        return Operations(entry=2.0 * config.num_tokens * 3 * config.patch_size**2 * config.width)
-    num_halvings = config.patch_size.bit_length() - 1
-    widths = [3, *(max(config.width >> step, 32) for step in reversed(range(num_halvings)))]
-    total = _linear(config.num_tokens, widths[-1], config.width)
-    for number in range(num_halvings):
-        pixels = (config.image_size >> (number + 1)) ** 2
+        values = channels * config.patch_size**2
+        return Operations(entry=2.0 * config.num_tokens * values * config.width)
+    return _conv_stem(channels, config.image_size, config.width, config.patch_size)
+
+
+def _conv_stem(channels: int, side: int, width: int, patch_size: int) -> Operations:
+    widths = stem_widths(channels, width, patch_size)
+    total = _linear((side // patch_size) ** 2, widths[-1], width)
+    for number in range(len(widths) - 1):
+        pixels = (side >> (number + 1)) ** 2
         convolution = 2.0 * pixels * 9 * widths[number] * widths[number + 1]
         total += Operations(entry=convolution) if number == 0 else Operations(convolution)
     return total

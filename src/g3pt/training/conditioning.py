@@ -172,7 +172,7 @@ class ConditionDrawer:
         num_words = text.max_tokens if isinstance(text, SentenceConfig) else 1
         ones = torch.ones(batch_size, dtype=torch.int64, device=device)
         batch = ConditionedBatch(
-            images_B3SS=zeros(*views, 3, side, side),
+            pictures_BSS4=zeros(*views, side, side, 4).to(torch.uint8),
             has_image_B=torch.ones(batch_size, dtype=torch.bool, device=device),
             view_B=ones,
             captions=("",) * batch_size,
@@ -208,7 +208,7 @@ def condition_batch(
     sees, reads = "image" in dropped, "text" in dropped
     return ConditionBatch(
         batch_size=len(batch.ids),
-        images_B3SS=batch.images_B3SS if sees else None,
+        pictures_BSS4=batch.pictures_BSS4 if sees else None,
         num_views_B=batch.num_views_B if sees else None,
         image_features_BIE=batch.image_features_BIE if sees else None,
         image_summary_BE=batch.image_summary_BE if sees else None,

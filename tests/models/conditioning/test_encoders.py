@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from conditions import draw_pictures
 from g3pt.models.conditioning import (
     ClassConditionConfig,
     ConditionBatch,
@@ -26,7 +27,7 @@ def draw_batch():
     rows = TEXT.build_tokenizer().encode_batch(["red", "red chair", "chair"])
     return ConditionBatch(
         batch_size=3,
-        images_B3SS=torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0)),
+        pictures_BSS4=draw_pictures(3, 16),
         text_ids_BN=torch.tensor(rows),
         labels_B=torch.tensor([0, 1, 2]),
     )
@@ -46,7 +47,7 @@ def test_the_prefix_holds_all_conditions_one_after_another():
 
 @torch.no_grad()
 def test_an_absent_condition_is_one_null_token():
-    output = build()(replace(draw_batch(), images_B3SS=None, text_ids_BN=None))
+    output = build()(replace(draw_batch(), pictures_BSS4=None, text_ids_BN=None))
     assert output.tokens_BID.shape == (3, 3, 24)
     assert output.valid_BI is None
 
@@ -54,7 +55,7 @@ def test_an_absent_condition_is_one_null_token():
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["images", "text", "labels"])
 def test_a_dropped_row_is_what_an_absent_input_is(name):
-    fields = {"images": "images_B3SS", "text": "text_ids_BN", "labels": "labels_B"}
+    fields = {"images": "pictures_BSS4", "text": "text_ids_BN", "labels": "labels_B"}
     conditioner, batch = build(), draw_batch()
     mask = torch.tensor([False, True, False])
     dropped = conditioner(replace(batch, **{f"{name}_dropped_B": mask}))

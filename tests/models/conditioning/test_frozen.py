@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from conditions import draw_conditions
+from conditions import draw_conditions, draw_pictures
 from frozen_folders import write_clip, write_dinov2
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.conditioning import (
@@ -16,6 +16,7 @@ from g3pt.models.conditioning import (
     DinoConditionConfig,
 )
 from g3pt.models.conditioning.frozen import frozen_fingerprint, load_frozen
+from g3pt.models.conditioning.pixels import read_pixels
 from g3pt.models.weights import load_weights, save_weights
 from g3pt.models.weights_config import WeightsConfig
 
@@ -30,10 +31,6 @@ def clip(frozen_sources):
     return frozen_sources["clip"]
 
 
-def draw_pictures(side, num=2):
-    return torch.rand(num, 3, side, side, generator=torch.Generator().manual_seed(0))
-
-
 def text_ids(config, *texts):
     return torch.tensor(config.build_tokenizer().encode_batch(texts))
 
@@ -43,17 +40,18 @@ def test_pictures_become_a_token_a_patch_and_a_class_token(dinov2, side, num_tok
     config = DinoConditionConfig(source=dinov2.source, width=16, image_size=side)
     assert config.num_tokens == num_tokens
     output = Conditioner((config,), 24)(
-        ConditionBatch(batch_size=1, images_B3SS=draw_pictures(side, 1))
+        ConditionBatch(batch_size=1, pictures_BSS4=draw_pictures(1, side))
     )
     assert output.tokens_BID.shape == (1, num_tokens, 24)
 
 
 def test_pictures_are_normalised_as_the_model_was_trained(dinov2):
-    pictures = draw_pictures(224)
+    pictures = draw_pictures(2, 224)
     mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
     std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
     with torch.no_grad():
-        expected = load_frozen("dinov2", dinov2.source)(pixel_values=(pictures - mean) / std)
+        pixels = read_pixels(pictures, alpha=False)
+        expected = load_frozen("dinov2", dinov2.source)(pixel_values=(pixels - mean) / std)
     output = Conditioner((dinov2,), 24).conditions["image"].encoder(pictures)
     torch.testing.assert_close(output.tokens_BID, expected.last_hidden_state)
     torch.testing.assert_close(output.vector_BD, expected.pooler_output)
@@ -84,8 +82,8 @@ def test_the_tokenizer_is_that_of_the_folder(clip):
 
 def test_features_made_earlier_stand_in_for_the_encoders(dinov2, clip):
     conditioner = Conditioner((dinov2, clip), 24)
-    pictures, ids = draw_pictures(224), text_ids(clip, "a red chair", "chair")
-    online = conditioner(ConditionBatch(batch_size=2, images_B3SS=pictures, text_ids_BN=ids))
+    pictures, ids = draw_pictures(2, 224), text_ids(clip, "a red chair", "chair")
+    online = conditioner(ConditionBatch(batch_size=2, pictures_BSS4=pictures, text_ids_BN=ids))
     image, text = (conditioner.conditions[slot].encoder for slot in ("image", "text"))
     image, text = image(pictures), text(ids)
     cached = conditioner(
@@ -107,7 +105,7 @@ def test_frozen_encoders_are_not_trained_and_get_no_gradient(dinov2, clip):
     names = [name for name, _ in conditioner.named_parameters()]
     assert not any(".encoder." in name for name in names)
     batch = ConditionBatch(
-        batch_size=2, images_B3SS=draw_pictures(224), text_ids_BN=text_ids(clip, "red", "a")
+        batch_size=2, pictures_BSS4=draw_pictures(2, 224), text_ids_BN=text_ids(clip, "red", "a")
     )
     output = conditioner.train()(batch)
     (output.tokens_BID.sum() + output.vector_BD.sum()).backward()
@@ -130,7 +128,7 @@ def test_weights_hold_the_projections_alone_and_load_again(dinov2, tmp_path, tin
         conditions=(dinov2,),
     )
     car = Car(config).eval()
-    condition = ConditionBatch(batch_size=2, images_B3SS=draw_pictures(224))
+    condition = ConditionBatch(batch_size=2, pictures_BSS4=draw_pictures(2, 224))
     before = car.encode_condition(condition)
     wanted = WeightsConfig(name="w", storage="float32", tokenizer=tokenizer.config)
     save_weights(tmp_path / "w", tokenizer, car, config=wanted)
@@ -203,7 +201,7 @@ def test_without_transformers_the_error_names_the_extra(monkeypatch):
 def test_a_model_of_another_width_is_refused(dinov2, clip):
     wider = DinoConditionConfig(source=dinov2.source, width=32)
     with pytest.raises(ValueError, match="expected 257 tokens of 32 channels, got"):
-        Conditioner((wider,), 24)(ConditionBatch(batch_size=1, images_B3SS=draw_pictures(224, 1)))
+        Conditioner((wider,), 24)(ConditionBatch(batch_size=1, pictures_BSS4=draw_pictures(1, 224)))
     wider = ClipConditionConfig(source=clip.source, width=32)
     with pytest.raises(ValueError, match="expected 32 channels, got 16"):
         Conditioner((wider,), 24)(ConditionBatch(batch_size=1, text_ids_BN=text_ids(clip, "a")))
@@ -211,7 +209,7 @@ def test_a_model_of_another_width_is_refused(dinov2, clip):
 
 def test_inputs_of_another_size_are_refused(dinov2, clip):
     with pytest.raises(ValueError, match="224 x 224 pictures, got side 28"):
-        Conditioner((dinov2,), 24)(ConditionBatch(batch_size=1, images_B3SS=draw_pictures(28, 1)))
+        Conditioner((dinov2,), 24)(ConditionBatch(batch_size=1, pictures_BSS4=draw_pictures(1, 28)))
     with pytest.raises(ValueError, match="77 ids a text, got 3"):
         Conditioner((clip,), 24)(
             ConditionBatch(batch_size=1, text_ids_BN=torch.zeros(1, 3, dtype=torch.int64))
@@ -228,11 +226,11 @@ def test_pictures_must_be_whole_patches(side):
 def test_the_encoders_of_the_paper_have_their_sizes(tmp_path):
     dinov2 = DinoConditionConfig(source=write_dinov2(tmp_path / "dinov2"))
     encoder = Conditioner((dinov2,), 24).conditions["image"].encoder
-    assert encoder(draw_pictures(224, 1)).tokens_BID.shape == (1, 257, 1024)
+    assert encoder(draw_pictures(1, 224)).tokens_BID.shape == (1, 257, 1024)
     assert sum(p.numel() for p in load_frozen("dinov2", dinov2.source).parameters()) > 3.0e8
     # On the meta device, where the same forward pass gives sizes and takes no time.
     encoder = Conditioner((replace(dinov2, image_size=518),), 24).conditions["image"].encoder
-    pictures = torch.empty(1, 3, 518, 518, device="meta")
+    pictures = torch.empty(1, 518, 518, 4, dtype=torch.uint8, device="meta")
     assert encoder(pictures).tokens_BID.shape == (1, 1370, 1024)
     clip = ClipConditionConfig(source=write_clip(tmp_path / "clip"))
     output = Conditioner((clip,), 24).conditions["text"].encoder(text_ids(clip, "a red chair"))
@@ -245,7 +243,7 @@ def test_the_encoders_of_the_paper_have_their_sizes(tmp_path):
 def test_drawn_features_have_the_shapes_that_encoders_give(dinov2, clip):
     """Other tests stand in for frozen encoders with these."""
     batch = draw_conditions((dinov2, clip))
-    image = Conditioner((dinov2,), 24).conditions["image"].encoder(draw_pictures(224))
+    image = Conditioner((dinov2,), 24).conditions["image"].encoder(draw_pictures(2, 224))
     assert batch.image_features_BIE.shape[1:] == image.tokens_BID.shape[1:]
     assert batch.image_summary_BE.shape[1:] == image.vector_BD.shape[1:]
     text = Conditioner((clip,), 24).conditions["text"].encoder(text_ids(clip, "a"))

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from conditions import KINDS, SEVERAL_VIEWS, draw_conditions
+from conditions import KINDS, SEVERAL_VIEWS, draw_conditions, draw_pictures
 from g3pt.models.conditioning import ConditionBatch, Conditioner
 
 both_encoders = pytest.mark.parametrize("config", SEVERAL_VIEWS.values(), ids=SEVERAL_VIEWS)
@@ -33,7 +33,7 @@ def test_views_beyond_those_a_shape_has_do_not_matter(config):
     for row, num in enumerate((1, 2, 3)):
         fields = {
             name: getattr(batch, name)[row : row + 1, :num]
-            for name in ("images_B3SS", "image_features_BIE", "image_summary_BE")
+            for name in ("pictures_BSS4", "image_features_BIE", "image_summary_BE")
             if getattr(batch, name) is not None
         }
         alone = conditioner(ConditionBatch(batch_size=1, **fields))
@@ -49,7 +49,7 @@ def test_views_beyond_those_a_shape_has_do_not_matter(config):
 def test_the_order_of_views_is_told_to_the_model():
     config = SEVERAL_VIEWS["image of several views"]
     conditioner, batch = build(config), replace(draw_conditions((config,)), num_views_B=None)
-    turned = replace(batch, images_B3SS=batch.images_B3SS.flip(1))
+    turned = replace(batch, pictures_BSS4=batch.pictures_BSS4.flip(1))
     ours, other = conditioner(batch).tokens_BID, conditioner(turned).tokens_BID
     backwards = ours.unflatten(1, (3, -1)).flip(1).flatten(1, 2)
     assert not torch.allclose(other, backwards, atol=1e-4)
@@ -62,8 +62,8 @@ def test_the_order_of_views_is_told_to_the_model():
 def test_one_picture_without_an_axis_of_views_is_the_first_view():
     config = SEVERAL_VIEWS["image of several views"]
     conditioner, batch = build(config), replace(draw_conditions((config,)), num_views_B=None)
-    plain = conditioner(replace(batch, images_B3SS=batch.images_B3SS[:, 0]))
-    first = conditioner(replace(batch, images_B3SS=batch.images_B3SS[:, :1]))
+    plain = conditioner(replace(batch, pictures_BSS4=batch.pictures_BSS4[:, 0]))
+    first = conditioner(replace(batch, pictures_BSS4=batch.pictures_BSS4[:, :1]))
     assert torch.equal(plain.tokens_BID, first.tokens_BID)
 
 
@@ -71,7 +71,7 @@ def test_one_picture_without_an_axis_of_views_is_the_first_view():
 def test_more_views_than_the_model_knows_are_refused(config, most):
     conditioner = build((KINDS | SEVERAL_VIEWS)[config])
     with pytest.raises(ValueError, match=f"at most {most} pictures of a shape, got 4"):
-        conditioner(ConditionBatch(batch_size=2, images_B3SS=torch.rand(2, 4, 3, 16, 16)))
+        conditioner(ConditionBatch(batch_size=2, pictures_BSS4=draw_pictures(2, 4, 16)))
 
 
 @pytest.mark.parametrize("kind", ["image", "dinov2"])

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from conditions import draw_pictures
 from g3pt.models.conditioning import (
     ClassConditionConfig,
     ConditionBatch,
@@ -56,7 +57,7 @@ def conditions(num: int = 3, **changes: object) -> ConditionBatch:
     torch.manual_seed(2)
     batch = ConditionBatch(
         batch_size=num,
-        images_B3SS=torch.rand(num, 3, 16, 16),
+        pictures_BSS4=draw_pictures(num, 16),
         text_ids_BN=torch.ones(num, 5, dtype=torch.int64),
         labels_B=torch.arange(num) % 3,
     )
@@ -79,7 +80,7 @@ def test_time_and_every_condition_reach_the_velocity() -> None:
     before = flow(noisy, time, conditions())
     assert before.dtype == torch.float32 and before.shape == noisy.shape
     others = (
-        conditions(images_B3SS=torch.zeros(3, 3, 16, 16)),
+        conditions(pictures_BSS4=draw_pictures(3, 16, generator=1)),
         conditions(text_ids_BN=torch.full((3, 5), 2)),
         conditions(labels_B=torch.tensor([1, 2, 0])),
     )
@@ -105,7 +106,7 @@ def test_latents_see_one_another_and_conditions_do_not_see_latents() -> None:
 def test_a_dropped_condition_equals_an_absent_one(kind: str) -> None:
     flow = awake()
     noisy, time = inputs()
-    field = {"images": "images_B3SS", "text": "text_ids_BN", "labels": "labels_B"}[kind]
+    field = {"images": "pictures_BSS4", "text": "text_ids_BN", "labels": "labels_B"}[kind]
     dropped = {f"{kind}_dropped_B": torch.tensor([True, False, True])}
     mixed = flow(noisy, time, conditions(**dropped))
     absent = flow(noisy, time, conditions(**{field: None}))

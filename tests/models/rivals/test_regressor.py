@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from conditions import draw_pictures
 from g3pt.models.conditioning import ConditionBatch, ImageConditionConfig
 from g3pt.models.rivals.regressor import Regressor, RegressorConfig
 from g3pt.models.tokenizer import FieldDecoderConfig
@@ -26,8 +27,7 @@ def open_gates() -> Regressor:
 
 
 def pictures(num: int = 2) -> ConditionBatch:
-    torch.manual_seed(1)
-    return ConditionBatch(batch_size=num, images_B3SS=torch.rand(num, 3, 16, 16))
+    return ConditionBatch(batch_size=num, pictures_BSS4=draw_pictures(num, 16))
 
 
 def test_a_logit_depends_on_its_own_picture_and_point_alone() -> None:
@@ -40,8 +40,8 @@ def test_a_logit_depends_on_its_own_picture_and_point_alone() -> None:
         regressor.occupancy(memory[:1], queries[:1, :2]), logits[:1, :2], rtol=1e-4, atol=1e-5
     )
     other = pictures()
-    assert other.images_B3SS is not None
-    other.images_B3SS[1] = 0
+    assert other.pictures_BSS4 is not None
+    other.pictures_BSS4[1] = 0
     changed = regressor(other, queries)
     torch.testing.assert_close(changed[0], logits[0])
     assert not torch.allclose(changed[1], logits[1])

@@ -5,7 +5,7 @@ Every condition encoder gives tokens for the prefix and one vector for AdaLN
 absent, for all shapes (None) or for some (a mask).
 
 Legend: B batch, V views, I prefix tokens, N text tokens, L latents, C tokenizer channels,
-D width, E and G widths of frozen encoders, S picture side.
+D width, E and F widths of encoders, G places of a picture's grid, S picture side.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from typing import Literal, assert_never
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 Slot = Literal["image", "text", "points", "class"]
@@ -34,15 +34,20 @@ class ConditionOutput:
     valid_BI: Bool[Tensor, "B I"] | None = None
     """False at tokens that must not be seen (padding); None when all count."""
 
+    grid_BGE: Float[Tensor, "B G E"] | None = None
+    """What the picture encoder made of each place of a picture, row by row, at its own width and
+    full resolution, for those who want more than the prefix; zeros where the picture is missing.
+    None of what is no single picture."""
+
     def pad_to(self, num_tokens: int) -> "ConditionOutput":
         """Append unseen tokens until there are `num_tokens`."""
         missing = num_tokens - self.tokens_BID.shape[1]
         if missing == 0:
             return self
-        return ConditionOutput(
-            F.pad(self.tokens_BID, (0, 0, 0, missing)),
-            self.vector_BD,
-            F.pad(self.valid_or_all, (0, missing), value=False),
+        return replace(
+            self,
+            tokens_BID=F.pad(self.tokens_BID, (0, 0, 0, missing)),
+            valid_BI=F.pad(self.valid_or_all, (0, missing), value=False),
         )
 
     @property
@@ -56,12 +61,15 @@ class ConditionOutput:
 def concatenate_tokens(outputs: Sequence[ConditionOutput]) -> ConditionOutput:
     """Put the prefixes of several conditions of one batch after one another, sum the vectors."""
     every_token_counts = all(output.valid_BI is None for output in outputs)
+    grids = [output.grid_BGE for output in outputs if output.grid_BGE is not None]
+    assert len(grids) <= 1, "one condition at most reads pictures"
     return ConditionOutput(
         torch.cat([output.tokens_BID for output in outputs], dim=1),
         torch.stack([output.vector_BD for output in outputs]).sum(dim=0),
         None
         if every_token_counts
         else torch.cat([output.valid_or_all for output in outputs], dim=1),
+        grids[0] if grids else None,
     )
 
 
@@ -70,10 +78,13 @@ def concatenate_batches(outputs: Sequence[ConditionOutput]) -> ConditionOutput:
     longest = max(output.tokens_BID.shape[1] for output in outputs)
     padded = [output.pad_to(longest) for output in outputs]
     every_token_counts = all(output.valid_BI is None for output in padded)
+    grids = [output.grid_BGE for output in outputs if output.grid_BGE is not None]
+    assert len(grids) in (0, len(outputs)), "batches of one model all have grids, or none has"
     return ConditionOutput(
         torch.cat([output.tokens_BID for output in padded]),
         torch.cat([output.vector_BD for output in padded]),
         None if every_token_counts else torch.cat([output.valid_or_all for output in padded]),
+        torch.cat(grids) if grids else None,
     )
 
 
@@ -121,8 +132,9 @@ class ConditionBatch:
 
     batch_size: int
 
-    images_B3SS: Float[Tensor, "B *V 3 S S"] | None = None
-    """Pictures over white, values in [0, 1]; V views of each shape where there are several."""
+    pictures_BSS4: UInt8[Tensor, "B *V S S 4"] | None = None
+    """Pictures as straight-alpha RGBA bytes; V views of each shape where there are several. An
+    encoder turns them into what it reads (`pixels.py`)."""
 
     num_views_B: Int[Tensor, " B"] | None = None
     """How many of the V views each shape has, the first ones; None when all have all."""
@@ -140,8 +152,8 @@ class ConditionBatch:
     image_summary_BE: Float[Tensor, "B *V E"] | None = None
     """Tokens and vector of the pictures; given together."""
 
-    text_features_BNE: Float[Tensor, "B N G"] | None = None
-    text_summary_BE: Float[Tensor, "B G"] | None = None
+    text_features_BNE: Float[Tensor, "B N F"] | None = None
+    text_summary_BE: Float[Tensor, "B F"] | None = None
     """Tokens and vector of the texts; given together."""
 
     images_dropped_B: Bool[Tensor, " B"] | None = None
@@ -166,7 +178,7 @@ class ConditionBatch:
         return None if given.raw is None and given.features is None else given
 
     def _images(self) -> ConditionInput | None:
-        raw, tokens, vector = self.images_B3SS, self.image_features_BIE, self.image_summary_BE
+        raw, tokens, vector = self.pictures_BSS4, self.image_features_BIE, self.image_summary_BE
         num_views = 1
         if raw is not None and raw.ndim == 5:
             num_views, raw = raw.shape[1], raw.flatten(0, 1)

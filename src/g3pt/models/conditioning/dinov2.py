@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from g3pt.models.conditioning.contract import ConditionOutput
 from g3pt.models.conditioning.frozen import check_source, load_frozen
-from g3pt.models.conditioning.image import check_max_views
+from g3pt.models.conditioning.image import check_max_views, check_side
+from g3pt.models.conditioning.pixels import read_pixels
 
 DINOV2_LARGE = "hub:facebook/dinov2-large@47b73eefe95e8d44ec3623f8890bd894b6ea2d6c"
 """ViT-L/14: 24 layers, 1024 wide, Apache-2.0."""
@@ -67,19 +68,16 @@ class DinoEncoder(nn.Module):
 
     @torch.compiler.disable
     @torch.no_grad()
-    def forward(self, images_B3SS: Float[Tensor, "B 3 S S"]) -> ConditionOutput:
-        """Encode pictures over white with values in [0, 1].
+    def forward(self, pictures_BSS4: UInt8[Tensor, "B S S 4"]) -> ConditionOutput:
+        """Encode pictures, straight-alpha RGBA, laid over white.
 
         Raises:
             ImportError: if transformers is not installed.
             ValueError: if the pictures or the model do not have the configured sizes.
         """
         config = self.config
-        if images_B3SS.shape[-1] != config.image_size:
-            raise ValueError(
-                f"the dinov2 condition reads {config.image_size} x {config.image_size} pictures, "
-                f"got side {images_B3SS.shape[-1]}: resize them first"
-            )
+        check_side("dinov2", pictures_BSS4, config.image_size)
+        images_B3SS = read_pixels(pictures_BSS4, alpha=False)
         model = load_frozen("dinov2", config.source).to(images_B3SS.device)
         mean_311 = images_B3SS.new_tensor(_IMAGENET_MEAN)[:, None, None]
         std_311 = images_B3SS.new_tensor(_IMAGENET_STD)[:, None, None]

@@ -1,11 +1,13 @@
 """All conditions of one CAR: encode what is there, put a learned null where nothing is.
 
-Legend: B batch, V views, I prefix tokens, D width of CAR, E width of an encoder.
+Legend: B batch, V views, I prefix tokens, G places of a picture, D width of CAR, E width of an
+encoder.
 """
 
 from typing import assert_never, get_args
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from g3pt.models.conditioning.clip import ClipConditionConfig, ClipEncoder
@@ -55,7 +57,7 @@ class Condition(nn.Module):
 
     The null is a single token, whatever the number of tokens that it stands for: the
     others of a dropped row are marked as unseen, so that a dropped row and an absent
-    input are the same to CAR.
+    input are the same to CAR. Or it is repeated, as often in both.
     """
 
     def __init__(self, config: ConditionConfig, dim: int) -> None:
@@ -68,25 +70,54 @@ class Condition(nn.Module):
         self.null_vector = nn.Parameter(torch.randn(dim) * 0.02)
         self.max_views = config.max_views if isinstance(config, PictureConfig) else 1
         self.view_embedding = None
+        pictured = isinstance(config, ImageConditionConfig)
+        self.num_places = config.num_places if pictured else 0
+        self.num_repeated = config.num_tokens if pictured and config.null == "repeated" else 0
         if self.max_views > 1:
             self.view_embedding = nn.Parameter(torch.randn(self.max_views, dim) * 0.02)
 
     def null(self, batch_size: int) -> ConditionOutput:
         """What CAR reads where the condition is absent."""
+        width, null = self.config.width, self.null_token
         return ConditionOutput(
-            self.null_token.expand(batch_size, 1, -1), self.null_vector.expand(batch_size, -1)
+            null.expand(batch_size, self.num_repeated or 1, -1),
+            self.null_vector.expand(batch_size, -1),
+            grid_BGE=null.new_zeros(batch_size, self.num_places, width)
+            if self.num_places
+            else None,
         )
 
     def forward(self, given: ConditionInput) -> ConditionOutput:
-        """Encode an input, with the null in dropped rows, which cost nothing.
+        """Encode an input, with the null in dropped rows.
 
         Raises:
             ValueError: if there are more views of a shape than the model knows.
         """
         if given.dropped_B is None:
             return self._encode(given)
-        kept_K = (~given.dropped_B).nonzero().squeeze(1)
-        null = self.null(len(given.dropped_B))
+        if self.num_repeated:
+            return self._overwrite(self._encode(given), given.dropped_B)
+        return self._encode_kept(given, given.dropped_B)
+
+    def _overwrite(
+        self, encoded: ConditionOutput, dropped_B: Bool[Tensor, " B"]
+    ) -> ConditionOutput:
+        """Put the repeated null into dropped rows; sizes do not depend on which these are."""
+        null = self.null(len(dropped_B))
+        dropped_B11 = dropped_B[:, None, None]
+        tokens_BID, vector_BD = encoded.tokens_BID, encoded.vector_BD
+        return ConditionOutput(
+            torch.where(dropped_B11, null.tokens_BID.to(tokens_BID.dtype), tokens_BID),
+            torch.where(dropped_B[:, None], null.vector_BD.to(vector_BD.dtype), vector_BD),
+            grid_BGE=None
+            if encoded.grid_BGE is None
+            else encoded.grid_BGE.masked_fill(dropped_B11, 0.0),
+        )
+
+    def _encode_kept(self, given: ConditionInput, dropped_B: Bool[Tensor, " B"]) -> ConditionOutput:
+        """Encode the rows that are kept, so that dropped ones cost nothing; those are padded."""
+        kept_K = (~dropped_B).nonzero().squeeze(1)
+        null = self.null(len(dropped_B))
         if len(kept_K) == 0:
             return null
         kept = self._encode(given.shapes(kept_K))
@@ -96,6 +127,9 @@ class Condition(nn.Module):
             null.tokens_BID.to(dtype).index_copy(0, kept_K, kept.tokens_BID),
             null.vector_BD.to(dtype).index_copy(0, kept_K, kept.vector_BD.to(dtype)),
             null.valid_or_all.index_copy(0, kept_K, kept.valid_or_all),
+            None
+            if null.grid_BGE is None or kept.grid_BGE is None
+            else null.grid_BGE.to(kept.grid_BGE.dtype).index_copy(0, kept_K, kept.grid_BGE),
         )
 
     def _encode(self, given: ConditionInput) -> ConditionOutput:
@@ -110,6 +144,7 @@ class Condition(nn.Module):
             self.to_tokens(encoded.tokens_BID.to(dtype)),
             self.to_vector(encoded.vector_BD.to(dtype)),
             encoded.valid_BI,
+            encoded.grid_BGE,
         )
         return projected if self.view_embedding is None else self._join_views(projected, given)
 

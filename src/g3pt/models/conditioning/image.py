@@ -1,6 +1,6 @@
 """Picture encoder trained from scratch: a small ViT behind convolutions or patches.
 
-Legend: B batch, I image tokens, E encoder width, S picture side.
+Legend: B batch, I image tokens, E encoder width, S picture side, X channels of a picture.
 """
 
 import itertools
@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from g3pt.models.conditioning.contract import ConditionOutput
+from g3pt.models.conditioning.pixels import num_channels, read_pixels
 from g3pt.nn.blocks import SelfAttentionBlock
+
+NullKind = Literal["masked", "repeated"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,8 +39,17 @@ class ImageConditionConfig:
     stem: Literal["conv", "patch"] = "conv"
     """Strided 3x3 convolutions up to the patch size, or one linear map per patch."""
 
+    alpha: bool = False
+    """Read the alpha channel beside the colours over white, so that a white object on white has an
+    outline."""
+
     max_views: int = 1
     """Views of one shape that can be given together, each behind the other in the prefix."""
+
+    null: NullKind = "masked"
+    """What stands for a missing picture, one learned token: alone, which in a batch with pictures
+    leaves places that a mask has to hide, or repeated over all places of a picture, present or
+    not, which needs no mask."""
 
     def __post_init__(self) -> None:
         if self.patch_size < 2 or self.image_size % self.patch_size:
@@ -50,6 +62,11 @@ class ImageConditionConfig:
                 f"image.patch_size must be a power of two for the conv stem, got {self.patch_size}"
             )
         check_max_views(self.kind, self.max_views)
+        if self.null == "repeated" and self.max_views > 1:
+            raise ValueError(
+                f"image.null: repeated is for models of one view, got max_views {self.max_views}; "
+                "set null to masked"
+            )
         if self.width % self.num_heads:
             raise ValueError(
                 f"image.width {self.width} is not divisible by num_heads {self.num_heads}"
@@ -59,6 +76,11 @@ class ImageConditionConfig:
     def num_tokens(self) -> int:
         """Image tokens of one picture."""
         return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def num_places(self) -> int:
+        """Places of the grid that the encoder sees; there is none over several views."""
+        return self.num_tokens if self.max_views == 1 else 0
 
 
 def check_max_views(kind: str, max_views: int) -> None:
@@ -71,13 +93,26 @@ def check_max_views(kind: str, max_views: int) -> None:
         raise ValueError(f"{kind}.max_views must be at least 1, got {max_views}")
 
 
+def check_side(kind: str, pictures_BSS4: UInt8[Tensor, "B S S 4"], side: int) -> None:
+    """Refuse pictures of another side than the configured one.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if pictures_BSS4.shape[1] != side:
+        raise ValueError(
+            f"the {kind} condition reads {side} x {side} pictures, got side "
+            f"{pictures_BSS4.shape[1]}: resize them first"
+        )
+
+
 class ImageEncoder(nn.Module):
     """Pictures to tokens, one a patch; the vector is their mean."""
 
     def __init__(self, config: ImageConditionConfig) -> None:
         super().__init__()
         self.config = config
-        self.stem = _conv_stem(config) if config.stem == "conv" else _patch_stem(config)
+        self.stem = _patch_stem(config) if config.stem == "patch" else _conv_stem(config)
         self.positions = nn.Parameter(torch.randn(config.num_tokens, config.width) * 0.02)
         self.blocks = nn.ModuleList(
             SelfAttentionBlock(
@@ -87,37 +122,43 @@ class ImageEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width)
 
-    def forward(self, images_B3SS: Float[Tensor, "B 3 S S"]) -> ConditionOutput:
-        """Encode pictures over white with values in [0, 1].
+    def forward(self, pictures_BSS4: UInt8[Tensor, "B S S 4"]) -> ConditionOutput:
+        """Encode pictures, straight-alpha RGBA.
 
         Raises:
             ValueError: if the pictures do not have the configured side.
         """
-        side = self.config.image_size
-        if images_B3SS.shape[-1] != side:
-            raise ValueError(
-                f"the image encoder reads {side} x {side} pictures, got side "
-                f"{images_B3SS.shape[-1]}: resize them first"
-            )
-        centred_B3SS = images_B3SS.contiguous(memory_format=torch.channels_last) * 2 - 1
-        tokens_BIE = self.stem(centred_B3SS).flatten(2).transpose(1, 2)
+        check_side("image", pictures_BSS4, self.config.image_size)
+        pixels_BXSS = read_pixels(pictures_BSS4, alpha=self.config.alpha).to(self.positions.dtype)
+        centred_BXSS = pixels_BXSS.contiguous(memory_format=torch.channels_last) * 2 - 1
+        tokens_BIE = self.stem(centred_BXSS).flatten(2).transpose(1, 2)
         tokens_BIE = tokens_BIE + self.positions.to(tokens_BIE.dtype)
         for block in self.blocks:
             tokens_BIE = block(tokens_BIE)
         tokens_BIE = self.norm(tokens_BIE)
-        return ConditionOutput(tokens_BIE, tokens_BIE.mean(dim=1))
+        return ConditionOutput(tokens_BIE, tokens_BIE.mean(dim=1), grid_BGE=tokens_BIE)
 
 
 def _patch_stem(config: ImageConditionConfig) -> nn.Module:
-    return nn.Conv2d(3, config.width, config.patch_size, config.patch_size)
+    channels = num_channels(alpha=config.alpha)
+    return nn.Conv2d(channels, config.width, config.patch_size, config.patch_size)
 
 
 def _conv_stem(config: ImageConditionConfig) -> nn.Module:
-    """Halve the sides and double the channels, up to the encoder's width at the last halving."""
-    num_halvings = config.patch_size.bit_length() - 1
-    widths = [3, *(max(config.width >> step, 32) for step in reversed(range(num_halvings)))]
+    return conv_stem(num_channels(alpha=config.alpha), config.width, config.patch_size)
+
+
+def conv_stem(channels: int, width: int, patch_size: int) -> nn.Module:
+    """Halve the sides and double the channels, up to `width` at the last halving."""
+    widths = stem_widths(channels, width, patch_size)
     layers: list[nn.Module] = []
     for channels_in, channels_out in itertools.pairwise(widths):
         layers.append(nn.Conv2d(channels_in, channels_out, 3, stride=2, padding=1, bias=False))
         layers += [nn.GroupNorm(1, channels_out), nn.GELU()]
-    return nn.Sequential(*layers, nn.Conv2d(widths[-1], config.width, 1))
+    return nn.Sequential(*layers, nn.Conv2d(widths[-1], width, 1))
+
+
+def stem_widths(channels: int, width: int, patch_size: int) -> list[int]:
+    """Channels before the first halving of `conv_stem` and after each."""
+    num_halvings = patch_size.bit_length() - 1
+    return [channels, *(max(width >> step, 32) for step in reversed(range(num_halvings)))]

@@ -80,9 +80,9 @@ def _pictures(config: CarConfig, batch_size: int, device: torch.device) -> Condi
     (image,) = config.conditions
     assert isinstance(image, ImageConditionConfig)
     side = image.image_size
-    return ConditionBatch(
-        batch_size=batch_size, images_B3SS=torch.rand(batch_size, 3, side, side, device=device)
-    )
+    sizes = (batch_size, side, side, 4)
+    pictures_BSS4 = torch.randint(256, sizes, dtype=torch.uint8, device=device)
+    return ConditionBatch(batch_size=batch_size, pictures_BSS4=pictures_BSS4)
 
 
 def _measure(

@@ -1,0 +1,33 @@
+"""From pictures as they are kept to what an encoder reads: the one place that knows both.
+
+Pictures are kept as bytes, straight-alpha RGBA, rows first: a quarter of the memory of floats, and
+what lies beyond the outline of an object stays known. Encoders read channels first, in [0, 1].
+
+Legend: B pictures, S side.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+Channels = Literal[3, 4]
+
+
+def num_channels(*, alpha: bool) -> Channels:
+    """How many channels `read_pixels` gives."""
+    return 4 if alpha else 3
+
+
+def read_pixels(
+    pictures_BSS4: UInt8[Tensor, "B S S 4"], *, alpha: bool
+) -> Float[Tensor, "B _ S S"]:
+    """Colours over white in [0, 1], float32, and with `alpha` the alpha channel behind them.
+
+    Over white alone, a white object has no outline.
+    """
+    floats_B4SS = pictures_BSS4.permute(0, 3, 1, 2).float() / 255.0
+    colors_B3SS, alpha_B1SS = floats_B4SS[:, :3], floats_B4SS[:, 3:]
+    white_B3SS = colors_B3SS * alpha_B1SS + (1.0 - alpha_B1SS)
+    return torch.cat([white_B3SS, alpha_B1SS], dim=1) if alpha else white_B3SS
