@@ -136,6 +136,7 @@ def usage() -> str:
         "       g3pt evaluate generation --data SOURCE [--limit N] [--prediction DIR]",
         "       g3pt evaluate rate --data SOURCE [--limit N]",
         "       g3pt evaluate anomalies --data SOURCE [--limit N]",
+        "       g3pt evaluate yardsticks --data DIR [--limit N] | --make DIR [--meshes FOLDER]",
         "",
         "`g3pt evaluate meshes --help` and so on list the flags.",
     ]
@@ -306,10 +307,17 @@ def _anomalies(arguments: Sequence[str]) -> int:
     return evaluate_anomalies.main(arguments)
 
 
+def _yardsticks(arguments: Sequence[str]) -> int:
+    from g3pt.cli import evaluate_yardsticks
+
+    return evaluate_yardsticks.main(arguments)
+
+
 MODES: dict[str, Callable[[Sequence[str]], int]] = {
     "meshes": _meshes,
     "reconstruction": _reconstruction,
     "generation": _generation,
     "rate": _rate,
     "anomalies": _anomalies,
+    "yardsticks": _yardsticks,
 }

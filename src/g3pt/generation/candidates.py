@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from g3pt.generation.consensus import consensus_features, consensus_tokens
-from g3pt.generation.prompts import Prompts
+from g3pt.generation.prompts import PromptError, Prompts
 from g3pt.generation.sampler import SampledTokens
 from g3pt.generation.selection import Choice, choose_candidate
 from g3pt.geometry.mesh import TriangleMesh
@@ -103,6 +103,39 @@ def consensus_drafts(
 def pyramid_of(tokenizer: DiscreteTokenizer, indices_T: Int[Tensor, " T"]) -> TokenPyramid:
     """Tokens of the first scales with what is needed to read them."""
     return TokenPyramid(tuple(tokenizer.scale_lengths), tokenizer.num_bits, indices_T)
+
+
+def num_consensus(
+    asked: int | None, default: int, *, num: int = 1, best_of: int = 1, has_known: bool = False
+) -> int:
+    """How many samples an answer is the consensus of; 1 is a plain sample.
+
+    Args:
+        asked: what the user says; None leaves it to the weights where one answer is wanted.
+        default: what the weights say.
+        num: answers that are wanted of each prompt: several ask for variety.
+        best_of: candidates of each answer.
+        has_known: whether coarse scales are given.
+
+    Raises:
+        PromptError: if a count is not positive, or the arguments exclude each other.
+    """
+    for name, count in (("num", num), ("best_of", best_of), ("consensus", asked)):
+        if count is not None and count < 1:
+            raise PromptError(f"{name} must be at least 1, got {count}")
+    if asked is None:
+        return default if num == best_of == 1 and not has_known else 1
+    if asked > 1 and best_of > 1:
+        raise PromptError(
+            "best_of keeps one of several samples and consensus joins them: give one of the two, "
+            f"got best_of={best_of} and consensus={asked}"
+        )
+    if asked > 1 and has_known:
+        raise PromptError(
+            "the tokens of a consensus are made after the samples and begin with no given ones: "
+            f"give one of consensus and known, got consensus={asked}"
+        )
+    return asked
 
 
 def select_drafts(

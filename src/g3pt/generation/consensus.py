@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from g3pt.generation.likelihood import token_likelihood
-from g3pt.generation.prompts import PromptError
 from g3pt.generation.sampler import SampledTokens
 from g3pt.models.car import Car
 from g3pt.models.conditioning.contract import ConditionBatch
@@ -37,39 +36,6 @@ def consensus_features(
             f"of {num_samples}"
         )
     return summed_MLC.unflatten(0, (-1, num_samples)).mean(dim=1)
-
-
-def num_consensus(
-    asked: int | None, default: int, *, num: int = 1, best_of: int = 1, has_known: bool = False
-) -> int:
-    """How many samples an answer is the consensus of; 1 is a plain sample.
-
-    Args:
-        asked: what the user says; None leaves it to the weights where one answer is wanted.
-        default: what the weights say.
-        num: answers that are wanted of each prompt: several ask for variety.
-        best_of: candidates of each answer.
-        has_known: whether coarse scales are given.
-
-    Raises:
-        PromptError: if a count is not positive, or the arguments exclude each other.
-    """
-    for name, count in (("num", num), ("best_of", best_of), ("consensus", asked)):
-        if count is not None and count < 1:
-            raise PromptError(f"{name} must be at least 1, got {count}")
-    if asked is None:
-        return default if num == best_of == 1 and not has_known else 1
-    if asked > 1 and best_of > 1:
-        raise PromptError(
-            "best_of keeps one of several samples and consensus joins them: give one of the two, "
-            f"got best_of={best_of} and consensus={asked}"
-        )
-    if asked > 1 and has_known:
-        raise PromptError(
-            "the tokens of a consensus are made after the samples and begin with no given ones: "
-            f"give one of consensus and known, got consensus={asked}"
-        )
-    return asked
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from g3pt.generation.candidates import (
     Draft,
     Selection,
     consensus_drafts,
+    num_consensus,
     plain_drafts,
     select_drafts,
 )
@@ -35,7 +36,6 @@ from g3pt.generation.completion import (
     partial_surface,
     search_completions,
 )
-from g3pt.generation.consensus import num_consensus
 from g3pt.generation.likelihood import TokenLikelihood, token_likelihood
 from g3pt.generation.prompts import (
     Cloud,

@@ -115,7 +115,7 @@ class CarSystem:
             features_BLC = answer_features(
                 *models, condition, self._answer, seeds=seeds, sampling=self._sampling
             )
-            num_scales = self._sampling.num_scales or None
+            num_scales = self._sampling.num_scales or self.model.config.num_scales
             memory = self._tokenizer.shape_memory(features_BLC, num_scales)
             fields = [ShapeField(self._tokenizer, row) for row in memory.split(1)]
             return GeneratedFields(fields, clock.seconds())
