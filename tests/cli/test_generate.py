@@ -83,6 +83,17 @@ def test_the_best_of_several_says_what_it_was_chosen_among(g3pt, tmp_path: Path)
         assert entry["seed"] in seeds
 
 
+def test_a_consensus_says_which_seeds_took_part(g3pt, tmp_path: Path) -> None:
+    arguments = ("--text", "a mug", "--num", 2, "--consensus", 3, "--seed", 4, "--tokens")
+    code, stdout, _ = g3pt("generate", *arguments, "-o", tmp_path / "out", "--json", *FAST)
+    assert code == 0
+    for first, entry in zip((4, 7), json.loads(stdout)["outputs"], strict=True):
+        assert Path(entry["path"]).name == f"a-mug-{first}.glb"
+        seeds = [first, first + 1, first + 2]
+        assert entry["consensus"] == {"samples": 3, "seeds": seeds}
+        assert Path(entry["tokens_path"]).is_file()
+
+
 def test_sentences_name_their_files(g3pt, tmp_path: Path) -> None:
     sentences = ("--text", "A red mug!", "--text", "two tables")
     assert g3pt("generate", *sentences, "-o", tmp_path / "out", *FAST)[0] == 0
@@ -152,6 +163,8 @@ def test_a_bad_picture_exits_2_with_one_sentence(
         (("--text", "a mug", "--resolution", 0), "between 16 and 1024"),
         (("--text", "a mug", "--num", 0), "--num must be at least 1"),
         (("--text", "a mug", "--best-of", 0), "--best-of must be at least 1"),
+        (("--text", "a mug", "--consensus", 0), "--consensus must be at least 1"),
+        (("--text", "a mug", "--consensus", 2, "--best-of", 2), "give one of the two"),
         (("--text", "a mug", "--num", 2), "2 results do not fit one file"),
         (("--text", " "), "text is empty"),
         (("--text", "a mug", "--top-p", 1.5), "--top-p must lie between"),

@@ -80,8 +80,8 @@ def test_methods_are_compared_as_sets(report):
 
 @pytest.fixture(scope="module")
 def sampled(tiny_weights: Path, tiny_settings):
-    """Two samples, the best of three, and everything aligned (roughly) as well."""
-    generation = GenerationSettings(num_samples=2, best_of=3, align=True)
+    """Two samples, the best of three, their consensus, and everything aligned (roughly) as well."""
+    generation = GenerationSettings(num_samples=2, best_of=3, consensus=3, align=True)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("COARSE_STEPS", "FINE_STEPS", "NUM_KEPT"):
             patch.setattr(f"g3pt.evaluation.alignment.{name}", 1)
@@ -132,6 +132,17 @@ def test_the_best_of_several_is_chosen_without_the_truth(sampled):
     assert "image_best_of_3" in sampled["sets"]["methods"]
 
 
+def test_a_consensus_is_set_against_the_plain_sample_of_its_first_seed(sampled):
+    for kind in ("image", "text"):
+        agreed = of_method(sampled, f"{kind}_consensus_of_3")
+        plain = [row for row in of_method(sampled, kind) if row["sample"] == 0]
+        assert [row["seed"] for row in agreed] == [row["seed"] for row in plain]
+        assert all(row["nll"] is None for row in agreed)  # features, not tokens
+        gain = sampled["differences"][f"{kind}_consensus_of_3-{kind}/iou"]
+        assert {"mean", "low", "high", "num"} == set(gain)
+    assert not of_method(sampled, "unconditional_consensus_of_3")
+
+
 def test_likelihood_chooses_the_likeliest(sampled):
     for best in of_method(sampled, "text_best_of_3"):
         own = [row["nll"] for row in of_method(sampled, "text") if row["id"] == best["id"]]
@@ -146,7 +157,9 @@ def test_alignment_has_its_own_columns_and_leaves_the_headline_alone(report, sam
     assert "image/aligned_chamfer_mean" in sampled["summary"]
 
 
-@pytest.mark.parametrize("name", ["num_training", "num_samples", "best_of", "num_steps"])
+@pytest.mark.parametrize(
+    "name", ["num_training", "num_samples", "best_of", "consensus", "num_steps"]
+)
 def test_counts_below_one_are_refused(name: str):
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
         GenerationSettings(**{name: 0})

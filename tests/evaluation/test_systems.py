@@ -78,6 +78,12 @@ def test_rivals_are_evaluated_as_car_is(folders, mesh_set, tiny_settings, name: 
     assert report["objects"][2]["selected_by"] == "silhouette"
 
 
+def test_what_samples_no_tokens_has_no_consensus(folders):
+    for name in ("flow", "regressor"):
+        with pytest.raises(ValueError, match="a consensus is made of the tokens"):
+            open_systems(folders[name], "cpu", SystemSettings(consensus=2))
+
+
 def test_samples_of_nothing_are_drawn_without_guidance(folders):
     strong = open_systems(folders["car"], "cpu", SystemSettings(guidance=8.0, top_p=1.0))
     neutral = open_systems(folders["car"], "cpu", SystemSettings(guidance=1.0, top_p=1.0))

@@ -89,6 +89,82 @@ def test_the_best_of_several_is_one_of_the_plain_samples(pipeline: G3PT) -> None
     assert all(shape.selection is None for shape in plain.shapes)
 
 
+def test_a_consensus_is_the_mean_of_the_plain_samples(pipeline: G3PT) -> None:
+    plain = pipeline.generate(text=["a table", "a mug"], num=6, seed=5, resolution=RESOLUTION)
+    agreed = pipeline.generate(
+        text=["a table", "a mug"], num=2, consensus=3, seed=5, resolution=RESOLUTION
+    )
+    assert [shape.consensus for shape in agreed.shapes] == [(5, 6, 7), (8, 9, 10)] * 2
+    assert agreed.seeds == [5, 8, 5, 8]
+    for number, shape in enumerate(agreed.shapes):
+        group = plain.tokens[3 * number : 3 * number + 3]
+        mean_LC = torch.stack(
+            [pipeline.tokenizer.decode_indices(one.indices[None])[0] for one in group]
+        ).mean(dim=0)
+        expected = pipeline.decode_features(mean_LC, pipeline.num_scales, resolution=RESOLUTION)
+        assert shape.mesh.vertices.shape == expected.mesh.vertices.shape
+        # The features are summed in another order.
+        np.testing.assert_allclose(shape.mesh.vertices, expected.mesh.vertices, atol=1e-4)
+        quantised = pipeline.tokenizer.quantize(mean_LC[None]).indices_BT[0]
+        assert (shape.tokens.indices == quantised).float().mean() > 0.9
+        assert shape.selection is None
+        score = pipeline.score(shape.tokens, text=("a table", "a mug")[shape.prompt])
+        assert shape.nll == pytest.approx(float(score.nats[0]), rel=1e-4)
+
+
+def test_a_consensus_of_one_is_the_sample(pipeline: G3PT) -> None:
+    alone = pipeline.generate(text="a mug", seed=3, consensus=1, resolution=RESOLUTION)
+    plain = pipeline.generate(text="a mug", seed=3, resolution=RESOLUTION)
+    assert alone.tokens[0].equals(plain.tokens[0])
+    np.testing.assert_array_equal(alone.meshes[0].vertices, plain.meshes[0].vertices)
+    assert alone.shapes[0].consensus == plain.shapes[0].consensus == ()
+
+
+def test_weights_may_answer_with_a_consensus_unless_variety_is_asked_for(pipeline: G3PT) -> None:
+    config = pipeline.weights.config
+    agreeing = replace(config, sampling=replace(config.sampling, consensus=2))
+    other = G3PT(replace(pipeline.weights, config=agreeing))
+    assert other.generate(text="a mug", resolution=RESOLUTION).shapes[0].consensus == (0, 1)
+    for plain in ({"num": 2}, {"best_of": 2}, {"consensus": 1}):
+        result = other.generate(text="a mug", resolution=RESOLUTION, **plain)
+        assert all(shape.consensus == () for shape in result.shapes)
+    varied = other.vary(pipeline.generate(text="a mug", resolution=16).tokens[0], keep=1)
+    assert varied.shapes[0].consensus == ()
+
+
+def test_a_consensus_has_coarser_scales_and_tells_how_far_it_is(pipeline: G3PT) -> None:
+    events: list[ScaleEvent] = []
+    result = pipeline.generate(
+        text="a mug",
+        consensus=3,
+        num_scales=2,
+        every_scale=True,
+        resolution=RESOLUTION,
+        on_scale=events.append,
+    )
+    assert [len(event.tokens) for event in events] == [3, 3]
+    (shape,) = result.shapes
+    assert shape.tokens.num_scales == 2
+    assert len(shape.scales) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"consensus": 0}, "consensus must be at least 1, got 0"),
+        ({"consensus": 2, "best_of": 2}, "give one of the two"),
+    ],
+)
+def test_what_a_consensus_cannot_be_is_refused(
+    arguments: dict, sentence: str, pipeline: G3PT
+) -> None:
+    with pytest.raises(PromptError, match=sentence):
+        pipeline.generate(text="a mug", **arguments)
+    known = pipeline.generate(text="a mug", resolution=RESOLUTION).tokens[0].truncate(1)
+    with pytest.raises(PromptError, match="one of consensus and known"):
+        pipeline.generate(text="a mug", known=known, consensus=2)
+
+
 def test_candidates_are_compared_coarsely_and_one_is_made_in_full(
     pipeline: G3PT, monkeypatch: pytest.MonkeyPatch
 ) -> None:

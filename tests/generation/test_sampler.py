@@ -216,6 +216,18 @@ def test_each_scale_is_announced_with_what_decodes_so_far(tokenizer, car):
     assert torch.equal(heard[-1].summed_BLC, out.summed_BLC)
 
 
+def test_several_samples_of_a_condition_are_those_of_its_repeated_row(tokenizer, car):
+    seeds = [1, 2, 5, 6, 9, 10]
+    sampled = generate_tokens(
+        tokenizer, car, draw_condition(), seeds=seeds, samples_each=2, guidance=2.0
+    )
+    twin = generate_tokens(tokenizer, car, draw_condition().repeat(2), seeds=seeds, guidance=2.0)
+    assert torch.equal(sampled.indices_BT, twin.indices_BT)
+    torch.testing.assert_close(sampled.nll_B, twin.nll_B)
+    with pytest.raises(ValueError, match="6 seeds for 3 conditions of 3 samples"):
+        generate_tokens(tokenizer, car, draw_condition(), seeds=seeds, samples_each=3)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

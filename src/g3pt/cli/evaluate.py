@@ -102,6 +102,9 @@ class GenerationOptions(DataOptions):
     """Also take the one of so many samples whose silhouette agrees best with the picture (of
     sentences: the likeliest)."""
 
+    consensus: int = 1
+    """Also mesh the mean of so many samples, which is what `g3pt generate --consensus` does."""
+
     align: bool = False
     """Also score after the best of 24 rotations, a scale and ICP, in columns of their own."""
 
@@ -133,6 +136,7 @@ def usage() -> str:
         "       g3pt evaluate generation --data SOURCE [--limit N] [--prediction DIR]",
         "       g3pt evaluate rate --data SOURCE [--limit N]",
         "       g3pt evaluate anomalies --data SOURCE [--limit N]",
+        "       g3pt evaluate yardsticks --data DIR [--limit N] | --make DIR [--meshes FOLDER]",
         "",
         "`g3pt evaluate meshes --help` and so on list the flags.",
     ]
@@ -190,13 +194,14 @@ def _generation(arguments: Sequence[str]) -> int:
         num_steps=options.steps,
         num_samples=options.samples,
         best_of=options.best_of,
+        consensus=options.consensus,
         align=options.align,
     )
     return _on_data(options, partial(evaluate_generation, generation=generation), _method_lines)
 
 
 def _check_generation(options: GenerationOptions) -> None:
-    for flag in ("samples", "best_of", "steps"):
+    for flag in ("samples", "best_of", "consensus", "steps"):
         if getattr(options, flag) < 1:
             name = flag.replace("_", "-")
             raise ValueError(f"--{name} must be at least 1, got {getattr(options, flag)}")
@@ -204,10 +209,10 @@ def _check_generation(options: GenerationOptions) -> None:
         return
     if not options.prediction.is_dir():
         raise FileNotFoundError(f"{options.prediction}: no such folder of meshes")
-    if options.samples > 1 or options.best_of > 1:
+    if options.samples > 1 or options.best_of > 1 or options.consensus > 1:
         raise ValueError(
-            "--prediction: a folder holds one mesh of each object; leave out --samples and "
-            "--best-of"
+            "--prediction: a folder holds one mesh of each object; leave out --samples, "
+            "--best-of and --consensus"
         )
 
 
@@ -302,10 +307,17 @@ def _anomalies(arguments: Sequence[str]) -> int:
     return evaluate_anomalies.main(arguments)
 
 
+def _yardsticks(arguments: Sequence[str]) -> int:
+    from g3pt.cli import evaluate_yardsticks
+
+    return evaluate_yardsticks.main(arguments)
+
+
 MODES: dict[str, Callable[[Sequence[str]], int]] = {
     "meshes": _meshes,
     "reconstruction": _reconstruction,
     "generation": _generation,
     "rate": _rate,
     "anomalies": _anomalies,
+    "yardsticks": _yardsticks,
 }

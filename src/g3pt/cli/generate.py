@@ -66,6 +66,10 @@ class GenerateOptions(SamplingOptions):
     """Candidates of every sample, of which the one that agrees best with the picture, or else the
     likeliest, is kept; their seeds follow each other."""
 
+    consensus: int | None = None
+    """Mesh the mean of so many samples, safer and smoother than one of them; their seeds follow
+    each other (default: as the weights say, and 1, a plain sample, with --num or --best-of)."""
+
     scales: int | None = None
     """Stop after this many scales, a coarser shape (default: as the weights say)."""
 
@@ -86,7 +90,8 @@ def main(arguments: Sequence[str]) -> int:
     files = options.image[:1] if options.views else options.image or options.points
     stems = [path.stem for path in files] + [words_to_stem(text) for text in options.text]
     if options.num > 1:
-        seeds = [options.seed + k * options.best_of for k in range(options.num)]
+        step = options.best_of * (options.consensus or 1)
+        seeds = [options.seed + k * step for k in range(options.num)]
         stems = [f"{stem}-{seed}" for stem in stems for seed in seeds]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
 
@@ -138,6 +143,12 @@ def _check(options: GenerateOptions) -> None:
         require_suffix(options.preview, (".png",), "--preview")
     if options.best_of < 1:
         raise ValueError(f"--best-of must be at least 1, got {options.best_of}")
+    if options.consensus is not None and options.consensus < 1:
+        raise ValueError(f"--consensus must be at least 1, got {options.consensus}")
+    if options.best_of > 1 and (options.consensus or 1) > 1:
+        raise ValueError(
+            "--best-of keeps one of several samples, --consensus joins them: give one of the two"
+        )
     options.check()
 
 
@@ -149,6 +160,7 @@ def _generate(pipeline: "G3PT", prompts: "Prompts", options: GenerateOptions) ->
             num_scales=options.scales,
             every_scale=options.every_scale or options.lod.needs_scales,
             best_of=options.best_of,
+            consensus=options.consensus,
             on_scale=on_scale,
             **options.sampling(),
         )
@@ -166,6 +178,8 @@ def _write(
     entry: dict[str, Any] = {"seed": shape.seed, "nll": shape.nll}
     if shape.selection is not None:
         entry |= _candidates(shape.selection)
+    if shape.consensus:
+        entry["consensus"] = {"samples": len(shape.consensus), "seeds": list(shape.consensus)}
     if options.lod.lod and not shape.mesh.is_empty:
         levels = make_chain(options.lod, shape.mesh, shape.scales, seed=options.seed)
         entry |= write_chain(options.lod, levels, path, None)

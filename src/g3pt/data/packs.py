@@ -13,8 +13,6 @@ S shapes, N points kept of each, V volume queries, M near-surface queries kept.
 import io
 import json
 import os
-import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,8 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from g3pt.config import from_json, to_json
-from g3pt.data.prepare import PrepareConfig, labels_at, pack_labels
+from g3pt.data.prepare import PrepareConfig
+from g3pt.data.quantized import compress_planes, expand_planes, labels_at, pack_labels
 from g3pt.data.shards import Selection, ShardSet
 from g3pt.data.views import read_picture
 from g3pt.files import write_whole
@@ -130,10 +129,10 @@ def write_pack(shapes: ShardSet, out_dir: str | os.PathLike[str], config: PackCo
     work = out.with_name(f"{out.name}.partial")
     work.mkdir(parents=True, exist_ok=True)
     arrays = {
-        "points": _compressed(thinned.points_SN3),
-        "normals": _compressed(thinned.normals_SN3),
-        "volume": _compressed(thinned.volume_SV),
-        "near": _compressed(thinned.near_SM),
+        "points": compress_planes(thinned.points_SN3),
+        "normals": compress_planes(thinned.normals_SN3),
+        "volume": compress_planes(thinned.volume_SV),
+        "near": compress_planes(thinned.near_SM),
         "pictures": pictures,
     }
     save_file(arrays, work / DATA_FILE)
@@ -173,18 +172,6 @@ def _picture_file(shapes: ShardSet, row: int, view: int, size: int) -> bytes:
     return content.getvalue()
 
 
-def _compressed(array: np.ndarray) -> UInt8[np.ndarray, " _"]:
-    """Bytes of equal weight stand together: high bytes compress, low ones do not."""
-    planes = np.ascontiguousarray(array).view(np.uint8).reshape(-1, array.itemsize).T
-    return np.frombuffer(zlib.compress(planes.tobytes(), 6), np.uint8)
-
-
-def _expanded(data: np.ndarray, dtype: type[np.generic], shape: Sequence[int]) -> np.ndarray:
-    size = np.dtype(dtype).itemsize
-    planes = np.frombuffer(zlib.decompress(data.tobytes()), np.uint8).reshape(size, -1)
-    return planes.T.copy().view(dtype).reshape(shape)
-
-
 class PackedShapes:
     """A pack, opened for reading: what trainings ask of a `ShardSet`."""
 
@@ -221,10 +208,10 @@ class PackedShapes:
         num_volume = self.config.num_volume_queries // 8
         keys_S = np.array([row["query_key"] for row in self.shapes], np.uint64).view(np.int64)
         return ThinnedShapes(
-            points_SN3=_expanded(data["points"], np.int16, (size, num_points, 3)),
-            normals_SN3=_expanded(data["normals"], np.int8, (size, num_points, 3)),
-            volume_SV=_expanded(data["volume"], np.uint8, (size, num_volume)),
-            near_SM=_expanded(data["near"], np.uint8, (size, num_near)),
+            points_SN3=expand_planes(data["points"], np.int16, (size, num_points, 3)),
+            normals_SN3=expand_planes(data["normals"], np.int8, (size, num_points, 3)),
+            volume_SV=expand_planes(data["volume"], np.uint8, (size, num_volume)),
+            near_SM=expand_planes(data["near"], np.uint8, (size, num_near)),
             keys_S=keys_S,
         )
 

@@ -1,6 +1,6 @@
 """One solid in, its training record out: surface points, labelled queries, measured quality.
 
-Positions are stored as 16-bit integers, x = q / POSITION_STEPS. Queries are not stored at all:
+Positions are stored as 16-bit integers (`quantized.py`). Queries are not stored at all:
 `queries.py` works them out. A label is evaluated at the position that is stored or worked out,
 after rounding, so every label is exact for the point it belongs to.
 
@@ -13,14 +13,37 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int8, Int16, UInt8
+from jaxtyping import Bool, Int8, Int16, UInt8
 
-from g3pt.data.queries import POSITION_STEPS, near_queries, volume_queries
+from g3pt.data.quantized import (
+    NORMAL_STEPS,
+    labels_at,
+    normals,
+    pack_labels,
+    positions,
+    quantize_normals,
+    quantize_positions,
+)
+from g3pt.data.queries import near_queries, volume_queries
 from g3pt.data.sources import ShapeError, SourceShape
 from g3pt.data.stopwatch import Stopwatch
 from g3pt.geometry.quality import SolidQuality
 
-NORMAL_STEPS = 127
+__all__ = [
+    "NORMAL_STEPS",
+    "PrepareConfig",
+    "ShapeRecord",
+    "labels_at",
+    "normals",
+    "pack_labels",
+    "positions",
+    "prepare_shape",
+    "quantize_normals",
+    "quantize_positions",
+    "query_key",
+    "shape_seed",
+]
+
 CHUNK = 65_536
 """Queries labelled at a time."""
 
@@ -177,33 +200,3 @@ def query_key(shape_id: str, seed: int) -> int:
     """The key that the queries of one shape follow from."""
     digest = hashlib.sha256(f"queries {seed} {shape_id}".encode()).digest()
     return int.from_bytes(digest[:8], "little")
-
-
-def quantize_positions(points: Float[np.ndarray, "*N 3"]) -> Int16[np.ndarray, "*N 3"]:
-    """Round positions in [-1, 1] to the stored grid (spacing 3.1e-5)."""
-    return np.rint(np.clip(points, -1.0, 1.0) * POSITION_STEPS).astype(np.int16)
-
-
-def positions(quantized: Int16[np.ndarray, "*N 3"]) -> Float32[np.ndarray, "*N 3"]:
-    """Stored positions as float32."""
-    return quantized * np.float32(1.0 / POSITION_STEPS)
-
-
-def quantize_normals(normals: Float[np.ndarray, "*N 3"]) -> Int8[np.ndarray, "*N 3"]:
-    """Round unit vectors to 8 bits a component."""
-    return np.rint(np.clip(normals, -1.0, 1.0) * NORMAL_STEPS).astype(np.int8)
-
-
-def normals(quantized: Int8[np.ndarray, "*N 3"]) -> Float32[np.ndarray, "*N 3"]:
-    """Stored normals as float32, unit length up to rounding."""
-    return quantized * np.float32(1.0 / NORMAL_STEPS)
-
-
-def pack_labels(inside: Bool[np.ndarray, " Q"]) -> UInt8[np.ndarray, " Q_8"]:
-    """Eight labels a byte, least significant bit first."""
-    return np.packbits(inside, bitorder="little")
-
-
-def labels_at(packed: UInt8[np.ndarray, " Q_8"], places: np.ndarray) -> UInt8[np.ndarray, " K"]:
-    """Labels (0 or 1) at some places of a packed row."""
-    return (packed[places >> 3] >> (places & 7).astype(np.uint8)) & np.uint8(1)

@@ -57,6 +57,9 @@ class GenerationSettings:
     best_of: int = 1
     """Also take the one of so many samples that agrees best with the prompt; 1 leaves that out."""
 
+    consensus: int = 1
+    """Also mesh the mean of so many samples, in a row of its own; 1 leaves that out."""
+
     num_steps: int = 50
     """Steps of a flow; other systems have none."""
 
@@ -64,7 +67,7 @@ class GenerationSettings:
     """Also score every mesh after the best rotation, scale and shift, in columns `aligned_*`."""
 
     def __post_init__(self) -> None:
-        for name in ("num_training", "num_samples", "best_of", "num_steps"):
+        for name in ("num_training", "num_samples", "best_of", "consensus", "num_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
@@ -78,6 +81,7 @@ class GenerationSettings:
             temperature=self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,
+            consensus=self.consensus,
             num_steps=self.num_steps,
         )
 

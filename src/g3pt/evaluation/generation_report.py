@@ -63,10 +63,10 @@ def generation_report(
 
 
 def _differences(by_method: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    """Every prediction against its controls, and the best of several against the plain one."""
+    """Every prediction against its controls, several samples against a plain one."""
     found: dict[str, Any] = {}
     for ours in by_method:
-        kind = ours.split("_best_of_")[0]
+        kind = ours.split("_best_of_")[0].split("_consensus_of_")[0]
         if kind not in ("image", "text", "prediction"):
             continue
         others = [name for name in CONTROLS if name in by_method]

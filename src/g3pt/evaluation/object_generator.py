@@ -123,7 +123,21 @@ class ObjectGenerator:
         if best_of > 1 and (prompt.pictures or candidates[0].nll is not None):
             best = self._best(judge, prompt, candidates[:best_of], scored[:best_of])
             rows.append({**best, "prompt": text})
+        if self._systems.consensus is not None and kind != "unconditional":
+            rows.append({**self._consensus(judge, kind, prompt, first), "prompt": text})
         return rows
+
+    def _consensus(self, judge: Judge, kind: str, prompt: Prompts, first: int) -> Row:
+        """The mean of several samples, from the seed of the plain sample on."""
+        assert self._systems.consensus is not None
+        (candidate,) = draw_candidates(
+            self._systems.consensus,
+            prompt.condition,
+            [first],
+            resolution=self._settings.resolution,
+        )
+        method = f"{kind}_consensus_of_{self._systems.num_consensus}"
+        return {**judge.judge(method, candidate.mesh), **_origin(candidate)}
 
     def _diversity(self, judge: Judge, candidates: Sequence[Candidate]) -> float | None:
         points = sample_volume(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from g3pt.evaluation.true_likelihood import TrueLikelihood
+from g3pt.generation.answers import answer_of
 from g3pt.generation.systems import CarSystem, FlowSystem, RegressorSystem, ShapeGenerator
 from g3pt.geometry.isosurface import extract_surface
 from g3pt.geometry.mesh import TriangleMesh
@@ -39,8 +40,10 @@ class SystemSettings:
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
+    consensus: int = 1
+    """Samples of the answer that is the mean of several; 1 makes none. CAR alone can."""
     num_steps: int = 50
-    """Of a flow; others have none, as a flow has none of the five above."""
+    """Of a flow; others have none, as a flow has none of the six above."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +57,10 @@ class Systems:
     """Without guidance, for samples of nothing."""
     likelihood: TrueLikelihood | None
     """None where the system knows none."""
+    consensus: ShapeGenerator | None = None
+    """Like `guided`, but of several samples each; None where that is not asked for."""
+    num_consensus: int = 1
+    """How many."""
 
     @property
     def generator(self) -> Generator:
@@ -71,11 +78,15 @@ def open_systems(
     """
     settings = settings or SystemSettings()
     if holds_regressor(weights):
-        return _regressor(load_regressor_weights(weights, device))
-    loaded = load_weights(weights, device)
-    if loaded.flow is not None:
-        return _flow(loaded, settings)
-    return _car(loaded, settings)
+        systems = _regressor(load_regressor_weights(weights, device))
+    else:
+        loaded = load_weights(weights, device)
+        systems = _car(loaded, settings) if loaded.flow is None else _flow(loaded, settings)
+    if settings.consensus > 1 and systems.consensus is None:
+        raise ValueError(
+            f"a consensus is made of the tokens of several samples; {systems.name} samples none"
+        )
+    return systems
 
 
 def _car(weights: LoadedWeights, settings: SystemSettings) -> Systems:
@@ -87,6 +98,10 @@ def _car(weights: LoadedWeights, settings: SystemSettings) -> Systems:
         guided=CarSystem(weights, sampling=sampling),
         plain=CarSystem(weights, sampling=replace(sampling, guidance=1.0, guidance_by_scale=())),
         likelihood=TrueLikelihood(tokenizer, car, weights.config.num_points),
+        consensus=None
+        if settings.consensus == 1
+        else CarSystem(weights, sampling=sampling, answer=answer_of(settings.consensus)),
+        num_consensus=settings.consensus,
     )
 
 

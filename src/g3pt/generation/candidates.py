@@ -1,11 +1,22 @@
-"""Several samples in place of one: drafts are meshed coarsely, the best of each group is kept."""
+"""Several samples in place of one: the best of a group is kept, or the group becomes its mean.
+
+Legend: L latents, C tokenizer channels, T tokens.
+"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from g3pt.generation.prompts import Prompts
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from g3pt.generation.consensus import consensus_features, consensus_tokens
+from g3pt.generation.prompts import PromptError, Prompts
+from g3pt.generation.sampler import SampledTokens
 from g3pt.generation.selection import Choice, choose_candidate
 from g3pt.geometry.mesh import TriangleMesh
+from g3pt.models.car import Car
+from g3pt.models.conditioning import ConditionBatch
+from g3pt.models.contract import DiscreteTokenizer
 from g3pt.models.tokens import TokenPyramid
 
 DRAFT_RESOLUTION = 64
@@ -22,6 +33,18 @@ class Draft:
     tokens: TokenPyramid
     nll: float
     """Negative log-likelihood given the prompt, in nats."""
+    consensus: "DraftConsensus | None" = None
+    """What is meshed in place of the tokens, if the draft stands for several samples."""
+
+
+@dataclass(frozen=True, eq=False)
+class DraftConsensus:
+    """Several samples that became one; L latents, C channels."""
+
+    features_LC: Float[Tensor, "L C"]
+    """From `consensus_features`; the draft's tokens are close to them."""
+    seeds: tuple[int, ...]
+    """Of all samples."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +54,88 @@ class Selection:
     choice: Choice
     seeds: tuple[int, ...]
     """Of every candidate: with it alone, each can be made again."""
+
+
+Owner = tuple[int, int]
+"""A draft's prompt and seed."""
+
+
+def plain_drafts(
+    tokenizer: DiscreteTokenizer, owners: Sequence[Owner], sampled: SampledTokens
+) -> list[Draft]:
+    """A draft of every sample."""
+    rows = zip(owners, sampled.indices_BT.cpu(), sampled.nll_B.tolist(), strict=True)
+    return [
+        Draft(prompt, seed, pyramid_of(tokenizer, indices_T), nll)
+        for (prompt, seed), indices_T, nll in rows
+    ]
+
+
+def consensus_drafts(
+    tokenizer: DiscreteTokenizer,
+    car: Car,
+    condition: ConditionBatch,
+    owners: Sequence[Owner],
+    sampled: SampledTokens,
+    num_samples: int,
+) -> list[Draft]:
+    """A draft of every `num_samples` samples that follow each other.
+
+    Args:
+        tokenizer: stage 1.
+        car: stage 2, which says how likely the quantised mean is.
+        condition: a row of each draft.
+        owners: of each draft, with the seed of its first sample; those of the others follow.
+        sampled: all samples.
+        num_samples: of each draft.
+    """
+    features_BLC = consensus_features(sampled.summed_BLC, num_samples)
+    num_scales = tokenizer.num_scales_of(sampled.indices_BT.shape[1])
+    tokens = consensus_tokens(tokenizer, car, features_BLC, condition, num_scales)
+    stands_for = [
+        DraftConsensus(features_LC, tuple(range(seed, seed + num_samples)))
+        for (_, seed), features_LC in zip(owners, features_BLC, strict=True)
+    ]
+    drafts = zip(plain_drafts(tokenizer, owners, tokens), stands_for, strict=True)
+    return [replace(draft, consensus=consensus) for draft, consensus in drafts]
+
+
+def pyramid_of(tokenizer: DiscreteTokenizer, indices_T: Int[Tensor, " T"]) -> TokenPyramid:
+    """Tokens of the first scales with what is needed to read them."""
+    return TokenPyramid(tuple(tokenizer.scale_lengths), tokenizer.num_bits, indices_T)
+
+
+def num_consensus(
+    asked: int | None, default: int, *, num: int = 1, best_of: int = 1, has_known: bool = False
+) -> int:
+    """How many samples an answer is the consensus of; 1 is a plain sample.
+
+    Args:
+        asked: what the user says; None leaves it to the weights where one answer is wanted.
+        default: what the weights say.
+        num: answers that are wanted of each prompt: several ask for variety.
+        best_of: candidates of each answer.
+        has_known: whether coarse scales are given.
+
+    Raises:
+        PromptError: if a count is not positive, or the arguments exclude each other.
+    """
+    for name, count in (("num", num), ("best_of", best_of), ("consensus", asked)):
+        if count is not None and count < 1:
+            raise PromptError(f"{name} must be at least 1, got {count}")
+    if asked is None:
+        return default if num == best_of == 1 and not has_known else 1
+    if asked > 1 and best_of > 1:
+        raise PromptError(
+            "best_of keeps one of several samples and consensus joins them: give one of the two, "
+            f"got best_of={best_of} and consensus={asked}"
+        )
+    if asked > 1 and has_known:
+        raise PromptError(
+            "the tokens of a consensus are made after the samples and begin with no given ones: "
+            f"give one of consensus and known, got consensus={asked}"
+        )
+    return asked
 
 
 def select_drafts(

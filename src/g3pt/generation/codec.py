@@ -184,16 +184,32 @@ class ShapeCodec:
         """
         check_resolution(resolution)
         self._check_pyramid(tokens)
-        extraction = extract_surface(
-            ShapeField.from_tokens(self.tokenizer, tokens.indices),
-            resolution=resolution,
-            dense=dense,
-            seeds=seeds,
-        )
-        if min_share > 0 and not extraction.mesh.is_empty:
-            kept = largest_components(extraction.mesh, keep=None, min_share=min_share)
-            return Extraction(kept, extraction.queries, extraction.queries_dense)
-        return extraction
+        field = ShapeField.from_tokens(self.tokenizer, tokens.indices)
+        extraction = extract_surface(field, resolution=resolution, dense=dense, seeds=seeds)
+        return _without_small_parts(extraction, min_share)
+
+    def decode_features(
+        self,
+        summed_LC: torch.Tensor,
+        num_scales: int,
+        *,
+        resolution: int = DEFAULT_RESOLUTION,
+        min_share: float = 0.0,
+    ) -> Extraction:
+        """Mesh the field of a sum of upsampled features, which need not be that of any tokens.
+
+        Args:
+            summed_LC: such as the mean of several samples (`consensus_features`).
+            num_scales: scales in the sum.
+            resolution: grid cells per axis.
+            min_share: drop parts below this share of the whole surface.
+
+        Raises:
+            ValueError: if the resolution is out of range.
+        """
+        check_resolution(resolution)
+        field = ShapeField.from_features(self.tokenizer, summed_LC, num_scales)
+        return _without_small_parts(extract_surface(field, resolution=resolution), min_share)
 
     def coarser_meshes(
         self, tokens: TokenPyramid, resolution: int = DEFAULT_RESOLUTION, min_share: float = 0.0
@@ -231,6 +247,13 @@ class ShapeCodec:
 
     def _pyramid(self, indices_T: torch.Tensor) -> TokenPyramid:
         return TokenPyramid(tuple(self.tokenizer.scale_lengths), self.tokenizer.num_bits, indices_T)
+
+
+def _without_small_parts(extraction: Extraction, min_share: float) -> Extraction:
+    if min_share == 0 or extraction.mesh.is_empty:
+        return extraction
+    kept = largest_components(extraction.mesh, keep=None, min_share=min_share)
+    return Extraction(kept, extraction.queries, extraction.queries_dense)
 
 
 def check_resolution(resolution: int) -> None:

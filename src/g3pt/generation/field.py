@@ -53,8 +53,21 @@ class ShapeField:
         """Decode token indices that end with a scale, once."""
         indices_1T = indices_T[None].to(next(tokenizer.parameters()).device)
         num_scales = tokenizer.num_scales_of(indices_1T.shape[1])
-        summed_1LC = tokenizer.decode_indices(indices_1T)
-        return cls(tokenizer, tokenizer.shape_memory(summed_1LC, num_scales), chunk=chunk)
+        summed_LC = tokenizer.decode_indices(indices_1T)[0]
+        return cls.from_features(tokenizer, summed_LC, num_scales, chunk=chunk)
+
+    @classmethod
+    @torch.inference_mode()
+    def from_features(
+        cls,
+        tokenizer: Tokenizer,
+        summed_LC: Float[Tensor, "L C"],
+        num_scales: int,
+        *,
+        chunk: int | None = None,
+    ) -> "ShapeField":
+        """Decode a sum of upsampled features of so many scales, once."""
+        return cls(tokenizer, tokenizer.shape_memory(summed_LC[None], num_scales), chunk=chunk)
 
     def __call__(self, points: Float[np.ndarray, "Q 3"]) -> Float32[np.ndarray, " Q"]:
         """Logits at points of the unit frame."""

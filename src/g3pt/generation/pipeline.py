@@ -13,7 +13,15 @@ from typing import Unpack
 import numpy as np
 import torch
 
-from g3pt.generation.candidates import DRAFT_RESOLUTION, Draft, Selection, select_drafts
+from g3pt.generation.candidates import (
+    DRAFT_RESOLUTION,
+    Draft,
+    Selection,
+    consensus_drafts,
+    num_consensus,
+    plain_drafts,
+    select_drafts,
+)
 from g3pt.generation.codec import (
     DEFAULT_RESOLUTION,
     ShapeCodec,
@@ -104,6 +112,7 @@ class G3PT(ShapeCodec):
         min_share: float = 0.0,
         every_scale: bool = False,
         best_of: int = 1,
+        consensus: int | None = None,
         on_scale: Callable[[ScaleEvent], None] | None = None,
     ) -> GenerationResult:
         """Make shapes from pictures, sentences, parts of their surface, or from nothing.
@@ -131,6 +140,12 @@ class G3PT(ShapeCodec):
             best_of: candidates of every sample, of which the one that agrees best with the prompt
                 is kept (`choose_candidate`): sample k is chosen among the seeds from
                 seed + k * best_of on. They are compared at 64 cells per axis.
+            consensus: samples whose mean features are meshed in place of one sample's
+                (`consensus_features`): answer k is of the seeds from seed + k * consensus on. Safer
+                and smoother than a sample, at the price of that many token samplings and one
+                extraction. Its tokens are the mean's, quantised. 1 is a plain sample; None is as
+                the weights say, or 1 where variety or something to begin with is asked for
+                (`num`, `best_of`, `known`).
             on_scale: called after each scale of each batch; raising in it cancels.
 
         Raises:
@@ -139,9 +154,10 @@ class G3PT(ShapeCodec):
         """
         car = self._generator()
         check_resolution(resolution)
-        for name, count in (("num", num), ("best_of", best_of)):
-            if count < 1:
-                raise PromptError(f"{name} must be at least 1, got {count}")
+        default = self.weights.config.sampling.consensus
+        consensus = num_consensus(
+            consensus, default, num=num, best_of=best_of, has_known=known is not None
+        )
         if known is not None:
             self._check_pyramid(known)
         started = time.perf_counter()
@@ -155,41 +171,63 @@ class G3PT(ShapeCodec):
             defaults = replace(defaults, guidance=float(guidance), guidance_by_scale=())
         if not isinstance(guidance, Sequence):
             guidance = defaults.guidance_of(self.num_scales)
-        num_drafts = num * best_of
-        owners = [(prompt, seed + k) for prompt in range(len(prompts)) for k in range(num_drafts)]
+        owners = [
+            (prompt, seed + k * consensus)
+            for prompt in range(len(prompts))
+            for k in range(num * best_of)
+        ]
+        batch_size = max(1, BATCH_SIZE // consensus)
         drafts: list[Draft] = []
         started = time.perf_counter()
-        for first in range(0, len(owners), BATCH_SIZE):
-            batch = owners[first : first + BATCH_SIZE]
+        for first in range(0, len(owners), batch_size):
+            batch = owners[first : first + batch_size]
+            seeds = [own_seed + k for _, own_seed in batch for k in range(consensus)]
+            condition = prompts.condition.rows(torch.tensor([prompt for prompt, _ in batch]))
             sampled = generate_tokens(
                 self.tokenizer,
                 car,
-                prompts.condition.rows(torch.tensor([prompt for prompt, _ in batch])),
-                seeds=[own_seed for _, own_seed in batch],
+                condition,
+                seeds=seeds,
+                samples_each=consensus,
                 guidance=guidance,
                 temperature=defaults.temperature if temperature is None else temperature,
                 top_k=defaults.top_k if top_k is None else top_k,
                 top_p=defaults.top_p if top_p is None else top_p,
                 num_scales=num_scales,
-                known_BT=None if known is None else known.indices.expand(len(batch), -1),
-                on_scale=None if on_scale is None else self._listener(on_scale, first),
+                known_BT=None if known is None else known.indices.expand(len(seeds), -1),
+                on_scale=None if on_scale is None else self._listener(on_scale, first * consensus),
             )
-            drafts += [
-                Draft(prompt, own_seed, self._pyramid(indices_T), nll)
-                for (prompt, own_seed), indices_T, nll in zip(
-                    batch, sampled.indices_BT.cpu(), sampled.nll_B.tolist(), strict=True
+            if consensus == 1:
+                drafts += plain_drafts(self.tokenizer, batch, sampled)
+            else:
+                drafts += consensus_drafts(
+                    self.tokenizer, car, condition, batch, sampled, consensus
                 )
-            ]
         timings["tokens"] = time.perf_counter() - started
         started = time.perf_counter()
         shapes: list[GeneratedShape] = []
         for draft, selection in self._selected(drafts, best_of, prompts, resolution, min_share):
-            tokens = draft.tokens
-            extraction = self.decode(tokens, resolution=resolution, min_share=min_share)
+            tokens, agreed = draft.tokens, draft.consensus
+            if agreed is None:
+                extraction = self.decode(tokens, resolution=resolution, min_share=min_share)
+            else:
+                extraction = self.decode_features(
+                    agreed.features_LC,
+                    tokens.num_scales,
+                    resolution=resolution,
+                    min_share=min_share,
+                )
             scales = self.coarser_meshes(tokens, resolution, min_share) if every_scale else ()
             shapes.append(
                 GeneratedShape(
-                    draft.prompt, draft.seed, tokens, draft.nll, extraction, scales, selection
+                    draft.prompt,
+                    draft.seed,
+                    tokens,
+                    draft.nll,
+                    extraction,
+                    scales,
+                    selection,
+                    () if agreed is None else agreed.seeds,
                 )
             )
         timings["extract"] = time.perf_counter() - started

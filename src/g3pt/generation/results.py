@@ -14,7 +14,8 @@ class ScaleEvent:
     """What `on_scale` hears: a batch of shapes has one scale more."""
 
     first: int
-    """Number of the batch's first sample; with `best_of`, every candidate counts as one."""
+    """Number of the batch's first sample; with `best_of` every candidate counts as one, with
+    `consensus` every one of the samples."""
     scale: int
     num_scales: int
     """Scales that will be made in all."""
@@ -37,6 +38,9 @@ class GeneratedShape:
     """Meshes of the coarser scales, coarsest first, when asked for; some may be empty."""
     selection: Selection | None = None
     """Among which candidates it was chosen, if there were several (`best_of`)."""
+    consensus: tuple[int, ...] = ()
+    """Seeds of the samples whose mean the mesh is; empty for a plain sample. The tokens are then
+    the mean's as the tokenizer quantises it: what they decode to is close to the mesh, not it."""
 
     @property
     def mesh(self) -> TriangleMesh:

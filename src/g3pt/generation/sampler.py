@@ -64,6 +64,7 @@ def generate_tokens(
     condition: ConditionBatch,
     *,
     seeds: Sequence[int],
+    samples_each: int = 1,
     guidance: PerScale = 1.0,
     temperature: PerScale = 1.0,
     top_k: int | Sequence[int] = 0,
@@ -78,8 +79,9 @@ def generate_tokens(
     Args:
         tokenizer: stage 1, whose CQT makes the inputs of the next scale.
         car: stage 2.
-        condition: raw conditions, one row per seed.
+        condition: raw conditions, one row per seed, or per `samples_each` of them.
         seeds: one per shape.
+        samples_each: shapes made of each row, side by side; the row is encoded once.
         guidance: classifier-free guidance, 1 is none. One number g is ramped from 1 at the
             coarsest scale to g at the finest; a number per scale is taken as it is.
         temperature: one number or one per scale, like the next two; 0 takes the likeliest.
@@ -98,12 +100,13 @@ def generate_tokens(
     num_scales = total if num_scales is None else num_scales
     if not 1 <= num_scales <= total:
         raise ValueError(f"num_scales must be within 1 to {total}, got {num_scales}")
-    if len(seeds) != condition.batch_size:
-        raise ValueError(f"{len(seeds)} seeds for {condition.batch_size} conditions")
+    if len(seeds) != condition.batch_size * samples_each:
+        times = f" of {samples_each} samples" if samples_each > 1 else ""
+        raise ValueError(f"{len(seeds)} seeds for {condition.batch_size} conditions{times}")
     given = _known_scales(tokenizer, known_BT, len(seeds), num_scales)
     settings = _settings_per_scale(total, guidance, temperature, top_k, top_p)
     guided = any(setting.guidance != 1 for setting in settings)
-    encoded = _encode(car, condition, guided=guided)
+    encoded = _encode(car, condition, samples_each, guided=guided)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     num_rows = len(encoded.vector_BD)
     inputs = ScaleInputs(tokenizer, car.config.input_kind, num_rows, car.guess_features(encoded))
@@ -193,11 +196,12 @@ def _per_scale(name: str, value: PerScale, num_scales: int) -> list[float]:
     return [float(one) for one in value]
 
 
-def _encode(car: Car, condition: ConditionBatch, *, guided: bool) -> ConditionOutput:
-    encoded = car.encode_condition(condition)
-    if not guided:
-        return encoded
-    return concatenate_batches([encoded, car.encode_condition(condition.without_conditions())])
+def _encode(
+    car: Car, condition: ConditionBatch, samples_each: int, *, guided: bool
+) -> ConditionOutput:
+    batches = [condition, condition.without_conditions()] if guided else [condition]
+    encoded = [car.encode_condition(batch).repeat(samples_each) for batch in batches]
+    return concatenate_batches(encoded)
 
 
 def _guide(logits_BTV: Tensor, guidance: float, *, guided: bool) -> tuple[Tensor, Tensor]:

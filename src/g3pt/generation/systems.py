@@ -13,9 +13,9 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
+from g3pt.generation.answers import Answer, SampleAnswer, answer_features, sample_tokens
 from g3pt.generation.field import ShapeField
 from g3pt.generation.flow_sampler import Method, generate_latents
-from g3pt.generation.sampler import generate_tokens
 from g3pt.models.alternatives.kl import require_gaussian
 from g3pt.models.car import Car
 from g3pt.models.conditioning.contract import ConditionBatch
@@ -74,11 +74,22 @@ class ShapeGenerator(Protocol):
 class CarSystem:
     """Next-scale prediction: the system of the paper."""
 
-    def __init__(self, weights: LoadedWeights, *, sampling: SamplingDefaults | None = None) -> None:
+    def __init__(
+        self,
+        weights: LoadedWeights,
+        *,
+        sampling: SamplingDefaults | None = None,
+        answer: Answer | None = None,
+    ) -> None:
         """Take weights that hold a CAR.
 
+        Args:
+            weights: tokenizer and generator.
+            sampling: how tokens are sampled; None takes what the weights say.
+            answer: what is made of each condition; None takes one sample.
+
         Raises:
-            ValueError: if they do not.
+            ValueError: if they hold no CAR.
         """
         if weights.car is None:
             raise ValueError(f"weights {weights.name} hold no CAR; they cannot generate")
@@ -86,6 +97,7 @@ class CarSystem:
         self.name = weights.name
         self._tokenizer = require_tokens(weights.tokenizer, weights.name)
         self._sampling = sampling or weights.config.sampling
+        self._answer = answer or SampleAnswer()
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -93,19 +105,21 @@ class CarSystem:
         return tuple(condition.slot for condition in self.model.config.conditions)
 
     def generate(self, condition: ConditionBatch, seeds: Sequence[int]) -> GeneratedFields:
-        """Sample tokens scale by scale and decode them."""
-        sampling, clock = self._sampling, _Clock(self.model.positions.device)
-        sampled = generate_tokens(
-            self._tokenizer,
-            self.model,
-            condition,
-            seeds=seeds,
-            guidance=sampling.guidance_of(self.model.config.num_scales),
-            temperature=sampling.temperature,
-            top_k=sampling.top_k,
-            top_p=sampling.top_p,
-            num_scales=sampling.num_scales or None,
-        )
+        """Sample tokens scale by scale and decode them, or what several samples agree on.
+
+        Only a single sample has a likelihood: other answers are features without tokens.
+        """
+        clock = _Clock(self.model.positions.device)
+        models = (self._tokenizer, self.model)
+        if not isinstance(self._answer, SampleAnswer):
+            features_BLC = answer_features(
+                *models, condition, self._answer, seeds=seeds, sampling=self._sampling
+            )
+            num_scales = self._sampling.num_scales or self.model.config.num_scales
+            memory = self._tokenizer.shape_memory(features_BLC, num_scales)
+            fields = [ShapeField(self._tokenizer, row) for row in memory.split(1)]
+            return GeneratedFields(fields, clock.seconds())
+        sampled = sample_tokens(*models, condition, seeds, self._sampling)
         fields = [ShapeField.from_tokens(self._tokenizer, row_T) for row_T in sampled.indices_BT]
         return GeneratedFields(fields, clock.seconds(), tuple(sampled.nll_B.tolist()))
 

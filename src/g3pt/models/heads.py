@@ -82,6 +82,14 @@ class SoftmaxHead(nn.Module):
         losses = cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten())
         return losses.view(targets_BT.shape)
 
+    @staticmethod
+    def expected_signs(logits_BTV: Float[Tensor, "B T V"]) -> Float[Tensor, "B T K"]:
+        """Mean of every bit as -1 or 1, over all entries: positive where it is likely set."""
+        num_entries = logits_BTV.shape[-1]
+        entries_V = torch.arange(num_entries, device=logits_BTV.device)
+        signs_VK = unpack_bits(entries_V, num_entries.bit_length() - 1).float() * 2 - 1
+        return torch.softmax(logits_BTV.float(), dim=-1) @ signs_VK
+
 
 class BitSoftmaxHead(SoftmaxHead):
     """A softmax over the vocabulary that starts as independent bits.
@@ -134,6 +142,11 @@ class BitwiseHead(nn.Module):
             logits_BTK.float(), bits_BTK, reduction="none"
         )
         return losses_BTK.sum(dim=-1)
+
+    @staticmethod
+    def expected_signs(logits_BTK: Float[Tensor, "B T K"]) -> Float[Tensor, "B T K"]:
+        """Mean of every bit as -1 or 1: positive where it is likely set."""
+        return torch.tanh(logits_BTK.float() / 2)
 
 
 HeadKind = Literal["softmax", "bit_softmax", "bitwise"]

@@ -35,6 +35,14 @@ class SamplingDefaults:
     num_scales: int = 0
     """Scales that are sampled; 0 is all."""
 
+    consensus: int = 1
+    """Samples whose mean is the answer to a prompt where a single one is asked for; 1 is a plain
+    sample."""
+
+    def __post_init__(self) -> None:
+        if self.consensus < 1:
+            raise ValueError(f"sampling.consensus must be at least 1, got {self.consensus}")
+
     def guidance_of(self, num_scales: int) -> tuple[float, ...]:
         """Guidance of each scale, coarsest first.
 

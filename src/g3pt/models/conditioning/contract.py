@@ -50,6 +50,16 @@ class ConditionOutput:
             valid_BI=F.pad(self.valid_or_all, (0, missing), value=False),
         )
 
+    def repeat(self, num: int) -> "ConditionOutput":
+        """Repeat each row `num` times, copies side by side."""
+        if num == 1:
+            return self
+        repeated = {
+            name: None if value is None else value.repeat_interleave(num, dim=0)
+            for name, value in vars(self).items()
+        }
+        return ConditionOutput(**repeated)
+
     @property
     def valid_or_all(self) -> Bool[Tensor, "B I"]:
         """`valid_BI` written out."""

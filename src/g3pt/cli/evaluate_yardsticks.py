@@ -1,0 +1,169 @@
+"""`g3pt evaluate yardsticks`: known kinds, unseen kinds and real models side by side."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from g3pt.cli.options import CommonOptions, make_folder_for, parse, report, require_suffix, working
+from g3pt.cli.progress import steps
+
+if TYPE_CHECKING:
+    from g3pt.data.yardstick import Yardstick
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class YardsticksOptions(CommonOptions):
+    """Measure a generator on what it has seen the kind of, and on what it has not.
+
+    With --make, write the files that it is measured by: new seeds of the training families,
+    families that were never trained on, and the held-out models of a folder.
+    """
+
+    data: Path | None = None
+    """Folder of yardsticks, from --make."""
+
+    make: Path | None = None
+    """Folder to write yardsticks into, in place of measuring."""
+
+    meshes: Path | None = None
+    """With --make: a folder of meshes whose manifest holds some out (split val); without it there
+    is no yardstick of real models."""
+
+    limit: int | None = None
+    """So many objects of each, spread evenly (default: all that a file holds; 200 with --make)."""
+
+    consensus: int = 8
+    """Also measure the mean of so many samples; 1 leaves that out."""
+
+    batch_size: int = 32
+    """Objects at a time; changes speed alone."""
+
+    against: Path | None = None
+    """A report of earlier weights (-o): also show the differences, object by object."""
+
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o", "--out"])] = None
+    """JSON file for the report, with the numbers of every object."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command."""
+    options = parse(YardsticksOptions, "evaluate yardsticks", arguments)
+    _check(options)
+    if options.make is not None:
+        return _make(options, options.make)
+    return _measure(options)
+
+
+def _check(options: YardsticksOptions) -> None:
+    if (options.data is None) == (options.make is None):
+        raise ValueError("give exactly one of --data and --make")
+    for name in ("limit", "consensus", "batch_size"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    if options.output is not None:
+        require_suffix(options.output, (".json",), "-o")
+    if options.against is not None and not options.against.is_file():
+        raise FileNotFoundError(f"{options.against}: no such report")
+
+
+def _make(options: YardsticksOptions, folder: Path) -> int:
+    from g3pt.data.yardstick import save_yardstick, yardstick_path
+    from g3pt.evaluation.yardstick_build import build_yardstick, yardstick_objects
+
+    outputs: list[dict[str, Any]] = []
+    for name, objects in yardstick_objects(options.meshes, options.limit or 200).items():
+        with steps() as shown, working(f"making {name}"):
+            built = build_yardstick(name, objects, on_progress=partial(shown.show, name))
+            path = yardstick_path(folder, name)
+            make_folder_for(path)
+            save_yardstick(path, built.yardstick)
+        outputs.append(
+            {
+                "path": str(path),
+                "objects": len(built.yardstick),
+                "flagged": int(built.yardstick.flagged_B.sum()),
+                "refused": dict(built.refused),
+                "bytes": path.stat().st_size,
+            }
+        )
+    lines = [
+        f"{entry['path']}: {entry['objects']} objects, {entry['flagged']} flagged, "
+        f"{len(entry['refused'])} refused, {entry['bytes'] / 1e6:.1f} MB"
+        for entry in outputs
+    ]
+    report(options, {"outputs": outputs}, lines)
+    return 0
+
+
+def _measure(options: YardsticksOptions) -> int:
+    from g3pt.data.yardstick import load_yardsticks
+    from g3pt.evaluation.yardstick_report import (
+        compare_reports,
+        comparison_lines,
+        yardstick_lines,
+        yardstick_report,
+    )
+    from g3pt.files import write_whole
+
+    assert options.data is not None
+    before = None if options.against is None else _read_report(options.against)
+    yardsticks = load_yardsticks(options.data)
+    if options.limit is not None:
+        yardsticks = tuple(each.spread(options.limit) for each in yardsticks)
+    result = yardstick_report(**_measured(options, yardsticks))
+    lines = yardstick_lines(result)
+    if before is not None:
+        result["differences"] = compare_reports(result, before)
+        lines += comparison_lines(result["differences"])
+    if options.output is not None:
+        with working("writing"):
+            make_folder_for(options.output)
+            write_whole(options.output, json.dumps(result, allow_nan=False) + "\n")
+    report(options, result, lines)
+    return 0
+
+
+def _measured(options: YardsticksOptions, yardsticks: "Sequence[Yardstick]") -> dict[str, Any]:
+    from g3pt.evaluation.systems import generator_of
+    from g3pt.evaluation.yardsticks import measure_yardsticks
+    from g3pt.generation.answers import SampleAnswer, answer_of
+    from g3pt.models.contract import require_tokens
+    from g3pt.models.weights import load_weights
+
+    weights = load_weights(options.weights, options.device)
+    car = generator_of(weights)
+    tokenizer = require_tokens(weights.tokenizer, weights.name)
+    answers = dict.fromkeys((SampleAnswer(), answer_of(options.consensus)))
+    measured = []
+    with steps() as shown:
+        for number, yardstick in enumerate(yardsticks, start=1):
+            measured += measure_yardsticks(
+                tokenizer,
+                car,
+                [yardstick],
+                tuple(answers),
+                weights.config.sampling,
+                num_points=weights.config.num_points,
+                seed=options.seed,
+                batch_size=options.batch_size,
+            )
+            shown.show("yardsticks", number, len(yardsticks))
+    return {
+        "measured": measured,
+        "weights": {"name": weights.name, "sha256": weights.sha256},
+        "sampling": asdict(weights.config.sampling),
+        "seed": options.seed,
+    }
+
+
+def _read_report(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: is no report in JSON: {error}") from error

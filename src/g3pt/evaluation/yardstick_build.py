@@ -1,0 +1,149 @@
+"""Making the yardsticks: what is drawn, sampled and labelled of each held-out object."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from g3pt.data.prepare import PrepareConfig, prepare_shape, shape_seed
+from g3pt.data.shards import QualityLimits
+from g3pt.data.sources import ShapeError, ShapeRef, load_shape
+from g3pt.data.yardstick import Yardstick, query_positions
+from g3pt.evaluation.objects import HELD_OUT, PROCEDURAL, ObjectList, list_objects
+from g3pt.geometry.cameras import canonical_camera
+from g3pt.geometry.framing import frame_object
+from g3pt.geometry.mesh import MeshError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class YardstickConfig:
+    """What is kept of each object."""
+
+    num_points: int = 4096
+    """Surface points with normals: with twice as many, 200 objects take 10 MB in place of 6."""
+    num_queries: int = 8192
+    """Labelled points of the cube, a multiple of 8."""
+    picture_size: int = 224
+    render_size: int = 448
+    """Side of the rendering that the object is cut out of."""
+    solid_resolution: int = 128
+    """Wall voxels per axis of the inside/outside test of meshes."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_points", "num_queries", "picture_size", "render_size"):
+            if getattr(self, name) < 8:
+                raise ValueError(f"{name} must be at least 8, got {getattr(self, name)}")
+        if self.num_queries % 8:
+            raise ValueError(f"num_queries must be a multiple of 8, got {self.num_queries}")
+
+    @property
+    def prepare(self) -> PrepareConfig:
+        """Preparation that samples, refuses and measures as that of training sets does."""
+        return PrepareConfig(
+            num_points=self.num_points,
+            num_volume_queries=8,
+            num_near_queries=3 * 2048,
+            solid_resolution=self.solid_resolution,
+        )
+
+
+def yardstick_objects(meshes: str | Path | None, limit: int) -> dict[str, ObjectList]:
+    """The objects of each yardstick; `real` is there if a folder of meshes is.
+
+    Args:
+        meshes: a folder whose manifest says which objects are held out (split `val`).
+        limit: objects of each, spread evenly over a folder.
+
+    Raises:
+        FileNotFoundError, ValueError: if the folder cannot be used.
+    """
+    objects = {
+        "known": list_objects(PROCEDURAL, limit=limit),
+        "unseen": list_objects(HELD_OUT, limit=limit),
+    }
+    if meshes is not None:
+        objects["real"] = list_objects(str(meshes), limit=limit)
+    return objects
+
+
+@dataclass(frozen=True)
+class BuiltYardstick:
+    """A yardstick, and what could not be used for it."""
+
+    yardstick: Yardstick
+    refused: Mapping[str, str]
+    """Ids and reasons."""
+
+
+def build_yardstick(
+    name: str,
+    objects: ObjectList,
+    config: YardstickConfig | None = None,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> BuiltYardstick:
+    """Draw, sample and label objects. What preparation refuses is left out.
+
+    Args:
+        name: of the yardstick.
+        objects: which.
+        config: how much is kept of each.
+        on_progress: hears how many objects are done, and of how many.
+
+    Raises:
+        ValueError: if no object can be used.
+    """
+    config = config or YardstickConfig()
+    queries_Q3 = query_positions(config.num_queries)
+    rows: list[Yardstick] = []
+    refused: dict[str, str] = {}
+    for number, ref in enumerate(objects.refs, start=1):
+        try:
+            rows.append(_row(name, ref, queries_Q3, config))
+        except (ShapeError, MeshError) as error:
+            refused[ref.id] = str(error)
+        if on_progress is not None:
+            on_progress(number, len(objects.refs))
+    if not rows:
+        raise ValueError(f"yardstick {name}: none of {len(objects.refs)} objects can be used")
+    return BuiltYardstick(_joined(name, rows), refused)
+
+
+def _row(name: str, ref: ShapeRef, queries_Q3: np.ndarray, config: YardstickConfig) -> Yardstick:
+    """One object.
+
+    Raises:
+        ShapeError, MeshError: if it is of no use.
+    """
+    shape = load_shape(ref, solid_resolution=config.solid_resolution)
+    record = prepare_shape(shape, config.prepare)
+    inside_Q = shape.contains(queries_Q3)
+    if not inside_Q.any():
+        raise ShapeError("no query lies inside", code="no_interior")
+    drawn = shape.scene().render(canonical_camera(), size=config.render_size, supersample=1)
+    # Samples of a mesh are as random as they come; of families they follow the primitives.
+    order_N = np.random.default_rng(shape_seed(shape.id, 1)).permutation(config.num_points)
+    return Yardstick(
+        name=name,
+        ids=(shape.id,),
+        families=(shape.family,),
+        captions=(shape.captions[0] if shape.captions else "",),
+        flagged_B=np.array([bool(QualityLimits().flags(record.description))]),
+        pictures_BSS4=frame_object(drawn, config.picture_size)[None],
+        points_BN3=record.points[order_N][None],
+        normals_BN3=record.normals[order_N][None],
+        inside_BQ=inside_Q[None],
+    )
+
+
+def _joined(name: str, rows: list[Yardstick]) -> Yardstick:
+    words = {
+        field: tuple(value for row in rows for value in getattr(row, field))
+        for field in ("ids", "families", "captions")
+    }
+    arrays = {
+        field: np.concatenate([getattr(row, field) for row in rows])
+        for field in ("flagged_B", "pictures_BSS4", "points_BN3", "normals_BN3", "inside_BQ")
+    }
+    return Yardstick(name=name, **words, **arrays)

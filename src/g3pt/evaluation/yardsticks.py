@@ -1,0 +1,331 @@
+"""A generator measured by the yardsticks: what it does not know, and what it makes all the same.
+
+Of every held-out object: the cross-entropy of its tokens given its picture (teacher-forced), and
+how well the field of each kind of answer agrees with the labelled queries. Nothing is meshed, so
+two hundred objects take seconds on a GPU, and a training can be watched by it. Everything works on
+modules as they are: in training or loaded from a folder, on any device.
+
+Legend: B objects, N surface points, Q queries, S picture side, T tokens, L latents, C tokenizer
+channels, K bits, G temperatures; in array names below, S also counts scales.
+"""
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Float64, Int, UInt8
+from torch import Tensor, nn
+
+from g3pt.data.yardstick import Yardstick
+from g3pt.generation.answers import Answer, answer_features
+from g3pt.models.car import Car
+from g3pt.models.conditioning import ConditionBatch, ConditionConfig, PictureConfig
+from g3pt.models.contract import DiscreteTokenizer
+from g3pt.models.heads import HEADS
+from g3pt.models.quantizers import unpack_bits
+from g3pt.models.teacher import teacher_inputs
+from g3pt.models.weights_config import SamplingDefaults
+
+TOKENS = "tokens"
+"""The answer that is the object's own tokens: what the tokenizer alone would reach."""
+BATCH_SIZE = 32
+TEMPERATURES = tuple(2.0 ** (step / 8) for step in range(-8, 25))
+"""Tried for each scale, 1 among them: the cross-entropy is convex in 1/T, so the best of them is
+within a hundredth of a nat of the best there is."""
+CHUNK = {"cpu": 16_384, "cuda": 262_144}
+"""Query points of all objects together that are asked in a call, by device."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReadyYardstick:
+    """A yardstick on a device, with the tokens that a tokenizer makes of it."""
+
+    yardstick: Yardstick
+    pictures_BSS4: UInt8[Tensor, "B S S 4"]
+    indices_BT: Int[Tensor, "B T"]
+    queries_Q3: Float[Tensor, "Q 3"]
+    inside_BQ: Bool[Tensor, "B Q"]
+
+
+@torch.no_grad()
+def ready_yardstick(
+    tokenizer: DiscreteTokenizer,
+    yardstick: Yardstick,
+    *,
+    num_scales: int | None = None,
+    num_points: int | None = None,
+    batch_size: int = BATCH_SIZE,
+) -> ReadyYardstick:
+    """Tokenize the objects once, for as many measurements as follow.
+
+    Args:
+        tokenizer: stage 1, on the device that measures; no longer trained.
+        yardstick: the objects.
+        num_scales: scales that the generator makes; None is all.
+        num_points: surface points that the tokenizer reads; None or more than there are is all.
+        batch_size: objects at a time.
+    """
+    device = next(tokenizer.parameters()).device
+    num_points = yardstick.points_BN3.shape[1] if num_points is None else num_points
+    points_BN3, normals_BN3 = (
+        torch.from_numpy(np.ascontiguousarray(each[:, :num_points])) for each in yardstick.surface
+    )
+    pairs = zip(points_BN3.split(batch_size), normals_BN3.split(batch_size), strict=True)
+    with _evaluating(tokenizer):
+        indices = [
+            tokenizer.tokenize(*(each.to(device) for each in pair), num_scales) for pair in pairs
+        ]
+    return ReadyYardstick(
+        yardstick,
+        torch.from_numpy(yardstick.pictures_BSS4).to(device),
+        torch.cat(indices),
+        torch.from_numpy(yardstick.queries).to(device),
+        torch.from_numpy(yardstick.inside_BQ).to(device),
+    )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class YardstickMeasure:
+    """What was measured of every object of a yardstick; S counts scales here."""
+
+    name: str
+    ids: tuple[str, ...]
+    flagged_B: Bool[np.ndarray, " B"]
+    chance: float
+    """Cross-entropy of a guess among all entries, nats a token."""
+    ce_BGS: Float64[np.ndarray, "B G S"]
+    """Cross-entropy by scale, nats a token, with the logits divided by each of TEMPERATURES."""
+    bit_accuracy_BS: Float64[np.ndarray, "B S"]
+    """Share of bits whose likelier value is the true one."""
+    iou: Mapping[str, Float64[np.ndarray, " B"]] = field(default_factory=dict)
+    """Of the fields of each answer, by its name."""
+    seconds: float = 0.0
+
+    @property
+    def ce(self) -> Float64[np.ndarray, "B S"]:
+        """Cross-entropy as the generator gives it."""
+        return self.ce_BGS[:, TEMPERATURES.index(1.0)]
+
+    @property
+    def _best(self) -> Int[np.ndarray, " S"]:
+        """Number of the temperature of each scale that suits all objects together best."""
+        return self.ce_BGS.mean(axis=0).argmin(axis=0)
+
+    @property
+    def temperature(self) -> Float64[np.ndarray, " S"]:
+        """Those temperatures: above 1 where the generator is too sure."""
+        return np.array(TEMPERATURES)[self._best]
+
+    @property
+    def calibrated(self) -> Float64[np.ndarray, "B S"]:
+        """Cross-entropy at the best temperature of each scale."""
+        return np.stack(
+            [self.ce_BGS[:, best, scale] for scale, best in enumerate(self._best)], axis=1
+        )
+
+    def take(self, chosen_B: Bool[np.ndarray, " B"], name: str) -> "YardstickMeasure":
+        """Some of the objects, under another name."""
+        return YardstickMeasure(
+            name=name,
+            ids=tuple(one for one, taken in zip(self.ids, chosen_B, strict=True) if taken),
+            flagged_B=self.flagged_B[chosen_B],
+            chance=self.chance,
+            ce_BGS=self.ce_BGS[chosen_B],
+            bit_accuracy_BS=self.bit_accuracy_BS[chosen_B],
+            iou={answer: values_B[chosen_B] for answer, values_B in self.iou.items()},
+            seconds=self.seconds,
+        )
+
+
+def measure_yardsticks(
+    tokenizer: DiscreteTokenizer,
+    car: Car,
+    yardsticks: Sequence[Yardstick | ReadyYardstick],
+    answers: Sequence[Answer],
+    sampling: SamplingDefaults,
+    *,
+    num_points: int | None = None,
+    seed: int = 0,
+    batch_size: int = BATCH_SIZE,
+) -> list[YardstickMeasure]:
+    """Measure a generator by all yardsticks; see `measure_yardstick`.
+
+    Yardsticks that are not ready are tokenized first, from `num_points` of their points.
+    """
+    num_scales = car.config.num_scales
+    measured: list[YardstickMeasure] = []
+    for one in yardsticks:
+        if isinstance(one, Yardstick):
+            one = ready_yardstick(
+                tokenizer, one, num_scales=num_scales, num_points=num_points, batch_size=batch_size
+            )
+        measured.append(
+            measure_yardstick(
+                tokenizer, car, one, answers, sampling, seed=seed, batch_size=batch_size
+            )
+        )
+    return measured
+
+
+@torch.no_grad()
+def measure_yardstick(
+    tokenizer: DiscreteTokenizer,
+    car: Car,
+    ready: ReadyYardstick,
+    answers: Sequence[Answer],
+    sampling: SamplingDefaults,
+    *,
+    seed: int = 0,
+    batch_size: int = BATCH_SIZE,
+) -> YardstickMeasure:
+    """Measure a generator by one yardstick.
+
+    The modules are in evaluation mode meanwhile. Beside the answers there is `TOKENS`, the field
+    of the object's own tokens of the scales that are sampled.
+
+    Args:
+        tokenizer: stage 1, which made the tokens.
+        car: stage 2, told the pictures alone.
+        ready: the objects, from `ready_yardstick` with the scales of `car`.
+        answers: which to compare with the labels; none measures the likelihood alone.
+        sampling: of every sample.
+        seed: goes into the seed of each object, as its id does.
+        batch_size: objects at a time.
+
+    Raises:
+        ValueError: if the generator reads no pictures.
+    """
+    started = time.perf_counter()
+    num_scales = sampling.num_scales or car.config.num_scales
+    num_tokens = sum(car.config.scale_lengths[:num_scales])
+    seeds = [object_seed(own, seed) for own in ready.yardstick.ids]
+    parts = []
+    ious: dict[str, list[Tensor]] = {name: [] for name in (TOKENS, *(a.name for a in answers))}
+    with _evaluating(tokenizer), _evaluating(car):
+        for start in range(0, len(seeds), batch_size):
+            rows = slice(start, start + batch_size)
+            condition = picture_condition(ready.pictures_BSS4[rows], car.config.conditions)
+            parts.append(_likelihood(tokenizer, car, ready.indices_BT[rows], condition))
+            features = {TOKENS: tokenizer.decode_indices(ready.indices_BT[rows, :num_tokens])}
+            for answer in answers:
+                features[answer.name] = answer_features(
+                    tokenizer, car, condition, answer, seeds=seeds[rows], sampling=sampling
+                )
+            for name, summed_BLC in features.items():
+                ious[name].append(
+                    field_iou(
+                        tokenizer, summed_BLC, num_scales, ready.queries_Q3, ready.inside_BQ[rows]
+                    )
+                )
+    ce, bit_accuracy = (torch.cat(each).double().cpu().numpy() for each in zip(*parts, strict=True))
+    return YardstickMeasure(
+        name=ready.yardstick.name,
+        ids=ready.yardstick.ids,
+        flagged_B=ready.yardstick.flagged_B,
+        chance=car.config.num_bits * math.log(2),
+        ce_BGS=ce,
+        bit_accuracy_BS=bit_accuracy,
+        iou={name: torch.cat(each).double().cpu().numpy() for name, each in ious.items()},
+        seconds=time.perf_counter() - started,
+    )
+
+
+def object_seed(object_id: str, seed: int = 0) -> int:
+    """Seed of an object's first sample; it belongs to the object, wherever that stands."""
+    digest = hashlib.sha256(f"yardstick {seed} {object_id}".encode()).digest()
+    return int.from_bytes(digest[:4], "little") >> 1
+
+
+def picture_condition(
+    pictures_BSS4: UInt8[Tensor, "B S S 4"], conditions: Sequence[ConditionConfig]
+) -> ConditionBatch:
+    """Framed pictures as the picture encoder reads them: averaged to its size, over white.
+
+    Args:
+        pictures_BSS4: straight alpha; larger than the encoder reads, or as large.
+        conditions: of the generator.
+
+    Raises:
+        ValueError: if none of them is a picture.
+    """
+    config = next((each for each in conditions if isinstance(each, PictureConfig)), None)
+    if config is None:
+        known = ", ".join(each.slot for each in conditions) or "nothing"
+        raise ValueError(f"yardsticks ask with pictures; this generator is told {known}")
+    floats_B4SS = pictures_BSS4.permute(0, 3, 1, 2).float() / 255.0
+    alpha_B1SS = floats_B4SS[:, 3:]
+    over_white_B3SS = floats_B4SS[:, :3] * alpha_B1SS + (1.0 - alpha_B1SS)
+    size = (config.image_size, config.image_size)
+    images_B3SS = F.interpolate(over_white_B3SS, size=size, mode="area")
+    return ConditionBatch(batch_size=len(images_B3SS), images_B3SS=images_B3SS)
+
+
+def _likelihood(
+    tokenizer: DiscreteTokenizer,
+    car: Car,
+    indices_BT: Int[Tensor, "B T"],
+    condition: ConditionBatch,
+) -> tuple[Float[Tensor, "B G S"], Float[Tensor, "B S"]]:
+    """Nats a token by temperature and scale, and share of right bits by scale."""
+    teacher = teacher_inputs(tokenizer, indices_BT, car.config.input_kind)
+    logits = car(teacher.inputs_BTC, condition)
+    targets = teacher.targets_BT.split([part.shape[1] for part in logits], dim=1)
+    nats: list[Tensor] = []
+    right: list[Tensor] = []
+    for scale, (logits_BTV, targets_BT) in enumerate(zip(logits, targets, strict=True)):
+        wide_BTV = logits_BTV.float()
+        tried = [
+            car.losses_of_scale(wide_BTV / temperature, targets_BT, scale).mean(dim=1)
+            for temperature in TEMPERATURES
+        ]
+        nats.append(torch.stack(tried, dim=1))
+        signs_BTK = HEADS[car.config.heads[scale]].expected_signs(wide_BTV)
+        bits_BTK = unpack_bits(targets_BT, car.config.num_bits)
+        right.append(((signs_BTK > 0) == bits_BTK).float().mean(dim=(1, 2)))
+    return torch.stack(nats, dim=2), torch.stack(right, dim=1)
+
+
+@torch.no_grad()
+def field_iou(
+    tokenizer: DiscreteTokenizer,
+    summed_BLC: Float[Tensor, "B L C"],
+    num_scales: int,
+    queries_Q3: Float[Tensor, "Q 3"],
+    inside_BQ: Bool[Tensor, "B Q"],
+) -> Float[Tensor, " B"]:
+    """Intersection over union of decoded fields and labels at the same points.
+
+    Args:
+        tokenizer: whose decoder answers.
+        summed_BLC: sums of upsampled features.
+        num_scales: scales in the sums.
+        queries_Q3: points of the unit frame, the same for all shapes.
+        inside_BQ: their labels for each; where both are empty the IoU is 1.
+    """
+    memory = tokenizer.shape_memory(summed_BLC, num_scales)
+    size = max(1, CHUNK.get(summed_BLC.device.type, 16_384) // len(summed_BLC))
+    predicted = [
+        tokenizer.occupancy(memory, part.expand(len(summed_BLC), -1, -1)) > 0
+        for part in queries_Q3.split(size)
+    ]
+    predicted_BQ = torch.cat(predicted, dim=1)
+    union_B = (predicted_BQ | inside_BQ).sum(dim=1)
+    both_B = (predicted_BQ & inside_BQ).sum(dim=1)
+    return torch.where(union_B == 0, 1.0, both_B / union_B.clamp(min=1))
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode while the block runs."""
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)
