@@ -34,7 +34,8 @@ def drops(task, num=500):
     from g3pt.training.task import step_generator
 
     drawn = [
-        task._objective.conditions.draw_drops(step_generator(0, step, "conditions"), 4) for step in range(num)
+        task._objective.conditions.draw_drops(step_generator(0, step, "conditions"), 4)
+        for step in range(num)
     ]
     return {kind: torch.cat([draw[kind] for draw in drawn]) for kind in drawn[0]}
 

@@ -131,10 +131,10 @@ def _measure(options: YardsticksOptions) -> int:
 
 def _measured(options: YardsticksOptions, yardsticks: "Sequence[Yardstick]") -> dict[str, Any]:
     from g3pt.evaluation.systems import generator_of
-    from g3pt.evaluation.yardsticks import measure_yardsticks
     from g3pt.generation.answers import SampleAnswer, answer_of
     from g3pt.models.contract import require_tokens
     from g3pt.models.weights import load_weights
+    from g3pt.training.yardsticks import measure_yardsticks
 
     weights = load_weights(options.weights, options.device)
     car = generator_of(weights)

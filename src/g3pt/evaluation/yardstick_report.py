@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from g3pt.evaluation.bootstrap import bootstrap
-from g3pt.evaluation.yardsticks import TOKENS, YardstickMeasure
+from g3pt.training.yardsticks import TOKENS, YardstickMeasure
 
 PROTOCOL = "g3pt-yardsticks-v1"
 """Canonical pictures at the encoder's size, tokens of the stored points, fields at the stored

@@ -1,4 +1,4 @@
-"""What a generator answers to a prompt: one sample, or the consensus of several.
+"""What a generator answers to a prompt: one sample, the consensus of several, or its first guess.
 
 Every kind of answer is a config of the union `Answer`, and `answer_features` gives its features:
 a further kind needs a class here and a case there.
@@ -55,7 +55,19 @@ class ConsensusAnswer:
         return f"consensus_of_{self.num_samples}"
 
 
-Answer = SampleAnswer | ConsensusAnswer
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GuessAnswer:
+    """The first guess of a generator that makes one, without any token."""
+
+    kind: Literal["guess"] = "guess"
+
+    @property
+    def name(self) -> str:
+        """In tables."""
+        return "guess"
+
+
+Answer = SampleAnswer | ConsensusAnswer | GuessAnswer
 
 
 def answer_of(consensus: int) -> Answer:
@@ -90,7 +102,7 @@ def answer_features(
         sampling: guidance, temperature and truncation of every sample.
 
     Raises:
-        ValueError: if there are not as many seeds as prompts.
+        ValueError: if there are not as many seeds as prompts, or the generator makes no guess.
     """
     match answer:
         case SampleAnswer():
@@ -99,6 +111,11 @@ def answer_features(
             every = [seed + k for seed in seeds for k in range(num)]
             sampled = sample_tokens(tokenizer, car, condition, every, sampling, num)
             return consensus_features(sampled.summed_BLC, num)
+        case GuessAnswer():
+            guess_BLC = car.guess_features(car.encode_condition(condition))
+            if guess_BLC is None:
+                raise ValueError("this generator makes no first guess: ask for samples")
+            return guess_BLC
         case _:
             assert_never(answer)
 

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Literal, assert_never
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -180,6 +181,9 @@ class Car(nn.Module):
         self.guess = None
         if config.guess is not None:
             self.to_guess = nn.Linear(dim, config.guess.width)
+            self.grid_to_guess = None
+            if self.conditioner.grid_width:
+                self.grid_to_guess = nn.Linear(self.conditioner.grid_width, config.guess.width)
             self.guess = Guess(config.guess, channels=config.input_dim)
             self.guess_norm = nn.LayerNorm(config.input_dim)
             self.guess_projection = nn.Linear(config.input_dim, dim)
@@ -286,7 +290,14 @@ class Car(nn.Module):
         """Give the first guess of the sum of all upsampled features; None without one."""
         if self.guess is None:
             return None
-        return self.guess(self.to_guess(condition.tokens_BID), condition.valid_BI)
+        context_BMW, valid_BM = self.to_guess(condition.tokens_BID), condition.valid_BI
+        if self.grid_to_guess is not None:
+            assert condition.grid_BGE is not None, "a picture encoder with a grid always gives one"
+            grid_BGW = self.grid_to_guess(condition.grid_BGE)
+            context_BMW = torch.cat([context_BMW, grid_BGW], dim=1)
+            if valid_BM is not None:
+                valid_BM = F.pad(valid_BM, (0, grid_BGW.shape[1]), value=True)
+        return self.guess(context_BMW, valid_BM)
 
     def start_cache(self, *, reuse: bool = True) -> CarCache:
         """Give an empty cache for `forward_scale`; without `reuse` for its slow, obvious twin."""

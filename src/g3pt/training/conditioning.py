@@ -205,7 +205,7 @@ def condition_batch(
         ValueError: if the model reads points and there are none, or nothing to read them with.
     """
     dropped = given.dropped
-    sees, reads = "image" in dropped, "text" in dropped
+    sees, reads = "image" in dropped, "text" in dropped and any(batch.captions)
     return ConditionBatch(
         batch_size=len(batch.ids),
         pictures_BSS4=batch.pictures_BSS4 if sees else None,

@@ -185,6 +185,12 @@ class Conditioner(nn.Module):
         self.conditions = nn.ModuleDict({config.slot: Condition(config, dim) for config in configs})
         self.base_vector = nn.Parameter(torch.zeros(dim))
 
+    @property
+    def grid_width(self) -> int:
+        """Width of the grid beside the prefix; 0 if no condition gives one."""
+        conditions = [each for each in self.conditions.values() if isinstance(each, Condition)]
+        return sum(each.config.width for each in conditions if each.num_places)
+
     def forward(self, batch: ConditionBatch) -> ConditionOutput:
         """Encode a batch.
 

@@ -245,7 +245,7 @@ def object_seed(object_id: str, seed: int = 0) -> int:
 def picture_condition(
     pictures_BSS4: UInt8[Tensor, "B S S 4"], conditions: Sequence[ConditionConfig]
 ) -> ConditionBatch:
-    """Framed pictures as the picture encoder reads them: averaged to its size, over white.
+    """Framed pictures as the picture encoder reads them: averaged to its size.
 
     Args:
         pictures_BSS4: straight alpha; larger than the encoder reads, or as large.
@@ -258,12 +258,22 @@ def picture_condition(
     if config is None:
         known = ", ".join(each.slot for each in conditions) or "nothing"
         raise ValueError(f"yardsticks ask with pictures; this generator is told {known}")
-    floats_B4SS = pictures_BSS4.permute(0, 3, 1, 2).float() / 255.0
+    small_BSS4 = shrink_pictures(pictures_BSS4, config.image_size)
+    return ConditionBatch(batch_size=len(small_BSS4), pictures_BSS4=small_BSS4)
+
+
+def shrink_pictures(pictures_BSS4: UInt8[Tensor, "B S S 4"], size: int) -> UInt8[Tensor, "B Z Z 4"]:
+    """Average straight-alpha pictures down to a side; hidden colours do not bleed into edges."""
+    if pictures_BSS4.shape[1] == size:
+        return pictures_BSS4
+    floats_B4SS = pictures_BSS4.permute(0, 3, 1, 2).float()
     alpha_B1SS = floats_B4SS[:, 3:]
-    over_white_B3SS = floats_B4SS[:, :3] * alpha_B1SS + (1.0 - alpha_B1SS)
-    size = (config.image_size, config.image_size)
-    images_B3SS = F.interpolate(over_white_B3SS, size=size, mode="area")
-    return ConditionBatch(batch_size=len(images_B3SS), images_B3SS=images_B3SS)
+    covered_B4SS = torch.cat([floats_B4SS[:, :3] * alpha_B1SS / 255.0, alpha_B1SS], dim=1)
+    small_B4SS = F.interpolate(covered_B4SS, size=(size, size), mode="area")
+    alpha_B1SS = small_B4SS[:, 3:]
+    colors_B3SS = small_B4SS[:, :3] * 255.0 / alpha_B1SS.clamp(min=1e-3)
+    straight_B4SS = torch.cat([colors_B3SS.clamp(0, 255), alpha_B1SS], dim=1)
+    return straight_B4SS.round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def _likelihood(
@@ -273,8 +283,11 @@ def _likelihood(
     condition: ConditionBatch,
 ) -> tuple[Float[Tensor, "B G S"], Float[Tensor, "B S"]]:
     """Nats a token by temperature and scale, and share of right bits by scale."""
-    teacher = teacher_inputs(tokenizer, indices_BT, car.config.input_kind)
-    logits = car(teacher.inputs_BTC, condition)
+    encoded = car.encode_condition(condition)
+    teacher = teacher_inputs(
+        tokenizer, indices_BT, car.config.input_kind, guess_BLC=car.guess_features(encoded)
+    )
+    logits = car(teacher.inputs_BTC, encoded)
     targets = teacher.targets_BT.split([part.shape[1] for part in logits], dim=1)
     nats: list[Tensor] = []
     right: list[Tensor] = []

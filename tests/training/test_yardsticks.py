@@ -18,7 +18,14 @@ from g3pt.evaluation.yardstick_report import (
     yardstick_lines,
     yardstick_report,
 )
-from g3pt.evaluation.yardsticks import (
+from g3pt.generation.answers import ConsensusAnswer, SampleAnswer, answer_features, answer_of
+from g3pt.generation.field import ShapeField
+from g3pt.generation.likelihood import token_likelihood
+from g3pt.generation.prompts import read_prompts
+from g3pt.geometry.metrics import occupancy_iou
+from g3pt.models.contract import require_tokens
+from g3pt.models.weights import load_weights
+from g3pt.training.yardsticks import (
     TEMPERATURES,
     field_iou,
     measure_yardstick,
@@ -27,13 +34,6 @@ from g3pt.evaluation.yardsticks import (
     picture_condition,
     ready_yardstick,
 )
-from g3pt.generation.answers import ConsensusAnswer, SampleAnswer, answer_features, answer_of
-from g3pt.generation.field import ShapeField
-from g3pt.generation.likelihood import token_likelihood
-from g3pt.generation.prompts import read_prompts
-from g3pt.geometry.metrics import occupancy_iou
-from g3pt.models.contract import require_tokens
-from g3pt.models.weights import load_weights
 
 CONFIG = YardstickConfig(
     num_points=512, num_queries=256, picture_size=48, render_size=64, solid_resolution=32
