@@ -15,8 +15,8 @@ from g3pt.data.procedural.families import FAMILY_BUILDERS
 from g3pt.data.procedural.primitives import ShapeArrays, signed_distance, surface_owner
 from g3pt.data.procedural.proportions import TYPICAL_PROPORTIONS
 from g3pt.data.procedural.surfaces import sample_primitives, surface_areas
-from g3pt.geometry.mesh import TriangleMesh
 from g3pt.geometry.sampling import SurfaceSamples
+from g3pt.geometry.triangles import TriangleMesh
 
 FAMILIES: tuple[str, ...] = tuple(FAMILY_BUILDERS)
 HELD_OUT_FAMILIES: tuple[str, ...] = ("axe", "bench", "bridge", "cactus", "helicopter", "teapot")
