@@ -85,6 +85,21 @@ def field_torch(
         batch: B shapes; stack them once with `stack_shapes` when they are asked more than once.
         points_BQ3: query points in the unit frame.
     """
+    batch = _batch_for(batch, points_BQ3)
+    return _combine(_distances(batch, points_BQ3), batch.carves_BK)[0]
+
+
+def owner_torch(
+    batch: FieldBatch | Sequence[ShapeArrays], points_BQ3: Float[Tensor, "B Q 3"]
+) -> Int[Tensor, "B Q"]:
+    """Number of the primitive that decides the field at each point: twin of `surface_owner`."""
+    batch = _batch_for(batch, points_BQ3)
+    return _combine(_distances(batch, points_BQ3), batch.carves_BK)[1]
+
+
+def _batch_for(
+    batch: FieldBatch | Sequence[ShapeArrays], points_BQ3: Float[Tensor, "B Q 3"]
+) -> FieldBatch:
     if not isinstance(batch, FieldBatch):
         batch = stack_shapes(batch)
     if batch.shapes_M.device != points_BQ3.device:
@@ -93,6 +108,10 @@ def field_torch(
         raise ValueError(
             f"{batch.num_shapes} shapes need as many rows of points, got {len(points_BQ3)}"
         )
+    return batch
+
+
+def _distances(batch: FieldBatch, points_BQ3: Float[Tensor, "B Q 3"]) -> Float[Tensor, "B K Q"]:
     distances_BKQ = points_BQ3.new_full(
         (batch.num_shapes, batch.num_slots, points_BQ3.shape[1]), torch.inf
     )
@@ -103,21 +122,22 @@ def field_torch(
         parameters = batch.parameters_MP[index_n].T[:, :, None]
         distance = _DISTANCES[kind](local[..., 0], local[..., 1], local[..., 2], parameters)
         distances_BKQ[shapes_n, batch.slots_M[index_n]] = distance
-    return _combine(distances_BKQ, batch.carves_BK)
+    return distances_BKQ
 
 
 def _combine(
     distances_BKQ: Float[Tensor, "B K Q"], carves_BK: Bool[Tensor, "B K"]
-) -> Float[Tensor, "B Q"]:
+) -> tuple[Float[Tensor, "B Q"], Int[Tensor, "B Q"]]:
+    """The field and the slot of the primitive that decides it."""
     result_BQ = torch.full_like(distances_BKQ[:, 0], torch.inf)
+    owner_BQ = torch.zeros_like(result_BQ, dtype=torch.int64)
     for slot in range(distances_BKQ.shape[1]):
-        distance = distances_BKQ[:, slot]
-        result_BQ = torch.where(
-            carves_BK[:, slot, None],
-            torch.maximum(result_BQ, -distance),
-            torch.minimum(result_BQ, distance),
-        )
-    return result_BQ
+        carve = carves_BK[:, slot, None]
+        distance = torch.where(carve, -distances_BKQ[:, slot], distances_BKQ[:, slot])
+        decides = torch.where(carve, distance > result_BQ, distance < result_BQ)
+        result_BQ = torch.where(decides, distance, result_BQ)
+        owner_BQ.masked_fill_(decides, slot)
+    return result_BQ, owner_BQ
 
 
 def _positive_length(*components: Tensor) -> Tensor:
