@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -241,12 +242,14 @@ def checked_backend(device: torch.device | str) -> Backend:
         try:
             check_device(device)
         except Exception:  # a compiler fails in many ways, and the twin does in all of them
-            _log.exception("the Triton kernels are of no use on %s, torch takes their place", device)
+            _log.exception(
+                "the Triton kernels are of no use on %s, torch takes their place", device
+            )
             return "torch"
     return backend
 
 
-def _kernels():  # noqa: ANN202  (a module)
+def _kernels() -> ModuleType:
     from g3pt.data.stream import primitives_triton
 
     return primitives_triton
@@ -272,7 +275,9 @@ def _walk(
         live_Vn = alive_VR.byte().argsort(dim=1, descending=True, stable=True)[:, :num_live]
         really_Vn = alive_VR.gather(1, live_Vn)
         length_Vn = lengths_VR.gather(1, live_Vn)
-        field_Vn = field_torch(batch, origins_V13 + _taken(rays_VR3, live_Vn) * length_Vn[..., None])
+        field_Vn = field_torch(
+            batch, origins_V13 + _taken(rays_VR3, live_Vn) * length_Vn[..., None]
+        )
         arrived_Vn = really_Vn & (field_Vn < NEAR_ENOUGH)
         further_Vn = length_Vn + field_Vn.clamp_min(SMALLEST_STEP + step * STEP_GROWTH)
         going_Vn = really_Vn & ~arrived_Vn & (further_Vn < leave_VR.gather(1, live_Vn))
@@ -322,9 +327,7 @@ def _through_box(
     return enter_VR, torch.maximum(low_VR3, high_VR3).amin(-1)
 
 
-def _normals(
-    batch: FieldBatch, points_Vn3: Float32[Tensor, "V n 3"]
-) -> Float32[Tensor, "V n 3"]:
+def _normals(batch: FieldBatch, points_Vn3: Float32[Tensor, "V n 3"]) -> Float32[Tensor, "V n 3"]:
     """Directions in which the field grows, by differences along a tetrahedron's corners."""
     slope_Vn3 = torch.zeros_like(points_Vn3)
     for corner in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)):
@@ -369,18 +372,22 @@ def check_device(
     # Rays that graze an edge, and points with two primitives at one distance, go either way.
     findings = {
         "largest difference of fields": (
-            (fast.field(points_BQ3) - slow.field(points_BQ3)).abs().max(), 5e-5
+            (fast.field(points_BQ3) - slow.field(points_BQ3)).abs().max(),
+            5e-5,
         ),
         "share of owners that differ": (
-            (fast.owners(points_BQ3) != slow.owners(points_BQ3)).float().mean(), 2e-3
+            (fast.owners(points_BQ3) != slow.owners(points_BQ3)).float().mean(),
+            2e-3,
         ),
         "share of rays of which one alone arrives": (
-            (ours.hit_VR != theirs.hit_VR).float().mean(), 2e-3
+            (ours.hit_VR != theirs.hit_VR).float().mean(),
+            2e-3,
         ),
         "share of lengths that differ": ((apart > 2e-3).float().mean(), 5e-3),
         "share of normals that differ": ((angle < 0.99).float().mean(), 1e-2),
         "share of hits on another primitive": (
-            (ours.owners_VR != theirs.owners_VR)[both].float().mean(), 1e-2
+            (ours.owners_VR != theirs.owners_VR)[both].float().mean(),
+            1e-2,
         ),
     }
     wrong = [

@@ -12,7 +12,10 @@ import triton
 import triton.language as tl
 from jaxtyping import Bool, Float32, Int32
 from torch import Tensor
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
 
+from g3pt.data.procedural.primitives import NUM_PARAMETERS
 from g3pt.data.stream.primitives import (
     NEAR_ENOUGH,
     NORMAL_STEP,
@@ -28,6 +31,16 @@ _BLOCK = 32
 _NUM_WARPS = 1
 _FAR = tl.constexpr(1e6)
 """The field of nothing."""
+_EVALUATE_CONSTANTS = {"BLOCK": _BLOCK}
+_WALK_CONSTANTS = {
+    "BLOCK": _BLOCK,
+    "NEAR_ENOUGH": NEAR_ENOUGH,
+    "NUM_STEPS": NUM_STEPS,
+    "SMALLEST_STEP": SMALLEST_STEP,
+    "STEP_GROWTH": STEP_GROWTH,
+    "NUM_BISECTIONS": NUM_BISECTIONS,
+    "NORMAL_STEP": NORMAL_STEP,
+}
 
 
 def evaluate(
@@ -51,7 +64,7 @@ def evaluate(
             num_blocks,
             batch.kinds_BK.shape[1],
             NUM_PARAMETERS=batch.parameters_BKP.shape[2],
-            BLOCK=_BLOCK,
+            **_EVALUATE_CONSTANTS,
             num_warps=_NUM_WARPS,
         )
     return field_BQ, owners_BQ
@@ -89,16 +102,37 @@ def walk(
             num_blocks,
             batch.kinds_BK.shape[1],
             NUM_PARAMETERS=batch.parameters_BKP.shape[2],
-            BLOCK=_BLOCK,
-            NEAR_ENOUGH=NEAR_ENOUGH,
-            NUM_STEPS=NUM_STEPS,
-            SMALLEST_STEP=SMALLEST_STEP,
-            STEP_GROWTH=STEP_GROWTH,
-            NUM_BISECTIONS=NUM_BISECTIONS,
-            NORMAL_STEP=NORMAL_STEP,
+            **_WALK_CONSTANTS,
             num_warps=_NUM_WARPS,
         )
     return hit_VR.bool(), lengths_VR, normals_VR3, owners_VR
+
+
+def compile_for(capability: int) -> None:
+    """Compile the kernels for NVIDIA devices of a compute capability (90: H100), needing none.
+
+    Raises:
+        Exception: whatever Triton or its assembler finds wrong.
+    """
+    integers = {"owners", "hits", "counts", "kinds", "carves"}
+    for kernel, constants in ((_evaluate, _EVALUATE_CONSTANTS), (_walk, _WALK_CONSTANTS)):
+        values = {"NUM_PARAMETERS": NUM_PARAMETERS, **constants}
+        signature = {
+            name: "constexpr"
+            if name in values
+            else "i32"
+            if name.startswith("num_")
+            else "*i32"
+            if name in integers
+            else "*fp32"
+            for name in kernel.arg_names
+        }
+        indices = {(i,): values[name] for i, name in enumerate(kernel.arg_names) if name in values}
+        triton.compile(
+            ASTSource(kernel, signature, indices),
+            target=GPUTarget("cuda", capability, 32),
+            options={"num_warps": _NUM_WARPS},
+        )
 
 
 def _arguments(batch: PrimitiveBatch) -> tuple[Tensor, ...]:
@@ -331,7 +365,9 @@ def _field(
     slot = 0
     while slot < count:
         row = shape * num_slots + slot
-        distance = _distance(x, y, z, row, kinds, parameters, to_local, translations, NUM_PARAMETERS)
+        distance = _distance(
+            x, y, z, row, kinds, parameters, to_local, translations, NUM_PARAMETERS
+        )
         carve = tl.load(carves + row)
         distance = tl.where(carve > 0, -distance, distance)
         larger = tl.where(distance > result, 1, 0)
