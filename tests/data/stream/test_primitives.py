@@ -96,7 +96,7 @@ def run_python(code: str, **environment: str) -> None:
 def test_interpreted_kernels_do_what_torch_does():
     run_python(
         "from g3pt.data.stream.primitives import check_device\n"
-        "check_device('cpu', num_shapes=3, num_points=64, side=8)",
+        "check_device('cpu', num_shapes=4, num_points=32, side=4)",
         TRITON_INTERPRET="1",
     )
 

@@ -23,8 +23,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 from torch import Tensor
 
-from g3pt.data.procedural.primitives import Kind, ShapeArrays
-from g3pt.data.procedural.shape import FAMILIES, make_shape
+from g3pt.data.procedural.primitives import NUM_PARAMETERS, Kind, ShapeArrays
 from g3pt.data.procedural.torch_field import FieldBatch, field_torch, owner_torch
 from g3pt.data.stream.casting import Hits
 
@@ -62,6 +61,7 @@ class PrimitiveBatch:
     """Rotations from the shape's frame to the primitive's."""
     translations_BK3: Float32[Tensor, "B K 3"]
     carves_BK: Bool[Tensor, "B K"]
+    blends_BK: Float32[Tensor, "B K"]
     colors_BK3: UInt8[Tensor, "B K 3"]
     counts_B: Int[Tensor, " B"]
     """Primitives of each shape."""
@@ -103,6 +103,8 @@ class PrimitiveBatch:
             to_local_M33=self.to_local_BK33[shapes_M, slots_M],
             translations_M3=self.translations_BK3[shapes_M, slots_M],
             carves_BK=self.carves_BK,
+            blends_BK=self.blends_BK,
+            blended=bool(self.blends_BK.any()),
         )
 
 
@@ -137,6 +139,7 @@ def pad_shapes(
         to_local_BK33=rotations_BK33.transpose(2, 3).contiguous(),
         translations_BK3=padded([arrays.translations for arrays in shapes], np.float32),
         carves_BK=padded([arrays.carves for arrays in shapes], np.bool_),
+        blends_BK=padded([arrays.blends for arrays in shapes], np.float32),
         colors_BK3=padded([arrays.colors for arrays in shapes], np.uint8),
         counts_B=torch.from_numpy(counts_B.astype(np.int32)),
         half_extents_B3=torch.from_numpy(np.array(extents, np.float32) / 2),
@@ -336,6 +339,49 @@ def _normals(batch: FieldBatch, points_Vn3: Float32[Tensor, "V n 3"]) -> Float32
     return slope_Vn3 / slope_Vn3.norm(dim=-1, keepdim=True).clamp_min(1e-12)
 
 
+_SPOKES = (0.5, 0.35, 0.4, 0.5, 0.45, 0.3, 0.4, 0.55, 0.5, 0.4)
+_EXAMPLES: dict[Kind, tuple[float, ...]] = {
+    Kind.BOX: (0.3, 0.2, 0.4, 0.05),
+    Kind.CYLINDER: (0.3, 0.3, 0.2, 0.05),
+    Kind.CONE: (0.5, 0.2, 0.3, 0.02),
+    Kind.ELLIPSOID: (0.3, 0.5, 0.2),
+    Kind.TORUS: (0.5, 0.1),
+    Kind.FRUSTUM: (0.5, 0.4, 0.25, 0.2, 0.4, 0.2, -0.1),
+    Kind.PRISM: (0.5, 0.3, 6),
+    Kind.DOME: (0.5, 0.4, 0.3, 0.05),
+    Kind.SUPERQUADRIC: (0.5, 0.3, 0.4, 4.0, 1.5),
+    Kind.LATHE: (0.5, 0.1, 0.3, 0.45, 0.2, 0.1, 0.15, 0.3, 0.35, 0.6),
+    Kind.PLATE: (0.2, *_SPOKES, 0.4, 0.3, 0.8, 0.3, 1.0),
+    Kind.ARC: (0.6, 0.06, 0.04, 1.9, 0.5, 0.05),
+    Kind.TERRAIN: (0.6, 0.5, 0.3, 0.1, 1.0, 0.0, 0.3, 0.05, 2.0, 1.0, 1.0, 0.04, 1.0, 3.0, 2.0),
+}
+"""A solid of every kind."""
+
+
+def _assorted(num: int, rng: np.random.Generator) -> list[ShapeArrays]:
+    """Shapes of four solids, every kind in turn; some of the later ones carved or blended."""
+    shapes: list[ShapeArrays] = []
+    for number in range(num):
+        kinds = (4 * number + np.arange(4)) % len(Kind)
+        parameters = np.zeros((4, NUM_PARAMETERS), np.float32)
+        for row, kind in zip(parameters, kinds, strict=True):
+            row[: len(_EXAMPLES[Kind(kind)])] = _EXAMPLES[Kind(kind)]
+        turns = np.linalg.qr(rng.standard_normal((4, 3, 3)))[0]
+        turns *= np.linalg.det(turns)[:, None, None]
+        shapes.append(
+            ShapeArrays(
+                kinds=kinds,
+                parameters=parameters,
+                rotations=turns.astype(np.float32),
+                translations=rng.uniform(-0.3, 0.3, (4, 3)).astype(np.float32),
+                carves=np.array([False, False, False, number % 2 == 0]),
+                colors=rng.integers(0, 256, (4, 3)).astype(np.uint8),
+                blends=np.array([0, 0, 0.2, 0.1 * (number % 3)], np.float32),
+            )
+        )
+    return shapes
+
+
 def check_device(
     device: torch.device | str, *, num_shapes: int = 32, num_points: int = 4096, side: int = 64
 ) -> None:
@@ -343,15 +389,15 @@ def check_device(
 
     Args:
         device: a CUDA device, or the CPU if Triton interprets (TRITON_INTERPRET=1).
-        num_shapes: how many, of all families in turn.
+        num_shapes: how many, of four solids each; four of them have every kind.
         num_points: points of each at which fields and owners are compared.
         side: rays along each side of the bundles that are compared.
 
     Raises:
         RuntimeError: if they differ by more than rounding explains.
     """
-    made = [make_shape(7, FAMILIES[i * 11 % len(FAMILIES)]) for i in range(num_shapes)]
-    batch = pad_shapes([shape.arrays for shape in made], [shape.extents for shape in made])
+    shapes = _assorted(num_shapes, np.random.default_rng(0))
+    batch = pad_shapes(shapes, [(1.9, 1.9, 1.9)] * num_shapes)
     generator = torch.Generator().manual_seed(0)
     points_BQ3 = torch.rand(num_shapes, num_points, 3, generator=generator) * 2 - 1
     places_B3 = torch.nn.functional.normalize(torch.randn(num_shapes, 3, generator=generator))

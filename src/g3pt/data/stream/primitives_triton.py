@@ -15,7 +15,7 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from g3pt.data.procedural.primitives import NUM_PARAMETERS
+from g3pt.data.procedural.primitives import NUM_PARAMETERS, NUM_SPOKES, NUM_STATIONS
 from g3pt.data.stream.primitives import (
     NEAR_ENOUGH,
     NORMAL_STEP,
@@ -31,6 +31,9 @@ _BLOCK = 32
 _NUM_WARPS = 1
 _FAR = tl.constexpr(1e6)
 """The field of nothing."""
+_PI = tl.constexpr(3.14159265)
+_STATIONS = tl.constexpr(NUM_STATIONS)
+_SPOKES = tl.constexpr(NUM_SPOKES)
 _EVALUATE_CONSTANTS = {"BLOCK": _BLOCK}
 _WALK_CONSTANTS = {
     "BLOCK": _BLOCK,
@@ -144,6 +147,7 @@ def _arguments(batch: PrimitiveBatch) -> tuple[Tensor, ...]:
         batch.to_local_BK33.contiguous(),
         batch.translations_BK3.contiguous(),
         batch.carves_BK.int().contiguous(),
+        batch.blends_BK.contiguous(),
     )
 
 
@@ -158,6 +162,7 @@ def _evaluate(
     to_local,
     translations,
     carves,
+    blends,
     num_points,
     num_blocks,
     num_slots,
@@ -183,6 +188,7 @@ def _evaluate(
         to_local,
         translations,
         carves,
+        blends,
         num_slots,
         NUM_PARAMETERS,
     )
@@ -205,6 +211,7 @@ def _walk(
     to_local,
     translations,
     carves,
+    blends,
     num_rays,
     num_blocks,
     num_slots,
@@ -252,6 +259,7 @@ def _walk(
             to_local,
             translations,
             carves,
+            blends,
             num_slots,
             NUM_PARAMETERS,
         )
@@ -282,6 +290,7 @@ def _walk(
             to_local,
             translations,
             carves,
+            blends,
             num_slots,
             NUM_PARAMETERS,
         )
@@ -315,6 +324,7 @@ def _walk(
             to_local,
             translations,
             carves,
+            blends,
             num_slots,
             NUM_PARAMETERS,
         )
@@ -355,6 +365,7 @@ def _field(
     to_local,
     translations,
     carves,
+    blends,
     num_slots,
     NUM_PARAMETERS: tl.constexpr,
 ):
@@ -368,13 +379,15 @@ def _field(
         distance = _distance(
             x, y, z, row, kinds, parameters, to_local, translations, NUM_PARAMETERS
         )
-        carve = tl.load(carves + row)
-        distance = tl.where(carve > 0, -distance, distance)
-        larger = tl.where(distance > result, 1, 0)
-        smaller = tl.where(distance < result, 1, 0)
-        decides = tl.where(carve > 0, larger, smaller)
-        result = tl.where(decides > 0, distance, result)
-        owner = tl.where(decides > 0, slot, owner)
+        # Carving is adding to the negative of the field.
+        sign = tl.where(tl.load(carves + row) > 0, -1.0, 1.0)
+        blend = tl.load(blends + row)
+        result = result * sign
+        owner = tl.where(distance < result, slot, owner)
+        overlap = tl.maximum(blend - tl.abs(distance - result), 0.0)
+        lower = tl.minimum(result, distance)
+        lower = lower - overlap * overlap / tl.maximum(4.0 * blend, 1e-9)
+        result = lower * sign
         slot = slot + 1
     return result, owner
 
@@ -411,6 +424,16 @@ def _distance(
         distance = _prism(u, v, w, p)
     elif kind == 7:
         distance = _dome(u, v, w, p)
+    elif kind == 8:
+        distance = _superquadric(u, v, w, p)
+    elif kind == 9:
+        distance = _lathe(u, v, w, p)
+    elif kind == 10:
+        distance = _plate(u, v, w, p)
+    elif kind == 11:
+        distance = _arc(u, v, w, p)
+    elif kind == 12:
+        distance = _terrain(u, v, w, p)
     return distance
 
 
@@ -426,12 +449,17 @@ def _positive_length(x, y):
 
 
 @triton.jit
+def _positive_length_3(x, y, z):
+    far = _length(_length(tl.maximum(x, 0.0), tl.maximum(y, 0.0)), tl.maximum(z, 0.0))
+    return far + tl.minimum(tl.maximum(tl.maximum(x, y), z), 0.0)
+
+
+@triton.jit
 def _box(x, y, z, p):
     x = tl.abs(x) - tl.load(p)
     y = tl.abs(y) - tl.load(p + 1)
     z = tl.abs(z) - tl.load(p + 2)
-    far = _length(_length(tl.maximum(x, 0.0), tl.maximum(y, 0.0)), tl.maximum(z, 0.0))
-    return far + tl.minimum(tl.maximum(tl.maximum(x, y), z), 0.0) - tl.load(p + 3)
+    return _positive_length_3(x, y, z) - tl.load(p + 3)
 
 
 @triton.jit
@@ -502,7 +530,7 @@ def _tilted_sides(value, height, bottom, top, half, shift):
 @triton.jit
 def _prism(x, y, z, p):
     radius = tl.load(p)
-    sector = 3.14159265 / tl.load(p + 2)
+    sector = _PI / tl.load(p + 2)
     # An angle that is off by a little matters only between two sides, where both agree.
     middle = (2.0 * tl.floor(_angle(z, x) / (2.0 * sector)) + 1.0) * sector
     cosine = tl.cos(middle)
@@ -526,11 +554,170 @@ def _angle(y, x):
     angle = angle * s + 0.19354346
     angle = angle * s - 0.33262347
     angle = (angle * s + 0.99997726) * t
-    angle = tl.where(tl.abs(y) > tl.abs(x), 1.57079633 - angle, angle)
-    angle = tl.where(x < 0.0, 3.14159265 - angle, angle)
+    angle = tl.where(tl.abs(y) > tl.abs(x), 0.5 * _PI - angle, angle)
+    angle = tl.where(x < 0.0, _PI - angle, angle)
     return tl.where(y < 0.0, -angle, angle)
 
 
 @triton.jit
 def _dome(x, y, z, p):
     return tl.maximum(_ellipsoid(x, y, z, p), tl.load(p + 3) - y)
+
+
+@triton.jit
+def _power(base, exponent):
+    """Power of what is positive."""
+    return tl.exp(exponent * tl.log(base))
+
+
+@triton.jit
+def _power_norm(a, b, exponent):
+    largest = tl.maximum(a, b)
+    total = _power(a / largest, exponent) + _power(b / largest, exponent)
+    return largest * _power(total, 1.0 / exponent)
+
+
+@triton.jit
+def _squared(x):
+    return x * x
+
+
+@triton.jit
+def _superquadric(x, y, z, p):
+    radius_x = tl.load(p)
+    radius_y = tl.load(p + 1)
+    radius_z = tl.load(p + 2)
+    upright = tl.load(p + 3)
+    across = tl.load(p + 4)
+    a = tl.maximum(tl.abs(x) / radius_x, 1e-7)
+    b = tl.maximum(tl.abs(y) / radius_y, 1e-7)
+    c = tl.maximum(tl.abs(z) / radius_z, 1e-7)
+    ring = _power_norm(a, c, across)
+    gauge = _power_norm(ring, b, upright)
+    flat = _squared(_power(a / ring, across - 1.0) / radius_x)
+    flat = flat + _squared(_power(c / ring, across - 1.0) / radius_z)
+    slope = _squared(_power(b / gauge, upright - 1.0) / radius_y)
+    slope = slope + _power(ring / gauge, 2.0 * upright - 2.0) * flat
+    box = tl.maximum(tl.abs(x) - radius_x, tl.abs(y) - radius_y)
+    box = tl.maximum(box, tl.abs(z) - radius_z)
+    return tl.maximum((gauge - 1.0) / tl.sqrt(slope), box)
+
+
+@triton.jit
+def _tent(away):
+    return tl.maximum(1.0 - away, 0.0)
+
+
+@triton.jit
+def _spline(away):
+    wide = tl.maximum(2.0 - away, 0.0)
+    narrow = _tent(away)
+    return (wide * wide * wide - 4.0 * narrow * narrow * narrow) / 6.0
+
+
+@triton.jit
+def _lathe(x, y, z, p):
+    half = tl.load(p)
+    smoothness = tl.load(p + 1 + _STATIONS)
+    place = tl.minimum(tl.maximum(y / half + 1.0, 0.0), 2.0) * (0.5 * (_STATIONS - 1))
+    total = y * 0.0
+    weights = y * 0.0
+    steepest = half * 0.0
+    before = tl.load(p + 1)
+    for station in tl.static_range(_STATIONS):
+        radius = tl.load(p + 1 + station)
+        steepest = tl.maximum(steepest, tl.abs(radius - before))
+        before = radius
+        away = tl.abs(place - station)
+        weight = _tent(away) * (1.0 - smoothness) + _spline(away) * smoothness
+        total = total + weight * radius
+        weights = weights + weight
+    slope = steepest * (_STATIONS - 1) / (2.0 * half)
+    side = (_length(x, z) - total / weights) / tl.sqrt(1.0 + slope * slope)
+    return _positive_length(side, tl.abs(y) - half)
+
+
+@triton.jit
+def _small_sine(x):
+    """Sine up to 0.63, a sector of a plate, to 1e-7."""
+    s = x * x
+    return x * (1.0 - s / 6.0 * (1.0 - s / 20.0 * (1.0 - s / 42.0)))
+
+
+@triton.jit
+def _plate(x, y, z, p):
+    half = tl.load(p)
+    hole = tl.load(p + 1 + _SPOKES)
+    taper = tl.load(p + 2 + _SPOKES)
+    twist = tl.load(p + 3 + _SPOKES)
+    smoothness = tl.load(p + 4 + _SPOKES)
+    repeats = tl.load(p + 5 + _SPOKES)
+    height = tl.minimum(tl.maximum(y / half, -1.0), 1.0)
+    sector = 2.0 * _PI / (_SPOKES * repeats)
+    place = (_angle(z, x) - 0.5 * twist * height) / sector
+    place = place - _SPOKES * tl.floor(place / _SPOKES)
+    curve = y * 0.0
+    inverse = y * 0.0
+    largest = half * 0.0
+    ratio = half * 0.0
+    before = tl.load(p + _SPOKES)
+    for spoke in tl.static_range(_SPOKES):
+        radius = tl.load(p + 1 + spoke)
+        largest = tl.maximum(largest, radius)
+        ratio = tl.maximum(ratio, tl.maximum(radius / before, before / radius))
+        before = radius
+        away = tl.abs(place - spoke)
+        away = tl.minimum(away, _SPOKES - away)
+        curve = curve + _spline(away) * radius
+        inverse = inverse + _small_sine(_tent(away) * sector) / radius
+    sine = _small_sine(sector)
+    straight = sine / inverse
+    outline = straight + smoothness * (curve - straight)
+    radius_here = (1.0 - 0.5 * taper * (height + 1.0)) * outline
+    rho = _length(x, z)
+    inner = tl.where(hole > 0.0, hole * radius_here - rho, -_FAR)
+    around = (ratio - tl.sqrt(1.0 - sine * sine)) / sine
+    upright = (tl.abs(taper) + tl.abs(twist) * around) * largest / (2.0 * half)
+    slope = tl.sqrt(1.0 + around * around + upright * upright)
+    return _positive_length(tl.maximum(rho - radius_here, inner) / slope, tl.abs(y) - half)
+
+
+@triton.jit
+def _arc(x, y, z, p):
+    ring = tl.load(p)
+    across = tl.load(p + 1)
+    along = tl.load(p + 2)
+    half = tl.load(p + 3)
+    taper = tl.load(p + 4)
+    rounding = tl.load(p + 5)
+    angle = tl.abs(_angle(z, x))
+    rho = _length(x, z)
+    scale = 1.0 - taper * tl.minimum(angle / half, 1.0)
+    beyond = tl.maximum(angle - half, 0.0)
+    out = tl.abs(rho * tl.cos(beyond) - ring) - across * scale
+    end = rho * tl.sin(tl.maximum(angle - half, -0.5 * _PI))
+    result = _positive_length_3(out, tl.abs(y) - along * scale, end) - rounding * scale
+    inner = tl.maximum(ring - across - rounding, 0.25 * ring)
+    slope = taper * (tl.maximum(across, along) + rounding) / (half * inner)
+    return result / tl.sqrt(1.0 + slope * slope)
+
+
+@triton.jit
+def _terrain(x, y, z, p):
+    half_x = tl.load(p)
+    half_z = tl.load(p + 1)
+    along_x = tl.minimum(tl.maximum(x / half_x, -1.0), 1.0)
+    along_z = tl.minimum(tl.maximum(z / half_z, -1.0), 1.0)
+    height = y * 0.0
+    steepest = half_x * 0.0
+    for wave in tl.static_range(3):
+        amplitude = tl.load(p + 3 + 4 * wave)
+        turns_x = tl.load(p + 4 + 4 * wave)
+        turns_z = tl.load(p + 5 + 4 * wave)
+        turns = turns_x * along_x + turns_z * along_z
+        height = height + amplitude * tl.sin(_PI * turns + tl.load(p + 6 + 4 * wave))
+        steepness = _length(turns_x / half_x, turns_z / half_z)
+        steepest = steepest + tl.abs(amplitude) * steepness
+    top = (y - height) / tl.sqrt(1.0 + _squared(_PI * steepest))
+    sole = tl.maximum(top, -y - tl.load(p + 2))
+    return _positive_length_3(tl.abs(x) - half_x, tl.abs(z) - half_z, sole)
