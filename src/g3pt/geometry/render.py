@@ -27,6 +27,14 @@ from g3pt.geometry.cameras import (
     random_cameras,
     turntable_cameras,
 )
+from g3pt.geometry.light import (
+    AMBIENT,
+    DARKEST,
+    FILL_DIRECTION,
+    FILL_STRENGTH,
+    KEY_DIRECTION,
+    KEY_STRENGTH,
+)
 from g3pt.geometry.triangles import NEUTRAL_GREY, TriangleMesh, area_vectors
 
 __all__ = [
@@ -55,11 +63,7 @@ _rtcore_scene: Any = rtcore_scene
 CREASE_DEGREES = 35.0
 """Faces that meet at a smaller angle are shaded as one smooth surface."""
 
-_KEY = (np.array([-0.35, 0.75, 0.56]), 0.8)  # direction from the object in the camera's frame
-_FILL = (np.array([0.9, 0.0, 0.45]), 0.16)
-_AMBIENT = 0.24
 _SHADOWED_KEY = 0.3
-_DARKEST = 0.02  # reflectance of black, so that its shape shows
 
 
 class Scene:
@@ -153,7 +157,7 @@ class Scene:
         """How much of the key light reaches points given in the camera's frame."""
         origins = points_N3 @ axes + np.asarray(camera.position, dtype=np.float32)
         toward = np.empty_like(origins)
-        toward[:] = _unit(_KEY[0]) @ axes
+        toward[:] = _unit(np.array(KEY_DIRECTION)) @ axes
         blocked = self._embree.run(origins, toward) >= 0
         return np.where(blocked, _SHADOWED_KEY, 1.0).astype(np.float32)
 
@@ -240,7 +244,7 @@ def _lit_rays(
     lit: Float32[ndarray, " N"] | float,
 ) -> Float32[ndarray, "R 4"]:
     light_R4 = np.zeros((num_rays, 4), dtype=np.float32)
-    albedo_N3 = _DARKEST + (1 - _DARKEST) * albedo_N3
+    albedo_N3 = DARKEST + (1 - DARKEST) * albedo_N3
     light_R4[hits, :3] = albedo_N3 * _studio_light(normals_N3, lit)[:, None]
     light_R4[hits, 3] = 1.0
     return light_R4
@@ -250,10 +254,10 @@ def _studio_light(
     normals_N3: Float32[ndarray, "N 3"], lit: Float32[ndarray, " N"] | float
 ) -> Float32[ndarray, " N"]:
     """Light on surfaces with normals in the camera's frame."""
-    (key, key_strength), (fill, fill_strength) = _KEY, _FILL
-    light_N = np.maximum(normals_N3 @ _unit(key), 0) * (key_strength * lit)
-    light_N += np.maximum(normals_N3 @ _unit(fill), 0) * fill_strength
-    return (light_N + np.float32(_AMBIENT)).astype(np.float32)
+    key, fill = _unit(np.array(KEY_DIRECTION)), _unit(np.array(FILL_DIRECTION))
+    light_N = np.maximum(normals_N3 @ key, 0) * (KEY_STRENGTH * lit)
+    light_N += np.maximum(normals_N3 @ fill, 0) * FILL_STRENGTH
+    return (light_N + np.float32(AMBIENT)).astype(np.float32)
 
 
 def _unit(vector: Float64[ndarray, " 3"]) -> Float32[ndarray, " 3"]:

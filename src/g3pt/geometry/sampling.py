@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from g3pt.geometry.mesh import MeshError, TriangleMesh, area_vectors
+from g3pt.geometry.triangles import MeshError, TriangleMesh, area_vectors
 
 NEAR_SIGMAS = (0.005, 0.05)
 """Noise of near-surface queries in unit-frame lengths; each serves an equal share."""

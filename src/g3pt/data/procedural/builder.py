@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from g3pt.data.procedural.bounds import bounding_box
-from g3pt.data.procedural.primitives import NUM_PARAMETERS, Kind, ShapeArrays
+from g3pt.data.procedural.primitives import LENGTHS, NUM_PARAMETERS, Kind, ShapeArrays
 
 UNIT_SIZE = 1.9
 """Longest side of a shape in the unit frame."""
@@ -243,8 +243,9 @@ class Builder:
             translations=np.array(self.centres, np.float32),
             carves=np.array(self.carves, np.bool_),
             colors=np.array(self.colors, np.uint8),
+            blends=np.zeros(len(self.kinds), np.float32),
         )
-        return _normalised(_thickened(_normalised(arrays)[0]))
+        return normalised(_thickened(normalised(arrays)[0]))
 
 
 def _between(start: Vector, end: Vector) -> tuple[Vector, NDArray[np.float64]]:
@@ -253,18 +254,19 @@ def _between(start: Vector, end: Vector) -> tuple[Vector, NDArray[np.float64]]:
     return (x, y, z), last - first
 
 
-def _normalised(arrays: ShapeArrays) -> tuple[ShapeArrays, Vector]:
+def normalised(arrays: ShapeArrays) -> tuple[ShapeArrays, Vector]:
+    """Return the shape in the unit frame and the sides of its box."""
     low, high = bounding_box(arrays)
     scale = UNIT_SIZE / float((high - low).max())
-    parameters = arrays.parameters.astype(np.float64) * scale
-    counts = arrays.kinds == Kind.PRISM
-    parameters[counts, 2] = arrays.parameters[counts, 2]
+    parameters = arrays.parameters.astype(np.float64)
+    parameters = np.where(LENGTHS[arrays.kinds], parameters * scale, parameters)
     translations = (arrays.translations - (low + high) / 2) * scale
     width, height, depth = (float(side) for side in (high - low) * scale)
     scaled = replace(
         arrays,
         parameters=parameters.astype(np.float32),
         translations=translations.astype(np.float32),
+        blends=(arrays.blends * scale).astype(np.float32),
     )
     return scaled, (width, height, depth)
 

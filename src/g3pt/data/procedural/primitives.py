@@ -1,9 +1,11 @@
 """A shape as data: arrays of primitives, and the one function that turns them into a field.
 
 Every primitive is a solid with its own distance function, placed by a rotation and a translation,
-and either added to what the earlier ones made or carved out of it. The sign of the field is exact;
+and either added to what the earlier ones made or carved out of it, sharply or with a blend: a
+fillet of a given radius. The sign of the field is exact (a blended shape is what its field says);
 its size is the distance for boxes, cylinders, cones, tori and regular prisms, and an estimate with
-the right zero set for ellipsoids, frusta and wherever solids overlap.
+the right zero set for the others and wherever solids overlap. The estimates of the kinds after DOME
+are divided by a bound on their slope, so that outside they hardly overstate the distance.
 
 Parameters of each kind, in its own frame (half lengths; the axis of round things is y):
 
@@ -15,6 +17,20 @@ Parameters of each kind, in its own frame (half lengths; the axis of round thing
     FRUSTUM    bottom half x and z, top half x and z, half height, shift of the top in x and z
     PRISM      circumradius, half height, number of sides
     DOME       radius x, radius y, radius z, height of the cut (what lies above it is kept)
+    SUPERQUADRIC
+               radius x, radius y, radius z, exponent upright, exponent across (each 1.05 to 12:
+               2 is round, 12 nearly a box, 1.05 nearly an octahedron)
+    LATHE      half height, 8 radii at equal distances from bottom to top, smoothness (0: straight
+               lines between them, 1: a cubic B-spline that they control)
+    PLATE      half height, 10 radii at equal angles about y, from x towards z, hole (its share of
+               the outline, 0: none), taper (share by which the top is smaller), twist (radians from
+               bottom to top), smoothness (0: straight edges, 1: a cubic B-spline), repeats (how
+               often the ten radii are gone through in one turn)
+    ARC        ring radius, half width across the ring, half width along y, half angle (up to .95
+               pi, the middle of the arc lies towards x), taper (share by which the ends are
+               thinner), rounding (added to both half widths and to the ends)
+    TERRAIN    half x, half z, depth below zero, three waves: amplitude, half waves along x and z
+               over half the side, phase (the top is their sum, its bottom is flat)
 """
 
 from __future__ import annotations
@@ -28,7 +44,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-NUM_PARAMETERS = 7
+NUM_PARAMETERS = 16
+NUM_STATIONS = 8
+NUM_SPOKES = 10
+_TETRAHEDRON = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / 3**0.5
 _CHUNK = 4096
 """Points evaluated at a time: small enough that the temporaries stay in the cache."""
 
@@ -44,6 +63,27 @@ class Kind(IntEnum):
     FRUSTUM = 5
     PRISM = 6
     DOME = 7
+    SUPERQUADRIC = 8
+    LATHE = 9
+    PLATE = 10
+    ARC = 11
+    TERRAIN = 12
+
+
+def _lengths() -> NDArray[np.bool_]:
+    lengths = np.ones((len(Kind), NUM_PARAMETERS), np.bool_)
+    lengths[Kind.PRISM, 2] = False
+    lengths[Kind.SUPERQUADRIC, 3:] = False
+    lengths[Kind.LATHE, 1 + NUM_STATIONS :] = False
+    lengths[Kind.PLATE, 1 + NUM_SPOKES :] = False
+    lengths[Kind.ARC, 3:5] = False
+    lengths[Kind.TERRAIN, 3:] = False
+    lengths[Kind.TERRAIN, 3::4] = True
+    return lengths
+
+
+LENGTHS = _lengths()
+"""Which parameters of each kind grow with the shape; the others are counts, shares and angles."""
 
 
 class EvaluationPlan(NamedTuple):
@@ -60,11 +100,13 @@ class ShapeArrays:
 
     Attributes:
         kinds: (K,) int64, a `Kind` each.
-        parameters: (K, 7) float32.
+        parameters: (K, 16) float32, zero where a kind has fewer.
         rotations: (K, 3, 3) float32, from the primitive's frame to the shape's.
         translations: (K, 3) float32, centre of the primitive in the shape's frame.
         carves: (K,) bool, True where the primitive is taken away instead of added.
         colors: (K, 3) uint8, colour of the surface that the primitive makes.
+        blends: (K,) float32, radius over which the primitive melts into what the earlier ones made;
+            zero for a sharp edge.
     """
 
     kinds: NDArray[np.int64]
@@ -73,6 +115,7 @@ class ShapeArrays:
     translations: NDArray[np.float32]
     carves: NDArray[np.bool_]
     colors: NDArray[np.uint8]
+    blends: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.kinds)
@@ -104,6 +147,27 @@ def surface_owner(arrays: ShapeArrays, points: NDArray[np.floating]) -> NDArray[
     return owner
 
 
+def slope(
+    arrays: ShapeArrays, points: NDArray[np.floating], step: float = 1e-3
+) -> NDArray[np.float64]:
+    """Gradient of the field at (N, 3) points, by differences along a tetrahedron's corners."""
+    around = (points[None] + step * _TETRAHEDRON[:, None]).reshape(-1, 3)
+    values = signed_distance(arrays, around).reshape(4, -1).astype(np.float64)
+    return values.T @ _TETRAHEDRON * (0.75 / step)
+
+
+def onto_surface(
+    arrays: ShapeArrays, points: NDArray[np.floating], num_steps: int = 3
+) -> NDArray[np.float64]:
+    """Move (N, 3) points near the surface onto it, by Newton's steps along the field's gradient."""
+    moved = np.asarray(points, np.float64)
+    for _ in range(num_steps):
+        direction = slope(arrays, moved)
+        size = np.maximum((direction**2).sum(axis=1, keepdims=True), 1e-2)
+        moved = moved - signed_distance(arrays, moved)[:, None] * direction / size
+    return moved
+
+
 def _evaluate(
     arrays: ShapeArrays, points: NDArray[np.floating], *, with_owner: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
@@ -123,27 +187,42 @@ def _evaluate(
             distances[index] = distance(
                 coordinates[:, 0], coordinates[:, 1], coordinates[:, 2], values
             )
-        field[part] = _combine(distances, arrays.carves, None if owner is None else owner[part])
+        owner_part = None if owner is None else owner[part]
+        field[part] = _combine(distances, arrays.carves, arrays.blends, owner_part)
     return field, owner
 
 
 def _combine(
-    distances: NDArray[np.float32], carves: NDArray[np.bool_], owner: NDArray[np.int64] | None
+    distances: NDArray[np.float32],
+    carves: NDArray[np.bool_],
+    blends: NDArray[np.float32],
+    owner: NDArray[np.int64] | None,
 ) -> NDArray[np.float32]:
-    """Apply the primitives in order: minimum to add, maximum with the negative to carve."""
+    """Apply the primitives in order: minimum to add, maximum with the negative to carve.
+
+    A blend lowers the minimum, or raises the maximum, where the two differ by less than its radius:
+    by a quarter of the radius where they are equal.
+    """
     result = np.full(distances.shape[1], np.inf, np.float32)
     if owner is not None:
         owner[:] = 0
-    for index, (distance, carve) in enumerate(zip(distances, carves, strict=True)):
+    for index, (distance, carve, blend) in enumerate(zip(distances, carves, blends, strict=True)):
         if carve:
             np.negative(distance, out=distance)
         if owner is not None:
             owner[distance > result if carve else distance < result] = index
-        (np.maximum if carve else np.minimum)(result, distance, out=result)
+        if blend > 0:
+            overlap = np.maximum(blend - np.abs(distance - result), 0)
+            overlap *= overlap
+            overlap /= 4 * blend if carve else -4 * blend
+            (np.maximum if carve else np.minimum)(result, distance, out=result)
+            result += overlap
+        else:
+            (np.maximum if carve else np.minimum)(result, distance, out=result)
     return result
 
 
-# Distances of one kind: coordinates (k, n) in the primitive's frame, parameters (7, k, 1).
+# Distances of one kind: coordinates (k, n) in the primitive's frame, parameters (16, k, 1).
 
 
 def _positive_length(
@@ -244,6 +323,118 @@ def _dome(x, y, z, p):
     return np.maximum(_ellipsoid(x, y, z, p), p[3] - y)
 
 
+def _superquadric(x, y, z, p):
+    a = np.maximum(np.abs(x) / p[0], 1e-7)
+    b = np.maximum(np.abs(y) / p[1], 1e-7)
+    c = np.maximum(np.abs(z) / p[2], 1e-7)
+    upright, across = p[3], p[4]
+    ring = _power_norm(a, c, across)
+    gauge = _power_norm(ring, b, upright)
+    # The gauge is convex, so that its first-order distance is too small outside, not too large.
+    slope = _squared((b / gauge) ** (upright - 1) / p[1]) + (ring / gauge) ** (2 * upright - 2) * (
+        _squared((a / ring) ** (across - 1) / p[0]) + _squared((c / ring) ** (across - 1) / p[2])
+    )
+    box = np.maximum(np.maximum(np.abs(x) - p[0], np.abs(y) - p[1]), np.abs(z) - p[2])
+    return np.maximum((gauge - 1) / np.sqrt(slope), box)
+
+
+def _power_norm(a, b, exponent):
+    largest = np.maximum(a, b)
+    return largest * ((a / largest) ** exponent + (b / largest) ** exponent) ** (1 / exponent)
+
+
+def _squared(value):
+    return value * value
+
+
+def _spline(away):
+    """Weight of a control value that many stations away in a cubic B-spline."""
+    return (np.maximum(2 - away, 0) ** 3 - 4 * np.maximum(1 - away, 0) ** 3) / 6
+
+
+def lathe_radius(y, p):
+    """Radius of a LATHE at a height; beyond its ends that of the end."""
+    place = np.clip(y / p[0] + 1, 0, 2) * ((NUM_STATIONS - 1) / 2)
+    total = weights = 0.0
+    for station in range(NUM_STATIONS):
+        away = np.abs(place - station)
+        straight = np.maximum(1 - away, 0)
+        weight = straight + p[9] * (_spline(away) - straight)
+        total = total + weight * p[1 + station]
+        weights = weights + weight
+    return total / weights
+
+
+def _lathe(x, y, z, p):
+    widest = np.abs(p[2:9] - p[1:8]).max(axis=0)
+    slope = widest * (NUM_STATIONS - 1) / (2 * p[0])
+    side = (_radius(x, z) - lathe_radius(y, p)) / np.sqrt(1 + slope * slope)
+    return _positive_length(side, np.abs(y) - p[0])
+
+
+def plate_radius(angle, p):
+    """Radius of the outline of a PLATE at an angle in its bottom plane, before the twist."""
+    place = np.mod(angle * (p[15] * (NUM_SPOKES / (2 * np.pi))), NUM_SPOKES)
+    sector = 2 * np.pi / (NUM_SPOKES * p[15])
+    curve = inverse = 0.0
+    for spoke in range(NUM_SPOKES):
+        away = np.abs(place - spoke)
+        away = np.minimum(away, NUM_SPOKES - away)
+        curve = curve + _spline(away) * p[1 + spoke]
+        # A straight line in polar coordinates has an inverse radius that is a sum of sines.
+        inverse = inverse + np.sin(np.maximum(1 - away, 0) * sector) / p[1 + spoke]
+    straight = np.sin(sector) / inverse
+    return straight + p[14] * (curve - straight)
+
+
+def _plate(x, y, z, p):
+    half, hole, taper, twist = p[0], p[11], p[12], p[13]
+    height = np.clip(y / half, -1, 1)
+    scale = 1 - taper * (height + 1) / 2
+    radius = scale * plate_radius(np.arctan2(z, x) - twist * height / 2, p)
+    rho = _radius(x, z)
+    flat = np.maximum(rho - radius, np.where(hole > 0, hole * radius - rho, -np.inf))
+    spokes = p[1 : 1 + NUM_SPOKES]
+    following = np.roll(spokes, -1, axis=0)
+    ratio = np.maximum(spokes / following, following / spokes).max(axis=0)
+    sector = 2 * np.pi / (NUM_SPOKES * p[15])
+    around = (ratio - np.cos(sector)) / np.sin(sector)
+    upright = (np.abs(taper) + np.abs(twist) * around) * spokes.max(axis=0) / (2 * half)
+    slope = np.sqrt(1 + around * around + upright * upright)
+    return _positive_length(flat / slope, np.abs(y) - half)
+
+
+def _arc(x, y, z, p):
+    ring, across, along, half, taper, rounding = p[0], p[1], p[2], p[3], p[4], p[5]
+    angle = np.abs(np.arctan2(z, x))
+    rho = _radius(x, z)
+    scale = 1 - taper * np.minimum(angle / half, 1)
+    out = np.abs(rho * np.cos(np.maximum(angle - half, 0)) - ring) - across * scale
+    end = rho * np.sin(np.maximum(angle - half, -np.pi / 2))
+    result = _positive_length(out, np.abs(y) - along * scale, end) - rounding * scale
+    inner = np.maximum(ring - across - rounding, ring / 4)
+    slope = taper * (np.maximum(across, along) + rounding) / (half * inner)
+    return result / np.sqrt(1 + slope * slope)
+
+
+def terrain_height(x, z, p):
+    """Height of the top of a TERRAIN over its zero."""
+    height = 0.0
+    for wave in (3, 7, 11):
+        turns = p[wave + 1] * x / p[0] + p[wave + 2] * z / p[1]
+        height = height + p[wave] * np.sin(np.pi * turns + p[wave + 3])
+    return height
+
+
+def _terrain(x, y, z, p):
+    slope = 0.0
+    for wave in (3, 7, 11):
+        slope = slope + np.abs(p[wave]) * np.hypot(p[wave + 1] / p[0], p[wave + 2] / p[1])
+    height = terrain_height(np.clip(x, -p[0], p[0]), np.clip(z, -p[1], p[1]), p)
+    top = (y - height) / np.sqrt(1 + _squared(np.pi * slope))
+    return _positive_length(np.abs(x) - p[0], np.abs(z) - p[1], np.maximum(top, -y - p[2]))
+
+
 DISTANCES: dict[Kind, Callable[..., NDArray[np.float32]]] = {
     Kind.BOX: _box,
     Kind.CYLINDER: _cylinder,
@@ -253,4 +444,9 @@ DISTANCES: dict[Kind, Callable[..., NDArray[np.float32]]] = {
     Kind.FRUSTUM: _frustum,
     Kind.PRISM: _prism,
     Kind.DOME: _dome,
+    Kind.SUPERQUADRIC: _superquadric,
+    Kind.LATHE: _lathe,
+    Kind.PLATE: _plate,
+    Kind.ARC: _arc,
+    Kind.TERRAIN: _terrain,
 }

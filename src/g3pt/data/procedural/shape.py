@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from zlib import crc32
 
@@ -12,11 +12,17 @@ from numpy.typing import NDArray
 from g3pt.data.procedural.builder import UNIT_SIZE, Builder, Draw
 from g3pt.data.procedural.captions import Facts, size_words, write_caption
 from g3pt.data.procedural.families import FAMILY_BUILDERS
-from g3pt.data.procedural.primitives import ShapeArrays, signed_distance, surface_owner
+from g3pt.data.procedural.primitives import (
+    ShapeArrays,
+    onto_surface,
+    signed_distance,
+    slope,
+    surface_owner,
+)
 from g3pt.data.procedural.proportions import TYPICAL_PROPORTIONS
 from g3pt.data.procedural.surfaces import sample_primitives, surface_areas
-from g3pt.geometry.mesh import TriangleMesh
 from g3pt.geometry.sampling import SurfaceSamples
+from g3pt.geometry.triangles import TriangleMesh
 
 FAMILIES: tuple[str, ...] = tuple(FAMILY_BUILDERS)
 HELD_OUT_FAMILIES: tuple[str, ...] = ("axe", "bench", "bridge", "cactus", "helicopter", "teapot")
@@ -30,9 +36,6 @@ HELD_OUT_SEEDS = range(2**31, 2**31 + 2**20)
 
 _ON_SURFACE = 1e-3
 """A surface point has solid this far behind it and nothing this far before it."""
-
-
-_TETRAHEDRON = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / 3**0.5
 
 
 @dataclass(frozen=True)
@@ -101,12 +104,26 @@ class ProceduralShape:
     def _visible(
         self, points: NDArray, normals: NDArray, owners: NDArray[np.int64]
     ) -> tuple[NDArray, NDArray, NDArray]:
-        """Keep points with solid behind them and nothing before them."""
+        """Keep points with solid behind them and nothing before them; move them onto blends."""
         normals = np.where(self.arrays.carves[owners, None], -normals, normals)
-        outside = self.field(points + _ON_SURFACE * normals) > 0
+        sharp = self._sharp_arrays
+        outside = signed_distance(sharp, points + _ON_SURFACE * normals) > 0
         points, normals, owners = points[outside], normals[outside], owners[outside]
-        inside = self.field(points - _ON_SURFACE * normals) < 0
-        return points[inside], normals[inside], owners[inside]
+        inside = signed_distance(sharp, points - _ON_SURFACE * normals) < 0
+        points, normals, owners = points[inside], normals[inside], owners[inside]
+        if sharp is self.arrays:
+            return points, normals, owners
+        points = onto_surface(self.arrays, points)
+        arrived = np.abs(self.field(points)) < _ON_SURFACE / 10
+        points, owners = points[arrived], owners[arrived]
+        return points, self.gradient(points), owners
+
+    @cached_property
+    def _sharp_arrays(self) -> ShapeArrays:
+        """The shape without its blends; the same object where there are none."""
+        if not self.arrays.blends.any():
+            return self.arrays
+        return replace(self.arrays, blends=np.zeros_like(self.arrays.blends))
 
     def mesh(self, resolution: int = 128, *, project: bool = True) -> TriangleMesh:
         """Extract the coloured closed surface.
@@ -137,10 +154,8 @@ class ProceduralShape:
 
     def gradient(self, points: NDArray[np.floating], step: float = 1e-3) -> NDArray[np.float64]:
         """Unit direction in which the field grows, by differences along a tetrahedron's corners."""
-        around = (points[None] + step * _TETRAHEDRON[:, None]).reshape(-1, 3)
-        values = self.field(around).reshape(4, -1).astype(np.float64)
-        slope = values.T @ _TETRAHEDRON
-        return slope / np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-12)
+        direction = slope(self.arrays, points, step)
+        return direction / np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-12)
 
 
 def make_shape(seed: int, family: str | None = None) -> ProceduralShape:

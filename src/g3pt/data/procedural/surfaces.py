@@ -1,17 +1,20 @@
 """Areas of the primitives' surfaces, and points spread evenly over them.
 
-Each sampler takes the parameters of one primitive *per point*, (N, 7), and the piece of its surface
-to draw from, so that points on many primitives of a kind are drawn in one call. Rounded solids are
-sums of a core and a ball: a normal is drawn first, and the core point that it touches follows.
+Each sampler takes the parameters of one primitive *per point*, (N, 16), and the piece of its
+surface to draw from, so that points on many primitives of a kind are drawn in one call. Rounded
+solids are sums of a core and a ball: a normal is drawn first, and the core point that it touches
+follows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from g3pt.data.procedural.patches import PATCHES, patch_areas, polar, sample_patches
 from g3pt.data.procedural.primitives import Kind, ShapeArrays
 
 Array = NDArray[np.float64]
@@ -197,7 +200,7 @@ def _sample_torus(p: Array, piece: Pieces, rng: np.random.Generator) -> tuple[Ar
 
 def _frustum_pieces(p: Array) -> Array:
     """Bottom, top, then the sides towards +x, -x, +z and -z."""
-    x0, z0, x1, z1, half, shift_x, shift_z = p.T
+    x0, z0, x1, z1, half, shift_x, shift_z = p.T[:7]
     sides = [
         (b + t) * np.hypot(2 * half, sign * shift + end - start)
         for (b, t, start, end, shift) in ((z0, z1, x0, x1, shift_x), (x0, x1, z0, z1, shift_z))
@@ -207,7 +210,7 @@ def _frustum_pieces(p: Array) -> Array:
 
 
 def _sample_frustum(p: Array, piece: Pieces, rng: np.random.Generator) -> tuple[Array, Array]:
-    x0, z0, x1, z1, half, shift_x, shift_z = p.T
+    x0, z0, x1, z1, half, shift_x, shift_z = p.T[:7]
     u, v = rng.random(len(p)), rng.uniform(-1, 1, len(p))
     on_x = (piece == 2) | (piece == 3)
     width0, width1 = np.where(on_x, z0, x0), np.where(on_x, z1, x1)
@@ -272,6 +275,30 @@ def _sample_dome(p: Array, piece: Pieces, rng: np.random.Generator) -> tuple[Arr
     return points, normals
 
 
+def _arc_ends(p: Array) -> Array:
+    """The rounded box that both ends of an arc, put together, are."""
+    across, along, rounding = p[:, 1], p[:, 2], p[:, 5]
+    box = np.stack([across, along, np.zeros(len(p)), rounding], axis=1)
+    return box * (1 - p[:, 4:5])
+
+
+def _arc_pieces(p: Array) -> Array:
+    """What is swept, then the pieces of the ends."""
+    return np.concatenate([patch_areas(Kind.ARC, p), _box_pieces(_arc_ends(p))], axis=1)
+
+
+def _sample_arc(p: Array, piece: Pieces, rng: np.random.Generator) -> tuple[Array, Array]:
+    points, normals = sample_patches(Kind.ARC, p, np.zeros(len(p), np.int64), rng)
+    at_end = piece > 0
+    ends = p[at_end]
+    box_points, box_normals = _sample_box(_arc_ends(ends), piece[at_end] - 1, rng)
+    angle = np.sign(box_normals[:, 2]) * ends[:, 3]
+    out, up, around = box_points.T
+    points[at_end] = polar(angle, ends[:, 0] + out, up, around)
+    normals[at_end] = polar(angle, *box_normals.T)
+    return points, normals
+
+
 _PIECES: dict[Kind, Callable[[Array], Array]] = {
     Kind.BOX: _box_pieces,
     Kind.CYLINDER: _cone_pieces,
@@ -281,6 +308,8 @@ _PIECES: dict[Kind, Callable[[Array], Array]] = {
     Kind.FRUSTUM: _frustum_pieces,
     Kind.PRISM: _prism_pieces,
     Kind.DOME: _dome_pieces,
+    **{kind: partial(patch_areas, kind) for kind in PATCHES},
+    Kind.ARC: _arc_pieces,
 }
 _SAMPLERS: dict[Kind, Callable[..., tuple[Array, Array]]] = {
     Kind.BOX: _sample_box,
@@ -291,4 +320,6 @@ _SAMPLERS: dict[Kind, Callable[..., tuple[Array, Array]]] = {
     Kind.FRUSTUM: _sample_frustum,
     Kind.PRISM: _sample_prism,
     Kind.DOME: _sample_dome,
+    **{kind: partial(sample_patches, kind) for kind in PATCHES},
+    Kind.ARC: _sample_arc,
 }

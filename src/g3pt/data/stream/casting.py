@@ -4,7 +4,7 @@ Legend: V pictures, R rays of a picture.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
@@ -26,6 +26,7 @@ class Hits:
     """SRGB of the surface; zero where nothing was hit."""
 
 
+@runtime_checkable
 class RayCaster(Protocol):
     """A batch of shapes on one device that rays can be sent at."""
 
