@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from g3pt import __version__
-from g3pt.cli.options import CommonOptions, names_of, parse, report, say, working
+from g3pt.cli.options import (
+    CommonOptions,
+    make_folder_for,
+    names_of,
+    parse,
+    report,
+    require_suffix,
+    say,
+    working,
+)
 from g3pt.cli.progress import steps
 
 if TYPE_CHECKING:
@@ -32,7 +41,15 @@ class PrepareOptions(CommonOptions):
     folder with its metadata.csv, `objaverse:UID,UID...`, `objaverse:FILE`, `procedural:NUMBER`."""
 
     out: Annotated[Path, tyro.conf.Positional]
-    """Folder of the shards: a new one, or one begun by the same command, which then goes on."""
+    """Folder of the shards: a new one, or one begun by the same command, which then goes on.
+    With --stock, the file to write (.safetensors)."""
+
+    stock: bool = False
+    """Write all meshes with labels into one small file, from which a training warps its own shapes,
+    in place of shards."""
+
+    max_faces: int = 3000
+    """With --stock: meshes with more faces are decimated to about so many."""
 
     workers: int = 1
     """Child processes; one a core is right."""
@@ -99,6 +116,8 @@ class PrepareOptions(CommonOptions):
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = parse(PrepareOptions, "prepare", arguments)
+    if options.stock:
+        return _stock(options)
     part = _part(options.shard)
     config = _config(options)
     limits = _limits(options)
@@ -124,6 +143,37 @@ def main(arguments: Sequence[str]) -> int:
         with working(f"reporting on {options.out}"):
             answer["report"] = _write_report(options, answer)
     report(options, answer, _lines(result, answer))
+    return 0
+
+
+def _stock(options: PrepareOptions) -> int:
+    from g3pt.data.inputs import MeshRef
+    from g3pt.data.sources import list_shapes
+    from g3pt.data.stream.mesh_stock import StockConfig
+    from g3pt.data.stream.stock_builder import build_stock
+
+    require_suffix(options.out, (".safetensors",), "OUT")
+    config = StockConfig(max_faces=options.max_faces)
+    refs = [ref for ref in list_shapes(_source(options)) if isinstance(ref, MeshRef)]
+    if not refs:
+        raise ValueError(f"{options.source}: a stock is made of mesh files, there are none")
+    make_folder_for(options.out)
+    with working(f"making {options.out}"), steps() as shown:
+        made = build_stock(
+            refs,
+            options.out,
+            config,
+            on_progress=lambda done, total, refused: shown.show(
+                "meshes", done, total, f"{refused} refused"
+            ),
+        )
+    num_refused = sum(made.refused.values())
+    lines = [
+        f"{options.out}: {made.meshes} meshes ({made.flagged} flagged, {made.decimated} "
+        f"decimated), {made.faces} faces, {made.bytes / 1e6:.1f} MB, {num_refused} refused",
+        *(f"{number} {code}: {made.examples[code]}" for code, number in made.refused.items()),
+    ]
+    report(options, {**asdict(made), "path": str(options.out)}, lines)
     return 0
 
 

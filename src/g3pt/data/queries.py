@@ -31,7 +31,7 @@ def volume_queries(key: int, numbers: Integer[np.ndarray, " K"]) -> Int16[np.nda
         key: of the shape, in [0, 2^64).
         numbers: which queries, counted from 0.
     """
-    fields = _fields(key, _VOLUME, numbers)
+    fields = uniform_fields(key, _VOLUME, numbers)
     return np.maximum(fields - 32768, -POSITION_STEPS).astype(np.int16)
 
 
@@ -52,7 +52,7 @@ def near_queries(
         sigma: standard deviation per axis, in unit-frame lengths.
     """
     steps = round(sigma * POSITION_STEPS)
-    noise = gaussian_table()[_fields(key, _NEAR, numbers)]
+    noise = gaussian_table()[uniform_fields(key, _NEAR, numbers)]
     offsets = (noise * steps + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS
     moved = points[np.asarray(numbers) % len(points)] + offsets
     inside = np.clip(moved, -POSITION_STEPS, POSITION_STEPS)
@@ -60,8 +60,16 @@ def near_queries(
     return reflected.astype(np.int16)
 
 
-def _fields(key: int, stream: int, numbers: Integer[np.ndarray, " K"]) -> Int64[np.ndarray, "K 3"]:
-    """Three uniform 16-bit numbers for every counter."""
+def uniform_fields(
+    key: int, stream: int, numbers: Integer[np.ndarray, " K"]
+) -> Int64[np.ndarray, "K 3"]:
+    """Three uniform 16-bit numbers for every counter.
+
+    Args:
+        key: in [0, 2^64).
+        stream: what they serve; 1 and 2 are taken by the queries above.
+        numbers: which, counted from 0.
+    """
     start = _mixed(np.array([(key + stream * _GOLDEN) & _MASK], dtype=np.uint64))
     counters = (np.asarray(numbers).astype(np.uint64) + np.uint64(1)) * np.uint64(_GOLDEN)
     words = _mixed(start + counters)

@@ -25,10 +25,22 @@ def fast_simplification() -> Any:
         ) from None
 
 
-def decimate_quickly(mesh: TriangleMesh, num_faces: int) -> TriangleMesh:
-    """Quadric error metric without a queue; copes with any mesh, may stop early."""
+def decimate_quickly(
+    mesh: TriangleMesh, num_faces: int, *, aggressiveness: float = 7.0
+) -> TriangleMesh:
+    """Quadric error metric without a queue; copes with any mesh, may stop early.
+
+    Args:
+        mesh: with merged vertices.
+        num_faces: how many are wanted.
+        aggressiveness: how fast the error that is put up with grows; a low one (3) keeps whole
+            parts from being lost, and stops earlier.
+    """
     vertices, faces = fast_simplification().simplify(
-        mesh.vertices, mesh.faces.astype(np.int32), target_count=num_faces
+        mesh.vertices,
+        mesh.faces.astype(np.int32),
+        target_count=num_faces,
+        agg=aggressiveness,
     )
     return TriangleMesh.from_arrays(vertices, faces)
 

@@ -23,6 +23,7 @@ from g3pt.geometry.companions import FolderCompanions, read_regular_file
 from g3pt.geometry.foreign import MESH_SUFFIXES, known_suffix, parse_mesh
 from g3pt.geometry.triangles import (
     NEUTRAL_GREY,
+    UNIT_LONGEST_SIDE,
     MeshError,
     TriangleMesh,
     area_vectors,
@@ -71,9 +72,6 @@ _trimesh: Any = trimesh  # its own annotations are partial
 
 WRITE_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
 """Formats that are written; `MESH_SUFFIXES` are those that are read."""
-
-UNIT_LONGEST_SIDE = 1.9
-"""Longest side of an object's bounding box in the unit frame."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Unit frame. N points.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Bool, Float32, Float64
 
 from g3pt.geometry.isosurface import extract_surface
 from g3pt.geometry.mesh import TriangleMesh, num_components, volume
@@ -65,7 +65,7 @@ def measure_quality(
         boundary: samples of the solid's surface with outward normals (`sample_boundary`).
         rng: source of randomness.
     """
-    points, inside = _points_beside(boundary, solid, rng)
+    points, inside = points_beside(boundary, solid, NEAR_VOXELS * solid.voxel, rng)
     differs = solid.contains(points) != inside
     surface = extract_surface(
         _field_of(solid),
@@ -90,12 +90,19 @@ def measure_quality(
     )
 
 
-def _points_beside(
-    boundary: SurfaceSamples, solid: Solid, rng: np.random.Generator
-) -> tuple[Float64[np.ndarray, "N 3"], np.ndarray]:
-    """Points above and below outer faces, which are the closest there, and the label they want."""
+def points_beside(
+    boundary: SurfaceSamples, solid: Solid, reach: float, rng: np.random.Generator
+) -> tuple[Float64[np.ndarray, "N 3"], Bool[np.ndarray, " N"]]:
+    """Points above and below outer faces, which are the closest there, and the label they want.
+
+    Args:
+        boundary: samples of the solid's surface with outward normals.
+        solid: asked for distances only.
+        reach: how far above and below, in unit-frame lengths.
+        rng: source of randomness.
+    """
     chosen = rng.integers(len(boundary.points), size=NUM_SAMPLES)
-    heights = rng.uniform(-NEAR_VOXELS, NEAR_VOXELS, NUM_SAMPLES) * solid.voxel
+    heights = rng.uniform(-reach, reach, NUM_SAMPLES)
     points = boundary.points[chosen] + heights[:, None] * boundary.normals[chosen]
     closest = solid.distance(points)
     own_face = closest > 0.98 * np.abs(heights)

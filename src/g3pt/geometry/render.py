@@ -27,6 +27,7 @@ from g3pt.geometry.cameras import (
     random_cameras,
     turntable_cameras,
 )
+from g3pt.geometry.creases import CREASE_DEGREES, crease_normals
 from g3pt.geometry.light import (
     AMBIENT,
     DARKEST,
@@ -35,7 +36,7 @@ from g3pt.geometry.light import (
     KEY_DIRECTION,
     KEY_STRENGTH,
 )
-from g3pt.geometry.triangles import NEUTRAL_GREY, TriangleMesh, area_vectors
+from g3pt.geometry.triangles import NEUTRAL_GREY, TriangleMesh
 
 __all__ = [
     "BOUNDING_RADIUS",
@@ -59,9 +60,6 @@ __all__ = [
 
 _mesh_construction: Any = mesh_construction  # without type stubs
 _rtcore_scene: Any = rtcore_scene
-
-CREASE_DEGREES = 35.0
-"""Faces that meet at a smaller angle are shaded as one smooth surface."""
 
 _SHADOWED_KEY = 0.3
 
@@ -200,40 +198,6 @@ def render(
 ) -> UInt8[ndarray, "H W 4"]:
     """Draw a mesh once; for many views of one mesh keep a `Scene`."""
     return Scene(mesh).render(camera, size=size, supersample=supersample, shadow=shadow)
-
-
-def crease_normals(mesh: TriangleMesh) -> Float64[ndarray, "C 3"]:
-    """Normal at every face corner: the mean over the faces there that nearly agree with this one.
-
-    Corners at one place count together, whether or not they share a vertex. Faces weigh by area.
-    """
-    areas_C3 = np.repeat(area_vectors(mesh), 3, axis=0)
-    units_C3 = areas_C3 / np.maximum(np.linalg.norm(areas_C3, axis=1, keepdims=True), 1e-300)
-    place_C = _places(mesh)
-    order_C = np.argsort(place_C, kind="stable")
-    sorted_C = place_C[order_C]
-    sums_C3 = areas_C3.copy()
-    start = np.arange(len(order_C))  # corners that may still have a partner `shift` further on
-    shift = 0
-    while len(start):
-        shift += 1
-        start = start[start + shift < len(order_C)]
-        start = start[sorted_C[start] == sorted_C[start + shift]]
-        first, second = order_C[start], order_C[start + shift]
-        agreement = np.einsum("ij,ij->i", units_C3[first], units_C3[second])
-        agree = agreement > np.cos(np.deg2rad(CREASE_DEGREES))
-        first, second = first[agree], second[agree]
-        sums_C3[first] += areas_C3[second]  # no corner occurs twice in `first` or in `second`
-        sums_C3[second] += areas_C3[first]
-    return sums_C3 / np.maximum(np.linalg.norm(sums_C3, axis=1, keepdims=True), 1e-300)
-
-
-def _places(mesh: TriangleMesh) -> Int64[ndarray, " C"]:
-    """A number for the position of every face corner, equal where positions are equal."""
-    low, high = mesh.bounds()
-    scale = (1 << 20) / max(float((high - low).max()), 1e-300)
-    nodes = np.rint((mesh.triangles.reshape(-1, 3) - low) * scale).astype(np.int64)
-    return nodes @ np.array([1 << 42, 1 << 21, 1], dtype=np.int64)
 
 
 def _lit_rays(

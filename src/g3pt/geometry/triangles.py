@@ -21,6 +21,9 @@ _csgraph: Any = csgraph
 MERGE_GRID = 2.0**-20
 """Vertices that round to the same node of this grid (of the largest extent) are one."""
 
+UNIT_LONGEST_SIDE = 1.9
+"""Longest side of an object's bounding box in the unit frame."""
+
 NEUTRAL_GREY = (178, 178, 178, 255)
 """RGBA of a part without colours inside a mesh that has some."""
 
