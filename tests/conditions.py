@@ -12,6 +12,7 @@ from g3pt.models.conditioning import (
     DinoConditionConfig,
     ImageConditionConfig,
     PointsConditionConfig,
+    PretrainedImageConditionConfig,
     TextConditionConfig,
 )
 
@@ -22,6 +23,7 @@ KINDS: dict[str, ConditionConfig] = {
     config.kind: config
     for config in (
         ImageConditionConfig(image_size=16, patch_size=4, depth=1, width=WIDTH, num_heads=2),
+        PretrainedImageConditionConfig(image_size=32, depth=1, width=WIDTH, num_heads=2),
         DinoConditionConfig(image_size=28, width=WIDTH),
         TextConditionConfig(
             vocabulary=("red", "chair"), max_tokens=12, depth=1, width=WIDTH, num_heads=2
@@ -80,7 +82,10 @@ def draw_conditions(configs: tuple[ConditionConfig, ...], num: int = 3) -> Condi
         if views:
             fields["num_views_B"] = torch.arange(num) % 3 + 1
         match config:
-            case ImageConditionConfig(image_size=side):
+            case (
+                ImageConditionConfig(image_size=side)
+                | PretrainedImageConditionConfig(image_size=side)
+            ):
                 fields["pictures_BSS4"] = draw_pictures(num, *views, side, generator=generator)
             case DinoConditionConfig():
                 fields["image_features_BIE"] = rand(*views, config.num_tokens, WIDTH)

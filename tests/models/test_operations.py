@@ -10,7 +10,9 @@ from g3pt.models.car import Car, CarConfig
 from g3pt.models.conditioning import (
     ClassConditionConfig,
     ConditionBatch,
+    Conditioner,
     ImageConditionConfig,
+    PretrainedImageConditionConfig,
     TextConditionConfig,
 )
 from g3pt.models.cqt import CqtConfig
@@ -41,6 +43,7 @@ CONDITIONS = (
     TextConditionConfig(max_tokens=8, depth=1, width=32, num_heads=2),
     ClassConditionConfig(width=16),
 )
+PRETRAINED = PretrainedImageConditionConfig(image_size=64, depth=2, width=32, num_heads=2)
 SMALL = CarConfig(
     scale_lengths=LENGTHS,
     num_bits=6,
@@ -160,6 +163,19 @@ def test_generations_at_the_papers_sizes_cost_what_pytorch_counts(name):
     expected = generation_operations(config, stage1, batch_size=1, num_prefix=prefix, guided=True)
     encoding = condition_operations(config.conditions, config.width).forward
     assert sum(expected) + encoding == pytest.approx(total, rel=0.02)
+
+
+@pytest.mark.parametrize("features", ["both", "own", "pretrained"])
+@pytest.mark.parametrize("pool", [1, 2])
+def test_an_encoder_beside_a_frozen_network_costs_what_pytorch_counts(features, pool):
+    config = replace(PRETRAINED, features=features, pool=pool)
+    conditioner = Conditioner((config,), SMALL.width).requires_grad_(False)
+    kept = {} if features == "own" else {"picture_features_BGGP": torch.zeros(2, 4, 4, 432)}
+    pictures = torch.zeros(2, 64, 64, 4, dtype=torch.uint8)
+    batch = ConditionBatch(batch_size=2, pictures_BSS4=pictures, **kept)
+    expected = 2 * condition_operations((config,), SMALL.width).forward
+    assert expected == pytest.approx(counted(lambda: conditioner(batch)), rel=0.02)
+    assert prefix_length((config,)) == conditioner(batch).tokens_BID.shape[1]
 
 
 def test_a_cache_saves_operations_and_a_larger_batch_shares_the_weights():

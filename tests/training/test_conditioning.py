@@ -7,12 +7,18 @@ import smoke
 import torch
 
 from conditions import KINDS
-from g3pt.models.conditioning import DinoConditionConfig, PointsConditionConfig
+from g3pt.models.conditioning import (
+    DinoConditionConfig,
+    PointsConditionConfig,
+    PretrainedImageConditionConfig,
+)
 from g3pt.training.conditioning import ConditionDrawer, ConditionLossConfig
 from g3pt.training.task import Part, step_generator
 
 ALL = (KINDS["image"], KINDS["text"], KINDS["points"], KINDS["class"])
 TOGETHER = ConditionLossConfig(dropout=0.0, single_share=0.0)
+
+PRETRAINED = PretrainedImageConditionConfig(depth=1, width=16, num_heads=2)
 
 
 def drops(loss, conditions=ALL, num=400):
@@ -114,6 +120,28 @@ def test_several_views_are_trained_with(open_run):
     assert batch.batch.pictures_BSS4.ndim == 5
     task.loss(batch, step=0, progress=0.9).loss.backward()
     assert task.module.conditioner.conditions["image"].view_embedding.grad.any()
+
+
+def test_an_encoder_beside_a_frozen_network_is_trained(open_run):
+    image = replace(PRETRAINED, image_size=32)
+    task = open_run(image, data={"image_size": 32})
+    batch = task.batch(1, Part())
+    online = task.loss(batch, step=1, progress=0.9).loss
+    online.backward()
+    encoder = task.module.conditioner.conditions["image"].encoder
+    assert encoder.positions.grad.any()
+    features = encoder.pretrained_features(batch.batch.pictures_BSS4)
+    kept = replace(batch, batch=replace(batch.batch, picture_features_BGGP=features))
+    assert task.loss(kept, step=1, progress=0.9).loss.item() == online.item()
+
+
+def test_a_step_can_be_costed_without_the_frozen_network():
+    batch, _ = ConditionDrawer((PRETRAINED,), TOGETHER, seed=0).synthetic(3, "cpu")
+    assert batch.pictures_BSS4.shape == (3, 224, 224, 4)
+    assert batch.picture_features_BGGP.shape == (3, 14, 14, 432)
+    own = replace(PRETRAINED, features="own")
+    batch, _ = ConditionDrawer((own,), TOGETHER, seed=0).synthetic(3, "cpu")
+    assert batch.picture_features_BGGP is None
 
 
 def smoke_image():

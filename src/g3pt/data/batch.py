@@ -75,12 +75,14 @@ class ConditionedBatch:
     image_features_BIE: Float[Tensor, "B *V I E"] | None = None
     image_summary_BE: Float[Tensor, "B *V E"] | None = None
     """What a frozen encoder made of the pictures, where that is cached."""
-    text_features_BNE: Float[Tensor, "B N G"] | None = None
-    text_summary_BE: Float[Tensor, "B G"] | None = None
+    picture_features_BGGP: Float[Tensor, "B G G P"] | None = None
+    """What a frozen network made of the pictures, for an encoder that reads both."""
+    text_features_BNE: Float[Tensor, "B N F"] | None = None
+    text_summary_BE: Float[Tensor, "B F"] | None = None
     """What a frozen encoder made of the captions, where that is cached."""
-    points_BN3: Float[Tensor, "B P 3"] | None = None
+    points_BN3: Float[Tensor, "B N_visible 3"] | None = None
     """Surface points of the visible part of each shape, unit frame, where asked for."""
-    normals_BN3: Float[Tensor, "B P 3"] | None = None
+    normals_BN3: Float[Tensor, "B N_visible 3"] | None = None
     """Their outward normals."""
 
     def to(self: ConditionedT, device: torch.device | str) -> ConditionedT:

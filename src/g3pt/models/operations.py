@@ -12,10 +12,12 @@ from itertools import accumulate
 from g3pt.models.car import CarConfig
 from g3pt.models.conditioning.clip import ClipConditionConfig
 from g3pt.models.conditioning.dinov2 import DinoConditionConfig
+from g3pt.models.conditioning.efficientnet import COARSE_WIDTH, FINE_WIDTH
 from g3pt.models.conditioning.encoders import ConditionConfig, FrozenConfig
 from g3pt.models.conditioning.image import ImageConditionConfig, stem_widths
 from g3pt.models.conditioning.label import ClassConditionConfig
 from g3pt.models.conditioning.pixels import num_channels
+from g3pt.models.conditioning.pretrained import OWN_PATCH, PretrainedImageConditionConfig
 from g3pt.models.conditioning.text import TextConditionConfig
 from g3pt.models.tokenizer import CvqConfig, LatentSetConfig
 from g3pt.nn.modulation import NUM_PARTS
@@ -90,7 +92,7 @@ def prefix_length(conditions: tuple[ConditionConfig, ...]) -> int:
 
 def _num_tokens(condition: ConditionConfig) -> int:
     match condition:
-        case ImageConditionConfig() | DinoConditionConfig():
+        case ImageConditionConfig() | PretrainedImageConditionConfig() | DinoConditionConfig():
             return condition.num_tokens * condition.max_views
         case TextConditionConfig() | ClipConditionConfig():
             return condition.max_tokens
@@ -119,7 +121,22 @@ def condition_operations(conditions: tuple[ConditionConfig, ...], dim: int) -> O
         if isinstance(condition, ImageConditionConfig | TextConditionConfig):
             block = _self_attention_block(tokens, condition.width, condition.mlp_ratio)
             parts.append(block * condition.depth)
+        if isinstance(condition, PretrainedImageConditionConfig):
+            parts.append(_grid(condition))
     return _total(parts)
+
+
+def _grid(config: PretrainedImageConditionConfig) -> Operations:
+    """Of pictures and what the frozen network made of them, which can be kept, to the grid."""
+    block = _self_attention_block(config.num_places, config.width, config.mlp_ratio)
+    total = block * config.depth
+    if config.features != "pretrained":
+        channels, side = num_channels(alpha=True), config.image_size // 2
+        total += _conv_stem(channels, side, config.width, OWN_PATCH)
+    if config.features != "own":
+        num_features = FINE_WIDTH + COARSE_WIDTH
+        total += Operations(entry=2.0 * config.num_places * num_features * config.width)
+    return total
 
 
 def _stem(config: ImageConditionConfig) -> Operations:

@@ -20,13 +20,15 @@ from g3pt.models.conditioning import (
     ConditionBatch,
     ConditionConfig,
     DinoConditionConfig,
-    ImageConditionConfig,
+    GridConfig,
     PictureConfig,
     PointsConditionConfig,
+    PretrainedImageConditionConfig,
     SentenceConfig,
     Slot,
     encode_points,
 )
+from g3pt.models.conditioning.pretrained import NUM_FEATURES, PLACE_SIDE
 from g3pt.models.conditioning.vocabulary import pad_ids
 from g3pt.models.contract import Tokenizer
 from g3pt.training.task import Part
@@ -168,7 +170,10 @@ class ConditionDrawer:
             fields["text_summary_BE"] = zeros(text.width)
         if isinstance(points, PointsConditionConfig):
             fields["points_BN3"] = fields["normals_BN3"] = zeros(points.num_points, 3)
-        side = image.image_size if isinstance(image, ImageConditionConfig) else 1
+        side = image.image_size if isinstance(image, GridConfig) else 1
+        if isinstance(image, PretrainedImageConditionConfig) and image.features != "own":
+            places = side // PLACE_SIDE
+            fields["picture_features_BGGP"] = zeros(places, places, NUM_FEATURES)
         num_words = text.max_tokens if isinstance(text, SentenceConfig) else 1
         ones = torch.ones(batch_size, dtype=torch.int64, device=device)
         batch = ConditionedBatch(
@@ -212,6 +217,7 @@ def condition_batch(
         num_views_B=batch.num_views_B if sees else None,
         image_features_BIE=batch.image_features_BIE if sees else None,
         image_summary_BE=batch.image_summary_BE if sees else None,
+        picture_features_BGGP=batch.picture_features_BGGP if sees else None,
         text_ids_BN=given.text_ids_BN if reads and batch.text_features_BNE is None else None,
         text_features_BNE=batch.text_features_BNE if reads else None,
         text_summary_BE=batch.text_summary_BE if reads else None,

@@ -12,12 +12,14 @@ from g3pt.models.conditioning.encoders import (
     ConditionConfig,
     Conditioner,
     FrozenConfig,
+    GridConfig,
     PictureConfig,
     SentenceConfig,
 )
 from g3pt.models.conditioning.image import ImageConditionConfig
 from g3pt.models.conditioning.label import ClassConditionConfig
 from g3pt.models.conditioning.points import PointsConditionConfig, encode_points
+from g3pt.models.conditioning.pretrained import PretrainedImageConditionConfig
 from g3pt.models.conditioning.text import TextConditionConfig
 from g3pt.models.conditioning.vocabulary import TextTokenizer, collect_vocabulary
 
@@ -31,9 +33,11 @@ __all__ = [
     "Conditioner",
     "DinoConditionConfig",
     "FrozenConfig",
+    "GridConfig",
     "ImageConditionConfig",
     "PictureConfig",
     "PointsConditionConfig",
+    "PretrainedImageConditionConfig",
     "SentenceConfig",
     "Slot",
     "TextConditionConfig",

@@ -5,7 +5,8 @@ Every condition encoder gives tokens for the prefix and one vector for AdaLN
 absent, for all shapes (None) or for some (a mask).
 
 Legend: B batch, V views, I prefix tokens, N text tokens, L latents, C tokenizer channels,
-D width, E and F widths of encoders, G places of a picture's grid, S picture side.
+D width, E and F widths of encoders, G places of a picture's grid (all, or along a side), P channels
+of a network beside an encoder, S picture side.
 """
 
 from collections.abc import Sequence
@@ -108,6 +109,8 @@ class ConditionInput:
 
     raw: Tensor | None
     features: ConditionOutput | None = None
+    beside: Float[Tensor, "R G G P"] | None = None
+    """What a frozen network made of `raw` earlier, for an encoder that reads both."""
     dropped_B: Bool[Tensor, " B"] | None = None
     num_views: int = 1
     """Rows of each shape."""
@@ -126,6 +129,7 @@ class ConditionInput:
         return ConditionInput(
             raw=None if self.raw is None else take(self.raw),
             features=features,
+            beside=None if self.beside is None else take(self.beside),
             num_views=self.num_views,
             num_views_B=None if self.num_views_B is None else self.num_views_B[kept_K],
         )
@@ -162,6 +166,10 @@ class ConditionBatch:
     image_summary_BE: Float[Tensor, "B *V E"] | None = None
     """Tokens and vector of the pictures; given together."""
 
+    picture_features_BGGP: Float[Tensor, "B G G P"] | None = None
+    """What the frozen network of the `efficientnet` condition made of the pictures, which are given
+    as well (`PretrainedImageEncoder.pretrained_features`); None computes it."""
+
     text_features_BNE: Float[Tensor, "B N F"] | None = None
     text_summary_BE: Float[Tensor, "B F"] | None = None
     """Tokens and vector of the texts; given together."""
@@ -178,11 +186,11 @@ class ConditionBatch:
                 return self._images()
             case "text":
                 features = _features(self.text_features_BNE, self.text_summary_BE)
-                given = ConditionInput(self.text_ids_BN, features, self.text_dropped_B)
+                given = ConditionInput(self.text_ids_BN, features, dropped_B=self.text_dropped_B)
             case "points":
-                given = ConditionInput(self.point_latents_BLC, None, self.points_dropped_B)
+                given = ConditionInput(self.point_latents_BLC, dropped_B=self.points_dropped_B)
             case "class":
-                given = ConditionInput(self.labels_B, None, self.labels_dropped_B)
+                given = ConditionInput(self.labels_B, dropped_B=self.labels_dropped_B)
             case _:
                 assert_never(slot)
         return None if given.raw is None and given.features is None else given
@@ -197,7 +205,14 @@ class ConditionBatch:
         features = _features(tokens, vector)
         if raw is None and features is None:
             return None
-        return ConditionInput(raw, features, self.images_dropped_B, num_views, self.num_views_B)
+        return ConditionInput(
+            raw,
+            features,
+            beside=self.picture_features_BGGP,
+            dropped_B=self.images_dropped_B,
+            num_views=num_views,
+            num_views_B=self.num_views_B,
+        )
 
     def without_conditions(self) -> "ConditionBatch":
         """Give the unconditional batch of the same size."""

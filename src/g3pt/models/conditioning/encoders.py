@@ -22,9 +22,15 @@ from g3pt.models.conditioning.dinov2 import DinoConditionConfig, DinoEncoder
 from g3pt.models.conditioning.image import ImageConditionConfig, ImageEncoder
 from g3pt.models.conditioning.label import ClassConditionConfig, ClassEncoder
 from g3pt.models.conditioning.points import LatentsEncoder, PointsConditionConfig
+from g3pt.models.conditioning.pretrained import (
+    PretrainedImageConditionConfig,
+    PretrainedImageEncoder,
+)
 from g3pt.models.conditioning.text import TextConditionConfig, TextEncoder
 
-PictureConfig = ImageConditionConfig | DinoConditionConfig
+GridConfig = ImageConditionConfig | PretrainedImageConditionConfig
+"""Conditions whose encoder is trained and sees pictures on a grid."""
+PictureConfig = GridConfig | DinoConditionConfig
 """Conditions that read pictures."""
 SentenceConfig = TextConditionConfig | ClipConditionConfig
 """Conditions that read sentences."""
@@ -38,6 +44,8 @@ def build_encoder(config: ConditionConfig) -> nn.Module:
     match config:
         case ImageConditionConfig():
             return ImageEncoder(config)
+        case PretrainedImageConditionConfig():
+            return PretrainedImageEncoder(config)
         case DinoConditionConfig():
             return DinoEncoder(config)
         case TextConditionConfig():
@@ -70,9 +78,10 @@ class Condition(nn.Module):
         self.null_vector = nn.Parameter(torch.randn(dim) * 0.02)
         self.max_views = config.max_views if isinstance(config, PictureConfig) else 1
         self.view_embedding = None
-        pictured = isinstance(config, ImageConditionConfig)
-        self.num_places = config.num_places if pictured else 0
-        self.num_repeated = config.num_tokens if pictured and config.null == "repeated" else 0
+        self.num_places = self.num_repeated = 0
+        if isinstance(config, GridConfig):
+            self.num_places = config.num_places
+            self.num_repeated = config.num_tokens if config.null == "repeated" else 0
         if self.max_views > 1:
             self.view_embedding = nn.Parameter(torch.randn(self.max_views, dim) * 0.02)
 
@@ -139,7 +148,7 @@ class Condition(nn.Module):
                 f"{given.num_views}"
             )
         dtype = self.to_tokens.weight.dtype
-        encoded = self._features(given.raw, dtype) if given.features is None else given.features
+        encoded = self._features(given, dtype) if given.features is None else given.features
         projected = ConditionOutput(
             self.to_tokens(encoded.tokens_BID.to(dtype)),
             self.to_vector(encoded.vector_BD.to(dtype)),
@@ -148,9 +157,21 @@ class Condition(nn.Module):
         )
         return projected if self.view_embedding is None else self._join_views(projected, given)
 
-    def _features(self, raw: Tensor | None, dtype: torch.dtype) -> ConditionOutput:
-        """Run the encoder, in the number format of its weights; frozen ones stay in float32."""
+    def _features(self, given: ConditionInput, dtype: torch.dtype) -> ConditionOutput:
+        """Run the encoder, in the number format of its weights; frozen ones stay in float32.
+
+        Raises:
+            ValueError: if features are given beside pictures that this encoder cannot read.
+        """
+        raw = given.raw
         assert raw is not None, "neither an input nor its features"
+        if given.beside is not None:
+            if not isinstance(self.encoder, PretrainedImageEncoder):
+                raise ValueError(
+                    f"picture_features_BGGP is for the efficientnet condition, this model has "
+                    f"{self.config.kind}"
+                )
+            return self.encoder(raw, given.beside)
         own = not isinstance(self.config, FrozenConfig)
         return self.encoder(raw.to(dtype) if own and raw.is_floating_point() else raw)
 
