@@ -180,11 +180,13 @@ class StreamDataset:
         places_B = torch.arange(size, device=self._device)
         num_volume, total = config.queries.num_volume, config.queries.total
         near_Q = torch.arange(total, device=self._device) >= num_volume
-        features = drawn.features_BVF
+        features = drawn.features_BVGGP
         return CarBatch(
             indices_BT=drawn.indices_BT.long(),
-            pictures_BSS4=drawn.pictures_BVSS4[places_B, index_B],
-            picture_features_BF=None if features is None else features[places_B, index_B],
+            pictures_BSS4=None if reads else drawn.pictures_BVSS4[places_B, index_B],
+            picture_features_BGGP=None
+            if reads or features is None
+            else features[places_B, index_B],
             has_image_B=drawn.shown_BV[places_B, index_B] & (not reads),
             view_B=index_B,
             captions=drawn.captions if reads else ("",) * size,

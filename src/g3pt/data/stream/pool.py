@@ -1,7 +1,7 @@
 """The newest examples of a stream, in the memory of the device that trains on them.
 
-Legend: P examples held, B examples of a batch, V pictures of each, Q queries, T tokens, S picture
-side.
+Legend: B examples, V pictures of each, Q queries, T tokens, S picture side, G places along the side
+of a picture's grid, P channels of a frozen network.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class Examples:
     """Their labels."""
     captions: tuple[str, ...]
     """A sentence about each; may be empty."""
-    features_BVF: Float[Tensor, "B V *F"] | None = None
+    features_BVGGP: Float[Tensor, "B V G G P"] | None = None
     """What a frozen picture encoder made of the pictures, where there is one."""
 
     def __len__(self) -> int:
