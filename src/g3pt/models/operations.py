@@ -13,7 +13,7 @@ from g3pt.models.car import CarConfig
 from g3pt.models.conditioning.clip import ClipConditionConfig
 from g3pt.models.conditioning.dinov2 import DinoConditionConfig
 from g3pt.models.conditioning.efficientnet import COARSE_WIDTH, FINE_WIDTH
-from g3pt.models.conditioning.encoders import ConditionConfig, FrozenConfig
+from g3pt.models.conditioning.encoders import ConditionConfig, FrozenConfig, GridConfig
 from g3pt.models.conditioning.image import ImageConditionConfig, stem_widths
 from g3pt.models.conditioning.label import ClassConditionConfig
 from g3pt.models.conditioning.pixels import num_channels
@@ -193,17 +193,19 @@ def guess_operations(config: CarConfig, *, num_prefix: int) -> Operations:
     if guess is None:
         return Operations()
     latents, width = guess.num_latents, guess.width
+    grids = [each for each in config.conditions if isinstance(each, GridConfig) and each.num_places]
+    context = _linear(num_prefix, config.width, width)
+    num_context = num_prefix
+    for grid in grids:
+        context = context + _linear(grid.num_places, grid.width, width)
+        num_context += grid.num_places
     read = (
         _linear(latents, width, 2 * width)
-        + _linear(num_prefix, width, 2 * width)
-        + _attention(latents, num_prefix, width)
+        + _linear(num_context, width, 2 * width)
+        + _attention(latents, num_context, width)
     )
     mix = _self_attention_block(latents, width, guess.mlp_ratio)
-    return (
-        _linear(num_prefix, config.width, width)
-        + (read + mix) * guess.depth
-        + _linear(latents, width, config.input_dim)
-    )
+    return context + (read + mix) * guess.depth + _linear(latents, width, config.input_dim)
 
 
 def _read_guess(config: CarConfig, num_tokens: int) -> Operations:
@@ -372,7 +374,12 @@ def generation_operations(
         resampling = up_operations(stage1, scale)
         if scale + 1 < config.num_scales:
             resampling += down_operations(stage1, scale + 1)
-        operations.append(copies * own.forward + batch_size * resampling.forward)
+        total = copies * own.forward + batch_size * resampling.forward
+        if config.guess is not None:
+            total += copies * down_operations(stage1, scale).forward
+            if scale == 0:
+                total += copies * guess_operations(config, num_prefix=num_prefix).forward
+        operations.append(total)
     return operations
 
 

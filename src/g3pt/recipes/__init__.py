@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from g3pt.models.sizes import LADDER
-from g3pt.recipes import car, rivals, tokenizer
+from g3pt.recipes import car, rivals, stream, tokenizer
 from g3pt.training.runs import Run
 
 RECIPES: dict[str, Callable[[], Run]] = {
@@ -19,6 +19,8 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "car-tiny-smoke": car.tiny_smoke,
     "car-small": car.small,
     "car-small-smoke": car.small_smoke,
+    "car-stream-small": stream.small,
+    "car-stream-small-smoke": stream.small_smoke,
     "car-paper": car.paper,
     "car-paper-smoke": car.paper_smoke,
     "car-paper-text": car.paper_text,

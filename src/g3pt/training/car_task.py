@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from g3pt.data.batch import CarBatch
 from g3pt.data.dataset import CarDataConfig, CarDataset
 from g3pt.data.shards import VALIDATION, Selection
 from g3pt.models.car import Car
@@ -75,17 +74,7 @@ class CarTask:
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
         """The loss of a batch of the right sizes and no meaning: a step without data."""
-        return self.loss(self._synthetic_batch(batch_size, device), step=0, progress=0.999).loss
-
-    def _synthetic_batch(self, batch_size: int, device: torch.device | str) -> CarStep:
-        conditions, given = self._objective.conditions.synthetic(batch_size, device)
-        num_tokens = self.module.config.num_tokens
-        indices_BT = torch.ones(batch_size, num_tokens, dtype=torch.int64, device=device)
-        return CarStep(
-            batch=CarBatch(indices_BT=indices_BT, **vars(conditions)),
-            given=given,
-            flip_probability_B=torch.zeros(batch_size, device=device),
-        )
+        return self._objective.synthetic_loss(batch_size, device)
 
     # -- loss ---------------------------------------------------------------------------------
 

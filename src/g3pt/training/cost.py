@@ -18,6 +18,7 @@ from g3pt.models.operations import (
     car_operations,
     condition_operations,
     encoder_operations,
+    guess_operations,
     memory_operations,
     prefix_length,
     pyramid_operations,
@@ -36,6 +37,8 @@ from g3pt.training.recomputation import recompute_blocks, recomputed
 from g3pt.training.regressor_task import RegressorTask
 from g3pt.training.runs import CarRun, FlowRun, RegressorRun, Run, TokenizerRun
 from g3pt.training.start import RunTask
+from g3pt.training.stream_run import StreamRun
+from g3pt.training.stream_task import StreamTask
 from g3pt.training.tokenizer_task import TokenizerTask
 
 FLOAT_BYTES = 4
@@ -136,12 +139,15 @@ def flops_by_formula(run: Run, batch_size: int = 1) -> float:
             return batch_size * step.forward_and_backward
         case TokenizerRun():
             raise ValueError(f"there is no formula for a tokenizer of kind {run.model.kind}")
-        case CarRun():
+        case CarRun() | StreamRun():
             if run.loss.flip_share:
                 raise ValueError("there is no formula for a step with flipped bits")
             model = run.model
-            trained = condition_operations(model.conditions, model.width) + car_operations(
-                model, num_prefix=prefix_length(model.conditions)
+            num_prefix = prefix_length(model.conditions)
+            trained = (
+                condition_operations(model.conditions, model.width)
+                + guess_operations(model, num_prefix=num_prefix)
+                + car_operations(model, num_prefix=num_prefix)
             )
             frozen = teacher_operations(cqt_config(run))
             return batch_size * (trained.forward_and_backward + frozen.forward)
@@ -172,11 +178,13 @@ def open_without_data(run: Run) -> RunTask:
             return RegressorTask(regressor, run.data, run.loss, run.validation)
         case CarRun():
             return CarTask(Car(run.model), _cqt_alone(run), run.data, run.loss, run.validation)
+        case StreamRun():
+            return StreamTask(Car(run.model), _cqt_alone(run), run.data, run.loss, run.watch)
         case _:
             assert_never(run)
 
 
-def cqt_config(run: CarRun) -> CvqConfig:
+def cqt_config(run: CarRun | StreamRun) -> CvqConfig:
     """A tokenizer of the layout that the run asks for, without encoder and decoder layers."""
     return CvqConfig(
         num_latents=run.model.scale_lengths[-1],
@@ -189,7 +197,7 @@ def cqt_config(run: CarRun) -> CvqConfig:
     )
 
 
-def _cqt_alone(run: CarRun) -> CvqTokenizer:
+def _cqt_alone(run: CarRun | StreamRun) -> CvqTokenizer:
     config = cqt_config(run)
     with unset_fake_temporarily():
         return CvqTokenizer(config)

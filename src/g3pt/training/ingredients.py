@@ -1,7 +1,7 @@
 """What a run needs before its first step: prepared shapes, pictures, tokens, words."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,8 +13,11 @@ from g3pt.data.engines import InlineEngine, ProcessEngine
 from g3pt.data.latents_cache import LatentsIdentity, build_latent_cache
 from g3pt.data.packs import PackedShapes, is_pack, open_shapes
 from g3pt.data.prepare import PrepareConfig
+from g3pt.data.procedural import TRAIN_FAMILIES, make_shape
 from g3pt.data.shards import ShardsConfig, ShardSet, is_complete
 from g3pt.data.sources import ProceduralSourceConfig, SourceConfig
+from g3pt.data.stream.dataset import StreamConfig
+from g3pt.data.stream.mesh_stock import MeshStock
 from g3pt.data.tokens_cache import TokenCacheConfig, TokenizerIdentity, build_token_cache
 from g3pt.data.views import ViewsConfig
 from g3pt.models.alternatives.kl import KlTokenizer
@@ -24,6 +27,8 @@ from g3pt.models.conditioning.vocabulary import collect_vocabulary
 from g3pt.models.contract import DiscreteTokenizer
 
 LOGGER = logging.getLogger(__name__)
+NUM_CAPTIONED = 4096
+"""Shapes of families whose captions the words of a stream are collected from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,27 +155,31 @@ def ensure_latents(
 
 
 def fit_to_tokenizer(
-    model: CarConfig, tokenizer: DiscreteTokenizer, shards: tuple[str, ...]
+    model: CarConfig, tokenizer: DiscreteTokenizer, captions: Iterable[str]
 ) -> CarConfig:
     """Take over the tokenizer's layout, and words from the captions where none are named."""
+    guess = model.guess
+    if guess is not None:
+        guess = replace(guess, num_latents=len(tokenizer.latent_mean))
     return replace(
         model,
         scale_lengths=tokenizer.scale_lengths,
         num_bits=tokenizer.num_bits,
         input_dim=tokenizer.dim,
-        conditions=fit_conditions(model.conditions, shards, points_width=tokenizer.dim),
+        guess=guess,
+        conditions=fit_conditions(model.conditions, captions, points_width=tokenizer.dim),
     )
 
 
 def fit_conditions(
-    conditions: tuple[ConditionConfig, ...], shards: tuple[str, ...], *, points_width: int
+    conditions: tuple[ConditionConfig, ...], captions: Iterable[str], *, points_width: int
 ) -> tuple[ConditionConfig, ...]:
     """Words from the captions where none are named, and the width of what encodes points."""
 
     def fit(condition: ConditionConfig) -> ConditionConfig:
         match condition:
             case TextConditionConfig(vocabulary=()):
-                return replace(condition, vocabulary=_vocabulary(shards))
+                return replace(condition, vocabulary=collect_vocabulary(captions))
             case PointsConditionConfig():
                 return replace(condition, width=points_width)
             case _:
@@ -179,10 +188,22 @@ def fit_conditions(
     return tuple(fit(condition) for condition in conditions)
 
 
-def _vocabulary(shards: tuple[str, ...]) -> tuple[str, ...]:
-    opened = [open_shapes(path) for path in shards]
-    texts = (text for part in opened for row in range(len(part)) for text in part.captions(row))
-    return collect_vocabulary(texts)
+def shard_captions(shards: Sequence[str]) -> Iterator[str]:
+    """All captions of some sets of shapes; nothing is opened before the first is asked for."""
+    for path in shards:
+        part = open_shapes(path)
+        for row in range(len(part)):
+            yield from part.captions(row)
+
+
+def stream_captions(data: StreamConfig) -> Iterator[str]:
+    """What is said about the shapes of a stream: several times of each family, once of meshes."""
+    if data.families:
+        for seed in range(NUM_CAPTIONED):
+            yield make_shape(seed, TRAIN_FAMILIES[seed % len(TRAIN_FAMILIES)]).caption(seed % 4)
+    if data.stock:
+        for one in MeshStock.read(data.stock).objects:
+            yield from one["captions"]
 
 
 class _Progress:

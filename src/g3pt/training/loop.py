@@ -33,6 +33,8 @@ from g3pt.training.task import Task
 from g3pt.training.tracking import MetricsFile, ProgressDisplay
 
 LOGGER = logging.getLogger(__name__)
+BEST_FOLDER = "best"
+"""Of a run: the averaged weights of `TrainConfig.keep_best`, as a checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +65,9 @@ class TrainConfig:
     """Steps between evaluations with EMA weights (one more at the end); 0 is never."""
     checkpoint_every: int = 1000
     keep_checkpoints: int = 2
+    keep_best: str = ""
+    """Name of a number that evaluations give: the averaged weights under which it was largest are
+    kept in `best/`, and taken from there. Empty takes the last ones."""
     max_skips: int = 3
     """Steps with a non-finite loss or gradient in a row before the run rolls back."""
     max_rollbacks: int = 3
@@ -110,6 +115,8 @@ class LoopState:
     window: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
     """Sum and count of each metric since it was last logged."""
     last_loss: float | None = None
+    best: float | None = None
+    """The largest value of `keep_best` so far."""
 
 
 def train(
@@ -347,6 +354,29 @@ class _Loop:
             keep=self.config.keep_checkpoints,
         )
 
+    def _keep_if_best(self) -> None:
+        """Called with the averaged weights in the module."""
+        name, state = self.config.keep_best, self.state
+        if not name:
+            return
+        if name not in self.metrics:
+            raise ValueError(
+                f"train.keep_best is {name!r}; evaluations of this run give "
+                f"{', '.join(self.metrics) or 'nothing'}"
+            )
+        if state.best is not None and self.metrics[name] <= state.best:
+            return
+        state.best = self.metrics[name]
+        save_checkpoint(
+            self.run_dir / BEST_FOLDER,
+            Checkpoint(
+                step=state.step,
+                tensors={"model": module_tensors(self.module)},
+                state={"metrics": self.metrics, **self.description},
+            ),
+            keep=1,
+        )
+
     def restore(self) -> None:
         checkpoint = load_newest_checkpoint(self.folder)
         if checkpoint is None:
@@ -385,6 +415,7 @@ class _Loop:
         self.module.eval()
         with self.ema.applied(), torch.no_grad():
             self.metrics = dict(self.task.evaluate(self.state.step, progress))
+            self._keep_if_best()
         self.log.write("evaluation", self.state.step, **self.metrics)
         LOGGER.info(
             "step %d  %s",

@@ -96,6 +96,18 @@ class NextScale:
         flips_B = torch.from_numpy(flips_B[part.slice(batch_size)].astype(np.float32))
         return CarStep(batch, given, flips_B)
 
+    def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
+        """The loss of a batch of the right sizes and no meaning: a step without data."""
+        conditions, given = self.conditions.synthetic(batch_size, device)
+        num_tokens = self.car.config.num_tokens
+        indices_BT = torch.ones(batch_size, num_tokens, dtype=torch.int64, device=device)
+        batch = CarStep(
+            batch=CarBatch(indices_BT=indices_BT, **vars(conditions)),
+            given=given,
+            flip_probability_B=torch.zeros(batch_size, device=device),
+        )
+        return self.loss(batch, step=0, progress=0.999).loss
+
     def loss(self, batch: CarStep, *, step: int, progress: float) -> TaskOutput:
         """Cross-entropy of the scales that the curriculum has reached."""
         config = self._loss

@@ -22,6 +22,7 @@ from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import AdamWConfig, OptimConfig
 from g3pt.training.regressor_task import RegressorLossConfig, RegressorValidationConfig
+from g3pt.training.stream_run import StreamRun
 from g3pt.training.tokenizer_task import TokenizerLossConfig
 from g3pt.training.validation import ValidationConfig
 
@@ -122,7 +123,7 @@ class RegressorRun:
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
-Run = TokenizerRun | CarRun | FlowRun | RegressorRun
+Run = TokenizerRun | CarRun | StreamRun | FlowRun | RegressorRun
 
 
 def load_run(folder: str | Path) -> Run:
@@ -140,6 +141,7 @@ def load_run(folder: str | Path) -> Run:
     kinds = {
         "tokenizer": TokenizerRun,
         "car": CarRun,
+        "stream": StreamRun,
         "flow": FlowRun,
         "regressor": RegressorRun,
     }

@@ -32,10 +32,14 @@ from g3pt.training.ingredients import (
     ensure_tokens,
     fit_conditions,
     fit_to_tokenizer,
+    shard_captions,
+    stream_captions,
 )
 from g3pt.training.loop import TrainResult, train
 from g3pt.training.regressor_task import RegressorTask
 from g3pt.training.runs import CONFIG_FILE, CarRun, FlowRun, RegressorRun, Run, TokenizerRun
+from g3pt.training.stream_run import StreamRun
+from g3pt.training.stream_task import StreamTask
 from g3pt.training.tokenizer_task import TokenizerTask
 from g3pt.training.trained import load_car, load_flow, load_regressor, load_tokenizer
 
@@ -43,7 +47,7 @@ ShardsUserT = TypeVar("ShardsUserT", CarDataConfig, CarValidationConfig)
 LatentsUserT = TypeVar("LatentsUserT", FlowDataConfig, FlowValidationConfig)
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
-RunTask = TokenizerTask | CarTask | FlowTask | RegressorTask
+RunTask = TokenizerTask | CarTask | StreamTask | FlowTask | RegressorTask
 
 
 def start(run: Run, folder: Path, *, resume: bool = False, workers: int = 1) -> TrainResult:
@@ -101,8 +105,12 @@ def complete(run: Run, *, workers: int = 1) -> tuple[Run, Tokenizer | None]:
             if run.cache_features:
                 data = _with_features(run, data)
                 validation = _with_features(run, validation)
-            model = fit_to_tokenizer(run.model, tokenizer, data.shards)
+            model = fit_to_tokenizer(run.model, tokenizer, shard_captions(data.shards))
             return replace(run, model=model, data=data, validation=validation), tokenizer
+        case StreamRun():
+            tokenizer = require_tokens(load_tokenizer(run.tokenizer), run.tokenizer)
+            model = fit_to_tokenizer(run.model, tokenizer, stream_captions(run.data))
+            return replace(run, model=model), tokenizer
         case FlowRun():
             tokenizer = require_gaussian(load_tokenizer(run.tokenizer), run.tokenizer)
             data, validation = run.data, run.validation
@@ -115,7 +123,7 @@ def complete(run: Run, *, workers: int = 1) -> tuple[Run, Tokenizer | None]:
                 num_latents=tokenizer.config.num_latents,
                 latent_dim=tokenizer.config.latent_dim,
                 conditions=fit_conditions(
-                    run.model.conditions, data.shards, points_width=tokenizer.dim
+                    run.model.conditions, shard_captions(data.shards), points_width=tokenizer.dim
                 ),
             )
             return replace(run, model=model, data=data, validation=validation), tokenizer
@@ -127,7 +135,9 @@ def complete(run: Run, *, workers: int = 1) -> tuple[Run, Tokenizer | None]:
                 held_out = ensure_shapes(run.held_out, workers=workers)
                 validation = replace(validation, shards=held_out)
             conditions = fit_conditions(
-                run.model.conditions, data.shards, points_width=run.model.decoder.dim
+                run.model.conditions,
+                shard_captions(data.shards),
+                points_width=run.model.decoder.dim,
             )
             model = replace(run.model, conditions=conditions)
             return replace(run, model=model, data=data, validation=validation), None
@@ -214,6 +224,12 @@ def open_task(run: Run, tokenizer: Tokenizer | None = None) -> RunTask:
                 run.validation,
                 seed=run.train.seed,
             )
+        case StreamRun():
+            assert isinstance(tokenizer, DiscreteTokenizer), "stage 2 needs a tokenizer"
+            module = _seeded(lambda: Car(run.model), run.train.seed)
+            if run.initial:
+                _start_from(module, load_car(run.initial), run.initial)
+            return StreamTask(module, tokenizer, run.data, run.loss, run.watch, seed=run.train.seed)
         case FlowRun():
             module = _seeded(lambda: Flow(run.model), run.train.seed)
             statistics = FlowDataset(run.data).statistics()

@@ -13,7 +13,9 @@ from g3pt.models.rivals.regressor import Regressor
 from g3pt.models.tokenizers import build_tokenizer
 from g3pt.models.weights import load_regressor_weights, load_weights
 from g3pt.training.checkpoint import CheckpointError, load_module_tensors, load_newest_checkpoint
+from g3pt.training.loop import BEST_FOLDER
 from g3pt.training.runs import CarRun, FlowRun, RegressorRun, Run, TokenizerRun, load_run
+from g3pt.training.stream_run import StreamRun
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -23,13 +25,18 @@ def load_trained(folder: str | Path, *, average: bool = True) -> Tokenizer | Car
 
     Args:
         folder: a run folder.
-        average: take the running average of the weights instead of the last ones.
+        average: take the running average of the weights instead of the last ones; the best one
+            where the run kept that.
 
     Raises:
         CheckpointError: if there is no sound checkpoint.
     """
     run = load_run(folder)
     model = _build(run)
+    best = load_newest_checkpoint(Path(folder) / BEST_FOLDER) if average else None
+    if best is not None:
+        load_module_tensors(model, best.tensors["model"])
+        return model.eval().requires_grad_(False)
     checkpoint = load_newest_checkpoint(Path(folder) / "checkpoints")
     if checkpoint is None:
         raise CheckpointError(f"{folder}: no checkpoint has been written yet")
@@ -44,7 +51,7 @@ def _build(run: Run) -> Tokenizer | Car | Flow | Regressor:
     match run:
         case TokenizerRun():
             return build_tokenizer(run.model)
-        case CarRun():
+        case CarRun() | StreamRun():
             return Car(run.model)
         case FlowRun():
             return Flow(run.model)

@@ -1,0 +1,114 @@
+"""Generators trained on shapes that are made while they learn. Each a complete config."""
+
+from dataclasses import replace
+
+from g3pt.data.stream.dataset import StreamConfig
+from g3pt.data.stream.queries import QueryCounts
+from g3pt.models.car import CarConfig
+from g3pt.models.conditioning import PretrainedImageConditionConfig, TextConditionConfig
+from g3pt.models.guess import GuessConfig
+from g3pt.training.loop import TrainConfig
+from g3pt.training.next_scale import CarLossConfig
+from g3pt.training.optim import MuonConfig, ScheduleConfig
+from g3pt.training.stream_run import StreamRun
+from g3pt.training.stream_task import WatchConfig
+
+SCALE_WEIGHTS = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""By the root of the length of a scale."""
+
+
+def small() -> StreamRun:
+    """One GPU, nine minutes: the generator of the bundled weights.
+
+    The stock and the yardsticks are made beforehand (docs/training.md).
+    """
+    image = PretrainedImageConditionConfig(depth=6, width=320, num_heads=5, pool=2)
+    text = TextConditionConfig(depth=2, width=192, num_heads=3)
+    return StreamRun(
+        name="car-stream-small",
+        tokenizer="g3pt-small",
+        model=CarConfig(
+            depth=6,
+            width=256,
+            num_heads=4,
+            conditions=(image, text),
+            head="bit_softmax",
+            bitwise_scales=1,
+            guess=GuessConfig(depth=3, width=320, num_heads=5),
+        ),
+        data=StreamConfig(stock="cache/meshes-train.safetensors"),
+        watch=WatchConfig(
+            yardsticks=tuple(
+                f"cache/yardsticks/{name}.safetensors" for name in ("known", "unseen", "real")
+            )
+        ),
+        loss=CarLossConfig(dropout=0.1, single_share=0.0, scale_weights=SCALE_WEIGHTS),
+        optim=MuonConfig(
+            lr=2e-3,
+            betas=(0.9, 0.95),
+            weight_decay=0.05,
+            schedule=ScheduleConfig(warmup_steps=100, final_share=0.02),
+        ),
+        train=TrainConfig(
+            steps=0,
+            minutes=9.0,
+            precision="bf16",
+            prefetch=False,
+            log_every=25,
+            eval_every=500,
+            checkpoint_every=100_000,
+            keep_checkpoints=1,
+            keep_best="iou/new",
+        ),
+    )
+
+
+def small_smoke() -> StreamRun:
+    """`small` in seconds: every part of it but the stock and the yardsticks, nothing learnt."""
+    run = small()
+    image, text = run.model.conditions
+    assert isinstance(image, PretrainedImageConditionConfig)
+    assert isinstance(text, TextConditionConfig)
+    return replace(
+        run,
+        name=f"{run.name}-smoke",
+        model=replace(
+            run.model,
+            depth=1,
+            width=32,
+            num_heads=2,
+            conditions=(
+                replace(image, image_size=64, depth=1, width=32, num_heads=2),
+                replace(text, depth=1, width=32, num_heads=2),
+            ),
+            guess=GuessConfig(depth=1, width=32, num_heads=2),
+        ),
+        data=replace(
+            run.data,
+            batch_size=4,
+            held=8,
+            first=4,
+            made_per_step=1,
+            grammar=2,
+            families=2,
+            meshes=0,
+            stock="",
+            num_points=256,
+            image_size=64,
+            queries=QueryCounts(num_volume=64, num_near=48),
+            workers=0,
+        ),
+        watch=WatchConfig(),
+        train=replace(
+            run.train,
+            steps=4,
+            minutes=0.0,
+            precision="fp32",
+            log_every=1,
+            eval_every=0,
+            checkpoint_every=2,
+            keep_best="",
+            device="cpu",
+            threads=1,
+        ),
+    )

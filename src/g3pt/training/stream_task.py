@@ -1,0 +1,177 @@
+"""Stage 2 as a task whose examples are made while it runs (`data/stream`).
+
+What a step sees follows from its number, but an example lives for many steps: a resumed run first
+makes again what the pool held.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from g3pt.data.stream.dataset import StreamConfig, StreamDataset
+from g3pt.data.yardstick import load_yardstick
+from g3pt.generation.answers import Answer, ConsensusAnswer, GuessAnswer, SampleAnswer
+from g3pt.models.car import Car
+from g3pt.models.conditioning.encoders import Condition
+from g3pt.models.conditioning.pretrained import PretrainedImageEncoder
+from g3pt.models.contract import DiscreteTokenizer
+from g3pt.models.weights_config import SamplingDefaults
+from g3pt.training.next_scale import CarLossConfig, CarStep, NextScale
+from g3pt.training.task import DatasetsOfParts, Part, TaskOutput
+from g3pt.training.yardsticks import (
+    ReadyYardstick,
+    YardstickMeasure,
+    measure_yardstick,
+    ready_yardstick,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WatchConfig:
+    """The yardsticks that a training is watched by."""
+
+    yardsticks: tuple[str, ...] = ()
+    """Files of them (`g3pt evaluate yardsticks --make`); empty watches nothing."""
+    num_objects: int = 100
+    """Of each, spread evenly."""
+    consensus: int = 8
+    """Samples of the consensus that is measured beside one sample; 1 leaves it out."""
+    temperature: float = 0.5
+    guidance: float = 1.5
+    num_scales: int = 0
+    """Scales that are sampled; 0 is all."""
+
+    @property
+    def sampling(self) -> SamplingDefaults:
+        """Of every sample."""
+        return SamplingDefaults(
+            guidance=self.guidance, temperature=self.temperature, num_scales=self.num_scales
+        )
+
+
+class StreamTask:
+    """Predict each scale from the condition and all coarser scales, on ever new shapes."""
+
+    def __init__(
+        self,
+        car: Car,
+        tokenizer: DiscreteTokenizer,
+        data: StreamConfig,
+        loss: CarLossConfig,
+        watch: WatchConfig,
+        *,
+        seed: int = 0,
+    ) -> None:
+        self.module = car
+        self.tokenizer = tokenizer
+        self._objective = NextScale(car, tokenizer, loss, seed=seed)
+        self._data = data
+        self._watch = watch
+        self._datasets = DatasetsOfParts(self._open_dataset, data.batch_size)
+        self._ready: list[ReadyYardstick] | None = None
+
+    def batch(self, step: int, part: Part) -> CarStep:
+        """Draw from the pool, after it has been given what is due by this step."""
+        batch = self._datasets[part].batch(step)
+        return self._objective.draw(batch, step, part, self._data.batch_size)
+
+    def _open_dataset(self, part: Part) -> StreamDataset:
+        device = next(self.module.parameters()).device
+        self.tokenizer.to(device)
+        return StreamDataset(
+            self._data,
+            device,
+            self.tokenizer.tokenize,
+            seeing(self.module),
+            rank=part.index,
+            world_size=part.count,
+        )
+
+    def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
+        """The loss of a batch of the right sizes and no meaning: a step without data."""
+        return self._objective.synthetic_loss(batch_size, device)
+
+    def loss(self, batch: CarStep, *, step: int, progress: float) -> TaskOutput:
+        """Cross-entropy of the scales that the curriculum has reached, and of the first guess."""
+        return self._objective.loss(batch, step=step, progress=progress)
+
+    def sample_ids(self, batch: CarStep) -> Sequence[str]:
+        """Places in the pool."""
+        return batch.batch.ids
+
+    @torch.no_grad()
+    def evaluate(self, step: int, progress: float) -> Mapping[str, float]:
+        """Cross-entropy by scale and IoU of every answer, by yardstick.
+
+        `iou/new` is the mean over the yardsticks but `known`, of the best answer: what the averaged
+        weights that are kept are chosen by.
+        """
+        metrics: dict[str, float] = {}
+        best: dict[str, float] = {}
+        for measured in self.measure():
+            metrics |= measured_metrics(measured)
+            best[measured.name] = max(
+                metrics[f"iou/{measured.name}/{a.name}"] for a in self.answers
+            )
+        new = [value for name, value in best.items() if name != "known"]
+        if new:
+            metrics["iou/new"] = sum(new) / len(new)
+        return metrics
+
+    def measure(self) -> list[YardstickMeasure]:
+        """The module as it stands by every yardstick."""
+        if self._ready is None:
+            self.tokenizer.to(next(self.module.parameters()).device)
+            self._ready = [
+                ready_yardstick(
+                    self.tokenizer,
+                    load_yardstick(path).spread(self._watch.num_objects),
+                    num_points=self._data.num_points,
+                )
+                for path in self._watch.yardsticks
+            ]
+        return [
+            measure_yardstick(
+                self.tokenizer, self.module, ready, self.answers, self._watch.sampling
+            )
+            for ready in self._ready
+        ]
+
+    @property
+    def answers(self) -> list[Answer]:
+        """What is measured."""
+        answers: list[Answer] = [SampleAnswer()]
+        if self._watch.consensus > 1:
+            answers.append(ConsensusAnswer(num_samples=self._watch.consensus))
+        if self.module.guess is not None:
+            answers.append(GuessAnswer())
+        return answers
+
+
+def measured_metrics(measured: YardstickMeasure) -> dict[str, float]:
+    """Means over the objects whose labels can be trusted, named `WHAT/YARDSTICK/WHICH`."""
+    sound = measured.take(~measured.flagged_B, measured.name)
+    metrics = {
+        f"ce/{sound.name}/{scale}": float(value)
+        for scale, value in enumerate(sound.ce.mean(axis=0))
+    }
+    metrics |= {
+        f"calibrated/{sound.name}/{scale}": float(value)
+        for scale, value in enumerate(sound.calibrated.mean(axis=0))
+    }
+    return metrics | {f"iou/{sound.name}/{name}": float(v.mean()) for name, v in sound.iou.items()}
+
+
+def seeing(car: Car) -> Callable[[Tensor], Tensor] | None:
+    """What the frozen part of the picture encoder does, where there is one."""
+    conditions: Any = car.conditioner.conditions
+    condition = conditions["image"] if "image" in conditions else None
+    if not isinstance(condition, Condition):
+        return None
+    encoder = condition.encoder
+    if not isinstance(encoder, PretrainedImageEncoder) or encoder.config.features == "own":
+        return None
+    return encoder.pretrained_features
