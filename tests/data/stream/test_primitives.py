@@ -11,7 +11,7 @@ import torch
 
 from g3pt.data.procedural import make_shape
 from g3pt.data.procedural.primitives import surface_owner
-from g3pt.data.stream.primitives import PrimitiveCaster, best_backend, check_device, pad_shapes
+from g3pt.data.stream.primitives import PrimitiveCaster, best_backend, pad_shapes
 
 FAMILIES = ("chair", "mug", "teapot", "nut", "castle", "fish")
 
@@ -81,7 +81,11 @@ def test_shapes_without_extents_are_refused(shapes):
 
 
 def run_python(code: str, **environment: str) -> None:
-    """Run in a process of its own: Triton decides on import whether it interprets."""
+    """Run in a process of its own.
+
+    Triton decides on import whether it interprets, and cannot read kernels whose annotations are
+    checked.
+    """
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
@@ -109,4 +113,4 @@ def test_kernels_compile_for_a_device_that_is_not_there():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_compiled_kernels_do_what_torch_does():
-    check_device("cuda")
+    run_python("from g3pt.data.stream.primitives import check_device\ncheck_device('cuda')")
