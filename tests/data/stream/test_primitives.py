@@ -3,15 +3,23 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import cKDTree
 
 from g3pt.data.procedural import make_shape
 from g3pt.data.procedural.primitives import surface_owner
-from g3pt.data.stream.primitives import PrimitiveCaster, best_backend, check_device, pad_shapes
+from g3pt.data.procedural.surfaces import sample_primitives
+from g3pt.data.stream.primitives import (
+    PrimitiveCaster,
+    assorted_shapes,
+    best_backend,
+    pad_shapes,
+)
 
 FAMILIES = ("chair", "mug", "teapot", "nut", "castle", "fish")
 
@@ -45,6 +53,34 @@ def test_points_of_the_surface_are_visible_and_points_inside_are_not(shapes, cas
     assert caster.visible(points, normals).float().mean() > 0.999
     assert not caster.visible(points - 5e-3 * normals, normals).any()
     assert not caster.visible(points + 5e-3 * normals, normals).any()
+
+
+def test_candidates_settle_as_those_of_one_shape_do():
+    rng = np.random.default_rng(4)
+    arrays = assorted_shapes(6, rng)  # every other one has a blend that all can see
+    batch = pad_shapes(arrays, [(1.9, 1.9, 1.9)] * 6)
+    owners = rng.integers(0, 4, (6, 500))
+    drawn = [sample_primitives(a, row, rng) for a, row in zip(arrays, owners, strict=True)]
+    points, normals = (np.stack(part).astype(np.float32) for part in zip(*drawn, strict=True))
+    outward = np.stack(
+        [
+            np.where(a.carves[o, None], -n, n)
+            for a, o, n in zip(arrays, owners, normals, strict=True)
+        ]
+    )
+    settled = PrimitiveCaster(batch, "torch").settle(
+        torch.from_numpy(points), torch.from_numpy(outward)
+    )
+    for i, own in enumerate(arrays):
+        shape = replace(make_shape(0), arrays=own)
+        expected, turned, _ = shape._visible(points[i], normals[i], owners[i])
+        kept = settled.kept_BQ[i]
+        assert 20 < len(expected) < 480
+        assert abs(int(kept.sum()) - len(expected)) <= 5  # those within rounding of a limit
+        away, match = cKDTree(settled.points_BQ3[i][kept].numpy()).query(expected)
+        assert np.mean(away < 1e-4) > 0.98
+        agreement = (settled.normals_BQ3[i][kept].numpy()[match] * turned).sum(1)
+        assert np.mean(agreement > 0.99) > 0.97  # edges have no one normal
 
 
 def test_rays_end_on_the_surface_with_its_normal_and_colour(shapes, caster):
@@ -81,7 +117,11 @@ def test_shapes_without_extents_are_refused(shapes):
 
 
 def run_python(code: str, **environment: str) -> None:
-    """Run in a process of its own: Triton decides on import whether it interprets."""
+    """Run in a process of its own.
+
+    Triton decides on import whether it interprets, and cannot read kernels whose annotations are
+    checked.
+    """
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
@@ -109,4 +149,4 @@ def test_kernels_compile_for_a_device_that_is_not_there():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_compiled_kernels_do_what_torch_does():
-    check_device("cuda")
+    run_python("from g3pt.data.stream.primitives import check_device\ncheck_device('cuda')")

@@ -236,9 +236,9 @@ def _cut(
     alpha_V1SS = solid_V4SS[:, 3:]
     amount_V = chance.between(0.3, 1.0) * chance.happens(config.edge)
     wide_V = chance.happens(0.5)
-    kernel = {"kernel_size": 2 * radius + 1, "stride": 1, "padding": radius}
-    less_V1SS = alpha_V1SS + max_pool2d(-alpha_V1SS, **kernel)  # what a tighter cut takes away
-    more_V1SS = max_pool2d(alpha_V1SS, **kernel) - alpha_V1SS
+    # What a tighter cut takes away, and what a wider one adds.
+    less_V1SS = alpha_V1SS + max_pool2d(-alpha_V1SS, 2 * radius + 1, 1, radius)
+    more_V1SS = max_pool2d(alpha_V1SS, 2 * radius + 1, 1, radius) - alpha_V1SS
     keep_V1SS = 1 - _wide(amount_V * ~wide_V) * less_V1SS / alpha_V1SS.clamp_min(1e-3)
     edge_V1SS = _wide(amount_V * wide_V) * more_V1SS
     grounds_V311 = torch.stack([chance.between(0, 1) for _ in range(3)], dim=1)[..., None, None]

@@ -11,8 +11,8 @@ primitives of the longest shape, P parameters, n live rays.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from importlib.util import find_spec
 from types import ModuleType
@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from g3pt.data.procedural.primitives import NUM_PARAMETERS, Kind, ShapeArrays
 from g3pt.data.procedural.torch_field import FieldBatch, field_torch, owner_torch
@@ -42,6 +43,8 @@ NUM_BISECTIONS = 8
 NORMAL_STEP = 1e-3
 """Normals are differences of the field this far around the point."""
 _ON_SURFACE = 1e-3
+"""A surface point has solid this far behind it and nothing this far before it."""
+_NUM_SETTLING_STEPS = 3
 _MARGIN = 2e-3
 """Of the bounding box, within which rays walk."""
 _TORCH_VALUES = 1 << 25
@@ -146,6 +149,14 @@ def pad_shapes(
     )
 
 
+class Settled(NamedTuple):
+    """Points of a surface, the normals there, and which of them are on it."""
+
+    points_BQ3: Float32[Tensor, "B Q 3"]
+    normals_BQ3: Float32[Tensor, "B Q 3"]
+    kept_BQ: Bool[Tensor, "B Q"]
+
+
 class Walked(NamedTuple):
     """Where rays arrived, and on which primitive."""
 
@@ -193,6 +204,30 @@ class PrimitiveCaster:
         """
         outside = self.field(points_BQ3 + _ON_SURFACE * normals_BQ3) > 0
         return outside & (self.field(points_BQ3 - _ON_SURFACE * normals_BQ3) < 0)
+
+    def settle(
+        self, points_BQ3: Float32[Tensor, "B Q 3"], normals_BQ3: Float32[Tensor, "B Q 3"]
+    ) -> "Settled":
+        """Tell which points of primitives' surfaces count; move them onto blends if there are any.
+
+        Twin of what `ProceduralShape.sample_surface` does with its candidates. Arguments are those
+        of `visible`.
+        """
+        blended_B1 = (self.batch.blends_BK > 0).any(1, keepdim=True)
+        unblended = replace(self.batch, blends_BK=torch.zeros_like(self.batch.blends_BK))
+        kept_BQ = PrimitiveCaster(unblended, self.backend).visible(points_BQ3, normals_BQ3)
+        moved_BQ3 = points_BQ3
+        for _ in range(_NUM_SETTLING_STEPS):
+            slope_BQ3 = _slope(self.field, moved_BQ3)
+            square_BQ1 = slope_BQ3.square().sum(-1, keepdim=True).clamp_min(1e-2)
+            moved_BQ3 = moved_BQ3 - self.field(moved_BQ3)[..., None] * slope_BQ3 / square_BQ1
+        arrived_BQ = self.field(moved_BQ3).abs() < _ON_SURFACE / 10
+        turned_BQ3 = normalize(_slope(self.field, moved_BQ3), dim=-1)
+        return Settled(
+            torch.where(blended_B1[..., None], moved_BQ3, points_BQ3),
+            torch.where(blended_B1[..., None], turned_BQ3, normals_BQ3),
+            kept_BQ & (arrived_BQ | ~blended_B1),
+        )
 
     def cast(
         self,
@@ -305,7 +340,8 @@ def _walk(
     lengths_VR.scatter_(1, hit_Vn, high_Vn)
     normals_VR3 = torch.zeros_like(rays_VR3)
     index_Vn3 = hit_Vn[..., None].expand(-1, -1, 3)
-    normals_VR3.scatter_(1, index_Vn3, _normals(batch, points_Vn3))
+    slope_Vn3 = _slope(lambda points: field_torch(batch, points), points_Vn3)
+    normals_VR3.scatter_(1, index_Vn3, normalize(slope_Vn3, dim=-1))
     owners_VR = torch.zeros_like(hit_VR, dtype=torch.int64)
     owners_VR.scatter_(1, hit_Vn, owner_torch(batch, points_Vn3))
     return Walked(hit_VR, lengths_VR, normals_VR3 * hit_VR[..., None], owners_VR)
@@ -330,13 +366,15 @@ def _through_box(
     return enter_VR, torch.maximum(low_VR3, high_VR3).amin(-1)
 
 
-def _normals(batch: FieldBatch, points_Vn3: Float32[Tensor, "V n 3"]) -> Float32[Tensor, "V n 3"]:
-    """Directions in which the field grows, by differences along a tetrahedron's corners."""
+def _slope(
+    field: Callable[[Tensor], Tensor], points_Vn3: Float32[Tensor, "V n 3"]
+) -> Float32[Tensor, "V n 3"]:
+    """Gradient of a field, by differences along a tetrahedron's corners."""
     slope_Vn3 = torch.zeros_like(points_Vn3)
     for corner in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)):
         toward_3 = points_Vn3.new_tensor(corner) / 3**0.5
-        slope_Vn3 += toward_3 * field_torch(batch, points_Vn3 + NORMAL_STEP * toward_3)[..., None]
-    return slope_Vn3 / slope_Vn3.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+        slope_Vn3 += toward_3 * field(points_Vn3 + NORMAL_STEP * toward_3)[..., None]
+    return slope_Vn3 * (0.75 / NORMAL_STEP)
 
 
 _SPOKES = (0.5, 0.35, 0.4, 0.5, 0.45, 0.3, 0.4, 0.55, 0.5, 0.4)
@@ -358,7 +396,7 @@ _EXAMPLES: dict[Kind, tuple[float, ...]] = {
 """A solid of every kind."""
 
 
-def _assorted(num: int, rng: np.random.Generator) -> list[ShapeArrays]:
+def assorted_shapes(num: int, rng: np.random.Generator) -> list[ShapeArrays]:
     """Shapes of four solids, every kind in turn; some of the later ones carved or blended."""
     shapes: list[ShapeArrays] = []
     for number in range(num):
@@ -396,18 +434,18 @@ def check_device(
     Raises:
         RuntimeError: if they differ by more than rounding explains.
     """
-    shapes = _assorted(num_shapes, np.random.default_rng(0))
+    shapes = assorted_shapes(num_shapes, np.random.default_rng(0))
     batch = pad_shapes(shapes, [(1.9, 1.9, 1.9)] * num_shapes)
     generator = torch.Generator().manual_seed(0)
     points_BQ3 = torch.rand(num_shapes, num_points, 3, generator=generator) * 2 - 1
-    places_B3 = torch.nn.functional.normalize(torch.randn(num_shapes, 3, generator=generator))
+    places_B3 = normalize(torch.randn(num_shapes, 3, generator=generator))
     # Every ray of a bundle goes from one place far out to a point of a sheet through the middle.
     grid = torch.linspace(-0.9, 0.9, side)
     across = torch.cartesian_prod(grid, grid)
-    rows_V3 = torch.nn.functional.normalize(places_B3.cross(places_B3.roll(1, 1), dim=1))
+    rows_V3 = normalize(places_B3.cross(places_B3.roll(1, 1), dim=1))
     columns_V3 = places_B3.cross(rows_V3, dim=1)
     sheet_VR3 = across[:, :1] * rows_V3[:, None] + across[:, 1:] * columns_V3[:, None]
-    rays_VR3 = torch.nn.functional.normalize(sheet_VR3 - 4 * places_B3[:, None], dim=-1)
+    rays_VR3 = normalize(sheet_VR3 - 4 * places_B3[:, None], dim=-1)
     batch, points_BQ3 = batch.to(device), points_BQ3.to(device)
     origins_V3, rays_VR3 = 4 * places_B3.to(device), rays_VR3.to(device)
     fast, slow = PrimitiveCaster(batch, "triton"), PrimitiveCaster(batch, "torch")

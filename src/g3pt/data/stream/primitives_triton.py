@@ -7,6 +7,8 @@ A kind of primitive is one function here; `procedural.torch_field` has its twin,
 Arguments of the kernels are the tensors of a `PrimitiveBatch`, contiguous, flags as int32.
 """
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -57,8 +59,9 @@ def evaluate(
     field_BQ = torch.empty_like(points_BQ3[..., 0])
     owners_BQ = torch.empty_like(field_BQ, dtype=torch.int32)
     num_blocks = triton.cdiv(num_points, _BLOCK)
+    kernel: Any = _evaluate  # the decorator's type is not known
     if num_shapes * num_blocks:
-        _evaluate[(num_shapes * num_blocks,)](
+        kernel[(num_shapes * num_blocks,)](
             points_BQ3,
             field_BQ,
             owners_BQ,
@@ -91,8 +94,9 @@ def walk(
     normals_VR3 = torch.empty_like(rays_VR3)
     owners_VR = torch.empty_like(hit_VR)
     num_blocks = triton.cdiv(num_rays, _BLOCK)
+    kernel: Any = _walk
     if num_shapes * num_blocks:
-        _walk[(num_shapes * num_blocks,)](
+        kernel[(num_shapes * num_blocks,)](
             origins_V3.contiguous(),
             rays_VR3,
             half_V3.contiguous(),
