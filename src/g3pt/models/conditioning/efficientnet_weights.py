@@ -55,7 +55,7 @@ def load_efficientnet(
         network = EfficientNetLite0()
     network.load_state_dict({name: tensor.float() for name, tensor in expand(stored).items()})
     network.eval().requires_grad_(False)
-    return network.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+    return network.to(device, dtype)
 
 
 def file_sha256(path: Path) -> str:

@@ -112,7 +112,6 @@ class PretrainedImageEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width)
 
-    @torch.compiler.disable
     @torch.no_grad()
     def pretrained_features(
         self, pictures_BSS4: UInt8[Tensor, "B S S 4"]
