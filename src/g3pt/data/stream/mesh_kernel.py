@@ -5,33 +5,31 @@ Its obvious twin is `mesh_caster.first_faces_in_torch`. Importing this needs tri
 Legend: V pictures, F faces of a picture (padded), R rays of a picture.
 """
 
-from typing import Any
-
 import torch
 import triton  # pyright: ignore[reportMissingTypeStubs]
 import triton.language as tl  # pyright: ignore[reportMissingTypeStubs]
 from jaxtyping import Float, Int
 from torch import Tensor
 
-RAYS_PER_PROGRAM = 256
+RAYS_PER_PROGRAM = 512
 ROW = 16
 """Numbers in a row of the table; 13 are used."""
 
 
 @triton.jit
-def _first_faces(
-    table: Any,
-    counts: Any,
-    rays: Any,
-    faces: Any,
-    lengths: Any,
-    num_rays: Any,
-    max_faces: Any,
-    nearest: Any,
-    slack: Any,
-    thinnest: Any,
+def _first_faces(  # no annotations: the compiler would look their names up
+    table,
+    counts,
+    rays,
+    faces,
+    lengths,
+    num_rays,
+    max_faces,
+    nearest,
+    slack,
+    thinnest,
     BLOCK: tl.constexpr,
-) -> None:
+):
     block = tl.program_id(0)
     picture = tl.program_id(1)
     wide = picture.to(tl.int64)
