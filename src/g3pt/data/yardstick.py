@@ -87,16 +87,17 @@ class Yardstick:
     def take(self, rows: Sequence[int] | Int64[np.ndarray, " K"]) -> "Yardstick":
         """Some of the objects."""
         chosen = np.asarray(rows, dtype=np.int64)
-        arrays = {
-            name: value[chosen]
-            for name, value in vars(self).items()
-            if isinstance(value, np.ndarray)
-        }
-        words = {
-            name: tuple(getattr(self, name)[row] for row in chosen)
-            for name in ("ids", "families", "captions")
-        }
-        return Yardstick(name=self.name, **words, **arrays)
+        return Yardstick(
+            name=self.name,
+            ids=tuple(self.ids[row] for row in chosen),
+            families=tuple(self.families[row] for row in chosen),
+            captions=tuple(self.captions[row] for row in chosen),
+            flagged_B=self.flagged_B[chosen],
+            pictures_BSS4=self.pictures_BSS4[chosen],
+            points_BN3=self.points_BN3[chosen],
+            normals_BN3=self.normals_BN3[chosen],
+            inside_BQ=self.inside_BQ[chosen],
+        )
 
     def spread(self, num: int) -> "Yardstick":
         """So many of the objects, evenly spread over all; all where there are not as many."""

@@ -1,6 +1,6 @@
 """Making the yardsticks: what is drawn, sampled and labelled of each held-out object."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,13 +137,15 @@ def _row(name: str, ref: ShapeRef, queries_Q3: np.ndarray, config: YardstickConf
     )
 
 
-def _joined(name: str, rows: list[Yardstick]) -> Yardstick:
-    words = {
-        field: tuple(value for row in rows for value in getattr(row, field))
-        for field in ("ids", "families", "captions")
-    }
-    arrays = {
-        field: np.concatenate([getattr(row, field) for row in rows])
-        for field in ("flagged_B", "pictures_BSS4", "points_BN3", "normals_BN3", "inside_BQ")
-    }
-    return Yardstick(name=name, **words, **arrays)
+def _joined(name: str, rows: Sequence[Yardstick]) -> Yardstick:
+    return Yardstick(
+        name=name,
+        ids=tuple(one for row in rows for one in row.ids),
+        families=tuple(one for row in rows for one in row.families),
+        captions=tuple(one for row in rows for one in row.captions),
+        flagged_B=np.concatenate([row.flagged_B for row in rows]),
+        pictures_BSS4=np.concatenate([row.pictures_BSS4 for row in rows]),
+        points_BN3=np.concatenate([row.points_BN3 for row in rows]),
+        normals_BN3=np.concatenate([row.normals_BN3 for row in rows]),
+        inside_BQ=np.concatenate([row.inside_BQ for row in rows]),
+    )

@@ -79,7 +79,8 @@ def ready_yardstick(
     pairs = zip(points_BN3.split(batch_size), normals_BN3.split(batch_size), strict=True)
     with _evaluating(tokenizer):
         indices = [
-            tokenizer.tokenize(*(each.to(device) for each in pair), num_scales) for pair in pairs
+            tokenizer.tokenize(points.to(device), directions.to(device), num_scales)
+            for points, directions in pairs
         ]
     return ReadyYardstick(
         yardstick,
