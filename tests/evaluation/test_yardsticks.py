@@ -11,7 +11,12 @@ import torch
 from g3pt.data.yardstick import Yardstick, load_yardstick, query_positions, save_yardstick
 from g3pt.evaluation.nearest_picture import PictureBank, nearest_picture_iou, nearest_pictures
 from g3pt.evaluation.objects import list_objects
-from g3pt.evaluation.yardstick_build import YardstickConfig, build_yardstick, yardstick_objects
+from g3pt.evaluation.yardstick_build import (
+    YardstickConfig,
+    build_picture_bank,
+    build_yardstick,
+    yardstick_objects,
+)
 from g3pt.evaluation.yardstick_report import (
     compare_reports,
     comparison_lines,
@@ -274,6 +279,13 @@ def test_the_nearest_picture_is_copied(known) -> None:
     assert np.all(found_B[[1, 3]] < 1)
     with pytest.raises(ValueError, match="labelled at 8 queries"):
         nearest_picture_iou(known, PictureBank(bank.pictures_MSS4, bank.inside_MQ[:, :8]))
+
+
+def test_a_bank_that_holds_the_shape_itself_is_copied_from_without_error(known) -> None:
+    refs = list_objects("procedural", limit=5).refs
+    bank = build_picture_bank(refs[::-1], CONFIG)
+    assert bank.pictures_MSS4.shape == (5, 32, 32, 4)
+    assert nearest_picture_iou(known, bank).tolist() == [1] * 5
 
 
 # --- reports -------------------------------------------------------------------------------
