@@ -76,3 +76,45 @@ def test_a_folder_of_meshes_is_evaluated_as_a_generator(g3pt, cube: Path) -> Non
     assert code == 0
     assert result["frame"] == "box"
     assert result["summary"]["prediction/iou"]["mean"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_yardsticks_are_made_and_measured(g3pt, tmp_path: Path) -> None:
+    folder, first, second = tmp_path / "yardsticks", tmp_path / "a.json", tmp_path / "b.json"
+    code, stdout, _ = g3pt("evaluate", "yardsticks", "--make", folder, "--limit", 3, "--json")
+    assert code == 0
+    outputs = json.loads(stdout)["outputs"]
+    assert [Path(entry["path"]).stem for entry in outputs] == ["known", "unseen"]
+    assert [entry["objects"] for entry in outputs] == [3, 3]
+    measure = ("evaluate", "yardsticks", "--data", folder, "--consensus", 2, "--limit", 2)
+    code, stdout, _ = g3pt(*measure, "-o", first, "--json")
+    assert code == 0
+    result = json.loads(stdout)
+    assert result == json.loads(first.read_text())
+    assert [(row["set"], row["num"]) for row in result["rows"]] == [("known", 2), ("unseen", 2)]
+    for row in result["rows"]:
+        assert set(row["iou"]) == {"tokens", "sample", "consensus_of_2"}
+    assert set(result["weights"]) == {"name", "sha256"}
+    code, stdout, _ = g3pt(*measure, "-o", second, "--against", first)
+    assert code == 0
+    assert "memory (known - unseen), sample" in stdout
+    differences = json.loads(second.read_text())["differences"]
+    assert {row["mean"] for row in differences} == {0.0}  # the same weights and seeds
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "give exactly one of --data and --make"),
+        (("--data", "here", "--make", "there"), "give exactly one of --data and --make"),
+        (("--data", "nowhere"), "holds no yardstick"),
+        (("--data", "here", "--consensus", 0), "--consensus must be at least 1, got 0"),
+        (("--data", "here", "-o", "report.txt"), "write to a file named .json"),
+        (("--data", "here", "--against", "no.json"), "no such report"),
+    ],
+)
+def test_yardsticks_that_cannot_be_measured_are_refused(
+    arguments: tuple, sentence: str, g3pt
+) -> None:
+    code, stdout, stderr = g3pt("evaluate", "yardsticks", *arguments)
+    assert (code, stdout) == (2, "")
+    assert sentence in stderr

@@ -85,10 +85,11 @@ def test_labels_belong_to_the_same_points_for_all(yardstick: Yardstick) -> None:
     assert np.array_equal(query_positions(16), query_positions(64)[:16])
 
 
-def test_some_of_the_objects_are_spread_over_all(yardstick: Yardstick) -> None:
+def test_some_of_the_objects_are_the_first(yardstick: Yardstick) -> None:
     many = yardstick.take([0, 1] * 5)
-    assert many.spread(2).ids == ("small", "large")
-    assert many.spread(99) is many
+    assert many.first(3).ids == ("small", "large", "small")
+    assert np.array_equal(many.first(3).inside_BQ[1], yardstick.inside_BQ[1])
+    assert many.first(99) is many
     assert yardstick.take([1]).captions == ("",)
 
 

@@ -11,7 +11,12 @@ import torch
 from g3pt.data.yardstick import Yardstick, load_yardstick, query_positions, save_yardstick
 from g3pt.evaluation.nearest_picture import PictureBank, nearest_picture_iou, nearest_pictures
 from g3pt.evaluation.objects import list_objects
-from g3pt.evaluation.yardstick_build import YardstickConfig, build_yardstick, yardstick_objects
+from g3pt.evaluation.yardstick_build import (
+    YardstickConfig,
+    build_picture_bank,
+    build_yardstick,
+    yardstick_objects,
+)
 from g3pt.evaluation.yardstick_report import (
     compare_reports,
     comparison_lines,
@@ -93,6 +98,15 @@ def test_meshes_are_flagged_as_preparation_flags_them(mesh_set: Path) -> None:
     assert list(yardstick_objects(None, 2)) == ["known", "unseen"]
 
 
+def test_the_first_objects_are_of_all_families() -> None:
+    from g3pt.data.procedural import HELD_OUT_FAMILIES
+    from g3pt.data.sources import ProceduralRef
+
+    refs = yardstick_objects(None, 12)["unseen"].refs
+    families = [ref.family for ref in refs if isinstance(ref, ProceduralRef)]
+    assert set(families[:6]) == set(families[6:]) == set(HELD_OUT_FAMILIES)
+
+
 def test_sizes_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ValueError, match="num_points must be at least 8, got 0"):
         YardstickConfig(num_points=0)
@@ -169,6 +183,15 @@ def test_a_field_agrees_with_its_own_labels(models) -> None:
     assert own_B.tolist() == [1, 1, 1]
     other_B = field_iou(tokenizer, summed_BLC, 3, queries_Q3, ~(logits_BQ > 0))
     assert other_B.tolist() == [0, 0, 0]
+
+
+def test_fewer_points_and_queries_are_the_first_of_them(models, known) -> None:
+    tokenizer, _, _ = models
+    few = ready_yardstick(tokenizer, known, num_scales=2, num_points=100, num_queries=64)
+    points_BN3, normals_BN3 = (torch.from_numpy(each[:, :100]) for each in known.surface)
+    assert torch.equal(few.indices_BT, tokenizer.tokenize(points_BN3, normals_BN3, 2))
+    assert np.array_equal(few.inside_BQ, known.inside_BQ[:, :64])
+    assert np.array_equal(few.queries_Q3, known.queries[:64])
 
 
 def test_what_is_measured_depends_neither_on_the_batch_nor_on_the_others(
@@ -256,6 +279,13 @@ def test_the_nearest_picture_is_copied(known) -> None:
     assert np.all(found_B[[1, 3]] < 1)
     with pytest.raises(ValueError, match="labelled at 8 queries"):
         nearest_picture_iou(known, PictureBank(bank.pictures_MSS4, bank.inside_MQ[:, :8]))
+
+
+def test_a_bank_that_holds_the_shape_itself_is_copied_from_without_error(known) -> None:
+    refs = list_objects("procedural", limit=5).refs
+    bank = build_picture_bank(refs[::-1], CONFIG)
+    assert bank.pictures_MSS4.shape == (5, 32, 32, 4)
+    assert nearest_picture_iou(known, bank).tolist() == [1] * 5
 
 
 # --- reports -------------------------------------------------------------------------------

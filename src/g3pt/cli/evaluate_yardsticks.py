@@ -35,7 +35,7 @@ class YardsticksOptions(CommonOptions):
     is no yardstick of real models."""
 
     limit: int | None = None
-    """So many objects of each, spread evenly (default: all that a file holds; 200 with --make)."""
+    """So many objects of each, the first (default: all that a file holds; 200 with --make)."""
 
     consensus: int = 8
     """Also measure the mean of so many samples; 1 leaves that out."""
@@ -115,7 +115,7 @@ def _measure(options: YardsticksOptions) -> int:
     before = None if options.against is None else _read_report(options.against)
     yardsticks = load_yardsticks(options.data)
     if options.limit is not None:
-        yardsticks = tuple(each.spread(options.limit) for each in yardsticks)
+        yardsticks = tuple(each.first(options.limit) for each in yardsticks)
     result = yardstick_report(**_measured(options, yardsticks))
     lines = yardstick_lines(result)
     if before is not None:

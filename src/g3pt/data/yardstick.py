@@ -9,7 +9,8 @@ training elsewhere can be watched by it. Any tokenizer makes its own tokens of t
 The labelled queries are the same points of the cube for every object of every yardstick, worked
 out from one key: one bit of each is stored, and a shape that is compared with many objects is
 asked once. Points are stored along a space-filling curve, where they compress; when read they are
-in random order, so that the first of them are an even draw.
+in random order, so that the first of them are an even draw. So are the first objects: families
+come in turn, models in random order.
 
 B objects, N surface points, Q queries, S picture side; everything in the unit frame.
 """
@@ -87,22 +88,21 @@ class Yardstick:
     def take(self, rows: Sequence[int] | Int64[np.ndarray, " K"]) -> "Yardstick":
         """Some of the objects."""
         chosen = np.asarray(rows, dtype=np.int64)
-        arrays = {
-            name: value[chosen]
-            for name, value in vars(self).items()
-            if isinstance(value, np.ndarray)
-        }
-        words = {
-            name: tuple(getattr(self, name)[row] for row in chosen)
-            for name in ("ids", "families", "captions")
-        }
-        return Yardstick(name=self.name, **words, **arrays)
+        return Yardstick(
+            name=self.name,
+            ids=tuple(self.ids[row] for row in chosen),
+            families=tuple(self.families[row] for row in chosen),
+            captions=tuple(self.captions[row] for row in chosen),
+            flagged_B=self.flagged_B[chosen],
+            pictures_BSS4=self.pictures_BSS4[chosen],
+            points_BN3=self.points_BN3[chosen],
+            normals_BN3=self.normals_BN3[chosen],
+            inside_BQ=self.inside_BQ[chosen],
+        )
 
-    def spread(self, num: int) -> "Yardstick":
-        """So many of the objects, evenly spread over all; all where there are not as many."""
-        if num >= len(self):
-            return self
-        return self.take(np.linspace(0, len(self) - 1, num).round().astype(np.int64))
+    def first(self, num: int) -> "Yardstick":
+        """The first objects, as good a draw as all are; all where there are not as many."""
+        return self if num >= len(self) else self.take(range(num))
 
 
 def query_positions(num: int) -> Float32[np.ndarray, "Q 3"]:

@@ -1,15 +1,20 @@
-"""Making the yardsticks: what is drawn, sampled and labelled of each held-out object."""
+"""Making the yardsticks: what is drawn, sampled and labelled of each held-out object.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+Q queries, S picture side.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 
 from g3pt.data.prepare import PrepareConfig, prepare_shape, shape_seed
 from g3pt.data.shards import QualityLimits
-from g3pt.data.sources import ShapeError, ShapeRef, load_shape
+from g3pt.data.sources import ShapeError, ShapeRef, SourceShape, load_shape
 from g3pt.data.yardstick import Yardstick, query_positions
+from g3pt.evaluation.nearest_picture import PictureBank
 from g3pt.evaluation.objects import HELD_OUT, PROCEDURAL, ObjectList, list_objects
 from g3pt.geometry.cameras import canonical_camera
 from g3pt.geometry.framing import frame_object
@@ -22,8 +27,8 @@ class YardstickConfig:
 
     num_points: int = 4096
     """Surface points with normals: with twice as many, 200 objects take 10 MB in place of 6."""
-    num_queries: int = 8192
-    """Labelled points of the cube, a multiple of 8."""
+    num_queries: int = 16_384
+    """Labelled points of the cube, a multiple of 8. A sword fills a thousandth of the cube."""
     picture_size: int = 224
     render_size: int = 448
     """Side of the rendering that the object is cut out of."""
@@ -53,7 +58,8 @@ def yardstick_objects(meshes: str | Path | None, limit: int) -> dict[str, Object
 
     Args:
         meshes: a folder whose manifest says which objects are held out (split `val`).
-        limit: objects of each, spread evenly over a folder.
+        limit: objects of each: seeds count up with families in turn, models are spread evenly
+            over a folder and come in random order.
 
     Raises:
         FileNotFoundError, ValueError: if the folder cannot be used.
@@ -63,7 +69,9 @@ def yardstick_objects(meshes: str | Path | None, limit: int) -> dict[str, Object
         "unseen": list_objects(HELD_OUT, limit=limit),
     }
     if meshes is not None:
-        objects["real"] = list_objects(str(meshes), limit=limit)
+        found = list_objects(str(meshes), limit=limit)
+        order = np.random.default_rng(0).permutation(len(found.refs))
+        objects["real"] = replace(found, refs=tuple(found.refs[place] for place in order))
     return objects
 
 
@@ -121,7 +129,6 @@ def _row(name: str, ref: ShapeRef, queries_Q3: np.ndarray, config: YardstickConf
     inside_Q = shape.contains(queries_Q3)
     if not inside_Q.any():
         raise ShapeError("no query lies inside", code="no_interior")
-    drawn = shape.scene().render(canonical_camera(), size=config.render_size, supersample=1)
     # Samples of a mesh are as random as they come; of families they follow the primitives.
     order_N = np.random.default_rng(shape_seed(shape.id, 1)).permutation(config.num_points)
     return Yardstick(
@@ -130,20 +137,50 @@ def _row(name: str, ref: ShapeRef, queries_Q3: np.ndarray, config: YardstickConf
         families=(shape.family,),
         captions=(shape.captions[0] if shape.captions else "",),
         flagged_B=np.array([bool(QualityLimits().flags(record.description))]),
-        pictures_BSS4=frame_object(drawn, config.picture_size)[None],
+        pictures_BSS4=_picture(shape, config.render_size, config.picture_size)[None],
         points_BN3=record.points[order_N][None],
         normals_BN3=record.normals[order_N][None],
         inside_BQ=inside_Q[None],
     )
 
 
-def _joined(name: str, rows: list[Yardstick]) -> Yardstick:
-    words = {
-        field: tuple(value for row in rows for value in getattr(row, field))
-        for field in ("ids", "families", "captions")
-    }
-    arrays = {
-        field: np.concatenate([getattr(row, field) for row in rows])
-        for field in ("flagged_B", "pictures_BSS4", "points_BN3", "normals_BN3", "inside_BQ")
-    }
-    return Yardstick(name=name, **words, **arrays)
+def build_picture_bank(
+    refs: Sequence[ShapeRef], config: YardstickConfig | None = None, *, picture_size: int = 32
+) -> PictureBank:
+    """Canonical pictures and labels of training shapes, for the baseline that copies them.
+
+    Args:
+        refs: shapes that labels can be trusted of; their quality is not asked.
+        config: of the yardsticks that will ask.
+        picture_size: side of the pictures.
+
+    Raises:
+        ShapeError, MeshError: if a shape is of no use.
+    """
+    config = config or YardstickConfig()
+    queries_Q3 = query_positions(config.num_queries)
+    pictures, labels = [], []
+    for ref in refs:
+        shape = load_shape(ref, solid_resolution=config.solid_resolution)
+        pictures.append(_picture(shape, 2 * picture_size, picture_size))
+        labels.append(shape.contains(queries_Q3))
+    return PictureBank(np.stack(pictures), np.stack(labels))
+
+
+def _picture(shape: SourceShape, render_size: int, size: int) -> UInt8[np.ndarray, "S S 4"]:
+    drawn = shape.scene().render(canonical_camera(), size=render_size, supersample=1)
+    return frame_object(drawn, size)
+
+
+def _joined(name: str, rows: Sequence[Yardstick]) -> Yardstick:
+    return Yardstick(
+        name=name,
+        ids=tuple(one for row in rows for one in row.ids),
+        families=tuple(one for row in rows for one in row.families),
+        captions=tuple(one for row in rows for one in row.captions),
+        flagged_B=np.concatenate([row.flagged_B for row in rows]),
+        pictures_BSS4=np.concatenate([row.pictures_BSS4 for row in rows]),
+        points_BN3=np.concatenate([row.points_BN3 for row in rows]),
+        normals_BN3=np.concatenate([row.normals_BN3 for row in rows]),
+        inside_BQ=np.concatenate([row.inside_BQ for row in rows]),
+    )

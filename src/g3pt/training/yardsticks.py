@@ -60,6 +60,7 @@ def ready_yardstick(
     *,
     num_scales: int | None = None,
     num_points: int | None = None,
+    num_queries: int | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> ReadyYardstick:
     """Tokenize the objects once, for as many measurements as follow.
@@ -69,24 +70,25 @@ def ready_yardstick(
         yardstick: the objects.
         num_scales: scales that the generator makes; None is all.
         num_points: surface points that the tokenizer reads; None or more than there are is all.
+        num_queries: labelled points that fields are asked at; likewise.
         batch_size: objects at a time.
     """
     device = next(tokenizer.parameters()).device
-    num_points = yardstick.points_BN3.shape[1] if num_points is None else num_points
     points_BN3, normals_BN3 = (
         torch.from_numpy(np.ascontiguousarray(each[:, :num_points])) for each in yardstick.surface
     )
     pairs = zip(points_BN3.split(batch_size), normals_BN3.split(batch_size), strict=True)
     with _evaluating(tokenizer):
         indices = [
-            tokenizer.tokenize(*(each.to(device) for each in pair), num_scales) for pair in pairs
+            tokenizer.tokenize(points.to(device), directions.to(device), num_scales)
+            for points, directions in pairs
         ]
     return ReadyYardstick(
         yardstick,
         torch.from_numpy(yardstick.pictures_BSS4).to(device),
         torch.cat(indices),
-        torch.from_numpy(yardstick.queries).to(device),
-        torch.from_numpy(yardstick.inside_BQ).to(device),
+        torch.from_numpy(yardstick.queries[:num_queries]).to(device),
+        torch.from_numpy(np.ascontiguousarray(yardstick.inside_BQ[:, :num_queries])).to(device),
     )
 
 

@@ -56,10 +56,11 @@ class ConditionOutput:
         if num == 1:
             return self
         repeated = {
-            name: None if value is None else value.repeat_interleave(num, dim=0)
+            name: value.repeat_interleave(num, dim=0)
             for name, value in vars(self).items()
+            if isinstance(value, Tensor)
         }
-        return ConditionOutput(**repeated)
+        return replace(self, **repeated)
 
     @property
     def valid_or_all(self) -> Bool[Tensor, "B I"]:
