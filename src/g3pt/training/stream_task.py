@@ -36,7 +36,7 @@ class WatchConfig:
     yardsticks: tuple[str, ...] = ()
     """Files of them (`g3pt evaluate yardsticks --make`); empty watches nothing."""
     num_objects: int = 100
-    """Of each, spread evenly."""
+    """Of each, the first ones."""
     consensus: int = 8
     """Samples of the consensus that is measured beside one sample; 1 leaves it out."""
     temperature: float = 0.5
@@ -128,7 +128,7 @@ class StreamTask:
             self._ready = [
                 ready_yardstick(
                     self.tokenizer,
-                    load_yardstick(path).spread(self._watch.num_objects),
+                    load_yardstick(path).first(self._watch.num_objects),
                     num_points=self._data.num_points,
                 )
                 for path in self._watch.yardsticks

@@ -15,9 +15,12 @@ from functools import partial
 import numpy as np
 from jaxtyping import Int8, Int16
 
-from g3pt.data.procedural import ASSEMBLY, ShapeArrays, make_shape
+from g3pt.data.procedural import make_shape
+from g3pt.data.procedural.primitives import ShapeArrays
 from g3pt.data.queries import POSITION_STEPS
 
+ASSEMBLY = "assembly"
+"""What `make_shape` calls a shape of the grammar."""
 NORMAL_STEPS = 127
 AHEAD = 3
 """Chunks under way for every process."""
