@@ -82,6 +82,17 @@ def test_procedural_shapes_are_named_by_family_and_seed():
     assert {ref.family for ref in kept_away} == set(HELD_OUT_FAMILIES)
 
 
+def test_the_grammar_is_a_source_of_shapes_without_kinds():
+    from g3pt.data.sources import ProceduralSourceConfig, list_shapes, load_shape
+
+    refs = list_shapes(ProceduralSourceConfig(num=3, first_seed=5, families="grammar"))
+    assert [ref.id for ref in refs] == [f"procedural-assembly-{seed}" for seed in (5, 6, 7)]
+    shape = load_shape(refs[0])
+    assert shape.id == refs[0].id and shape.captions
+    samples = shape.sample_surface(100, np.random.default_rng(0))
+    assert shape.surface_colors(samples).shape == (100, 3)
+
+
 def test_held_out_seeds_belong_to_validation():
     from g3pt.data.procedural import HELD_OUT_SEEDS
     from g3pt.data.sources import ProceduralSourceConfig, list_shapes

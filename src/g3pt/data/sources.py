@@ -81,15 +81,16 @@ def _shape_error(message: str, code: str) -> ShapeError:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProceduralSourceConfig:
-    """Shapes from the parametric families (`g3pt.data.procedural`)."""
+    """Shapes from the parametric families or the kind-free grammar (`g3pt.data.procedural`)."""
 
     kind: Literal["procedural"] = "procedural"
     num: int = 1024
     """Number of shapes."""
     first_seed: int = 0
     """Seed of the first shape; the following ones count up."""
-    families: Literal["train", "held_out", "all"] = "train"
-    """Which families: those of training, those kept away from it, or both."""
+    families: Literal["train", "held_out", "all", "grammar"] = "train"
+    """Which families: those of training, those kept away from it, or both; or assemblies of the
+    grammar, which have no kind."""
     only: tuple[str, ...] = ()
     """Keep only these of them, by name; empty keeps all."""
 
@@ -103,7 +104,7 @@ class ProceduralSourceConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProceduralRef:
-    """One shape of the parametric families."""
+    """One shape of the parametric families or of the grammar (family "assembly")."""
 
     seed: int
     family: str
@@ -195,7 +196,7 @@ class SourceShape(ABC):
 
 
 class ProceduralShape(SourceShape):
-    """A shape of the parametric families; its field is exact and its surface needs no mesh."""
+    """A shape of the families or the grammar; its field is exact and its surface needs no mesh."""
 
     licence = "CC0-1.0"
 
@@ -251,6 +252,7 @@ def _families(config: ProceduralSourceConfig) -> tuple[str, ...]:
         "train": procedural.TRAIN_FAMILIES,
         "held_out": procedural.HELD_OUT_FAMILIES,
         "all": procedural.FAMILIES,
+        "grammar": (procedural.ASSEMBLY,),
     }[config.families]
     unknown = sorted(set(config.only) - set(known))
     if unknown:

@@ -1,6 +1,10 @@
-"""Procedural shapes: seeded compositions of solids with exact fields, colours and captions."""
+"""Procedural shapes: seeded compositions of solids with exact fields, colours and captions.
+
+They come from families, which are kinds of things, and from a grammar of assemblies without a kind.
+"""
 
 from g3pt.data.procedural.shape import (
+    ASSEMBLY,
     FAMILIES,
     HELD_OUT_FAMILIES,
     HELD_OUT_SEEDS,
@@ -10,6 +14,7 @@ from g3pt.data.procedural.shape import (
 )
 
 __all__ = [
+    "ASSEMBLY",
     "FAMILIES",
     "HELD_OUT_FAMILIES",
     "HELD_OUT_SEEDS",

@@ -5,6 +5,8 @@ It follows from the extreme points of the primitives, and is measured where carv
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,51 +25,122 @@ from g3pt.data.procedural.surfaces import sample_primitives, surface_areas
 
 _AROUND = np.arange(16) * np.pi / 8
 _SIGNS = np.stack(np.meshgrid([-1, 1], [-1, 1], [-1, 1], indexing="ij"), axis=-1).reshape(-1, 3)
-_NUM_MEASURED = 30_000
+NUM_MEASURED = 30_000
 _AXES = np.concatenate([np.eye(3), -np.eye(3)])
 
 
-def bounding_box(arrays: ShapeArrays) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def outer_box(arrays: ShapeArrays) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lowest and highest corners (K, 3) of boxes that each primitive certainly lies in."""
+    half = np.empty((len(arrays), 3))
+    for kind in np.unique(arrays.kinds):
+        rows = arrays.kinds == kind
+        parameters = np.abs(arrays.parameters[rows].astype(np.float64)).T
+        half[rows] = np.stack(np.broadcast_arrays(*_OUTER[Kind(kind)](parameters)), axis=1)
+    reach = np.einsum("kij,kj->ki", np.abs(arrays.rotations.astype(np.float64)), half)
+    reach = 1.00001 * reach + 1e-6  # more than single precision loses
+    return arrays.translations - reach, arrays.translations + reach
+
+
+def bounding_box(
+    arrays: ShapeArrays, *, num_measured: int = NUM_MEASURED
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Lowest and highest corner of the shape's axis-aligned bounding box, in its own frame.
 
     Exact when each of the six extremes of the added primitives is still on the surface; otherwise
     that side is measured on a fixed sample of the surface, to about a thousandth of the size. That
     is also the accuracy for the kinds after SUPERQUADRIC and for blended shapes.
+
+    Args:
+        arrays: the shape.
+        num_measured: size of the sample.
     """
-    added = np.flatnonzero(~arrays.carves)
-    candidates = [_extreme_points(arrays, int(index)) for index in added]
-    if arrays.blends.any():
-        ends = np.cumsum([len(points) for points in candidates])[:-1]
-        candidates = np.split(onto_surface(arrays, np.concatenate(candidates)), ends)
-    points = np.concatenate(candidates)
-    low, high = points.min(axis=0), points.max(axis=0)
+    candidates = _swollen(arrays, _reaching(arrays))
+    low, high = _ends(candidates)
     if not arrays.carves.any():
         return low, high
-    tolerance = 1e-5 * float((high - low).max())
-    kept = points[np.abs(signed_distance(arrays, points)) < tolerance]
+    # Steps towards a blend, and samples beside it, come near the surface, not onto it.
+    tolerance = (5e-3 if arrays.blends.any() else 1e-5) * float((high - low).max())
+    kept = _kept(arrays, candidates, tolerance)
     kept_low, kept_high = kept.min(axis=0, initial=np.inf), kept.max(axis=0, initial=-np.inf)
     trimmed = np.concatenate([kept_low > low + tolerance, kept_high < high - tolerance])
     if not trimmed.any():
         return low, high
+    # Any primitive may be the farthest of what carving has left.
+    added = np.flatnonzero(~arrays.carves).tolist()
+    candidates = _swollen(arrays, {row: _extreme_points(arrays, row) for row in added})
+    kept = _kept(arrays, candidates, tolerance)
+    kept_low, kept_high = kept.min(axis=0, initial=np.inf), kept.max(axis=0, initial=-np.inf)
     reaching = [
-        int(index)
-        for index, own in zip(added, candidates, strict=True)
+        index
+        for index, own in candidates.items()
         if np.any(
             np.concatenate([own.min(axis=0) < kept_low, own.max(axis=0) > kept_high]) & trimmed
         )
     ]
-    measured = np.concatenate([kept, _measure(arrays, reaching, tolerance)])
-    low = np.where(trimmed[:3], measured.min(axis=0), low)
-    high = np.where(trimmed[3:], measured.max(axis=0), high)
+    measured = [kept]
+    if reaching:
+        measured.append(_measure(arrays, reaching, tolerance, num_measured))
+    kept_low, kept_high = _ends(dict(enumerate(measured)))
+    low = np.where(trimmed[:3], kept_low, low)
+    high = np.where(trimmed[3:], kept_high, high)
     return low, high
 
 
-def _measure(arrays: ShapeArrays, reaching: list[int], tolerance: float) -> NDArray[np.float64]:
+Candidates = dict[int, NDArray[np.float64]]
+"""Points of the surface among which extremes are looked for, by primitive."""
+
+
+def _ends(candidates: Candidates) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    points = np.concatenate(list(candidates.values()))
+    return points.min(axis=0), points.max(axis=0)
+
+
+def _kept(arrays: ShapeArrays, candidates: Candidates, tolerance: float) -> NDArray[np.float64]:
+    points = np.concatenate(list(candidates.values()))
+    return points[np.abs(signed_distance(arrays, points)) < tolerance]
+
+
+def _reaching(arrays: ShapeArrays) -> Candidates:
+    """Extreme points of the added primitives that may be the farthest along an axis."""
+    added = np.flatnonzero(~arrays.carves)
+    low, high = outer_box(arrays)
+    outer = np.concatenate([-low[added], high[added]], axis=1)
+    known: Candidates = {}
+    best = np.full(6, -np.inf)
+    while True:
+        unknown = [row for row in range(len(added)) if row not in known]
+        left = outer[unknown] > best
+        if not left.any():
+            return {int(added[row]): known[row] for row in sorted(known)}
+        for row in {unknown[int(np.argmax(outer[unknown, side]))] for side in range(6)}:
+            known[row] = _extreme_points(arrays, int(added[row]))
+            own = np.concatenate([-known[row].min(axis=0), known[row].max(axis=0)])
+            best = np.maximum(best, own)
+
+
+def _swollen(arrays: ShapeArrays, candidates: Candidates) -> Candidates:
+    """The same points, those near the outside moved out onto the blends that cover them."""
+    if not arrays.blends.any():
+        return candidates
+    points = np.concatenate(list(candidates.values()))
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = float(arrays.blends.max())
+    outer = np.flatnonzero(((points < low + margin) | (points > high - margin)).any(axis=1))
+    outer = outer[signed_distance(arrays, points[outer]) < -1e-6]
+    points[outer] = onto_surface(arrays, points[outer], num_steps=2)
+    ends = np.cumsum([len(own) for own in candidates.values()])[:-1]
+    return dict(zip(candidates, np.split(points, ends), strict=True))
+
+
+def _measure(
+    arrays: ShapeArrays, reaching: list[int], tolerance: float, num: int
+) -> NDArray[np.float64]:
     """Surface points, from a fixed sample, on the primitives that reach beyond the known ones."""
     rng = np.random.default_rng(0)
-    areas = surface_areas(arrays)[reaching]
-    owners = rng.choice(reaching, _NUM_MEASURED, p=areas / areas.sum())
-    points, _ = sample_primitives(arrays, owners, rng)
+    outer = arrays.only(reaching)
+    areas = surface_areas(outer)
+    owners = rng.choice(len(outer), num, p=areas / areas.sum())
+    points, _ = sample_primitives(outer, owners, rng)
     return points[np.abs(signed_distance(arrays, points)) < tolerance]
 
 
@@ -167,13 +240,13 @@ _MESH = np.meshgrid(np.linspace(-1, 1, 25), np.linspace(-1, 1, 25))
 
 def _lathe(p: NDArray[np.float64], directions: NDArray[np.float64]) -> NDArray[np.float64]:
     height = _LEVELS * p[0]
-    radius = lathe_radius(height, p)
+    radius = lathe_radius(height, p[:, None])
     rings = radius[:, None, None] * _headings(directions)
     return _farthest((rings + height[:, None, None] * [0, 1, 0]).reshape(-1, 3), directions)
 
 
 def _plate(p: NDArray[np.float64], directions: NDArray[np.float64]) -> NDArray[np.float64]:
-    radius = (1 - p[12] * (_SLICES + 1) / 2) * plate_radius(_TURNS, p)
+    radius = (1 - p[12] * (_SLICES + 1) / 2) * plate_radius(_TURNS, p[:, None])
     outline = polar(_TURNS + p[13] * _SLICES / 2, radius, _SLICES * p[0], 0.0)
     return _farthest(outline.reshape(-1, 3), directions)
 
@@ -221,3 +294,32 @@ _LOCAL = {
     Kind.ARC: _arc,
     Kind.TERRAIN: _terrain,
 }
+
+_OUTER: dict[Kind, Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], ...]]] = {
+    Kind.BOX: lambda p: (p[0] + p[3], p[1] + p[3], p[2] + p[3]),
+    Kind.CYLINDER: lambda p: (p[0] + p[3], p[2] + p[3], p[0] + p[3]),
+    Kind.CONE: lambda p: (
+        np.maximum(p[0], p[1]) + p[3],
+        p[2] + p[3],
+        np.maximum(p[0], p[1]) + p[3],
+    ),
+    Kind.ELLIPSOID: lambda p: (p[0], p[1], p[2]),
+    Kind.TORUS: lambda p: (p[0] + p[1], p[1], p[0] + p[1]),
+    Kind.FRUSTUM: lambda p: (
+        np.maximum(p[0], p[2] + p[5]),
+        p[4],
+        np.maximum(p[1], p[3] + p[6]),
+    ),
+    Kind.PRISM: lambda p: (p[0], p[1], p[0]),
+    Kind.DOME: lambda p: (p[0], p[1], p[2]),
+    Kind.SUPERQUADRIC: lambda p: (p[0], p[1], p[2]),
+    Kind.LATHE: lambda p: (p[1:9].max(axis=0), p[0], p[1:9].max(axis=0)),
+    Kind.PLATE: lambda p: (
+        (1 + p[12]) * p[1:11].max(axis=0),
+        p[0],
+        (1 + p[12]) * p[1:11].max(axis=0),
+    ),
+    Kind.ARC: lambda p: (p[0] + p[1] + p[5], p[2] + p[5], p[0] + p[1] + p[5]),
+    Kind.TERRAIN: lambda p: (p[0], np.maximum(p[2], p[3] + p[7] + p[11]), p[1]),
+}
+"""Half lengths of a box around each kind in its own frame, from the sizes of its parameters."""

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from g3pt.data.procedural.bounds import bounding_box
+from g3pt.data.procedural.bounds import NUM_MEASURED, bounding_box
 from g3pt.data.procedural.primitives import LENGTHS, NUM_PARAMETERS, Kind, ShapeArrays
 
 UNIT_SIZE = 1.9
@@ -245,7 +245,7 @@ class Builder:
             colors=np.array(self.colors, np.uint8),
             blends=np.zeros(len(self.kinds), np.float32),
         )
-        return normalised(_thickened(normalised(arrays)[0]))
+        return normalised(thickened(normalised(arrays)[0], THINNEST))
 
 
 def _between(start: Vector, end: Vector) -> tuple[Vector, NDArray[np.float64]]:
@@ -254,9 +254,11 @@ def _between(start: Vector, end: Vector) -> tuple[Vector, NDArray[np.float64]]:
     return (x, y, z), last - first
 
 
-def normalised(arrays: ShapeArrays) -> tuple[ShapeArrays, Vector]:
-    """Return the shape in the unit frame and the sides of its box."""
-    low, high = bounding_box(arrays)
+def normalised(
+    arrays: ShapeArrays, *, num_measured: int = NUM_MEASURED
+) -> tuple[ShapeArrays, Vector]:
+    """Return the shape in the unit frame and the sides of its box (see `bounding_box`)."""
+    low, high = bounding_box(arrays, num_measured=num_measured)
     scale = UNIT_SIZE / float((high - low).max())
     parameters = arrays.parameters.astype(np.float64)
     parameters = np.where(LENGTHS[arrays.kinds], parameters * scale, parameters)
@@ -271,10 +273,10 @@ def normalised(arrays: ShapeArrays) -> tuple[ShapeArrays, Vector]:
     return scaled, (width, height, depth)
 
 
-def _thickened(arrays: ShapeArrays) -> ShapeArrays:
-    """Widen added primitives that are thinner than `THINNEST`."""
+def thickened(arrays: ShapeArrays, thinnest: float) -> ShapeArrays:
+    """Widen added primitives that are thinner than a length."""
     parameters = arrays.parameters.copy()
-    least = THINNEST / 2
+    least = thinnest / 2
     for kind, row, carve in zip(arrays.kinds, parameters, arrays.carves, strict=True):
         if carve:
             continue
@@ -297,4 +299,18 @@ def _thickened(arrays: ShapeArrays) -> ShapeArrays:
                 row[:2] = np.maximum(row[:2], least)
             case Kind.DOME:
                 row[:3] = np.maximum(row[:3], (least, least + row[3], least))
+            case Kind.SUPERQUADRIC:
+                row[:3] = np.maximum(row[:3], least)
+            case Kind.LATHE:
+                row[0] = max(row[0], least)
+                row[1:9] *= max(1.0, least / row[1:9].max())
+            case Kind.PLATE:
+                row[0] = max(row[0], least)
+                row[1:11] *= max(1.0, least / row[1:11].min())
+                row[11] = min(row[11], 1 - 2 * least / row[1:11].min())
+            case Kind.ARC:
+                row[5] = max(row[5], least - min(row[1], row[2]))
+            case Kind.TERRAIN:
+                row[:2] = np.maximum(row[:2], least)
+                row[2] = max(row[2], 2 * least + np.abs(row[3:15:4]).sum())
     return replace(arrays, parameters=parameters)

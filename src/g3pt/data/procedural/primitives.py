@@ -48,6 +48,8 @@ NUM_PARAMETERS = 16
 NUM_STATIONS = 8
 NUM_SPOKES = 10
 _TETRAHEDRON = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / 3**0.5
+_STATIONS = np.arange(NUM_STATIONS, dtype=np.float32)
+_SPOKES = np.arange(NUM_SPOKES, dtype=np.float32)
 _CHUNK = 4096
 """Points evaluated at a time: small enough that the temporaries stay in the cache."""
 
@@ -119,6 +121,18 @@ class ShapeArrays:
 
     def __len__(self) -> int:
         return len(self.kinds)
+
+    def only(self, rows: list[int]) -> ShapeArrays:
+        """Return the named primitives alone."""
+        return ShapeArrays(
+            kinds=self.kinds[rows],
+            parameters=self.parameters[rows],
+            rotations=self.rotations[rows],
+            translations=self.translations[rows],
+            carves=self.carves[rows],
+            colors=self.colors[rows],
+            blends=self.blends[rows],
+        )
 
     @cached_property
     def plan(self) -> EvaluationPlan:
@@ -349,20 +363,17 @@ def _squared(value):
 
 def _spline(away):
     """Weight of a control value that many stations away in a cubic B-spline."""
-    return (np.maximum(2 - away, 0) ** 3 - 4 * np.maximum(1 - away, 0) ** 3) / 6
+    far, near = np.maximum(2 - away, 0), np.maximum(1 - away, 0)
+    return (far * far * far - 4 * near * near * near) / 6
 
 
 def lathe_radius(y, p):
     """Radius of a LATHE at a height; beyond its ends that of the end."""
     place = np.clip(y / p[0] + 1, 0, 2) * ((NUM_STATIONS - 1) / 2)
-    total = weights = 0.0
-    for station in range(NUM_STATIONS):
-        away = np.abs(place - station)
-        straight = np.maximum(1 - away, 0)
-        weight = straight + p[9] * (_spline(away) - straight)
-        total = total + weight * p[1 + station]
-        weights = weights + weight
-    return total / weights
+    away = np.abs(place - _STATIONS.reshape(-1, *(1,) * place.ndim))
+    straight = np.maximum(1 - away, 0)
+    weights = straight + p[9] * (_spline(away) - straight)
+    return (weights * p[1 : 1 + NUM_STATIONS]).sum(axis=0) / weights.sum(axis=0)
 
 
 def _lathe(x, y, z, p):
@@ -376,13 +387,12 @@ def plate_radius(angle, p):
     """Radius of the outline of a PLATE at an angle in its bottom plane, before the twist."""
     place = np.mod(angle * (p[15] * (NUM_SPOKES / (2 * np.pi))), NUM_SPOKES)
     sector = 2 * np.pi / (NUM_SPOKES * p[15])
-    curve = inverse = 0.0
-    for spoke in range(NUM_SPOKES):
-        away = np.abs(place - spoke)
-        away = np.minimum(away, NUM_SPOKES - away)
-        curve = curve + _spline(away) * p[1 + spoke]
-        # A straight line in polar coordinates has an inverse radius that is a sum of sines.
-        inverse = inverse + np.sin(np.maximum(1 - away, 0) * sector) / p[1 + spoke]
+    away = np.abs(place - _SPOKES.reshape(-1, *(1,) * place.ndim))
+    away = np.minimum(away, NUM_SPOKES - away)
+    spokes = p[1 : 1 + NUM_SPOKES]
+    curve = (_spline(away) * spokes).sum(axis=0)
+    # A straight line in polar coordinates has an inverse radius that is a sum of sines.
+    inverse = (np.sin(np.maximum(1 - away, 0) * sector) / spokes).sum(axis=0)
     straight = np.sin(sector) / inverse
     return straight + p[14] * (curve - straight)
 

@@ -1,4 +1,4 @@
-"""Quartiles of each family's proportions, which decide when a size word is true.
+"""Quartiles of the proportions of families and of assemblies: they decide when a size word is true.
 
 Height over the longer ground side, then the longer over the shorter ground side, over many seeds.
 """
@@ -57,4 +57,5 @@ TYPICAL_PROPORTIONS: dict[str, tuple[float, float, float, float]] = {
     "umbrella": (1.157, 1.436, 1.000, 1.000),
     "dumbbell": (0.356, 0.492, 2.195, 2.900),
     "snowman": (0.848, 1.134, 1.503, 1.650),
+    "assembly": (0.533, 1.225, 1.114, 2.000),
 }

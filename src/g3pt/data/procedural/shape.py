@@ -29,6 +29,9 @@ HELD_OUT_FAMILIES: tuple[str, ...] = ("axe", "bench", "bridge", "cactus", "helic
 """Never trained on; fixed by name."""
 TRAIN_FAMILIES: tuple[str, ...] = tuple(name for name in FAMILIES if name not in HELD_OUT_FAMILIES)
 
+ASSEMBLY = "assembly"
+"""The name that stands in a family's place for shapes of the grammar, which have no kind."""
+
 NUM_TRAIN_SEEDS = 2**31
 """Training uses seeds below this number."""
 HELD_OUT_SEEDS = range(2**31, 2**31 + 2**20)
@@ -164,11 +167,17 @@ def make_shape(seed: int, family: str | None = None) -> ProceduralShape:
     Args:
         seed: any number from 0 up; training uses seeds below `NUM_TRAIN_SEEDS`, evaluation has
             `HELD_OUT_SEEDS` for itself.
-        family: one of `FAMILIES`; by default a training family that follows from the seed.
+        family: one of `FAMILIES`, or `ASSEMBLY` for a shape of no kind; by default a training
+            family that follows from the seed.
 
     Raises:
         ValueError: if the seed is negative or the family is unknown.
     """
+    if family == ASSEMBLY:
+        # The grammar makes shapes of this module's class.
+        from g3pt.data.procedural.grammar import make_assembly
+
+        return make_assembly(seed)
     if seed < 0:
         raise ValueError(f"a shape's seed is a number from 0 up, got {seed}")
     if family is None:
