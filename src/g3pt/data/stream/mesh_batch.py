@@ -56,7 +56,8 @@ class ResidentMeshes:
             raise ValueError(
                 f"cast_by {cast_by!r} does not go with {self.device}: kernel needs cuda, embree cpu"
             )
-        self._config, self._cast_by = stock.config, cast_by
+        self._config = stock.config
+        self._cast_by: CastBy = cast_by
         self._counts_M = torch.from_numpy(np.diff(stock.face_starts))
         self._starts_M = torch.from_numpy(stock.face_starts[:-1].copy())
         self._colors_G33 = self._moved(stock.colors_F33)

@@ -77,7 +77,8 @@ class MeshCaster:
             triangles: they.
             cast_by: how faces are found.
         """
-        self._triangles, self._cast_by = triangles, cast_by
+        self._triangles = triangles
+        self._cast_by: CastBy = cast_by
         levels = torch.arange(256, device=triangles.corners_F33.device) / 255
         self._linear = torch.where(
             levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4
