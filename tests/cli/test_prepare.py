@@ -107,3 +107,24 @@ def test_shards_become_packed_tokens(g3pt, tmp_path):
     assert entry["usage"] * 2**cache.identity.num_bits == len(np.unique(first))
     code, _, stderr = g3pt("tokenize", "a.glb", "--shards", tmp_path / "out")
     assert code == 2 and "not both" in stderr
+
+
+def test_a_folder_becomes_a_stock_in_one_file(g3pt, boxes, tmp_path):
+    from g3pt.data.stream.mesh_stock import MeshStock
+
+    out = tmp_path / "new" / "boxes.safetensors"
+    code, stdout, stderr = g3pt("prepare", boxes, out, "--stock", "--json")
+    answer = json.loads(stdout)
+    assert code == 0 and "meshes 4/4, 1 refused" in stderr
+    assert (answer["meshes"], answer["faces"], answer["flagged"]) == (3, 36, 0)
+    assert sum(answer["refused"].values()) == 1 and answer["bytes"] == out.stat().st_size
+    stock = MeshStock.read(out)
+    captions = {caption for row in stock.objects for caption in row["captions"]}
+    assert captions == {"red box", "tall box", "flat box"}
+
+
+def test_a_stock_is_one_file_of_meshes(g3pt, boxes, tmp_path):
+    code, _, stderr = g3pt("prepare", boxes, tmp_path / "folder", "--stock")
+    assert code == 2 and ".safetensors" in stderr
+    code, _, stderr = g3pt("prepare", "procedural:4", tmp_path / "a.safetensors", "--stock")
+    assert code == 2 and "mesh files" in stderr

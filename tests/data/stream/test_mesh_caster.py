@@ -13,7 +13,7 @@ import torch
 from data.stream import stocks
 from g3pt.data.stream.casting import Hits
 from g3pt.data.stream.mesh_batch import ResidentMeshes
-from g3pt.data.stream.mesh_caster import check_device
+from g3pt.data.stream.mesh_caster import CastBy, check_device
 from g3pt.data.stream.mesh_stock import MeshStock
 from g3pt.data.stream.warps import WarpConfig, draw_warps, no_warps
 from g3pt.geometry.cameras import Camera, canonical_camera, orbit_camera
@@ -44,8 +44,9 @@ def _picture(hits: Hits, picture: int, camera: Camera) -> np.ndarray:
     return develop(shade(seen.numel(), numbers, normals, colors), SIZE, SUPERSAMPLE)
 
 
-def test_pictures_are_those_of_embree(stock: MeshStock) -> None:
-    resident = ResidentMeshes(stock, "cpu")
+@pytest.mark.parametrize("cast_by", ["torch", "embree"])
+def test_pictures_are_those_of_the_renderer(stock: MeshStock, cast_by: CastBy) -> None:
+    resident = ResidentMeshes(stock, "cpu", cast_by=cast_by)
     caster = resident.batch(torch.arange(len(stock)), no_warps(len(stock))).caster()
     assert caster.num_shapes == len(stock)
     origins, rays = _rays(CAMERAS)
@@ -61,7 +62,7 @@ def test_pictures_are_those_of_embree(stock: MeshStock) -> None:
             assert (expected[..., 3] > 0).mean() > 0.05
 
 
-def test_warped_shapes_are_drawn_as_embree_draws_them(stock: MeshStock) -> None:
+def test_warped_shapes_are_drawn_as_the_renderer_draws_them(stock: MeshStock) -> None:
     resident = ResidentMeshes(stock, "cpu")
     rows = torch.tensor([0, 2, 1, 2])
     generator = torch.Generator().manual_seed(8)
@@ -80,6 +81,29 @@ def test_warped_shapes_are_drawn_as_embree_draws_them(stock: MeshStock) -> None:
         differ = np.abs(over_white(found).astype(int) - over_white(expected)).max(axis=-1)
         # Shading normals of the ball are warped here and worked out anew there.
         assert (differ > 12).mean() < 3e-3
+
+
+def test_embree_and_torch_name_the_same_faces(stock: MeshStock) -> None:
+    origins, rays = _rays(CAMERAS)
+    shapes = torch.tensor([2, 1, 0])
+    fast, slow = (
+        ResidentMeshes(stock, "cpu", cast_by=cast_by)
+        .batch(torch.arange(3), no_warps(3))
+        .caster()
+        .cast(shapes, origins, rays)
+        for cast_by in ("embree", "torch")
+    )
+    # At the edge of two faces, or of the shape, either may be named.
+    assert (fast.hit_VR != slow.hit_VR).float().mean() < 1e-3
+    both = fast.hit_VR & slow.hit_VR
+    assert (fast.lengths_VR - slow.lengths_VR)[both].abs().max() < 1e-3
+    differ = (fast.normals_VR3 - slow.normals_VR3)[both].abs().amax(dim=-1) > 1e-3
+    assert differ.float().mean() < 1e-3
+
+
+def test_ways_to_cast_that_a_device_does_not_have_are_refused(stock: MeshStock) -> None:
+    with pytest.raises(ValueError, match="cast_by 'kernel'"):
+        ResidentMeshes(stock, "cpu", cast_by="kernel")
 
 
 def test_what_is_hit_looks_at_the_viewer_and_misses_are_empty(stock: MeshStock) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from g3pt.data.queries import POSITION_STEPS
-from g3pt.data.stream.mesh_caster import MeshCaster, Triangles
+from g3pt.data.stream.mesh_caster import CastBy, MeshCaster, Triangles
 from g3pt.data.stream.mesh_stock import MeshStock
 from g3pt.data.stream.sub_triangles import QUARTER_WEIGHTS, chosen_parts, num_chosen
 from g3pt.data.stream.warps import Warps, fit_to_unit
@@ -38,18 +38,26 @@ class ResidentMeshes:
     """The meshes of a stock, ready to be warped and drawn in batches."""
 
     def __init__(
-        self, stock: MeshStock, device: torch.device | str, *, use_kernel: bool = False
+        self, stock: MeshStock, device: torch.device | str, *, cast_by: CastBy = "torch"
     ) -> None:
         """Move a stock to a device; takes some seconds for thousands of meshes.
 
         Args:
             stock: the meshes.
             device: where they are kept, warped and drawn.
-            use_kernel: draw by the Triton kernel (see `mesh_caster.check_device`).
+            cast_by: how batches are drawn (see `mesh_caster.CastBy`).
+
+        Raises:
+            ValueError: if they cannot be drawn so on that device.
         """
         self.objects = stock.objects
         self.device = torch.device(device)
-        self._config, self._use_kernel = stock.config, use_kernel
+        if {"kernel": "cuda", "embree": "cpu"}.get(cast_by, self.device.type) != self.device.type:
+            raise ValueError(
+                f"cast_by {cast_by!r} does not go with {self.device}: kernel needs cuda, embree cpu"
+            )
+        self._config = stock.config
+        self._cast_by: CastBy = cast_by
         self._counts_M = torch.from_numpy(np.diff(stock.face_starts))
         self._starts_M = torch.from_numpy(stock.face_starts[:-1].copy())
         self._colors_G33 = self._moved(stock.colors_F33)
@@ -120,7 +128,7 @@ class ResidentMeshes:
             stored_BQ3=self._queries_MQ3[rows_B],
             labels_BQ=self._labels_MQ[rows_B],
             num_volume=self._config.num_volume,
-            use_kernel=self._use_kernel,
+            cast_by=self._cast_by,
             parts=self._parts,
             num_parts=self._num_parts,
             quarters_K33=self._quarters_K33,
@@ -172,7 +180,7 @@ class MeshBatch:
     labels_BQ: Bool[Tensor, "B Q"]
     num_volume: int
     """The first of them fill the box of the stored mesh; the others lie near its surface."""
-    use_kernel: bool
+    cast_by: CastBy
     parts: UInt8[Tensor, "65536 16"]
     num_parts: Int[Tensor, " 65536"]
     quarters_K33: Float[Tensor, "16 3 3"]
@@ -185,7 +193,7 @@ class MeshBatch:
 
     def caster(self) -> MeshCaster:
         """Ready for rays."""
-        return MeshCaster(self.triangles, use_kernel=self.use_kernel)
+        return MeshCaster(self.triangles, cast_by=self.cast_by)
 
     def face_normals(self) -> Float[Tensor, "F 3"]:
         """Outward unit normals of the faces."""

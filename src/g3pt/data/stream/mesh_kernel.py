@@ -5,6 +5,8 @@ Its obvious twin is `mesh_caster.first_faces_in_torch`. Importing this needs tri
 Legend: V pictures, F faces of a picture (padded), R rays of a picture.
 """
 
+from typing import Any
+
 import torch
 import triton  # pyright: ignore[reportMissingTypeStubs]
 import triton.language as tl  # pyright: ignore[reportMissingTypeStubs]
@@ -77,7 +79,8 @@ def first_faces(
     faces_VR = torch.empty((num_pictures, num_rays), dtype=torch.int32, device=device)
     lengths_VR = torch.empty((num_pictures, num_rays), dtype=torch.float32, device=device)
     grid = (triton.cdiv(num_rays, RAYS_PER_PROGRAM), num_pictures)
-    _first_faces[grid](
+    kernel: Any = _first_faces
+    kernel[grid](
         table_VFK.contiguous(),
         counts_V.to(torch.int32).contiguous(),
         rays_VR3.contiguous(),
