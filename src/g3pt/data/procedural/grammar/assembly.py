@@ -67,7 +67,8 @@ def _grow(chance: Chance) -> tuple[ShapeArrays, Taste, Plan]:
         cluster = _with(cluster, scaled(minor, chance.ratio(0.12, 0.8)), chance)
     for _ in range(chance.weighted({0: 3, 1: 2, 2: 2, 3: 2, 5: 1, 8: 0.5})):
         half = sizes(chance, taste)
-        detail = solid(chance, taste, half)
+        kind = chance.weighted({None: 10, Kind.ARC: 1, Kind.TORUS: 0.5, Kind.TERRAIN: 0.2})
+        detail = solid(chance, taste, half, kind=kind)
         cluster = _with(cluster, scaled(detail, chance.ratio(0.06, 0.7)), chance)
     if chance.flag(0.2):
         cluster = _with_handles(cluster, chance, taste)

@@ -130,7 +130,7 @@ def _axis(chance: Chance, kind: Kind, half: Sizes) -> int:
     order = sorted(range(3), key=lambda i: half[i])
     if kind in (Kind.BOX, Kind.ELLIPSOID):
         return 1
-    if kind == Kind.PLATE:
+    if kind in (Kind.PLATE, Kind.ARC, Kind.TORUS):
         return order[0] if chance.flag(0.85) else order[2]
     # Round solids stand on the pair of axes that are most alike.
     if half[order[1]] < 1.6 * half[order[0]] or half[order[2]] > 1.6 * half[order[1]]:
