@@ -1,7 +1,7 @@
 """Procedural shapes made by processes beside the one that trains, a chunk at a time.
 
 A chunk follows from its number alone, whichever process makes it, so a stream that was cut off
-goes on with the very shapes that it would have had. B shapes of a chunk, N surface points.
+goes on with the very shapes that it would have had.
 """
 
 import multiprocessing
@@ -12,16 +12,11 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-from jaxtyping import Int8, Int16
-
 from g3pt.data.procedural import make_shape
 from g3pt.data.procedural.primitives import ShapeArrays
-from g3pt.data.queries import POSITION_STEPS
 
 ASSEMBLY = "assembly"
 """What `make_shape` calls a shape of the grammar."""
-NORMAL_STEPS = 127
 AHEAD = 3
 """Chunks under way for every process."""
 
@@ -34,8 +29,6 @@ class ChunkConfig:
     """Assemblies of the grammar, which have no kind."""
     num_families: int = 16
     """Shapes of the training families."""
-    num_points: int = 8192
-    """Surface points of each."""
     first_seed: int = 0
     """Of chunk 0; each chunk takes as many seeds as it has shapes."""
 
@@ -59,10 +52,6 @@ class Chunk:
     shapes: tuple[ShapeArrays, ...]
     extents: tuple[tuple[float, float, float], ...]
     """Sides of their bounding boxes along x, y and z."""
-    points_BN3: Int16[np.ndarray, "B N 3"]
-    """Surface points in `POSITION_STEPS`."""
-    normals_BN3: Int8[np.ndarray, "B N 3"]
-    """Outward normals in `NORMAL_STEPS`."""
     captions: tuple[str, ...]
     """A sentence about each that is of a family; empty for the others."""
 
@@ -70,20 +59,16 @@ class Chunk:
 def make_chunk(config: ChunkConfig, number: int) -> Chunk:
     """Make one chunk."""
     first = config.first_seed + number * config.size
-    shapes, points, normals, captions = [], [], [], []
+    shapes: list[ShapeArrays] = []
     extents: list[tuple[float, float, float]] = []
+    captions: list[str] = []
     for place in range(config.size):
         seed, named = first + place, place >= config.num_grammar
         shape = make_shape(seed, None if named else ASSEMBLY)
-        samples = shape.sample_surface(config.num_points, np.random.default_rng([seed, 11]))
         shapes.append(shape.arrays)
         extents.append(shape.extents)
-        points.append((samples.points * POSITION_STEPS).round().astype(np.int16))
-        normals.append((samples.normals * NORMAL_STEPS).round().astype(np.int8))
         captions.append(shape.caption(seed % 4) if named else "")
-    return Chunk(
-        tuple(shapes), tuple(extents), np.stack(points), np.stack(normals), tuple(captions)
-    )
+    return Chunk(tuple(shapes), tuple(extents), tuple(captions))
 
 
 def iterate_chunks(

@@ -105,7 +105,6 @@ class StreamConfig:
         return ChunkConfig(
             num_grammar=self.grammar,
             num_families=self.families,
-            num_points=self.num_points,
             first_seed=self.seed * 50_000_000,
         )
 

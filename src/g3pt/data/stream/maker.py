@@ -3,8 +3,10 @@
 Legend: B shapes, V pictures of each, N surface points, Q queries, T tokens, S picture side.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -19,16 +21,20 @@ from g3pt.data.stream.augmentation import (
     random_patterns,
 )
 from g3pt.data.stream.casting import RayCaster
-from g3pt.data.stream.chunks import NORMAL_STEPS, Chunk
+from g3pt.data.stream.chunks import Chunk
 from g3pt.data.stream.drawing import draw, orbit_cameras
 from g3pt.data.stream.mesh_batch import ResidentMeshes
+from g3pt.data.stream.mesh_caster import CastBy
 from g3pt.data.stream.mesh_caster import check_device as check_mesh_kernel
 from g3pt.data.stream.mesh_stock import MeshStock
 from g3pt.data.stream.pool import Examples, concatenate_examples
 from g3pt.data.stream.primitives import PrimitiveCaster, checked_backend, pad_shapes
 from g3pt.data.stream.queries import QueryCounts, label_queries
+from g3pt.data.stream.surface import sample_field_surfaces
 from g3pt.data.stream.views import ViewLaw, draw_views
 from g3pt.data.stream.warps import WarpConfig, draw_warps
+
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,10 +74,9 @@ class ExampleMaker:
         self._backend = checked_backend(device)
         self._meshes: ResidentMeshes | None = None
         if stock:
-            check = check_mesh_kernel(device)
             opened = MeshStock.read(stock)
             kept = [row for row, one in enumerate(opened.objects) if not one["flagged"]]
-            self._meshes = ResidentMeshes(opened.select(kept), device, use_kernel=check.use_kernel)
+            self._meshes = ResidentMeshes(opened.select(kept), device, cast_by=checked_cast(device))
 
     @torch.no_grad()
     def make(self, chunk: Chunk | None, num_meshes: int, number: int) -> Examples:
@@ -95,8 +100,9 @@ class ExampleMaker:
         device = self._device
         batch = pad_shapes(chunk.shapes, chunk.extents).to(device)
         caster = PrimitiveCaster(batch, self._backend)
-        points_BN3 = torch.from_numpy(chunk.points_BN3).to(device).float() / POSITION_STEPS
-        normals_BN3 = torch.from_numpy(chunk.normals_BN3).to(device).float() / NORMAL_STEPS
+        points_BN3, normals_BN3 = sample_field_surfaces(
+            caster.field, len(batch), self._config.num_points, generator
+        )
         queries_BQ3, inside_BQ = label_queries(
             caster.field, points_BN3, self._config.queries, generator
         )
@@ -185,6 +191,16 @@ class ExampleMaker:
             patterns=random_patterns(config.augmentation, len(shapes_V), generator),
         )
         return augment(config.augmentation, pictures_VSS4, generator)
+
+
+def checked_cast(device: torch.device) -> CastBy:
+    """How rays are sent at meshes: the fastest way that this machine has and that can be trusted."""
+    if device.type == "cpu":
+        return "torch" if find_spec("embreex") is None else "embree"
+    check = check_mesh_kernel(device)
+    if not check.use_kernel:
+        LOGGER.warning("the kernel that casts rays at meshes is not used: %s", check.note)
+    return "kernel" if check.use_kernel else "torch"
 
 
 def _some(first: int, count: int, wanted: int, generator: torch.Generator) -> Tensor:
