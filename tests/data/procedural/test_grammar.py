@@ -135,3 +135,15 @@ def test_assemblies_belong_to_no_family_and_refuse_negative_seeds():
     assert ASSEMBLY not in FAMILIES and ASSEMBLY not in TRAIN_FAMILIES
     with pytest.raises(ValueError, match="from 0 up"):
         make_shape(-1, ASSEMBLY)
+
+
+def test_facing_takes_y_to_any_direction_by_a_rotation():
+    from g3pt.data.procedural.grammar.solids import facing
+
+    directions = np.random.default_rng(5).standard_normal((200, 3))
+    directions = np.concatenate([directions, np.eye(3), -np.eye(3), [[1e-3, -1, 0], [0, 1, 1e-3]]])
+    for direction in directions / np.linalg.norm(directions, axis=1, keepdims=True):
+        rotation = facing(direction)
+        np.testing.assert_allclose(rotation @ [0, 1, 0], direction, atol=1e-9)
+        np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
+        assert np.linalg.det(rotation) == pytest.approx(1)

@@ -9,7 +9,7 @@ import numpy as np
 
 from g3pt.data.procedural.builder import Paint, turned
 from g3pt.data.procedural.grammar.chance import Chance
-from g3pt.data.procedural.grammar.clusters import UPRIGHT, Color, Matrix, part
+from g3pt.data.procedural.grammar.clusters import Color, Matrix, part
 from g3pt.data.procedural.primitives import NUM_SPOKES, NUM_STATIONS, Kind, ShapeArrays
 
 Sizes = tuple[float, float, float]
@@ -298,10 +298,8 @@ def limb(
 def facing(direction: Matrix) -> Matrix:
     """Rotation that takes y to a unit vector."""
     x, y, z = (float(value) for value in direction)
-    if y > 0.99999:
-        return UPRIGHT
-    if y < -0.99999:
-        return np.diag([1.0, -1.0, -1.0])
-    # The shortest turn that does it.
+    if y < 0:
+        # Half a turn and back: the shortest turn is not well defined near the opposite of y.
+        return facing(-direction) * np.array([1.0, -1.0, -1.0])
     k = 1 / (1 + y)
     return np.array([[1 - x * x * k, x, -x * z * k], [-x, y, -z], [-x * z * k, z, 1 - z * z * k]])
