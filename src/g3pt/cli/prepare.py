@@ -163,6 +163,7 @@ def _stock(options: PrepareOptions) -> int:
             refs,
             options.out,
             config,
+            workers=options.workers,
             on_progress=lambda done, total, refused: shown.show(
                 "meshes", done, total, f"{refused} refused"
             ),

@@ -12,11 +12,9 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from g3pt.data.procedural import make_shape
+from g3pt.data.procedural import ASSEMBLY, make_shape
 from g3pt.data.procedural.primitives import ShapeArrays
 
-ASSEMBLY = "assembly"
-"""What `make_shape` calls a shape of the grammar."""
 AHEAD = 3
 """Chunks under way for every process."""
 

@@ -194,7 +194,7 @@ class ExampleMaker:
 
 
 def checked_cast(device: torch.device) -> CastBy:
-    """How rays are sent at meshes: the fastest way that this machine has and that can be trusted."""
+    """How rays are sent at meshes: the fastest way that this machine has and that works."""
     if device.type == "cpu":
         return "torch" if find_spec("embreex") is None else "embree"
     check = check_mesh_kernel(device)

@@ -4,10 +4,13 @@ Legend: F faces, C corners of faces, P vertices, N points. Unit frame.
 """
 
 import logging
+import multiprocessing
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +95,14 @@ class StockReport:
     seconds: float
 
 
+@dataclass(frozen=True)
+class _Refusal:
+    """Why a mesh was left out."""
+
+    code: str
+    message: str
+
+
 @dataclass
 class _Count:
     """What has been seen so far."""
@@ -103,6 +114,18 @@ class _Count:
     faces: int = 0
     meshes: int = 0
 
+    def add(self, tried: StockMesh | _Refusal) -> None:
+        """Take in what became of a mesh."""
+        if isinstance(tried, _Refusal):
+            self.refused[tried.code] += 1
+            self.examples.setdefault(tried.code, tried.message)
+            logger.info("refused: %s", tried.message)
+            return
+        self.meshes += 1
+        self.flagged += bool(tried.object["flagged"])
+        self.decimated += "decimated_from" in tried.object
+        self.faces += len(tried.surface.faces_F3)
+
 
 def build_stock(
     refs: Sequence[MeshRef],
@@ -110,6 +133,7 @@ def build_stock(
     config: StockConfig,
     *,
     limits: QualityLimits | None = None,
+    workers: int = 1,
     on_progress: OnProgress | None = None,
 ) -> StockReport:
     """Make the stock of some meshes; those that cannot be used are counted, not mourned.
@@ -119,6 +143,7 @@ def build_stock(
         path: the file to write.
         config: what is kept.
         limits: beyond which a mesh is flagged.
+        workers: processes; the file is the same for any number of them.
         on_progress: called after every mesh.
 
     Raises:
@@ -127,15 +152,22 @@ def build_stock(
     began, count = time.monotonic(), _Count()
     limits = limits or QualityLimits()
 
-    def meshes() -> Iterator[StockMesh]:
-        for done, ref in enumerate(refs, start=1):
-            mesh = _tried(ref, config, limits, count)
-            if mesh is not None:
-                yield mesh
+    attempt = partial(_attempt, config, limits)
+
+    def meshes(tried: Iterable[StockMesh | _Refusal]) -> Iterator[StockMesh]:
+        for done, one in enumerate(tried, start=1):
+            count.add(one)
+            if isinstance(one, StockMesh):
+                yield one
             if on_progress is not None:
                 on_progress(done, len(refs), count.refused.total())
 
-    size = write_stock(path, meshes(), config)
+    if workers > 1:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            size = write_stock(path, meshes(pool.map(attempt, refs, chunksize=8)), config)
+    else:
+        size = write_stock(path, meshes(map(attempt, refs)), config)
     return StockReport(
         meshes=count.meshes,
         flagged=count.flagged,
@@ -148,24 +180,14 @@ def build_stock(
     )
 
 
-def _tried(
-    ref: MeshRef, config: StockConfig, limits: QualityLimits, count: _Count
-) -> StockMesh | None:
+def _attempt(config: StockConfig, limits: QualityLimits, ref: MeshRef) -> "StockMesh | _Refusal":
     try:
-        mesh = stock_mesh(ref, config, limits)
+        return stock_mesh(ref, config, limits)
     except ImportError:
         raise  # nothing the mesh can help
     except Exception as error:  # whatever is wrong with one mesh, the others must go on
         code = error.code if isinstance(error, MeshError) else type(error).__name__
-        count.refused[code] += 1
-        count.examples.setdefault(code, f"{ref.id}: {error}")
-        logger.info("%s refused: %s", ref.id, error)
-        return None
-    count.meshes += 1
-    count.flagged += bool(mesh.object["flagged"])
-    count.decimated += "decimated_from" in mesh.object
-    count.faces += len(mesh.surface.faces_F3)
-    return mesh
+        return _Refusal(code, f"{ref.id}: {error}")
 
 
 def stock_mesh(ref: MeshRef, config: StockConfig, limits: QualityLimits) -> StockMesh:
