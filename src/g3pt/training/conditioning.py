@@ -259,7 +259,7 @@ def mark_missing(
         "points": torch.zeros_like(batch.has_image_B),
         "class": batch.labels_B < 0,
     }
-    return {kind: drop | absent[kind] for kind, drop in dropped.items()}
+    return {kind: drop.to(device) | absent[kind] for kind, drop in dropped.items()}
 
 
 def only(given: GivenConditions, mode: str) -> GivenConditions:

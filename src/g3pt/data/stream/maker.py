@@ -4,7 +4,8 @@ Legend: B shapes, V pictures of each, N surface points, Q queries, T tokens, S p
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 
@@ -71,7 +72,8 @@ class ExampleMaker:
         """
         self._config, self._device = config, device
         self._tokenize, self._see = tokenize, see
-        self._backend = checked_backend(device)
+        with exact_products():
+            self._backend = checked_backend(device)
         self._meshes: ResidentMeshes | None = None
         if stock:
             opened = MeshStock.read(stock)
@@ -90,10 +92,11 @@ class ExampleMaker:
         generator = torch.Generator(self._device)
         generator.manual_seed(self._config.seed * 1_000_003 + number)
         parts: list[Examples] = []
-        if chunk is not None:
-            parts.append(self._of_chunk(chunk, generator))
-        if num_meshes:
-            parts.append(self._of_meshes(num_meshes, number, generator))
+        with exact_products():
+            if chunk is not None:
+                parts.append(self._of_chunk(chunk, generator))
+            if num_meshes:
+                parts.append(self._of_meshes(num_meshes, number, generator))
         return concatenate_examples(parts)
 
     def _of_chunk(self, chunk: Chunk, generator: torch.Generator) -> Examples:
@@ -193,11 +196,26 @@ class ExampleMaker:
         return augment(config.augmentation, pictures_VSS4, generator)
 
 
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """Keep matrix products of float32 from being rounded to ten bits, which geometry feels.
+
+    Positions would be off by more than a thin sheet is thick, and signs of tokens would flip.
+    """
+    kept = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = kept
+
+
 def checked_cast(device: torch.device) -> CastBy:
     """How rays are sent at meshes: the fastest way that this machine has and that works."""
     if device.type == "cpu":
         return "torch" if find_spec("embreex") is None else "embree"
-    check = check_mesh_kernel(device)
+    with exact_products():
+        check = check_mesh_kernel(device)
     if not check.use_kernel:
         LOGGER.warning("the kernel that casts rays at meshes is not used: %s", check.note)
     return "kernel" if check.use_kernel else "torch"
