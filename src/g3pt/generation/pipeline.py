@@ -17,7 +17,9 @@ from g3pt.generation.candidates import (
     DRAFT_RESOLUTION,
     Draft,
     Selection,
+    answers_with_guess,
     consensus_drafts,
+    guess_drafts,
     num_consensus,
     plain_drafts,
     select_drafts,
@@ -113,6 +115,7 @@ class G3PT(ShapeCodec):
         every_scale: bool = False,
         best_of: int = 1,
         consensus: int | None = None,
+        guess: bool | None = None,
         on_scale: Callable[[ScaleEvent], None] | None = None,
     ) -> GenerationResult:
         """Make shapes from pictures, sentences, parts of their surface, or from nothing.
@@ -146,6 +149,9 @@ class G3PT(ShapeCodec):
                 extraction. Its tokens are the mean's, quantised. 1 is a plain sample; None is as
                 the weights say, or 1 where variety or something to begin with is asked for
                 (`num`, `best_of`, `known`).
+            guess: mesh the generator's first guess, without sampling: the likeliest single answer
+                for things that are unlike those it learned. None is as the weights say, for
+                pictures of which one answer is wanted.
             on_scale: called after each scale of each batch; raising in it cancels.
 
         Raises:
@@ -155,6 +161,15 @@ class G3PT(ShapeCodec):
         car = self._generator()
         check_resolution(resolution)
         default = self.weights.config.sampling.consensus
+        pictured = image is not None or (prompts is not None and bool(prompts.pictures))
+        guess = answers_with_guess(
+            guess,
+            self.weights.config.sampling.guess and pictured,
+            consensus=consensus,
+            num=num,
+            best_of=best_of,
+            has_known=known is not None,
+        )
         consensus = num_consensus(
             consensus, default, num=num, best_of=best_of, has_known=known is not None
         )
@@ -183,6 +198,9 @@ class G3PT(ShapeCodec):
             batch = owners[first : first + batch_size]
             seeds = [own_seed + k for _, own_seed in batch for k in range(consensus)]
             condition = prompts.condition.rows(torch.tensor([prompt for prompt, _ in batch]))
+            if guess:
+                drafts += guess_drafts(self.tokenizer, car, condition, batch)
+                continue
             sampled = generate_tokens(
                 self.tokenizer,
                 car,
@@ -228,6 +246,7 @@ class G3PT(ShapeCodec):
                     scales,
                     selection,
                     () if agreed is None else agreed.seeds,
+                    guess,
                 )
             )
         timings["extract"] = time.perf_counter() - started

@@ -39,6 +39,9 @@ class SamplingDefaults:
     """Samples whose mean is the answer to a prompt where a single one is asked for; 1 is a plain
     sample."""
 
+    guess: bool = False
+    """Answer with the first guess where one answer is wanted of a picture."""
+
     def __post_init__(self) -> None:
         if self.consensus < 1:
             raise ValueError(f"sampling.consensus must be at least 1, got {self.consensus}")
