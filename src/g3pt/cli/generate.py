@@ -68,7 +68,8 @@ class GenerateOptions(SamplingOptions):
 
     consensus: int | None = None
     """Mesh the mean of so many samples, safer and smoother than one of them; their seeds follow
-    each other (default: as the weights say, and 1, a plain sample, with --num or --best-of)."""
+    each other (default: as the weights say for pictures, and 1, a plain sample, for sentences and
+    with --num or --best-of)."""
 
     guess: bool = False
     """Mesh the generator's first guess, without sampling, for weights that make one. Some weights

@@ -46,6 +46,8 @@ class DraftConsensus:
     """Of `consensus_features` or the guess; the draft's tokens are close to them."""
     seeds: tuple[int, ...]
     """Of all samples; a guess has none."""
+    instead: "Draft | None" = None
+    """The first sample: what is meshed if the mean of all has no inside."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,18 @@ def consensus_drafts(
     features_BLC = consensus_features(sampled.summed_BLC, num_samples)
     num_scales = tokenizer.num_scales_of(sampled.indices_BT.shape[1])
     tokens = consensus_tokens(tokenizer, car, features_BLC, condition, num_scales)
+    firsts = plain_drafts(
+        tokenizer,
+        owners,
+        SampledTokens(
+            sampled.indices_BT[::num_samples],
+            sampled.nll_B[::num_samples],
+            sampled.summed_BLC[::num_samples],
+        ),
+    )
     stands_for = [
-        DraftConsensus(features_LC, tuple(range(seed, seed + num_samples)))
-        for (_, seed), features_LC in zip(owners, features_BLC, strict=True)
+        DraftConsensus(features_LC, tuple(range(seed, seed + num_samples)), first)
+        for (_, seed), features_LC, first in zip(owners, features_BLC, firsts, strict=True)
     ]
     drafts = zip(plain_drafts(tokenizer, owners, tokens), stands_for, strict=True)
     return [replace(draft, consensus=consensus) for draft, consensus in drafts]

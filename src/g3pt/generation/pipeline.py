@@ -51,6 +51,7 @@ from g3pt.generation.results import GeneratedShape, GenerationResult, ScaleEvent
 from g3pt.generation.sampler import PerScale, ScaleSample, generate_tokens
 from g3pt.generation.token_work import MixMethod, Sampling, mix_tokens, vary_tokens
 from g3pt.geometry.clouds import PointCloud
+from g3pt.geometry.isosurface import Extraction
 from g3pt.geometry.mesh import TriangleMesh, UnitFrame
 from g3pt.models.car import Car
 from g3pt.models.precision import DtypeName
@@ -146,9 +147,10 @@ class G3PT(ShapeCodec):
             consensus: samples whose mean features are meshed in place of one sample's
                 (`consensus_features`): answer k is of the seeds from seed + k * consensus on. Safer
                 and smoother than a sample, at the price of that many token samplings and one
-                extraction. Its tokens are the mean's, quantised. 1 is a plain sample; None is as
-                the weights say, or 1 where variety or something to begin with is asked for
-                (`num`, `best_of`, `known`).
+                extraction. Its tokens are the mean's, quantised. Where the mean has no inside, the
+                first sample takes its place. 1 is a plain sample; None is as the weights say for
+                pictures, or 1 where variety or something to begin with is asked for (`num`,
+                `best_of`, `known`).
             guess: mesh the generator's first guess, without sampling: the likeliest single answer
                 for things that are unlike those it learned. None is as the weights say, for
                 pictures of which one answer is wanted.
@@ -160,7 +162,6 @@ class G3PT(ShapeCodec):
         """
         car = self._generator()
         check_resolution(resolution)
-        default = self.weights.config.sampling.consensus
         pictured = image is not None or (prompts is not None and bool(prompts.pictures))
         guess = answers_with_guess(
             guess,
@@ -170,6 +171,7 @@ class G3PT(ShapeCodec):
             best_of=best_of,
             has_known=known is not None,
         )
+        default = self.weights.config.sampling.consensus if pictured else 1
         consensus = num_consensus(
             consensus, default, num=num, best_of=best_of, has_known=known is not None
         )
@@ -225,16 +227,11 @@ class G3PT(ShapeCodec):
         started = time.perf_counter()
         shapes: list[GeneratedShape] = []
         for draft, selection in self._selected(drafts, best_of, prompts, resolution, min_share):
+            extraction = self._mesh(draft, resolution, min_share)
+            if extraction.mesh.is_empty and draft.consensus and draft.consensus.instead:
+                draft = draft.consensus.instead
+                extraction = self._mesh(draft, resolution, min_share)
             tokens, agreed = draft.tokens, draft.consensus
-            if agreed is None:
-                extraction = self.decode(tokens, resolution=resolution, min_share=min_share)
-            else:
-                extraction = self.decode_features(
-                    agreed.features_LC,
-                    tokens.num_scales,
-                    resolution=resolution,
-                    min_share=min_share,
-                )
             scales = self.coarser_meshes(tokens, resolution, min_share) if every_scale else ()
             shapes.append(
                 GeneratedShape(
@@ -251,6 +248,17 @@ class G3PT(ShapeCodec):
             )
         timings["extract"] = time.perf_counter() - started
         return GenerationResult(shapes=tuple(shapes), prompts=prompts, timings=timings)
+
+    def _mesh(self, draft: Draft, resolution: int, min_share: float) -> Extraction:
+        """Of what the draft stands for, or of its tokens."""
+        if draft.consensus is None:
+            return self.decode(draft.tokens, resolution=resolution, min_share=min_share)
+        return self.decode_features(
+            draft.consensus.features_LC,
+            draft.tokens.num_scales,
+            resolution=resolution,
+            min_share=min_share,
+        )
 
     def _selected(
         self,

@@ -41,7 +41,10 @@ def small() -> StreamRun:
             ),
             tokenizer.small().model,
         ),
-        data=StreamConfig(stock="cache/meshes-train.safetensors"),
+        data=StreamConfig(
+            stock="cache/meshes-train.safetensors",
+            queries=QueryCounts(num_volume=768, num_near=384),
+        ),
         watch=WatchConfig(
             yardsticks=tuple(
                 f"cache/yardsticks/{name}.safetensors" for name in ("known", "unseen", "real")
