@@ -15,7 +15,7 @@ Legend: B examples.
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -237,23 +237,15 @@ class Recording:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def column(self, name: str, places: Sequence[int] | np.ndarray) -> np.ndarray:
-        """One field of `Examples` of some of the selected ones.
+    def column(self, name: str, place: int) -> np.ndarray:
+        """One field of `Examples` of one of the selected ones, without the dimension B.
 
         Raises:
             FileNotFoundError: if it was not recorded.
         """
-        rows = self.rows[np.asarray(places)]
-        parts = np.searchsorted(self._ends, rows, side="right")
-        found: list[np.ndarray] = []
-        for part, row in zip(parts, rows, strict=True):
-            values = self._parts[part].column(name)
-            found.append(values[row - self._ends[part]])  # counted from the end of the part
-        return np.stack(found)
-
-    def has(self, name: str) -> bool:
-        """Whether a field was recorded."""
-        return bool(self._parts) and (self._parts[0].place / f"{name}.npy").exists()
+        row = int(self.rows[place])
+        part = int(np.searchsorted(self._ends, row, side="right"))
+        return self._parts[part].column(name)[row - self._ends[part]]  # from the end of the part
 
 
 class _Part:
