@@ -3,7 +3,7 @@
     python scripts/gpu_small.py --run run.json --tokenizer FOLDER --minutes 9 --out OUT
 
 Needs torch, numpy, scipy, safetensors, pillow, pydantic, jaxtyping and rich, and nothing that reads
-meshes: `run.json` is a `StreamRun` (`g3pt train car-stream --dry-run --write-config run.json`), its
+meshes: `run.json` is a `StreamRun` (`g3pt train car-stream-small --write-config run.json`), its
 stock and yardsticks are files made beforehand. Everything that is kept goes to OUT in pieces of at
 most 15 MB: the weights folder, one JSON of measurements, and the log of the training.
 """
@@ -33,9 +33,9 @@ def main() -> None:
     arguments = parse()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     from g3pt.config import load_json, to_json
+    from g3pt.models.contract import require_tokens
     from g3pt.models.devices import resolve_device
     from g3pt.models.weights import load_weights
-    from g3pt.models.contract import require_tokens
     from g3pt.training.loop import train
     from g3pt.training.stream_run import StreamRun
     from g3pt.training.stream_task import StreamTask
@@ -193,14 +193,10 @@ def measure(run, task, num_objects: int) -> dict[str, object]:
     }
     summary = {k: round(v, 4) for one in measures for k, v in measured_metrics(one).items()}
     settings = []
-    for changes in (
-        {"temperature": 0.3},
-        {"temperature": 0.8},
-        {"guidance": 1.0},
-        {"guidance": 2.5},
-        {"num_scales": 3},
-        {"num_scales": 4},
-    ):
+    total = task.module.config.num_scales
+    scales = [{"num_scales": num} for num in range(max(1, total - 2), total)]
+    numbers = [{"temperature": 0.3}, {"temperature": 0.8}, {"guidance": 1.0}, {"guidance": 2.5}]
+    for changes in numbers + scales:
         watch = replace(run.watch, num_objects=min(100, num_objects), **changes)
         tried = StreamTask(task.module, task.tokenizer, run.data, run.loss, watch).measure()
         ious = {k: v for one in tried for k, v in measured_metrics(one).items() if k[:3] == "iou"}

@@ -1,5 +1,6 @@
-"""What must hold of the repository as a whole: layers, pins, documents, what imports cost."""
+"""What must hold of the repository as a whole: layers, pins, documents, cost of imports, size."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -101,6 +102,47 @@ def test_links_between_documents_lead_somewhere(page: Path) -> None:
     local = [target for target in targets if not target.startswith(("http:", "https:"))]
 
     assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+def test_bundled_weights_take_at_most_40_megabytes() -> None:
+    sizes = {
+        str(path.relative_to(SOURCE)): path.stat().st_size
+        for path in (SOURCE / "weights").rglob("*.safetensors")
+    }
+
+    assert sizes, "this checkout has no weights"
+    assert sum(sizes.values()) <= 40_000_000, sizes
+
+
+def tracked_files() -> list[Path]:
+    """What git tracks of this checkout and is there; a test that asks is skipped elsewhere."""
+    # A checkout may lie inside somebody else's repository, whose files are not meant.
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("this is not a git checkout: nothing says which files are tracked")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, timeout=60)
+    if listed.returncode != 0:
+        pytest.skip(f"git does not list this checkout: {os.fsdecode(listed.stderr).strip()}")
+    names = {os.fsdecode(name) for name in listed.stdout.split(b"\0") if name}
+    return [ROOT / name for name in sorted(names) if (ROOT / name).is_file()]
+
+
+def test_tracked_files_stay_below_48_mebibytes() -> None:
+    sizes = {path: path.stat().st_size for path in tracked_files()}
+
+    assert Path(__file__).resolve() in sizes
+    largest = sorted(sizes.items(), key=lambda item: -item[1])[:5]
+    assert sum(sizes.values()) < 48 * 2**20, largest
+
+
+def test_weights_that_are_taken_by_default_are_bundled() -> None:
+    from g3pt.evaluation.benchmarks.rows import BenchmarkSettings
+    from g3pt.models.weights_folder import bundled_weights
+    from g3pt.training.runs import CarRun
+    from g3pt.training.stream_run import StreamRun
+
+    defaults = {CarRun().tokenizer, StreamRun().tokenizer, BenchmarkSettings().weights}
+
+    assert defaults <= set(bundled_weights())
 
 
 def paper_map_rows() -> list[tuple[str, list[str], list[str]]]:

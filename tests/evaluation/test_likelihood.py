@@ -80,8 +80,8 @@ def test_finished_objects_are_taken_as_they_are(place):
     assert again["objects"] == report["objects"] == read_rows(out)
 
 
-def test_tokens_of_another_layout_are_refused(place):
+def test_tokens_of_another_layout_are_refused(place, tiny_weights):
     from g3pt.evaluation.likelihood import evaluate_likelihood
 
-    with pytest.raises(ValueError, match=r"weights g3pt-tiny read .* of 13: tokenize"):
-        evaluate_likelihood("g3pt-tiny", place.shapes)
+    with pytest.raises(ValueError, match=r"weights untrained read .* of 5: tokenize"):
+        evaluate_likelihood(tiny_weights, place.shapes)

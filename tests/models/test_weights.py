@@ -8,10 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from g3pt.config import ConfigError
+from g3pt.models.conditioning.efficientnet_weights import bundled_file
 from g3pt.models.devices import resolve_device
-from g3pt.models.weights import load_weights, save_weights
+from g3pt.models.weights import DEFAULT_WEIGHTS, load_weights, save_weights
 from g3pt.models.weights_config import WeightsConfig
-from g3pt.models.weights_folder import WeightsError, bundled_weights
+from g3pt.models.weights_folder import WeightsError, bundled_weights, find_weights
 
 
 @pytest.fixture
@@ -217,9 +218,16 @@ def test_a_device_that_is_not_there_is_refused() -> None:
             resolve_device("cuda")
 
 
-def test_bundled_weights_are_listed_by_name() -> None:
-    for name in bundled_weights():
-        assert isinstance(name, str) and "/" not in name
+def test_the_one_bundled_model_is_the_default() -> None:
+    assert bundled_weights() == (DEFAULT_WEIGHTS,)
+
+
+def test_the_picture_encoder_is_no_weights_of_ours() -> None:
+    assert bundled_file().is_file()
+    name = bundled_file().parent.name
+    assert name not in bundled_weights()
+    with pytest.raises(FileNotFoundError, match=f"{name}: .*bundled: {DEFAULT_WEIGHTS};"):
+        find_weights(name)
 
 
 def test_the_config_states_what_it_is(tiny_weights: Path) -> None:

@@ -1,12 +1,15 @@
 """The gallery of Figure 5."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
 from g3pt.data.procedural import HELD_OUT_FAMILIES
 from g3pt.generation.pipeline import G3PT
 from g3pt.generation.preview import TILE
+from g3pt.models.weights_folder import bundled_weights
+from g3pt.recipes.experiments import Scale
 from g3pt.recipes.figure5 import GalleryPrompt, draw_gallery, figure5, gallery_picture, markdown
 
 
@@ -65,5 +68,11 @@ def test_families_nobody_trained_on_and_scattered_seeds_are_refused():
         replace(gallery, seeds=(0, 5))
 
 
-def test_galleries_of_two_scales_show_two_sets_of_weights():
-    assert figure5("toy").weights != figure5("small").weights
+def test_no_two_scales_draw_the_same_gallery():
+    galleries = [figure5(scale) for scale in get_args(Scale)]
+    assert len({(gallery.weights, gallery.resolution) for gallery in galleries}) == 4
+
+
+@pytest.mark.parametrize("scale", ["smoke", "toy", "small"])
+def test_galleries_below_the_size_of_the_paper_show_bundled_weights(scale):
+    assert figure5(scale).weights in bundled_weights()

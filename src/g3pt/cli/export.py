@@ -189,6 +189,7 @@ def _settings(tokenizer: str, generator: str | None) -> tuple[int, tuple[str, ..
     """Points that the tokenizer reads and names of the classes, as the sources say."""
     from g3pt.models.weights import load_weights
     from g3pt.training.runs import CarRun, FlowRun, TokenizerRun, load_run
+    from g3pt.training.stream_run import StreamRun
 
     num_points, classes = 0, ()
     for source in (tokenizer, generator):
@@ -205,6 +206,8 @@ def _settings(tokenizer: str, generator: str | None) -> tuple[int, tuple[str, ..
             case CarRun():
                 # The tokens that the generator knows were made from so many points.
                 num_points, classes = run.tokens.num_points, run.data.classes
+            case StreamRun():
+                num_points = run.data.num_points
             case FlowRun():
                 num_points, classes = run.latents.num_points, run.data.classes
             case _:

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import tyro
 
+from g3pt.config import save_json
 from g3pt.recipes import RECIPES, SIZES, recipe
 from g3pt.training.checkpoint import CheckpointError
 from g3pt.training.cost import estimate_cost
 from g3pt.training.loop import TrainingDivergedError, TrainResult
 from g3pt.training.runs import CONFIG_FILE, CarRun, FlowRun, Run, load_run
-from g3pt.training.start import start
+from g3pt.training.start import complete, start
+from g3pt.training.stream_run import StreamRun
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
 
@@ -31,6 +33,8 @@ def main(arguments: Sequence[str]) -> int:
     options, overrides = _parser().parse_known_args(others)
     try:
         run, folder = _resolve(name, options, overrides)
+        if options.write_config is not None:
+            return _write_config(run, options)
         if options.dry_run:
             _print_cost(run, as_json=options.json)
             return DONE
@@ -74,6 +78,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry-run", action="store_true", help="print parameters, operations and memory of a step"
     )
+    parser.add_argument(
+        "--write-config",
+        type=Path,
+        metavar="FILE",
+        help="prepare what is missing, write the complete config as JSON, and train nothing",
+    )
     parser.add_argument("--fields", action="store_true", help="list the fields of the recipe")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
@@ -96,7 +106,7 @@ def _resolve(
     if changes:
         run = replace(run, train=replace(run.train, **changes))
     if options.weights:
-        if not isinstance(run, CarRun | FlowRun):
+        if not isinstance(run, CarRun | StreamRun | FlowRun):
             raise ValueError(f"--weights names the tokenizer of a generator; {name} trains one")
         run = replace(run, tokenizer=options.weights)
     if options.fields:
@@ -109,6 +119,13 @@ def _resolve(
         config=(tyro.conf.AvoidSubcommands,),
     )
     return changed, folder
+
+
+def _write_config(run: Run, options: argparse.Namespace) -> int:
+    complete_run, _ = complete(run, workers=options.workers)
+    save_json(options.write_config, complete_run)
+    print(json.dumps({"path": str(options.write_config)}) if options.json else options.write_config)
+    return DONE
 
 
 def _print_cost(run: Run, *, as_json: bool) -> None:

@@ -120,6 +120,11 @@ def answer_features(
             assert_never(answer)
 
 
+def scales_in(answer: Answer, num_scales: int, tokenizer: DiscreteTokenizer) -> int:
+    """Scales in the features of an answer whose samples have `num_scales`: a guess is of all."""
+    return tokenizer.num_scales if isinstance(answer, GuessAnswer) else num_scales
+
+
 def sample_tokens(
     tokenizer: DiscreteTokenizer,
     car: Car,

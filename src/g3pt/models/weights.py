@@ -145,7 +145,7 @@ def load_weights(
     """Load a weights folder, or bundled weights by name.
 
     Args:
-        weights: a folder that `save_weights` wrote, a name such as `g3pt-tiny`, or
+        weights: a folder that `save_weights` wrote, a name such as `g3pt-small`, or
             `hub:OWNER/NAME[@REVISION]` on the Hugging Face hub.
         device: `auto`, `cpu`, `cuda`, `mps` or a torch device.
         dtype: number format of the generator, see `resolve_dtype`; the tokenizer's is float32.

@@ -67,7 +67,7 @@ class WeightsConfig:
     version: Literal[1] = 1
 
     name: str
-    """Under which the weights are known, e.g. `g3pt-tiny`."""
+    """Under which the weights are known, e.g. `g3pt-small`."""
 
     storage: StorageType = "float16"
     """Number format of the file, whatever the models are used in."""

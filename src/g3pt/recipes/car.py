@@ -26,7 +26,7 @@ from g3pt.training.runs import CarRun
 
 
 def tiny() -> CarRun:
-    """The generator of the bundled weights: pictures and sentences to shapes.
+    """An hour of two cores: pictures and sentences to shapes.
 
     `meshes` is a folder of meshes with a `manifest.jsonl` (docs/data.md).
     """

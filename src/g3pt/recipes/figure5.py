@@ -23,6 +23,7 @@ from g3pt.generation.results import GeneratedShape, ScaleEvent
 from g3pt.geometry.mesh import is_closed, num_components
 from g3pt.geometry.metrics import winding_test
 from g3pt.geometry.render import save_png, sheet
+from g3pt.models.weights import DEFAULT_WEIGHTS
 from g3pt.recipes.experiments import Scale
 from g3pt.training.environment import describe_environment
 
@@ -90,15 +91,15 @@ def figure5(scale: Scale) -> Gallery:
         case "smoke":
             return Gallery(
                 scale=scale,
-                weights="g3pt-tiny",
+                weights=DEFAULT_WEIGHTS,
                 prompts=PROMPTS[:2],
                 resolution=16,
                 references=1,
             )
         case "toy":
-            return Gallery(scale=scale, weights="g3pt-tiny", prompts=PROMPTS)
+            return Gallery(scale=scale, weights=DEFAULT_WEIGHTS, prompts=PROMPTS, resolution=64)
         case "small":
-            return Gallery(scale=scale, weights="g3pt-small", prompts=PROMPTS)
+            return Gallery(scale=scale, weights=DEFAULT_WEIGHTS, prompts=PROMPTS)
         case "paper":
             weights = "runs/car-paper-text/weights"
             return Gallery(scale=scale, weights=weights, prompts=PROMPTS, resolution=256)

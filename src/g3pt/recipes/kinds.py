@@ -7,10 +7,15 @@ from g3pt.recipes.rival_rows import RivalRows
 from g3pt.recipes.row_kind import RowKind
 from g3pt.recipes.tokenizer_rows import TokenizerRows
 from g3pt.training.runs import CarRun, FlowRun, RegressorRun, Run, TokenizerRun
+from g3pt.training.stream_run import StreamRun
 
 
 def kind_of(run: Run) -> RowKind:
-    """The kind of a run; another kind of run is one more case here."""
+    """The kind of a run; another kind of run is one more case here.
+
+    Raises:
+        ValueError: if rows are not made of such runs.
+    """
     match run:
         case TokenizerRun():
             return TokenizerRows(run)
@@ -18,5 +23,7 @@ def kind_of(run: Run) -> RowKind:
             return CarRows(run)
         case FlowRun() | RegressorRun():
             return RivalRows(run)
+        case StreamRun():
+            raise ValueError(f"{run.name}: a training on a stream is no row of a table")
         case _:
             assert_never(run)

@@ -137,7 +137,7 @@ def _condition_loss(car: CarRun) -> dict[str, Any]:
 
 
 def kl_tiny() -> TokenizerRun:
-    """The KL tokenizer of `flow_tiny`: the steps of both legs of the bundled one, in one."""
+    """The KL tokenizer of `flow_tiny`: the steps of both legs of `tokenizer-tiny`, in one."""
     first, last = tokenizer.tiny_procedural(), tokenizer.tiny()
     run = kl_beside(last, name="tokenizer-kl-tiny")
     return replace(run, train=replace(run.train, steps=first.train.steps + last.train.steps))

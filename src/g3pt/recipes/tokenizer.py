@@ -56,7 +56,7 @@ def tiny_procedural() -> TokenizerRun:
 
 
 def tiny() -> TokenizerRun:
-    """The tokenizer of the bundled weights: goes on with real meshes mixed in.
+    """The tokenizer beneath `car-tiny`: goes on with real meshes mixed in.
 
     `meshes` is a folder of meshes with a `manifest.jsonl` (docs/data.md).
     """

@@ -61,7 +61,7 @@ class CarRun:
     initial: str = ""
     """Run folder, weights folder or bundled name whose weights training starts from; empty
     starts afresh."""
-    tokenizer: str = "g3pt-tiny"
+    tokenizer: str = "g3pt-small"
     """Run folder of a tokenizer, weights folder, or name of bundled weights."""
     model: CarConfig = field(default_factory=CarConfig)
     """Its scale lengths, bits and input width are taken from the tokenizer, the words of its

@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Float64, Int, UInt8
 from torch import Tensor, nn
 
 from g3pt.data.yardstick import Yardstick
-from g3pt.generation.answers import Answer, answer_features
+from g3pt.generation.answers import Answer, answer_features, scales_in
 from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch, ConditionConfig, PictureConfig
 from g3pt.models.contract import DiscreteTokenizer
@@ -214,15 +214,17 @@ def measure_yardstick(
             rows = slice(start, start + batch_size)
             condition = picture_condition(ready.pictures_BSS4[rows], car.config.conditions)
             parts.append(_likelihood(tokenizer, car, ready.indices_BT[rows], condition))
-            features = {TOKENS: tokenizer.decode_indices(ready.indices_BT[rows, :num_tokens])}
+            summed_BLC = tokenizer.decode_indices(ready.indices_BT[rows, :num_tokens])
+            features = {TOKENS: (summed_BLC, num_scales)}
             for answer in answers:
-                features[answer.name] = answer_features(
+                summed_BLC = answer_features(
                     tokenizer, car, condition, answer, seeds=seeds[rows], sampling=sampling
                 )
-            for name, summed_BLC in features.items():
+                features[answer.name] = summed_BLC, scales_in(answer, num_scales, tokenizer)
+            for name, (summed_BLC, scales) in features.items():
                 ious[name].append(
                     field_iou(
-                        tokenizer, summed_BLC, num_scales, ready.queries_Q3, ready.inside_BQ[rows]
+                        tokenizer, summed_BLC, scales, ready.queries_Q3, ready.inside_BQ[rows]
                     )
                 )
     ce, bit_accuracy = (torch.cat(each).double().cpu().numpy() for each in zip(*parts, strict=True))

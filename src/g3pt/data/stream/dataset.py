@@ -152,6 +152,7 @@ class StreamDataset:
         self._device, self._rank, self._world_size = device, rank, world_size
         self._maker = ExampleMaker(config.maker, device, tokenize, see, stock=config.stock)
         self._pool = Pool(config.held)
+        self._started = False
         self._chunks: Iterator[Chunk] | None = None
         self._next_chunk = 0
 
@@ -200,9 +201,11 @@ class StreamDataset:
         """Make chunks until there have been as many examples as are wanted by now."""
         config = self.config
         last_chunk = -(-int(wanted) // config.chunk_size)
-        if self._next_chunk == 0:
+        if not self._started:
+            self._started = True
             # What would have been pushed out again by now need not be made.
-            self._next_chunk = max(0, last_chunk - config.held // config.chunk_size)
+            self._next_chunk = max(0, last_chunk - -(-config.held // config.chunk_size))
+            self._pool = Pool(config.held, num_made=self.num_made)
             if config.chunk is not None:
                 self._chunks = iterate_chunks(
                     config.chunk,

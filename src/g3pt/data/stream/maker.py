@@ -35,7 +35,12 @@ from g3pt.data.stream.mesh_caster import CastBy
 from g3pt.data.stream.mesh_caster import check_device as check_mesh_kernel
 from g3pt.data.stream.mesh_stock import MeshStock
 from g3pt.data.stream.pool import Examples, concatenate_examples
-from g3pt.data.stream.primitives import PrimitiveCaster, checked_backend, pad_shapes
+from g3pt.data.stream.primitives import (
+    Backend,
+    PrimitiveCaster,
+    checked_backend,
+    pad_shapes,
+)
 from g3pt.data.stream.queries import QueryCounts, label_queries
 from g3pt.data.stream.surface import sample_field_surfaces
 from g3pt.data.stream.views import ViewLaw, draw_views
@@ -83,7 +88,7 @@ class ExampleMaker:
         self._config, self._device = config, device
         self._tokenize, self._see = tokenize, see
         with exact_products():
-            self._backend = checked_backend(device)
+            self._backend: Backend = checked_backend(device)
         self._meshes: ResidentMeshes | None = None
         if stock:
             opened = MeshStock.read(stock)

@@ -43,12 +43,18 @@ class Examples:
 class Pool:
     """As many examples as fit; new ones take the places of the oldest."""
 
-    def __init__(self, held: int) -> None:
-        """Hold `held` examples at most; memory is taken when the first arrive."""
+    def __init__(self, held: int, num_made: int = 0) -> None:
+        """Hold `held` examples at most; memory is taken when the first arrive.
+
+        Args:
+            held: how many.
+            num_made: how many a pool has had whose place this one takes: the next ones get the
+                places that they would have had there.
+        """
         if held < 1:
             raise ValueError(f"a pool must hold at least 1 example, got {held}")
         self.held = held
-        self.num_made = 0
+        self.num_made = num_made
         """Examples put in so far."""
         self._tensors: dict[str, Tensor] = {}
         self._captions = np.full(held, "", dtype=object)

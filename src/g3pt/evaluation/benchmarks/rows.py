@@ -37,7 +37,7 @@ class BenchmarkSettings:
     """Where models run."""
     sizes: tuple[str, ...] = ()
     """Names of model sizes; none for those that suit the device."""
-    weights: str = "g3pt-tiny"
+    weights: str = "g3pt-small"
     """Trained weights, where some are needed."""
 
     def __post_init__(self) -> None:

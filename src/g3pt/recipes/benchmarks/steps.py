@@ -71,7 +71,7 @@ def benchmark_car_step(settings: BenchmarkSettings, on_progress: OnProgress) -> 
 def benchmark_tokenizer_step(
     settings: BenchmarkSettings, on_progress: OnProgress
 ) -> list[BenchmarkRow]:
-    """A step of the tokenizer of the bundled weights and, on a GPU, of the paper's."""
+    """A step of `tokenizer-tiny` and, on a GPU, of the paper's tokenizer."""
     device = resolve_device(settings.device)
     plans = [("tokenizer-tiny", 256 if device.type == "cuda" else 4)]
     if device.type == "cuda" and not settings.quick:

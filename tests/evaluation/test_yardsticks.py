@@ -28,6 +28,7 @@ from g3pt.generation.field import ShapeField
 from g3pt.generation.likelihood import token_likelihood
 from g3pt.generation.prompts import read_prompts
 from g3pt.geometry.metrics import occupancy_iou
+from g3pt.models.conditioning.pixels import read_pixels
 from g3pt.models.contract import require_tokens
 from g3pt.models.weights import load_weights
 from g3pt.training.yardsticks import (
@@ -38,6 +39,7 @@ from g3pt.training.yardsticks import (
     object_seed,
     picture_condition,
     ready_yardstick,
+    shrink_pictures,
 )
 
 CONFIG = YardstickConfig(
@@ -227,14 +229,24 @@ def test_a_generator_without_pictures_is_refused(models, known) -> None:
 
 def test_pictures_reach_the_encoder_as_those_of_users_do(models, known) -> None:
     _, car, _ = models
-    ours_B3SS = picture_condition(
+    ours_BSS4 = picture_condition(
         torch.from_numpy(known.pictures_BSS4), car.config.conditions
-    ).images_B3SS
-    theirs_B3SS = read_prompts(car, image=list(known.pictures_BSS4)).condition.images_B3SS
-    assert ours_B3SS is not None and theirs_B3SS is not None
-    assert ours_B3SS.shape == theirs_B3SS.shape
+    ).pictures_BSS4
+    theirs_BSS4 = read_prompts(car, image=list(known.pictures_BSS4)).condition.pictures_BSS4
+    assert ours_BSS4 is not None and theirs_BSS4 is not None
+    assert ours_BSS4.shape == theirs_BSS4.shape
+    ours, theirs = (read_pixels(each, alpha=True) for each in (ours_BSS4, theirs_BSS4))
     # Averaged in one step here, framed and filtered again there: edges differ by a part of a pixel.
-    assert (ours_B3SS - theirs_B3SS).abs().mean() < 0.03
+    assert (ours - theirs).abs().mean() < 0.03
+
+
+def test_pictures_are_averaged_without_the_colours_that_nobody_sees() -> None:
+    pictures_BSS4 = torch.zeros(1, 4, 4, 4, dtype=torch.uint8)
+    pictures_BSS4[0, :, 0] = torch.tensor([200, 100, 50, 255])  # a column; the rest is hidden
+    pictures_BSS4[0, :, 1:, :3] = 255
+    small_BSS4 = shrink_pictures(pictures_BSS4, 2)
+    assert small_BSS4[0, 0, 0].tolist() == [200, 100, 50, 128]
+    assert small_BSS4[0, 0, 1, 3] == 0
 
 
 # --- answers -------------------------------------------------------------------------------

@@ -1,0 +1,113 @@
+"""A generator on a stream: it trains, is watched, goes on where it stopped, and keeps its best."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from g3pt.config import load_json
+from g3pt.recipes.stream import small_smoke
+from g3pt.training.checkpoint import load_newest_checkpoint
+from g3pt.training.loop import BEST_FOLDER
+from g3pt.training.start import complete, open_task, start
+from g3pt.training.stream_run import StreamRun
+from g3pt.training.stream_task import WatchConfig
+from g3pt.training.trained import load_car
+
+
+@pytest.fixture(scope="module")
+def yardstick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from g3pt.data.yardstick import save_yardstick
+    from g3pt.evaluation.objects import list_objects
+    from g3pt.evaluation.yardstick_build import YardstickConfig, build_yardstick
+
+    config = YardstickConfig(num_points=256, num_queries=128, picture_size=64, render_size=64)
+    path = tmp_path_factory.mktemp("yardsticks") / "unseen.safetensors"
+    objects = list_objects("procedural-held-out-families", limit=2)
+    save_yardstick(path, build_yardstick("unseen", objects, config).yardstick)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tiny_weights: Path, yardstick: Path) -> StreamRun:
+    """The smoke recipe on an untrained tokenizer."""
+    smoke = small_smoke()
+    model = replace(smoke.model, bitwise_scales=1)
+    watch = WatchConfig(yardsticks=(str(yardstick),), num_objects=2, consensus=2)
+    train = replace(smoke.train, eval_every=2, keep_best="iou/new", keep_checkpoints=3)
+    return replace(
+        smoke,
+        tokenizer=str(tiny_weights),
+        model=model,
+        loss=replace(smoke.loss, scale_weights=()),
+        watch=watch,
+        train=train,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(run: StreamRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "stream"
+    start(run, folder)
+    return folder
+
+
+def test_training_is_watched_by_every_kind_of_answer(trained: Path):
+    best = load_newest_checkpoint(trained / BEST_FOLDER)
+    assert best is not None
+    found = best.state["metrics"]
+    answers = ("tokens", "sample", "consensus_of_2", "guess")
+    assert {f"iou/unseen/{name}" for name in answers} <= set(found)
+    best_answer = max(found[f"iou/unseen/{name}"] for name in answers[1:])
+    assert found["iou/new"] == pytest.approx(best_answer)
+
+
+def test_the_best_averaged_weights_are_what_a_run_gives(trained: Path):
+    best = load_newest_checkpoint(trained / BEST_FOLDER)
+    car = load_car(trained)
+    assert best is not None
+    for name, tensor in car.state_dict().items():
+        if name in best.tensors["model"]:
+            assert torch.equal(tensor, best.tensors["model"][name])
+
+
+def test_the_written_config_reads_back(trained: Path, run: StreamRun):
+    read = load_json(trained / "config.json", StreamRun)
+    assert read.data == run.data
+    assert read.model.guess is not None
+    assert read.model.guess.num_latents == 16  # the tokenizer's
+
+
+def test_a_run_that_was_cut_off_ends_with_the_same_weights(
+    run: StreamRun, trained: Path, tmp_path: Path
+):
+    folder = tmp_path / "stream"
+    shutil.copytree(trained, folder)
+    shutil.rmtree(folder / "checkpoints" / "step-4")
+    assert start(run, folder, resume=True).step == 4
+    whole = load_newest_checkpoint(trained / "checkpoints")
+    again = load_newest_checkpoint(folder / "checkpoints")
+    assert whole is not None
+    assert again is not None
+    for name, tensor in whole.tensors["model"].items():
+        assert torch.equal(tensor, again.tensors["model"][name])
+
+
+def test_the_first_guess_learns_and_the_frozen_stage_does_not(run: StreamRun):
+    completed, tokenizer = complete(run)
+    task = open_task(completed, tokenizer)
+    from g3pt.training.task import Part
+
+    task.loss(task.batch(0, Part()), step=0, progress=0.5).loss.backward()
+    guess = task.module.guess
+    assert guess is not None
+    assert guess.mean_LC.grad is not None
+    assert all(p.grad is None for p in task.tokenizer.parameters())
+
+
+def test_a_number_that_evaluations_do_not_give_cannot_choose(run: StreamRun, tmp_path: Path):
+    train = replace(run.train, keep_best="iou/nothing")
+    with pytest.raises(ValueError, match=r"keep_best is 'iou/nothing'"):
+        start(replace(run, train=train), tmp_path / "stream")
