@@ -515,7 +515,7 @@ class _Bank:
             (recording, place) for recording in self._recordings for place in range(len(recording))
         ]
         self._pictures_MSS4 = np.stack(
-            [recording.column("canonical_BSS4", place) for recording, place in self._places]
+            [recording.column("canonical_BZZ4", place) for recording, place in self._places]
         )
         self._stock = MeshStock.read(table.stock) if table.stock else None
 

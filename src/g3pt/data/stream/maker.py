@@ -198,7 +198,7 @@ class ExampleMaker:
             inside_BQ=inside_BQ,
             captions=captions,
             origins=origins,
-            canonical_BSS4=self._canonical(caster, surface[0]),
+            canonical_BZZ4=self._canonical(caster, surface[0]),
             features_BVGGP=None if features is None else features.unflatten(0, (-1, num_views)),
         )
 

@@ -1,7 +1,7 @@
 """The newest examples of a stream, in the memory of the device that trains on them.
 
-Legend: B examples, V pictures of each, Q queries, T tokens, S picture side, G places along the side
-of a picture's grid, P channels of a frozen network.
+Legend: B examples, V pictures of each, Q queries, T tokens, S and Z picture sides, G places along
+a side of a picture's grid, P channels of a frozen network.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Examples:
     """A sentence about each; may be empty."""
     origins: tuple[str, ...]
     """Id of the procedural shape or mesh that each was made of."""
-    canonical_BSS4: UInt8[Tensor, "B S S 4"] | None = None
+    canonical_BZZ4: UInt8[Tensor, "B Z Z 4"] | None = None
     """A small canonical picture of each, where it is wanted."""
     features_BVGGP: Float[Tensor, "B V G G P"] | None = None
     """What a frozen picture encoder made of the pictures, where there is one."""
