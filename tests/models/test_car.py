@@ -263,6 +263,21 @@ def test_fine_scales_choose_bit_by_bit_where_asked():
     torch.testing.assert_close(losses[3], fine.mean())
 
 
+@pytest.mark.parametrize("changes", [{"dropout": 0.3}, {"stochastic_depth": 0.5}])
+def test_training_leaves_something_out_and_answers_leave_out_nothing(changes):
+    plain, thinned = build(), build(replace(CONFIG, **changes))
+    inputs, condition = draw_inputs(), draw_condition()
+    assert torch.equal(whole(thinned, inputs, condition), whole(plain, inputs, condition))
+    thinned.train()
+    first, second = (whole(thinned, inputs, condition) for _ in range(2))
+    assert not torch.equal(first, second)
+
+
+def test_all_that_is_added_cannot_be_left_out():
+    with pytest.raises(ValueError, match="stochastic_depth must be in"):
+        CarConfig(stochastic_depth=1.0)
+
+
 def test_more_bitwise_scales_than_there_are_scales_are_refused():
     with pytest.raises(ValueError, match="bitwise_scales must be within 0 to 4, got 5"):
         replace(CONFIG, bitwise_scales=5)

@@ -27,12 +27,13 @@ class ReproduceOptions(CommonOptions):
     the steps. `choices`: what the paper leaves open, in both stages (`car-choices`: in the second
     alone). `table1`: pictures to shapes by generators and their rivals, timed in turn. `figure6`:
     generators of growing size, and a power law. `figure5`: sentences to a gallery of meshes; it
-    trains nothing. Seeds, and devices of trainings, are those of the recipes.
+    trains nothing. `unseen`: what a generator has to learn from to know kinds it never saw.
+    Seeds, and devices of trainings, are those of the recipes.
     """
 
     name: Annotated[str, tyro.conf.Positional]
-    """table1, table2, table3a, table3b, table4, budget, choices, car-choices, figure5 or
-    figure6."""
+    """table1, table2, table3a, table3b, table4, budget, choices, car-choices, figure5, figure6 or
+    unseen."""
 
     scale: str = "toy"
     """toy: minutes a run on one core. small: for one large GPU. paper: the paper's sizes. smoke:
@@ -65,6 +66,10 @@ def main(arguments: Sequence[str]) -> int:
 
     if options.name in GALLERIES:
         result, lines = _draw(options, GALLERIES[options.name](_scale(options)))
+        report(options, result, lines)
+        return 0
+    if options.name == "unseen":
+        result, lines = _unseen(options)
         report(options, result, lines)
         return 0
     results: list[dict[str, Any]] = []
@@ -113,6 +118,30 @@ def _reproduce(
         files = write_report(table, options.out)
     result = {**table.to_json(), "files": [str(path) for path in files]}
     return result, _lines(table, files)
+
+
+def _unseen(options: ReproduceOptions) -> tuple[dict[str, Any], list[str]]:
+    if options.dry_run or options.try_steps:
+        raise ValueError("--dry-run and --try-steps are for tables of the paper, not for unseen")
+    if options.scale not in ("smoke", "toy"):
+        raise ValueError(f"--scale: unseen is there at smoke and toy scale, got {options.scale!r}")
+
+    from g3pt.recipes.unseen import finished_rows, run_unseen, unseen
+    from g3pt.recipes.unseen_report import write_unseen
+
+    table = unseen("smoke" if options.scale == "smoke" else "toy")
+    root = options.runs / f"unseen-{table.scale}"
+    with steps() as shown:
+
+        def on_row(name: str, done: int, total: int) -> None:
+            shown.show("rows", done, total, name)
+            write_unseen(table, finished_rows(table, root), options.out)
+
+        rows = run_unseen(table, root, on_row)
+    files = write_unseen(table, rows, options.out)
+    lines = [f"{row['name']}: finished" for row in rows]
+    lines.append(f"written: {', '.join(map(str, files))}")
+    return {"name": "unseen", "rows": rows, "files": [str(path) for path in files]}, lines
 
 
 def _draw(options: ReproduceOptions, gallery: "Gallery") -> tuple[dict[str, Any], list[str]]:

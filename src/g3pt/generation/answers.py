@@ -120,9 +120,9 @@ def answer_features(
             assert_never(answer)
 
 
-def scales_in(answer: Answer, num_scales: int, tokenizer: DiscreteTokenizer) -> int:
+def scales_in(answer: Answer, num_scales: int, car: Car) -> int:
     """Scales in the features of an answer whose samples have `num_scales`: a guess is of all."""
-    return tokenizer.num_scales if isinstance(answer, GuessAnswer) else num_scales
+    return car.config.num_scales if isinstance(answer, GuessAnswer) else num_scales
 
 
 def sample_tokens(

@@ -83,6 +83,13 @@ class CarConfig:
     attention: AttentionKind = "scales"
     """How block-causal attention is computed; the result is the same."""
 
+    dropout: float = 0.0
+    """Share of the numbers that a part of a block adds which training leaves out."""
+
+    stochastic_depth: float = 0.0
+    """Share of samples for which training leaves out both parts of the last block; it grows evenly
+    from the first one on."""
+
     guess: GuessConfig | None = None
     """A first guess of the shape, which every scale is shown what is left of; None goes without."""
 
@@ -93,6 +100,9 @@ class CarConfig:
             raise ValueError(
                 f"car.width {self.width} is not divisible by num_heads {self.num_heads}"
             )
+        for name in ("dropout", "stochastic_depth"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"car.{name} must be in [0, 1), got {getattr(self, name)}")
         if not 0 <= self.bitwise_scales <= len(self.scale_lengths):
             raise ValueError(
                 f"car.bitwise_scales must be within 0 to {len(self.scale_lengths)}, got "
@@ -127,10 +137,12 @@ class CarConfig:
 class CarBlock(nn.Module):
     """Pre-norm attention and MLP, both shifted, scaled and gated by the condition."""
 
-    def __init__(self, config: CarConfig) -> None:
+    def __init__(self, config: CarConfig, skip_share: float = 0.0) -> None:
+        """Build a block; `skip_share` of the samples do without each part while it is trained."""
         super().__init__()
         self.attention = Attention(config.width, config.num_heads, normalize_qk=True)
         self.mlp = Mlp(config.width, config.mlp_ratio)
+        self._dropout, self._skip_share = config.dropout, skip_share
 
     def forward(
         self,
@@ -146,10 +158,21 @@ class CarBlock(nn.Module):
         if remember is not None:
             keys_values = remember(keys_values)
         mixed_BHTD = attend(self.attention.queries(normed_BTD), keys_values)
-        mixed_BTD = self.attention.to_output(merge_heads(mixed_BHTD))
+        mixed_BTD = self._thinned(self.attention.to_output(merge_heads(mixed_BHTD)))
         x_BTD = torch.addcmul(x_BTD, mixed_BTD, 1 + gate)
-        changed_BTD = self.mlp(modulate(x_BTD, mlp_shift, mlp_scale))
+        changed_BTD = self._thinned(self.mlp(modulate(x_BTD, mlp_shift, mlp_scale)))
         return torch.addcmul(x_BTD, changed_BTD, 1 + mlp_gate)
+
+    def _thinned(self, added_BTD: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        """What a part adds, less what training leaves out; the mean stays what it is."""
+        if not self.training:
+            return added_BTD
+        if self._dropout:
+            added_BTD = F.dropout(added_BTD, self._dropout)
+        if self._skip_share:
+            kept_B11 = F.dropout(added_BTD.new_ones(len(added_BTD), 1, 1), self._skip_share)
+            added_BTD = added_BTD * kept_B11
+        return added_BTD
 
 
 class CarCache:
@@ -190,7 +213,10 @@ class Car(nn.Module):
         self.scale_embedding = nn.Parameter(torch.randn(config.num_scales, dim) * 0.02)
         self._add_positions(config)
         self.ada_ln = AdaLn(dim, config.depth, config.adaln, rank=config.adaln_rank)
-        self.blocks = nn.ModuleList(CarBlock(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(
+            CarBlock(config, config.stochastic_depth * (layer + 1) / config.depth)
+            for layer in range(config.depth)
+        )
         self.norm = nn.LayerNorm(dim)
         self.heads = nn.ModuleDict(
             {kind: HEADS[kind](dim, config.num_bits) for kind in dict.fromkeys(config.heads)}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from g3pt.config import ConfigError
 from g3pt.data.build import build_shards
 from g3pt.data.draws_cache import DrawsConfig
 from g3pt.data.engines import InlineEngine, ProcessEngine
@@ -18,6 +19,7 @@ from g3pt.data.shards import ShardsConfig, ShardSet, is_complete
 from g3pt.data.sources import ProceduralSourceConfig, SourceConfig
 from g3pt.data.stream.dataset import StreamConfig
 from g3pt.data.stream.mesh_stock import MeshStock
+from g3pt.data.stream.recorded import RecordedConfig
 from g3pt.data.tokens_cache import TokenCacheConfig, TokenizerIdentity, build_token_cache
 from g3pt.data.views import ViewsConfig
 from g3pt.models.alternatives.kl import KlTokenizer
@@ -89,7 +91,7 @@ def ensure_tokens(
     """
     identity = TokenizerIdentity(
         fingerprint=fingerprint,
-        scale_lengths=tokenizer.scale_lengths,
+        scale_lengths=tokenizer.scale_lengths[:num_scales],
         num_bits=tokenizer.num_bits,
     )
     tokenizer = tokenizer.to(device).eval()
@@ -155,15 +157,33 @@ def ensure_latents(
 
 
 def fit_to_tokenizer(
-    model: CarConfig, tokenizer: DiscreteTokenizer, captions: Iterable[str]
+    model: CarConfig,
+    tokenizer: DiscreteTokenizer,
+    captions: Iterable[str],
+    *,
+    num_scales: int | None = None,
 ) -> CarConfig:
-    """Take over the tokenizer's layout, and words from the captions where none are named."""
+    """Take over the tokenizer's layout, and words from the captions where none are named.
+
+    Args:
+        model: of the generator.
+        tokenizer: stage 1.
+        captions: asked for where a text condition has no words yet.
+        num_scales: how many of its scales are generated, the coarsest; None is all.
+
+    Raises:
+        ConfigError: if it has not as many.
+    """
+    if num_scales is not None and not 1 <= num_scales <= tokenizer.num_scales:
+        raise ConfigError(
+            f"num_scales must be within 1 to {tokenizer.num_scales}, got {num_scales}"
+        )
     guess = model.guess
     if guess is not None:
         guess = replace(guess, num_latents=len(tokenizer.latent_mean))
     return replace(
         model,
-        scale_lengths=tokenizer.scale_lengths,
+        scale_lengths=tokenizer.scale_lengths[:num_scales],
         num_bits=tokenizer.num_bits,
         input_dim=tokenizer.dim,
         guess=guess,
@@ -196,8 +216,13 @@ def shard_captions(shards: Sequence[str]) -> Iterator[str]:
             yield from part.captions(row)
 
 
-def stream_captions(data: StreamConfig) -> Iterator[str]:
-    """What is said about the shapes of a stream: several times of each family, once of meshes."""
+def stream_captions(data: StreamConfig | RecordedConfig) -> Iterator[str]:
+    """What is said about the shapes of a stream: several times of each family, once of meshes.
+
+    Nothing about recorded ones, whose batches have no captions.
+    """
+    if isinstance(data, RecordedConfig):
+        return
     if data.families:
         for seed in range(NUM_CAPTIONED):
             yield make_shape(seed, TRAIN_FAMILIES[seed % len(TRAIN_FAMILIES)]).caption(seed % 4)

@@ -45,11 +45,13 @@ class CarLossConfig(ConditionLossConfig):
     """Weight of the error of the first guess, where the model has one, in the summed features."""
     guess_field: float = 1.0
     """Weight of the error of the field that it decodes to, where the batches hold queries."""
+    guess_field_share: float = 1.0
+    """Share of a batch, its first samples, whose field is decoded: it costs more than all else."""
 
     def __post_init__(self) -> None:
         # Not super(): a dataclass with slots is another class than the one being defined here.
         ConditionLossConfig.__post_init__(self)
-        check_shares(self, "flip_share", "flip_max")
+        check_shares(self, "flip_share", "flip_max", "guess_field_share")
         if self.scale_weights and min(self.scale_weights) <= 0:
             raise ValueError(f"loss.scale_weights must be positive, got {self.scale_weights}")
 
@@ -130,11 +132,13 @@ class NextScale:
         if batch.queries_BQ3 is not None and config.guess_field:
             assert batch.inside_BQ is not None
             assert batch.near_BQ is not None
-            memory = self.tokenizer.shape_memory(guess_BLC)
-            logits_BQ = self.tokenizer.occupancy(memory, batch.queries_BQ3)
-            bce = occupancy_loss(logits_BQ, batch.inside_BQ, batch.near_BQ)
+            some = slice(max(1, round(config.guess_field_share * len(guess_BLC))))
+            memory = self.tokenizer.shape_memory(guess_BLC[some], self.car.config.num_scales)
+            inside_BQ, near_BQ = batch.inside_BQ[some], batch.near_BQ[some]
+            logits_BQ = self.tokenizer.occupancy(memory, batch.queries_BQ3[some])
+            bce = occupancy_loss(logits_BQ, inside_BQ, near_BQ)
             errors["field"] = (config.guess_field, bce)
-            iou = soft_iou_loss(logits_BQ, batch.inside_BQ, ~batch.near_BQ)
+            iou = soft_iou_loss(logits_BQ, inside_BQ, ~near_BQ)
             errors["iou"] = (config.guess_field, iou)
         return errors
 

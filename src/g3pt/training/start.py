@@ -109,7 +109,10 @@ def complete(run: Run, *, workers: int = 1) -> tuple[Run, Tokenizer | None]:
             return replace(run, model=model, data=data, validation=validation), tokenizer
         case StreamRun():
             tokenizer = require_tokens(load_tokenizer(run.tokenizer), run.tokenizer)
-            model = fit_to_tokenizer(run.model, tokenizer, stream_captions(run.data))
+            captions = stream_captions(run.data)
+            model = fit_to_tokenizer(
+                run.model, tokenizer, captions, num_scales=run.num_scales or None
+            )
             return replace(run, model=model), tokenizer
         case FlowRun():
             tokenizer = require_gaussian(load_tokenizer(run.tokenizer), run.tokenizer)

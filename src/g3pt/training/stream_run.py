@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from g3pt.data.stream.dataset import StreamConfig
+from g3pt.data.stream.recorded import RecordedConfig
 from g3pt.models.car import CarConfig
 from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig
@@ -25,7 +26,9 @@ class StreamRun:
     model: CarConfig = field(default_factory=CarConfig)
     """Its scale lengths, bits and input width are taken from the tokenizer, the words of its text
     condition from families and stock if it names none."""
-    data: StreamConfig = field(default_factory=lambda: StreamConfig(meshes=0))
+    num_scales: int = 0
+    """Scales of the tokenizer that are learnt, the coarsest ones; 0 is all."""
+    data: StreamConfig | RecordedConfig = field(default_factory=lambda: StreamConfig(meshes=0))
     watch: WatchConfig = field(default_factory=WatchConfig)
     loss: CarLossConfig = field(default_factory=CarLossConfig)
     optim: OptimConfig = field(default_factory=AdamWConfig)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from g3pt.data.stream.dataset import StreamConfig, StreamDataset
+from g3pt.data.stream.recorded import RecordedConfig, RecordedDataset
 from g3pt.data.yardstick import load_yardstick
 from g3pt.generation.answers import Answer, ConsensusAnswer, GuessAnswer, SampleAnswer
 from g3pt.models.car import Car
@@ -37,6 +38,8 @@ class WatchConfig:
     """Files of them (`g3pt evaluate yardsticks --make`); empty watches nothing."""
     num_objects: int = 100
     """Of each, the first ones."""
+    num_queries: int = 0
+    """Labelled points that fields are asked at; 0 is all there are."""
     consensus: int = 8
     """Samples of the consensus that is measured beside one sample; 1 leaves it out."""
     temperature: float = 0.5
@@ -59,7 +62,7 @@ class StreamTask:
         self,
         car: Car,
         tokenizer: DiscreteTokenizer,
-        data: StreamConfig,
+        data: StreamConfig | RecordedConfig,
         loss: CarLossConfig,
         watch: WatchConfig,
         *,
@@ -78,17 +81,16 @@ class StreamTask:
         batch = self._datasets[part].batch(step)
         return self._objective.draw(batch, step, part, self._data.batch_size)
 
-    def _open_dataset(self, part: Part) -> StreamDataset:
+    def _open_dataset(self, part: Part) -> StreamDataset | RecordedDataset:
         device = next(self.module.parameters()).device
         self.tokenizer.to(device)
-        return StreamDataset(
-            self._data,
-            device,
-            self.tokenizer.tokenize,
-            seeing(self.module),
-            rank=part.index,
-            world_size=part.count,
-        )
+        see, shared = seeing(self.module), {"rank": part.index, "world_size": part.count}
+        if isinstance(self._data, RecordedConfig):
+            return RecordedDataset(self._data, device, with_features=see is not None, **shared)
+        return StreamDataset(self._data, device, self._tokenize, see, **shared)
+
+    def _tokenize(self, points_BN3: Tensor, normals_BN3: Tensor) -> Tensor:
+        return self.tokenizer.tokenize(points_BN3, normals_BN3, self.module.config.num_scales)
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
         """The loss of a batch of the right sizes and no meaning: a step without data."""
@@ -129,6 +131,8 @@ class StreamTask:
                 ready_yardstick(
                     self.tokenizer,
                     load_yardstick(path).first(self._watch.num_objects),
+                    num_scales=self.module.config.num_scales,
+                    num_queries=self._watch.num_queries or None,
                     num_points=self._data.num_points,
                 )
                 for path in self._watch.yardsticks

@@ -220,7 +220,7 @@ def measure_yardstick(
                 summed_BLC = answer_features(
                     tokenizer, car, condition, answer, seeds=seeds[rows], sampling=sampling
                 )
-                features[answer.name] = summed_BLC, scales_in(answer, num_scales, tokenizer)
+                features[answer.name] = summed_BLC, scales_in(answer, num_scales, car)
             for name, (summed_BLC, scales) in features.items():
                 ious[name].append(
                     field_iou(

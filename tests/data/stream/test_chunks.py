@@ -11,10 +11,11 @@ CONFIG = ChunkConfig(num_grammar=1, num_families=2)
 def same(one, other):
     fields = ("kinds", "parameters", "rotations", "translations", "carves", "colors", "blends")
     pairs = zip(one.shapes, other.shapes, strict=True)
-    return (
-        one.captions == other.captions
-        and one.extents == other.extents
-        and all(np.array_equal(getattr(a, f), getattr(b, f)) for a, b in pairs for f in fields)
+    return one.captions == other.captions and all(
+        a.id == b.id
+        and a.extents == b.extents
+        and all(np.array_equal(getattr(a.arrays, f), getattr(b.arrays, f)) for f in fields)
+        for a, b in pairs
     )
 
 

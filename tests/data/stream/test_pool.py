@@ -13,6 +13,7 @@ def examples(first, num, caption=""):
         queries_BQ3=torch.zeros(num, 5, 3, dtype=torch.int16),
         inside_BQ=torch.zeros(num, 5, dtype=torch.bool),
         captions=(caption,) * num,
+        origins=tuple(f"shape-{number}" for number in range(first, first + num)),
     )
 
 
@@ -41,7 +42,9 @@ def test_examples_that_are_told_about_are_found():
     pool = Pool(6)
     pool.put(concatenate_examples([examples(0, 2), examples(2, 2, "a mug"), examples(4, 1)]))
     assert pool.told().tolist() == [2, 3]
-    assert pool.rows([3, 0]).captions == ("a mug", "")
+    found = pool.rows([3, 0])
+    assert found.captions == ("a mug", "")
+    assert found.origins == ("shape-3", "shape-0")
 
 
 def test_features_stay_with_their_pictures():

@@ -12,8 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from g3pt.data.procedural import ASSEMBLY, make_shape
-from g3pt.data.procedural.primitives import ShapeArrays
+from g3pt.data.procedural import ASSEMBLY, ProceduralShape, make_shape
 
 AHEAD = 3
 """Chunks under way for every process."""
@@ -47,9 +46,7 @@ class ChunkConfig:
 class Chunk:
     """Some shapes, those of the grammar first."""
 
-    shapes: tuple[ShapeArrays, ...]
-    extents: tuple[tuple[float, float, float], ...]
-    """Sides of their bounding boxes along x, y and z."""
+    shapes: tuple[ProceduralShape, ...]
     captions: tuple[str, ...]
     """A sentence about each that is of a family; empty for the others."""
 
@@ -57,16 +54,14 @@ class Chunk:
 def make_chunk(config: ChunkConfig, number: int) -> Chunk:
     """Make one chunk."""
     first = config.first_seed + number * config.size
-    shapes: list[ShapeArrays] = []
-    extents: list[tuple[float, float, float]] = []
+    shapes: list[ProceduralShape] = []
     captions: list[str] = []
     for place in range(config.size):
         seed, named = first + place, place >= config.num_grammar
         shape = make_shape(seed, None if named else ASSEMBLY)
-        shapes.append(shape.arrays)
-        extents.append(shape.extents)
+        shapes.append(shape)
         captions.append(shape.caption(seed % 4) if named else "")
-    return Chunk(tuple(shapes), tuple(extents), tuple(captions))
+    return Chunk(tuple(shapes), tuple(captions))
 
 
 def iterate_chunks(

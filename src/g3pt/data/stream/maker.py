@@ -23,7 +23,13 @@ from g3pt.data.stream.augmentation import (
 )
 from g3pt.data.stream.casting import RayCaster
 from g3pt.data.stream.chunks import Chunk
-from g3pt.data.stream.drawing import draw, orbit_cameras
+from g3pt.data.stream.drawing import (
+    Cameras,
+    canonical_cameras,
+    draw,
+    orbit_cameras,
+    point_windows,
+)
 from g3pt.data.stream.mesh_batch import ResidentMeshes
 from g3pt.data.stream.mesh_caster import CastBy
 from g3pt.data.stream.mesh_caster import check_device as check_mesh_kernel
@@ -38,6 +44,7 @@ from g3pt.data.stream.primitives import (
 from g3pt.data.stream.queries import QueryCounts, label_queries
 from g3pt.data.stream.surface import sample_field_surfaces
 from g3pt.data.stream.views import ViewLaw, draw_views
+from g3pt.data.stream.walking import WalkingCaster
 from g3pt.data.stream.warps import WarpConfig, draw_warps
 
 LOGGER = logging.getLogger(__name__)
@@ -51,6 +58,9 @@ class MakerConfig:
     """Surface points that it is tokenized from."""
     image_size: int = 224
     num_views: int = 2
+    canonical_size: int = 0
+    """Side of one more picture, canonical and as the studio shows it: what retrieval by pictures
+    looks at. 0 draws none."""
     queries: QueryCounts = field(default_factory=QueryCounts)
     views: ViewLaw = field(default_factory=ViewLaw)
     warps: WarpConfig = field(default_factory=WarpConfig)
@@ -106,11 +116,16 @@ class ExampleMaker:
 
     def _of_chunk(self, chunk: Chunk, generator: torch.Generator) -> Examples:
         device = self._device
-        batch = pad_shapes(chunk.shapes, chunk.extents).to(device)
-        caster = PrimitiveCaster(batch, self._backend)
-        points_BN3, normals_BN3 = sample_field_surfaces(
-            caster.field, len(batch), self._config.num_points, generator
-        )
+        if device.type == "cpu":
+            caster = WalkingCaster(chunk.shapes)
+            points_BN3, normals_BN3 = caster.surface(self._config.num_points, generator)
+        else:
+            arrays = [shape.arrays for shape in chunk.shapes]
+            batch = pad_shapes(arrays, [shape.extents for shape in chunk.shapes]).to(device)
+            caster = PrimitiveCaster(batch, self._backend)
+            points_BN3, normals_BN3 = sample_field_surfaces(
+                caster.field, len(batch), self._config.num_points, generator
+            )
         queries_BQ3, inside_BQ = label_queries(
             caster.field, points_BN3, self._config.queries, generator
         )
@@ -121,6 +136,7 @@ class ExampleMaker:
             (queries_BQ3, inside_BQ),
             has_front_B,
             chunk.captions,
+            tuple(shape.id for shape in chunk.shapes),
             generator,
         )
 
@@ -148,6 +164,7 @@ class ExampleMaker:
             (labelled.points_BQ3[:, chosen_Q], labelled.inside_BQ[:, chosen_Q]),
             torch.zeros(num, dtype=torch.bool, device=self._device),
             tuple((one["captions"] or [""])[0] for one in objects),
+            tuple(one["id"] for one in objects),
             generator,
         )
 
@@ -165,10 +182,11 @@ class ExampleMaker:
         labelled: tuple[Float[Tensor, "B Q 3"], Bool[Tensor, "B Q"]],
         has_front_B: Bool[Tensor, " B"],
         captions: tuple[str, ...],
+        origins: tuple[str, ...],
         generator: torch.Generator,
     ) -> Examples:
         num_views = self._config.num_views
-        pictures_VSS4 = self._pictures(caster, has_front_B, generator)
+        pictures_VSS4 = self._pictures(caster, surface[0], has_front_B, generator)
         pictures_BVSS4 = pictures_VSS4.unflatten(0, (-1, num_views))
         features = None if self._see is None else self._see(pictures_VSS4)
         queries_BQ3, inside_BQ = labelled
@@ -179,26 +197,54 @@ class ExampleMaker:
             queries_BQ3=(queries_BQ3 * POSITION_STEPS).round().short(),
             inside_BQ=inside_BQ,
             captions=captions,
+            origins=origins,
+            canonical_BZZ4=self._canonical(caster, surface[0]),
             features_BVGGP=None if features is None else features.unflatten(0, (-1, num_views)),
         )
 
+    def _canonical(
+        self, caster: RayCaster, points_BN3: Float[Tensor, "B N 3"]
+    ) -> UInt8[Tensor, "B S S 4"] | None:
+        size = self._config.canonical_size
+        if not size:
+            return None
+        shapes_B = torch.arange(caster.num_shapes, device=self._device)
+        cameras = canonical_cameras(len(shapes_B), self._device)
+        return draw(
+            caster, shapes_B, cameras, size, windows_V3=self._windows(points_BN3, shapes_B, cameras)
+        )
+
     def _pictures(
-        self, caster: RayCaster, has_front_B: Bool[Tensor, " B"], generator: torch.Generator
+        self,
+        caster: RayCaster,
+        points_BN3: Float[Tensor, "B N 3"],
+        has_front_B: Bool[Tensor, " B"],
+        generator: torch.Generator,
     ) -> UInt8[Tensor, "V S S 4"]:
         """All pictures of all shapes, those of a shape side by side."""
         config = self._config
         shapes_B = torch.arange(caster.num_shapes, device=self._device)
         shapes_V = shapes_B.repeat_interleave(config.num_views)
         views = draw_views(config.views, has_front_B[shapes_V], generator)
+        cameras = orbit_cameras(views.azimuth_V, views.elevation_V, views.fov_V)
         pictures_VSS4 = draw(
             caster,
             shapes_V,
-            orbit_cameras(views.azimuth_V, views.elevation_V, views.fov_V),
+            cameras,
             config.image_size,
             lights=random_lights(config.augmentation, len(shapes_V), generator),
             patterns=random_patterns(config.augmentation, len(shapes_V), generator),
+            windows_V3=self._windows(points_BN3, shapes_V, cameras),
         )
         return augment(config.augmentation, pictures_VSS4, generator)
+
+    def _windows(
+        self, points_BN3: Float[Tensor, "B N 3"], shapes_V: Tensor, cameras: Cameras
+    ) -> Float[Tensor, "V 3"] | None:
+        """Frames of pictures where rays are dear; None lets rays look for the silhouette."""
+        if self._device.type != "cpu":
+            return None
+        return point_windows(points_BN3[shapes_V], cameras)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The newest examples of a stream, in the memory of the device that trains on them.
 
-Legend: B examples, V pictures of each, Q queries, T tokens, S picture side, G places along the side
-of a picture's grid, P channels of a frozen network.
+Legend: B examples, V pictures of each, Q queries, T tokens, S and Z picture sides, G places along
+a side of a picture's grid, P channels of a frozen network.
 """
 
 from collections.abc import Sequence
@@ -29,6 +29,10 @@ class Examples:
     """Their labels."""
     captions: tuple[str, ...]
     """A sentence about each; may be empty."""
+    origins: tuple[str, ...]
+    """Id of the procedural shape or mesh that each was made of."""
+    canonical_BZZ4: UInt8[Tensor, "B Z Z 4"] | None = None
+    """A small canonical picture of each, where it is wanted."""
     features_BVGGP: Float[Tensor, "B V G G P"] | None = None
     """What a frozen picture encoder made of the pictures, where there is one."""
 
@@ -54,6 +58,7 @@ class Pool:
         """Examples put in so far."""
         self._tensors: dict[str, Tensor] = {}
         self._captions = np.full(held, "", dtype=object)
+        self._origins = np.full(held, "", dtype=object)
 
     def __len__(self) -> int:
         return min(self.num_made, self.held)
@@ -68,12 +73,13 @@ class Pool:
         if num > self.held:
             raise ValueError(f"a pool of {self.held} cannot take {num} examples at once")
         places = (self.num_made + np.arange(num)) % self.held
-        for name, values in _tensors(examples).items():
+        for name, values in example_tensors(examples).items():
             if name not in self._tensors:
                 self._tensors[name] = values.new_zeros(self.held, *values.shape[1:])
             index = torch.from_numpy(places).to(values.device)
             self._tensors[name].index_copy_(0, index, values)
         self._captions[places] = examples.captions
+        self._origins[places] = examples.origins
         self.num_made += num
 
     def told(self) -> np.ndarray:
@@ -87,16 +93,23 @@ class Pool:
         first = next(iter(self._tensors.values()))
         index = torch.from_numpy(chosen).to(first.device, non_blocking=True)
         taken = {name: values[index] for name, values in self._tensors.items()}
-        return Examples(captions=tuple(self._captions[chosen]), **taken)
+        return Examples(
+            captions=tuple(self._captions[chosen]), origins=tuple(self._origins[chosen]), **taken
+        )
 
 
 def concatenate_examples(parts: Sequence[Examples]) -> Examples:
     """Put examples of several kinds after one another."""
-    columns = [_tensors(part) for part in parts]
+    columns = [example_tensors(part) for part in parts]
     joined = {name: torch.cat([column[name] for column in columns]) for name in columns[0]}
-    return Examples(captions=sum((part.captions for part in parts), ()), **joined)
+    return Examples(
+        captions=sum((part.captions for part in parts), ()),
+        origins=sum((part.origins for part in parts), ()),
+        **joined,
+    )
 
 
-def _tensors(examples: Examples) -> dict[str, Tensor]:
+def example_tensors(examples: Examples) -> dict[str, Tensor]:
+    """The tensors of examples by the names of their fields."""
     values = {field.name: getattr(examples, field.name) for field in fields(examples)}
     return {name: value for name, value in values.items() if isinstance(value, Tensor)}

@@ -1,0 +1,152 @@
+"""Batches of recorded examples (`stream.recording`), selected anew for every training.
+
+Legend: B batch, Q queries.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from g3pt.data.batch import CarBatch
+from g3pt.data.queries import POSITION_STEPS
+from g3pt.data.stream.recording import Recording, Selection
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordedConfig:
+    """What generator training learns from, made before it began."""
+
+    kind: Literal["recorded"] = "recorded"
+    selections: tuple[Selection, ...]
+    """Of these all are seen equally often: each once, shuffled, then all again."""
+    batch_size: int = 64
+    """Examples in a global batch."""
+    num_points: int = 2048
+    """Surface points that yardsticks are tokenized from: as many as the examples were."""
+    image_size: int = 128
+    """Side of the pictures."""
+    num_queries: int = 0
+    """Labelled points of an example that go with it, half of them near the surface; 0 gives
+    none."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.selections:
+            raise ValueError("data.selections must name at least one recording, got none")
+        if self.batch_size < 1 or self.num_points < 1 or self.num_queries % 2:
+            raise ValueError(
+                "data needs batch_size >= 1, num_points >= 1 and an even num_queries, got "
+                f"{self.batch_size}, {self.num_points} and {self.num_queries}"
+            )
+
+
+class RecordedDataset:
+    """Batches of recorded examples; what a step sees follows from its number alone."""
+
+    def __init__(
+        self,
+        config: RecordedConfig,
+        device: torch.device,
+        *,
+        with_features: bool,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Open the recordings.
+
+        Args:
+            config: what is selected.
+            device: where batches go.
+            with_features: whether the model reads what a frozen network makes of pictures.
+            rank: number of this process among `world_size`.
+            world_size: how many share a global batch.
+
+        Raises:
+            FileNotFoundError: if there is no such recording.
+            ValueError: if one is too short, has no features or other sizes than are wanted.
+        """
+        self.config = config
+        self._device, self._rank, self._world_size = device, rank, world_size
+        self._with_features = with_features
+        self._recordings = [Recording(selection) for selection in config.selections]
+        for recording in self._recordings:
+            _check(config, recording, with_features)
+        self._ends = np.cumsum([len(recording) for recording in self._recordings])
+        self._turn, self._order = -1, np.zeros(0, np.int64)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def batch(self, step: int) -> CarBatch:
+        """This process's share of global batch number `step`, on the device."""
+        config = self.config
+        size = config.batch_size // self._world_size
+        first = step * config.batch_size + self._rank * size
+        rows = [self._row(first + place) for place in range(size)]
+        recordings = np.searchsorted(self._ends, rows, side="right")
+        places = [
+            (self._recordings[number], row - int(self._ends[number]))  # from the end
+            for number, row in zip(recordings, rows, strict=True)
+        ]
+        column = partial(_column, places=places, device=self._device)
+        rng = np.random.default_rng([config.seed, step, self._rank])
+        chosen_Q, num_near = self._queries(rng)
+        near_Q = torch.arange(len(chosen_Q), device=self._device) >= len(chosen_Q) - num_near
+        asked = len(chosen_Q) > 0
+        return CarBatch(
+            indices_BT=column("indices_BT").long(),
+            pictures_BSS4=column("pictures_BVSS4")[:, 0],
+            picture_features_BGGP=column("features_BVGGP")[:, 0].float()
+            if self._with_features
+            else None,
+            has_image_B=column("shown_BV")[:, 0],
+            view_B=torch.zeros(size, dtype=torch.int64, device=self._device),
+            captions=("",) * size,
+            labels_B=torch.full((size,), -1, device=self._device),
+            ids=tuple(str(recording.origins[place]) for recording, place in places),
+            queries_BQ3=column("queries_BQ3")[:, chosen_Q].float() / POSITION_STEPS
+            if asked
+            else None,
+            inside_BQ=column("inside_BQ")[:, chosen_Q] if asked else None,
+            near_BQ=near_Q.expand(size, -1) if asked else None,
+        )
+
+    def _row(self, place: int) -> int:
+        """Which example stands at a place of the endless order."""
+        turn, inner = divmod(place, len(self))
+        if self._turn != turn:
+            order = np.random.default_rng([self.config.seed, turn, 33])
+            self._turn, self._order = turn, order.permutation(len(self))
+        return int(self._order[inner])
+
+    def _queries(self, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        """Some of the recorded queries, those near the surface last, and how many these are."""
+        half = self.config.num_queries // 2
+        counts = self._recordings[0].config.maker.queries
+        volume = rng.permutation(counts.num_volume)[:half]
+        near = counts.num_volume + rng.permutation(counts.num_near)[:half]
+        return np.concatenate([volume, near]), len(near)
+
+
+def _column(name: str, *, places: Sequence[tuple[Recording, int]], device: torch.device) -> Tensor:
+    values = [recording.column(name, place) for recording, place in places]
+    return torch.from_numpy(np.stack(values)).to(device)
+
+
+def _check(config: RecordedConfig, recording: Recording, with_features: bool) -> None:
+    maker = recording.config.maker
+    found = (maker.num_points, maker.image_size)
+    if found != (config.num_points, config.image_size):
+        raise ValueError(
+            f"{recording.folder}: was recorded with num_points and image_size {found}, data wants "
+            f"{(config.num_points, config.image_size)}"
+        )
+    if with_features and not recording.config.features:
+        raise ValueError(
+            f"{recording.folder}: was recorded without the features that the model reads"
+        )

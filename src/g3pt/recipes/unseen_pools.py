@@ -1,0 +1,87 @@
+"""What the rows of the table `unseen` learn from: five recordings, of which a row selects."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from g3pt.data.procedural import TRAIN_FAMILIES
+from g3pt.data.stream.augmentation import Augmentation
+from g3pt.data.stream.maker import MakerConfig
+from g3pt.data.stream.queries import QueryCounts
+from g3pt.data.stream.recording import UNWARPED, RecordingConfig
+
+PoolName = Literal["families", "few_families", "grammar", "real", "warped"]
+
+NUM_FEW = 6
+"""Families of the row with the fewest, which needs more shapes of each."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pool:
+    """A recording, and how long it is to be."""
+
+    name: PoolName
+    config: RecordingConfig
+    num: int
+
+    def folder(self, root: Path) -> Path:
+        """Where it lies."""
+        return root / "pools" / self.name
+
+
+def spread_families(num: int) -> tuple[str, ...]:
+    """Training families spread evenly over their list, where like ones stand together."""
+    return tuple(TRAIN_FAMILIES[place * len(TRAIN_FAMILIES) // num] for place in range(num))
+
+
+def toy_pools(stock: str) -> tuple[Pool, ...]:
+    """Pictures of 128 pixels, 2,048 points, the first three scales of the bundled tokenizer.
+
+    Args:
+        stock: file of the meshes that may be trained on.
+    """
+    maker = MakerConfig(
+        num_points=2048,
+        image_size=128,
+        num_views=1,
+        canonical_size=32,
+        queries=QueryCounts(num_volume=512, num_near=255),
+        augmentation=Augmentation(),
+    )
+    return _pools(maker, stock, part=256, features=True, sizes=(8192, 2048, 16_384, 8192))
+
+
+def smoke_pools() -> tuple[Pool, ...]:
+    """Pools of seconds, without meshes."""
+    maker = MakerConfig(
+        num_points=256,
+        image_size=64,
+        num_views=1,
+        canonical_size=16,
+        queries=QueryCounts(num_volume=64, num_near=48),
+    )
+    return _pools(maker, "", part=8, features=True, sizes=(16, 8, 16, 0))
+
+
+def _pools(
+    maker: MakerConfig, stock: str, *, part: int, features: bool, sizes: tuple[int, int, int, int]
+) -> tuple[Pool, ...]:
+    families, few, grammar, warped = sizes
+    plain = RecordingConfig(source="families", part=part, features=features, maker=maker)
+    pools = [
+        Pool(name="families", config=plain, num=families),
+        Pool(name="grammar", config=replace(plain, source="grammar"), num=grammar),
+        Pool(
+            name="few_families",
+            config=replace(plain, families=spread_families(NUM_FEW), first_seed=1_000_000),
+            num=few,
+        ),
+    ]
+    if warped:
+        meshes = replace(plain, source="meshes", stock=stock)
+        unwarped = replace(meshes, maker=replace(maker, warps=UNWARPED))
+        pools += [
+            Pool(name="real", config=unwarped, num=1_000_000),
+            Pool(name="warped", config=meshes, num=warped),
+        ]
+    return tuple(pools)
