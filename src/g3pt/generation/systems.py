@@ -122,7 +122,7 @@ class CarSystem:
                 *models, condition, self._answer, seeds=seeds, sampling=self._sampling
             )
             num_scales = self._sampling.num_scales or self.model.config.num_scales
-            num_scales = scales_in(self._answer, num_scales, self._tokenizer)
+            num_scales = scales_in(self._answer, num_scales, self.model)
             memory = self._tokenizer.shape_memory(features_BLC, num_scales)
             fields = [ShapeField(self._tokenizer, row) for row in memory.split(1)]
             return GeneratedFields(fields, clock.seconds())
