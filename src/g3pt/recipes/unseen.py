@@ -244,15 +244,20 @@ def _toy_rows() -> tuple[UnseenRow, ...]:
 
     return (
         UnseenRow(
-            name="all-field", label=f"{label}; guess, field", shares=everything, guess="field"
+            name="all-field",
+            label=f"{label}; guess, field",
+            shares=everything,
+            guess="field",
+            seeds=(0, 1, 2),
         ),
-        UnseenRow(name="all", label=label, shares=everything),
+        UnseenRow(name="all", label=label, shares=everything, seeds=(0, 1, 2)),
         UnseenRow(
             name="all-pretrained-field",
             label=f"{label}; pretrained; guess, field",
             shares=everything,
             features="both",
             guess="field",
+            seeds=(0, 1, 2),
         ),
         UnseenRow(
             name="grammar-16384",
@@ -314,7 +319,7 @@ def run_unseen(
         table: what is wanted.
         root: folder of the table; finished rows in it are taken as they are.
         on_row: called after every row.
-        only: names of rows; empty is all.
+        only: names of rows, which are finished without retrieval; empty is all.
 
     Returns:
         The rows, retrieval last.
@@ -331,7 +336,7 @@ def run_unseen(
     )
     for done, (row, seed) in enumerate(wanted, start=1):
         workshop.finish(row, seed)
-        if done == 1:
+        if done == 1 and not only:
             workshop.retrieve()
         if on_row is not None:
             on_row(f"{row.name}-seed{seed}", done, len(wanted))
@@ -407,7 +412,7 @@ class _Workshop:
         for share in shares:
             self._record(share)
         bank = _Bank(self._table, self._root, shares)
-        rows = []
+        rows: list[dict[str, Any]] = []
         for ready in self.ready:
             iou_B = bank.iou(ready.yardstick, self._table.num_queries)
             sound_B = iou_B[~ready.yardstick.flagged_B]
@@ -529,7 +534,7 @@ class _Bank:
         found: list[float] = []
         chosen_B = nearest_pictures(yardstick.pictures_BSS4, self._pictures_MSS4)
         for chosen, wanted_Q in zip(chosen_B, wanted_BQ, strict=True):
-            recording, place = self._places[chosen]
+            recording, place = self._places[int(chosen)]
             inside_Q = self._inside(str(recording.origins[place]), queries_Q3)
             union = (inside_Q | wanted_Q).sum()
             found.append(float((inside_Q & wanted_Q).sum() / union) if union else 1.0)
