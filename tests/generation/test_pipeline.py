@@ -9,6 +9,7 @@ from PIL import Image
 from g3pt.generation.pipeline import G3PT
 from g3pt.generation.prompts import PromptError
 from g3pt.generation.results import ScaleEvent
+from g3pt.geometry.isosurface import extract_surface
 from g3pt.geometry.mesh import (
     MeshError,
     TriangleMesh,
@@ -120,16 +121,35 @@ def test_a_consensus_of_one_is_the_sample(pipeline: G3PT) -> None:
     assert alone.shapes[0].consensus == plain.shapes[0].consensus == ()
 
 
-def test_weights_may_answer_with_a_consensus_unless_variety_is_asked_for(pipeline: G3PT) -> None:
+def test_weights_may_answer_pictures_with_a_consensus_unless_variety_is_asked_for(
+    pipeline: G3PT,
+) -> None:
     config = pipeline.weights.config
     agreeing = replace(config, sampling=replace(config.sampling, consensus=2))
     other = G3PT(replace(pipeline.weights, config=agreeing))
-    assert other.generate(text="a mug", resolution=RESOLUTION).shapes[0].consensus == (0, 1)
+    picture = np.zeros((48, 48, 4), np.uint8)
+    picture[12:36, 12:36] = (200, 80, 40, 255)
+    assert other.generate(image=picture, resolution=RESOLUTION).shapes[0].consensus == (0, 1)
     for plain in ({"num": 2}, {"best_of": 2}, {"consensus": 1}):
-        result = other.generate(text="a mug", resolution=RESOLUTION, **plain)
+        result = other.generate(image=picture, resolution=RESOLUTION, **plain)
         assert all(shape.consensus == () for shape in result.shapes)
+    assert other.generate(text="a mug", resolution=RESOLUTION).shapes[0].consensus == ()
     varied = other.vary(pipeline.generate(text="a mug", resolution=16).tokens[0], keep=1)
     assert varied.shapes[0].consensus == ()
+
+
+def test_where_the_mean_has_no_inside_the_first_sample_takes_its_place(
+    pipeline: G3PT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = pipeline.generate(text="a mug", seed=4, resolution=RESOLUTION).shapes[0]
+    assert not plain.mesh.is_empty
+    nothing = extract_surface(lambda points: -np.ones(len(points)), resolution=RESOLUTION)
+    monkeypatch.setattr(pipeline, "decode_features", lambda *_, **__: nothing)
+    shape = pipeline.generate(text="a mug", seed=4, consensus=3, resolution=RESOLUTION).shapes[0]
+    np.testing.assert_array_equal(shape.mesh.vertices, plain.mesh.vertices)
+    assert shape.consensus == ()
+    assert torch.equal(shape.tokens.indices, plain.tokens.indices)
+    assert shape.nll == pytest.approx(plain.nll)
 
 
 def test_a_consensus_has_coarser_scales_and_tells_how_far_it_is(pipeline: G3PT) -> None:

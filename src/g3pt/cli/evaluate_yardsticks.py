@@ -131,7 +131,7 @@ def _measure(options: YardsticksOptions) -> int:
 
 def _measured(options: YardsticksOptions, yardsticks: "Sequence[Yardstick]") -> dict[str, Any]:
     from g3pt.evaluation.systems import generator_of
-    from g3pt.generation.answers import SampleAnswer, answer_of
+    from g3pt.generation.answers import GuessAnswer, SampleAnswer, answer_of
     from g3pt.models.contract import require_tokens
     from g3pt.models.weights import load_weights
     from g3pt.training.yardsticks import measure_yardsticks
@@ -139,7 +139,8 @@ def _measured(options: YardsticksOptions, yardsticks: "Sequence[Yardstick]") -> 
     weights = load_weights(options.weights, options.device)
     car = generator_of(weights)
     tokenizer = require_tokens(weights.tokenizer, weights.name)
-    answers = dict.fromkeys((SampleAnswer(), answer_of(options.consensus)))
+    guess = () if car.guess is None else (GuessAnswer(),)
+    answers = dict.fromkeys((SampleAnswer(), answer_of(options.consensus), *guess))
     measured = []
     with steps() as shown:
         for number, yardstick in enumerate(yardsticks, start=1):

@@ -68,7 +68,12 @@ class GenerateOptions(SamplingOptions):
 
     consensus: int | None = None
     """Mesh the mean of so many samples, safer and smoother than one of them; their seeds follow
-    each other (default: as the weights say, and 1, a plain sample, with --num or --best-of)."""
+    each other (default: as the weights say for pictures, and 1, a plain sample, for sentences and
+    with --num or --best-of)."""
+
+    guess: bool = False
+    """Mesh the generator's first guess, without sampling, for weights that make one. Some weights
+    do so for pictures of themselves; --consensus 1 asks those for a sample."""
 
     scales: int | None = None
     """Stop after this many scales, a coarser shape (default: as the weights say)."""
@@ -161,6 +166,7 @@ def _generate(pipeline: "G3PT", prompts: "Prompts", options: GenerateOptions) ->
             every_scale=options.every_scale or options.lod.needs_scales,
             best_of=options.best_of,
             consensus=options.consensus,
+            guess=options.guess or None,
             on_scale=on_scale,
             **options.sampling(),
         )
@@ -180,6 +186,8 @@ def _write(
         entry |= _candidates(shape.selection)
     if shape.consensus:
         entry["consensus"] = {"samples": len(shape.consensus), "seeds": list(shape.consensus)}
+    if shape.guessed:
+        entry["guess"] = True
     if options.lod.lod and not shape.mesh.is_empty:
         levels = make_chain(options.lod, shape.mesh, shape.scales, seed=options.seed)
         entry |= write_chain(options.lod, levels, path, None)

@@ -6,6 +6,7 @@ Legend: L latents, C tokenizer channels, T tokens.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -34,17 +35,19 @@ class Draft:
     nll: float
     """Negative log-likelihood given the prompt, in nats."""
     consensus: "DraftConsensus | None" = None
-    """What is meshed in place of the tokens, if the draft stands for several samples."""
+    """What is meshed in place of the tokens, if the draft is none of the samples."""
 
 
 @dataclass(frozen=True, eq=False)
 class DraftConsensus:
-    """Several samples that became one; L latents, C channels."""
+    """Several samples that became one, or the first guess; L latents, C channels."""
 
     features_LC: Float[Tensor, "L C"]
-    """From `consensus_features`; the draft's tokens are close to them."""
+    """Of `consensus_features` or the guess; the draft's tokens are close to them."""
     seeds: tuple[int, ...]
-    """Of all samples."""
+    """Of all samples; a guess has none."""
+    instead: "Draft | None" = None
+    """The first sample: what is meshed if the mean of all has no inside."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +95,72 @@ def consensus_drafts(
     features_BLC = consensus_features(sampled.summed_BLC, num_samples)
     num_scales = tokenizer.num_scales_of(sampled.indices_BT.shape[1])
     tokens = consensus_tokens(tokenizer, car, features_BLC, condition, num_scales)
+    firsts = plain_drafts(
+        tokenizer,
+        owners,
+        SampledTokens(
+            sampled.indices_BT[::num_samples],
+            sampled.nll_B[::num_samples],
+            sampled.summed_BLC[::num_samples],
+        ),
+    )
     stands_for = [
-        DraftConsensus(features_LC, tuple(range(seed, seed + num_samples)))
-        for (_, seed), features_LC in zip(owners, features_BLC, strict=True)
+        DraftConsensus(features_LC, tuple(range(seed, seed + num_samples)), first)
+        for (_, seed), features_LC, first in zip(owners, features_BLC, firsts, strict=True)
     ]
     drafts = zip(plain_drafts(tokenizer, owners, tokens), stands_for, strict=True)
     return [replace(draft, consensus=consensus) for draft, consensus in drafts]
+
+
+@torch.no_grad()
+def guess_drafts(
+    tokenizer: DiscreteTokenizer, car: Car, condition: ConditionBatch, owners: Sequence[Owner]
+) -> list[Draft]:
+    """The first guess for every row of the condition, its tokens those of the guess quantised.
+
+    Raises:
+        PromptError: if the generator makes none.
+    """
+    features_BLC = car.guess_features(car.encode_condition(condition))
+    if features_BLC is None:
+        raise PromptError("these weights make no first guess: ask for samples, or a consensus")
+    tokens = consensus_tokens(tokenizer, car, features_BLC, condition, tokenizer.num_scales)
+    drafts = plain_drafts(tokenizer, owners, tokens)
+    return [
+        replace(draft, consensus=DraftConsensus(features_LC, ()))
+        for draft, features_LC in zip(drafts, features_BLC, strict=True)
+    ]
+
+
+def answers_with_guess(
+    asked: bool | None,
+    default: bool,
+    *,
+    consensus: int | None,
+    num: int,
+    best_of: int,
+    has_known: bool,
+) -> bool:
+    """Whether the answer is the first guess.
+
+    Args:
+        asked: what the user says; None leaves it to the weights where one answer is wanted.
+        default: what the weights say.
+        consensus: what the user says of it.
+        num: answers that are wanted of each prompt.
+        best_of: candidates of each answer.
+        has_known: whether coarse scales are given.
+
+    Raises:
+        PromptError: if the arguments exclude each other.
+    """
+    alone = num == best_of == 1 and not has_known and consensus is None
+    if asked and not alone:
+        raise PromptError(
+            "the first guess is one answer and needs no sample: give guess without num, best_of, "
+            "consensus and known"
+        )
+    return default and alone if asked is None else asked
 
 
 def pyramid_of(tokenizer: DiscreteTokenizer, indices_T: Int[Tensor, " T"]) -> TokenPyramid:

@@ -17,7 +17,9 @@ from g3pt.generation.candidates import (
     DRAFT_RESOLUTION,
     Draft,
     Selection,
+    answers_with_guess,
     consensus_drafts,
+    guess_drafts,
     num_consensus,
     plain_drafts,
     select_drafts,
@@ -49,6 +51,7 @@ from g3pt.generation.results import GeneratedShape, GenerationResult, ScaleEvent
 from g3pt.generation.sampler import PerScale, ScaleSample, generate_tokens
 from g3pt.generation.token_work import MixMethod, Sampling, mix_tokens, vary_tokens
 from g3pt.geometry.clouds import PointCloud
+from g3pt.geometry.isosurface import Extraction
 from g3pt.geometry.mesh import TriangleMesh, UnitFrame
 from g3pt.models.car import Car
 from g3pt.models.precision import DtypeName
@@ -113,6 +116,7 @@ class G3PT(ShapeCodec):
         every_scale: bool = False,
         best_of: int = 1,
         consensus: int | None = None,
+        guess: bool | None = None,
         on_scale: Callable[[ScaleEvent], None] | None = None,
     ) -> GenerationResult:
         """Make shapes from pictures, sentences, parts of their surface, or from nothing.
@@ -143,9 +147,13 @@ class G3PT(ShapeCodec):
             consensus: samples whose mean features are meshed in place of one sample's
                 (`consensus_features`): answer k is of the seeds from seed + k * consensus on. Safer
                 and smoother than a sample, at the price of that many token samplings and one
-                extraction. Its tokens are the mean's, quantised. 1 is a plain sample; None is as
-                the weights say, or 1 where variety or something to begin with is asked for
-                (`num`, `best_of`, `known`).
+                extraction. Its tokens are the mean's, quantised. Where the mean has no inside, the
+                first sample takes its place. 1 is a plain sample; None is as the weights say for
+                pictures, or 1 where variety or something to begin with is asked for (`num`,
+                `best_of`, `known`).
+            guess: mesh the generator's first guess, without sampling: the likeliest single answer
+                for things that are unlike those it learned. None is as the weights say, for
+                pictures of which one answer is wanted.
             on_scale: called after each scale of each batch; raising in it cancels.
 
         Raises:
@@ -154,7 +162,16 @@ class G3PT(ShapeCodec):
         """
         car = self._generator()
         check_resolution(resolution)
-        default = self.weights.config.sampling.consensus
+        pictured = image is not None or (prompts is not None and bool(prompts.pictures))
+        guess = answers_with_guess(
+            guess,
+            self.weights.config.sampling.guess and pictured,
+            consensus=consensus,
+            num=num,
+            best_of=best_of,
+            has_known=known is not None,
+        )
+        default = self.weights.config.sampling.consensus if pictured else 1
         consensus = num_consensus(
             consensus, default, num=num, best_of=best_of, has_known=known is not None
         )
@@ -183,6 +200,9 @@ class G3PT(ShapeCodec):
             batch = owners[first : first + batch_size]
             seeds = [own_seed + k for _, own_seed in batch for k in range(consensus)]
             condition = prompts.condition.rows(torch.tensor([prompt for prompt, _ in batch]))
+            if guess:
+                drafts += guess_drafts(self.tokenizer, car, condition, batch)
+                continue
             sampled = generate_tokens(
                 self.tokenizer,
                 car,
@@ -207,16 +227,11 @@ class G3PT(ShapeCodec):
         started = time.perf_counter()
         shapes: list[GeneratedShape] = []
         for draft, selection in self._selected(drafts, best_of, prompts, resolution, min_share):
+            extraction = self._mesh(draft, resolution, min_share)
+            if extraction.mesh.is_empty and draft.consensus and draft.consensus.instead:
+                draft = draft.consensus.instead
+                extraction = self._mesh(draft, resolution, min_share)
             tokens, agreed = draft.tokens, draft.consensus
-            if agreed is None:
-                extraction = self.decode(tokens, resolution=resolution, min_share=min_share)
-            else:
-                extraction = self.decode_features(
-                    agreed.features_LC,
-                    tokens.num_scales,
-                    resolution=resolution,
-                    min_share=min_share,
-                )
             scales = self.coarser_meshes(tokens, resolution, min_share) if every_scale else ()
             shapes.append(
                 GeneratedShape(
@@ -228,10 +243,22 @@ class G3PT(ShapeCodec):
                     scales,
                     selection,
                     () if agreed is None else agreed.seeds,
+                    guess,
                 )
             )
         timings["extract"] = time.perf_counter() - started
         return GenerationResult(shapes=tuple(shapes), prompts=prompts, timings=timings)
+
+    def _mesh(self, draft: Draft, resolution: int, min_share: float) -> Extraction:
+        """Of what the draft stands for, or of its tokens."""
+        if draft.consensus is None:
+            return self.decode(draft.tokens, resolution=resolution, min_share=min_share)
+        return self.decode_features(
+            draft.consensus.features_LC,
+            draft.tokens.num_scales,
+            resolution=resolution,
+            min_share=min_share,
+        )
 
     def _selected(
         self,

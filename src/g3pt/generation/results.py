@@ -41,6 +41,8 @@ class GeneratedShape:
     consensus: tuple[int, ...] = ()
     """Seeds of the samples whose mean the mesh is; empty for a plain sample. The tokens are then
     the mean's as the tokenizer quantises it: what they decode to is close to the mesh, not it."""
+    guessed: bool = False
+    """Whether the mesh is the generator's first guess; its tokens are that, quantised."""
 
     @property
     def mesh(self) -> TriangleMesh:

@@ -13,7 +13,13 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from g3pt.generation.answers import Answer, SampleAnswer, answer_features, sample_tokens
+from g3pt.generation.answers import (
+    Answer,
+    SampleAnswer,
+    answer_features,
+    sample_tokens,
+    scales_in,
+)
 from g3pt.generation.field import ShapeField
 from g3pt.generation.flow_sampler import Method, generate_latents
 from g3pt.models.alternatives.kl import require_gaussian
@@ -116,6 +122,7 @@ class CarSystem:
                 *models, condition, self._answer, seeds=seeds, sampling=self._sampling
             )
             num_scales = self._sampling.num_scales or self.model.config.num_scales
+            num_scales = scales_in(self._answer, num_scales, self.model)
             memory = self._tokenizer.shape_memory(features_BLC, num_scales)
             fields = [ShapeField(self._tokenizer, row) for row in memory.split(1)]
             return GeneratedFields(fields, clock.seconds())

@@ -36,8 +36,11 @@ class SamplingDefaults:
     """Scales that are sampled; 0 is all."""
 
     consensus: int = 1
-    """Samples whose mean is the answer to a prompt where a single one is asked for; 1 is a plain
+    """Samples whose mean is the answer to a picture where a single one is asked for; 1 is a plain
     sample."""
+
+    guess: bool = False
+    """Answer with the first guess where one answer is wanted of a picture."""
 
     def __post_init__(self) -> None:
         if self.consensus < 1:

@@ -7,6 +7,8 @@ from g3pt.data.stream.queries import QueryCounts
 from g3pt.models.car import CarConfig
 from g3pt.models.conditioning import PretrainedImageConditionConfig, TextConditionConfig
 from g3pt.models.guess import GuessConfig
+from g3pt.recipes import tokenizer
+from g3pt.recipes.car import fitting
 from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import MuonConfig, ScheduleConfig
@@ -27,16 +29,22 @@ def small() -> StreamRun:
     return StreamRun(
         name="car-stream-small",
         tokenizer="g3pt-small",
-        model=CarConfig(
-            depth=6,
-            width=256,
-            num_heads=4,
-            conditions=(image, text),
-            head="bit_softmax",
-            bitwise_scales=1,
-            guess=GuessConfig(depth=3, width=320, num_heads=5),
+        model=fitting(
+            CarConfig(
+                depth=6,
+                width=256,
+                num_heads=4,
+                conditions=(image, text),
+                head="bit_softmax",
+                bitwise_scales=1,
+                guess=GuessConfig(num_latents=256, depth=3, width=320, num_heads=5),
+            ),
+            tokenizer.small().model,
         ),
-        data=StreamConfig(stock="cache/meshes-train.safetensors"),
+        data=StreamConfig(
+            stock="cache/meshes-train.safetensors",
+            queries=QueryCounts(num_volume=768, num_near=384),
+        ),
         watch=WatchConfig(
             yardsticks=tuple(
                 f"cache/yardsticks/{name}.safetensors" for name in ("known", "unseen", "real")

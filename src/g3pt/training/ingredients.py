@@ -91,7 +91,7 @@ def ensure_tokens(
     """
     identity = TokenizerIdentity(
         fingerprint=fingerprint,
-        scale_lengths=tokenizer.scale_lengths[:num_scales],
+        scale_lengths=tokenizer.scale_lengths,
         num_bits=tokenizer.num_bits,
     )
     tokenizer = tokenizer.to(device).eval()

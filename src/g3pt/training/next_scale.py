@@ -71,7 +71,7 @@ class NextScale:
     def __init__(
         self, car: Car, tokenizer: DiscreteTokenizer, loss: CarLossConfig, *, seed: int = 0
     ) -> None:
-        """Freeze the tokenizer; a first guess that was never trained begins as its mean.
+        """Freeze the tokenizer.
 
         Raises:
             ValueError: if there is not one scale weight a scale.
@@ -86,8 +86,6 @@ class NextScale:
             raise ValueError(
                 f"loss.scale_weights needs {car.config.num_scales} numbers, one a scale, got {num}"
             )
-        if car.guess is not None and not bool(car.guess.mean_LC.any()):
-            car.guess.start_from(tokenizer.latent_mean)
 
     def draw(self, batch: CarBatch, step: int, part: Part, batch_size: int) -> CarStep:
         """Decide what the samples of a part of the global batch must do without."""

@@ -217,8 +217,7 @@ def open_task(run: Run, tokenizer: Tokenizer | None = None) -> RunTask:
         case CarRun():
             assert isinstance(tokenizer, DiscreteTokenizer), "stage 2 needs a tokenizer"
             module = _seeded(lambda: Car(run.model), run.train.seed)
-            if run.initial:
-                _start_from(module, load_car(run.initial), run.initial)
+            _begin(module, run.initial, tokenizer)
             return CarTask(
                 module,
                 tokenizer,
@@ -230,8 +229,7 @@ def open_task(run: Run, tokenizer: Tokenizer | None = None) -> RunTask:
         case StreamRun():
             assert isinstance(tokenizer, DiscreteTokenizer), "stage 2 needs a tokenizer"
             module = _seeded(lambda: Car(run.model), run.train.seed)
-            if run.initial:
-                _start_from(module, load_car(run.initial), run.initial)
+            _begin(module, run.initial, tokenizer)
             return StreamTask(module, tokenizer, run.data, run.loss, run.watch, seed=run.train.seed)
         case FlowRun():
             module = _seeded(lambda: Flow(run.model), run.train.seed)
@@ -256,6 +254,14 @@ def _seeded(build: Callable[[], ModuleT], seed: int) -> ModuleT:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
+
+
+def _begin(car: Car, initial: str, tokenizer: DiscreteTokenizer) -> None:
+    """From trained weights, or afresh with the mean of all shapes as the first guess."""
+    if initial:
+        _start_from(car, load_car(initial), initial)
+    elif car.guess is not None:
+        car.guess.start_from(tokenizer.latent_mean)
 
 
 def _start_from(module: nn.Module, trained: nn.Module, origin: str) -> None:

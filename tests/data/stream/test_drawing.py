@@ -16,7 +16,6 @@ from g3pt.data.stream.drawing import (
     draw,
     draw_windows,
     orbit_cameras,
-    random_cameras,
     studio_lights,
 )
 from g3pt.data.stream.primitives import PrimitiveCaster, pad_shapes
@@ -102,27 +101,20 @@ def test_looking_past_the_shape_shows_nothing(caster):
 
 
 def test_pictures_do_not_depend_on_how_many_are_drawn_at_a_time(caster, monkeypatch):
-    cameras = random_cameras(3, torch.Generator().manual_seed(0), canonical_share=0.0)
+    cameras = orbit_cameras(
+        torch.tensor([0.0, 50.0, 200.0]), torch.tensor([5.0, 40.0, -10.0]), torch.full((3,), 40.0)
+    )
     together = draw(caster, torch.tensor([0, 3, 1]), cameras, 24)
     monkeypatch.setattr("g3pt.data.stream.drawing._RAYS_AT_A_TIME", 1)
     assert torch.equal(draw(caster, torch.tensor([0, 3, 1]), cameras, 24), together)
 
 
-def test_orbits_and_random_views_follow_the_law_of_the_cameras():
+def test_orbits_follow_the_law_of_the_cameras():
     cameras = orbit_cameras(torch.tensor([30.0]), torch.tensor([20.0]), torch.tensor([30.0]))
     canonical = canonical_cameras(1, "cpu")
     torch.testing.assert_close(cameras.positions_V3, canonical.positions_V3)
     torch.testing.assert_close(cameras.axes_V33, canonical.axes_V33)
     torch.testing.assert_close(cameras.tangents_V, canonical.tangents_V)
-    drawn = random_cameras(900, torch.Generator().manual_seed(0), canonical_share=1 / 3)
-    same = (drawn.positions_V3 - canonical.positions_V3).norm(dim=1) < 1e-5
-    assert 0.28 < same.float().mean() < 0.39
-    degrees = drawn.tangents_V[~same].atan().rad2deg() * 2
-    assert 10 <= degrees.min() < 20
-    assert 60 < degrees.max() <= 70
-    heights = drawn.positions_V3[~same, 1] / drawn.positions_V3[~same].norm(dim=1)
-    assert abs(heights.mean()) < 0.1  # all around, evenly by area
-    assert heights.abs().mean() == pytest.approx(0.5, abs=0.05)
 
 
 def test_light_from_the_other_side_lights_the_other_side(caster):

@@ -3,20 +3,16 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
-from scipy.spatial import cKDTree
 
 from g3pt.data.procedural import make_shape
 from g3pt.data.procedural.primitives import surface_owner
-from g3pt.data.procedural.surfaces import sample_primitives
 from g3pt.data.stream.primitives import (
     PrimitiveCaster,
-    assorted_shapes,
     best_backend,
     pad_shapes,
 )
@@ -43,44 +39,6 @@ def test_padded_shapes_have_the_field_and_the_owners_of_each(shapes, caster):
         np.testing.assert_allclose(values, shape.field(row), atol=2e-6)  # other order of sums
         # Points as far from two primitives go either way.
         assert np.mean(found != surface_owner(shape.arrays, row)) < 0.01
-
-
-def test_points_of_the_surface_are_visible_and_points_inside_are_not(shapes, caster):
-    rng = np.random.default_rng(0)
-    samples = [shape.sample_surface(200, rng) for shape in shapes]
-    points = torch.from_numpy(np.stack([s.points for s in samples]).astype(np.float32))
-    normals = torch.from_numpy(np.stack([s.normals for s in samples]).astype(np.float32))
-    assert caster.visible(points, normals).float().mean() > 0.999
-    assert not caster.visible(points - 5e-3 * normals, normals).any()
-    assert not caster.visible(points + 5e-3 * normals, normals).any()
-
-
-def test_candidates_settle_as_those_of_one_shape_do():
-    rng = np.random.default_rng(4)
-    arrays = assorted_shapes(6, rng)  # every other one has a blend that all can see
-    batch = pad_shapes(arrays, [(1.9, 1.9, 1.9)] * 6)
-    owners = rng.integers(0, 4, (6, 500))
-    drawn = [sample_primitives(a, row, rng) for a, row in zip(arrays, owners, strict=True)]
-    points, normals = (np.stack(part).astype(np.float32) for part in zip(*drawn, strict=True))
-    outward = np.stack(
-        [
-            np.where(a.carves[o, None], -n, n)
-            for a, o, n in zip(arrays, owners, normals, strict=True)
-        ]
-    )
-    settled = PrimitiveCaster(batch, "torch").settle(
-        torch.from_numpy(points), torch.from_numpy(outward)
-    )
-    for i, own in enumerate(arrays):
-        shape = replace(make_shape(0), arrays=own)
-        expected, turned, _ = shape._visible(points[i], normals[i], owners[i])
-        kept = settled.kept_BQ[i]
-        assert 20 < len(expected) < 480
-        assert abs(int(kept.sum()) - len(expected)) <= 5  # those within rounding of a limit
-        away, match = cKDTree(settled.points_BQ3[i][kept].numpy()).query(expected)
-        assert np.mean(away < 1e-4) > 0.98
-        agreement = (settled.normals_BQ3[i][kept].numpy()[match] * turned).sum(1)
-        assert np.mean(agreement > 0.99) > 0.97  # edges have no one normal
 
 
 def test_rays_end_on_the_surface_with_its_normal_and_colour(shapes, caster):

@@ -122,39 +122,6 @@ def canonical_cameras(num: int, device: torch.device | str) -> Cameras:
     )
 
 
-def random_cameras(
-    num: int,
-    generator: torch.Generator,
-    *,
-    canonical_share: float,
-    elevations: tuple[float, float] = (-90.0, 90.0),
-) -> Cameras:
-    """Views all around, by the law of `geometry.cameras.random_cameras`, and canonical ones.
-
-    Args:
-        num: how many.
-        generator: on the device where the cameras are wanted.
-        canonical_share: how likely each is canonical instead.
-        elevations: lowest and highest in degrees; by area of the sphere in between.
-    """
-    device = generator.device
-    along_V, around_V, fov_V, canonical_V = torch.rand(4, num, generator=generator, device=device)
-    low, high = torch.tensor(elevations).deg2rad().sin().tolist()
-    narrow, wide = torch.tensor([5.0, 35.0]).deg2rad().sin().square().tolist()
-    cameras = orbit_cameras(
-        360 * around_V,
-        (low + (high - low) * along_V).asin().rad2deg(),
-        2 * (narrow + (wide - narrow) * fov_V).sqrt().asin().rad2deg(),
-    )
-    fixed = canonical_cameras(num, device)
-    instead_V = canonical_V < canonical_share
-    return Cameras(
-        torch.where(instead_V[:, None], fixed.positions_V3, cameras.positions_V3),
-        torch.where(instead_V[:, None, None], fixed.axes_V33, cameras.axes_V33),
-        torch.where(instead_V, fixed.tangents_V, cameras.tangents_V),
-    )
-
-
 def studio_lights(num: int, device: torch.device | str) -> Lights:
     """Return the light of `geometry.render`, several times."""
     return Lights(

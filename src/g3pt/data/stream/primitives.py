@@ -12,7 +12,7 @@ primitives of the longest shape, P parameters, n live rays.
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 from importlib.util import find_spec
 from types import ModuleType
@@ -44,7 +44,6 @@ NORMAL_STEP = 1e-3
 """Normals are differences of the field this far around the point."""
 _ON_SURFACE = 1e-3
 """A surface point has solid this far behind it and nothing this far before it."""
-_NUM_SETTLING_STEPS = 3
 _MARGIN = 2e-3
 """Of the bounding box, within which rays walk."""
 _TORCH_VALUES = 1 << 25
@@ -149,14 +148,6 @@ def pad_shapes(
     )
 
 
-class Settled(NamedTuple):
-    """Points of a surface, the normals there, and which of them are on it."""
-
-    points_BQ3: Float32[Tensor, "B Q 3"]
-    normals_BQ3: Float32[Tensor, "B Q 3"]
-    kept_BQ: Bool[Tensor, "B Q"]
-
-
 class Walked(NamedTuple):
     """Where rays arrived, and on which primitive."""
 
@@ -191,43 +182,6 @@ class PrimitiveCaster:
             return _kernels().evaluate(self.batch, points_BQ3)[1].long()
         parts = self._in_parts(points_BQ3.shape[1])
         return torch.cat([owner_torch(batch.flat, points_BQ3[rows]) for rows, batch in parts])
-
-    def visible(
-        self, points_BQ3: Float32[Tensor, "B Q 3"], normals_BQ3: Float32[Tensor, "B Q 3"]
-    ) -> Bool[Tensor, "B Q"]:
-        """True for points of primitives' surfaces that are on the shape's surface.
-
-        Args:
-            points_BQ3: on the surface of a primitive.
-            normals_BQ3: out of the shape there: out of a primitive that is added, into one that
-                is carved.
-        """
-        outside = self.field(points_BQ3 + _ON_SURFACE * normals_BQ3) > 0
-        return outside & (self.field(points_BQ3 - _ON_SURFACE * normals_BQ3) < 0)
-
-    def settle(
-        self, points_BQ3: Float32[Tensor, "B Q 3"], normals_BQ3: Float32[Tensor, "B Q 3"]
-    ) -> "Settled":
-        """Tell which points of primitives' surfaces count; move them onto blends if there are any.
-
-        Twin of what `ProceduralShape.sample_surface` does with its candidates. Arguments are those
-        of `visible`.
-        """
-        blended_B1 = (self.batch.blends_BK > 0).any(1, keepdim=True)
-        unblended = replace(self.batch, blends_BK=torch.zeros_like(self.batch.blends_BK))
-        kept_BQ = PrimitiveCaster(unblended, self.backend).visible(points_BQ3, normals_BQ3)
-        moved_BQ3 = points_BQ3
-        for _ in range(_NUM_SETTLING_STEPS):
-            slope_BQ3 = _slope(self.field, moved_BQ3)
-            square_BQ1 = slope_BQ3.square().sum(-1, keepdim=True).clamp_min(1e-2)
-            moved_BQ3 = moved_BQ3 - self.field(moved_BQ3)[..., None] * slope_BQ3 / square_BQ1
-        arrived_BQ = self.field(moved_BQ3).abs() < _ON_SURFACE / 10
-        turned_BQ3 = normalize(_slope(self.field, moved_BQ3), dim=-1)
-        return Settled(
-            torch.where(blended_B1[..., None], moved_BQ3, points_BQ3),
-            torch.where(blended_B1[..., None], turned_BQ3, normals_BQ3),
-            kept_BQ & (arrived_BQ | ~blended_B1),
-        )
 
     def cast(
         self,

@@ -1,0 +1,88 @@
+"""The first guess as an answer of the pipeline."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from g3pt.generation.pipeline import G3PT
+from g3pt.models.car import Car
+from g3pt.models.guess import GuessConfig
+from g3pt.models.weights import load_weights, save_weights
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> G3PT:
+    """Untrained weights that make a guess, and answer with it where one answer is wanted."""
+    weights = load_weights(tiny_weights, "cpu")
+    assert weights.car is not None
+    guess = GuessConfig(num_latents=16, depth=1, width=16, num_heads=2)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        car = Car(replace(weights.car.config, guess=guess))
+        assert car.guess is not None
+        torch.nn.init.normal_(car.guess.to_features.weight, std=0.5)
+    sampling = replace(weights.config.sampling, guess=True)
+    config = replace(weights.config, name="guessing", sampling=sampling)
+    folder = tmp_path_factory.mktemp("weights") / "guessing"
+    save_weights(folder, weights.tokenizer, car, config=config, card="Untrained.\n")
+    return G3PT.from_pretrained(folder, "cpu")
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    rgba = np.zeros((48, 48, 4), np.uint8)
+    rgba[12:36, 12:36] = (200, 80, 40, 255)
+    return rgba
+
+
+def test_a_picture_is_answered_with_the_guess_where_the_weights_say_so(pipeline, picture):
+    (shape,) = pipeline.generate(image=picture, resolution=24).shapes
+    prompts = pipeline.read_prompts(image=picture)
+    with torch.no_grad():
+        features = pipeline.car.guess_features(pipeline.car.encode_condition(prompts.condition))
+    expected = pipeline.decode_features(features[0], pipeline.num_scales, resolution=24)
+    assert shape.guessed
+    np.testing.assert_array_equal(shape.mesh.vertices, expected.mesh.vertices)
+
+
+def test_the_guess_does_not_depend_on_the_seed(pipeline, picture):
+    one, other = (
+        pipeline.generate(image=picture, seed=seed, guess=True, resolution=24).shapes[0]
+        for seed in (0, 7)
+    )
+    np.testing.assert_array_equal(one.mesh.vertices, other.mesh.vertices)
+    assert torch.equal(one.tokens.indices, other.tokens.indices)
+
+
+def test_the_tokens_of_a_guess_are_the_guess_quantised(pipeline, picture):
+    (shape,) = pipeline.generate(image=picture, guess=True, resolution=24).shapes
+    prompts = pipeline.read_prompts(image=picture)
+    with torch.no_grad():
+        features = pipeline.car.guess_features(pipeline.car.encode_condition(prompts.condition))
+        expected = pipeline.tokenizer.quantize(features).indices_BT
+    assert torch.equal(shape.tokens.indices, expected[0])
+
+
+@pytest.mark.parametrize("asked", [{"num": 2}, {"consensus": 1}, {"guess": False}])
+def test_who_asks_for_samples_gets_samples(pipeline, picture, asked):
+    shapes = pipeline.generate(image=picture, resolution=16, **asked).shapes
+    assert not any(shape.guessed for shape in shapes)
+
+
+def test_without_a_picture_samples_are_drawn(pipeline):
+    (shape,) = pipeline.generate(text="a red mug", resolution=16).shapes
+    assert not shape.guessed
+
+
+@pytest.mark.parametrize("other", [{"num": 2}, {"best_of": 2}, {"consensus": 3}])
+def test_a_guess_and_samples_exclude_each_other(pipeline, picture, other):
+    with pytest.raises(ValueError, match="the first guess is one answer"):
+        pipeline.generate(image=picture, guess=True, **other)
+
+
+def test_weights_without_a_guess_say_so(tiny_weights, picture):
+    with pytest.raises(ValueError, match="make no first guess"):
+        G3PT.from_pretrained(tiny_weights, "cpu").generate(image=picture, guess=True)
