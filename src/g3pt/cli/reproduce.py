@@ -126,8 +126,9 @@ def _unseen(options: ReproduceOptions) -> tuple[dict[str, Any], list[str]]:
     if options.scale not in ("smoke", "toy"):
         raise ValueError(f"--scale: unseen is there at smoke and toy scale, got {options.scale!r}")
 
-    from g3pt.recipes.unseen import finished_rows, run_unseen, unseen
+    from g3pt.recipes.unseen import unseen
     from g3pt.recipes.unseen_report import write_unseen
+    from g3pt.recipes.unseen_series import finished_rows, run_unseen
 
     table = unseen("smoke" if options.scale == "smoke" else "toy")
     root = options.runs / f"unseen-{table.scale}"

@@ -31,7 +31,7 @@ def test_blocks_of_rays_miss_nothing_that_single_rays_hit(size, monkeypatch):
     camera = orbit_camera(-70, 35, fov_degrees=60)
     shape = make_shape(5, "chair")
     together = TracedScene(shape).render(camera, size=size, supersample=1)
-    monkeypatch.setattr("g3pt.data.procedural.tracing._BLOCK", 1)
+    monkeypatch.setattr("g3pt.data.procedural.tracing.BLOCK", 1)
     alone = TracedScene(shape).render(camera, size=size, supersample=1)
     ours, theirs = together[..., 3] > 0, alone[..., 3] > 0
     # Rays that graze an edge may end on either side of it.

@@ -9,6 +9,7 @@ from g3pt.data.procedural.shape import (
     HELD_OUT_FAMILIES,
     HELD_OUT_SEEDS,
     TRAIN_FAMILIES,
+    NoSurfaceError,
     ProceduralShape,
     make_shape,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "HELD_OUT_FAMILIES",
     "HELD_OUT_SEEDS",
     "TRAIN_FAMILIES",
+    "NoSurfaceError",
     "ProceduralShape",
     "make_shape",
 ]

@@ -41,6 +41,10 @@ _ON_SURFACE = 1e-3
 """A surface point has solid this far behind it and nothing this far before it."""
 
 
+class NoSurfaceError(RuntimeError):
+    """Hardly any point of a shape's primitives is on its surface."""
+
+
 @dataclass(frozen=True)
 class ProceduralShape:
     """A seeded shape in the unit frame (box centred at 0, longest side 1.9, +Y up, +Z front)."""
@@ -86,6 +90,9 @@ class ProceduralShape:
         """Draw points evenly over the surface, insides of vessels included, without meshing.
 
         The faces field of the result holds the primitive that each point lies on.
+
+        Raises:
+            NoSurfaceError: if nearly all that is drawn is buried.
         """
         areas = surface_areas(self.arrays)
         share = areas / areas.sum()
@@ -99,7 +106,7 @@ class ProceduralShape:
             found.append(batch)
             have, tried = have + len(batch[0]), tried + count
             if tried > 200 * num + 20_000:
-                raise RuntimeError(f"{self.id}: no visible surface found in {tried} tries")
+                raise NoSurfaceError(f"{self.id}: no visible surface found in {tried} tries")
         points, normals, owners = (np.concatenate(parts) for parts in zip(*found, strict=True))
         order = rng.permutation(len(points))[:num]
         return SurfaceSamples(points=points[order], normals=normals[order], faces=owners[order])

@@ -2,7 +2,7 @@
 
 `primitives.PrimitiveCaster` does the same for many shapes at once, and is what a GPU wants; its
 torch path takes seconds a shape on a processor. Here a picture of 128 pixels takes some hundredths
-of a second: rays walk in blocks until something is near (`procedural.tracing`).
+of a second: rays walk in blocks until something is near (`procedural.walk`).
 
 Legend: B shapes, V pictures (each shows one shape), R rays of a picture, Q points of a shape, N
 surface points.
@@ -16,9 +16,10 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
-from g3pt.data.procedural import ProceduralShape
-from g3pt.data.procedural.tracing import Walk
+from g3pt.data.procedural import NoSurfaceError, ProceduralShape
+from g3pt.data.procedural.walk import Walk
 from g3pt.data.stream.casting import Hits
+from g3pt.data.stream.surface import sample_field_surfaces
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,27 @@ class WalkingCaster:
     ) -> tuple[Float32[Tensor, "B N 3"], Float32[Tensor, "B N 3"]]:
         """Draw points evenly over each surface, in random order, with outward unit normals.
 
+        Shapes whose primitives are buried nearly everywhere are sampled by their field.
+
         Args:
             num: points of every shape.
             generator: source of everything random.
         """
         seeds = torch.randint(2**62, (self.num_shapes,), generator=generator).tolist()
-        samples = [
-            shape.sample_surface(num, np.random.default_rng(seed))
-            for shape, seed in zip(self.shapes, seeds, strict=True)
-        ]
-        points_BN3 = np.stack([one.points for one in samples]).astype(np.float32)
-        normals_BN3 = np.stack([one.normals for one in samples]).astype(np.float32)
-        return torch.from_numpy(points_BN3), torch.from_numpy(normals_BN3)
+        points_BN3 = torch.empty(self.num_shapes, num, 3)
+        normals_BN3 = torch.empty_like(points_BN3)
+        for row, (shape, seed) in enumerate(zip(self.shapes, seeds, strict=True)):
+            try:
+                found = shape.sample_surface(num, np.random.default_rng(seed))
+            except NoSurfaceError:
+                own = WalkingCaster((shape,))
+                generator = torch.Generator().manual_seed(seed)
+                points, normals = sample_field_surfaces(own.field, 1, num, generator)
+                points_BN3[row], normals_BN3[row] = points[0], normals[0]
+            else:
+                points_BN3[row] = torch.from_numpy(found.points)
+                normals_BN3[row] = torch.from_numpy(found.normals)
+        return points_BN3, normals_BN3
 
     def cast(
         self,
