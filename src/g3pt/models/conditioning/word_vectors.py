@@ -30,8 +30,8 @@ _ENDINGS = (
     ("ves", "f"),
     ("ves", "fe"),
     ("men", "man"),
-    ("es", ""),
     ("s", ""),
+    ("es", ""),
     ("shaped", ""),
     ("like", ""),
     ("ish", ""),
@@ -123,7 +123,7 @@ class WordTable:
         if not grams:
             return ()
         # Groups that the table lacks are part of the word's length all the same, as rare ones.
-        rarest = np.log(len(self.words))
+        rarest = float(np.log(len(self.words)))
         length = sum(weights.get(gram, rarest) ** 2 for gram in _grams_of(word)) ** 0.5
         shared_R = np.zeros(len(self.words))
         for gram in grams:
