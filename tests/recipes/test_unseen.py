@@ -62,6 +62,17 @@ def test_the_report_names_every_row_and_says_what_is_missing(table, root: Path, 
     assert len(json.loads(files[2].read_text(encoding="utf-8"))["rows"]) == 3
 
 
+def test_objects_that_cannot_be_trusted_are_left_out_of_the_report(
+    table, root: Path, tmp_path: Path
+):
+    rows = finished_rows(table, root)
+    for row in rows[:2]:
+        row["rows"].append({**row["rows"][0], "set": "real_flagged"})
+    text = write_unseen(table, rows, tmp_path)[0].read_text(encoding="utf-8")
+    assert "flagged ones left out" in text
+    assert "real_flagged" not in text
+
+
 def test_toy_rows_differ_in_what_they_are_named_for():
     table = unseen("toy")
     runs = [table.run(row, seed, Path("runs")) for row in table.rows for seed in row.seeds]

@@ -10,6 +10,7 @@ import numpy as np
 from g3pt.evaluation.bootstrap import bootstrap
 from g3pt.evaluation.nearest_picture import NEAREST_PICTURE
 from g3pt.evaluation.results import Row, to_csv
+from g3pt.evaluation.yardstick_report import FLAGGED
 from g3pt.files import write_whole
 from g3pt.recipes.unseen import NAME, UnseenTable
 from g3pt.training.yardsticks import TOKENS
@@ -153,7 +154,8 @@ def _difference(objects: Mapping[str, Any], answer: str, copied: Mapping[str, fl
 
 
 def _sets(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {entry["set"]: entry for entry in row["rows"]}
+    """What was measured of the objects whose labels can be trusted, by yardstick."""
+    return {entry["set"]: entry for entry in row["rows"] if not entry["set"].endswith(FLAGGED)}
 
 
 def _copied(row: Mapping[str, Any]) -> dict[str, dict[str, float]]:
