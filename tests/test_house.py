@@ -111,7 +111,7 @@ def test_bundled_weights_take_at_most_40_megabytes() -> None:
     }
 
     assert sizes, "this checkout has no weights"
-    assert sum(sizes.values()) <= 40_000_000, sizes
+    assert sum(sizes.values()) <= 40 * 2**20, sizes
 
 
 def tracked_files() -> list[Path]:
