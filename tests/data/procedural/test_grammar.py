@@ -138,7 +138,9 @@ def test_assemblies_belong_to_no_family_and_refuse_negative_seeds():
 
 
 def test_a_draw_of_which_carving_leaves_nothing_is_drawn_again():
-    shape = make_shape(7007, ASSEMBLY)
+    from g3pt.data.procedural.grammar import make_assembly
+
+    shape = make_assembly(7007)
     assert shape.contains(np.random.default_rng(0).uniform(-1, 1, (20_000, 3))).any()
 
 
