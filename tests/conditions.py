@@ -47,8 +47,17 @@ REPEATED_NULL: dict[str, ConditionConfig] = {
     ),
 }
 
+DISTILLED_WORDS: dict[str, ConditionConfig] = {
+    "text with distilled words": TextConditionConfig(
+        vocabulary=("red",), max_tokens=12, depth=1, width=WIDTH, num_heads=2, words="distilled"
+    ),
+}
+
 COMBINATIONS: dict[str, tuple[ConditionConfig, ...]] = {
-    **{name: (config,) for name, config in (KINDS | SEVERAL_VIEWS | REPEATED_NULL).items()},
+    **{
+        name: (config,)
+        for name, config in (KINDS | SEVERAL_VIEWS | REPEATED_NULL | DISTILLED_WORDS).items()
+    },
     "all that are trained": (KINDS["image"], KINDS["text"], KINDS["points"], KINDS["class"]),
     "all with frozen encoders": (
         SEVERAL_VIEWS["dinov2 of several views"],

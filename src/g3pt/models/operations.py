@@ -19,6 +19,7 @@ from g3pt.models.conditioning.label import ClassConditionConfig
 from g3pt.models.conditioning.pixels import num_channels
 from g3pt.models.conditioning.pretrained import OWN_PATCH, PretrainedImageConditionConfig
 from g3pt.models.conditioning.text import TextConditionConfig
+from g3pt.models.conditioning.word_vectors import load_table
 from g3pt.models.tokenizer import CvqConfig, LatentSetConfig
 from g3pt.nn.modulation import NUM_PARTS
 from g3pt.nn.scale_attention import merge_blocks
@@ -121,6 +122,9 @@ def condition_operations(conditions: tuple[ConditionConfig, ...], dim: int) -> O
         if isinstance(condition, ImageConditionConfig | TextConditionConfig):
             block = _self_attention_block(tokens, condition.width, condition.mlp_ratio)
             parts.append(block * condition.depth)
+        if isinstance(condition, TextConditionConfig) and condition.words == "distilled":
+            dim_of_table = load_table(condition.table_sha256).dim
+            parts.append(Operations(entry=2.0 * tokens * dim_of_table * condition.width))
         if isinstance(condition, PretrainedImageConditionConfig):
             parts.append(_grid(condition))
     return _total(parts)

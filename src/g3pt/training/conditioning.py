@@ -53,9 +53,13 @@ class ConditionLossConfig:
     """Chance that it is the picture."""
     spelled_share: float = 0.03
     """Chance of a known word to be spelled in bytes, so that unknown words mean something."""
+    table_share: float = 0.3
+    """Chance of a known word to be told by the table of distilled words alone, where the model has
+    one (`words="distilled"`); unknown words always are."""
 
     def __post_init__(self) -> None:
-        check_shares(self, "dropout", "single_share", "image_preference", "spelled_share")
+        check_shares(self, "dropout", "single_share", "image_preference")
+        check_shares(self, "spelled_share", "table_share")
         check_shares(self, *(f"{slot}_dropout" for slot in get_args(Slot)))
 
 
@@ -110,7 +114,7 @@ class ConditionDrawer:
         drops, span = self.draw_drops(rng, batch_size), part.slice(batch_size)
         spelling = random.Random(f"{self._seed}/{step}/{part.index}/{part.count}")
         return GivenConditions(
-            text_ids_BN=self._encode(batch, self._loss.spelled_share, spelling),
+            text_ids_BN=self._encode(batch, spelling),
             dropped=mark_missing({kind: drop[span] for kind, drop in drops.items()}, batch),
         )
 
@@ -141,7 +145,7 @@ class ConditionDrawer:
         """Drop nothing that a sample has."""
         kept = torch.zeros(len(batch.ids), dtype=torch.bool, device=batch.has_image_B.device)
         return GivenConditions(
-            text_ids_BN=self._encode(batch, 0.0, random.Random(0)).to(kept.device),
+            text_ids_BN=self._encode(batch, None).to(kept.device),
             dropped=mark_missing(dict.fromkeys(self._kinds, kept), batch),
         )
 
@@ -188,11 +192,16 @@ class ConditionDrawer:
         text_ids_BN = ones[:, None].expand(-1, num_words).contiguous()
         return batch, GivenConditions(text_ids_BN, dict.fromkeys(self._kinds))
 
-    def _encode(self, batch: ConditionedBatch, spelled_share: float, rng: random.Random) -> Tensor:
+    def _encode(self, batch: ConditionedBatch, rng: random.Random | None) -> Tensor:
+        """Ids of the captions; `rng` decides which known words are told in other ways."""
         captions, cached = batch.captions, batch.text_features_BNE is not None
         if self._words is None or cached:
             return torch.zeros(len(captions), 1, dtype=torch.int64)
-        rows = [self._words.encode(c, spelled_share=spelled_share, rng=rng) for c in captions]
+        shares = (self._loss.spelled_share, self._loss.table_share)
+        rows = [
+            self._words.encode(each, spelled_share=shares[0], table_share=shares[1], rng=rng)
+            for each in captions
+        ]
         return torch.tensor(pad_ids(rows))
 
 

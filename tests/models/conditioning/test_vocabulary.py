@@ -1,5 +1,6 @@
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from g3pt.models.conditioning.vocabulary import (
     collect_vocabulary,
     pad_ids,
 )
+from g3pt.models.conditioning.word_vectors import WordTable
 
 WORDS = ("a", "red", "chair", ",")
 
@@ -72,3 +74,39 @@ def test_a_batch_is_padded_to_its_longest(tokenizer):
 
 def test_vocabulary_ranks_words_by_frequency():
     assert collect_vocabulary(["a red chair", "A chair!", "a"], max_words=3) == ("a", "chair", "!")
+
+
+TABLE = WordTable(("chair", "sofa", "bed"), np.eye(3, dtype=np.float32))
+
+
+def with_table():
+    return TextTokenizer(WORDS, max_tokens=32, table=TABLE)
+
+
+def test_words_of_the_table_are_one_id_each_and_come_back():
+    tokenizer = with_table()
+    ids = tokenizer.encode("a sofa chair sofabed")
+    assert len(ids) == 5
+    assert [number % tokenizer.num_ids for number in ids] == [
+        START,
+        FIRST_WORD,
+        0,
+        FIRST_WORD + 2,
+        0,
+    ]
+    assert tokenizer.decode(ids) == "a sofa chair sofa+bed"
+
+
+def test_words_that_the_table_does_not_help_with_have_the_ids_they_always_had(tokenizer):
+    text = "a red , стул 42 ox"
+    assert with_table().encode(text) == tokenizer.encode(text)
+
+
+def test_known_words_can_be_told_by_the_table_alone_or_spelled_for_training():
+    tokenizer, rng = with_table(), random.Random(0)
+    (told,) = tokenizer.encode("chair", table_share=1.0, rng=rng)[1:]
+    assert told % tokenizer.num_ids == PADDING and tokenizer.decode([told]) == "chair"
+    spelled = tokenizer.encode("chair", spelled_share=1.0, table_share=1.0, rng=rng)
+    assert spelled[1] == SPELLED and max(spelled) < FIRST_WORD
+    drawn = [tokenizer.encode("chair", table_share=0.5, rng=rng)[1] for _ in range(200)]
+    assert 60 < sum(number == told for number in drawn) < 140

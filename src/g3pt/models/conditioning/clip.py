@@ -59,13 +59,18 @@ class ClipTokenizer:
         self.max_tokens = max_tokens
 
     def encode(
-        self, text: str, *, spelled_share: float = 0.0, rng: random.Random | None = None
+        self,
+        text: str,
+        *,
+        spelled_share: float = 0.0,
+        table_share: float = 0.0,
+        rng: random.Random | None = None,
     ) -> list[int]:
         """Turn one text into exactly `max_tokens` ids.
 
         No word is spelled out, whatever the share: these ids know all words already.
         """
-        del spelled_share, rng
+        del spelled_share, table_share, rng
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:

@@ -1,5 +1,7 @@
 """Text encoder trained from scratch: a small transformer over words and bytes.
 
+Words may come with a frozen vector each of what they mean (`word_vectors.py`).
+
 Legend: B batch, N text tokens, E encoder width.
 """
 
@@ -12,6 +14,12 @@ from torch import Tensor, nn
 
 from g3pt.models.conditioning.contract import ConditionOutput
 from g3pt.models.conditioning.vocabulary import PADDING, TextTokenizer
+from g3pt.models.conditioning.word_vectors import (
+    BUNDLED_SHA256,
+    load_table,
+    load_vectors,
+    mean_vectors,
+)
 from g3pt.nn.blocks import SelfAttentionBlock
 
 
@@ -23,7 +31,14 @@ class TextConditionConfig:
     slot: ClassVar[Literal["text"]] = "text"
 
     vocabulary: tuple[str, ...] = ()
-    """Words known as a whole, lower-cased; all others are spelled in bytes."""
+    """Words known as a whole, lower-cased; all others are spelled in bytes, or told by a table."""
+
+    words: Literal["learned", "distilled"] = "learned"
+    """`distilled`: what a word means comes from a table of some ten thousand as well, which also
+    tells words beyond the vocabulary, by words that are like them."""
+
+    table_sha256: str = BUNDLED_SHA256
+    """Of the table's file, which comes with g3pt and not with the weights of a model."""
 
     max_tokens: int = 48
     """Longer texts are cut."""
@@ -44,18 +59,38 @@ class TextConditionConfig:
             )
 
     def build_tokenizer(self) -> TextTokenizer:
-        """Give the tokenizer of this vocabulary."""
-        return TextTokenizer(self.vocabulary, self.max_tokens)
+        """Give the tokenizer of this vocabulary.
+
+        Raises:
+            FileNotFoundError, ValueError: if words are distilled and this installation lacks the
+                table, or has another one.
+        """
+        table = load_table(self.table_sha256) if self.words == "distilled" else None
+        return TextTokenizer(self.vocabulary, self.max_tokens, table)
 
 
 class TextEncoder(nn.Module):
-    """Token ids to as many tokens; the vector is the mean over those that are not padding."""
+    """Token ids to as many tokens; the vector is the mean over those that are not padding.
+
+    The table of words is no part of this module: it is neither trained nor stored with it.
+    """
 
     def __init__(self, config: TextConditionConfig) -> None:
+        """Build what is trained.
+
+        Raises:
+            FileNotFoundError, ValueError: as `TextConditionConfig.build_tokenizer`.
+        """
         super().__init__()
         self.config = config
-        num_ids = config.build_tokenizer().num_ids
-        self.embedding = nn.Embedding(num_ids, config.width)
+        self.num_ids = config.build_tokenizer().num_ids
+        self.embedding = nn.Embedding(self.num_ids, config.width)
+        self.from_table = None
+        if config.words == "distilled":
+            dim = load_table(config.table_sha256).dim
+            self.from_table = nn.Linear(dim, config.width, bias=False)
+            # Vectors have length 1: what comes of them is as large as a learned embedding.
+            nn.init.normal_(self.from_table.weight, std=0.02)
         self.positions = nn.Parameter(torch.randn(config.max_tokens, config.width) * 0.02)
         nn.init.normal_(self.embedding.weight, std=0.02)
         self.blocks = nn.ModuleList(
@@ -78,11 +113,20 @@ class TextEncoder(nn.Module):
                 f"the text encoder reads at most {self.config.max_tokens} ids, got {num_tokens}"
             )
         valid_BN = ids_BN != PADDING
-        tokens_BNE = self.embedding(ids_BN) + self.positions[:num_tokens]
+        tokens_BNE = self._embed(ids_BN) + self.positions[:num_tokens]
         for block in self.blocks:
             tokens_BNE = block(tokens_BNE, mask=valid_BN[:, None, None, :])
         tokens_BNE = self.norm(tokens_BNE)
         return ConditionOutput(tokens_BNE, _masked_mean(tokens_BNE, valid_BN), valid_BN)
+
+    def _embed(self, ids_BN: Int[Tensor, "B N"]) -> Float[Tensor, "B N E"]:
+        """What is learned of each id and what the table says of it, added."""
+        if self.from_table is None:
+            return self.embedding(ids_BN)
+        own_BN, weight = ids_BN % self.num_ids, self.from_table.weight
+        learned_BNE = self.embedding(own_BN) * (own_BN != PADDING).unsqueeze(-1)
+        vectors_RW = load_vectors(self.config.table_sha256, weight.device, weight.dtype)
+        return learned_BNE + self.from_table(mean_vectors(ids_BN // self.num_ids, vectors_RW))
 
 
 def _masked_mean(tokens_BNE: Float[Tensor, "B N E"], valid_BN: Tensor) -> Float[Tensor, "B E"]:

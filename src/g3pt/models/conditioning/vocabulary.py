@@ -3,6 +3,9 @@
 Ids: 0 is padding, 1 starts every text, 2 starts a word that is spelled out, 3-258 are the
 256 byte values, and known words follow. Every string in any script has ids, so that free
 words and emoji cannot fail.
+
+With a table of what words mean, an id tells two things: id % `num_ids` is one of the above, or 0
+if the word is told by the table alone, and id // `num_ids` packs rows of the table, 0 for none.
 """
 
 import random
@@ -10,6 +13,8 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+
+from g3pt.models.conditioning.word_vectors import WordTable, pack_rows, unpack_rows
 
 PADDING = 0
 START = 1
@@ -38,16 +43,25 @@ class TextTokenizer:
     Args:
         vocabulary: known words, lower-cased.
         max_tokens: texts are cut after this many ids.
+        table: what words mean, so that words beyond the vocabulary are one id too.
     """
 
-    def __init__(self, vocabulary: Sequence[str], max_tokens: int) -> None:
+    def __init__(
+        self, vocabulary: Sequence[str], max_tokens: int, table: WordTable | None = None
+    ) -> None:
         self.max_tokens = max_tokens
+        self._table = table
         self.num_ids = FIRST_WORD + len(vocabulary)
         self._words = tuple(vocabulary)
         self._ids = {word: FIRST_WORD + index for index, word in enumerate(vocabulary)}
 
     def encode(
-        self, text: str, *, spelled_share: float = 0.0, rng: random.Random | None = None
+        self,
+        text: str,
+        *,
+        spelled_share: float = 0.0,
+        table_share: float = 0.0,
+        rng: random.Random | None = None,
     ) -> list[int]:
         """Turn one text into at most `max_tokens` ids.
 
@@ -55,28 +69,45 @@ class TextTokenizer:
             text: any string.
             spelled_share: chance that a known word is spelled out in bytes all the same;
                 used in training, where bytes would otherwise never be seen.
-            rng: where that chance comes from; needed when `spelled_share` is positive.
+            table_share: chance that one which is not spelled out is told by the table alone,
+                where there is one; so that training learns what unknown words mean.
+            rng: where these chances come from; needed when one is positive.
         """
         ids = [START]
         for word in split_words(text):
-            known = self._ids.get(word)
+            known, packed = self._ids.get(word), self._packed_rows(word)
             if known is not None and rng is not None and rng.random() < spelled_share:
+                known, packed = None, 0
+            elif known is not None and packed and rng is not None and rng.random() < table_share:
                 known = None
-            if known is not None:
-                ids.append(known)
+            if known is not None or packed:
+                ids.append((known or 0) + self.num_ids * packed)
             else:
                 ids += [SPELLED, *(FIRST_BYTE + byte for byte in word.encode("utf-8"))]
         return ids[: self.max_tokens]
+
+    def _packed_rows(self, word: str) -> int:
+        """What the table says of a word, as the upper part of an id."""
+        if self._table is None:
+            return 0
+        return pack_rows(self._table.rows_of(word), len(self._table.words))
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of several texts, padded to the longest."""
         return pad_ids([self.encode(text) for text in texts])
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Write ids as words with single spaces; padding and starts leave no trace."""
+        """Write ids as words with single spaces; padding and starts leave no trace.
+
+        What is told by the table alone is written as its words, joined by +.
+        """
         words: list[bytes] = []
-        for number in ids:
-            if number >= FIRST_WORD:
+        for together in ids:
+            number, packed = together % self.num_ids, together // self.num_ids
+            if number == PADDING and packed and self._table is not None:
+                rows = unpack_rows(packed, len(self._table.words))
+                words.append("+".join(self._table.words[row] for row in rows).encode("ascii"))
+            elif number >= FIRST_WORD:
                 words.append(self._words[number - FIRST_WORD].encode("utf-8"))
             elif number == SPELLED:
                 words.append(b"")
