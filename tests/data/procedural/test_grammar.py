@@ -137,6 +137,13 @@ def test_assemblies_belong_to_no_family_and_refuse_negative_seeds():
         make_shape(-1, ASSEMBLY)
 
 
+def test_a_draw_of_which_carving_leaves_nothing_is_drawn_again():
+    from g3pt.data.procedural.grammar import make_assembly
+
+    shape = make_assembly(7007)
+    assert shape.contains(np.random.default_rng(0).uniform(-1, 1, (20_000, 3))).any()
+
+
 def test_facing_takes_y_to_any_direction_by_a_rotation():
     from g3pt.data.procedural.grammar.solids import facing
 

@@ -41,6 +41,10 @@ def outer_box(arrays: ShapeArrays) -> tuple[NDArray[np.float64], NDArray[np.floa
     return arrays.translations - reach, arrays.translations + reach
 
 
+class EmptyShapeError(ValueError):
+    """Carving has left nothing of a shape."""
+
+
 def bounding_box(
     arrays: ShapeArrays, *, num_measured: int = NUM_MEASURED
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -53,6 +57,9 @@ def bounding_box(
     Args:
         arrays: the shape.
         num_measured: size of the sample.
+
+    Raises:
+        EmptyShapeError: if no surface is found.
     """
     candidates = _swollen(arrays, _reaching(arrays))
     low, high = _ends(candidates)
@@ -80,6 +87,8 @@ def bounding_box(
     measured = [kept]
     if reaching:
         measured.append(_measure(arrays, reaching, tolerance, num_measured))
+    if not any(map(len, measured)):
+        raise EmptyShapeError("carving has left nothing of this shape")
     kept_low, kept_high = _ends(dict(enumerate(measured)))
     low = np.where(trimmed[:3], kept_low, low)
     high = np.where(trimmed[3:], kept_high, high)

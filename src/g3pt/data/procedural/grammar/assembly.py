@@ -8,7 +8,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from g3pt.data.procedural.bounds import outer_box
+from g3pt.data.procedural.bounds import EmptyShapeError, outer_box
 from g3pt.data.procedural.builder import UNIT_SIZE, Paint, Vector, normalised, thickened, turned
 from g3pt.data.procedural.captions import Facts
 from g3pt.data.procedural.grammar.attachments import attach
@@ -187,7 +187,10 @@ def _finish(cluster: ShapeArrays, taste: Taste, plan: Plan) -> tuple[ShapeArrays
     cluster = thickened(cluster, THINNEST * rough / UNIT_SIZE)
     if not _hangs_together(low[added], high[added]):
         raise _DegenerateError
-    arrays, extents = normalised(cluster, num_measured=2000)
+    try:
+        arrays, extents = normalised(cluster, num_measured=2000)
+    except EmptyShapeError as error:
+        raise _DegenerateError from error
     if not (np.isfinite(extents).all() and min(extents) > 2 * THINNEST):
         raise _DegenerateError
     facts = Facts(
