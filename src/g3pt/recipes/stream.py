@@ -25,7 +25,7 @@ def small() -> StreamRun:
     The stock and the yardsticks are made beforehand (docs/training.md).
     """
     image = PretrainedImageConditionConfig(depth=6, width=320, num_heads=5, pool=2)
-    text = TextConditionConfig(depth=2, width=192, num_heads=3)
+    text = TextConditionConfig(depth=2, width=192, num_heads=3, words="distilled")
     return StreamRun(
         name="car-stream-small",
         tokenizer="g3pt-small",
