@@ -1,4 +1,4 @@
-"""Losses of stage 1."""
+"""Losses of stage 1, and of the first guess."""
 
 import math
 
@@ -9,8 +9,10 @@ from g3pt.models.losses import (
     commitment_loss,
     distance_loss,
     entropy_loss,
+    feature_loss,
     latent_loss,
     occupancy_loss,
+    soft_iou_loss,
     truncated_distances,
 )
 
@@ -82,3 +84,34 @@ def test_distance_loss_is_zero_at_the_target_and_means_by_group():
     assert distance_loss(targets.atanh(), targets, near).item() == pytest.approx(0.0, abs=1e-6)
     loss = distance_loss(torch.zeros(1, 4), targets, near, near_weight=2.0)
     assert loss.item() == pytest.approx((0.2 + 0.3 + 0.0) / 3 + 2 * 0.5)
+
+
+def test_soft_iou_of_sure_answers_is_one_minus_the_iou_of_the_volume():
+    occupancy = torch.tensor([[1, 1, 0, 0, 1]], dtype=torch.bool)
+    volume = torch.tensor([[True, True, True, True, False]])
+    sure = torch.tensor([[50.0, -50.0, 50.0, -50.0, -50.0]])
+    # one of the three that either calls inside is shared; half a point steadies the ratio
+    expected = 1 - (1 + 0.5) / (3 + 0.5)
+    assert soft_iou_loss(sure, occupancy, volume).item() == pytest.approx(expected)
+
+
+def test_soft_iou_does_not_let_a_doubtful_shape_vanish():
+    occupancy = torch.tensor([[1, 1, 0, 0, 0, 0, 0, 0]], dtype=torch.bool)
+    volume = torch.ones_like(occupancy)
+    logits = torch.full((1, 8), -1.0, requires_grad=True)
+    soft_iou_loss(logits, occupancy, volume).backward()
+    assert logits.grad is not None
+    assert (logits.grad[0, :2] < 0).all()  # descending makes the inside surer
+    nothing = soft_iou_loss(torch.full((1, 8), -50.0), occupancy, volume)
+    assert soft_iou_loss(torch.full((1, 8), -1.0), occupancy, volume) < nothing
+
+
+def test_feature_loss_is_one_for_the_mean_of_all_shapes_and_pulls_the_guess_alone():
+    goal = torch.randn(64, 5, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    guess = goal.detach().mean(dim=0, keepdim=True).expand(64, -1, -1).clone().requires_grad_()
+    loss = feature_loss(guess, goal)
+    loss.backward()
+    assert loss.item() == pytest.approx(1.0, abs=1e-4)
+    assert goal.grad is None
+    assert guess.grad is not None
+    assert feature_loss(goal, goal).item() == 0

@@ -1,4 +1,6 @@
-"""Losses of stage 1, as pure functions in float32; the heads of CAR have their own.
+"""Losses of stage 1, and of the first guess of stage 2, as pure functions in float32.
+
+The heads of CAR have their own.
 
 Legend: B batch, Q query points, L latents, C channels, K bits.
 """

@@ -1,14 +1,13 @@
 """The EfficientNet-Lite0 that this package brings along; `efficientnet_conversion.py` made it."""
 
-import hashlib
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 
 from g3pt.models.compact import expand
+from g3pt.models.conditioning.bundled import check_file, package_file
 from g3pt.models.conditioning.efficientnet import EfficientNetLite0
 
 BUNDLED_SHA256 = "7c359268f59f87993cc3f57b7f0897d4032e5ba7c4040ca75f731a79521ed478"
@@ -17,25 +16,16 @@ BUNDLED_SHA256 = "7c359268f59f87993cc3f57b7f0897d4032e5ba7c4040ca75f731a79521ed4
 
 def bundled_file() -> Path:
     """Where the weights that this package brings along are."""
-    return Path(str(files("g3pt"))) / "weights" / "efficientnet-lite0" / "model.safetensors"
+    return package_file("efficientnet-lite0", "model.safetensors")
 
 
-@lru_cache(maxsize=4)
 def check_bundled(sha256: str) -> None:
     """Refuse to go on with another network than the one of a checksum.
 
     Raises:
-        FileNotFoundError: if this installation lacks the file.
-        ValueError: if the file that it has is another one.
+        FileNotFoundError, ValueError: as `check_file`.
     """
-    path = bundled_file()
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: this installation lacks the picture network; reinstall")
-    if (found := file_sha256(path)) != sha256:
-        raise ValueError(
-            f"efficientnet.sha256 is {sha256}: the model was trained with another picture network "
-            f"than {path} ({found}); use the version of g3pt that it was made with"
-        )
+    check_file(bundled_file(), sha256, field="efficientnet.sha256", what="picture network")
 
 
 @lru_cache(maxsize=4)
@@ -56,9 +46,3 @@ def load_efficientnet(
     network.load_state_dict({name: tensor.float() for name, tensor in expand(stored).items()})
     network.eval().requires_grad_(False)
     return network.to(device, dtype)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

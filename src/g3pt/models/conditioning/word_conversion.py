@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from safetensors.numpy import save_file
 
-from g3pt.models.conditioning.efficientnet_weights import file_sha256
+from g3pt.models.conditioning.bundled import file_sha256
 from g3pt.models.conditioning.frozen import import_transformers
 from g3pt.models.conditioning.word_vectors import file_tensors, read_table
 

@@ -6,11 +6,9 @@ that it lacks are told by words that it has: their singular, their parts, or wor
 Legend: R words of the table, W numbers a word, B batch, N text tokens, P words told by a token.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,8 @@ import torch
 from jaxtyping import Float, Int, Int8
 from safetensors.numpy import load_file
 from torch import Tensor
+
+from g3pt.models.conditioning.bundled import check_file, package_file
 
 BUNDLED_SHA256 = "740816a514d73689411791ec7bef6448174b190135252f429a62980e93ac2939"
 """Of the file that this package brings along; configs name it, so that equal means equal."""
@@ -189,7 +189,7 @@ def mean_vectors(
 
 def bundled_file() -> Path:
     """Where the table that this package brings along is."""
-    return Path(str(files("g3pt"))) / "weights" / "word-vectors" / "words.safetensors"
+    return package_file("word-vectors", "words.safetensors")
 
 
 @lru_cache(maxsize=4)
@@ -197,17 +197,10 @@ def load_table(sha256: str) -> WordTable:
     """The table of a checksum; the same object for the same one.
 
     Raises:
-        FileNotFoundError: if this installation lacks the file.
-        ValueError: if the file that it has is another one.
+        FileNotFoundError, ValueError: as `check_file`.
     """
     path = bundled_file()
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: this installation lacks the table of words; reinstall")
-    if (found := hashlib.sha256(path.read_bytes()).hexdigest()) != sha256:
-        raise ValueError(
-            f"text.table_sha256 is {sha256}: the model was trained with another table of words "
-            f"than {path} ({found}); use the version of g3pt that it was made with"
-        )
+    check_file(path, sha256, field="text.table_sha256", what="table of words")
     return read_table(path)
 
 

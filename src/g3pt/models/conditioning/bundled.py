@@ -1,0 +1,43 @@
+"""Frozen files that come with the package and not with the weights of a model.
+
+A config names the checksum of the file that its model was trained with, so that equal means equal.
+"""
+
+import hashlib
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+
+
+def package_file(folder: str, name: str) -> Path:
+    """Where a file is that this package brings along."""
+    return Path(str(files("g3pt"))) / "weights" / folder / name
+
+
+@lru_cache(maxsize=16)
+def check_file(path: Path, sha256: str, *, field: str, what: str) -> None:
+    """Refuse to go on with another file than the one of a checksum.
+
+    Args:
+        path: from `package_file`.
+        sha256: what the config says.
+        field: name of the config's field.
+        what: the file in words.
+
+    Raises:
+        FileNotFoundError: if this installation lacks the file.
+        ValueError: if the file that it has is another one.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: this installation lacks the {what}; reinstall")
+    if (found := file_sha256(path)) != sha256:
+        raise ValueError(
+            f"{field} is {sha256}: the model was trained with another {what} than {path} "
+            f"({found}); use the version of g3pt that it was made with"
+        )
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
