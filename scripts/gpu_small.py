@@ -56,7 +56,7 @@ def main() -> None:
     tokenizer = require_tokens(
         load_weights(arguments.tokenizer, str(device)).tokenizer, str(arguments.tokenizer)
     )
-    car = build(run, tokenizer)
+    car = build(run)
     report["parameters"] = count(car)
     print(json.dumps(report["parameters"]), flush=True)
     task = StreamTask(car, tokenizer, run.data, run.loss, run.watch, seed=run.train.seed)
@@ -110,15 +110,12 @@ def describe(device: torch.device) -> dict[str, object]:
     return about
 
 
-def build(run, tokenizer):
-    """The generator of the run, seeded; its first guess begins as the mean of all shapes."""
+def build(run):
+    """The generator of the run, seeded."""
     from g3pt.models.car import Car
 
     torch.manual_seed(run.train.seed)
-    car = Car(run.model)
-    if car.guess is not None:
-        car.guess.start_from(tokenizer.latent_mean.cpu())
-    return car
+    return Car(run.model)
 
 
 def count(car) -> dict[str, int]:

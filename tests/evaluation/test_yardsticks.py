@@ -28,7 +28,7 @@ from g3pt.generation.field import ShapeField
 from g3pt.generation.likelihood import token_likelihood
 from g3pt.generation.prompts import read_prompts
 from g3pt.geometry.metrics import occupancy_iou
-from g3pt.models.conditioning.pixels import read_pixels
+from g3pt.models.conditioning.pixels import read_pixels, shrink_pictures
 from g3pt.models.contract import require_tokens
 from g3pt.models.weights import load_weights
 from g3pt.training.yardsticks import (
@@ -39,7 +39,6 @@ from g3pt.training.yardsticks import (
     object_seed,
     picture_condition,
     ready_yardstick,
-    shrink_pictures,
 )
 
 CONFIG = YardstickConfig(
@@ -122,7 +121,7 @@ def test_sizes_that_make_no_sense_are_refused() -> None:
 def test_cross_entropy_is_that_of_the_tokens_given_the_picture(models, known, measure) -> None:
     tokenizer, car, _ = models
     ready = ready_yardstick(tokenizer, known)
-    condition = picture_condition(ready.pictures_BSS4, car.config.conditions)
+    condition = picture_condition(ready.pictures_BSS4, car.config)
     found = token_likelihood(tokenizer, car, ready.indices_BT, condition)
     np.testing.assert_allclose(measure.ce, found.scale_nats_per_token.numpy(), rtol=1e-4)
     assert measure.chance == pytest.approx(5 * np.log(2))
@@ -149,7 +148,7 @@ def test_too_sure_a_generator_is_told_by_its_temperature(models, known) -> None:
 def test_right_bits_are_counted_by_the_likelier_value(models, known, measure) -> None:
     tokenizer, car, _ = models
     ready = ready_yardstick(tokenizer, known)
-    condition = picture_condition(ready.pictures_BSS4, car.config.conditions)
+    condition = picture_condition(ready.pictures_BSS4, car.config)
     from g3pt.models.teacher import teacher_inputs
 
     teacher = teacher_inputs(tokenizer, ready.indices_BT, car.config.input_kind)
@@ -222,16 +221,15 @@ def test_modules_in_training_are_measured_without_dropout_and_go_on(models, know
 
 def test_a_generator_without_pictures_is_refused(models, known) -> None:
     _, car, _ = models
-    text = [each for each in car.config.conditions if each.slot == "text"]
+    conditions = tuple(each for each in car.config.conditions if each.slot == "text")
+    text = replace(car.config, conditions=conditions)
     with pytest.raises(ValueError, match="this generator is told text"):
         picture_condition(torch.from_numpy(known.pictures_BSS4), text)
 
 
 def test_pictures_reach_the_encoder_as_those_of_users_do(models, known) -> None:
     _, car, _ = models
-    ours_BSS4 = picture_condition(
-        torch.from_numpy(known.pictures_BSS4), car.config.conditions
-    ).pictures_BSS4
+    ours_BSS4 = picture_condition(torch.from_numpy(known.pictures_BSS4), car.config).pictures_BSS4
     theirs_BSS4 = read_prompts(car, image=list(known.pictures_BSS4)).condition.pictures_BSS4
     assert ours_BSS4 is not None and theirs_BSS4 is not None
     assert ours_BSS4.shape == theirs_BSS4.shape
@@ -254,7 +252,7 @@ def test_pictures_are_averaged_without_the_colours_that_nobody_sees() -> None:
 
 def test_a_consensus_is_the_mean_of_the_samples_of_its_seeds(models, known) -> None:
     tokenizer, car, sampling = models
-    condition = picture_condition(torch.from_numpy(known.pictures_BSS4), car.config.conditions)
+    condition = picture_condition(torch.from_numpy(known.pictures_BSS4), car.config)
     asked = {"sampling": sampling}
     agreed_BLC = answer_features(
         tokenizer, car, condition, ANSWERS[1], seeds=[10, 20, 30, 40, 50], **asked

@@ -18,12 +18,12 @@ def pipeline(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> G3
     """Untrained weights that make a guess, and answer with it where one answer is wanted."""
     weights = load_weights(tiny_weights, "cpu")
     assert weights.car is not None
-    guess = GuessConfig(num_latents=16, depth=1, width=16, num_heads=2)
+    guess = GuessConfig(image_size=64, num_scales=2, place_width=4, width=16)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         car = Car(replace(weights.car.config, guess=guess))
         assert car.guess is not None
-        torch.nn.init.normal_(car.guess.to_features.weight, std=0.5)
+        torch.nn.init.normal_(car.guess.to_signs.weight, std=0.5)
     sampling = replace(weights.config.sampling, guess=True)
     config = replace(weights.config, name="guessing", sampling=sampling)
     folder = tmp_path_factory.mktemp("weights") / "guessing"
@@ -42,8 +42,8 @@ def test_a_picture_is_answered_with_the_guess_where_the_weights_say_so(pipeline,
     (shape,) = pipeline.generate(image=picture, resolution=24).shapes
     prompts = pipeline.read_prompts(image=picture)
     with torch.no_grad():
-        features = pipeline.car.guess_features(pipeline.car.encode_condition(prompts.condition))
-    expected = pipeline.decode_features(features[0], pipeline.num_scales, resolution=24)
+        features = pipeline.car.guess_features(pipeline.tokenizer, prompts.condition)
+    expected = pipeline.decode_features(features[0], 2, resolution=24)
     assert shape.guessed
     np.testing.assert_array_equal(shape.mesh.vertices, expected.mesh.vertices)
 
@@ -61,8 +61,8 @@ def test_the_tokens_of_a_guess_are_the_guess_quantised(pipeline, picture):
     (shape,) = pipeline.generate(image=picture, guess=True, resolution=24).shapes
     prompts = pipeline.read_prompts(image=picture)
     with torch.no_grad():
-        features = pipeline.car.guess_features(pipeline.car.encode_condition(prompts.condition))
-        expected = pipeline.tokenizer.quantize(features).indices_BT
+        features = pipeline.car.guess_features(pipeline.tokenizer, prompts.condition)
+        expected = pipeline.tokenizer.quantize(features, num_scales=2).indices_BT
     assert torch.equal(shape.tokens.indices, expected[0])
 
 

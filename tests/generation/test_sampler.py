@@ -40,7 +40,7 @@ def tokenizer():
         ("softmax", 0, None),
         ("bitwise", 0, None),
         ("softmax", 2, None),
-        ("softmax", 0, GuessConfig(num_latents=SCALES[-1], depth=1, width=16, num_heads=2)),
+        ("softmax", 0, GuessConfig(image_size=32, place_width=4, width=16)),
     ],
 )
 def car(request):
@@ -67,15 +67,13 @@ def car(request):
 
 def draw_condition(rows=(0, 1, 2)):
     pictures = draw_pictures(3, 16, generator=1)
+    larger = draw_pictures(3, 32, generator=2)
     return ConditionBatch(
         batch_size=len(rows),
         pictures_BSS4=pictures[list(rows)],
+        guess_pictures_BZZ4=larger[list(rows)],
         labels_B=torch.tensor([3, 0, 1])[list(rows)],
     )
-
-
-def guess_of(car, condition):
-    return car.guess_features(car.encode_condition(condition))
 
 
 def sample_uncached(
@@ -90,7 +88,9 @@ def sample_uncached(
         so_far = torch.cat([indices, missing], dim=1)
         logits, null = (
             car(
-                teacher_inputs(tokenizer, so_far, guess_BLC=guess_of(car, batch)).inputs_BTC,
+                teacher_inputs(
+                    tokenizer, so_far, guess_BLC=car.shown_features(tokenizer, batch)
+                ).inputs_BTC,
                 batch,
                 scale + 1,
             )[-1]
@@ -128,7 +128,7 @@ def test_the_likelihood_is_that_of_the_full_model_without_guidance(tokenizer, ca
         tokenizer, car, draw_condition(), seeds=[1, 2, 3], guidance=2.5, temperature=0.7, top_p=0.9
     )
     with torch.no_grad():
-        guess = guess_of(car, draw_condition())
+        guess = car.shown_features(tokenizer, draw_condition())
         inputs, targets = teacher_inputs(tokenizer, out.indices_BT, guess_BLC=guess)
         logits = car(inputs, draw_condition())
     parts = enumerate(zip(logits, targets.split(SCALES, dim=1), strict=True))

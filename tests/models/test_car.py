@@ -155,7 +155,7 @@ def test_every_way_of_attention_gives_the_same_gradients():
 
 @torch.no_grad()
 def test_cached_scales_equal_the_full_forward_with_a_guess():
-    guess = GuessConfig(num_latents=10, depth=1, width=16, num_heads=2)
+    guess = GuessConfig(image_size=32, place_width=4, width=16)
     car = build(replace(CONFIG, guess=guess))
     generator = torch.Generator().manual_seed(1)
     every = torch.randn(3, sum(SCALES), car.config.num_inputs, generator=generator)

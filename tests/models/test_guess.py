@@ -1,9 +1,14 @@
 import pytest
 import torch
 
+from conditions import draw_pictures
+from g3pt.models.car import Car, CarConfig
+from g3pt.models.conditioning import ConditionBatch, ImageConditionConfig
+from g3pt.models.conditioning.pixels import shrink_pictures
+from g3pt.models.conditioning.pretrained import frozen_features
 from g3pt.models.cqt import CqtConfig
-from g3pt.models.guess import Guess, GuessConfig
-from g3pt.models.quantizers import LfqConfig
+from g3pt.models.guess import GuessConfig, metric_root
+from g3pt.models.quantizers import LfqConfig, unpack_bits
 from g3pt.models.teacher import ScaleInputs, teacher_inputs
 from g3pt.models.tokenizer import CvqConfig, CvqTokenizer
 
@@ -27,22 +32,87 @@ def tokenizer():
     return tokenizer
 
 
-def test_a_guess_begins_as_the_mean_it_is_given():
-    guess = Guess(GuessConfig(num_latents=16, width=16, num_heads=2), channels=32)
-    mean = torch.randn(16, 32)
-    guess.start_from(mean)
-    features = guess(torch.randn(2, 5, 16))
-    torch.testing.assert_close(features, mean.expand(2, -1, -1))
+@torch.no_grad()
+def test_signs_of_tokens_decode_to_what_tokens_do(tokenizer):
+    indices = torch.randint(64, (3, 5), generator=torch.Generator().manual_seed(0))
+    signs = unpack_bits(indices, 6).float() * 2 - 1
+    torch.testing.assert_close(tokenizer.decode_signs(signs), tokenizer.decode_indices(indices))
 
 
-def test_unseen_context_does_not_change_a_guess():
+@torch.no_grad()
+def test_the_metric_of_signs_is_that_of_features(tokenizer):
+    root = metric_root(tokenizer, 2)
+    some, other = torch.randn(2, 3, 5, 6, generator=torch.Generator().manual_seed(0)) * 0.1
+    features = tokenizer.decode_signs(some) - tokenizer.decode_signs(other)
+    expected = features.flatten(1).square().sum(dim=1)
+    found = ((some - other).flatten(1) @ root).square().sum(dim=1)
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.0)  # linear about zero
+
+
+@pytest.fixture(scope="module")
+def car():
+    image = ImageConditionConfig(image_size=64, patch_size=16, depth=1, width=16, num_heads=2)
+    guess = GuessConfig(image_size=32, num_scales=2, place_width=4, width=16, shown=False)
+    config = CarConfig(
+        scale_lengths=SCALES,
+        num_bits=6,
+        input_dim=32,
+        depth=1,
+        width=16,
+        num_heads=2,
+        conditions=(image,),
+        guess=guess,
+    )
     torch.manual_seed(0)
-    guess = Guess(GuessConfig(num_latents=8, width=16, num_heads=2), channels=12)
-    torch.nn.init.normal_(guess.to_features.weight)
-    context, valid = torch.randn(2, 5, 16), torch.tensor([[True] * 3 + [False] * 2] * 2)
-    ours = guess(context, valid)
-    torch.testing.assert_close(ours, guess(context[:, :3]), atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(ours, guess(context), atol=1e-3)
+    car = Car(config).eval()
+    assert car.guess is not None
+    torch.nn.init.normal_(car.guess.to_signs.weight)
+    return car
+
+
+@torch.no_grad()
+def test_a_guess_covers_the_tokens_of_its_scales(car):
+    pictures = draw_pictures(2, 64)
+    signs = car.guess_signs(ConditionBatch(batch_size=2, pictures_BSS4=pictures))
+    assert signs.shape == (2, 5, 6)
+    assert signs.abs().max() > 0.1
+
+
+@torch.no_grad()
+def test_without_a_picture_nothing_is_known(car):
+    pictures = draw_pictures(2, 64)
+    dropped = torch.tensor([False, True])
+    batch = ConditionBatch(batch_size=2, pictures_BSS4=pictures, images_dropped_B=dropped)
+    signs = car.guess_signs(batch)
+    assert signs[0].any()
+    assert not signs[1].any()
+    assert not car.guess_signs(batch.without_conditions()).any()
+
+
+@torch.no_grad()
+def test_pictures_of_the_right_side_come_before_larger_ones(car):
+    large, right = draw_pictures(1, 64, generator=1), draw_pictures(1, 32, generator=2)
+    shrunk = ConditionBatch(batch_size=1, pictures_BSS4=large)
+    both = ConditionBatch(batch_size=1, pictures_BSS4=large, guess_pictures_BZZ4=right)
+    small = shrink_pictures(large, 32)
+    assert torch.equal(car.guess_signs(shrunk), car.guess(small))
+    assert torch.equal(car.guess_signs(both), car.guess(right))
+    with pytest.raises(ValueError, match="32"):
+        car.guess_signs(ConditionBatch(batch_size=1, pictures_BSS4=draw_pictures(1, 16)))
+
+
+@torch.no_grad()
+def test_features_kept_from_earlier_give_the_same_guess(car):
+    pictures = draw_pictures(2, 32)
+    features = frozen_features(pictures, 32, car.config.guess.sha256)
+    assert torch.equal(car.guess(pictures, features), car.guess(pictures))
+    with pytest.raises(ValueError, match="2 x 2 places"):
+        car.guess(pictures, features[:, :1, :1])
+
+
+def test_a_guess_of_more_scales_than_there_are_is_refused():
+    with pytest.raises(ValueError, match=r"guess\.num_scales must be at most 2"):
+        CarConfig(scale_lengths=(1, 4), guess=GuessConfig(num_scales=3))
 
 
 @torch.no_grad()

@@ -9,12 +9,13 @@ from g3pt.models.losses import (
     commitment_loss,
     distance_loss,
     entropy_loss,
-    feature_loss,
     latent_loss,
     occupancy_loss,
+    sign_loss,
     soft_iou_loss,
     truncated_distances,
 )
+from g3pt.models.quantizers import unpack_bits
 
 
 def test_occupancy_loss_adds_the_mean_of_each_kind_of_query():
@@ -106,12 +107,18 @@ def test_soft_iou_does_not_let_a_doubtful_shape_vanish():
     assert soft_iou_loss(torch.full((1, 8), -1.0), occupancy, volume) < nothing
 
 
-def test_feature_loss_is_one_for_the_mean_of_all_shapes_and_pulls_the_guess_alone():
-    goal = torch.randn(64, 5, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    guess = goal.detach().mean(dim=0, keepdim=True).expand(64, -1, -1).clone().requires_grad_()
-    loss = feature_loss(guess, goal)
-    loss.backward()
-    assert loss.item() == pytest.approx(1.0, abs=1e-4)
-    assert goal.grad is None
-    assert guess.grad is not None
-    assert feature_loss(goal, goal).item() == 0
+def test_a_guess_of_nothing_has_a_loss_of_one_and_the_truth_none():
+    generator = torch.Generator().manual_seed(0)
+    indices = torch.randint(16, (64, 5), generator=generator)
+    root = torch.randn(20, 20, generator=generator)
+    assert sign_loss(torch.zeros(64, 5, 4), indices, root).item() == pytest.approx(1.0)
+    truth = unpack_bits(indices, 4).float() * 2 - 1
+    assert sign_loss(truth, indices, root).item() == 0
+
+
+def test_signs_count_by_the_features_that_they_make():
+    indices = torch.zeros(1, 1, dtype=torch.int64)
+    root = torch.diag(torch.tensor([3.0, 1.0]))
+    first, second = torch.tensor([[[0.0, -1.0]]]), torch.tensor([[[-1.0, 0.0]]])
+    assert sign_loss(first, indices, root) == pytest.approx(0.9)
+    assert sign_loss(second, indices, root) == pytest.approx(0.1)

@@ -112,17 +112,18 @@ def answer_features(
             sampled = sample_tokens(tokenizer, car, condition, every, sampling, num)
             return consensus_features(sampled.summed_BLC, num)
         case GuessAnswer():
-            guess_BLC = car.guess_features(car.encode_condition(condition))
-            if guess_BLC is None:
+            if car.guess is None:
                 raise ValueError("this generator makes no first guess: ask for samples")
-            return guess_BLC
+            return car.guess_features(tokenizer, condition)
         case _:
             assert_never(answer)
 
 
 def scales_in(answer: Answer, num_scales: int, car: Car) -> int:
-    """Scales in the features of an answer whose samples have `num_scales`: a guess is of all."""
-    return car.config.num_scales if isinstance(answer, GuessAnswer) else num_scales
+    """Scales in the features of an answer whose samples have `num_scales`; a guess has its own."""
+    if isinstance(answer, GuessAnswer) and car.config.guess is not None:
+        return car.config.guess.num_scales
+    return num_scales
 
 
 def sample_tokens(

@@ -121,10 +121,11 @@ def guess_drafts(
     Raises:
         PromptError: if the generator makes none.
     """
-    features_BLC = car.guess_features(car.encode_condition(condition))
-    if features_BLC is None:
+    guess = car.config.guess
+    if guess is None:
         raise PromptError("these weights make no first guess: ask for samples, or a consensus")
-    tokens = consensus_tokens(tokenizer, car, features_BLC, condition, tokenizer.num_scales)
+    features_BLC = car.guess_features(tokenizer, condition)
+    tokens = consensus_tokens(tokenizer, car, features_BLC, condition, guess.num_scales)
     drafts = plain_drafts(tokenizer, owners, tokens)
     return [
         replace(draft, consensus=DraftConsensus(features_LC, ()))

@@ -74,7 +74,7 @@ def token_likelihood(
         tokenizer,
         indices_BT.to(device),
         car.config.input_kind,
-        guess_BLC=car.guess_features(encoded),
+        guess_BLC=car.shown_features(tokenizer, condition),
     )
     num_scales = tokenizer.num_scales_of(indices_BT.shape[1])
     lengths = car.config.scale_lengths[:num_scales]

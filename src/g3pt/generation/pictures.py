@@ -38,16 +38,21 @@ class PreparedPicture:
 
     rgba: UInt8[np.ndarray, "S S 4"]
     cutout: Cutout
+    guess_rgba: UInt8[np.ndarray, "Z Z 4"] | None = None
+    """The same for a generator whose first guess reads another size."""
 
 
 def prepare_picture(
-    picture: str | Path | Image.Image | UInt8[np.ndarray, "H W C"], size: int
+    picture: str | Path | Image.Image | UInt8[np.ndarray, "H W C"],
+    size: int,
+    guess_size: int | None = None,
 ) -> PreparedPicture:
     """Read a picture, find its object, and frame it as the training views are framed.
 
     Args:
         picture: a file, a Pillow image, or an array with 3 or 4 channels.
         size: side of the result, as the image encoder wants it.
+        guess_size: side that the first guess reads, if there is one and its side is another.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -55,7 +60,11 @@ def prepare_picture(
     """
     name = str(picture) if isinstance(picture, str | Path) else "picture"
     rgba, cutout = cut_out_object(_reduced(open_picture(picture)), name)
-    return PreparedPicture(rgba=frame_object(rgba, size), cutout=cutout)
+    return PreparedPicture(
+        rgba=frame_object(rgba, size),
+        cutout=cutout,
+        guess_rgba=None if guess_size is None else frame_object(rgba, guess_size),
+    )
 
 
 def open_picture(picture: str | Path | Image.Image | UInt8[np.ndarray, "H W C"]) -> Image.Image:

@@ -100,7 +100,9 @@ def read_prompts(
     if views:
         config = configs["image"]
         assert isinstance(config, PictureConfig)
-        prepared = _prepare_views(config, views)
+        guess = generator.config.guess if isinstance(generator, Car) else None
+        differs = guess is not None and guess.image_size != config.image_size
+        prepared = _prepare_views(config, views, guess.image_size if guess and differs else None)
         pictures = tuple(of_shape[0] for of_shape in prepared)
         fields |= _picture_fields(prepared)
     if texts:
@@ -131,7 +133,7 @@ def _common_length(given: Mapping[str, Sequence[object]]) -> int:
 
 
 def _prepare_views(
-    config: PictureConfig, views: Sequence[Sequence[Picture]]
+    config: PictureConfig, views: Sequence[Sequence[Picture]], guess_size: int | None
 ) -> list[list[PreparedPicture]]:
     most = max(len(of_shape) for of_shape in views)
     if most > config.max_views:
@@ -139,19 +141,29 @@ def _prepare_views(
             f"{most} views of a shape: these weights were trained with at most "
             f"{config.max_views} of each"
         )
-    return [[prepare_picture(one, config.image_size) for one in of_shape] for of_shape in views]
+    return [
+        [
+            prepare_picture(one, config.image_size, None if number else guess_size)
+            for number, one in enumerate(of_shape)
+        ]
+        for of_shape in views
+    ]
 
 
 def _picture_fields(prepared: list[list[PreparedPicture]]) -> dict[str, torch.Tensor]:
     """Pictures; transparent ones where a shape has fewer views than another."""
     most = max(len(of_shape) for of_shape in prepared)
     stacked = [torch.from_numpy(np.stack([one.rgba for one in of_shape])) for of_shape in prepared]
+    fields = {}
+    larger = [of_shape[0].guess_rgba for of_shape in prepared if of_shape[0].guess_rgba is not None]
+    if larger:
+        fields["guess_pictures_BZZ4"] = torch.from_numpy(np.stack(larger))
     if most == 1:
-        return {"pictures_BSS4": torch.cat(stacked)}
+        return fields | {"pictures_BSS4": torch.cat(stacked)}
     empty = torch.zeros_like(stacked[0][:1])
     padded = [torch.cat([shown, *[empty] * (most - len(shown))]) for shown in stacked]
     counts = torch.tensor([len(of_shape) for of_shape in prepared])
-    return {"pictures_BSS4": torch.stack(padded), "num_views_B": counts}
+    return fields | {"pictures_BSS4": torch.stack(padded), "num_views_B": counts}
 
 
 def draw_points(cloud: Cloud, num: int, *, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

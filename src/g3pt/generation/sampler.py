@@ -109,7 +109,8 @@ def generate_tokens(
     encoded = _encode(car, condition, samples_each, guided=guided)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     num_rows = len(encoded.vector_BD)
-    inputs = ScaleInputs(tokenizer, car.config.input_kind, num_rows, car.guess_features(encoded))
+    guess_RLC = _shown_guess(tokenizer, car, condition, samples_each, guided=guided)
+    inputs = ScaleInputs(tokenizer, car.config.input_kind, num_rows, guess_RLC)
     cache = car.start_cache(reuse=cached)
     device = encoded.vector_BD.device
     indices: list[Tensor] = []
@@ -202,6 +203,21 @@ def _encode(
     batches = [condition, condition.without_conditions()] if guided else [condition]
     encoded = [car.encode_condition(batch).repeat(samples_each) for batch in batches]
     return concatenate_batches(encoded)
+
+
+def _shown_guess(
+    tokenizer: DiscreteTokenizer,
+    car: Car,
+    condition: ConditionBatch,
+    samples_each: int,
+    *,
+    guided: bool,
+) -> Tensor | None:
+    """The first guess of the rows of `_encode`, where tokens read one."""
+    batches = [condition, condition.without_conditions()] if guided else [condition]
+    shown = [car.shown_features(tokenizer, batch) for batch in batches]
+    parts = [each.repeat_interleave(samples_each, dim=0) for each in shown if each is not None]
+    return torch.cat(parts) if parts else None
 
 
 def _guide(logits_BTV: Tensor, guidance: float, *, guided: bool) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from g3pt.models.conditioning.contract import ConditionBatch, ConditionOutput
 from g3pt.models.conditioning.encoders import ConditionConfig, Conditioner
+from g3pt.models.conditioning.pixels import shrink_pictures
+from g3pt.models.contract import DiscreteTokenizer
 from g3pt.models.guess import Guess, GuessConfig
 from g3pt.models.heads import HEADS, HeadKind
 from g3pt.nn.attention import Attention, KeyValues, merge_heads
@@ -91,7 +93,7 @@ class CarConfig:
     from the first one on."""
 
     guess: GuessConfig | None = None
-    """A first guess of the shape, which every scale is shown what is left of; None goes without."""
+    """A first guess of the shape, regressed from the picture; None goes without."""
 
     def __post_init__(self) -> None:
         if not self.scale_lengths or min(self.scale_lengths) < 1:
@@ -107,6 +109,11 @@ class CarConfig:
             raise ValueError(
                 f"car.bitwise_scales must be within 0 to {len(self.scale_lengths)}, got "
                 f"{self.bitwise_scales}"
+            )
+        if self.guess is not None and self.guess.num_scales > len(self.scale_lengths):
+            raise ValueError(
+                f"car.guess.num_scales must be at most {len(self.scale_lengths)}, got "
+                f"{self.guess.num_scales}"
             )
         slots = [condition.slot for condition in self.conditions]
         if len(set(slots)) != len(slots):
@@ -125,7 +132,12 @@ class CarConfig:
     @property
     def num_inputs(self) -> int:
         """Numbers that a token reads: CQT features of what is known, and of what the guess adds."""
-        return self.input_dim * (1 if self.guess is None else 2)
+        return self.input_dim * (2 if self.is_shown_guess else 1)
+
+    @property
+    def is_shown_guess(self) -> bool:
+        """Whether there is a guess that tokens read."""
+        return self.guess is not None and self.guess.shown
 
     @property
     def heads(self) -> tuple[HeadKind, ...]:
@@ -203,11 +215,9 @@ class Car(nn.Module):
         self.start_projection = nn.Linear(dim, dim)
         self.guess = None
         if config.guess is not None:
-            self.to_guess = nn.Linear(dim, config.guess.width)
-            self.grid_to_guess = None
-            if self.conditioner.grid_width:
-                self.grid_to_guess = nn.Linear(self.conditioner.grid_width, config.guess.width)
-            self.guess = Guess(config.guess, channels=config.input_dim)
+            num_guessed = sum(config.scale_lengths[: config.guess.num_scales])
+            self.guess = Guess(config.guess, num_tokens=num_guessed, num_bits=config.num_bits)
+        if config.is_shown_guess:
             self.guess_norm = nn.LayerNorm(config.input_dim)
             self.guess_projection = nn.Linear(config.input_dim, dim)
         self.scale_embedding = nn.Parameter(torch.randn(config.num_scales, dim) * 0.02)
@@ -312,18 +322,45 @@ class Car(nn.Module):
         """Give the prefix and the vector; absent conditions become their nulls."""
         return self.conditioner(batch)
 
-    def guess_features(self, condition: ConditionOutput) -> Float[Tensor, "B L C"] | None:
-        """Give the first guess of the sum of all upsampled features; None without one."""
-        if self.guess is None:
+    def guess_signs(self, batch: ConditionBatch) -> Float[Tensor, "B T K"]:
+        """Give the first guess: expected signs of the tokens of the first scales.
+
+        Of several views of a shape the first one counts. Without a picture nothing is known.
+
+        Raises:
+            ValueError: if the pictures are smaller than the guess reads.
+        """
+        assert self.guess is not None, "this model makes no guess"
+        size, pictures = self.guess.config.image_size, batch.guess_pictures_BZZ4
+        features_BGGC = None
+        if pictures is None:
+            pictures = batch.pictures_BSS4
+            if pictures is None:
+                return self.guess.nothing(batch.batch_size)
+            if pictures.ndim == 5:
+                pictures = pictures[:, 0]
+            if pictures.shape[1] == size:
+                features_BGGC = batch.picture_features_BGGP
+            elif pictures.shape[1] > size:
+                pictures = shrink_pictures(pictures, size)
+        signs_BTK = self.guess(pictures, features_BGGC)
+        if batch.images_dropped_B is not None:
+            signs_BTK = signs_BTK.masked_fill(batch.images_dropped_B[:, None, None], 0.0)
+        return signs_BTK
+
+    def guess_features(
+        self, tokenizer: DiscreteTokenizer, batch: ConditionBatch
+    ) -> Float[Tensor, "B L C"]:
+        """Give what the first guess decodes to, ready for `shape_memory` of as many scales."""
+        return tokenizer.decode_signs(self.guess_signs(batch))
+
+    def shown_features(
+        self, tokenizer: DiscreteTokenizer, batch: ConditionBatch
+    ) -> Float[Tensor, "B L C"] | None:
+        """Give the same for `ScaleInputs`; None where tokens read no guess."""
+        if not self.config.is_shown_guess:
             return None
-        context_BMW, valid_BM = self.to_guess(condition.tokens_BID), condition.valid_BI
-        if self.grid_to_guess is not None:
-            assert condition.grid_BGE is not None, "a picture encoder with a grid always gives one"
-            grid_BGW = self.grid_to_guess(condition.grid_BGE)
-            context_BMW = torch.cat([context_BMW, grid_BGW], dim=1)
-            if valid_BM is not None:
-                valid_BM = F.pad(valid_BM, (0, grid_BGW.shape[1]), value=True)
-        return self.guess(context_BMW, valid_BM)
+        return self.guess_features(tokenizer, batch)
 
     def start_cache(self, *, reuse: bool = True) -> CarCache:
         """Give an empty cache for `forward_scale`; without `reuse` for its slow, obvious twin."""
@@ -398,7 +435,7 @@ class Car(nn.Module):
         start_B1D = self.start_projection(condition.vector_BD)[:, None]
         places_TD = self.positions[: self.config.scale_lengths[0]] + self.scale_embedding[0]
         start_BTD = start_B1D + places_TD.to(start_B1D.dtype)
-        if self.guess is not None:
+        if self.config.is_shown_guess:
             start_BTD = start_BTD + self._embed_guess(inputs_BTC).to(start_BTD.dtype)
         return torch.cat([condition.tokens_BID.to(start_BTD.dtype), start_BTD], dim=1)
 
@@ -409,7 +446,7 @@ class Car(nn.Module):
         places_TD = self.positions[first:stop] + self.scale_embedding[scales_T]
         known_BTC = inputs_BTC[..., : self.config.input_dim].to(self.dtype)  # stage 1 is float32
         embedded_BTD = self.input_projection(self.input_norm(known_BTC))
-        if self.guess is not None:
+        if self.config.is_shown_guess:
             embedded_BTD = embedded_BTD + self._embed_guess(inputs_BTC)
         return embedded_BTD + places_TD.to(embedded_BTD.dtype)
 

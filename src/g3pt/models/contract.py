@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from g3pt.models.quantizers import LfqQuantizer
+from g3pt.models.quantizers import LfqQuantizer, unpack_bits
 
 
 @dataclass(frozen=True)
@@ -290,10 +290,15 @@ class DiscreteTokenizer(Tokenizer):
 
     def decode_indices(self, indices_BT: Int[Tensor, "B T"]) -> Float[Tensor, "B L C"]:
         """Sum of the upsampled features of the scales that the tokens cover."""
-        num_scales = self.num_scales_of(indices_BT.shape[1])
-        parts = indices_BT.split(list(self.scale_lengths[:num_scales]), dim=1)
+        bits_BTK = unpack_bits(indices_BT, self.num_bits)
+        return self.decode_signs(bits_BTK.to(self.quantizer.gains.dtype) * 2 - 1)
+
+    def decode_signs(self, signs_BTK: Float[Tensor, "B T K"]) -> Float[Tensor, "B L C"]:
+        """The same from signs of bits, which may be uncertain: anything between -1 and 1."""
+        num_scales = self.num_scales_of(signs_BTK.shape[1])
+        parts = signs_BTK.split(list(self.scale_lengths[:num_scales]), dim=1)
         upsampled = [
-            self.resampling.up(scale, self.quantizer.embed(part, scale)).float()
+            self.resampling.up(scale, self.quantizer.expand(part, scale)).float()
             for scale, part in enumerate(parts)
         ]
         return torch.stack(upsampled).sum(dim=0)

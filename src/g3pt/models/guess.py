@@ -1,84 +1,167 @@
-"""A first guess of the whole shape, regressed from the condition; CAR reads what it leaves open.
+"""A first guess of the whole shape, regressed from the picture.
 
 Ours, not the paper's (docs/deviations.md). Tokens are signs, so two like shapes may share few of
-them, and a model of tokens has to see a kind of shape to name its tokens. The sum of the upsampled
-features is smooth in the shape: regressing it carries over to kinds that were never seen. So the
-condition is first turned into such a sum, the mean of what may come, and CAR is shown, at every
-scale, what quantising that guess would make of the scale: down(e_s, guess - known).
+them, and a model of tokens has to see a kind of shape to name its tokens. What tokens are upsampled
+to is smooth in the shape: its mean over all shapes that a picture may show carries over to kinds
+that were never seen. Since upsampling is all but linear in the signs, that mean is what the mean
+signs decode to: some hundred numbers, regressed from what a frozen network sees in the picture.
 
-Legend: B batch, M context tokens, L latents, C tokenizer channels, W width of the guess.
+CAR may be shown, at every scale, what quantising the guess would make of it: down(e_s, guess -
+known).
+
+Legend: B batch, T tokens of the scales that are guessed, K bits, P = T K, S picture side, G places
+along a side of the picture, C features of a place.
 """
 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from g3pt.nn.blocks import CrossAttentionBlock, SelfAttentionBlock
+from g3pt.models.conditioning.efficientnet import COARSE_WIDTH, FINE_WIDTH, STRIDE
+from g3pt.models.conditioning.efficientnet_weights import BUNDLED_SHA256, check_bundled
+from g3pt.models.conditioning.pretrained import PLACE_SIDE, frozen_features
+from g3pt.models.contract import DiscreteTokenizer
+from g3pt.nn.blocks import Mlp
+
+_AT_ONCE = 64
+"""Signs that are decoded together when the metric is measured."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GuessConfig:
-    """Learned latents that gather a shape from the tokens of the condition."""
+    """A residual MLP on the grid of a frozen EfficientNet-Lite0."""
 
-    num_latents: int = 128
-    """Latents L of the tokenizer."""
+    num_scales: int = 3
+    """Scales that are guessed, the coarsest; finer ones are hardly told by a picture."""
 
-    depth: int = 3
-    """Times that the latents read the condition and then one another."""
+    image_size: int = 128
+    """Side of the square picture in pixels."""
 
-    width: int = 256
-    num_heads: int = 4
-    mlp_ratio: float = 4.0
+    place_width: int = 32
+    """Channels that each place keeps of the fine features, and as many of the coarse ones."""
+
+    width: int = 768
+    depth: int = 2
+    dropout: float = 0.1
+
+    shown: bool = True
+    """Whether CAR reads what the guess leaves open; else the guess is an answer of its own."""
+
+    sha256: str = BUNDLED_SHA256
+    """Of the frozen network's file, which comes with g3pt and not with the weights of a model."""
 
     def __post_init__(self) -> None:
-        if self.depth < 1 or self.width % self.num_heads:
+        if self.num_scales < 1 or self.depth < 0:
             raise ValueError(
-                "guess needs depth >= 1 and a width that num_heads divides, got "
-                f"{self.depth}, {self.width} and {self.num_heads}"
+                "guess needs num_scales >= 1 and depth >= 0, got "
+                f"{self.num_scales} and {self.depth}"
             )
+        if self.image_size < STRIDE or self.image_size % STRIDE:
+            raise ValueError(
+                f"guess.image_size must be a multiple of {STRIDE}, got {self.image_size}"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"guess.dropout must be in [0, 1), got {self.dropout}")
+
+    @property
+    def side(self) -> int:
+        """Places G along a side of the picture."""
+        return self.image_size // PLACE_SIDE
 
 
 class Guess(nn.Module):
-    """Condition tokens to the sum of the upsampled features of all scales."""
+    """Pictures to the expected signs of the tokens of the first scales."""
 
-    def __init__(self, config: GuessConfig, *, channels: int) -> None:
+    def __init__(self, config: GuessConfig, *, num_tokens: int, num_bits: int) -> None:
+        """Build what is trained; the frozen network is no part of it.
+
+        Args:
+            config: sizes.
+            num_tokens: tokens T of the scales that are guessed.
+            num_bits: bits K of a token.
+
+        Raises:
+            FileNotFoundError, ValueError: if this installation lacks the frozen network or has
+                another one.
+        """
         super().__init__()
+        check_bundled(config.sha256)
         self.config = config
-        width, heads = config.width, config.num_heads
-        self.queries_LW = nn.Parameter(torch.randn(config.num_latents, width) * 0.02)
-        self.read = nn.ModuleList(
-            CrossAttentionBlock(width, heads, mlp_ratio=0, normalize_qk=True)
+        self._sizes = num_tokens, num_bits
+        self.from_fine = _narrowed(FINE_WIDTH, config.place_width)
+        self.from_coarse = _narrowed(COARSE_WIDTH, config.place_width)
+        self.gather = nn.Linear(2 * config.place_width * config.side**2, config.width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(config.width), Mlp(config.width, 1.0))
             for _ in range(config.depth)
         )
-        self.mix = nn.ModuleList(
-            SelfAttentionBlock(width, heads, mlp_ratio=config.mlp_ratio, normalize_qk=True)
-            for _ in range(config.depth)
-        )
-        self.norm = nn.LayerNorm(width)
-        self.to_features = nn.Linear(width, channels, bias=False)
-        self.mean_LC = nn.Parameter(torch.zeros(config.num_latents, channels))
-        nn.init.zeros_(self.to_features.weight)
-
-    @torch.no_grad()
-    def start_from(self, mean_LC: Float[Tensor, "L C"]) -> None:
-        """Begin with the tokenizer's mean of every latent: the guess that knows nothing."""
-        self.mean_LC.copy_(mean_LC)
+        self.norm = nn.LayerNorm(config.width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.to_signs = nn.Linear(config.width, num_tokens * num_bits)
+        nn.init.zeros_(self.to_signs.weight)
+        nn.init.zeros_(self.to_signs.bias)
 
     def forward(
         self,
-        context_BMW: Float[Tensor, "B M W"],
-        valid_BM: Bool[Tensor, "B M"] | None = None,
-    ) -> Float[Tensor, "B L C"]:
-        """Give float32 features, ready for `Tokenizer.shape_memory`.
+        pictures_BSS4: UInt8[Tensor, "B S S 4"],
+        features_BGGC: Float[Tensor, "B G G C"] | None = None,
+    ) -> Float[Tensor, "B T K"]:
+        """Give expected signs, float32: -1 to 1 but for what a linear map adds.
 
         Args:
-            context_BMW: what is known of the shape.
-            valid_BM: False at tokens that must not be seen; None when all count.
+            pictures_BSS4: straight-alpha RGBA.
+            features_BGGC: what `frozen_features` gave for them; None computes it.
+
+        Raises:
+            ValueError: if pictures or features do not have the configured sizes.
         """
-        mask = None if valid_BM is None else valid_BM[:, None, None]
-        x_BLW = self.queries_LW.to(context_BMW.dtype).expand(len(context_BMW), -1, -1)
-        for read, mix in zip(self.read, self.mix, strict=True):
-            x_BLW = mix(read(x_BLW, context_BMW, mask))
-        return self.to_features(self.norm(x_BLW)).float() + self.mean_LC.float()
+        config = self.config
+        if features_BGGC is None:
+            features_BGGC = frozen_features(pictures_BSS4, config.image_size, config.sha256)
+        elif features_BGGC.shape[1:] != (config.side, config.side, FINE_WIDTH + COARSE_WIDTH):
+            raise ValueError(
+                f"the guess reads features of {config.side} x {config.side} places, "
+                f"got {tuple(features_BGGC.shape[1:])}"
+            )
+        places_BGGC = features_BGGC.to(self.to_signs.weight.dtype)
+        fine_BGGC, coarse_BGGC = places_BGGC.split([FINE_WIDTH, COARSE_WIDTH], dim=-1)
+        seen = torch.cat([self.from_fine(fine_BGGC), self.from_coarse(coarse_BGGC)], dim=-1)
+        x_BW = self.gather(seen.flatten(1))
+        for block in self.blocks:
+            x_BW = x_BW + self.dropout(block(x_BW))
+        signs_BP = self.to_signs(self.dropout(self.norm(x_BW)))
+        return signs_BP.float().unflatten(1, self._sizes)
+
+    def nothing(self, batch_size: int) -> Float[Tensor, "B T K"]:
+        """The guess without a picture: signs that are as likely as not."""
+        return self.to_signs.weight.new_zeros(batch_size, *self._sizes, dtype=torch.float32)
+
+
+def _narrowed(channels: int, width: int) -> nn.Module:
+    """What a norm could learn, the linear map learns too."""
+    norm = nn.LayerNorm(channels, elementwise_affine=False)
+    return nn.Sequential(norm, nn.Linear(channels, width))
+
+
+@torch.no_grad()
+def metric_root(tokenizer: DiscreteTokenizer, num_scales: int) -> Float[Tensor, "P P"]:
+    """R such that |d R| is the size of the features that a difference d of signs makes.
+
+    To first order around signs of zero; the features are those of `decode_signs`. So a squared
+    error of features, which are many, is one of signs, which are few.
+    """
+    num_tokens = sum(tokenizer.scale_lengths[:num_scales])
+    num_bits = tokenizer.num_bits
+    units_PTK = torch.eye(num_tokens * num_bits, device=tokenizer.latent_mean.device).unflatten(
+        1, (num_tokens, num_bits)
+    )
+    made = [
+        (tokenizer.decode_signs(part) - tokenizer.decode_signs(-part)).flatten(1) / 2
+        for part in units_PTK.split(_AT_ONCE)
+    ]
+    features_PF = torch.cat(made)
+    gram_PP = (features_PF @ features_PF.T).double()
+    gram_PP.diagonal().add_(1e-4 * gram_PP.diagonal().mean())
+    return torch.linalg.cholesky(gram_PP).float()

@@ -2,15 +2,17 @@
 
 The heads of CAR have their own.
 
-Legend: B batch, Q query points, L latents, C channels, K bits.
+Legend: B batch, Q query points, L latents, C channels, T tokens, K bits, P = T K.
 """
 
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from g3pt.models.quantizers import unpack_bits
 
 
 def occupancy_loss(
@@ -92,13 +94,23 @@ def soft_iou_loss(
     return (1 - (shared_B + 0.5) / (united_B + 0.5)).mean()
 
 
-def feature_loss(
-    guess_BLC: Float[Tensor, "B L C"], goal_BLC: Float[Tensor, "B L C"]
+def sign_loss(
+    guess_BTK: Float[Tensor, "B T K"], indices_BT: Int[Tensor, "B T"], root_PP: Float[Tensor, "P P"]
 ) -> Float[Tensor, ""]:
-    """Squared error of a guess of the summed features, as a share of their variance over shapes."""
-    goal_BLC = goal_BLC.detach().float()
-    variance = goal_BLC.var(dim=0, unbiased=False).mean().clamp(min=1e-3)
-    return F.mse_loss(guess_BLC.float(), goal_BLC) / variance
+    """Squared error of the features that guessed signs decode to, as a share of their size.
+
+    Args:
+        guess_BTK: expected signs of bits.
+        indices_BT: the tokens themselves.
+        root_PP: from signs to features of the same size (`guess.metric_root`), P = T K.
+
+    Returns:
+        The error; a guess of nothing (zeros) has 1.
+    """
+    goal_BP = unpack_bits(indices_BT, guess_BTK.shape[-1]).flatten(1).float() * 2 - 1
+    off_BP = (guess_BTK.flatten(1).float() - goal_BP) @ root_PP
+    size = (goal_BP @ root_PP).square().mean().clamp(min=1e-6)
+    return off_BP.square().mean() / size
 
 
 def _by_group(

@@ -13,7 +13,7 @@ from g3pt.models.car import CarConfig
 from g3pt.models.conditioning.clip import ClipConditionConfig
 from g3pt.models.conditioning.dinov2 import DinoConditionConfig
 from g3pt.models.conditioning.efficientnet import COARSE_WIDTH, FINE_WIDTH
-from g3pt.models.conditioning.encoders import ConditionConfig, FrozenConfig, GridConfig
+from g3pt.models.conditioning.encoders import ConditionConfig, FrozenConfig
 from g3pt.models.conditioning.image import ImageConditionConfig, stem_widths
 from g3pt.models.conditioning.label import ClassConditionConfig
 from g3pt.models.conditioning.pixels import num_channels
@@ -191,29 +191,24 @@ def car_operations(
     )
 
 
-def guess_operations(config: CarConfig, *, num_prefix: int) -> Operations:
-    """`Car.guess_features` of one shape; nothing where the model makes no guess."""
+def guess_operations(config: CarConfig) -> Operations:
+    """`Car.guess_signs` of one shape, without the frozen network; nothing where there is none."""
     guess = config.guess
     if guess is None:
         return Operations()
-    latents, width = guess.num_latents, guess.width
-    grids = [each for each in config.conditions if isinstance(each, GridConfig) and each.num_places]
-    context = _linear(num_prefix, config.width, width)
-    num_context = num_prefix
-    for grid in grids:
-        context = context + _linear(grid.num_places, grid.width, width)
-        num_context += grid.num_places
-    read = (
-        _linear(latents, width, 2 * width)
-        + _linear(num_context, width, 2 * width)
-        + _attention(latents, num_context, width)
+    places, width = guess.side**2, guess.width
+    num_signs = sum(config.scale_lengths[: guess.num_scales]) * config.num_bits
+    narrowed = 2.0 * places * (FINE_WIDTH + COARSE_WIDTH) * guess.place_width
+    return (
+        Operations(entry=narrowed)
+        + _linear(1, 2 * guess.place_width * places, width)
+        + _linear(1, width, width) * (2 * guess.depth)
+        + _linear(1, width, num_signs)
     )
-    mix = _self_attention_block(latents, width, guess.mlp_ratio)
-    return context + (read + mix) * guess.depth + _linear(latents, width, config.input_dim)
 
 
 def _read_guess(config: CarConfig, num_tokens: int) -> Operations:
-    if config.guess is None:
+    if not config.is_shown_guess:
         return Operations()
     return _linear(num_tokens, config.input_dim, config.width)
 
@@ -379,10 +374,10 @@ def generation_operations(
         if scale + 1 < config.num_scales:
             resampling += down_operations(stage1, scale + 1)
         total = copies * own.forward + batch_size * resampling.forward
-        if config.guess is not None:
+        if config.is_shown_guess:
             total += copies * down_operations(stage1, scale).forward
             if scale == 0:
-                total += copies * guess_operations(config, num_prefix=num_prefix).forward
+                total += copies * guess_operations(config).forward
         operations.append(total)
     return operations
 

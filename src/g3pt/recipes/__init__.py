@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from g3pt.models.sizes import LADDER
-from g3pt.recipes import car, rivals, stream, tokenizer
+from g3pt.recipes import car, guess, rivals, stream, tokenizer
 from g3pt.training.runs import Run
 
 RECIPES: dict[str, Callable[[], Run]] = {
@@ -21,6 +21,7 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "car-small-smoke": car.small_smoke,
     "car-stream-small": stream.small,
     "car-stream-small-smoke": stream.small_smoke,
+    "guess-small": guess.small,
     "car-paper": car.paper,
     "car-paper-smoke": car.paper_smoke,
     "car-paper-text": car.paper_text,

@@ -37,7 +37,7 @@ def small() -> StreamRun:
                 conditions=(image, text),
                 head="bit_softmax",
                 bitwise_scales=1,
-                guess=GuessConfig(num_latents=256, depth=3, width=320, num_heads=5),
+                guess=GuessConfig(),
             ),
             tokenizer.small().model,
         ),
@@ -89,7 +89,7 @@ def small_smoke() -> StreamRun:
                 replace(image, image_size=64, depth=1, width=32, num_heads=2),
                 replace(text, depth=1, width=32, num_heads=2),
             ),
-            guess=GuessConfig(depth=1, width=32, num_heads=2),
+            guess=GuessConfig(image_size=64, place_width=4, width=32, depth=1),
         ),
         data=replace(
             run.data,

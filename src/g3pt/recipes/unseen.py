@@ -65,7 +65,7 @@ class UnseenTable:
     steps: int = 500
     batch_size: int = 64
     width: int = 192
-    guess_width: int = 128
+    guess_width: int = 768
     num_objects: int = 64
     """Of each yardstick, the first ones."""
     num_queries: int = 4096
@@ -83,9 +83,7 @@ class UnseenTable:
             features=row.features,
             pool=2,
         )
-        guess = GuessConfig(
-            depth=1, width=self.guess_width, num_heads=self.guess_width // 64 or 1, mlp_ratio=2.0
-        )
+        guess = GuessConfig(image_size=maker.image_size, width=self.guess_width)
         return StreamRun(
             name=f"{row.name}-seed{seed}",
             tokenizer=self.tokenizer,

@@ -146,7 +146,7 @@ def flops_by_formula(run: Run, batch_size: int = 1) -> float:
             num_prefix = prefix_length(model.conditions)
             trained = (
                 condition_operations(model.conditions, model.width)
-                + guess_operations(model, num_prefix=num_prefix)
+                + guess_operations(model)
                 + car_operations(model, num_prefix=num_prefix)
             )
             frozen = teacher_operations(cqt_config(run))

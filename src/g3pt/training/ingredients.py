@@ -178,15 +178,11 @@ def fit_to_tokenizer(
         raise ConfigError(
             f"num_scales must be within 1 to {tokenizer.num_scales}, got {num_scales}"
         )
-    guess = model.guess
-    if guess is not None:
-        guess = replace(guess, num_latents=len(tokenizer.latent_mean))
     return replace(
         model,
         scale_lengths=tokenizer.scale_lengths[:num_scales],
         num_bits=tokenizer.num_bits,
         input_dim=tokenizer.dim,
-        guess=guess,
         conditions=fit_conditions(model.conditions, captions, points_width=tokenizer.dim),
     )
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from g3pt.data.batch import CarBatch
 from g3pt.models.car import Car
 from g3pt.models.contract import DiscreteTokenizer
-from g3pt.models.losses import feature_loss, occupancy_loss, soft_iou_loss
+from g3pt.models.guess import metric_root
+from g3pt.models.losses import occupancy_loss, sign_loss, soft_iou_loss
 from g3pt.models.teacher import teacher_inputs
 from g3pt.training.conditioning import (
     ConditionDrawer,
@@ -43,7 +44,7 @@ class CarLossConfig(ConditionLossConfig):
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     guess_features: float = 1.0
     """Weight of the error of the first guess, where the model has one, in the summed features."""
-    guess_field: float = 1.0
+    guess_field: float = 0.0
     """Weight of the error of the field that it decodes to, where the batches hold queries."""
     guess_field_share: float = 1.0
     """Share of a batch, its first samples, whose field is decoded: it costs more than all else."""
@@ -69,18 +70,31 @@ class NextScale:
     """What a step of stage 2 is told and what it minimises; tasks add the batches."""
 
     def __init__(
-        self, car: Car, tokenizer: DiscreteTokenizer, loss: CarLossConfig, *, seed: int = 0
+        self,
+        car: Car,
+        tokenizer: DiscreteTokenizer,
+        loss: CarLossConfig,
+        *,
+        seed: int = 0,
+        only_guess: bool = False,
     ) -> None:
-        """Freeze the tokenizer.
+        """Freeze the tokenizer; with `only_guess` all of the model but its first guess as well.
 
         Raises:
-            ValueError: if there is not one scale weight a scale.
+            ValueError: if there is not one scale weight a scale, or no guess to train.
         """
         self.car = car
         self.tokenizer = tokenizer.eval().requires_grad_(False)
         self.conditions = ConditionDrawer(car.config.conditions, loss, seed=seed)
         self._loss = loss
         self._seed = seed
+        self._only_guess = only_guess
+        self._root_PP: Tensor | None = None
+        if only_guess:
+            if car.guess is None:
+                raise ValueError("trained is guess, and the model makes none: give it model.guess")
+            car.requires_grad_(False)
+            car.guess.requires_grad_(True)
         num = len(loss.scale_weights)
         if num and num != car.config.num_scales:
             raise ValueError(
@@ -111,6 +125,8 @@ class NextScale:
     def loss(self, batch: CarStep, *, step: int, progress: float) -> TaskOutput:
         """Cross-entropy of the scales that the curriculum has reached."""
         config = self._loss
+        if self._only_guess:
+            return self._of_guess(batch)
         num_scales = config.curriculum.num_scales(progress, self.car.config.num_scales)
         flips = batch.flip_probability_B if config.flip_share else None
         losses_S, guess = self.losses(batch, num_scales, flips, step)
@@ -118,22 +134,36 @@ class NextScale:
         loss = (losses_S * weights_S).sum() / weights_S.sum()
         metrics = {f"ce/{scale}": losses_S[scale] for scale in range(num_scales)}
         if guess is not None:
-            errors = self._guess_errors(batch.batch, guess)
-            loss = loss + sum(weight * error for weight, error in errors.values())
-            metrics |= {f"guess/{name}": error for name, (_, error) in errors.items()}
+            off = self._of_guess(batch, guess)
+            loss = loss + off.loss
+            metrics |= off.metrics
         return TaskOutput(loss, metrics)
 
-    def _guess_errors(self, batch: CarBatch, guess_BLC: Tensor) -> dict[str, tuple[float, Tensor]]:
+    def _of_guess(self, batch: CarStep, signs_BTK: Tensor | None = None) -> TaskOutput:
+        """What the first guess is off by."""
+        if signs_BTK is None:
+            self.tokenizer.to(batch.batch.indices_BT.device)
+            condition = condition_batch(batch.batch, batch.given, self.tokenizer)
+            signs_BTK = self.car.guess_signs(condition)
+        errors = self._guess_errors(batch.batch, signs_BTK)
+        loss = torch.stack([weight * error for weight, error in errors.values()]).sum()
+        return TaskOutput(loss, {f"guess/{name}": error for name, (_, error) in errors.items()})
+
+    def _guess_errors(self, batch: CarBatch, signs_BTK: Tensor) -> dict[str, tuple[float, Tensor]]:
         """How far the first guess is off, with the weight of each kind of error."""
-        config = self._loss
-        with torch.no_grad():
-            goal_BLC = self.tokenizer.decode_indices(batch.indices_BT)
-        errors = {"features": (config.guess_features, feature_loss(guess_BLC, goal_BLC))}
+        config, num_tokens = self._loss, signs_BTK.shape[1]
+        num_scales = self.tokenizer.num_scales_of(num_tokens)
+        if self._root_PP is None:
+            self._root_PP = metric_root(self.tokenizer, num_scales)
+        indices_BT = batch.indices_BT[:, :num_tokens]
+        off = sign_loss(signs_BTK, indices_BT, self._root_PP)
+        errors = {"features": (config.guess_features, off)}
         if batch.queries_BQ3 is not None and config.guess_field:
             assert batch.inside_BQ is not None
             assert batch.near_BQ is not None
-            some = slice(max(1, round(config.guess_field_share * len(guess_BLC))))
-            memory = self.tokenizer.shape_memory(guess_BLC[some], self.car.config.num_scales)
+            some = slice(max(1, round(config.guess_field_share * len(signs_BTK))))
+            guess_BLC = self.tokenizer.decode_signs(signs_BTK[some])
+            memory = self.tokenizer.shape_memory(guess_BLC, num_scales)
             inside_BQ, near_BQ = batch.inside_BQ[some], batch.near_BQ[some]
             logits_BQ = self.tokenizer.occupancy(memory, batch.queries_BQ3[some])
             bce = occupancy_loss(logits_BQ, inside_BQ, near_BQ)
@@ -157,7 +187,7 @@ class NextScale:
     def losses(
         self, batch: CarStep, num_scales: int, flips_B: Tensor | None, step: int
     ) -> tuple[Tensor, Tensor | None]:
-        """Cross-entropy by scale, and the first guess of a model that makes one."""
+        """Cross-entropy by scale, and the signs of the first guess of a model that makes one."""
         indices_BT = batch.batch.indices_BT
         indices_BT = indices_BT[:, : sum(self.car.config.scale_lengths[:num_scales])]
         self.tokenizer.to(indices_BT.device)
@@ -165,10 +195,13 @@ class NextScale:
         if flips_B is not None:
             generator = torch.Generator(indices_BT.device)
             generator.manual_seed(self._seed * 1_000_003 + step)
-        condition = self.car.encode_condition(
-            condition_batch(batch.batch, batch.given, self.tokenizer)
-        )
-        guess_BLC = self.car.guess_features(condition)
+        given = condition_batch(batch.batch, batch.given, self.tokenizer)
+        condition = self.car.encode_condition(given)
+        signs_BTK = None if self.car.guess is None else self.car.guess_signs(given)
+        guess_BLC = None
+        if signs_BTK is not None and self.car.config.is_shown_guess:
+            with torch.no_grad():
+                guess_BLC = self.tokenizer.decode_signs(signs_BTK)
         # The CQT decides signs of residuals here: outside autocast, as when the tokens were made.
         with torch.autocast(indices_BT.device.type, enabled=False):
             teacher = teacher_inputs(
@@ -180,4 +213,4 @@ class NextScale:
                 generator=generator,
             )
         logits = self.car(teacher.inputs_BTC, condition, num_scales)
-        return self.car.token_losses(logits, teacher.targets_BT), guess_BLC
+        return self.car.token_losses(logits, teacher.targets_BT), signs_BTK

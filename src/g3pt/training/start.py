@@ -217,7 +217,8 @@ def open_task(run: Run, tokenizer: Tokenizer | None = None) -> RunTask:
         case CarRun():
             assert isinstance(tokenizer, DiscreteTokenizer), "stage 2 needs a tokenizer"
             module = _seeded(lambda: Car(run.model), run.train.seed)
-            _begin(module, run.initial, tokenizer)
+            if run.initial:
+                _start_from(module, load_car(run.initial), run.initial)
             return CarTask(
                 module,
                 tokenizer,
@@ -229,8 +230,18 @@ def open_task(run: Run, tokenizer: Tokenizer | None = None) -> RunTask:
         case StreamRun():
             assert isinstance(tokenizer, DiscreteTokenizer), "stage 2 needs a tokenizer"
             module = _seeded(lambda: Car(run.model), run.train.seed)
-            _begin(module, run.initial, tokenizer)
-            return StreamTask(module, tokenizer, run.data, run.loss, run.watch, seed=run.train.seed)
+            if run.initial:
+                afresh = "guess." if run.trained == "guess" else ""
+                _start_from(module, load_car(run.initial), run.initial, afresh=afresh)
+            return StreamTask(
+                module,
+                tokenizer,
+                run.data,
+                run.loss,
+                run.watch,
+                seed=run.train.seed,
+                only_guess=run.trained == "guess",
+            )
         case FlowRun():
             module = _seeded(lambda: Flow(run.model), run.train.seed)
             statistics = FlowDataset(run.data).statistics()
@@ -256,21 +267,22 @@ def _seeded(build: Callable[[], ModuleT], seed: int) -> ModuleT:
         return build()
 
 
-def _begin(car: Car, initial: str, tokenizer: DiscreteTokenizer) -> None:
-    """From trained weights, or afresh with the mean of all shapes as the first guess."""
-    if initial:
-        _start_from(car, load_car(initial), initial)
-    elif car.guess is not None:
-        car.guess.start_from(tokenizer.latent_mean)
-
-
-def _start_from(module: nn.Module, trained: nn.Module, origin: str) -> None:
+def _start_from(module: nn.Module, trained: nn.Module, origin: str, *, afresh: str = "") -> None:
     """Copy the weights of a trained model of the same sizes.
+
+    Args:
+        module: what is filled.
+        trained: what it is filled from.
+        origin: of that, for messages.
+        afresh: beginning of the names of tensors that stay as they are.
 
     Raises:
         ConfigError: if the sizes differ.
     """
-    ours, theirs = module.state_dict(), trained.state_dict()
+    ours, theirs = module.state_dict(), dict(trained.state_dict())
+    if afresh:
+        theirs = {name: value for name, value in theirs.items() if not name.startswith(afresh)}
+        theirs |= {name: value for name, value in ours.items() if name.startswith(afresh)}
     for name in sorted(ours.keys() | theirs.keys()):
         expected = tuple(ours[name].shape) if name in ours else "nothing"
         found = tuple(theirs[name].shape) if name in theirs else "nothing"

@@ -26,6 +26,9 @@ class StreamRun:
     model: CarConfig = field(default_factory=CarConfig)
     """Its scale lengths, bits and input width are taken from the tokenizer, the words of its text
     condition from families and stock if it names none."""
+    trained: Literal["all", "guess"] = "all"
+    """All of the model, or its first guess alone: all else is as `initial` has it, and the guess
+    begins anew."""
     num_scales: int = 0
     """Scales of the tokenizer that are learnt, the coarsest ones; 0 is all."""
     data: StreamConfig | RecordedConfig = field(default_factory=lambda: StreamConfig(meshes=0))

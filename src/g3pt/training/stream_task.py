@@ -6,6 +6,7 @@ makes again what the pool held.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from g3pt.data.yardstick import load_yardstick
 from g3pt.generation.answers import Answer, ConsensusAnswer, GuessAnswer, SampleAnswer
 from g3pt.models.car import Car
 from g3pt.models.conditioning.encoders import Condition
-from g3pt.models.conditioning.pretrained import PretrainedImageEncoder
+from g3pt.models.conditioning.pretrained import PretrainedImageEncoder, frozen_features
 from g3pt.models.contract import DiscreteTokenizer
 from g3pt.models.weights_config import SamplingDefaults
 from g3pt.training.next_scale import CarLossConfig, CarStep, NextScale
@@ -25,6 +26,7 @@ from g3pt.training.task import DatasetsOfParts, Part, TaskOutput
 from g3pt.training.yardsticks import (
     ReadyYardstick,
     YardstickMeasure,
+    measure_answers,
     measure_yardstick,
     ready_yardstick,
 )
@@ -67,11 +69,13 @@ class StreamTask:
         watch: WatchConfig,
         *,
         seed: int = 0,
+        only_guess: bool = False,
     ) -> None:
         self.module = car
         self.tokenizer = tokenizer
-        self._objective = NextScale(car, tokenizer, loss, seed=seed)
+        self._objective = NextScale(car, tokenizer, loss, seed=seed, only_guess=only_guess)
         self._data = data
+        self._only_guess = only_guess
         self._watch = watch
         self._datasets = DatasetsOfParts(self._open_dataset, data.batch_size)
         self._ready: list[ReadyYardstick] | None = None
@@ -84,10 +88,25 @@ class StreamTask:
     def _open_dataset(self, part: Part) -> StreamDataset | RecordedDataset:
         device = next(self.module.parameters()).device
         self.tokenizer.to(device)
-        see, shared = seeing(self.module), {"rank": part.index, "world_size": part.count}
+        see = seeing(self.module, self._data.image_size)
+        shared = {"rank": part.index, "world_size": part.count}
         if isinstance(self._data, RecordedConfig):
-            return RecordedDataset(self._data, device, with_features=see is not None, **shared)
+            return RecordedDataset(
+                self._data,
+                device,
+                with_features=see is not None,
+                num_tokens=self._num_tokens,
+                **shared,
+            )
         return StreamDataset(self._data, device, self._tokenize, see, **shared)
+
+    @property
+    def _num_tokens(self) -> int:
+        """Tokens that are learnt of every shape."""
+        config = self.module.config
+        if self._only_guess and config.guess is not None:
+            return sum(config.scale_lengths[: config.guess.num_scales])
+        return config.num_tokens
 
     def _tokenize(self, points_BN3: Tensor, normals_BN3: Tensor) -> Tensor:
         return self.tokenizer.tokenize(points_BN3, normals_BN3, self.module.config.num_scales)
@@ -113,18 +132,36 @@ class StreamTask:
         """
         metrics: dict[str, float] = {}
         best: dict[str, float] = {}
-        for measured in self.measure():
-            metrics |= measured_metrics(measured)
-            best[measured.name] = max(
-                metrics[f"iou/{measured.name}/{a.name}"] for a in self.answers
-            )
+        for ready in self._yardsticks():
+            name = ready.yardstick.name
+            metrics |= self._evaluate(ready)
+            best[name] = max(metrics[f"iou/{name}/{a.name}"] for a in self.answers)
         new = [value for name, value in best.items() if name != "known"]
         if new:
             metrics["iou/new"] = sum(new) / len(new)
         return metrics
 
+    def _evaluate(self, ready: ReadyYardstick) -> dict[str, float]:
+        """By one yardstick; a guess alone says nothing of tokens."""
+        asked = (self.tokenizer, self.module, ready, self.answers, self._watch.sampling)
+        if not self._only_guess:
+            return measured_metrics(measure_yardstick(*asked))
+        sound_B = ~ready.yardstick.flagged_B
+        return {
+            f"iou/{ready.yardstick.name}/{answer}": float(iou_B[sound_B].mean())
+            for answer, iou_B in measure_answers(*asked).items()
+        }
+
     def measure(self) -> list[YardstickMeasure]:
         """The module as it stands by every yardstick."""
+        return [
+            measure_yardstick(
+                self.tokenizer, self.module, ready, self.answers, self._watch.sampling
+            )
+            for ready in self._yardsticks()
+        ]
+
+    def _yardsticks(self) -> list[ReadyYardstick]:
         if self._ready is None:
             self.tokenizer.to(next(self.module.parameters()).device)
             self._ready = [
@@ -137,16 +174,13 @@ class StreamTask:
                 )
                 for path in self._watch.yardsticks
             ]
-        return [
-            measure_yardstick(
-                self.tokenizer, self.module, ready, self.answers, self._watch.sampling
-            )
-            for ready in self._ready
-        ]
+        return self._ready
 
     @property
     def answers(self) -> list[Answer]:
         """What is measured."""
+        if self._only_guess:
+            return [GuessAnswer()]
         answers: list[Answer] = [SampleAnswer()]
         if self._watch.consensus > 1:
             answers.append(ConsensusAnswer(num_samples=self._watch.consensus))
@@ -169,13 +203,13 @@ def measured_metrics(measured: YardstickMeasure) -> dict[str, float]:
     return metrics | {f"iou/{sound.name}/{name}": float(v.mean()) for name, v in sound.iou.items()}
 
 
-def seeing(car: Car) -> Callable[[Tensor], Tensor] | None:
-    """What the frozen part of the picture encoder does, where there is one."""
+def seeing(car: Car, image_size: int) -> Callable[[Tensor], Tensor] | None:
+    """What a frozen network makes of pictures of this side for parts of the model, if for any."""
     conditions: Any = car.conditioner.conditions
     condition = conditions["image"] if "image" in conditions else None
-    if not isinstance(condition, Condition):
-        return None
-    encoder = condition.encoder
-    if not isinstance(encoder, PretrainedImageEncoder) or encoder.config.features == "own":
-        return None
-    return encoder.pretrained_features
+    if isinstance(condition, Condition) and isinstance(condition.encoder, PretrainedImageEncoder):
+        if condition.encoder.reads_features:
+            return condition.encoder.pretrained_features
+    if car.guess is not None and car.guess.config.image_size == image_size:
+        return partial(frozen_features, image_size=image_size, sha256=car.guess.config.sha256)
+    return None

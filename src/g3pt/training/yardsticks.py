@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64, Int, UInt8
 from torch import Tensor, nn
 
 from g3pt.data.yardstick import Yardstick
 from g3pt.generation.answers import Answer, answer_features, scales_in
-from g3pt.models.car import Car
-from g3pt.models.conditioning import ConditionBatch, ConditionConfig, PictureConfig
+from g3pt.models.car import Car, CarConfig
+from g3pt.models.conditioning import ConditionBatch, PictureConfig
+from g3pt.models.conditioning.pixels import shrink_pictures
 from g3pt.models.contract import DiscreteTokenizer
 from g3pt.models.heads import HEADS
 from g3pt.models.quantizers import unpack_bits
@@ -204,16 +204,51 @@ def measure_yardstick(
         ValueError: if the generator reads no pictures.
     """
     started = time.perf_counter()
+    parts = []
+    with _evaluating(tokenizer), _evaluating(car):
+        for start in range(0, len(ready.indices_BT), batch_size):
+            rows = slice(start, start + batch_size)
+            condition = picture_condition(ready.pictures_BSS4[rows], car.config)
+            parts.append(_likelihood(tokenizer, car, ready.indices_BT[rows], condition))
+    iou = measure_answers(
+        tokenizer, car, ready, answers, sampling, seed=seed, batch_size=batch_size
+    )
+    ce, bit_accuracy = (torch.cat(each).double().cpu().numpy() for each in zip(*parts, strict=True))
+    return YardstickMeasure(
+        name=ready.yardstick.name,
+        ids=ready.yardstick.ids,
+        flagged_B=ready.yardstick.flagged_B,
+        chance=car.config.num_bits * math.log(2),
+        ce_BGS=ce,
+        bit_accuracy_BS=bit_accuracy,
+        iou=iou,
+        seconds=time.perf_counter() - started,
+    )
+
+
+@torch.no_grad()
+def measure_answers(
+    tokenizer: DiscreteTokenizer,
+    car: Car,
+    ready: ReadyYardstick,
+    answers: Sequence[Answer],
+    sampling: SamplingDefaults,
+    *,
+    seed: int = 0,
+    batch_size: int = BATCH_SIZE,
+) -> dict[str, Float64[np.ndarray, " B"]]:
+    """IoU of the field of every answer, and of the objects' own tokens as `TOKENS`.
+
+    Arguments as in `measure_yardstick`.
+    """
     num_scales = sampling.num_scales or car.config.num_scales
     num_tokens = sum(car.config.scale_lengths[:num_scales])
     seeds = [object_seed(own, seed) for own in ready.yardstick.ids]
-    parts = []
     ious: dict[str, list[Tensor]] = {name: [] for name in (TOKENS, *(a.name for a in answers))}
     with _evaluating(tokenizer), _evaluating(car):
         for start in range(0, len(seeds), batch_size):
             rows = slice(start, start + batch_size)
-            condition = picture_condition(ready.pictures_BSS4[rows], car.config.conditions)
-            parts.append(_likelihood(tokenizer, car, ready.indices_BT[rows], condition))
+            condition = picture_condition(ready.pictures_BSS4[rows], car.config)
             summed_BLC = tokenizer.decode_indices(ready.indices_BT[rows, :num_tokens])
             features = {TOKENS: (summed_BLC, num_scales)}
             for answer in answers:
@@ -227,17 +262,7 @@ def measure_yardstick(
                         tokenizer, summed_BLC, scales, ready.queries_Q3, ready.inside_BQ[rows]
                     )
                 )
-    ce, bit_accuracy = (torch.cat(each).double().cpu().numpy() for each in zip(*parts, strict=True))
-    return YardstickMeasure(
-        name=ready.yardstick.name,
-        ids=ready.yardstick.ids,
-        flagged_B=ready.yardstick.flagged_B,
-        chance=car.config.num_bits * math.log(2),
-        ce_BGS=ce,
-        bit_accuracy_BS=bit_accuracy,
-        iou={name: torch.cat(each).double().cpu().numpy() for name, each in ious.items()},
-        seconds=time.perf_counter() - started,
-    )
+    return {name: torch.cat(each).double().cpu().numpy() for name, each in ious.items()}
 
 
 def object_seed(object_id: str, seed: int = 0) -> int:
@@ -246,38 +271,27 @@ def object_seed(object_id: str, seed: int = 0) -> int:
     return int.from_bytes(digest[:4], "little") >> 1
 
 
-def picture_condition(
-    pictures_BSS4: UInt8[Tensor, "B S S 4"], conditions: Sequence[ConditionConfig]
-) -> ConditionBatch:
+def picture_condition(pictures_BSS4: UInt8[Tensor, "B S S 4"], config: CarConfig) -> ConditionBatch:
     """Framed pictures as the picture encoder reads them: averaged to its size.
 
     Args:
         pictures_BSS4: straight alpha; larger than the encoder reads, or as large.
-        conditions: of the generator.
+        config: of the generator.
 
     Raises:
         ValueError: if none of them is a picture.
     """
-    config = next((each for each in conditions if isinstance(each, PictureConfig)), None)
-    if config is None:
-        known = ", ".join(each.slot for each in conditions) or "nothing"
+    image = next((each for each in config.conditions if isinstance(each, PictureConfig)), None)
+    if image is None:
+        known = ", ".join(each.slot for each in config.conditions) or "nothing"
         raise ValueError(f"yardsticks ask with pictures; this generator is told {known}")
-    small_BSS4 = shrink_pictures(pictures_BSS4, config.image_size)
-    return ConditionBatch(batch_size=len(small_BSS4), pictures_BSS4=small_BSS4)
-
-
-def shrink_pictures(pictures_BSS4: UInt8[Tensor, "B S S 4"], size: int) -> UInt8[Tensor, "B Z Z 4"]:
-    """Average straight-alpha pictures down to a side; hidden colours do not bleed into edges."""
-    if pictures_BSS4.shape[1] == size:
-        return pictures_BSS4
-    floats_B4SS = pictures_BSS4.permute(0, 3, 1, 2).float()
-    alpha_B1SS = floats_B4SS[:, 3:]
-    covered_B4SS = torch.cat([floats_B4SS[:, :3] * alpha_B1SS / 255.0, alpha_B1SS], dim=1)
-    small_B4SS = F.interpolate(covered_B4SS, size=(size, size), mode="area")
-    alpha_B1SS = small_B4SS[:, 3:]
-    colors_B3SS = small_B4SS[:, :3] * 255.0 / alpha_B1SS.clamp(min=1e-3)
-    straight_B4SS = torch.cat([colors_B3SS.clamp(0, 255), alpha_B1SS], dim=1)
-    return straight_B4SS.round().to(torch.uint8).permute(0, 2, 3, 1)
+    small_BSS4 = shrink_pictures(pictures_BSS4, image.image_size)
+    guess_BZZ4 = None
+    if config.guess is not None:
+        guess_BZZ4 = shrink_pictures(pictures_BSS4, config.guess.image_size)
+    return ConditionBatch(
+        batch_size=len(small_BSS4), pictures_BSS4=small_BSS4, guess_pictures_BZZ4=guess_BZZ4
+    )
 
 
 def _likelihood(
@@ -289,7 +303,10 @@ def _likelihood(
     """Nats a token by temperature and scale, and share of right bits by scale."""
     encoded = car.encode_condition(condition)
     teacher = teacher_inputs(
-        tokenizer, indices_BT, car.config.input_kind, guess_BLC=car.guess_features(encoded)
+        tokenizer,
+        indices_BT,
+        car.config.input_kind,
+        guess_BLC=car.shown_features(tokenizer, condition),
     )
     logits = car(teacher.inputs_BTC, encoded)
     targets = teacher.targets_BT.split([part.shape[1] for part in logits], dim=1)

@@ -8,7 +8,6 @@ import torch
 from conditions import KINDS, draw_pictures
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.conditioning import ConditionBatch, Conditioner
-from g3pt.models.conditioning.contract import ConditionOutput, concatenate_batches
 
 MASKED = KINDS["image"]
 REPEATED = replace(MASKED, null="repeated")
@@ -36,7 +35,7 @@ def test_a_dropped_row_is_an_absent_picture_without_any_mask():
     for output in (dropped, absent, whole):
         assert output.valid_BI is None
         assert output.tokens_BID.shape == (3, REPEATED.num_tokens + 1, 24)
-    for name in ("tokens_BID", "vector_BD", "grid_BGE"):
+    for name in ("tokens_BID", "vector_BD"):
         found, missing, given = (getattr(one, name) for one in (dropped, absent, whole))
         assert torch.equal(found[1], missing[1])
         assert torch.equal(found[[0, 2]], given[[0, 2]])
@@ -79,34 +78,6 @@ def test_dropped_rows_teach_the_null_and_kept_ones_the_encoder():
     condition = conditioner.conditions["image"]
     assert condition.null_token.grad.any()
     assert not condition.encoder.positions.grad.any()
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("image", [MASKED, REPEATED], ids=["masked", "repeated"])
-def test_the_grid_is_what_the_encoder_saw_and_zero_where_nothing_was(image):
-    conditioner = build(image)
-    batch = draw_batch(images_dropped_B=DROPPED)
-    seen = conditioner.conditions["image"].encoder(batch.pictures_BSS4).tokens_BID
-    grid = conditioner(batch).grid_BGE
-    # float32 products of batches of different size
-    torch.testing.assert_close(grid[[0, 2]], seen[[0, 2]], atol=1e-5, rtol=1e-5)
-    assert not grid[1].any() and not conditioner(nothing()).grid_BGE.any()
-    both = concatenate_batches([conditioner(batch), conditioner(nothing())])
-    assert torch.equal(both.grid_BGE[:3], grid) and not both.grid_BGE[3:].any()
-
-
-def test_there_is_no_grid_without_pictures_or_over_several_views():
-    several = replace(MASKED, max_views=2)
-    assert build(several)(draw_batch()).grid_BGE is None
-    assert build(several)(nothing()).grid_BGE is None
-    assert Conditioner((KINDS["text"],), 24)(nothing()).grid_BGE is None
-
-
-def test_padding_keeps_the_grid():
-    short = ConditionOutput(torch.ones(1, 2, 4), torch.zeros(1, 4), grid_BGE=torch.ones(1, 9, 5))
-    long = replace(short, tokens_BID=torch.ones(1, 3, 4))
-    both = concatenate_batches([short, long])
-    assert both.grid_BGE.shape == (2, 9, 5) and both.valid_BI.sum().item() == 5
 
 
 def test_the_null_of_several_views_cannot_be_repeated():

@@ -43,7 +43,6 @@ def test_every_place_is_a_token_and_pooled_ones_are_means(features):
     batch = draw_batch()
     full, halved = whole(batch), pooled(batch)
     assert full.tokens_BID.shape == (2, 16, 24) and halved.tokens_BID.shape == (2, 4, 24)
-    assert torch.equal(full.grid_BGE, halved.grid_BGE) and full.grid_BGE.shape == (2, 16, 16)
     assert torch.equal(full.vector_BD, halved.vector_BD)
     means = full.tokens_BID.unflatten(1, (2, 2, 2, 2)).mean(dim=(2, 4)).flatten(1, 2)
     # the mean before a linear map or after it
@@ -66,7 +65,10 @@ def test_features_kept_from_earlier_stand_in_for_the_network():
     assert not torch.allclose(conditioner(swapped).tokens_BID, conditioner(batch).tokens_BID)
     turned = kept.rows(torch.tensor([1, 0, 1]))
     torch.testing.assert_close(
-        conditioner(turned).grid_BGE, conditioner(batch).grid_BGE[[1, 0, 1]], rtol=1e-4, atol=1e-4
+        conditioner(turned).tokens_BID,
+        conditioner(batch).tokens_BID[[1, 0, 1]],
+        rtol=1e-4,
+        atol=1e-4,
     )
 
 
@@ -96,7 +98,7 @@ def test_a_dropped_row_is_an_absent_picture_and_needs_no_mask():
     dropped = conditioner(draw_batch(images_dropped_B=torch.tensor([True, False])))
     absent = conditioner(ConditionBatch(batch_size=2))
     assert dropped.valid_BI is None and absent.valid_BI is None
-    for name in ("tokens_BID", "vector_BD", "grid_BGE"):
+    for name in ("tokens_BID", "vector_BD"):
         assert torch.equal(getattr(dropped, name)[0], getattr(absent, name)[0])
 
 
@@ -165,9 +167,12 @@ def test_inputs_that_do_not_fit_are_refused():
         encoder_of(build(CONFIG))(pictures, features[:, :2, :2])
     with pytest.raises(ValueError, match="features is own: this encoder reads no features"):
         encoder_of(build(replace(CONFIG, features="own")))(pictures, features)
-    with pytest.raises(ValueError, match="for the efficientnet condition, this model has image"):
-        build(KINDS["image"])(
-            ConditionBatch(
-                batch_size=2, pictures_BSS4=draw_pictures(2, 16), picture_features_BGGP=features
-            )
-        )
+
+
+@torch.no_grad()
+def test_encoders_without_the_network_do_not_mind_its_features():
+    pictures, features = draw_pictures(2, 16), torch.zeros(2, 4, 4, 432)
+    plain = ConditionBatch(batch_size=2, pictures_BSS4=pictures)
+    conditioner = build(KINDS["image"])
+    beside = conditioner(replace(plain, picture_features_BGGP=features))
+    assert torch.equal(beside.tokens_BID, conditioner(plain).tokens_BID)

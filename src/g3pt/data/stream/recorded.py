@@ -54,6 +54,7 @@ class RecordedDataset:
         device: torch.device,
         *,
         with_features: bool,
+        num_tokens: int = 0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -63,6 +64,7 @@ class RecordedDataset:
             config: what is selected.
             device: where batches go.
             with_features: whether the model reads what a frozen network makes of pictures.
+            num_tokens: of every example, the first ones; 0 is all.
             rank: number of this process among `world_size`.
             world_size: how many share a global batch.
 
@@ -72,10 +74,10 @@ class RecordedDataset:
         """
         self.config = config
         self._device, self._rank, self._world_size = device, rank, world_size
-        self._with_features = with_features
+        self._with_features, self._num_tokens = with_features, num_tokens
         self._recordings = [Recording(selection) for selection in config.selections]
         for recording in self._recordings:
-            _check(config, recording, with_features)
+            _check(config, recording, with_features, num_tokens)
         self._ends = np.cumsum([len(recording) for recording in self._recordings])
         self._turn, self._order = -1, np.zeros(0, np.int64)
 
@@ -96,15 +98,17 @@ class RecordedDataset:
         column = partial(_column, places=places, device=self._device)
         rng = np.random.default_rng([config.seed, step, self._rank])
         chosen_Q, num_near = self._queries(rng)
+        views = [int(rng.integers(each.config.maker.num_views)) for each, _ in places]
+        of_view = partial(column, views=views)
         near_Q = torch.arange(len(chosen_Q), device=self._device) >= len(chosen_Q) - num_near
         asked = len(chosen_Q) > 0
         return CarBatch(
-            indices_BT=column("indices_BT").long(),
-            pictures_BSS4=column("pictures_BVSS4")[:, 0],
-            picture_features_BGGP=column("features_BVGGP")[:, 0].float()
+            indices_BT=column("indices_BT", first=self._num_tokens or None).long(),
+            pictures_BSS4=of_view("pictures_BVSS4"),
+            picture_features_BGGP=of_view("features_BVGGP").float()
             if self._with_features
             else None,
-            has_image_B=column("shown_BV")[:, 0],
+            has_image_B=of_view("shown_BV"),
             view_B=torch.zeros(size, dtype=torch.int64, device=self._device),
             captions=("",) * size,
             labels_B=torch.full((size,), -1, device=self._device),
@@ -133,12 +137,24 @@ class RecordedDataset:
         return np.concatenate([volume, near]), len(near)
 
 
-def _column(name: str, *, places: Sequence[tuple[Recording, int]], device: torch.device) -> Tensor:
-    values = [recording.column(name, place) for recording, place in places]
+def _column(
+    name: str,
+    *,
+    places: Sequence[tuple[Recording, int]],
+    device: torch.device,
+    views: Sequence[int] | None = None,
+    first: int | None = None,
+) -> Tensor:
+    """Values of examples, all or the first ones, or those of one picture of each."""
+    values = [recording.column(name, place)[:first] for recording, place in places]
+    if views is not None:
+        values = [of_views[view] for of_views, view in zip(values, views, strict=True)]
     return torch.from_numpy(np.stack(values)).to(device)
 
 
-def _check(config: RecordedConfig, recording: Recording, with_features: bool) -> None:
+def _check(
+    config: RecordedConfig, recording: Recording, with_features: bool, num_tokens: int
+) -> None:
     maker = recording.config.maker
     found = (maker.num_points, maker.image_size)
     if found != (config.num_points, config.image_size):
@@ -149,4 +165,10 @@ def _check(config: RecordedConfig, recording: Recording, with_features: bool) ->
     if with_features and not recording.config.features:
         raise ValueError(
             f"{recording.folder}: was recorded without the features that the model reads"
+        )
+    held = len(recording.column("indices_BT", 0))
+    if num_tokens > held:
+        raise ValueError(
+            f"{recording.folder}: was recorded with {held} tokens a shape, the model learns "
+            f"{num_tokens}"
         )

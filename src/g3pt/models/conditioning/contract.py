@@ -6,7 +6,7 @@ absent, for all shapes (None) or for some (a mask).
 
 Legend: B batch, V views, I prefix tokens, N text tokens, L latents, C tokenizer channels,
 D width, E and F widths of encoders, G places of a picture's grid (all, or along a side), P channels
-of a network beside an encoder, S picture side.
+of a network beside an encoder, S picture side, Z another one.
 """
 
 from collections.abc import Sequence
@@ -34,11 +34,6 @@ class ConditionOutput:
 
     valid_BI: Bool[Tensor, "B I"] | None = None
     """False at tokens that must not be seen (padding); None when all count."""
-
-    grid_BGE: Float[Tensor, "B G E"] | None = None
-    """What the picture encoder made of each place of a picture, row by row, at its own width and
-    full resolution, for those who want more than the prefix; zeros where the picture is missing.
-    None of what is no single picture."""
 
     def pad_to(self, num_tokens: int) -> "ConditionOutput":
         """Append unseen tokens until there are `num_tokens`."""
@@ -73,15 +68,12 @@ class ConditionOutput:
 def concatenate_tokens(outputs: Sequence[ConditionOutput]) -> ConditionOutput:
     """Put the prefixes of several conditions of one batch after one another, sum the vectors."""
     every_token_counts = all(output.valid_BI is None for output in outputs)
-    grids = [output.grid_BGE for output in outputs if output.grid_BGE is not None]
-    assert len(grids) <= 1, "one condition at most reads pictures"
     return ConditionOutput(
         torch.cat([output.tokens_BID for output in outputs], dim=1),
         torch.stack([output.vector_BD for output in outputs]).sum(dim=0),
         None
         if every_token_counts
         else torch.cat([output.valid_or_all for output in outputs], dim=1),
-        grids[0] if grids else None,
     )
 
 
@@ -90,13 +82,10 @@ def concatenate_batches(outputs: Sequence[ConditionOutput]) -> ConditionOutput:
     longest = max(output.tokens_BID.shape[1] for output in outputs)
     padded = [output.pad_to(longest) for output in outputs]
     every_token_counts = all(output.valid_BI is None for output in padded)
-    grids = [output.grid_BGE for output in outputs if output.grid_BGE is not None]
-    assert len(grids) in (0, len(outputs)), "batches of one model all have grids, or none has"
     return ConditionOutput(
         torch.cat([output.tokens_BID for output in padded]),
         torch.cat([output.vector_BD for output in padded]),
         None if every_token_counts else torch.cat([output.valid_or_all for output in padded]),
-        torch.cat(grids) if grids else None,
     )
 
 
@@ -151,6 +140,10 @@ class ConditionBatch:
     """Pictures as straight-alpha RGBA bytes; V views of each shape where there are several. An
     encoder turns them into what it reads (`pixels.py`)."""
 
+    guess_pictures_BZZ4: UInt8[Tensor, "B Z Z 4"] | None = None
+    """The picture, or the first of several, at the side that the first guess reads; None where that
+    is `pictures_BSS4`."""
+
     num_views_B: Int[Tensor, " B"] | None = None
     """How many of the V views each shape has, the first ones; None when all have all."""
 
@@ -168,8 +161,9 @@ class ConditionBatch:
     """Tokens and vector of the pictures; given together."""
 
     picture_features_BGGP: Float[Tensor, "B G G P"] | None = None
-    """What the frozen network of the `efficientnet` condition made of the pictures, which are given
-    as well (`PretrainedImageEncoder.pretrained_features`); None computes it."""
+    """What the frozen EfficientNet made of the pictures, which are given as well
+    (`frozen_features`), for the condition of that name and for the first guess; None computes
+    it."""
 
     text_features_BNE: Float[Tensor, "B N F"] | None = None
     text_summary_BE: Float[Tensor, "B F"] | None = None

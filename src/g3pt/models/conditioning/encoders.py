@@ -78,22 +78,17 @@ class Condition(nn.Module):
         self.null_vector = nn.Parameter(torch.randn(dim) * 0.02)
         self.max_views = config.max_views if isinstance(config, PictureConfig) else 1
         self.view_embedding = None
-        self.num_places = self.num_repeated = 0
-        if isinstance(config, GridConfig):
-            self.num_places = config.num_places
-            self.num_repeated = config.num_tokens if config.null == "repeated" else 0
+        self.num_repeated = 0
+        if isinstance(config, GridConfig) and config.null == "repeated":
+            self.num_repeated = config.num_tokens
         if self.max_views > 1:
             self.view_embedding = nn.Parameter(torch.randn(self.max_views, dim) * 0.02)
 
     def null(self, batch_size: int) -> ConditionOutput:
         """What CAR reads where the condition is absent."""
-        width, null = self.config.width, self.null_token
         return ConditionOutput(
-            null.expand(batch_size, self.num_repeated or 1, -1),
+            self.null_token.expand(batch_size, self.num_repeated or 1, -1),
             self.null_vector.expand(batch_size, -1),
-            grid_BGE=null.new_zeros(batch_size, self.num_places, width)
-            if self.num_places
-            else None,
         )
 
     def forward(self, given: ConditionInput) -> ConditionOutput:
@@ -118,9 +113,6 @@ class Condition(nn.Module):
         return ConditionOutput(
             torch.where(dropped_B11, null.tokens_BID.to(tokens_BID.dtype), tokens_BID),
             torch.where(dropped_B[:, None], null.vector_BD.to(vector_BD.dtype), vector_BD),
-            grid_BGE=None
-            if encoded.grid_BGE is None
-            else encoded.grid_BGE.masked_fill(dropped_B11, 0.0),
         )
 
     def _encode_kept(self, given: ConditionInput, dropped_B: Bool[Tensor, " B"]) -> ConditionOutput:
@@ -136,9 +128,6 @@ class Condition(nn.Module):
             null.tokens_BID.to(dtype).index_copy(0, kept_K, kept.tokens_BID),
             null.vector_BD.to(dtype).index_copy(0, kept_K, kept.vector_BD.to(dtype)),
             null.valid_or_all.index_copy(0, kept_K, kept.valid_or_all),
-            None
-            if null.grid_BGE is None or kept.grid_BGE is None
-            else null.grid_BGE.to(kept.grid_BGE.dtype).index_copy(0, kept_K, kept.grid_BGE),
         )
 
     def _encode(self, given: ConditionInput) -> ConditionOutput:
@@ -153,24 +142,14 @@ class Condition(nn.Module):
             self.to_tokens(encoded.tokens_BID.to(dtype)),
             self.to_vector(encoded.vector_BD.to(dtype)),
             encoded.valid_BI,
-            encoded.grid_BGE,
         )
         return projected if self.view_embedding is None else self._join_views(projected, given)
 
     def _features(self, given: ConditionInput, dtype: torch.dtype) -> ConditionOutput:
-        """Run the encoder, in the number format of its weights; frozen ones stay in float32.
-
-        Raises:
-            ValueError: if features are given beside pictures that this encoder cannot read.
-        """
+        """Run the encoder, in the number format of its weights; frozen ones stay in float32."""
         raw = given.raw
         assert raw is not None, "neither an input nor its features"
-        if given.beside is not None:
-            if not isinstance(self.encoder, PretrainedImageEncoder):
-                raise ValueError(
-                    f"picture_features_BGGP is for the efficientnet condition, this model has "
-                    f"{self.config.kind}"
-                )
+        if isinstance(self.encoder, PretrainedImageEncoder) and self.encoder.reads_features:
             return self.encoder(raw, given.beside)
         own = not isinstance(self.config, FrozenConfig)
         return self.encoder(raw.to(dtype) if own and raw.is_floating_point() else raw)
@@ -205,12 +184,6 @@ class Conditioner(nn.Module):
         self.dim = dim
         self.conditions = nn.ModuleDict({config.slot: Condition(config, dim) for config in configs})
         self.base_vector = nn.Parameter(torch.zeros(dim))
-
-    @property
-    def grid_width(self) -> int:
-        """Width of the grid beside the prefix; 0 if no condition gives one."""
-        conditions = [each for each in self.conditions.values() if isinstance(each, Condition)]
-        return sum(each.config.width for each in conditions if each.num_places)
 
     def forward(self, batch: ConditionBatch) -> ConditionOutput:
         """Encode a batch.

@@ -77,11 +77,6 @@ class ImageConditionConfig:
         """Image tokens of one picture."""
         return (self.image_size // self.patch_size) ** 2
 
-    @property
-    def num_places(self) -> int:
-        """Places of the grid that the encoder sees; there is none over several views."""
-        return self.num_tokens if self.max_views == 1 else 0
-
 
 def check_max_views(kind: str, max_views: int) -> None:
     """Refuse fewer views than one.
@@ -136,7 +131,7 @@ class ImageEncoder(nn.Module):
         for block in self.blocks:
             tokens_BIE = block(tokens_BIE)
         tokens_BIE = self.norm(tokens_BIE)
-        return ConditionOutput(tokens_BIE, tokens_BIE.mean(dim=1), grid_BGE=tokens_BIE)
+        return ConditionOutput(tokens_BIE, tokens_BIE.mean(dim=1))
 
 
 def _patch_stem(config: ImageConditionConfig) -> nn.Module:

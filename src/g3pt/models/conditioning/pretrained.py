@@ -99,7 +99,7 @@ class PretrainedImageEncoder(nn.Module):
         self.stem = self.from_fine = self.from_coarse = None
         if config.features != "pretrained":
             self.stem = conv_stem(num_channels(alpha=True), config.width, OWN_PATCH)
-        if config.features != "own":
+        if self.reads_features:
             check_bundled(config.sha256)
             self.from_fine = _projection(FINE_WIDTH, config.width)
             self.from_coarse = _projection(COARSE_WIDTH, config.width)
@@ -112,28 +112,16 @@ class PretrainedImageEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width)
 
-    @torch.no_grad()
+    @property
+    def reads_features(self) -> bool:
+        """Whether the frozen network has a part in the grid."""
+        return self.config.features != "own"
+
     def pretrained_features(
         self, pictures_BSS4: UInt8[Tensor, "B S S 4"]
     ) -> Float[Tensor, "B G G P"]:
-        """What the frozen network makes of pictures, which never changes and may be kept.
-
-        The coarse features are spread over the fine grid. Half precision on CUDA, where
-        training reads them; float32 elsewhere.
-
-        Raises:
-            ValueError: if the pictures do not have the configured side.
-        """
-        check_side(self.config.kind, pictures_BSS4, self.config.image_size)
-        device = pictures_BSS4.device
-        dtype = torch.float16 if device.type == "cuda" else torch.float32
-        network = load_efficientnet(self.config.sha256, device, dtype)
-        pixels_B3SS = read_pixels(pictures_BSS4, alpha=False).to(dtype)
-        with torch.autocast(device.type, enabled=False):
-            seen = network(pixels_B3SS.contiguous(memory_format=torch.channels_last))
-            coarse = F.interpolate(seen.coarse_BCHH, scale_factor=2, mode="bilinear")
-        features_BPGG = torch.cat([seen.fine_BFGG, coarse], dim=1)
-        return features_BPGG.permute(0, 2, 3, 1).contiguous()
+        """See `frozen_features`."""
+        return frozen_features(pictures_BSS4, self.config.image_size, self.config.sha256)
 
     def forward(
         self,
@@ -164,7 +152,7 @@ class PretrainedImageEncoder(nn.Module):
         for block in self.blocks:
             grid_BGE = block(grid_BGE)
         grid_BGE = self.norm(grid_BGE)
-        return ConditionOutput(self._pool(grid_BGE), grid_BGE.mean(dim=1), grid_BGE=grid_BGE)
+        return ConditionOutput(self._pool(grid_BGE), grid_BGE.mean(dim=1))
 
     def _look(
         self, stem: nn.Module, pictures_BSS4: UInt8[Tensor, "B S S 4"]
@@ -193,6 +181,35 @@ class PretrainedImageEncoder(nn.Module):
         side = self.config.image_size // PLACE_SIDE
         grid_BEGG = grid_BGE.transpose(1, 2).unflatten(2, (side, side))
         return F.avg_pool2d(grid_BEGG, pool).flatten(2).transpose(1, 2)
+
+
+@torch.no_grad()
+def frozen_features(
+    pictures_BSS4: UInt8[Tensor, "B S S 4"], image_size: int, sha256: str
+) -> Float[Tensor, "B G G P"]:
+    """What the frozen network makes of pictures, which never changes and may be kept.
+
+    The coarse features are spread over the fine grid. Half precision on CUDA, where training reads
+    them; float32 elsewhere.
+
+    Args:
+        pictures_BSS4: straight-alpha RGBA.
+        image_size: side S that they must have.
+        sha256: of the network's file.
+
+    Raises:
+        ValueError: if the pictures do not have that side.
+    """
+    check_side("efficientnet", pictures_BSS4, image_size)
+    device = pictures_BSS4.device
+    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    network = load_efficientnet(sha256, device, dtype)
+    pixels_B3SS = read_pixels(pictures_BSS4, alpha=False).to(dtype)
+    with torch.autocast(device.type, enabled=False):
+        seen = network(pixels_B3SS.contiguous(memory_format=torch.channels_last))
+        coarse = F.interpolate(seen.coarse_BCHH, scale_factor=2, mode="bilinear")
+    features_BPGG = torch.cat([seen.fine_BFGG, coarse], dim=1)
+    return features_BPGG.permute(0, 2, 3, 1).contiguous()
 
 
 def _projection(channels: int, width: int) -> nn.Module:

@@ -1,0 +1,112 @@
+"""The first guess of the bundled generator, on recorded examples and a processor or two.
+
+Everything else of the generator stays as it is: what is trained is a small network on the features
+of a frozen one, so a step takes a hundredth of what a step of CAR takes, and the recordings are
+what costs (`scripts/record_guess.py`).
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from g3pt.data.stream.maker import MakerConfig
+from g3pt.data.stream.queries import QueryCounts
+from g3pt.data.stream.recorded import RecordedConfig
+from g3pt.data.stream.recording import RecordingConfig, Selection
+from g3pt.models.car import CarConfig
+from g3pt.models.guess import GuessConfig
+from g3pt.models.weights_config import WeightsConfig
+from g3pt.models.weights_folder import find_weights, read_config
+from g3pt.training.loop import TrainConfig
+from g3pt.training.optim import AdamWConfig, ScheduleConfig
+from g3pt.training.stream_run import StreamRun
+from g3pt.training.stream_task import WatchConfig
+
+GENERATOR = "g3pt-small"
+"""Whose guess it becomes."""
+
+NUM_GRAMMAR, NUM_FAMILIES, NUM_WARPED = 8192, 8192, 32_768
+"""Examples of each source that the bundled guess was trained on."""
+
+SourceName = Literal["grammar", "families", "warped"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """A recording, and how long it was for the bundled weights."""
+
+    name: SourceName
+    config: RecordingConfig
+    num: int
+
+    def folder(self, root: str | Path) -> Path:
+        """Where it lies."""
+        return Path(root) / self.name
+
+
+def sources(stock: str) -> tuple[Source, ...]:
+    """What is learnt from: two framed pictures of 128 pixels of every shape, and its tokens.
+
+    Args:
+        stock: file of the meshes that may be trained on.
+    """
+    maker = MakerConfig(
+        num_points=2048,
+        image_size=128,
+        num_views=2,
+        queries=QueryCounts(num_volume=256, num_near=255),
+        seed=1,
+    )
+    plain = RecordingConfig(
+        source="grammar", num_scales=5, features=True, maker=maker, first_seed=100_000_000
+    )
+    return (
+        Source(name="grammar", config=plain, num=NUM_GRAMMAR),
+        Source(name="families", config=replace(plain, source="families"), num=NUM_FAMILIES),
+        Source(name="warped", config=replace(plain, source="meshes", stock=stock), num=NUM_WARPED),
+    )
+
+
+def small() -> StreamRun:
+    """A quarter of an hour on one core, once the examples are recorded."""
+    folders = [str(source.folder("cache/guess")) for source in sources("unused")]
+    return StreamRun(
+        name="guess-small",
+        initial=GENERATOR,
+        tokenizer=GENERATOR,
+        model=replace(_bundled_car(), guess=GuessConfig(shown=False)),
+        trained="guess",
+        data=RecordedConfig(
+            selections=tuple(Selection(folder=folder) for folder in folders), batch_size=128
+        ),
+        watch=WatchConfig(
+            yardsticks=tuple(
+                f"cache/yardsticks/{name}.safetensors" for name in ("known", "unseen", "real")
+            ),
+            num_queries=4096,
+        ),
+        optim=AdamWConfig(
+            lr=1.5e-3,
+            betas=(0.9, 0.95),
+            weight_decay=0.05,
+            schedule=ScheduleConfig(warmup_steps=50, final_share=0.02),
+        ),
+        train=TrainConfig(
+            steps=3000,
+            ema_decay=0.99,
+            prefetch=False,
+            log_every=50,
+            eval_every=500,
+            checkpoint_every=1000,
+            keep_checkpoints=1,
+            keep_best="iou/new",
+            device="cpu",
+            threads=1,
+        ),
+    )
+
+
+def _bundled_car() -> CarConfig:
+    car = read_config(find_weights(GENERATOR), WeightsConfig).car
+    assert car is not None, "the bundled weights hold a generator"
+    return car
