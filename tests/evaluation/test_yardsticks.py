@@ -256,7 +256,7 @@ def test_a_consensus_is_the_mean_of_the_samples_of_its_seeds(models, known) -> N
     asked = {"sampling": sampling}
     agreed_BLC = answer_features(
         tokenizer, car, condition, ANSWERS[1], seeds=[10, 20, 30, 40, 50], **asked
-    )
+    ).summed_BLC
     samples = [
         answer_features(
             tokenizer,
@@ -265,7 +265,7 @@ def test_a_consensus_is_the_mean_of_the_samples_of_its_seeds(models, known) -> N
             SampleAnswer(),
             seeds=[first + k for first in (10, 20, 30, 40, 50)],
             **asked,
-        )
+        ).summed_BLC
         for k in range(3)
     ]
     torch.testing.assert_close(agreed_BLC, torch.stack(samples).mean(dim=0))

@@ -7,10 +7,18 @@ import numpy as np
 import pytest
 import torch
 
+from g3pt.generation.answers import (
+    ConsensusAnswer,
+    GuessAnswer,
+    SettledAnswer,
+    answer_features,
+)
+from g3pt.generation.consensus import sample_spread
 from g3pt.generation.pipeline import G3PT
 from g3pt.models.car import Car
 from g3pt.models.guess import GuessConfig
 from g3pt.models.weights import load_weights, save_weights
+from g3pt.models.weights_config import SamplingDefaults
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +94,65 @@ def test_a_guess_and_samples_exclude_each_other(pipeline, picture, other):
 def test_weights_without_a_guess_say_so(tiny_weights, picture):
     with pytest.raises(ValueError, match="make no first guess"):
         G3PT.from_pretrained(tiny_weights, "cpu").generate(image=picture, guess=True)
+
+
+# --- the consensus where samples agree, the guess where they do not ------------------------
+
+
+def settling(pipeline: G3PT, above: float) -> G3PT:
+    """The same weights with another rule."""
+    sampling = replace(
+        pipeline.weights.config.sampling, guess=False, consensus=3, guess_above=above
+    )
+    weights = replace(pipeline.weights, config=replace(pipeline.weights.config, sampling=sampling))
+    return G3PT(weights)
+
+
+def test_the_spread_of_equal_samples_is_nothing_and_else_their_mean_square():
+    same = torch.ones(2, 3, 4)
+    assert sample_spread(torch.cat([same, same * 2]), 2).tolist() == [0, 0]
+    apart = torch.stack([torch.zeros(3, 4), torch.full((3, 4), 2.0)])
+    assert sample_spread(apart, 2).tolist() == [1]
+
+
+def test_samples_that_agree_are_the_answer_and_others_give_way_to_the_guess(pipeline, picture):
+    (shape,) = settling(pipeline, 0.0).generate(image=picture, resolution=16).shapes
+    assert shape.guessed and shape.consensus == () and shape.spread > 0
+    (guess,) = pipeline.generate(image=picture, guess=True, resolution=16).shapes
+    np.testing.assert_array_equal(shape.mesh.vertices, guess.mesh.vertices)
+
+    above = settling(pipeline, shape.spread)  # no more than that is not above it
+    (agreed,) = above.generate(image=picture, resolution=16).shapes
+    assert not agreed.guessed and agreed.consensus == (0, 1, 2)
+    assert agreed.spread == pytest.approx(shape.spread)
+    (consensus,) = pipeline.generate(image=picture, consensus=3, resolution=16).shapes
+    np.testing.assert_array_equal(agreed.mesh.vertices, consensus.mesh.vertices)
+
+
+@pytest.mark.parametrize("asked", [{"num": 2}, {"consensus": 3}, {"consensus": 1}, {"best_of": 2}])
+def test_who_says_what_they_want_is_not_overruled(pipeline, picture, asked):
+    shapes = settling(pipeline, 0.0).generate(image=picture, resolution=16, **asked).shapes
+    assert not any(shape.guessed for shape in shapes)
+
+
+def test_sentences_are_not_settled_by_a_guess_of_pictures(pipeline):
+    (shape,) = settling(pipeline, 0.0).generate(text="a red mug", resolution=16).shapes
+    assert not shape.guessed and shape.spread is None
+
+
+def test_the_evaluation_settles_as_the_product_does(pipeline, picture):
+    prompts = pipeline.read_prompts(image=[picture, picture[:, ::-1]])
+    asked = {"seeds": [0, 0], "sampling": pipeline.weights.config.sampling}
+    models = (pipeline.tokenizer, pipeline.car, prompts.condition)
+    consensus = answer_features(*models, ConsensusAnswer(num_samples=3), **asked)
+    guess = answer_features(*models, GuessAnswer(), **asked)
+    for above, expected in ((0.0, guess), (1e9, consensus)):
+        settled = answer_features(*models, SettledAnswer(num_samples=3, guess_above=above), **asked)
+        assert torch.equal(settled.summed_BLC, expected.summed_BLC)
+        assert torch.equal(settled.num_scales_B, expected.num_scales_B)
+    assert guess.num_scales_B.tolist() == [2, 2] and consensus.num_scales_B.tolist() == [3, 3]
+
+
+def test_a_rule_about_samples_needs_samples():
+    with pytest.raises(ValueError, match=r"sampling\.consensus must be at least 2, got 1"):
+        SamplingDefaults(guess_above=0.1)

@@ -33,3 +33,17 @@ def trained_rivals(trained):
     start(smoke.flow_run(trained), trained / "flow")
     start(smoke.regressor_run(trained), trained / "regressor")
     return trained
+
+
+@pytest.fixture(scope="session")
+def unseen_yardstick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two objects of kinds that nothing is trained on."""
+    from g3pt.data.yardstick import save_yardstick
+    from g3pt.evaluation.objects import list_objects
+    from g3pt.evaluation.yardstick_build import YardstickConfig, build_yardstick
+
+    config = YardstickConfig(num_points=256, num_queries=128, picture_size=64, render_size=64)
+    path = tmp_path_factory.mktemp("yardsticks") / "unseen.safetensors"
+    objects = list_objects("procedural-held-out-families", limit=2)
+    save_yardstick(path, build_yardstick("unseen", objects, config).yardstick)
+    return path

@@ -18,24 +18,11 @@ from g3pt.training.trained import load_car
 
 
 @pytest.fixture(scope="module")
-def yardstick(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from g3pt.data.yardstick import save_yardstick
-    from g3pt.evaluation.objects import list_objects
-    from g3pt.evaluation.yardstick_build import YardstickConfig, build_yardstick
-
-    config = YardstickConfig(num_points=256, num_queries=128, picture_size=64, render_size=64)
-    path = tmp_path_factory.mktemp("yardsticks") / "unseen.safetensors"
-    objects = list_objects("procedural-held-out-families", limit=2)
-    save_yardstick(path, build_yardstick("unseen", objects, config).yardstick)
-    return path
-
-
-@pytest.fixture(scope="module")
-def run(tiny_weights: Path, yardstick: Path) -> StreamRun:
+def run(tiny_weights: Path, unseen_yardstick: Path) -> StreamRun:
     """The smoke recipe on an untrained tokenizer."""
     smoke = small_smoke()
     model = replace(smoke.model, bitwise_scales=1)
-    watch = WatchConfig(yardsticks=(str(yardstick),), num_objects=2, consensus=2)
+    watch = WatchConfig(yardsticks=(str(unseen_yardstick),), num_objects=2, consensus=2)
     train = replace(smoke.train, eval_every=2, keep_best="iou/new", keep_checkpoints=3)
     return replace(
         smoke,

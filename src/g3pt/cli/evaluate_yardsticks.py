@@ -131,7 +131,13 @@ def _measure(options: YardsticksOptions) -> int:
 
 def _measured(options: YardsticksOptions, yardsticks: "Sequence[Yardstick]") -> dict[str, Any]:
     from g3pt.evaluation.systems import generator_of
-    from g3pt.generation.answers import GuessAnswer, SampleAnswer, answer_of
+    from g3pt.generation.answers import (
+        Answer,
+        GuessAnswer,
+        SampleAnswer,
+        SettledAnswer,
+        answer_of,
+    )
     from g3pt.models.contract import require_tokens
     from g3pt.models.weights import load_weights
     from g3pt.training.yardsticks import measure_yardsticks
@@ -139,8 +145,12 @@ def _measured(options: YardsticksOptions, yardsticks: "Sequence[Yardstick]") -> 
     weights = load_weights(options.weights, options.device)
     car = generator_of(weights)
     tokenizer = require_tokens(weights.tokenizer, weights.name)
-    guess = () if car.guess is None else (GuessAnswer(),)
-    answers = dict.fromkeys((SampleAnswer(), answer_of(options.consensus), *guess))
+    answers: dict[Answer, None] = dict.fromkeys((SampleAnswer(), answer_of(options.consensus)))
+    if car.guess is not None:
+        answers[GuessAnswer()] = None
+        above = weights.config.sampling.guess_above
+        if above is not None and options.consensus > 1:
+            answers[SettledAnswer(num_samples=options.consensus, guess_above=above)] = None
     measured = []
     with steps() as shown:
         for number, yardstick in enumerate(yardsticks, start=1):

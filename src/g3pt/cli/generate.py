@@ -73,7 +73,8 @@ class GenerateOptions(SamplingOptions):
 
     guess: bool = False
     """Mesh the generator's first guess, without sampling, for weights that make one. Some weights
-    do so for pictures of themselves; --consensus 1 asks those for a sample."""
+    do so for pictures of themselves, or where the samples of a consensus do not agree, and say so;
+    --consensus 1 asks those for a sample."""
 
     scales: int | None = None
     """Stop after this many scales, a coarser shape (default: as the weights say)."""
@@ -128,7 +129,8 @@ def main(arguments: Sequence[str]) -> int:
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
         "weights": {"name": pipeline.weights.name, "sha256": pipeline.weights.sha256},
     }
-    report(options, summary, [describe(entry) for entry in outputs])
+    lines = [describe(entry) + _why_guessed(entry) for entry in outputs]
+    report(options, summary, lines)
     if message := empty_message(outputs):
         raise WorkError(message)
     return 0
@@ -188,6 +190,8 @@ def _write(
         entry["consensus"] = {"samples": len(shape.consensus), "seeds": list(shape.consensus)}
     if shape.guessed:
         entry["guess"] = True
+    if shape.spread is not None:
+        entry["spread"] = shape.spread
     if options.lod.lod and not shape.mesh.is_empty:
         levels = make_chain(options.lod, shape.mesh, shape.scales, seed=options.seed)
         entry |= write_chain(options.lod, levels, path, None)
@@ -199,6 +203,16 @@ def _write(
         final = {key: entry[key] for key in ("path", "vertices", "faces", "closed", "components")}
         scales.append({"scale": shape.tokens.num_scales, **final})
     return {**entry, "scales": scales}
+
+
+def _why_guessed(entry: dict[str, Any]) -> str:
+    """A remark where the weights took the first guess by themselves."""
+    if not entry.get("guess") or "spread" not in entry:
+        return ""
+    return (
+        "; nothing that these weights know well: their samples do not agree, so this is the first "
+        "guess, which is coarse (--num 4 shows samples)"
+    )
 
 
 def _candidates(selection: "Selection") -> dict[str, Any]:

@@ -1,5 +1,9 @@
 """What a generator answers to a prompt: one sample, the consensus of several, or its first guess.
 
+Or one of the last two, by how far the samples are apart: a generator that knows a kind draws much
+the same shape eight times, and is then better than its guess; of a kind that it never saw it draws
+eight different ones.
+
 Every kind of answer is a config of the union `Answer`, and `answer_features` gives its features:
 a further kind needs a class here and a case there.
 
@@ -11,10 +15,10 @@ from dataclasses import dataclass
 from typing import Literal, assert_never
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from g3pt.generation.consensus import consensus_features
+from g3pt.generation.consensus import consensus_features, sample_spread
 from g3pt.generation.sampler import SampledTokens, generate_tokens
 from g3pt.models.car import Car
 from g3pt.models.conditioning.contract import ConditionBatch
@@ -56,6 +60,22 @@ class ConsensusAnswer:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SettledAnswer:
+    """The consensus of several samples where they agree, the first guess where they do not."""
+
+    kind: Literal["settled"] = "settled"
+
+    num_samples: int = 8
+    guess_above: float
+    """`sample_spread` above which the guess is the answer."""
+
+    @property
+    def name(self) -> str:
+        """In tables."""
+        return f"settled_of_{self.num_samples}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class GuessAnswer:
     """The first guess of a generator that makes one, without any token."""
 
@@ -67,7 +87,7 @@ class GuessAnswer:
         return "guess"
 
 
-Answer = SampleAnswer | ConsensusAnswer | GuessAnswer
+Answer = SampleAnswer | ConsensusAnswer | SettledAnswer | GuessAnswer
 
 
 def answer_of(consensus: int) -> Answer:
@@ -81,6 +101,16 @@ def answer_of(consensus: int) -> Answer:
     return SampleAnswer() if consensus == 1 else ConsensusAnswer(num_samples=consensus)
 
 
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """Features of answers, in groups of as many scales."""
+
+    summed_BLC: Float[Tensor, "B L C"]
+    """Sum of the upsampled features of each answer."""
+    num_scales_B: Int[Tensor, " B"]
+    """Scales in the sums, as `Tokenizer.shape_memory` wants them."""
+
+
 @torch.no_grad()
 def answer_features(
     tokenizer: DiscreteTokenizer,
@@ -90,8 +120,8 @@ def answer_features(
     *,
     seeds: Sequence[int],
     sampling: SamplingDefaults,
-) -> Float[Tensor, "B L C"]:
-    """Summed features of one answer per prompt, ready for `Tokenizer.shape_memory`.
+) -> Answered:
+    """Summed features of one answer per prompt.
 
     Args:
         tokenizer: stage 1.
@@ -106,24 +136,39 @@ def answer_features(
     """
     match answer:
         case SampleAnswer():
-            return sample_tokens(tokenizer, car, condition, seeds, sampling).summed_BLC
-        case ConsensusAnswer(num_samples=num):
+            summed_BLC = sample_tokens(tokenizer, car, condition, seeds, sampling).summed_BLC
+        case ConsensusAnswer(num_samples=num) | SettledAnswer(num_samples=num):
             every = [seed + k for seed in seeds for k in range(num)]
-            sampled = sample_tokens(tokenizer, car, condition, every, sampling, num)
-            return consensus_features(sampled.summed_BLC, num)
+            summed_MLC = sample_tokens(tokenizer, car, condition, every, sampling, num).summed_BLC
+            summed_BLC = consensus_features(summed_MLC, num)
+            if isinstance(answer, SettledAnswer):
+                guess = _guess(tokenizer, car, condition)
+                open_B = sample_spread(summed_MLC, num) > answer.guess_above
+                scales_B = _scales(car, sampling, len(seeds), open_B.device)
+                return Answered(
+                    torch.where(open_B[:, None, None], guess.summed_BLC, summed_BLC),
+                    torch.where(open_B, guess.num_scales_B, scales_B),
+                )
         case GuessAnswer():
-            if car.guess is None:
-                raise ValueError("this generator makes no first guess: ask for samples")
-            return car.guess_features(tokenizer, condition)
+            return _guess(tokenizer, car, condition)
         case _:
             assert_never(answer)
+    return Answered(summed_BLC, _scales(car, sampling, len(seeds), summed_BLC.device))
 
 
-def scales_in(answer: Answer, num_scales: int, car: Car) -> int:
-    """Scales in the features of an answer whose samples have `num_scales`; a guess has its own."""
-    if isinstance(answer, GuessAnswer) and car.config.guess is not None:
-        return car.config.guess.num_scales
-    return num_scales
+def _guess(tokenizer: DiscreteTokenizer, car: Car, condition: ConditionBatch) -> Answered:
+    guess = car.config.guess
+    if guess is None:
+        raise ValueError("this generator makes no first guess: ask for samples")
+    summed_BLC = car.guess_features(tokenizer, condition)
+    num_scales_B = torch.full((len(summed_BLC),), guess.num_scales, device=summed_BLC.device)
+    return Answered(summed_BLC, num_scales_B)
+
+
+def _scales(
+    car: Car, sampling: SamplingDefaults, num: int, device: torch.device
+) -> Int[Tensor, " B"]:
+    return torch.full((num,), sampling.num_scales or car.config.num_scales, device=device)
 
 
 def sample_tokens(

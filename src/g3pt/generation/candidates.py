@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from g3pt.generation.consensus import consensus_features, consensus_tokens
+from g3pt.generation.consensus import consensus_features, consensus_tokens, sample_spread
 from g3pt.generation.prompts import PromptError, Prompts
 from g3pt.generation.sampler import SampledTokens
 from g3pt.generation.selection import Choice, choose_candidate
@@ -46,8 +46,16 @@ class DraftConsensus:
     """Of `consensus_features` or the guess; the draft's tokens are close to them."""
     seeds: tuple[int, ...]
     """Of all samples; a guess has none."""
+    spread: float | None = None
+    """How far the samples are from their mean (`sample_spread`), where that was asked; a guess that
+    took their place has it too."""
     instead: "Draft | None" = None
     """The first sample: what is meshed if the mean of all has no inside."""
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether it is the first guess."""
+        return not self.seeds
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,7 @@ def consensus_drafts(
         ),
     )
     stands_for = [
-        DraftConsensus(features_LC, tuple(range(seed, seed + num_samples)), first)
+        DraftConsensus(features_LC, tuple(range(seed, seed + num_samples)), instead=first)
         for (_, seed), features_LC, first in zip(owners, features_BLC, firsts, strict=True)
     ]
     drafts = zip(plain_drafts(tokenizer, owners, tokens), stands_for, strict=True)
@@ -131,6 +139,30 @@ def guess_drafts(
         replace(draft, consensus=DraftConsensus(features_LC, ()))
         for draft, features_LC in zip(drafts, features_BLC, strict=True)
     ]
+
+
+def settled_drafts(
+    tokenizer: DiscreteTokenizer,
+    car: Car,
+    condition: ConditionBatch,
+    owners: Sequence[Owner],
+    sampled: SampledTokens,
+    num_samples: int,
+    guess_above: float,
+) -> list[Draft]:
+    """The consensus where its samples agree, the first guess where they do not.
+
+    Args as for `consensus_drafts`, and `guess_above`, the spread from which on they do not.
+    """
+    agreed = consensus_drafts(tokenizer, car, condition, owners, sampled, num_samples)
+    guesses = guess_drafts(tokenizer, car, condition, owners)
+    spreads = sample_spread(sampled.summed_BLC, num_samples).tolist()
+    drafts: list[Draft] = []
+    for consensus, guess, spread in zip(agreed, guesses, spreads, strict=True):
+        chosen = guess if spread > guess_above else consensus
+        assert chosen.consensus is not None
+        drafts.append(replace(chosen, consensus=replace(chosen.consensus, spread=spread)))
+    return drafts
 
 
 def answers_with_guess(

@@ -38,6 +38,17 @@ def consensus_features(
     return summed_MLC.unflatten(0, (-1, num_samples)).mean(dim=1)
 
 
+def sample_spread(summed_MLC: Float[Tensor, "M L C"], num_samples: int) -> Float[Tensor, " B"]:
+    """How far the samples of each answer are from their mean: a mean square of features.
+
+    Little where a generator knows what it sees, since its samples then agree. Arguments as in
+    `consensus_features`.
+    """
+    mean_BLC = consensus_features(summed_MLC, num_samples)
+    off_BMLC = summed_MLC.unflatten(0, (-1, num_samples)) - mean_BLC[:, None]
+    return off_BMLC.square().mean(dim=(1, 2, 3))
+
+
 @torch.no_grad()
 def consensus_tokens(
     tokenizer: DiscreteTokenizer,

@@ -23,6 +23,7 @@ from g3pt.generation.candidates import (
     num_consensus,
     plain_drafts,
     select_drafts,
+    settled_drafts,
 )
 from g3pt.generation.codec import (
     DEFAULT_RESOLUTION,
@@ -150,7 +151,8 @@ class G3PT(ShapeCodec):
                 extraction. Its tokens are the mean's, quantised. Where the mean has no inside, the
                 first sample takes its place. 1 is a plain sample; None is as the weights say for
                 pictures, or 1 where variety or something to begin with is asked for (`num`,
-                `best_of`, `known`).
+                `best_of`, `known`). Weights may also say that where the samples do not agree, the
+                first guess takes their place (`guessed` of the shape).
             guess: mesh the generator's first guess, without sampling: the likeliest single answer
                 for things that are unlike those it learned. None is as the weights say, for
                 pictures of which one answer is wanted.
@@ -172,6 +174,9 @@ class G3PT(ShapeCodec):
             has_known=known is not None,
         )
         default = self.weights.config.sampling.consensus if pictured else 1
+        guess_above = self.weights.config.sampling.guess_above
+        if consensus is not None or not pictured or num > 1 or best_of > 1 or known is not None:
+            guess_above = None  # who says what they want gets that
         consensus = num_consensus(
             consensus, default, num=num, best_of=best_of, has_known=known is not None
         )
@@ -217,12 +222,13 @@ class G3PT(ShapeCodec):
                 known_BT=None if known is None else known.indices.expand(len(seeds), -1),
                 on_scale=None if on_scale is None else self._listener(on_scale, first * consensus),
             )
-            if consensus == 1:
+            asked = (self.tokenizer, car, condition, batch, sampled, consensus)
+            if consensus > 1 and guess_above is not None:
+                drafts += settled_drafts(*asked, guess_above)
+            elif consensus == 1:
                 drafts += plain_drafts(self.tokenizer, batch, sampled)
             else:
-                drafts += consensus_drafts(
-                    self.tokenizer, car, condition, batch, sampled, consensus
-                )
+                drafts += consensus_drafts(*asked)
         timings["tokens"] = time.perf_counter() - started
         started = time.perf_counter()
         shapes: list[GeneratedShape] = []
@@ -243,7 +249,8 @@ class G3PT(ShapeCodec):
                     scales,
                     selection,
                     () if agreed is None else agreed.seeds,
-                    guess,
+                    agreed is not None and agreed.is_guess,
+                    None if agreed is None else agreed.spread,
                 )
             )
         timings["extract"] = time.perf_counter() - started

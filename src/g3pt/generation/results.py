@@ -43,6 +43,9 @@ class GeneratedShape:
     the mean's as the tokenizer quantises it: what they decode to is close to the mesh, not it."""
     guessed: bool = False
     """Whether the mesh is the generator's first guess; its tokens are that, quantised."""
+    spread: float | None = None
+    """How far the samples of the consensus are from their mean (`sample_spread`), where that
+    decided whether it or the first guess is the answer."""
 
     @property
     def mesh(self) -> TriangleMesh:

@@ -18,7 +18,6 @@ from g3pt.generation.answers import (
     SampleAnswer,
     answer_features,
     sample_tokens,
-    scales_in,
 )
 from g3pt.generation.field import ShapeField
 from g3pt.generation.flow_sampler import Method, generate_latents
@@ -118,12 +117,10 @@ class CarSystem:
         clock = _Clock(self.model.positions.device)
         models = (self._tokenizer, self.model)
         if not isinstance(self._answer, SampleAnswer):
-            features_BLC = answer_features(
+            answered = answer_features(
                 *models, condition, self._answer, seeds=seeds, sampling=self._sampling
             )
-            num_scales = self._sampling.num_scales or self.model.config.num_scales
-            num_scales = scales_in(self._answer, num_scales, self.model)
-            memory = self._tokenizer.shape_memory(features_BLC, num_scales)
+            memory = self._tokenizer.shape_memory(answered.summed_BLC, answered.num_scales_B)
             fields = [ShapeField(self._tokenizer, row) for row in memory.split(1)]
             return GeneratedFields(fields, clock.seconds())
         sampled = sample_tokens(*models, condition, seeds, self._sampling)

@@ -42,9 +42,18 @@ class SamplingDefaults:
     guess: bool = False
     """Answer with the first guess where one answer is wanted of a picture."""
 
+    guess_above: float | None = None
+    """The first guess answers in place of the consensus where the samples are further apart than
+    this (`sample_spread`); None: never."""
+
     def __post_init__(self) -> None:
         if self.consensus < 1:
             raise ValueError(f"sampling.consensus must be at least 1, got {self.consensus}")
+        if self.guess_above is not None and self.consensus < 2:
+            raise ValueError(
+                "sampling.guess_above compares samples, so sampling.consensus must be at least 2, "
+                f"got {self.consensus}"
+            )
 
     def guidance_of(self, num_scales: int) -> tuple[float, ...]:
         """Guidance of each scale, coarsest first.

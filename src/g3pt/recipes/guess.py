@@ -7,17 +7,21 @@ what costs (`scripts/record_guess.py`).
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+
+from torch import Tensor
 
 from g3pt.data.stream.maker import MakerConfig
 from g3pt.data.stream.queries import QueryCounts
 from g3pt.data.stream.recorded import RecordedConfig
 from g3pt.data.stream.recording import RecordingConfig, Selection
 from g3pt.models.car import CarConfig
+from g3pt.models.conditioning.pretrained import frozen_features
 from g3pt.models.guess import GuessConfig
 from g3pt.models.weights_config import WeightsConfig
 from g3pt.models.weights_folder import find_weights, read_config
+from g3pt.recipes.unseen_pools import toy_pools
 from g3pt.training.loop import TrainConfig
+from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import AdamWConfig, ScheduleConfig
 from g3pt.training.stream_run import StreamRun
 from g3pt.training.stream_task import WatchConfig
@@ -25,17 +29,12 @@ from g3pt.training.stream_task import WatchConfig
 GENERATOR = "g3pt-small"
 """Whose guess it becomes."""
 
-NUM_GRAMMAR, NUM_FAMILIES, NUM_WARPED = 8192, 8192, 32_768
-"""Examples of each source that the bundled guess was trained on."""
-
-SourceName = Literal["grammar", "families", "warped"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
     """A recording, and how long it was for the bundled weights."""
 
-    name: SourceName
+    name: str
     config: RecordingConfig
     num: int
 
@@ -45,7 +44,10 @@ class Source:
 
 
 def sources(stock: str) -> tuple[Source, ...]:
-    """What is learnt from: two framed pictures of 128 pixels of every shape, and its tokens.
+    """What is learnt from: framed pictures of 128 pixels, and tokens.
+
+    Three recordings with two pictures of every shape, and those of the table `unseen`, which
+    have one; no shape is in two of them, but a mesh is in many warps.
 
     Args:
         stock: file of the meshes that may be trained on.
@@ -60,30 +62,47 @@ def sources(stock: str) -> tuple[Source, ...]:
     plain = RecordingConfig(
         source="grammar", num_scales=5, features=True, maker=maker, first_seed=100_000_000
     )
-    return (
-        Source(name="grammar", config=plain, num=NUM_GRAMMAR),
-        Source(name="families", config=replace(plain, source="families"), num=NUM_FAMILIES),
-        Source(name="warped", config=replace(plain, source="meshes", stock=stock), num=NUM_WARPED),
+    ours = (
+        Source(name="grammar", config=plain, num=10_752),
+        Source(name="families", config=replace(plain, source="families"), num=8192),
+        Source(name="warped", config=replace(plain, source="meshes", stock=stock), num=33_280),
     )
+    nums = {"grammar": 16_384, "families": 8192, "real": 1_000_000, "warped": 11_776}
+    table = tuple(
+        Source(name=f"table-{pool.name}", config=pool.config, num=nums[pool.name])
+        for pool in toy_pools(stock)
+        if pool.name in nums
+    )
+    return ours + table
 
 
 def small() -> StreamRun:
-    """A quarter of an hour on one core, once the examples are recorded."""
+    """Half an hour on one core, once the examples are recorded."""
     folders = [str(source.folder("cache/guess")) for source in sources("unused")]
+    guess = GuessConfig(place_width=8, width=352, shown=False)
     return StreamRun(
         name="guess-small",
         initial=GENERATOR,
         tokenizer=GENERATOR,
-        model=replace(_bundled_car(), guess=GuessConfig(shown=False)),
+        model=replace(_bundled_car(), guess=guess),
         trained="guess",
         data=RecordedConfig(
-            selections=tuple(Selection(folder=folder) for folder in folders), batch_size=128
+            selections=tuple(Selection(folder=folder) for folder in folders),
+            batch_size=128,
+            num_queries=256,
         ),
         watch=WatchConfig(
             yardsticks=tuple(
                 f"cache/yardsticks/{name}.safetensors" for name in ("known", "unseen", "real")
             ),
-            num_queries=4096,
+            num_queries=2048,
+        ),
+        loss=CarLossConfig(
+            dropout=0.0,
+            single_share=0.0,
+            guess_field=1.0,
+            guess_field_from=0.7,
+            guess_field_share=0.125,
         ),
         optim=AdamWConfig(
             lr=1.5e-3,
@@ -92,7 +111,7 @@ def small() -> StreamRun:
             schedule=ScheduleConfig(warmup_steps=50, final_share=0.02),
         ),
         train=TrainConfig(
-            steps=3000,
+            steps=4000,
             ema_decay=0.99,
             prefetch=False,
             log_every=50,
@@ -104,6 +123,12 @@ def small() -> StreamRun:
             threads=1,
         ),
     )
+
+
+def recorded_features(pictures_BSS4: Tensor) -> Tensor:
+    """What the frozen network makes of recorded pictures."""
+    guess = GuessConfig()
+    return frozen_features(pictures_BSS4, guess.image_size, guess.sha256)
 
 
 def _bundled_car() -> CarConfig:

@@ -46,13 +46,15 @@ class CarLossConfig(ConditionLossConfig):
     """Weight of the error of the first guess, where the model has one, in the summed features."""
     guess_field: float = 0.0
     """Weight of the error of the field that it decodes to, where the batches hold queries."""
+    guess_field_from: float = 0.0
+    """Share of the training that is over before the field counts."""
     guess_field_share: float = 1.0
     """Share of a batch, its first samples, whose field is decoded: it costs more than all else."""
 
     def __post_init__(self) -> None:
         # Not super(): a dataclass with slots is another class than the one being defined here.
         ConditionLossConfig.__post_init__(self)
-        check_shares(self, "flip_share", "flip_max", "guess_field_share")
+        check_shares(self, "flip_share", "flip_max", "guess_field_share", "guess_field_from")
         if self.scale_weights and min(self.scale_weights) <= 0:
             raise ValueError(f"loss.scale_weights must be positive, got {self.scale_weights}")
 
@@ -126,7 +128,7 @@ class NextScale:
         """Cross-entropy of the scales that the curriculum has reached."""
         config = self._loss
         if self._only_guess:
-            return self._of_guess(batch)
+            return self._of_guess(batch, progress)
         num_scales = config.curriculum.num_scales(progress, self.car.config.num_scales)
         flips = batch.flip_probability_B if config.flip_share else None
         losses_S, guess = self.losses(batch, num_scales, flips, step)
@@ -134,22 +136,27 @@ class NextScale:
         loss = (losses_S * weights_S).sum() / weights_S.sum()
         metrics = {f"ce/{scale}": losses_S[scale] for scale in range(num_scales)}
         if guess is not None:
-            off = self._of_guess(batch, guess)
+            off = self._of_guess(batch, progress, guess)
             loss = loss + off.loss
             metrics |= off.metrics
         return TaskOutput(loss, metrics)
 
-    def _of_guess(self, batch: CarStep, signs_BTK: Tensor | None = None) -> TaskOutput:
+    def _of_guess(
+        self, batch: CarStep, progress: float, signs_BTK: Tensor | None = None
+    ) -> TaskOutput:
         """What the first guess is off by."""
         if signs_BTK is None:
             self.tokenizer.to(batch.batch.indices_BT.device)
             condition = condition_batch(batch.batch, batch.given, self.tokenizer)
             signs_BTK = self.car.guess_signs(condition)
-        errors = self._guess_errors(batch.batch, signs_BTK)
+        with_field = self._loss.guess_field > 0 and progress >= self._loss.guess_field_from
+        errors = self._guess_errors(batch.batch, signs_BTK, with_field=with_field)
         loss = torch.stack([weight * error for weight, error in errors.values()]).sum()
         return TaskOutput(loss, {f"guess/{name}": error for name, (_, error) in errors.items()})
 
-    def _guess_errors(self, batch: CarBatch, signs_BTK: Tensor) -> dict[str, tuple[float, Tensor]]:
+    def _guess_errors(
+        self, batch: CarBatch, signs_BTK: Tensor, *, with_field: bool
+    ) -> dict[str, tuple[float, Tensor]]:
         """How far the first guess is off, with the weight of each kind of error."""
         config, num_tokens = self._loss, signs_BTK.shape[1]
         num_scales = self.tokenizer.num_scales_of(num_tokens)
@@ -158,7 +165,7 @@ class NextScale:
         indices_BT = batch.indices_BT[:, :num_tokens]
         off = sign_loss(signs_BTK, indices_BT, self._root_PP)
         errors = {"features": (config.guess_features, off)}
-        if batch.queries_BQ3 is not None and config.guess_field:
+        if batch.queries_BQ3 is not None and with_field:
             assert batch.inside_BQ is not None
             assert batch.near_BQ is not None
             some = slice(max(1, round(config.guess_field_share * len(signs_BTK))))

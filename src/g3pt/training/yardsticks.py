@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Float64, Int, UInt8
 from torch import Tensor, nn
 
 from g3pt.data.yardstick import Yardstick
-from g3pt.generation.answers import Answer, answer_features, scales_in
+from g3pt.generation.answers import Answer, answer_features
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.conditioning import ConditionBatch, PictureConfig
 from g3pt.models.conditioning.pixels import shrink_pictures
@@ -250,18 +250,14 @@ def measure_answers(
             rows = slice(start, start + batch_size)
             condition = picture_condition(ready.pictures_BSS4[rows], car.config)
             summed_BLC = tokenizer.decode_indices(ready.indices_BT[rows, :num_tokens])
-            features = {TOKENS: (summed_BLC, num_scales)}
+            labels = ready.queries_Q3, ready.inside_BQ[rows]
+            ious[TOKENS].append(field_iou(tokenizer, summed_BLC, num_scales, *labels))
             for answer in answers:
-                summed_BLC = answer_features(
+                found = answer_features(
                     tokenizer, car, condition, answer, seeds=seeds[rows], sampling=sampling
                 )
-                features[answer.name] = summed_BLC, scales_in(answer, num_scales, car)
-            for name, (summed_BLC, scales) in features.items():
-                ious[name].append(
-                    field_iou(
-                        tokenizer, summed_BLC, scales, ready.queries_Q3, ready.inside_BQ[rows]
-                    )
-                )
+                iou_B = field_iou(tokenizer, found.summed_BLC, found.num_scales_B, *labels)
+                ious[answer.name].append(iou_B)
     return {name: torch.cat(each).double().cpu().numpy() for name, each in ious.items()}
 
 
@@ -329,7 +325,7 @@ def _likelihood(
 def field_iou(
     tokenizer: DiscreteTokenizer,
     summed_BLC: Float[Tensor, "B L C"],
-    num_scales: int,
+    num_scales: int | Int[Tensor, " B"],
     queries_Q3: Float[Tensor, "Q 3"],
     inside_BQ: Bool[Tensor, "B Q"],
 ) -> Float[Tensor, " B"]:

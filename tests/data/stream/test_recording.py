@@ -162,3 +162,15 @@ def test_what_was_not_recorded_is_refused(families, tmp_path):
         RecordedDataset(config, CPU, with_features=True)
     with pytest.raises(ValueError, match="data wants"):
         RecordedDataset(replace(config, image_size=64), CPU, with_features=False)
+    with pytest.raises(ValueError, match="recorded with 3 tokens a shape, the model learns 5"):
+        RecordedDataset(config, CPU, with_features=False, num_tokens=5)
+
+
+def test_the_first_tokens_are_taken_where_fewer_are_learnt(families):
+    config = RecordedConfig(
+        selections=(Selection(folder=str(families)),), num_points=128, image_size=32
+    )
+    whole, first = (
+        RecordedDataset(config, CPU, with_features=True, num_tokens=num).batch(0) for num in (0, 2)
+    )
+    assert torch.equal(first.indices_BT, whole.indices_BT[:, :2])

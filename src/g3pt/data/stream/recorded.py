@@ -97,11 +97,12 @@ class RecordedDataset:
         ]
         column = partial(_column, places=places, device=self._device)
         rng = np.random.default_rng([config.seed, step, self._rank])
-        chosen_Q, num_near = self._queries(rng)
+        queries = self._queries(rng)
         views = [int(rng.integers(each.config.maker.num_views)) for each, _ in places]
-        of_view = partial(column, views=views)
-        near_Q = torch.arange(len(chosen_Q), device=self._device) >= len(chosen_Q) - num_near
-        asked = len(chosen_Q) > 0
+        of_view = partial(column, chosen=views)
+        asked, half = config.num_queries > 0, config.num_queries // 2
+        near_Q = torch.arange(2 * half, device=self._device) >= half
+        of_query = partial(column, chosen=[queries[number] for number in recordings])
         return CarBatch(
             indices_BT=column("indices_BT", first=self._num_tokens or None).long(),
             pictures_BSS4=of_view("pictures_BVSS4"),
@@ -113,10 +114,8 @@ class RecordedDataset:
             captions=("",) * size,
             labels_B=torch.full((size,), -1, device=self._device),
             ids=tuple(str(recording.origins[place]) for recording, place in places),
-            queries_BQ3=column("queries_BQ3")[:, chosen_Q].float() / POSITION_STEPS
-            if asked
-            else None,
-            inside_BQ=column("inside_BQ")[:, chosen_Q] if asked else None,
+            queries_BQ3=of_query("queries_BQ3").float() / POSITION_STEPS if asked else None,
+            inside_BQ=of_query("inside_BQ") if asked else None,
             near_BQ=near_Q.expand(size, -1) if asked else None,
         )
 
@@ -128,13 +127,16 @@ class RecordedDataset:
             self._turn, self._order = turn, order.permutation(len(self))
         return int(self._order[inner])
 
-    def _queries(self, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        """Some of the recorded queries, those near the surface last, and how many these are."""
+    def _queries(self, rng: np.random.Generator) -> list[np.ndarray]:
+        """Some of the queries of every recording, those near the surface last."""
         half = self.config.num_queries // 2
-        counts = self._recordings[0].config.maker.queries
-        volume = rng.permutation(counts.num_volume)[:half]
-        near = counts.num_volume + rng.permutation(counts.num_near)[:half]
-        return np.concatenate([volume, near]), len(near)
+        chosen: list[np.ndarray] = []
+        for recording in self._recordings:
+            counts = recording.config.maker.queries
+            volume = rng.permutation(counts.num_volume)[:half]
+            near = counts.num_volume + rng.permutation(counts.num_near)[:half]
+            chosen.append(np.concatenate([volume, near]))
+        return chosen
 
 
 def _column(
@@ -142,13 +144,13 @@ def _column(
     *,
     places: Sequence[tuple[Recording, int]],
     device: torch.device,
-    views: Sequence[int] | None = None,
+    chosen: Sequence[int] | Sequence[np.ndarray] | None = None,
     first: int | None = None,
 ) -> Tensor:
-    """Values of examples, all or the first ones, or those of one picture of each."""
+    """Values of examples: all or the first ones, or those chosen of each."""
     values = [recording.column(name, place)[:first] for recording, place in places]
-    if views is not None:
-        values = [of_views[view] for of_views, view in zip(values, views, strict=True)]
+    if chosen is not None:
+        values = [each[some] for each, some in zip(values, chosen, strict=True)]
     return torch.from_numpy(np.stack(values)).to(device)
 
 
@@ -165,6 +167,13 @@ def _check(
     if with_features and not recording.config.features:
         raise ValueError(
             f"{recording.folder}: was recorded without the features that the model reads"
+        )
+    counts, half = maker.queries, config.num_queries // 2
+    if half > min(counts.num_volume, counts.num_near):
+        raise ValueError(
+            f"{recording.folder}: holds {counts.num_volume} queries of the volume and "
+            f"{counts.num_near} near the surface, data.num_queries {config.num_queries} wants "
+            f"{half} of each"
         )
     held = len(recording.column("indices_BT", 0))
     if num_tokens > held:
