@@ -9,7 +9,7 @@ import pytest
 NAMES = (
     "tokenizer-tiny-procedural tokenizer-tiny tokenizer-tiny-smoke "
     "tokenizer-small tokenizer-small-smoke car-small car-small-smoke "
-    "car-stream-small car-stream-small-smoke "
+    "car-stream-small car-stream-small-smoke guess-small guess-small-smoke "
     "tokenizer-paper tokenizer-paper-smoke "
     "car-tiny car-tiny-smoke car-paper car-paper-smoke "
     "car-paper-text car-paper-text-smoke "

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from g3pt.data.stream.dataset import StreamConfig
 from g3pt.data.stream.maker import MakerConfig
 from g3pt.data.stream.queries import QueryCounts
 from g3pt.data.stream.recorded import RecordedConfig
@@ -15,7 +16,7 @@ from g3pt.models.guess import GuessConfig
 from g3pt.models.weights import load_weights
 from g3pt.models.weights_config import WeightsConfig
 from g3pt.models.weights_folder import read_config
-from g3pt.recipes.guess import small, sources
+from g3pt.recipes.guess import small, small_smoke, sources
 from g3pt.training.checkpoint import load_newest_checkpoint
 from g3pt.training.loop import BEST_FOLDER, TrainConfig
 from g3pt.training.start import complete, open_task, start
@@ -129,6 +130,14 @@ def test_both_pictures_of_a_shape_are_seen(run: StreamRun, recording: Path):
 def test_a_model_without_a_guess_has_none_to_train(run: StreamRun):
     completed, tokenizer = complete(replace(run, model=replace(run.model, guess=None)))
     with pytest.raises(ValueError, match=r"give it model\.guess"):
+        open_task(completed, tokenizer)
+
+
+def test_sentences_have_no_guess(run: StreamRun):
+    smoke = small_smoke().data
+    assert isinstance(smoke, StreamConfig)
+    completed, tokenizer = complete(replace(run, data=replace(smoke, text_share=0.1)))
+    with pytest.raises(ValueError, match=r"set data\.text_share to 0, got 0\.1"):
         open_task(completed, tokenizer)
 
 

@@ -22,6 +22,7 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "car-stream-small": stream.small,
     "car-stream-small-smoke": stream.small_smoke,
     "guess-small": guess.small,
+    "guess-small-smoke": guess.small_smoke,
     "car-paper": car.paper,
     "car-paper-smoke": car.paper_smoke,
     "car-paper-text": car.paper_text,

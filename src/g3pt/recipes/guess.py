@@ -19,6 +19,7 @@ from g3pt.models.conditioning.pretrained import frozen_features
 from g3pt.models.guess import GuessConfig
 from g3pt.models.weights_config import WeightsConfig
 from g3pt.models.weights_folder import find_weights, read_config
+from g3pt.recipes.stream import small_smoke as small_stream_smoke
 from g3pt.recipes.unseen_pools import toy_pools
 from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig
@@ -122,6 +123,21 @@ def small() -> StreamRun:
             device="cpu",
             threads=1,
         ),
+    )
+
+
+def small_smoke() -> StreamRun:
+    """`small` in seconds, on shapes that are made while it runs; nothing learnt."""
+    run, stream = small(), small_stream_smoke()
+    guess = GuessConfig(image_size=64, place_width=4, width=32, depth=1, shown=False)
+    return replace(
+        run,
+        name=f"{run.name}-smoke",
+        model=replace(run.model, guess=guess),
+        data=replace(stream.data, text_share=0.0),
+        loss=replace(run.loss, guess_field_from=0.5),
+        watch=WatchConfig(),
+        train=stream.train,
     )
 
 

@@ -71,6 +71,11 @@ class StreamTask:
         seed: int = 0,
         only_guess: bool = False,
     ) -> None:
+        if only_guess and isinstance(data, StreamConfig) and data.text_share:
+            raise ValueError(
+                "trained is guess, which reads pictures alone: set data.text_share to 0, got "
+                f"{data.text_share}"
+            )
         self.module = car
         self.tokenizer = tokenizer
         self._objective = NextScale(car, tokenizer, loss, seed=seed, only_guess=only_guess)
