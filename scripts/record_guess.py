@@ -34,9 +34,9 @@ def one(job: tuple[int, str, str, int]) -> tuple[str, int]:
     """Record one source."""
     import torch
 
-    from g3pt.data.stream.recording import record
     from g3pt.models.contract import require_tokens
-    from g3pt.recipes.guess import GENERATOR, recorded_features, sources
+    from g3pt.recipes.guess import GENERATOR, sources
+    from g3pt.recipes.unseen_pools import record_pool
     from g3pt.training.trained import load_tokenizer
 
     torch.set_num_threads(1)
@@ -44,12 +44,11 @@ def one(job: tuple[int, str, str, int]) -> tuple[str, int]:
     source = sources(stock)[number]
     tokenizer = require_tokens(load_tokenizer(GENERATOR), GENERATOR).eval()
     num = min(source.num, limit) if limit else source.num
-    held = record(
-        source.config,
-        source.folder(out),
+    held = record_pool(
+        source,
+        out,
         num,
-        lambda points, normals: tokenizer.tokenize(points, normals, source.config.num_scales),
-        recorded_features,
+        tokenizer,
         on_part=lambda done, total: print(f"{source.name}: part {done} of {total}", flush=True),
     )
     return source.name, held

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from g3pt.cli.generate import _why_guessed
 from g3pt.generation.answers import (
     ConsensusAnswer,
     GuessAnswer,
@@ -156,3 +157,9 @@ def test_the_evaluation_settles_as_the_product_does(pipeline, picture):
 def test_a_rule_about_samples_needs_samples():
     with pytest.raises(ValueError, match=r"sampling\.consensus must be at least 2, got 1"):
         SamplingDefaults(guess_above=0.1)
+
+
+def test_the_command_says_when_it_guessed_by_itself():
+    settled = {"guess": True, "spread": 0.06}
+    assert "their samples do not agree" in _why_guessed(settled)
+    assert [_why_guessed(each) for each in ({"guess": True}, {"spread": 0.01}, {})] == [""] * 3

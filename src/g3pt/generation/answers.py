@@ -103,12 +103,12 @@ def answer_of(consensus: int) -> Answer:
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """Features of answers, in groups of as many scales."""
+    """Features of answers, ready for `Tokenizer.shape_memory`."""
 
     summed_BLC: Float[Tensor, "B L C"]
     """Sum of the upsampled features of each answer."""
     num_scales_B: Int[Tensor, " B"]
-    """Scales in the sums, as `Tokenizer.shape_memory` wants them."""
+    """Scales in the sums, of each."""
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from g3pt.models.conditioning.efficientnet import COARSE_WIDTH, FINE_WIDTH, STRIDE
 from g3pt.models.conditioning.efficientnet_weights import BUNDLED_SHA256, check_bundled
-from g3pt.models.conditioning.pretrained import PLACE_SIDE, frozen_features
+from g3pt.models.conditioning.pretrained import PLACE_SIDE, frozen_features, project_places
 from g3pt.models.contract import DiscreteTokenizer
 from g3pt.nn.blocks import Mlp
 
@@ -34,7 +34,7 @@ class GuessConfig:
     """A residual MLP on the grid of a frozen EfficientNet-Lite0."""
 
     num_scales: int = 3
-    """Scales that are guessed, the coarsest; finer ones are hardly told by a picture."""
+    """Scales that are guessed, the coarsest."""
 
     image_size: int = 128
     """Side of the square picture in pixels."""
@@ -90,8 +90,8 @@ class Guess(nn.Module):
         check_bundled(config.sha256)
         self.config = config
         self._sizes = num_tokens, num_bits
-        self.from_fine = _narrowed(FINE_WIDTH, config.place_width)
-        self.from_coarse = _narrowed(COARSE_WIDTH, config.place_width)
+        self.from_fine = project_places(FINE_WIDTH, config.place_width)
+        self.from_coarse = project_places(COARSE_WIDTH, config.place_width)
         self.gather = nn.Linear(2 * config.place_width * config.side**2, config.width)
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(config.width), Mlp(config.width, 1.0))
@@ -137,12 +137,6 @@ class Guess(nn.Module):
     def nothing(self, batch_size: int) -> Float[Tensor, "B T K"]:
         """The guess without a picture: signs that are as likely as not."""
         return self.to_signs.weight.new_zeros(batch_size, *self._sizes, dtype=torch.float32)
-
-
-def _narrowed(channels: int, width: int) -> nn.Module:
-    """What a norm could learn, the linear map learns too."""
-    norm = nn.LayerNorm(channels, elementwise_affine=False)
-    return nn.Sequential(norm, nn.Linear(channels, width))
 
 
 @torch.no_grad()

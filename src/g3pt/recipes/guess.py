@@ -5,22 +5,18 @@ of a frozen one, so a step takes a hundredth of what a step of CAR takes, and th
 what costs (`scripts/record_guess.py`).
 """
 
-from dataclasses import dataclass, replace
-from pathlib import Path
-
-from torch import Tensor
+from dataclasses import replace
 
 from g3pt.data.stream.maker import MakerConfig
 from g3pt.data.stream.queries import QueryCounts
 from g3pt.data.stream.recorded import RecordedConfig
 from g3pt.data.stream.recording import RecordingConfig, Selection
 from g3pt.models.car import CarConfig
-from g3pt.models.conditioning.pretrained import frozen_features
 from g3pt.models.guess import GuessConfig
 from g3pt.models.weights_config import WeightsConfig
 from g3pt.models.weights_folder import find_weights, read_config
 from g3pt.recipes.stream import small_smoke as small_stream_smoke
-from g3pt.recipes.unseen_pools import toy_pools
+from g3pt.recipes.unseen_pools import Pool, toy_pools
 from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import AdamWConfig, ScheduleConfig
@@ -31,20 +27,7 @@ GENERATOR = "g3pt-small"
 """Whose guess it becomes."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
-    """A recording, and how long it was for the bundled weights."""
-
-    name: str
-    config: RecordingConfig
-    num: int
-
-    def folder(self, root: str | Path) -> Path:
-        """Where it lies."""
-        return Path(root) / self.name
-
-
-def sources(stock: str) -> tuple[Source, ...]:
+def sources(stock: str) -> tuple[Pool, ...]:
     """What is learnt from: framed pictures of 128 pixels, and tokens.
 
     Three recordings with two pictures of every shape, and those of the table `unseen`, which
@@ -64,13 +47,13 @@ def sources(stock: str) -> tuple[Source, ...]:
         source="grammar", num_scales=5, features=True, maker=maker, first_seed=100_000_000
     )
     ours = (
-        Source(name="grammar", config=plain, num=10_752),
-        Source(name="families", config=replace(plain, source="families"), num=8192),
-        Source(name="warped", config=replace(plain, source="meshes", stock=stock), num=33_280),
+        Pool(name="grammar", config=plain, num=10_752),
+        Pool(name="families", config=replace(plain, source="families"), num=8192),
+        Pool(name="warped", config=replace(plain, source="meshes", stock=stock), num=33_280),
     )
     nums = {"grammar": 16_384, "families": 8192, "real": 1_000_000, "warped": 11_776}
     table = tuple(
-        Source(name=f"table-{pool.name}", config=pool.config, num=nums[pool.name])
+        Pool(name=f"table-{pool.name}", config=pool.config, num=nums[pool.name])
         for pool in toy_pools(stock)
         if pool.name in nums
     )
@@ -139,12 +122,6 @@ def small_smoke() -> StreamRun:
         watch=WatchConfig(),
         train=stream.train,
     )
-
-
-def recorded_features(pictures_BSS4: Tensor) -> Tensor:
-    """What the frozen network makes of recorded pictures."""
-    guess = GuessConfig()
-    return frozen_features(pictures_BSS4, guess.image_size, guess.sha256)
 
 
 def _bundled_car() -> CarConfig:

@@ -137,7 +137,9 @@ class UnseenTable:
         """What a share stands for in the recordings below `root`."""
         families = spread_families(share.num_families) if share.num_families else ()
         return Selection(
-            folder=str(self.pool(share.pool).folder(root)), num=share.num, families=families
+            folder=str(self.pool(share.pool).folder(root / "pools")),
+            num=share.num,
+            families=families,
         )
 
     def pool(self, name: PoolName) -> Pool:

@@ -1,6 +1,8 @@
-"""What the rows of the table `unseen` learn from: five recordings, of which a row selects."""
+"""Recordings that trainings on a processor learn from, and the five of the table `unseen`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -8,7 +10,10 @@ from g3pt.data.procedural import TRAIN_FAMILIES
 from g3pt.data.stream.augmentation import Augmentation
 from g3pt.data.stream.maker import MakerConfig
 from g3pt.data.stream.queries import QueryCounts
-from g3pt.data.stream.recording import UNWARPED, RecordingConfig
+from g3pt.data.stream.recording import UNWARPED, RecordingConfig, record
+from g3pt.models.conditioning.efficientnet_weights import BUNDLED_SHA256
+from g3pt.models.conditioning.pretrained import frozen_features
+from g3pt.models.contract import DiscreteTokenizer
 
 PoolName = Literal["families", "few_families", "grammar", "real", "warped"]
 
@@ -20,13 +25,45 @@ NUM_FEW = 6
 class Pool:
     """A recording, and how long it is to be."""
 
-    name: PoolName
+    name: str
     config: RecordingConfig
     num: int
 
-    def folder(self, root: Path) -> Path:
+    def folder(self, root: str | Path) -> Path:
         """Where it lies."""
-        return root / "pools" / self.name
+        return Path(root) / self.name
+
+
+def record_pool(
+    pool: Pool,
+    root: str | Path,
+    num: int,
+    tokenizer: DiscreteTokenizer,
+    on_part: Callable[[int, int], None] | None = None,
+) -> int:
+    """Make a pool so long; see `record`.
+
+    Args:
+        pool: what is recorded.
+        root: where pools lie.
+        num: examples wanted.
+        tokenizer: whose tokens are recorded.
+        on_part: hears how many parts are there, and of how many.
+
+    Returns:
+        Number of examples in it.
+    """
+    config, see = pool.config, None
+    if config.features:
+        see = partial(frozen_features, image_size=config.maker.image_size, sha256=BUNDLED_SHA256)
+    return record(
+        config,
+        pool.folder(root),
+        num,
+        lambda points, normals: tokenizer.tokenize(points, normals, config.num_scales),
+        see,
+        on_part=on_part,
+    )
 
 
 def spread_families(num: int) -> tuple[str, ...]:

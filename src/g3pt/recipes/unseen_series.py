@@ -21,18 +21,17 @@ from g3pt.data.procedural import make_shape
 from g3pt.data.queries import POSITION_STEPS
 from g3pt.data.stream.mesh_stock import MeshStock
 from g3pt.data.stream.recorded import RecordedConfig
-from g3pt.data.stream.recording import Recording, record
+from g3pt.data.stream.recording import Recording
 from g3pt.data.yardstick import YARDSTICKS, Yardstick, load_yardstick, yardstick_path
 from g3pt.evaluation.nearest_picture import NEAREST_PICTURE, nearest_pictures
 from g3pt.evaluation.yardstick_report import yardstick_report
 from g3pt.files import write_whole
 from g3pt.generation.answers import Answer, ConsensusAnswer, GuessAnswer, SampleAnswer
 from g3pt.geometry.triangles import TriangleMesh
-from g3pt.models.conditioning import PretrainedImageConditionConfig
-from g3pt.models.conditioning.pretrained import PretrainedImageEncoder
 from g3pt.models.contract import DiscreteTokenizer, require_tokens
 from g3pt.models.weights_config import SamplingDefaults
 from g3pt.recipes.unseen import Share, UnseenRow, UnseenTable
+from g3pt.recipes.unseen_pools import record_pool
 from g3pt.training.checkpoint import list_checkpoints
 from g3pt.training.environment import describe_environment
 from g3pt.training.start import start
@@ -209,21 +208,8 @@ class _Workshop:
     def _record(self, share: Share) -> None:
         """Make a pool as long as a share wants it."""
         pool = self._table.pool(share.pool)
-        encoder = None
-        if pool.config.features:
-            config = PretrainedImageConditionConfig(
-                image_size=pool.config.maker.image_size, depth=1, width=64, num_heads=1
-            )
-            encoder = PretrainedImageEncoder(config).pretrained_features
-        tokenizer, num_scales = self._tokenizer, pool.config.num_scales
         num = pool.num if share.num_families or not share.num else share.num
-        record(
-            pool.config,
-            pool.folder(self._root),
-            num,
-            lambda points, normals: tokenizer.tokenize(points, normals, num_scales),
-            encoder,
-        )
+        record_pool(pool, self._root / "pools", num, self._tokenizer)
 
     @staticmethod
     def _write(folder: Path, row: dict[str, Any]) -> None:

@@ -101,8 +101,8 @@ class PretrainedImageEncoder(nn.Module):
             self.stem = conv_stem(num_channels(alpha=True), config.width, OWN_PATCH)
         if self.reads_features:
             check_bundled(config.sha256)
-            self.from_fine = _projection(FINE_WIDTH, config.width)
-            self.from_coarse = _projection(COARSE_WIDTH, config.width)
+            self.from_fine = project_places(FINE_WIDTH, config.width)
+            self.from_coarse = project_places(COARSE_WIDTH, config.width)
         self.positions = nn.Parameter(torch.randn(config.num_places, config.width) * 0.02)
         self.blocks = nn.ModuleList(
             SelfAttentionBlock(
@@ -212,7 +212,7 @@ def frozen_features(
     return features_BPGG.permute(0, 2, 3, 1).contiguous()
 
 
-def _projection(channels: int, width: int) -> nn.Module:
+def project_places(channels: int, width: int) -> nn.Module:
     """To the encoder's width; what a norm could learn, the linear map learns too."""
     return nn.Sequential(
         nn.LayerNorm(channels, elementwise_affine=False), nn.Linear(channels, width)
