@@ -5,7 +5,8 @@ import igl
 import numpy as np
 import pytest
 
-from g3pt.data import leakage, procedural
+from g3pt import procedural
+from g3pt.data import leakage
 from g3pt.data.descriptor import CELLS, describe_shape, distances_of, fill_of
 from g3pt.data.leakage import Leak, find_leaks
 from g3pt.data.prepare import PrepareConfig, prepare_shape

@@ -70,8 +70,8 @@ def test_the_solid_of_a_mesh_has_the_resolution_asked_for(mesh_folder):
 
 
 def test_procedural_shapes_are_named_by_family_and_seed():
-    from g3pt.data.procedural import HELD_OUT_FAMILIES, TRAIN_FAMILIES
     from g3pt.data.sources import ProceduralSourceConfig, list_shapes, load_shape
+    from g3pt.procedural import HELD_OUT_FAMILIES, TRAIN_FAMILIES
 
     refs = list_shapes(ProceduralSourceConfig(num=40, first_seed=100))
     assert refs[3].id.endswith("-103") and len({ref.id for ref in refs}) == 40
@@ -94,8 +94,8 @@ def test_the_grammar_is_a_source_of_shapes_without_kinds():
 
 
 def test_held_out_seeds_belong_to_validation():
-    from g3pt.data.procedural import HELD_OUT_SEEDS
     from g3pt.data.sources import ProceduralSourceConfig, list_shapes
+    from g3pt.procedural import HELD_OUT_SEEDS
 
     first = HELD_OUT_SEEDS.start - 2
     refs = list_shapes(ProceduralSourceConfig(num=4, first_seed=first))
@@ -103,8 +103,8 @@ def test_held_out_seeds_belong_to_validation():
 
 
 def test_only_keeps_families_by_name():
-    from g3pt.data.procedural import TRAIN_FAMILIES
     from g3pt.data.sources import ProceduralSourceConfig
+    from g3pt.procedural import TRAIN_FAMILIES
 
     name = TRAIN_FAMILIES[0]
     source = ProceduralSourceConfig(num=5, only=(name,))

@@ -7,7 +7,6 @@ import pytest
 
 from g3pt.data.build import build_shards
 from g3pt.data.prepare import PrepareConfig
-from g3pt.data.procedural import HELD_OUT_SEEDS, make_shape
 from g3pt.data.shards import ShardsConfig, ShardSet
 from g3pt.data.sources import ProceduralSourceConfig
 from g3pt.data.views import ViewsConfig
@@ -22,6 +21,7 @@ from g3pt.evaluation.objects import list_objects
 from g3pt.evaluation.systems import SystemSettings, chosen_sampling, generator_of
 from g3pt.geometry.metrics import occupancy_iou, winding_test
 from g3pt.models.weights import LoadedWeights, load_weights
+from g3pt.procedural import HELD_OUT_SEEDS, make_shape
 
 FAMILIES = ("mug", "table", "car", "rocket")
 METHODS = ["true_shape", "image", "text", "unconditional"]

@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from g3pt.data.procedural import HELD_OUT_FAMILIES, HELD_OUT_SEEDS, TRAIN_FAMILIES
 from g3pt.evaluation.objects import (
     data_hash,
     list_objects,
@@ -14,6 +13,7 @@ from g3pt.evaluation.objects import (
 )
 from g3pt.evaluation.protocol import PROTOCOL, EvaluationSettings, quick_settings
 from g3pt.geometry.mesh import MeshError, is_closed
+from g3pt.procedural import HELD_OUT_FAMILIES, HELD_OUT_SEEDS, TRAIN_FAMILIES
 
 
 def ids(objects):

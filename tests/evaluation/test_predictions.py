@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from g3pt.data.procedural import make_shape
 from g3pt.evaluation.objects import list_objects
 from g3pt.evaluation.predictions import evaluate_predictions, find_predictions
 from g3pt.geometry.mesh import TriangleMesh, read_mesh, write_mesh
+from g3pt.procedural import make_shape
 
 
 @pytest.fixture(autouse=True)

@@ -100,8 +100,8 @@ def test_meshes_are_flagged_as_preparation_flags_them(mesh_set: Path) -> None:
 
 
 def test_the_first_objects_are_of_all_families() -> None:
-    from g3pt.data.procedural import HELD_OUT_FAMILIES
     from g3pt.data.sources import ProceduralRef
+    from g3pt.procedural import HELD_OUT_FAMILIES
 
     refs = yardstick_objects(None, 12)["unseen"].refs
     families = [ref.family for ref in refs if isinstance(ref, ProceduralRef)]

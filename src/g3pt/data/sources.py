@@ -15,7 +15,7 @@ from typing import Any, Literal, assert_never
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from g3pt.data import procedural
+from g3pt import procedural
 from g3pt.data.inputs import (
     ArchiveSourceConfig,
     FolderSourceConfig,
@@ -26,13 +26,13 @@ from g3pt.data.inputs import (
     TrellisSourceConfig,
     list_meshes,
 )
-from g3pt.data.procedural.tracing import TracedScene
 from g3pt.geometry.boundary import sample_boundary
 from g3pt.geometry.mesh import TriangleMesh, to_unit, unit_frame_of
 from g3pt.geometry.quality import SolidQuality, measure_quality
 from g3pt.geometry.render import Scene
 from g3pt.geometry.sampling import SurfaceSamples
 from g3pt.geometry.solid import Solid
+from g3pt.procedural.tracing import TracedScene
 
 __all__ = [
     "OPEN_LICENCES",
@@ -81,7 +81,7 @@ def _shape_error(message: str, code: str) -> ShapeError:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProceduralSourceConfig:
-    """Shapes from the parametric families or the kind-free grammar (`g3pt.data.procedural`)."""
+    """Shapes from the parametric families or the kind-free grammar (`g3pt.procedural`)."""
 
     kind: Literal["procedural"] = "procedural"
     num: int = 1024

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from g3pt.data import procedural
+from g3pt import procedural
 from g3pt.geometry.metrics import Contains
 
 SIDE = 32

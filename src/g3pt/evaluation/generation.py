@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from g3pt import procedural
 from g3pt.config import to_json
-from g3pt.data import procedural
 from g3pt.data.sources import ProceduralRef, ShapeError
 from g3pt.evaluation.controls import collect_training_shapes, training_shards
 from g3pt.evaluation.families import PER_FAMILY, FamilyReferences

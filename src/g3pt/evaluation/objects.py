@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from g3pt.data import procedural
+from g3pt import procedural
 from g3pt.data.prepare import shape_seed
 from g3pt.data.shards import Selection, ShardSet, is_complete
 from g3pt.data.sources import (

@@ -13,7 +13,6 @@ from typing import Any, assert_never
 import numpy as np
 
 from g3pt.config import to_json
-from g3pt.data.procedural import TRAIN_FAMILIES
 from g3pt.evaluation.families import FamilyReferences
 from g3pt.evaluation.report import config_hash
 from g3pt.files import write_whole
@@ -24,6 +23,7 @@ from g3pt.geometry.mesh import is_closed, num_components
 from g3pt.geometry.metrics import winding_test
 from g3pt.geometry.render import save_png, sheet
 from g3pt.models.weights import DEFAULT_WEIGHTS
+from g3pt.procedural import TRAIN_FAMILIES
 from g3pt.recipes.experiments import Scale
 from g3pt.training.environment import describe_environment
 

@@ -9,7 +9,6 @@ from typing import assert_never
 
 from g3pt.data.dataset import TokenizerDataConfig
 from g3pt.data.prepare import PrepareConfig
-from g3pt.data.procedural import HELD_OUT_SEEDS
 from g3pt.data.sources import FolderSourceConfig, ProceduralSourceConfig
 from g3pt.data.views import ViewsConfig
 from g3pt.evaluation.protocol import EvaluationSettings, quick_settings
@@ -18,6 +17,7 @@ from g3pt.models.alternatives.volume import VolumeConfig
 from g3pt.models.cqt import CqtConfig
 from g3pt.models.quantizers import LfqConfig
 from g3pt.models.tokenizer import CvqConfig
+from g3pt.procedural import HELD_OUT_SEEDS
 from g3pt.recipes import tokenizer
 from g3pt.recipes.experiments import EvaluationSet, Scale
 from g3pt.training.ingredients import PreparedShapes

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from g3pt.config import load_json, save_json
-from g3pt.data.procedural import make_shape
 from g3pt.data.queries import POSITION_STEPS
 from g3pt.data.stream.mesh_stock import MeshStock
 from g3pt.data.stream.recorded import RecordedConfig
@@ -30,6 +29,7 @@ from g3pt.generation.answers import Answer, ConsensusAnswer, GuessAnswer, Sample
 from g3pt.geometry.triangles import TriangleMesh
 from g3pt.models.contract import DiscreteTokenizer, require_tokens
 from g3pt.models.weights_config import SamplingDefaults
+from g3pt.procedural import make_shape
 from g3pt.recipes.unseen import Share, UnseenRow, UnseenTable
 from g3pt.recipes.unseen_pools import record_pool
 from g3pt.training.checkpoint import list_checkpoints

@@ -14,7 +14,6 @@ from g3pt.data.engines import InlineEngine, ProcessEngine
 from g3pt.data.latents_cache import LatentsIdentity, build_latent_cache
 from g3pt.data.packs import PackedShapes, is_pack, open_shapes
 from g3pt.data.prepare import PrepareConfig
-from g3pt.data.procedural import TRAIN_FAMILIES, make_shape
 from g3pt.data.shards import ShardsConfig, ShardSet, is_complete
 from g3pt.data.sources import ProceduralSourceConfig, SourceConfig
 from g3pt.data.stream.dataset import StreamConfig
@@ -27,6 +26,7 @@ from g3pt.models.car import CarConfig
 from g3pt.models.conditioning import ConditionConfig, PointsConditionConfig, TextConditionConfig
 from g3pt.models.conditioning.vocabulary import collect_vocabulary
 from g3pt.models.contract import DiscreteTokenizer
+from g3pt.procedural import TRAIN_FAMILIES, make_shape
 
 LOGGER = logging.getLogger(__name__)
 NUM_CAPTIONED = 4096

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from g3pt.data.procedural import make_shape
-from g3pt.data.procedural.tracing import TracedScene
 from g3pt.data.stream.drawing import (
     CHECKS,
     Cameras,
@@ -21,6 +19,8 @@ from g3pt.data.stream.drawing import (
 from g3pt.data.stream.primitives import PrimitiveCaster, pad_shapes
 from g3pt.geometry.cameras import canonical_camera, orbit_camera
 from g3pt.geometry.framing import OBJECT_FILL, frame_object, silhouette_box
+from g3pt.procedural import make_shape
+from g3pt.procedural.tracing import TracedScene
 
 FAMILIES = ("chair", "mug", "castle", "fish", "umbrella", "car")
 SIZE = 80

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from g3pt.data.procedural import make_shape
-from g3pt.data.procedural.primitives import surface_owner
 from g3pt.data.stream.primitives import (
     PrimitiveCaster,
     best_backend,
     pad_shapes,
 )
+from g3pt.procedural import make_shape
+from g3pt.procedural.primitives import surface_owner
 
 FAMILIES = ("chair", "mug", "teapot", "nut", "castle", "fish")
 

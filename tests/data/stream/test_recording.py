@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from data.stream.stocks import stock
-from g3pt.data.procedural import TRAIN_FAMILIES, make_shape
 from g3pt.data.queries import POSITION_STEPS
 from g3pt.data.stream.maker import MakerConfig
 from g3pt.data.stream.queries import QueryCounts
@@ -21,6 +20,7 @@ from g3pt.data.stream.recording import (
     Selection,
     record,
 )
+from g3pt.procedural import TRAIN_FAMILIES, make_shape
 
 MAKER = MakerConfig(
     num_points=128,

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from g3pt.data.procedural import make_shape
 from g3pt.data.stream.primitives import PrimitiveCaster, pad_shapes
 from g3pt.data.stream.surface import sample_field_surfaces
+from g3pt.procedural import make_shape
 
 
 def drawn(shapes, num, seed=0):

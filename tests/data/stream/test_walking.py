@@ -5,7 +5,6 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
-from g3pt.data.procedural import ASSEMBLY, make_shape
 from g3pt.data.stream.drawing import (
     draw,
     frame_windows,
@@ -15,6 +14,7 @@ from g3pt.data.stream.drawing import (
 )
 from g3pt.data.stream.primitives import PrimitiveCaster, pad_shapes
 from g3pt.data.stream.walking import WalkingCaster
+from g3pt.procedural import ASSEMBLY, make_shape
 
 SIZE = 40
 KINDS = ("chair", "mug", "fish", ASSEMBLY)

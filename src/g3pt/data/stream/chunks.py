@@ -12,7 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from g3pt.data.procedural import ASSEMBLY, ProceduralShape, make_shape
+from g3pt.procedural import ASSEMBLY, ProceduralShape, make_shape
 
 AHEAD = 3
 """Chunks under way for every process."""

@@ -24,9 +24,9 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from g3pt.data.procedural.primitives import NUM_PARAMETERS, Kind, ShapeArrays
-from g3pt.data.procedural.torch_field import FieldBatch, field_torch, owner_torch
 from g3pt.data.stream.casting import Hits
+from g3pt.procedural.primitives import NUM_PARAMETERS, Kind, ShapeArrays
+from g3pt.procedural.torch_field import FieldBatch, field_torch, owner_torch
 
 _log = logging.getLogger(__name__)
 

@@ -17,7 +17,6 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from g3pt.data.procedural.primitives import NUM_PARAMETERS, NUM_SPOKES, NUM_STATIONS
 from g3pt.data.stream.primitives import (
     NEAR_ENOUGH,
     NORMAL_STEP,
@@ -27,6 +26,7 @@ from g3pt.data.stream.primitives import (
     STEP_GROWTH,
     PrimitiveBatch,
 )
+from g3pt.procedural.primitives import NUM_PARAMETERS, NUM_SPOKES, NUM_STATIONS
 
 _BLOCK = 32
 """Points or rays of a program: a warp, so that rays wait for few others."""

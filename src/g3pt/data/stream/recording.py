@@ -25,12 +25,12 @@ import torch
 from torch import Tensor
 
 from g3pt.config import load_json, save_json
-from g3pt.data.procedural import ASSEMBLY, TRAIN_FAMILIES, make_shape
 from g3pt.data.stream.chunks import Chunk
 from g3pt.data.stream.maker import ExampleMaker, MakerConfig
 from g3pt.data.stream.mesh_stock import MeshStock
 from g3pt.data.stream.pool import Examples, concatenate_examples, example_tensors
 from g3pt.data.stream.warps import WarpConfig
+from g3pt.procedural import ASSEMBLY, TRAIN_FAMILIES, make_shape
 
 CONFIG_FILE = "recording.json"
 _TOLD_FILE = "told.json"

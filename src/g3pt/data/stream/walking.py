@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
-from g3pt.data.procedural import NoSurfaceError, ProceduralShape
-from g3pt.data.procedural.walk import Walk
 from g3pt.data.stream.casting import Hits
 from g3pt.data.stream.surface import sample_field_surfaces
+from g3pt.procedural import NoSurfaceError, ProceduralShape
+from g3pt.procedural.walk import Walk
 
 
 @dataclass(frozen=True)
