@@ -11,6 +11,9 @@ from jaxtyping import install_import_hook
 install_import_hook("g3pt", "typechecker.checked")
 
 
+pytest_plugins = ("prepared",)
+
+
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weights folder of an untrained tokenizer and generator with image and text conditions."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from g3pt.data.inputs import MeshRef
 from g3pt.geometry.mesh import MeshError, TriangleMesh
+from g3pt.preparation.inputs import MeshRef
 
 
 class Crashing(MeshRef):

@@ -20,8 +20,8 @@ SIZES = {
 @pytest.fixture
 def preparation(monkeypatch):
     """The benchmark with few queries, two solids and nothing but our own labels."""
-    from g3pt.data.prepare import PrepareConfig
     from g3pt.evaluation.benchmarks import preparation
+    from g3pt.preparation.prepare import PrepareConfig
 
     monkeypatch.setattr(preparation, "PrepareConfig", lambda: PrepareConfig(**SIZES))
     ours = preparation.CONVERTERS[preparation.OURS]

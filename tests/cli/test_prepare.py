@@ -24,7 +24,7 @@ def boxes(tmp_path):
 
 
 def test_a_folder_becomes_shards_with_a_report(g3pt, boxes, tmp_path):
-    from g3pt.data.shards import ShardSet
+    from g3pt.shapes.shards import ShardSet
 
     out = tmp_path / "out"
     code, stdout, stderr = g3pt("prepare", boxes, out, *COARSE, "--json")
@@ -94,7 +94,7 @@ def test_a_source_of_no_known_kind_is_named(g3pt, tmp_path):
 
 
 def test_shards_become_packed_tokens(g3pt, tmp_path):
-    from g3pt.data.tokens_cache import TokenCache
+    from g3pt.shapes.cache.tokens import TokenCache
 
     assert g3pt("prepare", "procedural:3", tmp_path / "out", *SMALL)[0] == 0
     arguments = ("--resamplings", "2", "--num-points", "32", "-o", tmp_path / "tokens", "--json")
@@ -110,7 +110,7 @@ def test_shards_become_packed_tokens(g3pt, tmp_path):
 
 
 def test_a_folder_becomes_a_stock_in_one_file(g3pt, boxes, tmp_path):
-    from g3pt.data.stream.mesh_stock import MeshStock
+    from g3pt.shapes.mesh_stock import MeshStock
 
     out = tmp_path / "new" / "boxes.safetensors"
     code, stdout, stderr = g3pt("prepare", boxes, out, "--stock", "--json")

@@ -5,11 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from g3pt.data.build import build_shards
-from g3pt.data.prepare import PrepareConfig
-from g3pt.data.shards import ShardsConfig, ShardSet
-from g3pt.data.sources import ProceduralSourceConfig
-from g3pt.data.views import ViewsConfig
 from g3pt.evaluation.controls import collect_training_shapes, mean_shape
 from g3pt.evaluation.families import FamilyReferences, grid_ious
 from g3pt.evaluation.generation import (
@@ -21,7 +16,12 @@ from g3pt.evaluation.objects import list_objects
 from g3pt.evaluation.systems import SystemSettings, chosen_sampling, generator_of
 from g3pt.geometry.metrics import occupancy_iou, winding_test
 from g3pt.models.weights import LoadedWeights, load_weights
+from g3pt.preparation.build import build_shards
+from g3pt.preparation.prepare import PrepareConfig
+from g3pt.preparation.sources import ProceduralSourceConfig
+from g3pt.preparation.views import ViewsConfig
 from g3pt.procedural import HELD_OUT_SEEDS, make_shape
+from g3pt.shapes.shards import ShardsConfig, ShardSet
 
 FAMILIES = ("mug", "table", "car", "rocket")
 METHODS = ["true_shape", "image", "text", "unconditional"]

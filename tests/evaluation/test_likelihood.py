@@ -12,8 +12,6 @@ def place(tmp_path_factory):
     """Weights of an untrained generator, and four tokenized shapes."""
     from dataclasses import replace
 
-    from g3pt.data.shards import ShardSet
-    from g3pt.data.tokens_cache import TokenCache, TokenCacheConfig
     from g3pt.evaluation.likelihood import TokenizedShapes
     from g3pt.models.car import Car, CarConfig
     from g3pt.models.conditioning.image import ImageConditionConfig
@@ -22,6 +20,8 @@ def place(tmp_path_factory):
     from g3pt.models.weights_config import WeightsConfig
     from g3pt.recipes import car, tokenizer
     from g3pt.recipes.tokenizer_sizes import size
+    from g3pt.shapes.cache.tokens import TokenCache, TokenCacheConfig
+    from g3pt.shapes.shards import ShardSet
     from g3pt.training.ingredients import ensure_shapes, ensure_tokens
 
     folder = tmp_path_factory.mktemp("likelihood")

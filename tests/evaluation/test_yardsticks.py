@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from g3pt.data.yardstick import Yardstick, load_yardstick, query_positions, save_yardstick
 from g3pt.evaluation.nearest_picture import PictureBank, nearest_picture_iou, nearest_pictures
 from g3pt.evaluation.objects import list_objects
 from g3pt.evaluation.yardstick_build import (
@@ -31,6 +30,7 @@ from g3pt.geometry.metrics import occupancy_iou
 from g3pt.models.conditioning.pixels import read_pixels, shrink_pictures
 from g3pt.models.contract import require_tokens
 from g3pt.models.weights import load_weights
+from g3pt.shapes.yardstick import Yardstick, load_yardstick, query_positions, save_yardstick
 from g3pt.training.yardsticks import (
     TEMPERATURES,
     field_iou,
@@ -70,7 +70,7 @@ def measure(models, known: Yardstick):
 
 
 def test_labels_and_points_are_those_of_the_object(known: Yardstick) -> None:
-    from g3pt.data.sources import load_shape
+    from g3pt.preparation.sources import load_shape
 
     for row, ref in enumerate(list_objects("procedural", limit=5).refs):
         shape = load_shape(ref)
@@ -100,7 +100,7 @@ def test_meshes_are_flagged_as_preparation_flags_them(mesh_set: Path) -> None:
 
 
 def test_the_first_objects_are_of_all_families() -> None:
-    from g3pt.data.sources import ProceduralRef
+    from g3pt.preparation.sources import ProceduralRef
     from g3pt.procedural import HELD_OUT_FAMILIES
 
     refs = yardstick_objects(None, 12)["unseen"].refs

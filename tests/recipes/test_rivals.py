@@ -55,8 +55,8 @@ def test_sizes_that_cannot_be_matched_are_refused(matching):
 
 @pytest.mark.parametrize("size", ["tiny", "paper"])
 def test_a_rival_draws_from_the_same_shapes(size):
-    from g3pt.data.dataset import ConditionedDataConfig
     from g3pt.recipes import recipe
+    from g3pt.shapes.datasets.tokenizer import ConditionedDataConfig
 
     car = recipe(f"car-{size}")
     for rival in (recipe(f"flow-{size}"), recipe(f"regressor-{size}")):

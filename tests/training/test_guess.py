@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from g3pt.data.stream.dataset import StreamConfig
-from g3pt.data.stream.maker import MakerConfig
-from g3pt.data.stream.queries import QueryCounts
-from g3pt.data.stream.recorded import RecordedConfig
-from g3pt.data.stream.recording import RecordingConfig, Selection, record
 from g3pt.models.conditioning.pretrained import frozen_features
 from g3pt.models.guess import GuessConfig
 from g3pt.models.weights import load_weights
 from g3pt.models.weights_config import WeightsConfig
 from g3pt.models.weights_folder import read_config
 from g3pt.recipes.guess import small, small_smoke, sources
+from g3pt.stream.dataset import StreamConfig
+from g3pt.stream.maker import MakerConfig
+from g3pt.stream.queries import QueryCounts
+from g3pt.stream.recorded import RecordedConfig
+from g3pt.stream.recording import RecordingConfig, Selection, record
 from g3pt.training.checkpoint import load_newest_checkpoint
 from g3pt.training.loop import BEST_FOLDER, TrainConfig
 from g3pt.training.start import complete, open_task, start

@@ -38,7 +38,7 @@ def test_parts_end_to_end_are_the_whole_batch(make, part):
 
 
 def test_labels_are_those_of_the_shape_that_the_picture_shows(make, part, trained_rivals):
-    from g3pt.data.sources import list_shapes, load_shape
+    from g3pt.preparation.sources import list_shapes, load_shape
 
     (shapes,) = smoke.regressor_run(trained_rivals).shapes
     refs = {ref.id: ref for ref in list_shapes(shapes.source)}

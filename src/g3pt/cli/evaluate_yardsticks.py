@@ -13,7 +13,7 @@ from g3pt.cli.options import CommonOptions, make_folder_for, parse, report, requ
 from g3pt.cli.progress import steps
 
 if TYPE_CHECKING:
-    from g3pt.data.yardstick import Yardstick
+    from g3pt.shapes.yardstick import Yardstick
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,8 +73,8 @@ def _check(options: YardsticksOptions) -> None:
 
 
 def _make(options: YardsticksOptions, folder: Path) -> int:
-    from g3pt.data.yardstick import save_yardstick, yardstick_path
     from g3pt.evaluation.yardstick_build import build_yardstick, yardstick_objects
+    from g3pt.shapes.yardstick import save_yardstick, yardstick_path
 
     outputs: list[dict[str, Any]] = []
     for name, objects in yardstick_objects(options.meshes, options.limit or 200).items():
@@ -102,7 +102,6 @@ def _make(options: YardsticksOptions, folder: Path) -> int:
 
 
 def _measure(options: YardsticksOptions) -> int:
-    from g3pt.data.yardstick import load_yardsticks
     from g3pt.evaluation.yardstick_report import (
         compare_reports,
         comparison_lines,
@@ -110,6 +109,7 @@ def _measure(options: YardsticksOptions) -> int:
         yardstick_report,
     )
     from g3pt.files import write_whole
+    from g3pt.shapes.yardstick import load_yardsticks
 
     assert options.data is not None
     before = None if options.against is None else _read_report(options.against)

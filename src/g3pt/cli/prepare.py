@@ -24,10 +24,10 @@ from g3pt.cli.options import (
 from g3pt.cli.progress import steps
 
 if TYPE_CHECKING:
-    from g3pt.data.build import BuildReport
-    from g3pt.data.engines import Engine, Limits
-    from g3pt.data.shards import ShardsConfig
-    from g3pt.data.sources import SourceConfig
+    from g3pt.preparation.build import BuildReport
+    from g3pt.preparation.engines import Engine, Limits
+    from g3pt.preparation.sources import SourceConfig
+    from g3pt.shapes.shards import ShardsConfig
 
 COLUMNS = ("path", "id", "caption", "category", "split", "licence")
 
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.dry_run:
         return _estimate(options, config, limits)
 
-    from g3pt.data.build import build_shards
+    from g3pt.preparation.build import build_shards
 
     with steps() as shown, _engine(options, limits) as engine:
         result = build_shards(
@@ -147,10 +147,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _stock(options: PrepareOptions) -> int:
-    from g3pt.data.inputs import MeshRef
-    from g3pt.data.sources import list_shapes
-    from g3pt.data.stream.mesh_stock import StockConfig
-    from g3pt.data.stream.stock_builder import build_stock
+    from g3pt.preparation.inputs import MeshRef
+    from g3pt.preparation.sources import list_shapes
+    from g3pt.preparation.stock_builder import build_stock
+    from g3pt.shapes.mesh_stock import StockConfig
 
     require_suffix(options.out, (".safetensors",), "OUT")
     config = StockConfig(max_faces=options.max_faces)
@@ -189,9 +189,9 @@ def _part(text: str) -> tuple[int, int]:
 
 
 def _config(options: PrepareOptions) -> "ShardsConfig":
-    from g3pt.data.prepare import PrepareConfig
-    from g3pt.data.shards import ShardsConfig
-    from g3pt.data.views import ViewsConfig
+    from g3pt.preparation.prepare import PrepareConfig
+    from g3pt.preparation.views import ViewsConfig
+    from g3pt.shapes.shards import ShardsConfig
 
     defaults = PrepareConfig()
     if options.queries < 48:
@@ -218,8 +218,8 @@ def _config(options: PrepareOptions) -> "ShardsConfig":
 
 
 def _source(options: PrepareOptions) -> "SourceConfig":
-    from g3pt.data.inputs import FolderSourceConfig, ManifestSourceConfig, source_from_text
-    from g3pt.data.sources import ProceduralSourceConfig
+    from g3pt.preparation.inputs import FolderSourceConfig, ManifestSourceConfig, source_from_text
+    from g3pt.preparation.sources import ProceduralSourceConfig
 
     if options.source.startswith("procedural:"):
         number = options.source.removeprefix("procedural:")
@@ -255,7 +255,7 @@ def _columns(given: Sequence[str]) -> dict[str, Any]:
 
 
 def _limits(options: PrepareOptions) -> "Limits":
-    from g3pt.data.engines import Limits
+    from g3pt.preparation.engines import Limits
 
     return Limits(
         seconds=options.timeout,
@@ -267,18 +267,18 @@ def _limits(options: PrepareOptions) -> "Limits":
 @contextmanager
 def _engine(options: PrepareOptions, limits: "Limits") -> "Iterator[Engine]":
     if options.engine == "local":
-        from g3pt.data.engines import ProcessEngine
+        from g3pt.preparation.engines import ProcessEngine
 
         yield ProcessEngine(options.workers, limits)
         return
-    from g3pt.data.ray_engine import RayEngine
+    from g3pt.preparation.ray_engine import RayEngine
 
     with RayEngine(options.address, limits) as engine:
         yield engine
 
 
 def _estimate(options: PrepareOptions, config: "ShardsConfig", limits: "Limits") -> int:
-    from g3pt.data.estimate import estimate_work
+    from g3pt.preparation.estimate import estimate_work
 
     say("preparing 20 objects to see what they cost")
     with _engine(options, limits) as engine:
@@ -314,7 +314,7 @@ def _answer(result: "BuildReport") -> dict[str, Any]:
 
 
 def _write_report(options: PrepareOptions, answer: dict[str, Any]) -> str:
-    from g3pt.data.report import write_report
+    from g3pt.preparation.report import write_report
 
     run = {
         "g3pt": __version__,

@@ -109,11 +109,11 @@ def _tokenize_shards(options: TokenizeOptions, path: Path) -> int:
     import numpy as np
     import torch
 
-    from g3pt.data.shards import Selection, ShardSet
-    from g3pt.data.tokens_cache import TokenCacheConfig, TokenizerIdentity, build_token_cache
     from g3pt.models.contract import require_tokens
     from g3pt.models.token_statistics import scale_statistics
     from g3pt.models.weights import load_weights
+    from g3pt.shapes.cache.tokens import TokenCacheConfig, TokenizerIdentity, build_token_cache
+    from g3pt.shapes.shards import Selection, ShardSet
     from g3pt.training.checkpoint import fingerprint
     from g3pt.training.ingredients import token_folder
 

@@ -12,15 +12,15 @@ import torch
 from jaxtyping import Float, Float32
 from scipy import ndimage
 
-from g3pt.data.queries import POSITION_STEPS
-from g3pt.data.shards import TRAINING, ShardSet
-from g3pt.data.sources import SourceShape, list_shapes, load_shape
 from g3pt.evaluation.systems import Generator, conditioner_of
 from g3pt.generation.prompts import read_prompts
 from g3pt.geometry.isosurface import extract_surface
 from g3pt.geometry.mesh import TriangleMesh
 from g3pt.models.conditioning import ConditionBatch, ConditionOutput
 from g3pt.models.conditioning.encoders import Condition
+from g3pt.preparation.sources import SourceShape, list_shapes, load_shape
+from g3pt.shapes.queries import POSITION_STEPS
+from g3pt.shapes.shards import TRAINING, ShardSet
 
 BATCH = 64
 GRID = 32

@@ -7,7 +7,6 @@ from typing import Any
 
 from g3pt import procedural
 from g3pt.config import to_json
-from g3pt.data.sources import ProceduralRef, ShapeError
 from g3pt.evaluation.controls import collect_training_shapes, training_shards
 from g3pt.evaluation.families import PER_FAMILY, FamilyReferences
 from g3pt.evaluation.generation_report import generation_report, write_report
@@ -20,6 +19,7 @@ from g3pt.evaluation.runner import Evaluator, Job, Progress, run
 from g3pt.evaluation.systems import Generator, SystemSettings, open_systems
 from g3pt.geometry.mesh import MeshError
 from g3pt.models.guidance import GuidanceSchedule
+from g3pt.preparation.sources import ProceduralRef, ShapeError
 from g3pt.versions import code_version
 
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import torch
 
-from g3pt.data.shards import ShardSet
-from g3pt.data.tokens_cache import TokenCache
 from g3pt.evaluation.generation import known_conditions
 from g3pt.evaluation.report import base_report, cell, summarise
 from g3pt.evaluation.results import Measured, Results, Row
@@ -24,6 +22,8 @@ from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch
 from g3pt.models.contract import DiscreteTokenizer, require_tokens
 from g3pt.models.weights import load_weights
+from g3pt.shapes.cache.tokens import TokenCache
+from g3pt.shapes.shards import ShardSet
 from g3pt.versions import code_version
 
 PROTOCOL = "g3pt-likelihood-v1"

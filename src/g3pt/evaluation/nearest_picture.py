@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64, Int, UInt8
 from torch import Tensor
 
-from g3pt.data.yardstick import Yardstick
+from g3pt.shapes.yardstick import Yardstick
 
 NEAREST_PICTURE = "nearest_picture"
 """Name of the answer in tables."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from g3pt.data.sources import SourceShape
 from g3pt.evaluation.controls import TrainingShapes, condition_features
 from g3pt.evaluation.families import FamilyReferences
 from g3pt.evaluation.judging import Judge
@@ -23,6 +22,7 @@ from g3pt.generation.selection import choose_candidate
 from g3pt.geometry.cameras import canonical_camera
 from g3pt.geometry.metrics import winding_test
 from g3pt.geometry.sampling import sample_volume
+from g3pt.preparation.sources import SourceShape
 
 COMPARED = ("iou", "chamfer_mean", "fscore_001")
 """Metrics in which predictions are set against controls, object by object."""

@@ -11,9 +11,12 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from g3pt import procedural
-from g3pt.data.prepare import shape_seed
-from g3pt.data.shards import Selection, ShardSet, is_complete
-from g3pt.data.sources import (
+from g3pt.evaluation.protocol import EvaluationSettings
+from g3pt.geometry.mesh import TriangleMesh
+from g3pt.geometry.metrics import Contains
+from g3pt.geometry.sampling import SurfaceSamples, sample_near_surface
+from g3pt.preparation.prepare import shape_seed
+from g3pt.preparation.sources import (
     FolderSourceConfig,
     MeshRef,
     ProceduralSourceConfig,
@@ -22,10 +25,7 @@ from g3pt.data.sources import (
     list_shapes,
     load_shape,
 )
-from g3pt.evaluation.protocol import EvaluationSettings
-from g3pt.geometry.mesh import TriangleMesh
-from g3pt.geometry.metrics import Contains
-from g3pt.geometry.sampling import SurfaceSamples, sample_near_surface
+from g3pt.shapes.shards import Selection, ShardSet, is_complete
 
 PROCEDURAL = "procedural"
 HELD_OUT = "procedural-held-out-families"

@@ -10,7 +10,6 @@ from typing import Any, Literal, assert_never
 import numpy as np
 
 from g3pt.config import to_json
-from g3pt.data.sources import ShapeError, SourceShape
 from g3pt.evaluation.families import FamilyReferences
 from g3pt.evaluation.generation import family_references
 from g3pt.evaluation.generation_report import generation_report, write_report
@@ -30,6 +29,7 @@ from g3pt.geometry.mesh import (
     unit_frame_of,
 )
 from g3pt.geometry.metrics import solid_test
+from g3pt.preparation.sources import ShapeError, SourceShape
 from g3pt.versions import code_version
 
 logger = logging.getLogger(__name__)

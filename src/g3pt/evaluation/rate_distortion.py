@@ -17,7 +17,6 @@ from jaxtyping import Int
 from torch import Tensor
 
 from g3pt.config import to_json
-from g3pt.data.sources import ShapeError, SourceShape
 from g3pt.evaluation.decimation import decimations
 from g3pt.evaluation.decoding import decode_mesh
 from g3pt.evaluation.mesh_codecs import (
@@ -44,6 +43,7 @@ from g3pt.geometry.sampling import SurfaceSamples
 from g3pt.models.contract import require_tokens
 from g3pt.models.tokens import TokenFrame, TokenPyramid, encode_g3t
 from g3pt.models.weights import LoadedWeights, load_weights
+from g3pt.preparation.sources import ShapeError, SourceShape
 from g3pt.versions import code_version
 
 ALL_FACES = 2**31 - 1

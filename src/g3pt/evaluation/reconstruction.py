@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from g3pt.config import to_json
-from g3pt.data.sources import ShapeError, SourceShape
 from g3pt.evaluation.bootstrap import bootstrap
 from g3pt.evaluation.decoding import CodedShape, code_shape
 from g3pt.evaluation.objects import (
@@ -48,6 +47,7 @@ from g3pt.geometry.metrics import (
 )
 from g3pt.models.token_statistics import scale_statistics
 from g3pt.models.weights import LoadedWeights, load_weights
+from g3pt.preparation.sources import ShapeError, SourceShape
 from g3pt.versions import code_version
 
 

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from g3pt.data.sources import SourceShape
 from g3pt.evaluation.results import Row
 from g3pt.generation.likelihood import token_likelihood
 from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch
 from g3pt.models.contract import DiscreteTokenizer
+from g3pt.preparation.sources import SourceShape
 
 
 class TrueLikelihood:

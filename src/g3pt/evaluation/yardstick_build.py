@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from g3pt.data.prepare import PrepareConfig, prepare_shape, shape_seed
-from g3pt.data.shards import QualityLimits
-from g3pt.data.sources import ShapeError, ShapeRef, SourceShape, load_shape
-from g3pt.data.yardstick import Yardstick, query_positions
 from g3pt.evaluation.nearest_picture import PictureBank
 from g3pt.evaluation.objects import HELD_OUT, PROCEDURAL, ObjectList, list_objects
 from g3pt.geometry.cameras import canonical_camera
 from g3pt.geometry.framing import frame_object
 from g3pt.geometry.mesh import MeshError
+from g3pt.preparation.prepare import PrepareConfig, prepare_shape, shape_seed
+from g3pt.preparation.sources import ShapeError, ShapeRef, SourceShape, load_shape
+from g3pt.shapes.shards import QualityLimits
+from g3pt.shapes.yardstick import Yardstick, query_positions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

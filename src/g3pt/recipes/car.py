@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-from g3pt.data.dataset import CarDataConfig
-from g3pt.data.tokens_cache import TokenCacheConfig
 from g3pt.models.car import CarConfig
 from g3pt.models.conditioning import (
     ClipConditionConfig,
@@ -16,6 +14,8 @@ from g3pt.models.sizes import TransformerSize, size_of_depth, size_of_name
 from g3pt.models.tokenizer import CvqConfig
 from g3pt.models.tokenizers import TokenizerConfig
 from g3pt.recipes import tokenizer
+from g3pt.shapes.cache.tokens import TokenCacheConfig
+from g3pt.shapes.datasets.tokenizer import CarDataConfig
 from g3pt.training.car_task import CarValidationConfig
 from g3pt.training.curriculum import CurriculumConfig
 from g3pt.training.ingredients import PreparedShapes

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never, final
 
-from g3pt.data.shards import ShardSet
-from g3pt.data.tokens_cache import TokenCache
 from g3pt.evaluation.generation import GenerationSettings, evaluate_generation
 from g3pt.evaluation.likelihood import TokenizedShapes, evaluate_likelihood
 from g3pt.evaluation.results import Row
@@ -15,6 +13,8 @@ from g3pt.models.weights import save_weights
 from g3pt.models.weights_config import WeightsConfig
 from g3pt.recipes.experiments import EvaluationSet, LikelihoodSet, MeasuredSet, Variant
 from g3pt.recipes.row_kind import Facts, Report, RowKind
+from g3pt.shapes.cache.tokens import TokenCache
+from g3pt.shapes.shards import ShardSet
 from g3pt.training.checkpoint import fingerprint
 from g3pt.training.ingredients import ensure_shapes, ensure_tokens
 from g3pt.training.runs import CarRun

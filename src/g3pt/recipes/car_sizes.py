@@ -8,8 +8,6 @@ laptop. `small` is for one large GPU and has not been run yet; `paper` has the p
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from g3pt.data.dataset import CarDataConfig
-from g3pt.data.tokens_cache import TokenCacheConfig
 from g3pt.evaluation.protocol import EvaluationSettings, quick_settings
 from g3pt.models.car import CarConfig
 from g3pt.models.conditioning.image import ImageConditionConfig
@@ -26,6 +24,8 @@ from g3pt.recipes.tokenizer_sizes import (
     toy_settings,
     toy_shapes,
 )
+from g3pt.shapes.cache.tokens import TokenCacheConfig
+from g3pt.shapes.datasets.tokenizer import CarDataConfig
 from g3pt.training.car_task import CarValidationConfig
 from g3pt.training.ingredients import PreparedShapes
 from g3pt.training.loop import TrainConfig

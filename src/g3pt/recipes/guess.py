@@ -7,16 +7,16 @@ what costs (`scripts/record_guess.py`).
 
 from dataclasses import replace
 
-from g3pt.data.stream.maker import MakerConfig
-from g3pt.data.stream.queries import QueryCounts
-from g3pt.data.stream.recorded import RecordedConfig
-from g3pt.data.stream.recording import RecordingConfig, Selection
 from g3pt.models.car import CarConfig
 from g3pt.models.guess import GuessConfig
 from g3pt.models.weights_config import WeightsConfig
 from g3pt.models.weights_folder import find_weights, read_config
 from g3pt.recipes.stream import small_smoke as small_stream_smoke
 from g3pt.recipes.unseen_pools import Pool, toy_pools
+from g3pt.stream.maker import MakerConfig
+from g3pt.stream.queries import QueryCounts
+from g3pt.stream.recorded import RecordedConfig
+from g3pt.stream.recording import RecordingConfig, Selection
 from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import AdamWConfig, ScheduleConfig

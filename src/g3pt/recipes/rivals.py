@@ -7,8 +7,6 @@ are those beside the named ones of `recipes/car.py`.
 from dataclasses import fields, replace
 from typing import Any
 
-from g3pt.data.dataset import ConditionedDataConfig, TokenizerDataConfig
-from g3pt.data.rival_datasets import FlowDataConfig, RegressorDataConfig
 from g3pt.models.alternatives.kl import KlConfig
 from g3pt.models.rivals.flow import FlowConfig
 from g3pt.models.rivals.regressor import RegressorConfig
@@ -21,6 +19,8 @@ from g3pt.recipes.matching import (
     num_generator_parameters,
     num_parameters,
 )
+from g3pt.shapes.datasets.rivals import FlowDataConfig, RegressorDataConfig
+from g3pt.shapes.datasets.tokenizer import ConditionedDataConfig, TokenizerDataConfig
 from g3pt.training.conditioning import ConditionLossConfig
 from g3pt.training.flow_task import FlowLossConfig, FlowValidationConfig
 from g3pt.training.regressor_task import RegressorLossConfig, RegressorValidationConfig

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from g3pt.data.stream.dataset import StreamConfig
-from g3pt.data.stream.queries import QueryCounts
 from g3pt.models.car import CarConfig
 from g3pt.models.conditioning import PretrainedImageConditionConfig, TextConditionConfig
 from g3pt.models.guess import GuessConfig
 from g3pt.recipes import tokenizer
 from g3pt.recipes.car import fitting
+from g3pt.stream.dataset import StreamConfig
+from g3pt.stream.queries import QueryCounts
 from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import MuonConfig, ScheduleConfig

@@ -7,19 +7,19 @@
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from g3pt.data.dataset import TokenizerDataConfig
-from g3pt.data.prepare import PrepareConfig
-from g3pt.data.sources import FolderSourceConfig, ProceduralSourceConfig
-from g3pt.data.views import ViewsConfig
 from g3pt.evaluation.protocol import EvaluationSettings, quick_settings
 from g3pt.models.alternatives.triplane import TriplaneConfig
 from g3pt.models.alternatives.volume import VolumeConfig
 from g3pt.models.cqt import CqtConfig
 from g3pt.models.quantizers import LfqConfig
 from g3pt.models.tokenizer import CvqConfig
+from g3pt.preparation.prepare import PrepareConfig
+from g3pt.preparation.sources import FolderSourceConfig, ProceduralSourceConfig
+from g3pt.preparation.views import ViewsConfig
 from g3pt.procedural import HELD_OUT_SEEDS
 from g3pt.recipes import tokenizer
 from g3pt.recipes.experiments import EvaluationSet, Scale
+from g3pt.shapes.datasets.tokenizer import TokenizerDataConfig
 from g3pt.training.ingredients import PreparedShapes
 from g3pt.training.loop import TrainConfig
 from g3pt.training.optim import MuonConfig, ScheduleConfig

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, assert_never
 
-from g3pt.data.stream.recorded import RecordedConfig
-from g3pt.data.stream.recording import Selection
 from g3pt.models.car import CarConfig
 from g3pt.models.conditioning import PretrainedImageConditionConfig
 from g3pt.models.guess import GuessConfig
 from g3pt.recipes.unseen_pools import Pool, PoolName, smoke_pools, spread_families, toy_pools
+from g3pt.stream.recorded import RecordedConfig
+from g3pt.stream.recording import Selection
 from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import MuonConfig, ScheduleConfig

@@ -6,14 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from g3pt.data.stream.augmentation import Augmentation
-from g3pt.data.stream.maker import MakerConfig
-from g3pt.data.stream.queries import QueryCounts
-from g3pt.data.stream.recording import UNWARPED, RecordingConfig, record
 from g3pt.models.conditioning.efficientnet_weights import BUNDLED_SHA256
 from g3pt.models.conditioning.pretrained import frozen_features
 from g3pt.models.contract import DiscreteTokenizer
 from g3pt.procedural import TRAIN_FAMILIES
+from g3pt.stream.augmentation import Augmentation
+from g3pt.stream.maker import MakerConfig
+from g3pt.stream.queries import QueryCounts
+from g3pt.stream.recording import UNWARPED, RecordingConfig, record
 
 PoolName = Literal["families", "few_families", "grammar", "real", "warped"]
 

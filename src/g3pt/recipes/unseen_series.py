@@ -17,11 +17,6 @@ from typing import Any
 import numpy as np
 
 from g3pt.config import load_json, save_json
-from g3pt.data.queries import POSITION_STEPS
-from g3pt.data.stream.mesh_stock import MeshStock
-from g3pt.data.stream.recorded import RecordedConfig
-from g3pt.data.stream.recording import Recording
-from g3pt.data.yardstick import YARDSTICKS, Yardstick, load_yardstick, yardstick_path
 from g3pt.evaluation.nearest_picture import NEAREST_PICTURE, nearest_pictures
 from g3pt.evaluation.yardstick_report import yardstick_report
 from g3pt.files import write_whole
@@ -32,6 +27,11 @@ from g3pt.models.weights_config import SamplingDefaults
 from g3pt.procedural import make_shape
 from g3pt.recipes.unseen import Share, UnseenRow, UnseenTable
 from g3pt.recipes.unseen_pools import record_pool
+from g3pt.shapes.mesh_stock import MeshStock
+from g3pt.shapes.queries import POSITION_STEPS
+from g3pt.shapes.yardstick import YARDSTICKS, Yardstick, load_yardstick, yardstick_path
+from g3pt.stream.recorded import RecordedConfig
+from g3pt.stream.recording import Recording
 from g3pt.training.checkpoint import list_checkpoints
 from g3pt.training.environment import describe_environment
 from g3pt.training.start import start

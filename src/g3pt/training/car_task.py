@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from g3pt.data.dataset import CarDataConfig, CarDataset
-from g3pt.data.shards import VALIDATION, Selection
 from g3pt.models.car import Car
 from g3pt.models.contract import DiscreteTokenizer
+from g3pt.shapes.datasets.tokenizer import CarDataConfig, CarDataset
+from g3pt.shapes.shards import VALIDATION, Selection
 from g3pt.training.checkpoint import fingerprint
 from g3pt.training.conditioning import only
 from g3pt.training.next_scale import CarLossConfig, CarStep, NextScale

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from g3pt.data.batch import ConditionedBatch
 from g3pt.models.conditioning import (
     ClipConditionConfig,
     ConditionBatch,
@@ -31,6 +30,7 @@ from g3pt.models.conditioning import (
 from g3pt.models.conditioning.pretrained import NUM_FEATURES, PLACE_SIDE
 from g3pt.models.conditioning.vocabulary import pad_ids
 from g3pt.models.contract import Tokenizer
+from g3pt.shapes.batch import ConditionedBatch
 from g3pt.training.task import Part
 
 VALIDATION_MODES = ("all", "image", "text", "points", "class", "none")

@@ -7,9 +7,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from g3pt.data.features_cache import Encode, FeatureIdentity, build_feature_cache
-from g3pt.data.packs import PackedShapes
-from g3pt.data.shards import ShardSet
 from g3pt.models.conditioning import (
     ClipConditionConfig,
     ConditionConfig,
@@ -18,6 +15,9 @@ from g3pt.models.conditioning import (
 )
 from g3pt.models.conditioning.encoders import build_encoder
 from g3pt.models.conditioning.frozen import frozen_fingerprint
+from g3pt.shapes.cache.features import Encode, FeatureIdentity, build_feature_cache
+from g3pt.shapes.packs import PackedShapes
+from g3pt.shapes.shards import ShardSet
 
 LOGGER = logging.getLogger(__name__)
 

@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from g3pt.data.rival_datasets import FlowBatch, FlowDataConfig, FlowDataset
-from g3pt.data.shards import VALIDATION, Selection
 from g3pt.models.rivals.flow import (
     Flow,
     gaussian_sample,
@@ -20,6 +18,8 @@ from g3pt.models.rivals.flow import (
     straight_path,
     velocity_errors,
 )
+from g3pt.shapes.datasets.rivals import FlowBatch, FlowDataConfig, FlowDataset
+from g3pt.shapes.shards import VALIDATION, Selection
 from g3pt.training.conditioning import (
     ConditionDrawer,
     ConditionLossConfig,

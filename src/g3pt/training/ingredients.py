@@ -8,25 +8,25 @@ from pathlib import Path
 import torch
 
 from g3pt.config import ConfigError
-from g3pt.data.build import build_shards
-from g3pt.data.draws_cache import DrawsConfig
-from g3pt.data.engines import InlineEngine, ProcessEngine
-from g3pt.data.latents_cache import LatentsIdentity, build_latent_cache
-from g3pt.data.packs import PackedShapes, is_pack, open_shapes
-from g3pt.data.prepare import PrepareConfig
-from g3pt.data.shards import ShardsConfig, ShardSet, is_complete
-from g3pt.data.sources import ProceduralSourceConfig, SourceConfig
-from g3pt.data.stream.dataset import StreamConfig
-from g3pt.data.stream.mesh_stock import MeshStock
-from g3pt.data.stream.recorded import RecordedConfig
-from g3pt.data.tokens_cache import TokenCacheConfig, TokenizerIdentity, build_token_cache
-from g3pt.data.views import ViewsConfig
 from g3pt.models.alternatives.kl import KlTokenizer
 from g3pt.models.car import CarConfig
 from g3pt.models.conditioning import ConditionConfig, PointsConditionConfig, TextConditionConfig
 from g3pt.models.conditioning.vocabulary import collect_vocabulary
 from g3pt.models.contract import DiscreteTokenizer
+from g3pt.preparation.build import build_shards
+from g3pt.preparation.engines import InlineEngine, ProcessEngine
+from g3pt.preparation.prepare import PrepareConfig
+from g3pt.preparation.sources import ProceduralSourceConfig, SourceConfig
+from g3pt.preparation.views import ViewsConfig
 from g3pt.procedural import TRAIN_FAMILIES, make_shape
+from g3pt.shapes.cache.draws import DrawsConfig
+from g3pt.shapes.cache.latents import LatentsIdentity, build_latent_cache
+from g3pt.shapes.cache.tokens import TokenCacheConfig, TokenizerIdentity, build_token_cache
+from g3pt.shapes.mesh_stock import MeshStock
+from g3pt.shapes.packs import PackedShapes, is_pack, open_shapes
+from g3pt.shapes.shards import ShardsConfig, ShardSet, is_complete
+from g3pt.stream.dataset import StreamConfig
+from g3pt.stream.recorded import RecordedConfig
 
 LOGGER = logging.getLogger(__name__)
 NUM_CAPTIONED = 4096

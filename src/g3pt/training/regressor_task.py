@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from g3pt.data.rival_datasets import RegressorBatch, RegressorDataConfig, RegressorDataset
-from g3pt.data.shards import VALIDATION, Selection
 from g3pt.models.losses import occupancy_loss
 from g3pt.models.rivals.regressor import Regressor
+from g3pt.shapes.datasets.rivals import RegressorBatch, RegressorDataConfig, RegressorDataset
+from g3pt.shapes.shards import VALIDATION, Selection
 from g3pt.training.conditioning import (
     ConditionDrawer,
     ConditionLossConfig,

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from g3pt.config import ConfigError, from_json
-from g3pt.data.dataset import CarDataConfig, TokenizerDataConfig
-from g3pt.data.draws_cache import DrawsConfig
-from g3pt.data.rival_datasets import FlowDataConfig, RegressorDataConfig
-from g3pt.data.tokens_cache import TokenCacheConfig
 from g3pt.models.car import CarConfig
 from g3pt.models.rivals.flow import FlowConfig
 from g3pt.models.rivals.regressor import RegressorConfig
 from g3pt.models.tokenizer import CvqConfig
 from g3pt.models.tokenizers import TokenizerConfig
+from g3pt.shapes.cache.draws import DrawsConfig
+from g3pt.shapes.cache.tokens import TokenCacheConfig
+from g3pt.shapes.datasets.rivals import FlowDataConfig, RegressorDataConfig
+from g3pt.shapes.datasets.tokenizer import CarDataConfig, TokenizerDataConfig
 from g3pt.training.car_task import CarValidationConfig
 from g3pt.training.flow_task import FlowLossConfig, FlowValidationConfig
 from g3pt.training.ingredients import PreparedShapes

@@ -9,10 +9,6 @@ import torch
 from torch import nn
 
 from g3pt.config import ConfigError, save_json, to_json
-from g3pt.data.dataset import CarDataConfig
-from g3pt.data.packs import open_shapes
-from g3pt.data.rival_datasets import FlowDataConfig, FlowDataset
-from g3pt.data.shards import ShardSet
 from g3pt.models.alternatives.kl import KlTokenizer, require_gaussian
 from g3pt.models.car import Car
 from g3pt.models.contract import DiscreteTokenizer, Tokenizer, require_tokens
@@ -20,6 +16,10 @@ from g3pt.models.devices import resolve_device
 from g3pt.models.rivals.flow import Flow
 from g3pt.models.rivals.regressor import Regressor
 from g3pt.models.tokenizers import build_tokenizer
+from g3pt.shapes.datasets.rivals import FlowDataConfig, FlowDataset
+from g3pt.shapes.datasets.tokenizer import CarDataConfig
+from g3pt.shapes.packs import open_shapes
+from g3pt.shapes.shards import ShardSet
 from g3pt.training.car_task import CarTask, CarValidationConfig
 from g3pt.training.checkpoint import fingerprint
 from g3pt.training.environment import describe_environment

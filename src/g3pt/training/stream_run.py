@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from g3pt.data.stream.dataset import StreamConfig
-from g3pt.data.stream.recorded import RecordedConfig
 from g3pt.models.car import CarConfig
+from g3pt.stream.dataset import StreamConfig
+from g3pt.stream.recorded import RecordedConfig
 from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import AdamWConfig, OptimConfig

@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from g3pt.data.stream.dataset import StreamConfig, StreamDataset
-from g3pt.data.stream.recorded import RecordedConfig, RecordedDataset
-from g3pt.data.yardstick import load_yardstick
 from g3pt.generation.answers import Answer, ConsensusAnswer, GuessAnswer, SampleAnswer
 from g3pt.models.car import Car
 from g3pt.models.conditioning.encoders import Condition
 from g3pt.models.conditioning.pretrained import PretrainedImageEncoder, frozen_features
 from g3pt.models.contract import DiscreteTokenizer
 from g3pt.models.weights_config import SamplingDefaults
+from g3pt.shapes.yardstick import load_yardstick
+from g3pt.stream.dataset import StreamConfig, StreamDataset
+from g3pt.stream.recorded import RecordedConfig, RecordedDataset
 from g3pt.training.next_scale import CarLossConfig, CarStep, NextScale
 from g3pt.training.task import DatasetsOfParts, Part, TaskOutput
 from g3pt.training.yardsticks import (

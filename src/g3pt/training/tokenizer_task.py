@@ -11,9 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from g3pt.data.batch import TokenizerBatch
-from g3pt.data.dataset import TokenizerDataConfig, TokenizerDataset
-from g3pt.data.resident import ResidentTokenizerDataset
 from g3pt.models.contract import PyramidOutput, Tokenizer
 from g3pt.models.losses import (
     commitment_loss,
@@ -23,6 +20,9 @@ from g3pt.models.losses import (
     occupancy_loss,
     truncated_distances,
 )
+from g3pt.shapes.batch import TokenizerBatch
+from g3pt.shapes.datasets.resident import ResidentTokenizerDataset
+from g3pt.shapes.datasets.tokenizer import TokenizerDataConfig, TokenizerDataset
 from g3pt.training.task import DatasetsOfParts, Part, TaskOutput, step_generator
 from g3pt.training.validation import (
     ValidationConfig,

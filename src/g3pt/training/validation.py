@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from g3pt.data.prepare import normals, positions
-from g3pt.data.shards import VALIDATION, Selection, ShardSet
 from g3pt.models.contract import Tokenizer
 from g3pt.models.token_statistics import scale_statistics
+from g3pt.preparation.prepare import normals, positions
+from g3pt.shapes.shards import VALIDATION, Selection, ShardSet
 
 LOGGER = logging.getLogger(__name__)
 

@@ -21,7 +21,6 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int, UInt8
 from torch import Tensor, nn
 
-from g3pt.data.yardstick import Yardstick
 from g3pt.generation.answers import Answer, answer_features
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.conditioning import ConditionBatch, PictureConfig
@@ -31,6 +30,7 @@ from g3pt.models.heads import HEADS
 from g3pt.models.quantizers import unpack_bits
 from g3pt.models.teacher import teacher_inputs
 from g3pt.models.weights_config import SamplingDefaults
+from g3pt.shapes.yardstick import Yardstick
 
 TOKENS = "tokens"
 """The answer that is the object's own tokens: what the tokenizer alone would reach."""

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from g3pt.data.inputs import MeshRef
-from g3pt.data.prepare import PrepareConfig, positions, quantize_positions, query_key
-from g3pt.data.queries import near_queries, volume_queries
 from g3pt.evaluation.benchmarks.analytic import RESOLUTION, analytic_solid, ball, label_error
 from g3pt.evaluation.benchmarks.rows import missing_package
 from g3pt.geometry.mesh import TriangleMesh, to_unit, unit_frame_of
 from g3pt.geometry.sampling import sample_surface, sample_volume
+from g3pt.preparation.inputs import MeshRef
+from g3pt.preparation.prepare import PrepareConfig, positions, quantize_positions, query_key
+from g3pt.shapes.queries import near_queries, volume_queries
 
 Label = Callable[[TriangleMesh, Float64[np.ndarray, "N 3"]], Bool[np.ndarray, " N"]]
 """Builds whatever it needs of a mesh and tells which points are inside."""
@@ -170,7 +170,7 @@ def run_limited(
     """
     from pebble import ProcessExpired
 
-    from g3pt.data.engines import Limits, child_pool
+    from g3pt.preparation.engines import Limits, child_pool
 
     with _one_thread(), child_pool(1, Limits(seconds=seconds)) as pool:
         for arguments in calls:

@@ -13,11 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from g3pt.data.inputs import FolderSourceConfig, MeshRef, list_meshes
-from g3pt.data.prepare import PrepareConfig
-from g3pt.data.sources import ProceduralSourceConfig, list_shapes, load_shape
-from g3pt.data.views import ViewsConfig
-from g3pt.data.worker import ObjectTask, prepare_object
 from g3pt.evaluation.benchmarks.analytic import SOLID_NAMES
 from g3pt.evaluation.benchmarks.converters import (
     CONVERTERS,
@@ -34,6 +29,11 @@ from g3pt.evaluation.benchmarks.rows import (
     missing_package,
 )
 from g3pt.geometry.mesh import write_mesh
+from g3pt.preparation.inputs import FolderSourceConfig, MeshRef, list_meshes
+from g3pt.preparation.prepare import PrepareConfig
+from g3pt.preparation.sources import ProceduralSourceConfig, list_shapes, load_shape
+from g3pt.preparation.views import ViewsConfig
+from g3pt.preparation.worker import ObjectTask, prepare_object
 
 FLOORS = {0: 500.0, 12: 250.0, 24: None}
 """Meshes per core-hour to reach, by number of views."""

@@ -1,0 +1,203 @@
+"""Who does the work: this process, or a pool of limited child processes.
+
+An engine takes tasks and gives results in any order, one a task, whatever a task does: a crash,
+a hang or a memory bomb costs that one object. `ray_engine.py` is the same for a cluster.
+"""
+
+import logging
+import os
+import resource
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, TimeoutError, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import chain
+from multiprocessing import get_context
+from typing import NoReturn
+
+from pebble import ProcessExpired, ProcessPool
+
+from g3pt.preparation.worker import ObjectResult, ObjectTask, prepare_object, refuse
+
+MAX_TASKS_A_PROCESS = 500
+"""Children are replaced after so many objects, against leaks of foreign parsers."""
+
+WINDOW = 4
+"""Tasks handed out ahead, a worker: enough to keep all busy, few enough to hold in memory."""
+
+MAX_POOLS = 5
+"""Pools of children that may break before a run ends."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What one object may cost. Whatever exceeds it is refused and named."""
+
+    seconds: float = 180.0
+    """Time on the wall."""
+    cpu_seconds: float = 150.0
+    """Time of processors."""
+    memory_bytes: int = 6 * 2**30
+    """Address space of the child process."""
+
+    def __post_init__(self) -> None:
+        if min(self.seconds, self.cpu_seconds) <= 0 or self.memory_bytes < 2**29:
+            raise ValueError(
+                "limits need positive seconds and cpu_seconds and memory_bytes of at least 512 "
+                f"MiB, got {self.seconds}, {self.cpu_seconds} and {self.memory_bytes}"
+            )
+
+
+class Engine(ABC):
+    """A way to run tasks."""
+
+    @abstractmethod
+    def run(self, tasks: Iterable[ObjectTask]) -> Iterator[ObjectResult]:
+        """Run every task; results come as they are ready."""
+
+
+class InlineEngine(Engine):
+    """In this process, one after the other, without limits: for sources that are trusted."""
+
+    def run(self, tasks: Iterable[ObjectTask]) -> Iterator[ObjectResult]:
+        """Run every task in order."""
+        return map(prepare_object, tasks)
+
+
+class ProcessEngine(Engine):
+    """In child processes of this machine, each under limits."""
+
+    def __init__(self, workers: int = 1, limits: Limits | None = None) -> None:
+        if workers < 1:
+            raise ValueError(f"workers must be at least 1, got {workers}")
+        self.workers = workers
+        self.limits = limits or Limits()
+
+    def run(self, tasks: Iterable[ObjectTask]) -> Iterator[ObjectResult]:
+        """Run every task; whoever stops early stops the children.
+
+        Raises:
+            RuntimeError: if children do not even start.
+        """
+        waiting, failures = iter(tasks), 0
+        while True:
+            unfinished = yield from self._run(waiting)
+            if not unfinished:
+                return
+            failures += 1
+            if failures == MAX_POOLS:
+                raise RuntimeError(f"child processes broke off {failures} times, not at any object")
+            logger.warning("child processes broke off; starting others")
+            waiting = chain(unfinished, waiting)
+
+    def _run(
+        self, waiting: Iterator[ObjectTask]
+    ) -> Generator[ObjectResult, None, list[ObjectTask]]:
+        """Run tasks until none are left or the pool breaks.
+
+        It breaks when a child dies that is not at work on anything: no object is to blame.
+
+        Returns:
+            Tasks that were handed out and have no result.
+        """
+        running: dict[Future[ObjectResult], ObjectTask] = {}
+        with child_pool(self.workers, self.limits) as pool:
+            try:
+                while True:
+                    while len(running) < WINDOW * self.workers:
+                        task = next(waiting, None)
+                        if task is None:
+                            break
+                        try:
+                            running[self._schedule(pool, task)] = task
+                        except RuntimeError:
+                            return [*running.values(), task]
+                    if not running:
+                        return []
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        if isinstance(future.exception(), BrokenProcessPool):
+                            return list(running.values())
+                        yield outcome(future, running.pop(future), self.limits)
+            finally:
+                for future in running:
+                    future.cancel()
+                pool.stop()
+
+    def _schedule(self, pool: ProcessPool, task: ObjectTask) -> "Future[ObjectResult]":
+        return pool.schedule(
+            limited, args=(task, self.limits.cpu_seconds), timeout=self.limits.seconds
+        )
+
+
+def child_pool(workers: int, limits: Limits) -> ProcessPool:
+    """Child processes that die with this one and may not use more than `limits`."""
+    return ProcessPool(
+        max_workers=workers,
+        max_tasks=MAX_TASKS_A_PROCESS,
+        initializer=_enter_child,
+        initargs=(os.getpid(), limits.memory_bytes),
+        context=get_context("spawn"),  # the parent may hold threads that a fork does not survive
+    )
+
+
+def outcome(future: "Future[ObjectResult]", task: ObjectTask, limits: Limits) -> ObjectResult:
+    """The result of a finished task, or what its child process died of."""
+    try:
+        return future.result()
+    except TimeoutError:
+        message = f"took longer than {limits.seconds:g} seconds"
+        return refuse(task, "worker", "timeout", message)
+    except ProcessExpired as error:
+        return refuse(task, "worker", *_cause(error, limits))
+    except CancelledError:
+        return refuse(task, "worker", "cancelled", "the run was stopped")
+    except MemoryError:
+        return refuse(task, "worker", "memory", "ran out of the memory it may use")
+    except Exception as error:  # a result that cannot be sent, a broken child
+        message = f"{type(error).__name__}: {error}"
+        return refuse(task, "worker", "crash", " ".join(message.split())[:500])
+
+
+def _cause(error: ProcessExpired, limits: Limits) -> tuple[str, str]:
+    import signal
+
+    code = int(error.exitcode or 0)
+    if -code == signal.SIGXCPU:
+        return "cpu_time", f"used more than {limits.cpu_seconds:g} seconds of processor time"
+    if -code == signal.SIGKILL:
+        return "killed", "its process was killed, most likely for lack of memory"
+    name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return "crash", f"its process died of {name}"
+
+
+def limited(task: ObjectTask, cpu_seconds: float) -> ObjectResult:
+    """`prepare_object` in a child process, with processor time for this object alone."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    allowed = int(used.ru_utime + used.ru_stime + cpu_seconds) + 1
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    if hard != resource.RLIM_INFINITY:
+        allowed = min(allowed, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (allowed, hard))
+    return prepare_object(task)
+
+
+def _enter_child(parent: int, memory_bytes: int) -> None:
+    """Set the limits of a fresh child: memory, no core files, no files written at all."""
+    os.environ.setdefault("IGL_NUM_THREADS", "1")  # a core an object: libigl would take all of them
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: int) -> NoReturn:
+    """End with the parent, however that ends."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

@@ -1,0 +1,71 @@
+"""One mesh file, wherever it lies."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from g3pt.geometry.companions import FolderCompanions, read_regular_file
+from g3pt.geometry.foreign import known_suffix
+from g3pt.geometry.mesh import MeshError, TriangleMesh, parse_mesh
+from g3pt.preparation.inputs.archives import ArchiveCompanions, opened_archive
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeshRef:
+    """One mesh file, wherever it lies, and what is known of it. Picklable; small."""
+
+    id: str
+    location: str
+    """Path of the file, or of the archive that holds it."""
+    member: str = ""
+    """Name inside the archive; empty for a plain file."""
+    captions: tuple[str, ...] = ()
+    category: str = ""
+    split: str = ""
+    licence: str = "unknown"
+    sha256: str = ""
+    """Expected hash of the file's bytes where a table gives one."""
+    size: int = -1
+    """Bytes when it was listed; -1 if nobody looked."""
+    details: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """A few JSON values worth keeping, such as the attribution."""
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return f"{self.location}:{self.member}" if self.member else self.location
+
+    def read(self) -> TriangleMesh:
+        """Read the mesh, in source space.
+
+        Raises:
+            MeshError: whatever is wrong with it; `code` says what kind of wrong, `checksum` if
+                the file is not the one that was listed.
+        """
+        suffix = self._suffix()
+        if self.member:
+            archive = opened_archive(self.location)
+            companions = ArchiveCompanions(archive, self.member)
+            data = archive.read(self.member)
+        else:
+            companions = FolderCompanions(Path(self.location))
+            data = read_regular_file(self.location)
+        if self.sha256:
+            self._check_hash(data)
+        return parse_mesh(data, suffix, name=self.name, companions=companions)
+
+    def _suffix(self) -> str:
+        try:
+            return known_suffix(Path(self.member or self.location).suffix)
+        except MeshError as error:
+            raise MeshError(f"{self.name}: {error}", error.code) from None
+
+    def _check_hash(self, data: bytes) -> None:
+        found = hashlib.sha256(data).hexdigest()
+        if found != self.sha256.lower():
+            raise MeshError(
+                f"{self.name}: its sha256 is {found[:16]}..., expected {self.sha256[:16]}...",
+                "checksum",
+            )

@@ -1,0 +1,320 @@
+"""Where shapes come from. Every source yields solids in the unit frame that can be queried.
+
+A source config stands for a list of references, small enough to be sent to any worker; loading
+one gives a `SourceShape`, which knows its surface, its inside, its mesh and its words, whatever
+it is made of. What can go wrong with one shape is a `ShapeError` or a `MeshError`: preparation
+records it and goes on.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, assert_never
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from g3pt import procedural
+from g3pt.geometry.boundary import sample_boundary
+from g3pt.geometry.mesh import TriangleMesh, to_unit, unit_frame_of
+from g3pt.geometry.quality import SolidQuality, measure_quality
+from g3pt.geometry.render import Scene
+from g3pt.geometry.sampling import SurfaceSamples
+from g3pt.geometry.solid import Solid
+from g3pt.preparation.inputs import (
+    ArchiveSourceConfig,
+    FolderSourceConfig,
+    ManifestSourceConfig,
+    MeshRef,
+    MeshSourceConfig,
+    ObjaverseSourceConfig,
+    TrellisSourceConfig,
+    list_meshes,
+)
+from g3pt.procedural.tracing import TracedScene
+
+__all__ = [
+    "OPEN_LICENCES",
+    "ArchiveSourceConfig",
+    "FolderSourceConfig",
+    "ManifestSourceConfig",
+    "MeshRef",
+    "MeshShape",
+    "ObjaverseSourceConfig",
+    "ProceduralRef",
+    "ProceduralShape",
+    "ProceduralSourceConfig",
+    "ShapeError",
+    "ShapeRef",
+    "SourceConfig",
+    "SourceShape",
+    "TrellisSourceConfig",
+    "list_shapes",
+    "load_shape",
+]
+
+OPEN_LICENCES = ("CC0-1.0", "MIT-0", "public domain")
+"""Licences that ask for nothing, not even a name: what the bundled weights are trained on."""
+
+MESH_RESOLUTION = 96
+"""Cells per axis of the meshes of procedural shapes."""
+
+NUM_CAPTIONS = 8
+"""Sentences asked of the grammar for each procedural shape."""
+
+
+class ShapeError(ValueError):
+    """A shape that cannot be prepared; the message is its reason in the quarantine list."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _shape_error, (str(self), self.code)
+
+
+def _shape_error(message: str, code: str) -> ShapeError:
+    return ShapeError(message, code=code)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProceduralSourceConfig:
+    """Shapes from the parametric families or the kind-free grammar (`g3pt.procedural`)."""
+
+    kind: Literal["procedural"] = "procedural"
+    num: int = 1024
+    """Number of shapes."""
+    first_seed: int = 0
+    """Seed of the first shape; the following ones count up."""
+    families: Literal["train", "held_out", "all", "grammar"] = "train"
+    """Which families: those of training, those kept away from it, or both; or assemblies of the
+    grammar, which have no kind."""
+    only: tuple[str, ...] = ()
+    """Keep only these of them, by name; empty keeps all."""
+
+    def __post_init__(self) -> None:
+        if self.num < 1 or self.first_seed < 0:
+            raise ValueError(
+                f"source.num must be positive and source.first_seed not negative, got {self.num} "
+                f"and {self.first_seed}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProceduralRef:
+    """One shape of the parametric families or of the grammar (family "assembly")."""
+
+    seed: int
+    family: str
+    split: str = ""
+    """Which split it belongs to; empty leaves that to the hash of its id."""
+
+    @property
+    def id(self) -> str:
+        """Its name in prepared sets and reports."""
+        return f"procedural-{self.family}-{self.seed}"
+
+
+SourceConfig = ProceduralSourceConfig | MeshSourceConfig
+ShapeRef = ProceduralRef | MeshRef
+
+
+def list_shapes(config: SourceConfig) -> list[ShapeRef]:
+    """Everything that a source config stands for.
+
+    Raises:
+        FileNotFoundError, ValueError: if there is no such source, or nothing in it fits.
+    """
+    if isinstance(config, ProceduralSourceConfig):
+        return list(_procedural_refs(config))
+    return list(list_meshes(config))
+
+
+def load_shape(ref: ShapeRef, *, solid_resolution: int = 256) -> "SourceShape":
+    """Load one shape.
+
+    Args:
+        ref: which.
+        solid_resolution: wall voxels per axis of the inside/outside test of meshes.
+
+    Raises:
+        MeshError: if it cannot be read or has no extent.
+    """
+    match ref:
+        case ProceduralRef():
+            return ProceduralShape(ref.seed, ref.family)
+        case MeshRef():
+            return MeshShape(ref, solid_resolution=solid_resolution)
+        case _:
+            assert_never(ref)
+
+
+class SourceShape(ABC):
+    """One solid in the unit frame, whatever it is made of."""
+
+    id: str
+    family: str
+    licence: str
+    captions: tuple[str, ...]
+    details: dict[str, Any]
+    """JSON values worth keeping: seed, frame, number of faces."""
+
+    @abstractmethod
+    def make_queryable(self) -> None:
+        """Do the costly preparation of `contains` now, where there is any."""
+
+    @abstractmethod
+    def sample_surface(self, num: int, rng: np.random.Generator) -> SurfaceSamples:
+        """Area-weighted points with outward normals."""
+
+    @abstractmethod
+    def surface_colors(self, samples: SurfaceSamples) -> UInt8[np.ndarray, "N 3"] | None:
+        """SRGB at samples of the surface; None without colours."""
+
+    @abstractmethod
+    def contains(self, points: Float[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
+        """True for points inside the solid."""
+
+    @abstractmethod
+    def measure_quality(
+        self, samples: SurfaceSamples, rng: np.random.Generator
+    ) -> SolidQuality | None:
+        """How far the labels can be trusted; None where the field is exact."""
+
+    @abstractmethod
+    def mesh(self) -> TriangleMesh:
+        """A coloured mesh."""
+
+    @abstractmethod
+    def scene(self) -> Scene | TracedScene:
+        """Ready to be drawn from any camera."""
+
+
+# --- procedural ----------------------------------------------------------------------------
+
+
+class ProceduralShape(SourceShape):
+    """A shape of the families or the grammar; its field is exact and its surface needs no mesh."""
+
+    licence = "CC0-1.0"
+
+    def __init__(self, seed: int, family: str) -> None:
+        self._shape = procedural.make_shape(seed, family)
+        self.id = ProceduralRef(seed=seed, family=family).id
+        self.family = family
+        texts = (self._shape.caption(variant) for variant in range(NUM_CAPTIONS))
+        self.captions = tuple(dict.fromkeys(texts))
+        self.details = {"seed": seed}
+
+    def make_queryable(self) -> None:
+        """Nothing to prepare."""
+
+    def sample_surface(self, num: int, rng: np.random.Generator) -> SurfaceSamples:
+        """Points on the primitives, kept where the whole field is zero."""
+        return self._shape.sample_surface(num, rng)
+
+    def surface_colors(self, samples: SurfaceSamples) -> UInt8[np.ndarray, "N 3"]:
+        """The colour of the primitive that each sample lies on."""
+        return self._shape.arrays.colors[samples.faces]
+
+    def contains(self, points: Float[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
+        """The sign of the exact field."""
+        return self._shape.contains(points)
+
+    def measure_quality(self, samples: SurfaceSamples, rng: np.random.Generator) -> None:
+        """Nothing to measure: labels are exact."""
+
+    def mesh(self) -> TriangleMesh:
+        """The field's zero set, projected on it, coloured."""
+        return self._shape.mesh(MESH_RESOLUTION)
+
+    def scene(self) -> TracedScene:
+        """Drawn from the field, several times as fast as from the mesh."""
+        return TracedScene(self._shape)
+
+
+def _procedural_refs(config: ProceduralSourceConfig) -> Iterable[ProceduralRef]:
+    """Consecutive seeds, families in turn."""
+    families = _families(config)
+    for seed in range(config.first_seed, config.first_seed + config.num):
+        held_out = seed in procedural.HELD_OUT_SEEDS
+        yield ProceduralRef(
+            seed=seed,
+            family=families[seed % len(families)],
+            split="val" if held_out else "train",
+        )
+
+
+def _families(config: ProceduralSourceConfig) -> tuple[str, ...]:
+    known = {
+        "train": procedural.TRAIN_FAMILIES,
+        "held_out": procedural.HELD_OUT_FAMILIES,
+        "all": procedural.FAMILIES,
+        "grammar": (procedural.ASSEMBLY,),
+    }[config.families]
+    unknown = sorted(set(config.only) - set(known))
+    if unknown:
+        raise ValueError(
+            f"source.only: no {config.families} family is called {', '.join(unknown)}; there are "
+            f"{', '.join(known)}"
+        )
+    return tuple(name for name in known if not config.only or name in config.only)
+
+
+# --- meshes --------------------------------------------------------------------------------
+
+
+class MeshShape(SourceShape):
+    """A mesh file moved to the unit frame, with solid labels that survive dirty meshes."""
+
+    def __init__(self, ref: MeshRef, *, solid_resolution: int = 256) -> None:
+        self.id, self.family, self.licence = ref.id, ref.category, ref.licence
+        self.captions = ref.captions
+        self._resolution = solid_resolution
+        source = ref.read()
+        frame = unit_frame_of(source)
+        self._mesh = to_unit(source, frame)
+        self.details = {
+            "frame": {"scale": float(frame.scale), "offset": [float(x) for x in frame.offset]},
+            "num_faces": len(source.faces),
+            "num_vertices": len(source.vertices),
+            "extents": [float(x) for x in np.ptp(source.bounds(), axis=0)],
+            **ref.details,
+        }
+
+    @cached_property
+    def solid(self) -> Solid:
+        """The inside/outside test; built when first asked."""
+        return Solid.from_mesh(self._mesh, resolution=self._resolution)
+
+    def make_queryable(self) -> None:
+        """Build the solid."""
+        _ = self.solid
+
+    def sample_surface(self, num: int, rng: np.random.Generator) -> SurfaceSamples:
+        """Area-weighted points on the triangles that bound the solid, normals outward."""
+        return sample_boundary(self._mesh, self.solid, num, rng)
+
+    def surface_colors(self, samples: SurfaceSamples) -> UInt8[np.ndarray, "N 3"] | None:
+        """Colours of the corners around, by barycentric weights."""
+        if self._mesh.colors is None:
+            return None
+        return self._mesh.colors_at(samples.faces, samples.points)[:, :3]
+
+    def contains(self, points: Float[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
+        """Seal or winding number (see `geometry.solid`)."""
+        return self.solid.contains(points.astype(np.float64))
+
+    def measure_quality(self, samples: SurfaceSamples, rng: np.random.Generator) -> SolidQuality:
+        """Compare the solid with the mesh it was made from."""
+        return measure_quality(self._mesh, self.solid, samples, rng)
+
+    def mesh(self) -> TriangleMesh:
+        """The mesh itself, in the unit frame."""
+        return self._mesh
+
+    def scene(self) -> Scene:
+        """The mesh itself."""
+        return Scene(self._mesh)

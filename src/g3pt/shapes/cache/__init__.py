@@ -1,0 +1,1 @@
+"""Arrays of a prepared set that are computed once and kept."""

@@ -1,0 +1,199 @@
+"""What frozen encoders see in the pictures and captions of prepared shapes, computed once.
+
+    index.json     which shapes, which encoder, sizes
+    tokens.npy     float16 (items, I, E): an item is a picture, or a caption
+    summary.npy    float16 (items, E): the vector of each
+    shown.npy      uint8 (items,): 0 where a picture shows nothing
+    starts.npy     int64 (shapes + 1,): the items of shape i are starts[i] to starts[i + 1]
+
+The encoder enters as a function, so this module does not know any. The folder appears when it is
+complete, and a stopped build goes on from `<folder>.partial`. S picture side, I tokens, E width.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float16
+from torch import Tensor
+
+from g3pt.files import write_whole
+from g3pt.shapes.framed import framed_view
+from g3pt.shapes.packs import PackedShapes
+from g3pt.shapes.shards import ShardSet
+
+FORMAT_VERSION = 1
+
+Encode = Callable[[Tensor | list[str]], tuple[Tensor, Tensor]]
+"""Pictures (B, S, S, 4) as RGBA bytes or B captions -> tokens (B, I, E) and vectors (B, E)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureIdentity:
+    """Which encoder made the features and how they are laid out."""
+
+    slot: Literal["image", "text"]
+    """Whether it read pictures or captions."""
+    fingerprint: str
+    """Hash of its weights."""
+    num_tokens: int
+    width: int
+    image_size: int = 0
+    """Side of the pictures that it was shown; 0 for captions."""
+
+
+class FeatureCache:
+    """Cached features, opened for reading."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Open the folder.
+
+        Raises:
+            FileNotFoundError: if there is no complete feature cache at `path`.
+            ValueError: if it has another format version.
+        """
+        self.path = Path(path)
+        file = self.path / "index.json"
+        if not file.is_file():
+            raise FileNotFoundError(f"expected a complete feature cache at {self.path}")
+        index: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if index["format_version"] != FORMAT_VERSION:
+            raise ValueError(f"{file}: format version {index['format_version']}; build it again")
+        self.shapes_fingerprint: str = index["shapes"]
+        self.identity = FeatureIdentity(**index["encoder"])
+        self._tokens = np.load(self.path / "tokens.npy", mmap_mode="r")
+        self._summary = np.load(self.path / "summary.npy", mmap_mode="r")
+        self._shown = np.load(self.path / "shown.npy")
+        self._starts = np.load(self.path / "starts.npy")
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __reduce__(self) -> tuple[type["FeatureCache"], tuple[str]]:
+        return FeatureCache, (str(self.path),)
+
+    def shows(self, row: int, item: int) -> bool:
+        """Whether there is something to see in a picture of a shape."""
+        return bool(self._shown[self._starts[row] + item])
+
+    def features(
+        self, row: int, item: int
+    ) -> tuple[Float16[np.ndarray, "I E"], Float16[np.ndarray, " E"]]:
+        """Tokens and vector of a picture, or caption, of a shape."""
+        place = self._starts[row] + item
+        return self._tokens[place], self._summary[place]
+
+
+def build_feature_cache(
+    encode: Encode,
+    identity: FeatureIdentity,
+    shapes: ShardSet | PackedShapes,
+    out_dir: str | os.PathLike[str],
+    *,
+    batch_size: int = 16,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> FeatureCache:
+    """Encode every picture, or every caption, of a set of shapes.
+
+    Args:
+        encode: the frozen encoder; moves its input to its own device.
+        identity: goes into the index; a folder of another identity is refused.
+        shapes: the prepared shapes.
+        out_dir: the folder to make.
+        batch_size: items a call of the encoder; changes speed only.
+        on_progress: called with the items encoded so far and their total.
+
+    Raises:
+        ValueError: if `out_dir` holds features of other shapes or another encoder, or if the
+            encoder's output does not fit `identity` or float16.
+    """
+    out = Path(out_dir)
+    encoder = asdict(identity)
+    wanted = {"format_version": FORMAT_VERSION, "shapes": shapes.fingerprint, "encoder": encoder}
+    if out.exists():
+        if json.loads((out / "index.json").read_text(encoding="utf-8")) != wanted:
+            raise ValueError(f"{out}: holds features of other shapes or of another encoder")
+        return FeatureCache(out)
+    work = out.with_name(out.name + ".partial")
+    counts = [_num_items(shapes, row, identity) for row in range(len(shapes))]
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    owners = np.repeat(np.arange(len(shapes)), counts)
+    tokens, summary, shown, done = _open_work(work, wanted, identity, len(owners))
+    waiting = np.flatnonzero(done == 0)
+    for first in range(0, len(waiting), batch_size):
+        places = waiting[first : first + batch_size]
+        items = [(int(owners[at]), int(at - starts[owners[at]])) for at in places]
+        given, shown[places] = _read_items(shapes, items, identity)
+        tokens[places], summary[places] = _encoded(encode, given, identity)
+        for array in (tokens, summary, shown):
+            array.flush()
+        done[places] = 1
+        done.flush()
+        if on_progress is not None:
+            on_progress(int(done.sum()), len(done))
+    np.save(work / "starts.npy", starts)
+    (work / "done.npy").unlink()
+    (work / "wanted.json").unlink()
+    write_whole(work / "index.json", json.dumps(wanted, indent=2) + "\n")
+    work.rename(out)
+    return FeatureCache(out)
+
+
+def _num_items(shapes: ShardSet | PackedShapes, row: int, identity: FeatureIdentity) -> int:
+    return shapes.num_views(row) if identity.slot == "image" else len(shapes.captions(row))
+
+
+def _read_items(
+    shapes: ShardSet | PackedShapes, items: list[tuple[int, int]], identity: FeatureIdentity
+) -> tuple[Tensor | list[str], np.ndarray]:
+    """Pictures, or captions, and which of them show something."""
+    if identity.slot == "text":
+        return [shapes.captions(row)[item] for row, item in items], np.ones(len(items), np.uint8)
+    pictures = [framed_view(shapes, row, view, identity.image_size) for row, view in items]
+    shown = np.array([bool(picture.any()) for picture in pictures], np.uint8)
+    return torch.from_numpy(np.stack(pictures)), shown
+
+
+def _encoded(
+    encode: Encode, given: Tensor | list[str], identity: FeatureIdentity
+) -> tuple[np.ndarray, np.ndarray]:
+    with torch.no_grad():
+        tokens_BIE, vector_BE = (part.half().cpu() for part in encode(given))
+    found = (tuple(tokens_BIE.shape[1:]), tuple(vector_BE.shape[1:]))
+    expected = ((identity.num_tokens, identity.width), (identity.width,))
+    if found != expected:
+        raise ValueError(f"expected features of sizes {expected} an item, got {found}")
+    if not (tokens_BIE.isfinite().all() and vector_BE.isfinite().all()):
+        raise ValueError("the encoder's features do not fit float16; encode in every step instead")
+    return tokens_BIE.numpy(), vector_BE.numpy()
+
+
+def _open_work(
+    work: Path, wanted: dict[str, Any], identity: FeatureIdentity, num_items: int
+) -> tuple[np.memmap, np.memmap, np.memmap, np.memmap]:
+    """Arrays of a build, new or as far as it came: tokens, summary, shown, done."""
+    layouts = {
+        "tokens": (np.float16, (num_items, identity.num_tokens, identity.width)),
+        "summary": (np.float16, (num_items, identity.width)),
+        "shown": (np.uint8, (num_items,)),
+        "done": (np.uint8, (num_items,)),
+    }
+    note = work / "wanted.json"
+    if note.is_file():
+        if json.loads(note.read_text(encoding="utf-8")) != wanted:
+            raise ValueError(f"{work}: another build stopped here; remove it first")
+        opened = [np.load(work / f"{name}.npy", mmap_mode="r+") for name in layouts]
+    else:
+        work.mkdir(parents=True, exist_ok=True)
+        opened = [
+            np.lib.format.open_memmap(work / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+            for name, (dtype, shape) in layouts.items()
+        ]
+        write_whole(note, json.dumps(wanted))
+    tokens, summary, shown, done = opened
+    return tokens, summary, shown, done

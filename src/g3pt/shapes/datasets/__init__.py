@@ -1,0 +1,1 @@
+"""Batches of stored shapes as pure functions of a step."""

@@ -1,0 +1,429 @@
+"""A stock: thousands of meshes with labels in one small file, from which a training warps its own.
+
+The file is a safetensors file whose tensors are compressed streams of bytes (LZMA), one a kind of
+number, all meshes end to end. What makes them small: positions are 16-bit integers of the grid of
+`data.queries`; vertices are numbered in the order in which the faces first name them, and a name
+is stored as its distance from the next new one, so that a new vertex is a zero; colours come from
+a palette of at most 256 a mesh; the positions of labelled queries follow from a key.
+
+Reading needs neither Embree nor libigl. Making one is `stream.stock_builder`.
+
+Legend: M meshes, P welded vertices, W wedges (a vertex with a colour), F faces, V queries in the
+box around a mesh, N queries near its surface. Everything lies in the unit frame.
+"""
+
+import hashlib
+import json
+import lzma
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int16, Int32, Int64, Integer, UInt8, UInt16
+from numpy import ndarray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from g3pt.config import from_json, to_json
+from g3pt.files import write_whole
+from g3pt.geometry.triangles import TriangleMesh
+from g3pt.shapes.queries import POSITION_STEPS, near_queries, uniform_fields
+from g3pt.shapes.sub_triangles import QUARTER_WEIGHTS, chosen_parts, num_chosen
+
+FORMAT = "g3pt-mesh-stock"
+FORMAT_VERSION = 1
+MAX_COLORS = 256
+MAX_STOCK_FACES = 20_000
+"""Wedges are counted in 16 bits; a face brings at most three."""
+
+_FACES, _PLACES, _BOX = 3, 4, 5  # streams of `uniform_fields`
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StockConfig:
+    """What a stock keeps of its meshes."""
+
+    max_faces: int = 3000
+    """Meshes with more are decimated to about so many."""
+    num_volume: int = 1024
+    """Labelled points uniform in the box around each mesh; beyond it all is outside."""
+    num_near: int = 1024
+    """Labelled points near the exposed surface; number i has sigma i modulo their number."""
+    near_sigmas: tuple[float, ...] = (0.005, 0.02, 0.05)
+    """Standard deviations of their Gaussian offsets (per axis)."""
+    solid_resolution: int = 96
+    """Wall voxels per axis of the inside/outside test."""
+    min_near_inside: float = 0.02
+    """Refuse meshes with a smaller share of the first near points inside: they have no interior."""
+
+    def __post_init__(self) -> None:
+        if not 4 <= self.max_faces <= MAX_STOCK_FACES:
+            raise ValueError(
+                f"stock.max_faces must lie in 4..{MAX_STOCK_FACES}, got {self.max_faces}"
+            )
+        if self.num_volume % 8 or self.num_near % 8 or min(self.num_volume, self.num_near) < 8:
+            raise ValueError(
+                "stock: num_volume and num_near must be positive multiples of 8 (labels are "
+                f"packed), got {self.num_volume} and {self.num_near}"
+            )
+        if not self.near_sigmas:
+            raise ValueError("stock.near_sigmas must name at least one, got none")
+
+
+@dataclass(frozen=True, eq=False)
+class StockSurface:
+    """The triangles of one mesh of a stock."""
+
+    vertices_P3: Int16[ndarray, "P 3"]
+    """Welded positions, x = q / POSITION_STEPS."""
+    faces_F3: Int32[ndarray, "F 3"]
+    colors_F33: UInt8[ndarray, "F 3 3"]
+    """SRGB at the corners of every face."""
+    masks_F: UInt16[ndarray, " F"]
+    """Bit k: part k of the face (`sub_triangles`) bounds the solid."""
+    flipped_F: Bool[ndarray, " F"]
+    """The solid lies in front of the face: its outward normal is the reverse of its own."""
+
+    def mesh(self) -> TriangleMesh:
+        """As a mesh in which every face has vertices of its own, for their colours."""
+        corners = self.vertices_P3[self.faces_F3.reshape(-1)] / POSITION_STEPS
+        return TriangleMesh.from_arrays(
+            corners, np.arange(len(corners)).reshape(-1, 3), self.colors_F33.reshape(-1, 3)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class StockMesh:
+    """One mesh with its labels and what is known of it."""
+
+    object: dict[str, Any]
+    """JSON values: id, family, captions, licence, split, flagged, and details such as the source
+    and the authors."""
+    surface: StockSurface
+    volume_V: Bool[ndarray, " V"]
+    """Which points of `volume_positions` are inside."""
+    near_N: Bool[ndarray, " N"]
+    """Which points of `near_positions` are inside."""
+
+
+@dataclass(frozen=True, eq=False)
+class ExposedPoints:
+    """Points on those parts of a surface that bound its solid."""
+
+    points_N3: Int16[ndarray, "N 3"]
+    faces_N: Int64[ndarray, " N"]
+
+
+# --- labelled positions --------------------------------------------------------------------
+
+
+def stock_key(mesh_id: str) -> int:
+    """The key from which the labelled positions of a mesh follow."""
+    return int.from_bytes(hashlib.sha256(f"stock {mesh_id}".encode()).digest()[:8], "little")
+
+
+def exposed_points(surface: StockSurface, key: int, num: int) -> ExposedPoints:
+    """Points by area on the exposed parts, the same on every machine.
+
+    Integers but for the areas, which take only operations that IEEE 754 fixes to the last bit.
+
+    Raises:
+        ValueError: if nothing is exposed.
+    """
+    corners_F33 = surface.vertices_P3.astype(np.int64)[surface.faces_F3]
+    areas_F = np.sqrt((_doubled_areas(corners_F33).astype(np.float64) ** 2).sum(axis=1))
+    counts_F = num_chosen()[surface.masks_F]
+    ends_F = np.cumsum(np.rint(areas_F * counts_F / 16))
+    if len(ends_F) == 0 or not ends_F[-1] > 0:
+        raise ValueError("no part of the surface bounds the solid")
+    numbers = np.arange(num)
+    choice_N3 = uniform_fields(key, _FACES, numbers)
+    along_N = (choice_N3[:, 0] * 65536 + choice_N3[:, 1]) * ends_F[-1] / 2.0**32
+    faces_N = np.searchsorted(ends_F, along_N, side="right").astype(np.int64)
+    masks_N = surface.masks_F[faces_N]
+    part_N = chosen_parts()[masks_N, (choice_N3[:, 2] * num_chosen()[masks_N]) >> 16]
+    place_N3 = uniform_fields(key, _PLACES, numbers)
+    second_N, third_N = place_N3[:, 0], place_N3[:, 1]
+    beyond_N = second_N + third_N > 65536
+    second_N = np.where(beyond_N, 65536 - second_N, second_N)
+    third_N = np.where(beyond_N, 65536 - third_N, third_N)
+    inner_N3 = np.stack([65536 - second_N - third_N, second_N, third_N], axis=1)
+    weights_N3 = (inner_N3[:, :, None] * QUARTER_WEIGHTS[part_N]).sum(axis=1)  # quarters of 2^16
+    points_N3 = ((weights_N3[:, :, None] * corners_F33[faces_N]).sum(axis=1) + (1 << 17)) >> 18
+    return ExposedPoints(points_N3.astype(np.int16), faces_N)
+
+
+def near_positions(
+    surface: StockSurface, key: int, num: int, sigmas: Sequence[float]
+) -> Int16[ndarray, "N 3"]:
+    """Labelled positions near the surface; number i has sigma i modulo their number."""
+    points = exposed_points(surface, key, num).points_N3
+    near_N3 = np.empty((num, 3), dtype=np.int16)
+    for first, sigma in enumerate(sigmas):
+        numbers = np.arange(first, num, len(sigmas))
+        near_N3[numbers] = near_queries(key, numbers, points, sigma)
+    return near_N3
+
+
+def volume_positions(surface: StockSurface, key: int, num: int) -> Int16[ndarray, "V 3"]:
+    """Labelled positions uniform in the box around the vertices."""
+    low = surface.vertices_P3.min(axis=0).astype(np.int64)
+    high = surface.vertices_P3.max(axis=0).astype(np.int64)
+    fields_V3 = uniform_fields(key, _BOX, np.arange(num))
+    return (low + ((fields_V3 * (high - low + 1)) >> 16)).astype(np.int16)
+
+
+def _doubled_areas(corners_F33: Int64[ndarray, "F 3 3"]) -> Int64[ndarray, "F 3"]:
+    first, second = corners_F33[:, 1] - corners_F33[:, 0], corners_F33[:, 2] - corners_F33[:, 0]
+    return np.cross(first, second)
+
+
+# --- the file ------------------------------------------------------------------------------
+
+_STREAMS: dict[str, type[np.generic]] = {
+    "names": np.uint16,
+    "places": np.uint16,
+    "positions": np.int16,
+    "palettes": np.uint8,
+    "colors": np.uint8,
+    "masks": np.uint16,
+    "flipped": np.uint8,
+    "labels": np.uint8,
+    "counts": np.int32,
+    "objects": np.uint8,
+}
+"""Every stream of the file and the type of its numbers."""
+
+
+def write_stock(
+    path: str | os.PathLike[str], meshes: Iterable[StockMesh], config: StockConfig
+) -> int:
+    """Write a stock; the file appears complete or not at all.
+
+    Args:
+        path: the file.
+        meshes: at least one.
+        config: how they were made.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        ValueError: if there is no mesh, or one has too many colours or faces.
+    """
+    parts: dict[str, list[ndarray]] = {name: [] for name in _STREAMS}
+    objects: list[dict[str, Any]] = []
+    for mesh in meshes:
+        objects.append(mesh.object)
+        _append(parts, mesh)
+    if not objects:
+        raise ValueError(f"{path}: a stock needs at least one mesh, there is none")
+    text = json.dumps(objects, ensure_ascii=False).encode()
+    parts["objects"] = [np.frombuffer(text, np.uint8)]
+    streams = {name: _compressed(np.concatenate(arrays)) for name, arrays in parts.items()}
+    metadata = {
+        "format": FORMAT,
+        "version": str(FORMAT_VERSION),
+        "num_meshes": str(len(objects)),
+        "config": json.dumps(to_json(config)),
+    }
+    data = save(streams, metadata)
+    write_whole(path, data)
+    return len(data)
+
+
+def _append(parts: dict[str, list[ndarray]], mesh: StockMesh) -> None:
+    surface = mesh.surface
+    name = mesh.object["id"]
+    if len(surface.faces_F3) > MAX_STOCK_FACES:
+        raise ValueError(f"{name}: {len(surface.faces_F3)} faces, expected <= {MAX_STOCK_FACES}")
+    colors, color_C = np.unique(surface.colors_F33.reshape(-1, 3), axis=0, return_inverse=True)
+    if len(colors) > MAX_COLORS:
+        raise ValueError(f"{name}: {len(colors)} colours, expected at most {MAX_COLORS}")
+    wedge_C, wedges_W = _by_first_use(
+        surface.faces_F3.reshape(-1).astype(np.int64) * MAX_COLORS + color_C.reshape(-1)
+    )
+    place_W, used_P = _by_first_use(wedges_W // MAX_COLORS)
+    parts["names"].append(_distances(wedge_C))
+    parts["places"].append(_distances(place_W))
+    parts["positions"].append(surface.vertices_P3[used_P].T.reshape(-1))
+    parts["palettes"].append(colors.astype(np.uint8).reshape(-1))
+    parts["colors"].append((wedges_W % MAX_COLORS).astype(np.uint8))
+    parts["masks"].append(surface.masks_F)
+    parts["flipped"].append(surface.flipped_F.astype(np.uint8))
+    parts["labels"].append(np.packbits(np.concatenate([mesh.volume_V, mesh.near_N])))
+    parts["counts"].append(
+        np.array([len(surface.faces_F3), len(wedges_W), len(used_P), len(colors)], np.int32)
+    )
+
+
+def _by_first_use(
+    names: Int64[ndarray, " C"],
+) -> tuple[Int64[ndarray, " C"], Int64[ndarray, " K"]]:
+    """Number what is named in the order of its first mention; and what each number stands for."""
+    known, first, inverse = np.unique(names, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(known), dtype=np.int64)
+    rank[order] = np.arange(len(known))
+    return rank[inverse.reshape(-1)], known[order]
+
+
+def _distances(numbers: Int64[ndarray, " C"]) -> UInt16[ndarray, " C"]:
+    """How far each number lies below the next new one, for numbers in order of first use."""
+    next_new = np.concatenate([[0], np.maximum.accumulate(numbers)[:-1] + 1])
+    return (next_new - numbers).astype(np.uint16)
+
+
+def _numbers(
+    distances_C: UInt16[ndarray, " C"], counts_M: Int64[ndarray, " M"]
+) -> Int64[ndarray, " C"]:
+    """The reverse of `_distances` for many meshes end to end, counted anew in each."""
+    new_C = distances_C == 0
+    before_C = np.cumsum(new_C) - new_C
+    starts_M = np.cumsum(counts_M) - counts_M
+    next_new_C = before_C - np.repeat(before_C[starts_M], counts_M)
+    return next_new_C - distances_C
+
+
+def _compressed(array: ndarray) -> UInt8[ndarray, " _"]:
+    return np.frombuffer(lzma.compress(array.tobytes(), preset=6), np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class MeshStock:
+    """A stock in memory: arrays of all meshes end to end."""
+
+    config: StockConfig
+    objects: tuple[dict[str, Any], ...]
+    """What is known of every mesh (see `StockMesh.object`)."""
+    face_starts: Int64[ndarray, " M_1"]
+    """Faces of mesh m are those from entry m up to entry m + 1."""
+    vertex_starts: Int64[ndarray, " M_1"]
+    vertices_P3: Int16[ndarray, "P 3"]
+    faces_F3: Int32[ndarray, "F 3"]
+    """Vertices of every face, counted within its mesh."""
+    colors_F33: UInt8[ndarray, "F 3 3"]
+    masks_F: UInt16[ndarray, " F"]
+    flipped_F: Bool[ndarray, " F"]
+    labels_MQ: Bool[ndarray, "M Q"] = field(repr=False)
+    """Which queries are inside: those in the box first, then those near the surface."""
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> "MeshStock":
+        """Read a whole file.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            ValueError: if it is no stock, or of another version.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"{path}: no such stock of meshes")
+        try:
+            with safe_open(path, "numpy") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise ValueError(f"{path}: is no stock of meshes; `g3pt prepare --stock` is")
+                if metadata.get("version") != str(FORMAT_VERSION):
+                    raise ValueError(
+                        f"{path}: version {metadata.get('version')} of the format, this program "
+                        f"reads {FORMAT_VERSION}; prepare the stock again"
+                    )
+                streams = {
+                    name: np.frombuffer(lzma.decompress(file.get_tensor(name).tobytes()), dtype)
+                    for name, dtype in _STREAMS.items()
+                }
+        except (SafetensorError, lzma.LZMAError) as error:
+            raise ValueError(f"{path}: a damaged stock of meshes ({error})") from None
+        config = from_json(StockConfig, json.loads(metadata["config"]), origin=str(path))
+        return _assembled(config, streams)
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    def select(self, rows: Sequence[int]) -> "MeshStock":
+        """The stock of some of the meshes."""
+        faces = _ranges(self.face_starts, rows)
+        vertices = _ranges(self.vertex_starts, rows)
+        return MeshStock(
+            config=self.config,
+            objects=tuple(self.objects[row] for row in rows),
+            face_starts=_starts(np.diff(self.face_starts)[list(rows)]),
+            vertex_starts=_starts(np.diff(self.vertex_starts)[list(rows)]),
+            vertices_P3=self.vertices_P3[vertices],
+            faces_F3=self.faces_F3[faces],
+            colors_F33=self.colors_F33[faces],
+            masks_F=self.masks_F[faces],
+            flipped_F=self.flipped_F[faces],
+            labels_MQ=self.labels_MQ[list(rows)],
+        )
+
+    def surface(self, row: int) -> StockSurface:
+        """The triangles of one mesh."""
+        faces = slice(self.face_starts[row], self.face_starts[row + 1])
+        vertices = slice(self.vertex_starts[row], self.vertex_starts[row + 1])
+        return StockSurface(
+            vertices_P3=self.vertices_P3[vertices],
+            faces_F3=self.faces_F3[faces],
+            colors_F33=self.colors_F33[faces],
+            masks_F=self.masks_F[faces],
+            flipped_F=self.flipped_F[faces],
+        )
+
+    def query_positions(self, row: int) -> Int16[ndarray, "Q 3"]:
+        """Where the labelled queries of one mesh lie: those in its box, then those near it."""
+        surface, key = self.surface(row), stock_key(self.objects[row]["id"])
+        config = self.config
+        return np.concatenate(
+            [
+                volume_positions(surface, key, config.num_volume),
+                near_positions(surface, key, config.num_near, config.near_sigmas),
+            ]
+        )
+
+
+def _assembled(config: StockConfig, streams: dict[str, ndarray]) -> MeshStock:
+    objects = json.loads(streams["objects"].tobytes())
+    counts_M4 = streams["counts"].reshape(-1, 4).astype(np.int64)
+    faces_M, wedges_M, vertices_M, colors_M = counts_M4.T
+    wedge_C = _numbers(streams["names"], 3 * faces_M)
+    place_W = _numbers(streams["places"], wedges_M)
+    palette_W = streams["colors"] + np.repeat(_starts(colors_M)[:-1], wedges_M)
+    # Corners name wedges of their own mesh: shifted, they name wedges of all meshes.
+    wedge_C += np.repeat(_starts(wedges_M)[:-1], 3 * faces_M)
+    labels_MQ = np.unpackbits(streams["labels"].reshape(len(objects), -1), axis=1)
+    return MeshStock(
+        config=config,
+        objects=tuple(objects),
+        face_starts=_starts(faces_M),
+        vertex_starts=_starts(vertices_M),
+        vertices_P3=_rows_of_three(streams["positions"], vertices_M),
+        faces_F3=place_W[wedge_C].astype(np.int32).reshape(-1, 3),
+        colors_F33=streams["palettes"].reshape(-1, 3)[palette_W][wedge_C].reshape(-1, 3, 3),
+        masks_F=streams["masks"],
+        flipped_F=streams["flipped"].astype(np.bool_),
+        labels_MQ=labels_MQ.astype(np.bool_),
+    )
+
+
+def _rows_of_three(
+    stored: Int16[ndarray, " _"], vertices_M: Int64[ndarray, " M"]
+) -> Int16[ndarray, "P 3"]:
+    """All x of a mesh, then all y, then all z, mesh after mesh: to one row a vertex."""
+    starts_P = np.repeat(_starts(vertices_M)[:-1], vertices_M)
+    own_P = np.arange(len(starts_P)) - starts_P
+    size_P = np.repeat(vertices_M, vertices_M)
+    first_P = 3 * starts_P + own_P
+    return stored[first_P[:, None] + size_P[:, None] * np.arange(3)]
+
+
+def _starts(counts: Integer[ndarray, " M"]) -> Int64[ndarray, " M_1"]:
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+
+def _ranges(starts: Int64[ndarray, " M_1"], rows: Sequence[int]) -> Int64[ndarray, " K"]:
+    return np.concatenate(
+        [np.zeros(0, np.int64), *(np.arange(starts[row], starts[row + 1]) for row in rows)]
+    )

@@ -1,0 +1,284 @@
+"""A pack: what a training reads of a set of shards, thinned out, in one file to carry elsewhere.
+
+    pack.json            config, counts, fingerprint, and of every shape what readers choose by
+    pack.safetensors     points, normals, labels, pictures of all shapes, compressed
+
+Half the bytes of a shard are surface points that a small training never draws. A pack keeps the
+first of them (they are in random order) and the labels of the queries that lie at those: a tenth
+of the bytes, on which a GPU elsewhere trains as it would on the shards.
+
+S shapes, N points kept of each, V volume queries, M near-surface queries kept.
+"""
+
+import io
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int8, Int16, Int64, UInt8
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+
+from g3pt.config import from_json, to_json
+from g3pt.files import write_whole
+from g3pt.geometry.framing import frame_object, silhouette_box
+from g3pt.preparation.prepare import PrepareConfig
+from g3pt.preparation.views import read_picture
+from g3pt.shapes.shards import Selection, ShardSet
+from g3pt.shapes.stored import compress_planes, expand_planes, labels_at, pack_labels
+
+FORMAT_VERSION = 1
+INDEX_FILE = "pack.json"
+DATA_FILE = "pack.safetensors"
+WEBP_QUALITY = 90
+
+_LISTED = ("id", "family", "licence", "split", "captions", "query_key")
+"""What is kept of the index row of a shape."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackConfig:
+    """How much of every shape is kept."""
+
+    num_points: int = 2048
+    """The first surface points, and the near-surface queries that lie at them."""
+    num_volume_queries: int = 16_384
+    """The first volume queries."""
+    num_views: int = 3
+    """The first pictures, the canonical one among them."""
+    picture_size: int = 0
+    """Pictures are framed by their silhouette, scaled to this side and kept as lossy WebP; 0 keeps
+    the files as they are."""
+
+    def __post_init__(self) -> None:
+        if self.num_views < 0 or self.picture_size < 0:
+            raise ValueError(
+                "a pack needs num_views >= 0 and picture_size >= 0, got "
+                f"{self.num_views} and {self.picture_size}"
+            )
+        if self.num_points < 1 or self.num_volume_queries < 8 or self.num_volume_queries % 8:
+            raise ValueError(
+                "a pack needs num_points >= 1 and num_volume_queries in multiples of 8, got "
+                f"{self.num_points} and {self.num_volume_queries}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class ThinnedShapes:
+    """The arrays of many shapes, one row each."""
+
+    points_SN3: Int16[np.ndarray, "S N 3"]
+    normals_SN3: Int8[np.ndarray, "S N 3"]
+    volume_SV: UInt8[np.ndarray, "S V_8"]
+    """Packed labels of the first volume queries."""
+    near_SM: UInt8[np.ndarray, "S M_8"]
+    """Packed labels of the near-surface queries named by `near_numbers`."""
+    keys_S: Int64[np.ndarray, " S"]
+    """Keys of the queries, the 64 bits read as a signed number."""
+
+
+def kept_near_numbers(prepare: PrepareConfig, num_points: int) -> Int64[np.ndarray, " M"]:
+    """Numbers of the near-surface queries that lie at the first points of a shape."""
+    numbers = np.arange(prepare.num_near_queries, dtype=np.int64)
+    return numbers[numbers % prepare.num_points < num_points]
+
+
+def thin_out(shapes: ShardSet, num_points: int, num_volume_queries: int) -> ThinnedShapes:
+    """Read the first points and queries of all shapes.
+
+    Raises:
+        ValueError: if the shards hold fewer.
+    """
+    prepare = shapes.prepare
+    for name, wanted, stored in (
+        ("num_points", num_points, prepare.num_points),
+        ("num_volume_queries", num_volume_queries, prepare.num_volume_queries),
+    ):
+        if wanted > stored:
+            raise ValueError(f"{shapes.path}: {name} is {wanted}, only {stored} are stored")
+    near_numbers = kept_near_numbers(prepare, num_points)
+    size, num_near = len(shapes), len(near_numbers)
+    points_SN3 = np.empty((size, num_points, 3), np.int16)
+    normals_SN3 = np.empty((size, num_points, 3), np.int8)
+    volume_SV = np.empty((size, num_volume_queries // 8), np.uint8)
+    near_SM = np.empty((size, -(-num_near // 8)), np.uint8)
+    for row in range(size):
+        stored = shapes[row]
+        points_SN3[row], normals_SN3[row] = stored.points[:num_points], stored.normals[:num_points]
+        volume_SV[row] = stored.volume_inside[: num_volume_queries // 8]
+        near_SM[row] = pack_labels(labels_at(stored.near_inside, near_numbers) != 0)
+    keys_S = np.array([row["query_key"] for row in shapes.shapes], np.uint64).view(np.int64)
+    return ThinnedShapes(points_SN3, normals_SN3, volume_SV, near_SM, keys_S)
+
+
+def write_pack(shapes: ShardSet, out_dir: str | os.PathLike[str], config: PackConfig) -> None:
+    """Write the pack of a set of shards; the folder appears when it is complete.
+
+    Raises:
+        FileExistsError: if there is something at `out_dir`.
+        ValueError: if the shards hold less than asked for.
+    """
+    out = Path(out_dir)
+    if out.exists():
+        raise FileExistsError(f"{out}: exists already; remove it or choose another folder")
+    thinned = thin_out(shapes, config.num_points, config.num_volume_queries)
+    pictures, views = _pictures(shapes, config)
+    work = out.with_name(f"{out.name}.partial")
+    work.mkdir(parents=True, exist_ok=True)
+    arrays = {
+        "points": compress_planes(thinned.points_SN3),
+        "normals": compress_planes(thinned.normals_SN3),
+        "volume": compress_planes(thinned.volume_SV),
+        "near": compress_planes(thinned.near_SM),
+        "pictures": pictures,
+    }
+    save_file(arrays, work / DATA_FILE)
+    index = {
+        "format_version": FORMAT_VERSION,
+        "fingerprint": shapes.fingerprint,
+        "config": to_json(config),
+        "prepare": to_json(shapes.prepare),
+        "shapes": [
+            {name: row[name] for name in _LISTED} | {"views": lengths}
+            for row, lengths in zip(shapes.shapes, views, strict=True)
+        ],
+    }
+    write_whole(work / INDEX_FILE, json.dumps(index))
+    work.rename(out)
+
+
+def _pictures(
+    shapes: ShardSet, config: PackConfig
+) -> tuple[UInt8[np.ndarray, " _"], list[list[int]]]:
+    """The picture files end to end, and the length of each, shape by shape."""
+    files, lengths = bytearray(), list[list[int]]()
+    for row in range(len(shapes)):
+        num_views = min(config.num_views, shapes.num_views(row))
+        own = [_picture_file(shapes, row, view, config.picture_size) for view in range(num_views)]
+        files += b"".join(own)
+        lengths.append([len(file) for file in own])
+    return np.frombuffer(bytes(files), np.uint8), lengths
+
+
+def _picture_file(shapes: ShardSet, row: int, view: int, size: int) -> bytes:
+    picture = shapes.picture(row, view) if size else None
+    if picture is None or silhouette_box(picture) is None:
+        return shapes.picture_file(row, view)
+    content = io.BytesIO()
+    Image.fromarray(frame_object(picture, size)).save(content, format="WEBP", quality=WEBP_QUALITY)
+    return content.getvalue()
+
+
+class PackedShapes:
+    """A pack, opened for reading: what trainings ask of a `ShardSet`."""
+
+    def __init__(self, path: str | os.PathLike[str], selection: Selection | None = None) -> None:
+        """Read the pack into memory. What it holds was selected when it was written.
+
+        Raises:
+            FileNotFoundError: if there is no complete pack at `path`.
+            ValueError: if it has another format version.
+        """
+        self.path = Path(path)
+        self.selection = selection or Selection()
+        file = self.path / INDEX_FILE
+        if not file.is_file():
+            raise FileNotFoundError(f"expected a pack or a complete set of shards at {self.path}")
+        index: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if index["format_version"] != FORMAT_VERSION:
+            raise ValueError(
+                f"{file}: format version {index['format_version']}, this program reads "
+                f"{FORMAT_VERSION}; pack the shards again"
+            )
+        self.config = from_json(PackConfig, index["config"], origin=str(file))
+        self.prepare = from_json(PrepareConfig, index["prepare"], origin=str(file))
+        self.fingerprint: str = index["fingerprint"]
+        self.shapes: list[dict[str, Any]] = index["shapes"]
+        data = load_file(self.path / DATA_FILE)
+        self._files = data["pictures"].tobytes()
+        self._starts = self._locate_pictures()
+        self.thinned = self._read_arrays(data)
+
+    def _read_arrays(self, data: dict[str, np.ndarray]) -> ThinnedShapes:
+        size, num_points = len(self.shapes), self.config.num_points
+        num_near = -(-len(kept_near_numbers(self.prepare, num_points)) // 8)
+        num_volume = self.config.num_volume_queries // 8
+        keys_S = np.array([row["query_key"] for row in self.shapes], np.uint64).view(np.int64)
+        return ThinnedShapes(
+            points_SN3=expand_planes(data["points"], np.int16, (size, num_points, 3)),
+            normals_SN3=expand_planes(data["normals"], np.int8, (size, num_points, 3)),
+            volume_SV=expand_planes(data["volume"], np.uint8, (size, num_volume)),
+            near_SM=expand_planes(data["near"], np.uint8, (size, num_near)),
+            keys_S=keys_S,
+        )
+
+    def _locate_pictures(self) -> list[list[int]]:
+        starts, position = list[list[int]](), 0
+        for row in self.shapes:
+            own: list[int] = []
+            for length in row["views"]:
+                own.append(position)
+                position += length
+            starts.append(own)
+        return starts
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def readable(self, row: int) -> int:
+        """This row: a pack is read as a whole, or not at all."""
+        return row
+
+    def captions(self, row: int) -> tuple[str, ...]:
+        """All sentences that describe a shape; may be empty."""
+        return tuple(self.shapes[row]["captions"])
+
+    def num_views(self, row: int) -> int:
+        """Pictures kept of a shape, the canonical one first."""
+        return len(self.shapes[row]["views"])
+
+    def picture(self, row: int, view: int) -> UInt8[np.ndarray, "P P 4"]:
+        """One picture with straight alpha, as it was drawn."""
+        start = self._starts[row][view]
+        return read_picture(self._files[start : start + self.shapes[row]["views"][view]])
+
+    def draw_surface(
+        self, row: int, num: int, rng: np.random.Generator
+    ) -> tuple[Int16[np.ndarray, "N 3"], Int8[np.ndarray, "N 3"]]:
+        """Random surface points and normals of one shape, none twice, as stored integers."""
+        chosen = rng.choice(self.config.num_points, num, replace=False)
+        return self.thinned.points_SN3[row][chosen], self.thinned.normals_SN3[row][chosen]
+
+
+def is_pack(path: Path) -> bool:
+    """Whether there is a complete pack at `path`."""
+    return (path / INDEX_FILE).is_file()
+
+
+def open_shapes(
+    path: str | os.PathLike[str], selection: Selection | None = None, *, max_damaged: int = 0
+) -> ShardSet | PackedShapes:
+    """Open what lies at `path`: a set of shards, or a pack of one.
+
+    Raises:
+        FileNotFoundError: if it is neither.
+    """
+    if is_pack(Path(path)):
+        return PackedShapes(path, selection)
+    return ShardSet(path, selection, max_damaged=max_damaged)
+
+
+def require_shards(shapes: ShardSet | PackedShapes) -> ShardSet:
+    """For readers that need all that was stored.
+
+    Raises:
+        ValueError: if it is a pack.
+    """
+    if isinstance(shapes, PackedShapes):
+        raise ValueError(
+            f"{shapes.path}: is a pack; this training reads queries that only shards hold"
+        )
+    return shapes

@@ -1,0 +1,325 @@
+"""A folder of prepared shapes: tar shards in WebDataset layout, and an index with checksums.
+
+    index.json            format version, config, counts, fingerprint; written last
+    shard-00000.tar       samples (see `samples.py`), at most `samples_per_shard` of them
+    shard-00000.jsonl     one line an object of this shard: where its sample lies, its SHA-256, and
+                          what readers choose by; or why it was refused
+    quarantine.jsonl      one line a refused object: id, path, stage, reason code, message
+    report.html, report.json
+
+Any WebDataset reader can stream the tars. Here they are mapped: a `ShardSet` gives any sample at
+any time, and checks its hash when it is first touched.
+
+N surface points, S picture side.
+"""
+
+import hashlib
+import json
+import logging
+import mmap
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int8, Int16, UInt8
+
+from g3pt.config import from_json, to_json
+from g3pt.preparation.prepare import PrepareConfig, labels_at
+from g3pt.preparation.sources import SourceConfig
+from g3pt.preparation.views import ViewsConfig, read_picture
+from g3pt.shapes.queries import near_queries, volume_queries
+from g3pt.shapes.samples import read_array
+
+FORMAT_VERSION = 2
+INDEX_FILE = "index.json"
+QUARANTINE_FILE = "quarantine.jsonl"
+MAX_OPEN_SHARDS = 512
+
+LabelledQueries = tuple[Int16[np.ndarray, "K 3"], UInt8[np.ndarray, " K"]]
+"""Positions on the stored grid, and 1 for those inside."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardsConfig:
+    """What a set of shards is built from; the same config and inputs give the same bytes."""
+
+    source: SourceConfig
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    samples_per_shard: int = 256
+    """Objects of one shard; refused ones count."""
+
+    def __post_init__(self) -> None:
+        if self.samples_per_shard < 1:
+            raise ValueError(f"samples_per_shard must be at least 1, got {self.samples_per_shard}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QualityLimits:
+    """Beyond which measured numbers an object is flagged.
+
+    Not part of what is stored: another limit only changes what readers take. The defaults were
+    chosen by looking at 36 solids beside their sources, from low to high numbers (docs/data.md).
+    """
+
+    label_error: float = 0.07
+    """Estimated share of wrong labels near the surface. Parts begin to be lost at about here."""
+    disagreement: float = 1.0
+    """Share of near points on which the two label methods differ. By default nothing is flagged
+    for it: one method is enough, and solids were right up to .98."""
+    solid_to_source: float = 0.1
+    """Mean distance from the solid's boundary to the source's surface; what is below that are
+    open undersides that were closed."""
+
+    def flags(self, row: dict[str, Any]) -> list[str]:
+        """Names of the numbers of an index row that are beyond their limits."""
+        measured = row["quality"]  # empty where labels are exact
+        names = [each.name for each in fields(self)]
+        return [name for name in names if measured.get(name, 0.0) > getattr(self, name)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """Which samples of a set are read."""
+
+    split: str = ""
+    """Only this one; empty reads all."""
+    licences: tuple[str, ...] = ()
+    """Only objects under these; empty reads all."""
+    flagged: bool = True
+    """Whether objects flagged for their quality are read too."""
+    limits: QualityLimits = QualityLimits()
+    """What is flagged."""
+
+    def takes(self, row: dict[str, Any]) -> bool:
+        """Whether a row of the index is read."""
+        return (
+            (not self.split or row["split"] == self.split)
+            and (not self.licences or row["licence"] in self.licences)
+            and (self.flagged or not self.limits.flags(row))
+        )
+
+
+TRAINING = Selection(split="train")
+VALIDATION = Selection(split="val")
+
+
+class DamagedSampleError(OSError):
+    """A sample whose bytes are not those that were written."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredShape:
+    """The arrays of one sample, where they lie in the mapped file: read-only."""
+
+    points: Int16[np.ndarray, "N 3"]
+    normals: Int8[np.ndarray, "N 3"]
+    colors: UInt8[np.ndarray, "N 3"] | None
+    volume_inside: UInt8[np.ndarray, " V_8"]
+    near_inside: UInt8[np.ndarray, " M_8"]
+    query_key: int
+
+    def volume(self, numbers: np.ndarray) -> LabelledQueries:
+        """Some volume queries, counted from 0."""
+        return volume_queries(self.query_key, numbers), labels_at(self.volume_inside, numbers)
+
+    def near(self, numbers: np.ndarray, sigma: float) -> LabelledQueries:
+        """Some near-surface queries, counted from 0 over all groups; `sigma` is that of theirs."""
+        queries = near_queries(self.query_key, numbers, self.points, sigma)
+        return queries, labels_at(self.near_inside, numbers)
+
+
+class ShardSet:
+    """A complete set of shards, opened for reading: a map from row to sample."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        selection: Selection | None = None,
+        *,
+        max_damaged: int = 0,
+    ) -> None:
+        """Open the set.
+
+        Args:
+            path: its folder.
+            selection: which samples are read; all by default.
+            max_damaged: how many damaged samples `read_or_next` may pass over.
+
+        Raises:
+            FileNotFoundError: if there is no complete set at `path`.
+            ValueError: if it has another format version, or the selection leaves nothing.
+        """
+        self.path = Path(path)
+        self.selection = selection or Selection()
+        self.max_damaged = max_damaged
+        index = read_index(self.path)
+        self.config = from_json(ShardsConfig, index["config"], origin=str(self.path / INDEX_FILE))
+        self.prepare, self.views = self.config.prepare, self.config.views
+        rows = [row for row in read_rows(self.path, index["num_shards"]) if "sha256" in row]
+        self.shapes = [row for row in rows if self.selection.takes(row)]
+        """What the index says of each shape."""
+        if not self.shapes:
+            raise ValueError(f"{self.path}: none of its {len(rows)} shapes fits {self.selection}")
+        digest = hashlib.sha256(json.dumps(to_json(self.prepare)).encode())
+        for row in self.shapes:
+            digest.update(f"{row['id']} {row['sha256']}\n".encode())
+        self.fingerprint = digest.hexdigest()
+        self.damaged: dict[str, str] = {}
+        """Ids of damaged samples met so far, with what is wrong with them."""
+        self._checked = np.zeros(len(self.shapes), dtype=np.bool_)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def __getitem__(self, row: int) -> StoredShape:
+        """The arrays of one shape.
+
+        Raises:
+            DamagedSampleError: if its bytes have changed since they were written.
+        """
+        members = self._members(row)
+        colors = members.get("colors.npy")
+        return StoredShape(
+            points=read_array(members["points.npy"]),
+            normals=read_array(members["normals.npy"]),
+            colors=None if colors is None else read_array(colors),
+            volume_inside=read_array(members["volume.npy"]),
+            near_inside=read_array(members["near.npy"]),
+            query_key=self.shapes[row]["query_key"],
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (str(self.path), self.selection, self.max_damaged)
+
+    def readable(self, row: int) -> int:
+        """This row or, where it is damaged and the loss budget allows, the next sound one.
+
+        Raises:
+            DamagedSampleError: beyond the budget.
+        """
+        while True:
+            try:
+                self._members(row)
+                return row
+            except DamagedSampleError as error:
+                self.damaged[self.shapes[row]["id"]] = str(error)
+                if len(self.damaged) > min(self.max_damaged, len(self) - 1):
+                    raise
+                logger.warning("%s; passed over", error)
+                row = (row + 1) % len(self)
+
+    def description(self, row: int) -> dict[str, Any]:
+        """All that is known of a shape: frame, quality, cameras."""
+        return json.loads(bytes(self._members(row)["json"]))
+
+    def captions(self, row: int) -> tuple[str, ...]:
+        """All sentences that describe a shape; may be empty."""
+        return tuple(self.shapes[row]["captions"])
+
+    def num_views(self, row: int) -> int:
+        """Stored pictures of a shape, the canonical one first."""
+        return sum(name.startswith("view-") for name, _, _ in self.shapes[row]["members"])
+
+    def picture(self, row: int, view: int) -> UInt8[np.ndarray, "S S 4"]:
+        """One stored picture with straight alpha, as it was drawn."""
+        return read_picture(self.picture_file(row, view))
+
+    def picture_file(self, row: int, view: int) -> bytes:
+        """The PNG file of a stored picture."""
+        return bytes(self._members(row)[f"view-{view:02d}.png"])
+
+    def draw_surface(
+        self, row: int, num: int, rng: np.random.Generator
+    ) -> tuple[Int16[np.ndarray, "N 3"], Int8[np.ndarray, "N 3"]]:
+        """Random surface points and normals of one shape, none twice, as stored integers."""
+        stored, chosen = self[row], rng.choice(self.prepare.num_points, num, replace=False)
+        return stored.points[chosen], stored.normals[chosen]
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The family names that occur, sorted."""
+        return tuple(sorted({shape["family"] for shape in self.shapes}))
+
+    def _members(self, row: int) -> dict[str, memoryview]:
+        shape = self.shapes[row]
+        file = self.path / shape["shard"]
+        try:
+            mapped = _mapped(str(file))
+        except (OSError, ValueError) as error:
+            raise DamagedSampleError(f"{shape['id']}: {file} cannot be read ({error})") from error
+        sample = mapped[shape["offset"] : shape["offset"] + shape["size"]]
+        if not self._checked[row]:
+            if hashlib.sha256(sample).hexdigest() != shape["sha256"]:
+                raise DamagedSampleError(
+                    f"{shape['id']}: damaged in {file}, bytes {shape['offset']} to "
+                    f"{shape['offset'] + shape['size']} do not have the hash of the index"
+                )
+            self._checked[row] = True
+        return {name: sample[start : start + size] for name, start, size in shape["members"]}
+
+
+def _reopen(path: str, selection: Selection, max_damaged: int) -> ShardSet:
+    return ShardSet(path, selection, max_damaged=max_damaged)
+
+
+@lru_cache(maxsize=MAX_OPEN_SHARDS)
+def _mapped(path: str) -> memoryview:
+    with open(path, "rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def is_complete(path: Path) -> bool:
+    """Whether there is a complete set at `path`."""
+    return (path / INDEX_FILE).is_file()
+
+
+def read_index(path: Path) -> dict[str, Any]:
+    """The index of a complete set.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it has another format version.
+    """
+    file = path / INDEX_FILE
+    if not file.is_file():
+        hint = " (a stopped run is there: start it again)" if (path / "plan").is_dir() else ""
+        raise FileNotFoundError(f"expected a complete set of prepared shapes at {path}{hint}")
+    index = json.loads(file.read_text(encoding="utf-8"))
+    if index.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{file}: format version {index.get('format_version')}, this program reads "
+            f"{FORMAT_VERSION}; prepare the shapes again"
+        )
+    return index
+
+
+def shard_name(number: int, suffix: str) -> str:
+    """File name of a shard (`.tar`) or of its lines (`.jsonl`)."""
+    return f"shard-{number:05d}{suffix}"
+
+
+def read_rows(path: Path, num_shards: int) -> list[dict[str, Any]]:
+    """The lines of all shards: prepared objects and refused ones."""
+    return [
+        row
+        for number in range(num_shards)
+        for row in read_lines(path / shard_name(number, ".jsonl"))
+    ]
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON lines file."""
+    with path.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def as_lines(rows: Sequence[dict[str, Any]]) -> str:
+    """JSON lines."""
+    return "".join(json.dumps(row) + "\n" for row in rows)

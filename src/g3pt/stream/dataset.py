@@ -1,0 +1,223 @@
+"""A stream as batches of a training: made, held for a while, drawn from.
+
+Legend: B batch, V pictures of an example, Q queries, N surface points.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from g3pt.shapes.batch import CarBatch
+from g3pt.shapes.queries import POSITION_STEPS
+from g3pt.stream.augmentation import Augmentation
+from g3pt.stream.chunks import Chunk, ChunkConfig, iterate_chunks
+from g3pt.stream.maker import ExampleMaker, MakerConfig
+from g3pt.stream.pool import Pool
+from g3pt.stream.queries import QueryCounts
+from g3pt.stream.views import ViewLaw
+from g3pt.stream.warps import WarpConfig
+
+Tokenize = Callable[[Tensor, Tensor], Tensor]
+"""(points_BN3, normals_BN3) -> indices_BT, coarsest scale first."""
+
+SeePictures = Callable[[Tensor], Tensor]
+"""Pictures (V, S, S, 4), uint8, to what a frozen encoder makes of them, (V, ...)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StreamConfig:
+    """What generator training learns from, made while it runs."""
+
+    kind: Literal["stream"] = "stream"
+    batch_size: int = 256
+    """Examples in a global batch."""
+    held: int = 32_768
+    """Examples in the memory of the device."""
+    first: int = 8192
+    """Examples made before the first step."""
+    made_per_step: float = 80.0
+    """Examples made for every later step. A third of the batch or more, so that few are seen more
+    than three times: what is seen again and again is remembered instead of understood."""
+    grammar: int = 42
+    """Shapes of the grammar in a chunk of new examples, and likewise the next two."""
+    families: int = 14
+    meshes: int = 8
+    stock: str = ""
+    """File of a stock of meshes (`g3pt prepare --stock`); needed where `meshes` is not 0."""
+    num_points: int = 8192
+    """Surface points that an example is tokenized from."""
+    image_size: int = 224
+    """Side of the pictures."""
+    num_views: int = 2
+    """Pictures of every example, of which a step sees one."""
+    text_share: float = 0.12
+    """Share of the steps that are told sentences, and see no picture."""
+    queries: QueryCounts = field(default_factory=QueryCounts)
+    views: ViewLaw = field(default_factory=ViewLaw)
+    warps: WarpConfig = field(default_factory=WarpConfig)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    workers: int = -1
+    """Processes that make procedural shapes; 0 makes them in the training's own, -1 takes all
+    processors but one."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "held", "first", "num_points", "num_views"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"data.{name} must be at least 1, got {getattr(self, name)}")
+        if min(self.grammar, self.families, self.meshes) < 0 or not self.chunk_size:
+            raise ValueError(
+                "data.grammar, families and meshes must not be negative, nor all 0, got "
+                f"{self.grammar}, {self.families} and {self.meshes}"
+            )
+        if self.meshes and not self.stock:
+            raise ValueError("data.stock must name a file of meshes where data.meshes is not 0")
+        if self.made_per_step < 0 or not 0 <= self.text_share <= 1:
+            raise ValueError(
+                "data needs made_per_step >= 0 and text_share in [0, 1], got "
+                f"{self.made_per_step} and {self.text_share}"
+            )
+        if self.chunk_size > self.held:
+            raise ValueError(
+                f"data.held must be at least a chunk of {self.chunk_size}, got {self.held}"
+            )
+
+    @property
+    def chunk_size(self) -> int:
+        """Examples that are made at a time."""
+        return self.grammar + self.families + self.meshes
+
+    @property
+    def num_workers(self) -> int:
+        """`workers`, counted out."""
+        return max(1, (os.cpu_count() or 2) - 1) if self.workers < 0 else self.workers
+
+    @property
+    def chunk(self) -> ChunkConfig | None:
+        """The procedural part of a chunk; None where there is none."""
+        if not self.grammar + self.families:
+            return None
+        return ChunkConfig(
+            num_grammar=self.grammar,
+            num_families=self.families,
+            first_seed=self.seed * 50_000_000,
+        )
+
+    @property
+    def maker(self) -> MakerConfig:
+        """How examples are drawn and labelled."""
+        return MakerConfig(
+            num_points=self.num_points,
+            image_size=self.image_size,
+            num_views=self.num_views,
+            queries=self.queries,
+            views=self.views,
+            warps=self.warps,
+            augmentation=self.augmentation,
+        )
+
+
+class StreamDataset:
+    """Batches of a stream; what a step sees follows from its number alone."""
+
+    def __init__(
+        self,
+        config: StreamConfig,
+        device: torch.device,
+        tokenize: Tokenize,
+        see: SeePictures | None = None,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Open the stock and start the processes that make shapes.
+
+        Args:
+            config: what the stream is made of.
+            device: where examples are made, held and drawn.
+            tokenize: the frozen stage 1.
+            see: the frozen part of the picture encoder, where there is one.
+            rank: number of this process among `world_size`; each has examples of its own.
+            world_size: how many share a global batch.
+
+        Raises:
+            FileNotFoundError, ValueError: if the stock cannot be used.
+        """
+        self.config = config
+        self._device, self._rank, self._world_size = device, rank, world_size
+        self._maker = ExampleMaker(config.maker, device, tokenize, see, stock=config.stock)
+        self._pool = Pool(config.held)
+        self._started = False
+        self._chunks: Iterator[Chunk] | None = None
+        self._next_chunk = 0
+
+    @property
+    def num_made(self) -> int:
+        """Examples made so far, each a shape of its own."""
+        return self._next_chunk * self.config.chunk_size
+
+    def batch(self, step: int) -> CarBatch:
+        """This process's share of global batch number `step`, on the device."""
+        config = self.config
+        self._fill(config.first + step * config.made_per_step / self._world_size)
+        rng = np.random.default_rng([config.seed, step, self._rank])
+        size = config.batch_size // self._world_size
+        told = np.zeros(0, np.int64)
+        if rng.random() < config.text_share:
+            told = self._pool.told()
+        reads = len(told) > 0
+        rows = told[rng.integers(len(told), size=size)] if reads else None
+        if rows is None:
+            rows = rng.integers(len(self._pool), size=size)
+        drawn = self._pool.rows(rows)
+        views = rng.integers(config.num_views, size=size)
+        index_B = torch.from_numpy(views).to(self._device, non_blocking=True)
+        places_B = torch.arange(size, device=self._device)
+        num_volume, total = config.queries.num_volume, config.queries.total
+        near_Q = torch.arange(total, device=self._device) >= num_volume
+        features = drawn.features_BVGGP
+        return CarBatch(
+            indices_BT=drawn.indices_BT.long(),
+            pictures_BSS4=None if reads else drawn.pictures_BVSS4[places_B, index_B],
+            picture_features_BGGP=None
+            if reads or features is None
+            else features[places_B, index_B],
+            has_image_B=drawn.shown_BV[places_B, index_B] & (not reads),
+            view_B=index_B,
+            captions=drawn.captions if reads else ("",) * size,
+            labels_B=torch.full((size,), -1, device=self._device),
+            ids=tuple(f"stream-{row}" for row in rows),
+            queries_BQ3=drawn.queries_BQ3.float() / POSITION_STEPS,
+            inside_BQ=drawn.inside_BQ,
+            near_BQ=near_Q.expand(size, -1),
+        )
+
+    def _fill(self, wanted: float) -> None:
+        """Make chunks until there have been as many examples as are wanted by now."""
+        config = self.config
+        last_chunk = -(-int(wanted) // config.chunk_size)
+        if not self._started:
+            self._started = True
+            # What would have been pushed out again by now need not be made.
+            self._next_chunk = max(0, last_chunk - -(-config.held // config.chunk_size))
+            self._pool = Pool(config.held, num_made=self.num_made)
+            if config.chunk is not None:
+                self._chunks = iterate_chunks(
+                    config.chunk,
+                    first=self._own(self._next_chunk),
+                    stride=self._world_size,
+                    workers=config.num_workers,
+                )
+        while self._next_chunk < last_chunk:
+            chunk = None if self._chunks is None else next(self._chunks)
+            self._pool.put(self._maker.make(chunk, config.meshes, self._own(self._next_chunk)))
+            self._next_chunk += 1
+
+    def _own(self, number: int) -> int:
+        """Number of this process's chunk among those of all."""
+        return number * self._world_size + self._rank

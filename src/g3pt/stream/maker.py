@@ -1,0 +1,281 @@
+"""Examples made on the device: surfaces to tokens, shapes to pictures, fields to labels.
+
+Legend: B shapes, V pictures of each, N surface points, Q queries, T tokens, S picture side.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from g3pt.shapes.mesh_stock import MeshStock
+from g3pt.shapes.queries import POSITION_STEPS
+from g3pt.stream.augmentation import (
+    Augmentation,
+    augment,
+    random_lights,
+    random_patterns,
+)
+from g3pt.stream.casting import RayCaster
+from g3pt.stream.chunks import Chunk
+from g3pt.stream.drawing import (
+    Cameras,
+    canonical_cameras,
+    draw,
+    orbit_cameras,
+    point_windows,
+)
+from g3pt.stream.mesh_batch import ResidentMeshes
+from g3pt.stream.mesh_caster import CastBy
+from g3pt.stream.mesh_caster import check_device as check_mesh_kernel
+from g3pt.stream.pool import Examples, concatenate_examples
+from g3pt.stream.primitives import (
+    Backend,
+    PrimitiveCaster,
+    checked_backend,
+    pad_shapes,
+)
+from g3pt.stream.queries import QueryCounts, label_queries
+from g3pt.stream.surface import sample_field_surfaces
+from g3pt.stream.views import ViewLaw, draw_views
+from g3pt.stream.walking import WalkingCaster
+from g3pt.stream.warps import WarpConfig, draw_warps
+
+LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MakerConfig:
+    """What is made of a shape."""
+
+    num_points: int = 8192
+    """Surface points that it is tokenized from."""
+    image_size: int = 224
+    num_views: int = 2
+    canonical_size: int = 0
+    """Side of one more picture, canonical and as the studio shows it: what retrieval by pictures
+    looks at. 0 draws none."""
+    queries: QueryCounts = field(default_factory=QueryCounts)
+    views: ViewLaw = field(default_factory=ViewLaw)
+    warps: WarpConfig = field(default_factory=WarpConfig)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    seed: int = 0
+
+
+class ExampleMaker:
+    """Turns chunks of procedural shapes, and meshes of a stock, into examples."""
+
+    def __init__(
+        self,
+        config: MakerConfig,
+        device: torch.device,
+        tokenize: Callable[[Tensor, Tensor], Tensor],
+        see: Callable[[Tensor], Tensor] | None,
+        *,
+        stock: str = "",
+    ) -> None:
+        """Read the stock, and see which kernels can be trusted on this device.
+
+        Raises:
+            FileNotFoundError, ValueError: if the stock cannot be used.
+        """
+        self._config, self._device = config, device
+        self._tokenize, self._see = tokenize, see
+        with exact_products():
+            self._backend: Backend = checked_backend(device)
+        self._meshes: ResidentMeshes | None = None
+        if stock:
+            opened = MeshStock.read(stock)
+            kept = [row for row, one in enumerate(opened.objects) if not one["flagged"]]
+            self._meshes = ResidentMeshes(opened.select(kept), device, cast_by=checked_cast(device))
+
+    @torch.no_grad()
+    def make(self, chunk: Chunk | None, num_meshes: int, number: int) -> Examples:
+        """Make the examples of chunk number `number`.
+
+        Args:
+            chunk: its procedural shapes, if it has any.
+            num_meshes: how many warped meshes it has beside them.
+            number: everything random follows from it.
+        """
+        generator = torch.Generator(self._device)
+        generator.manual_seed(self._config.seed * 1_000_003 + number)
+        parts: list[Examples] = []
+        with exact_products():
+            if chunk is not None:
+                parts.append(self._of_chunk(chunk, generator))
+            if num_meshes:
+                parts.append(self._of_meshes(num_meshes, number, generator))
+        return concatenate_examples(parts)
+
+    def _of_chunk(self, chunk: Chunk, generator: torch.Generator) -> Examples:
+        device = self._device
+        if device.type == "cpu":
+            caster = WalkingCaster(chunk.shapes)
+            points_BN3, normals_BN3 = caster.surface(self._config.num_points, generator)
+        else:
+            arrays = [shape.arrays for shape in chunk.shapes]
+            batch = pad_shapes(arrays, [shape.extents for shape in chunk.shapes]).to(device)
+            caster = PrimitiveCaster(batch, self._backend)
+            points_BN3, normals_BN3 = sample_field_surfaces(
+                caster.field, len(batch), self._config.num_points, generator
+            )
+        queries_BQ3, inside_BQ = label_queries(
+            caster.field, points_BN3, self._config.queries, generator
+        )
+        has_front_B = torch.tensor([bool(caption) for caption in chunk.captions], device=device)
+        return self._examples(
+            caster,
+            (points_BN3, normals_BN3),
+            (queries_BQ3, inside_BQ),
+            has_front_B,
+            chunk.captions,
+            tuple(shape.id for shape in chunk.shapes),
+            generator,
+        )
+
+    def _of_meshes(self, num: int, number: int, generator: torch.Generator) -> Examples:
+        meshes, config = self._meshes, self._config
+        assert meshes is not None, "a stream with meshes has a stock"
+        rows = np.array([self._row(number * num + place) for place in range(num)])
+        rows_B = torch.from_numpy(rows)
+        warps = draw_warps(config.warps, num, generator, meshes.longest_edges(rows_B))
+        batch = meshes.batch(rows_B, warps)
+        surface = batch.surface(config.num_points, generator)
+        labelled = batch.queries(generator)
+        stored, counts = labelled.points_BQ3.shape[1], config.queries
+        num_volume = int((~labelled.near_BQ[0]).sum()) if len(labelled.near_BQ) else 0
+        chosen_Q = torch.cat(
+            [
+                _some(0, num_volume, counts.num_volume, generator),
+                _some(num_volume, stored - num_volume, counts.num_near, generator),
+            ]
+        )
+        objects = [meshes.objects[row] for row in rows]
+        return self._examples(
+            batch.caster(),
+            surface,
+            (labelled.points_BQ3[:, chosen_Q], labelled.inside_BQ[:, chosen_Q]),
+            torch.zeros(num, dtype=torch.bool, device=self._device),
+            tuple((one["captions"] or [""])[0] for one in objects),
+            tuple(one["id"] for one in objects),
+            generator,
+        )
+
+    def _row(self, place: int) -> int:
+        """Which mesh stands at a place of the endless order: all once, shuffled, then again."""
+        assert self._meshes is not None
+        turn, inner = divmod(place, len(self._meshes))
+        order = np.random.default_rng([self._config.seed, turn, 21]).permutation(len(self._meshes))
+        return int(order[inner])
+
+    def _examples(
+        self,
+        caster: RayCaster,
+        surface: tuple[Float[Tensor, "B N 3"], Float[Tensor, "B N 3"]],
+        labelled: tuple[Float[Tensor, "B Q 3"], Bool[Tensor, "B Q"]],
+        has_front_B: Bool[Tensor, " B"],
+        captions: tuple[str, ...],
+        origins: tuple[str, ...],
+        generator: torch.Generator,
+    ) -> Examples:
+        num_views = self._config.num_views
+        pictures_VSS4 = self._pictures(caster, surface[0], has_front_B, generator)
+        pictures_BVSS4 = pictures_VSS4.unflatten(0, (-1, num_views))
+        features = None if self._see is None else self._see(pictures_VSS4)
+        queries_BQ3, inside_BQ = labelled
+        return Examples(
+            indices_BT=self._tokenize(*surface).short(),
+            pictures_BVSS4=pictures_BVSS4,
+            shown_BV=(pictures_BVSS4[..., 3] > 0).flatten(2).any(dim=2),
+            queries_BQ3=(queries_BQ3 * POSITION_STEPS).round().short(),
+            inside_BQ=inside_BQ,
+            captions=captions,
+            origins=origins,
+            canonical_BZZ4=self._canonical(caster, surface[0]),
+            features_BVGGP=None if features is None else features.unflatten(0, (-1, num_views)),
+        )
+
+    def _canonical(
+        self, caster: RayCaster, points_BN3: Float[Tensor, "B N 3"]
+    ) -> UInt8[Tensor, "B S S 4"] | None:
+        size = self._config.canonical_size
+        if not size:
+            return None
+        shapes_B = torch.arange(caster.num_shapes, device=self._device)
+        cameras = canonical_cameras(len(shapes_B), self._device)
+        return draw(
+            caster, shapes_B, cameras, size, windows_V3=self._windows(points_BN3, shapes_B, cameras)
+        )
+
+    def _pictures(
+        self,
+        caster: RayCaster,
+        points_BN3: Float[Tensor, "B N 3"],
+        has_front_B: Bool[Tensor, " B"],
+        generator: torch.Generator,
+    ) -> UInt8[Tensor, "V S S 4"]:
+        """All pictures of all shapes, those of a shape side by side."""
+        config = self._config
+        shapes_B = torch.arange(caster.num_shapes, device=self._device)
+        shapes_V = shapes_B.repeat_interleave(config.num_views)
+        views = draw_views(config.views, has_front_B[shapes_V], generator)
+        cameras = orbit_cameras(views.azimuth_V, views.elevation_V, views.fov_V)
+        pictures_VSS4 = draw(
+            caster,
+            shapes_V,
+            cameras,
+            config.image_size,
+            lights=random_lights(config.augmentation, len(shapes_V), generator),
+            patterns=random_patterns(config.augmentation, len(shapes_V), generator),
+            windows_V3=self._windows(points_BN3, shapes_V, cameras),
+        )
+        return augment(config.augmentation, pictures_VSS4, generator)
+
+    def _windows(
+        self, points_BN3: Float[Tensor, "B N 3"], shapes_V: Tensor, cameras: Cameras
+    ) -> Float[Tensor, "V 3"] | None:
+        """Frames of pictures where rays are dear; None lets rays look for the silhouette."""
+        if self._device.type != "cpu":
+            return None
+        return point_windows(points_BN3[shapes_V], cameras)
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """Keep matrix products of float32 from being rounded to ten bits, which geometry feels.
+
+    Positions would be off by more than a thin sheet is thick, and signs of tokens would flip.
+    """
+    kept = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = kept
+
+
+def checked_cast(device: torch.device) -> CastBy:
+    """How rays are sent at meshes: the fastest way that this machine has and that works."""
+    if device.type == "cpu":
+        return "torch" if find_spec("embreex") is None else "embree"
+    with exact_products():
+        check = check_mesh_kernel(device)
+    if not check.use_kernel:
+        LOGGER.warning("the kernel that casts rays at meshes is not used: %s", check.note)
+    return "kernel" if check.use_kernel else "torch"
+
+
+def _some(first: int, count: int, wanted: int, generator: torch.Generator) -> Tensor:
+    """Numbers from `first` on, none twice where there are enough."""
+    repeats = -(-wanted // count)
+    drawn = [
+        torch.randperm(count, generator=generator, device=generator.device) for _ in range(repeats)
+    ]
+    return torch.cat(drawn)[:wanted] + first

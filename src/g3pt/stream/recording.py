@@ -1,0 +1,263 @@
+"""Examples of a stream made once and kept in a folder.
+
+For trainings where a processor is too slow to make them meanwhile, and for those that are to be
+compared on the very same examples.
+
+    recording.json       what was recorded, and by what
+    part-00000/          a few hundred examples, there whole or not at all
+        indices_BT.npy  pictures_BVSS4.npy  ...    a file a field of `Examples`
+        told.json        captions, and the ids of the shapes that they were made of
+
+A part follows from its number alone. What was stopped goes on, and a recording can be made longer.
+
+Legend: B examples.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from g3pt.config import load_json, save_json
+from g3pt.procedural import ASSEMBLY, TRAIN_FAMILIES, make_shape
+from g3pt.shapes.mesh_stock import MeshStock
+from g3pt.stream.chunks import Chunk
+from g3pt.stream.maker import ExampleMaker, MakerConfig
+from g3pt.stream.pool import Examples, concatenate_examples, example_tensors
+from g3pt.stream.warps import WarpConfig
+
+CONFIG_FILE = "recording.json"
+_TOLD_FILE = "told.json"
+_AT_ONCE = 32
+"""Examples that are made together: more take more memory and no less time."""
+
+UNWARPED = WarpConfig(
+    stretch_share=0.0,
+    shear_share=0.0,
+    taper_share=0.0,
+    bend_share=0.0,
+    twist_share=0.0,
+    quarter_turn_share=0.0,
+    any_turn_share=0.0,
+    mirror_share=0.0,
+)
+"""Meshes as they are."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordingConfig:
+    """What is recorded; how many of it is no part of this, since there can always be more."""
+
+    source: Literal["grammar", "families", "meshes"]
+    families: tuple[str, ...] = TRAIN_FAMILIES
+    """In turn, where families are the source."""
+    stock: str = ""
+    """File of a stock of meshes, where meshes are the source: each once, shuffled, then again."""
+    first_seed: int = 0
+    part: int = 256
+    """Examples of a part, a multiple of 32 unless it is smaller."""
+    tokenizer: str = "g3pt-small"
+    """Whose tokens are recorded; a name, for the record."""
+    num_scales: int = 3
+    """Scales that are tokenized."""
+    features: bool = False
+    """Whether a frozen network looks at the pictures."""
+    maker: MakerConfig = field(default_factory=MakerConfig)
+
+    def __post_init__(self) -> None:
+        if self.source == "meshes" and not self.stock:
+            raise ValueError("recording.stock must name a file of meshes where source is meshes")
+        if self.part < 1 or (self.part > _AT_ONCE and self.part % _AT_ONCE):
+            raise ValueError(
+                f"recording.part must be a multiple of {_AT_ONCE}, or less, got {self.part}"
+            )
+        if unknown := set(self.families) - set(TRAIN_FAMILIES):
+            raise ValueError(
+                f"recording.families: no training families: {', '.join(sorted(unknown))}"
+            )
+
+    @property
+    def warped(self) -> bool:
+        """Whether meshes are warped."""
+        return self.maker.warps != UNWARPED
+
+
+def record(
+    config: RecordingConfig,
+    folder: str | Path,
+    num: int,
+    tokenize: Callable[[Tensor, Tensor], Tensor],
+    see: Callable[[Tensor], Tensor] | None = None,
+    *,
+    device: str = "cpu",
+    on_part: Callable[[int, int], None] | None = None,
+) -> int:
+    """Make the parts that are missing until there are so many examples.
+
+    Args:
+        config: what to record.
+        folder: made where it is not there.
+        num: examples wanted, rounded up to whole parts. Meshes that are not warped are recorded
+            once each at most.
+        tokenize: (points_BN3, normals_BN3) -> indices_BT of `config.num_scales` scales.
+        see: what the frozen network makes of pictures, where `config.features` asks for it.
+        device: where examples are made.
+        on_part: hears how many parts are there, and of how many.
+
+    Returns:
+        Number of examples in the folder.
+
+    Raises:
+        ValueError: if the folder holds another recording.
+        FileNotFoundError: if there is no such stock.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _check(config, folder)
+    total = -(-num // config.part)
+    last = total * config.part
+    if config.source == "meshes" and not config.warped:
+        last = sum(not one["flagged"] for one in MeshStock.read(config.stock).objects)
+        total = min(total, -(-last // config.part))
+    maker = ExampleMaker(
+        config.maker,
+        torch.device(device),
+        tokenize,
+        see if config.features else None,
+        stock=config.stock if config.source == "meshes" else "",
+    )
+    for number in range(total):
+        place = folder / f"part-{number:05d}"
+        if not place.exists():
+            made = concatenate_examples(list(_made(config, maker, number)))
+            _write_part(place, made, min(len(made), last - number * config.part))
+        if on_part is not None:
+            on_part(number + 1, total)
+    return min(last, total * config.part)
+
+
+def _check(config: RecordingConfig, folder: Path) -> None:
+    path = folder / CONFIG_FILE
+    if not path.exists():
+        save_json(path, config)
+    elif load_json(path, RecordingConfig) != config:
+        raise ValueError(f"{folder}: holds another recording; choose another folder, or remove it")
+
+
+def _made(config: RecordingConfig, maker: ExampleMaker, number: int) -> Iterator[Examples]:
+    """The examples of a part, some at a time."""
+    size = min(_AT_ONCE, config.part)
+    for inner in range(config.part // size):
+        turn = number * (config.part // size) + inner
+        if config.source == "meshes":
+            yield maker.make(None, size, turn)
+        else:
+            yield maker.make(_chunk(config, turn * size, size), 0, turn)
+
+
+def _chunk(config: RecordingConfig, first: int, size: int) -> Chunk:
+    places = range(first, first + size)
+    named = config.source == "families"
+    shapes = [
+        make_shape(
+            config.first_seed + place,
+            config.families[place % len(config.families)] if named else ASSEMBLY,
+        )
+        for place in places
+    ]
+    captions = [shape.caption(shape.seed % 4) if named else "" for shape in shapes]
+    return Chunk(tuple(shapes), tuple(captions))
+
+
+def _write_part(place: Path, examples: Examples, num: int) -> None:
+    """Write the first examples of a part."""
+    unfinished = place.with_name(f".{place.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    for name, values in example_tensors(examples).items():
+        values = values[:num].cpu()
+        narrow = values.half() if values.is_floating_point() else values  # features
+        np.save(unfinished / f"{name}.npy", narrow.numpy())
+    told = {"captions": examples.captions[:num], "origins": examples.origins[:num]}
+    (unfinished / _TOLD_FILE).write_text(json.dumps(told), encoding="utf-8")
+    unfinished.rename(place)
+
+
+# --- reading -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """Some of the examples of a recording."""
+
+    folder: str
+    num: int = 0
+    """The first so many; 0 takes all."""
+    families: tuple[str, ...] = ()
+    """Of these alone; empty takes any."""
+
+
+class Recording:
+    """Recorded examples, read where and when they are asked for."""
+
+    def __init__(self, selection: Selection) -> None:
+        """Find the parts.
+
+        Raises:
+            FileNotFoundError: if there is no recording.
+            ValueError: if it does not hold as many examples as are selected.
+        """
+        self.folder = Path(selection.folder)
+        if not (self.folder / CONFIG_FILE).exists():
+            raise FileNotFoundError(f"{self.folder}: holds no recording")
+        self.config = load_json(self.folder / CONFIG_FILE, RecordingConfig)
+        self._parts = [_Part(place) for place in sorted(self.folder.glob("part-*"))]
+        self._ends = np.cumsum([len(part.origins) for part in self._parts])
+        origins = [origin for part in self._parts for origin in part.origins]
+        rows = np.arange(len(origins))
+        if selection.families:
+            prefixes = tuple(f"procedural-{family}-" for family in selection.families)
+            rows = np.flatnonzero([origin.startswith(prefixes) for origin in origins])
+        if selection.num > len(rows):
+            raise ValueError(
+                f"{self.folder}: {selection.num} examples are wanted and {len(rows)} are there; "
+                "record more"
+            )
+        self.rows = rows[: selection.num or None]
+        """Rows of the recording that are selected."""
+        self.origins = np.array(origins, dtype=object)[self.rows]
+        """Ids of the shapes that these were made of."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def column(self, name: str, place: int) -> np.ndarray:
+        """One field of `Examples` of one of the selected ones, without the dimension B.
+
+        Raises:
+            FileNotFoundError: if it was not recorded.
+        """
+        row = int(self.rows[place])
+        part = int(np.searchsorted(self._ends, row, side="right"))
+        return self._parts[part].column(name)[row - self._ends[part]]  # from the end of the part
+
+
+class _Part:
+    """Files of a part, opened when they are asked for."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        told = json.loads((place / _TOLD_FILE).read_text(encoding="utf-8"))
+        self.origins: list[str] = told["origins"]
+        self._columns: dict[str, np.ndarray] = {}
+
+    def column(self, name: str) -> np.ndarray:
+        if name not in self._columns:
+            self._columns[name] = np.load(self.place / f"{name}.npy", mmap_mode="r")
+        return self._columns[name]

@@ -1,0 +1,483 @@
+import gzip
+import hashlib
+import importlib.util
+import io
+import json
+import logging
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+
+from g3pt.geometry.mesh import MeshError, is_closed
+from g3pt.preparation.inputs import (
+    ArchiveSourceConfig,
+    FolderSourceConfig,
+    ManifestSourceConfig,
+    MeshRef,
+    MeshSourceConfig,
+    ObjaverseSourceConfig,
+    TrellisSourceConfig,
+    list_meshes,
+    source_from_text,
+)
+from hostile import embedded_gltf_of, glb_of, gltf_of, obj_of, ply_of
+
+POINTS = np.array([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)], float)
+GLB = glb_of(POINTS)
+
+
+def write(path, content=GLB):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def ids(config):
+    return [ref.id for ref in list_meshes(config)]
+
+
+def refused(ref):
+    with pytest.raises(MeshError) as caught:
+        ref.read()
+    return caught.value.code
+
+
+def test_listing_does_not_load_torch():
+    code = "import sys, g3pt.preparation.inputs; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_configs_survive_json():
+    from g3pt.config import from_json, to_json
+
+    for config in (
+        FolderSourceConfig(path="a", include=("*.glb",)),
+        ManifestSourceConfig(path="a.csv", licences=("MIT",)),
+        ArchiveSourceConfig(path="a.zip"),
+        TrellisSourceConfig(path="a", min_aesthetic_score=5.5),
+        ObjaverseSourceConfig(uids=("a", "b")),
+    ):
+        assert from_json(type(config), to_json(config)) == config
+    assert FolderSourceConfig in MeshSourceConfig.__args__
+
+
+# References
+
+
+def test_a_reference_reads_its_file_and_survives_pickling(tmp_path):
+    ref = MeshRef(id="a", location=str(write(tmp_path / "a.glb")), details={"source": "x"})
+    assert is_closed(ref.read()) and pickle.loads(pickle.dumps(ref)) == ref
+    assert refused(MeshRef(id="b", location=str(tmp_path / "b.glb"))) == "missing"
+    assert refused(MeshRef(id="b", location=str(tmp_path / "b.xyz"))) == "unknown_format"
+
+
+def test_a_file_with_another_hash_is_refused(tmp_path):
+    path = str(write(tmp_path / "a.glb"))
+    right = hashlib.sha256(GLB).hexdigest()
+    assert is_closed(MeshRef(id="a", location=path, sha256=right.upper()).read())
+    assert refused(MeshRef(id="a", location=path, sha256="0" * 64)) == "checksum"
+
+
+# Folders
+
+
+def test_a_folder_lists_every_mesh_below_it_in_order(tmp_path):
+    for name in ("b/oak_table-02.glb", "a.ply", "B.OBJ", "b/deep down/çup.3mf", "notes.txt"):
+        write(tmp_path / name)
+    refs = list_meshes(FolderSourceConfig(path=str(tmp_path)))
+    assert [ref.id for ref in refs] == [
+        "B.OBJ",
+        "a.ply",
+        "b/deep down/çup.3mf",
+        "b/oak_table-02.glb",
+    ]
+    assert refs[3].captions == ("oak table",) and refs[3].size == len(GLB)
+    assert refs[3].licence == "unknown"
+
+
+def test_a_folder_is_narrowed_by_patterns(tmp_path):
+    for name in ("chairs/a.glb", "chairs/old/b.glb", "lamps/c.glb"):
+        write(tmp_path / name)
+    config = FolderSourceConfig(path=str(tmp_path), include=("chairs/*",), exclude=("*/old/*",))
+    assert ids(config) == ["chairs/a.glb"]
+
+
+def test_links_are_followed_only_to_files_inside(tmp_path):
+    outside = write(tmp_path / "outside" / "secret.glb")
+    tree = tmp_path / "tree"
+    write(tree / "real" / "a.glb")
+    (tree / "inside.glb").symlink_to("real/a.glb")
+    (tree / "outside.glb").symlink_to(outside)
+    (tree / "again").symlink_to(tree)
+    (tree / "folder.glb").symlink_to("real")
+    (tree / "loop.glb").symlink_to("loop.glb")
+    os.mkfifo(tree / "pipe.glb")
+    refs = {ref.id: ref for ref in list_meshes(FolderSourceConfig(path=str(tree)))}
+    assert sorted(refs) == ["inside.glb", "loop.glb", "pipe.glb", "real/a.glb"]
+    assert is_closed(refs["inside.glb"].read())
+    assert refused(refs["loop.glb"]) == refused(refs["pipe.glb"]) == "not_a_file"
+
+
+def test_names_that_are_no_text_are_listed(tmp_path):
+    path = os.fsencode(tmp_path) + b"/\xff.glb"
+    with open(path, "wb") as file:
+        file.write(GLB)
+    (ref,) = list_meshes(FolderSourceConfig(path=str(tmp_path)))
+    assert ref.id.encode("utf-8") and is_closed(ref.read())
+
+
+def manifest(folder, *rows):
+    text = "".join(json.dumps(row) + "\n\n" for row in rows)
+    write(folder / "manifest.jsonl", text.encode())
+    return FolderSourceConfig(path=str(folder))
+
+
+def test_a_folder_is_described_by_its_manifest(tmp_path):
+    write(tmp_path / "x" / "a.glb")
+    config = manifest(
+        tmp_path,
+        {
+            "path": "x/a.glb",
+            "family": "box",
+            "caption": "a box",
+            "attribution": "Ann",
+            "n_faces": 4,
+        },
+        {
+            "path": "gone.glb",
+            "id": "b",
+            "captions": ["one", "two"],
+            "licence": "MIT",
+            "split": "val",
+        },
+    )
+    first, second = list_meshes(config)
+    assert (first.id, first.category, first.captions) == ("x/a", "box", ("a box",))
+    assert first.details == {"attribution": "Ann", "n_faces": 4} and is_closed(first.read())
+    assert (second.id, second.captions, second.licence) == ("b", ("one", "two"), "MIT")
+    assert refused(second) == "missing"
+
+
+def test_filters_are_common_to_all_sources(tmp_path):
+    rows = [
+        {
+            "path": f"{i}.glb",
+            "split": ("train", "val")[i % 2],
+            "licence": ("MIT", "CC0-1.0")[i // 2 % 2],
+        }
+        for i in range(8)
+    ]
+    config = manifest(tmp_path, *rows)
+    for base in (config, ManifestSourceConfig(path=str(tmp_path / "manifest.jsonl"))):
+        make = type(base)
+        assert ids(make(path=base.path, split="val")) == ["1", "3", "5", "7"]
+        assert ids(make(path=base.path, split="val", licences=("MIT",))) == ["1", "5"]
+        assert ids(make(path=base.path, licences=("MIT",), limit=3)) == ["0", "1", "4"]
+        with pytest.raises(ValueError, match="no mesh fits split=test and licences=any"):
+            list_meshes(make(path=base.path, split="test"))
+
+
+@pytest.mark.parametrize("path", ["../a.glb", "/etc/a.glb", "x/../../a.glb", ".."])
+def test_manifest_paths_stay_inside(tmp_path, path):
+    with pytest.raises(ValueError, match=r"manifest.jsonl:1: path .* leads out of"):
+        list_meshes(manifest(tmp_path, {"path": path}))
+
+
+def test_broken_manifests_name_the_line(tmp_path):
+    write(tmp_path / "manifest.jsonl", b'{"path": "a.glb"}\n{oops\n')
+    with pytest.raises(ValueError, match=r"manifest.jsonl:2: not JSON"):
+        list_meshes(FolderSourceConfig(path=str(tmp_path)))
+    with pytest.raises(ValueError, match=r"manifest.jsonl:1: expected an object, got list"):
+        list_meshes(FolderSourceConfig(path=str(write(tmp_path / "manifest.jsonl", b"[1]").parent)))
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="folder of meshes"):
+        list_meshes(FolderSourceConfig(path=str(tmp_path / "gone")))
+
+
+# Tables
+
+
+def test_a_csv_table_may_name_its_columns(tmp_path):
+    write(tmp_path / "meshes" / "a.glb")
+    table = write(
+        tmp_path / "t.csv",
+        '\ufefffile,uid,words,kind\na.glb,one,"[""a, b"", ""c""]",cup\n'.encode(),
+    )
+    config = ManifestSourceConfig(
+        path=str(table), root=str(tmp_path / "meshes"), path_column="file", id_column="uid",
+        caption_column="words", category_column="kind",
+    )  # fmt: skip
+    (ref,) = list_meshes(config)
+    assert (ref.id, ref.captions, ref.category) == ("one", ("a, b", "c"), "cup")
+    assert is_closed(ref.read())
+
+
+def test_a_missing_path_column_is_named_with_those_there_are(tmp_path):
+    table = write(tmp_path / "t.csv", b"file,uid\na.glb,one\n")
+    with pytest.raises(ValueError, match=r"t.csv:2: .*`path`.* columns file, uid"):
+        list_meshes(ManifestSourceConfig(path=str(table)))
+
+
+def test_two_rows_with_one_id_are_both_named(tmp_path):
+    table = write(tmp_path / "t.csv", b"path,id\na.glb,one\nb.glb,two\nc.glb,one\n")
+    with pytest.raises(ValueError, match=r"t.csv:2 and .*t.csv:4 both have the id 'one'"):
+        list_meshes(ManifestSourceConfig(path=str(table)))
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("pyarrow"), reason="pyarrow is not installed")
+def test_a_parquet_table_is_read(tmp_path):
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    write(tmp_path / "a.glb")
+    rows = [{"path": "a.glb", "captions": ["x", "y"], "sha256": hashlib.sha256(GLB).hexdigest()}]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "t.parquet")
+    (ref,) = list_meshes(ManifestSourceConfig(path=str(tmp_path / "t.parquet")))
+    assert ref.captions == ("x", "y") and is_closed(ref.read())
+    with pytest.raises(ValueError, match="not readable Parquet"):
+        list_meshes(ManifestSourceConfig(path=str(write(tmp_path / "b.parquet"))))
+
+
+def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"pip install g3pt\[data\]"):
+        list_meshes(ManifestSourceConfig(path=str(write(tmp_path / "t.parquet"))))
+
+
+# Archives
+
+
+def pack(path, members):
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+    else:
+        with tarfile.open(path, "w:gz" if path.suffix != ".tar" else "w") as archive:
+            for name, content in members.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    return ArchiveSourceConfig(path=str(path))
+
+
+ARCHIVES = ["a.zip", "a.tar", "a.tar.gz", "a.tgz"]
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_archives_are_read_without_unpacking(tmp_path, name):
+    document, binary = gltf_of(POINTS)
+    document["buffers"][0]["uri"] = "parts/a.bin"
+    members = {
+        "sub/b.ply": ply_of(POINTS),
+        "readme.txt": b"",
+        "sub/a.gltf": json.dumps(document).encode(),
+        "sub/parts/a.bin": binary,
+    }
+    refs = list_meshes(pack(tmp_path / name, members))
+    assert [ref.id for ref in refs] == ["sub/b.ply", "sub/a.gltf"]
+    assert refs[0].captions == ("b",) and refs[0].size == len(members["sub/b.ply"])
+    for ref in reversed(refs):
+        assert is_closed(pickle.loads(pickle.dumps(ref)).read())
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_members_cannot_leave_their_archive_or_folder(tmp_path, name):
+    outside = embedded_gltf_of(POINTS, buffers=[{"byteLength": 72, "uri": "../a.bin"}])
+    gone = embedded_gltf_of(POINTS, buffers=[{"byteLength": 72, "uri": "gone.bin"}])
+    members = {"../up.glb": GLB, "/root.glb": GLB, "in/out.gltf": outside, "in/gone.gltf": gone}
+    refs = list_meshes(pack(tmp_path / name, {**members, "a.bin": bytes(72)}))
+    codes = [refused(ref) for ref in refs]
+    assert codes == ["external_reference"] * 3 + ["missing"]
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_a_manifest_describes_an_archive(tmp_path, name):
+    row = {"path": "x/a.glb", "id": "one", "caption": "a thing", "licence": "MIT"}
+    members = {"manifest.jsonl": json.dumps(row).encode(), "x/a.glb": GLB, "x/b.glb": GLB}
+    (ref,) = list_meshes(pack(tmp_path / name, members))
+    assert (ref.id, ref.captions, ref.licence) == ("one", ("a thing",), "MIT")
+    assert is_closed(ref.read())
+
+
+def test_encrypted_members_are_refused(tmp_path):
+    config = pack(tmp_path / "a.zip", {"a.glb": GLB})
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "a.zip").write_bytes(data)
+    (ref,) = list_meshes(config)
+    with pytest.raises(MeshError, match="encrypted"):
+        ref.read()
+
+
+def test_links_in_a_tar_are_refused(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        info = tarfile.TarInfo("link.glb")
+        info.type, info.linkname = tarfile.SYMTYPE, "/etc/hostname"
+        archive.addfile(info)
+    (ref,) = list_meshes(ArchiveSourceConfig(path=str(tmp_path / "a.tar")))
+    assert refused(ref) == "not_a_file"
+
+
+def test_a_compressed_tar_that_grows_too_much_is_refused(tmp_path):
+    config = pack(tmp_path / "a.tgz", {f"{i}.stl": bytes(9_000_000) for i in range(3)})
+    with pytest.raises(ValueError, match="times as many"):
+        list_meshes(config)
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tgz"])
+def test_damaged_archives_are_named(tmp_path, name):
+    write(tmp_path / name, b"not an archive")
+    with pytest.raises(ValueError, match="not a readable archive"):
+        list_meshes(ArchiveSourceConfig(path=str(tmp_path / name)))
+    with pytest.raises(FileNotFoundError, match="no archive"):
+        list_meshes(ArchiveSourceConfig(path=str(tmp_path / f"gone-{name}")))
+
+
+def test_a_member_whose_bytes_were_changed_is_refused(tmp_path):
+    config = pack(tmp_path / "a.zip", {"a.obj": obj_of(POINTS)})
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[60] ^= 0xFF
+    (tmp_path / "a.zip").write_bytes(data)
+    assert refused(list_meshes(config)[0]) == "cut_off"
+
+
+# TRELLIS
+
+
+def trellis(folder, rows):
+    head = "sha256,file_identifier,aesthetic_score,captions,local_path\n"
+    write(folder / "metadata.csv", (head + "\n".join(rows) + "\n").encode())
+    return str(folder)
+
+
+def test_trellis_sets_are_listed_by_hash_and_checked(tmp_path, caplog):
+    right, wrong = hashlib.sha256(GLB).hexdigest(), "ab" * 32
+    for name in ("a", "b", "c"):
+        write(tmp_path / "raw" / f"{name}.glb")
+    path = trellis(
+        tmp_path,
+        [
+            f'{right},https://a,6.5,"[""a cup"", ""a red cup""]",raw/a.glb',
+            f"{wrong},https://b,7.0,,raw/b.glb",
+            f"{'cd' * 32},https://c,2.0,,raw/c.glb",
+            f"{'ef' * 32},https://d,7.0,,",
+        ],
+    )
+    with caplog.at_level(logging.WARNING):
+        first, second = list_meshes(TrellisSourceConfig(path=path, min_aesthetic_score=5))
+    assert first.id == right and first.captions == ("a cup", "a red cup")
+    assert first.details == {"source": "https://a", "aesthetic_score": 6.5}
+    assert is_closed(first.read()) and refused(second) == "checksum"
+    assert "1 rows without a downloaded file" in caplog.text
+    assert len(list_meshes(TrellisSourceConfig(path=path))) == 3
+
+
+# Objaverse
+
+
+@pytest.fixture
+def objaverse(tmp_path, monkeypatch):
+    """A stand-in for the download folder; the network is out of reach."""
+    package = pytest.importorskip("objaverse")
+    root = tmp_path / "hf-objaverse-v1"
+    monkeypatch.setattr(package, "BASE_PATH", str(tmp_path))
+    monkeypatch.setattr(package, "_VERSIONED_PATH", str(root))
+
+    def refuse(*_):
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    uids = {"aaa": "by", "bbb": "cc0", "ccc": "by-nc"}
+    for uid in ("aaa", "bbb"):
+        write(root / "glbs" / "000-001" / f"{uid}.glb")
+    paths = {uid: f"glbs/000-001/{uid}.glb" for uid in uids}
+    notes = {
+        uid: {
+            "name": f"Thing {uid}",
+            "license": licence,
+            "categories": [{"name": "cars"}],
+            "user": {"displayName": "Ann"},
+            "viewerUrl": f"https://example.org/{uid}",
+        }
+        for uid, licence in uids.items()
+    }
+    write(root / "object-paths.json.gz", gzip.compress(json.dumps(paths).encode()))
+    write(root / "metadata" / "000-001.json.gz", gzip.compress(json.dumps(notes).encode()))
+    return tmp_path
+
+
+def test_objaverse_objects_that_are_there_need_no_network(objaverse):
+    first, second = list_meshes(ObjaverseSourceConfig(uids=("bbb", "aaa")))
+    assert (first.id, first.licence, first.category) == ("bbb", "CC0-1.0", "cars")
+    assert second.licence == "CC-BY-4.0" and second.captions == ("Thing aaa",)
+    assert second.details == {"attribution": "Ann", "source": "https://example.org/aaa"}
+    assert is_closed(first.read())
+
+
+def test_objaverse_downloads_only_what_is_kept(objaverse):
+    everything = ("aaa", "bbb", "ccc")  # ccc is not there
+    free = ObjaverseSourceConfig(uids=everything, licences=("CC-BY-4.0", "CC0-1.0"))
+    assert ids(free) == ["aaa", "bbb"]
+    assert ids(ObjaverseSourceConfig(uids=everything, limit=1)) == ["aaa"]
+    with pytest.raises(ConnectionError, match="could not be downloaded"):
+        list_meshes(ObjaverseSourceConfig(uids=everything))
+
+
+def test_objaverse_names_come_from_files_and_are_checked(objaverse):
+    for content in (b"aaa\nbbb.glb\n", b'["aaa", "bbb"]', b'{"aaa": 1, "bbb": 2}'):
+        path = write(objaverse / "names.txt", content)
+        assert ids(ObjaverseSourceConfig(path=str(path))) == ["aaa", "bbb"]
+    with pytest.raises(ValueError, match="no object called zzz"):
+        list_meshes(ObjaverseSourceConfig(uids=("zzz",)))
+    with pytest.raises(ValueError, match="expected names"):
+        list_meshes(ObjaverseSourceConfig())
+
+
+def test_without_the_objaverse_package_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "objaverse", None)
+    with pytest.raises(ImportError, match=r"pip install g3pt\[data\]"):
+        list_meshes(ObjaverseSourceConfig(uids=("aaa",)))
+
+
+# One word
+
+
+def test_the_kind_of_source_is_told_from_one_word(tmp_path):
+    (tmp_path / "plain").mkdir()
+    trellis(tmp_path / "set", [])
+    write(tmp_path / "other" / "metadata.csv", b"name,size\n")
+    for name in ("t.csv", "t.JSONL", "t.parquet", *ARCHIVES):
+        write(tmp_path / name)
+    kinds = {
+        "plain": "folder", "other": "folder", "set": "trellis", "t.csv": "manifest",
+        "t.JSONL": "manifest", "t.parquet": "manifest", **dict.fromkeys(ARCHIVES, "archive"),
+    }  # fmt: skip
+    for name, kind in kinds.items():
+        config = source_from_text(str(tmp_path / name), split="val", licences=("MIT",), limit=2)
+        assert (config.kind, config.path) == (kind, str(tmp_path / name))
+        assert (config.split, config.licences, config.limit) == ("val", ("MIT",), 2)
+
+
+def test_objaverse_is_told_by_its_prefix(tmp_path):
+    names = write(tmp_path / "names.txt", b"aaa")
+    assert source_from_text("objaverse:aaa,bbb") == ObjaverseSourceConfig(uids=("aaa", "bbb"))
+    assert source_from_text(f"objaverse:{names}") == ObjaverseSourceConfig(path=str(names))
+
+
+@pytest.mark.parametrize("text", ["gone", "a.rar", "objaverse:", "objaverse:gone.txt", "a.glb"])
+def test_anything_else_is_told_what_is_accepted(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "a.glb")
+    with pytest.raises(ValueError, match=r"expected a folder of meshes|there is no file"):
+        source_from_text(text)

@@ -1,0 +1,258 @@
+import json
+import logging
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from boxes import in_box
+
+
+@pytest.fixture
+def open_set():
+    from g3pt.shapes.shards import ShardSet
+
+    return ShardSet
+
+
+def flip_a_byte(folder, shard, place):
+    file = folder / f"shard-0000{shard}.tar"
+    data = bytearray(file.read_bytes())
+    data[place] ^= 1
+    file.write_bytes(data)
+
+
+# --- what a set gives ----------------------------------------------------------------------
+
+
+def test_a_row_gives_the_arrays_of_its_shape(folder_shards, small_prepare):
+    for row, name in enumerate(("cube", "pole", "slab")):
+        stored = folder_shards[row]
+        assert folder_shards.shapes[row]["id"] == name
+        assert stored.points.shape == stored.normals.shape == stored.colors.shape == (256, 3)
+        assert stored.volume_inside.shape == (512 // 8,)
+        assert stored.near_inside.shape == (384 // 8,)
+    assert len(folder_shards) == 3 and folder_shards.prepare == small_prepare
+
+
+def test_labels_are_those_of_the_box_at_every_query(folder_shards, small_prepare):
+    from g3pt.preparation.prepare import positions
+
+    for row, name in enumerate(("cube", "pole", "slab")):
+        stored = folder_shards[row]
+        queries, inside = stored.volume(np.arange(512))
+        assert np.array_equal(inside, in_box(name, positions(queries)))
+        for group, sigma in enumerate(small_prepare.near_sigmas):
+            numbers = np.arange(128) + 128 * group
+            queries, inside = stored.near(numbers, sigma)
+            assert np.array_equal(inside, in_box(name, positions(queries)))
+
+
+def test_some_queries_are_the_same_as_among_all(folder_shards):
+    stored, chosen = folder_shards[1], np.array([500, 3, 77])
+    queries, inside = stored.volume(np.arange(512))
+    some, some_inside = stored.volume(chosen)
+    assert np.array_equal(some, queries[chosen])
+    assert np.array_equal(some_inside, inside[chosen])
+
+
+def test_arrays_lie_in_the_file_and_cannot_be_written(folder_shards):
+    stored = folder_shards[0]
+    for name in ("points", "normals", "colors", "volume_inside", "near_inside"):
+        array = getattr(stored, name)
+        assert not array.flags.owndata
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+
+
+def test_a_description_tells_frame_quality_and_cameras(folder_shards):
+    description = folder_shards.description(2)
+    assert description["id"] == "slab" and description["licence"] == "MIT-0"
+    assert description["frame"]["scale"] == pytest.approx(1.9 / 4)
+    assert description["frame"]["offset"] == pytest.approx([5, 0, 0])
+    assert description["extents"] == pytest.approx([4, 1, 2])
+    assert len(description["cameras"]) == folder_shards.num_views(2) == 3
+    assert description["quality"]["label_error"] == 0
+    assert folder_shards.captions(2) == ("a slab",)
+
+
+def test_a_picture_is_what_was_drawn(folder_shards, folder_source, small_views):
+    from g3pt.preparation.sources import list_shapes, load_shape
+    from g3pt.preparation.views import draw_views, read_picture
+
+    (ref,) = (ref for ref in list_shapes(folder_source) if ref.id == "slab")
+    files, _ = draw_views(load_shape(ref), small_views)
+    for view in range(3):
+        assert np.array_equal(folder_shards.picture(2, view), read_picture(files[view]))
+
+
+def test_drawn_surface_points_are_distinct_rows_of_the_shape(folder_shards):
+    points, normals = folder_shards.draw_surface(1, 100, np.random.default_rng(0))
+    stored = np.concatenate([folder_shards[1].points, folder_shards[1].normals], axis=1)
+    drawn = np.concatenate([points, normals], axis=1)
+    assert {*map(tuple, drawn.tolist())} <= {*map(tuple, stored.tolist())}
+    assert len(np.unique(drawn, axis=0)) == 100
+
+
+def test_a_pickled_set_is_small_and_opens_again(folder_shards):
+    data = pickle.dumps(folder_shards)
+    copy = pickle.loads(data)
+    assert len(data) < 1000
+    assert copy.fingerprint == folder_shards.fingerprint
+    assert np.array_equal(copy[2].points, folder_shards[2].points)
+
+
+# --- selections ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mixed(mesh_folder, folder_config, tmp_path_factory):
+    """The whole folder: every split and licence."""
+    from g3pt.preparation.build import build_shards
+    from g3pt.preparation.sources import FolderSourceConfig
+
+    out = tmp_path_factory.mktemp("mixed") / "all"
+    build_shards(replace(folder_config, source=FolderSourceConfig(path=str(mesh_folder))), out)
+    return out
+
+
+def ids(shards):
+    return [shape["id"] for shape in shards.shapes]
+
+
+def test_a_selection_keeps_a_split_or_licences(mixed, open_set):
+    from g3pt.shapes.shards import TRAINING, VALIDATION, Selection
+
+    assert ids(open_set(mixed)) == ["cube", "kept-for-validation", "named-author", "pole", "slab"]
+    assert ids(open_set(mixed, TRAINING)) == ["cube", "named-author", "pole", "slab"]
+    assert ids(open_set(mixed, VALIDATION)) == ["kept-for-validation"]
+    free = Selection(split="train", licences=("CC0-1.0", "MIT-0"))
+    assert ids(open_set(mixed, free)) == ["cube", "pole", "slab"]
+
+
+def test_flagged_shapes_can_be_left_out(copied, open_set):
+    from g3pt.shapes.shards import QualityLimits, Selection
+
+    file = copied / "shard-00001.jsonl"
+    pole, sheet = file.read_text().splitlines()
+    doubtful = json.loads(pole)
+    doubtful["quality"]["label_error"] = 0.2
+    file.write_text(json.dumps(doubtful) + "\n" + sheet + "\n")
+    assert ids(open_set(copied)) == ["cube", "pole", "slab"]
+    assert ids(open_set(copied, Selection(flagged=False))) == ["cube", "slab"]
+    patient = Selection(flagged=False, limits=QualityLimits(label_error=0.3))
+    assert ids(open_set(copied, patient)) == ["cube", "pole", "slab"]
+
+
+def test_limits_name_the_numbers_that_are_beyond_them():
+    from g3pt.shapes.shards import QualityLimits
+
+    measured = {"label_error": 0.2, "disagreement": 0.1, "solid_to_source": 0.16, "chamfer": 9.0}
+    assert QualityLimits().flags({"quality": measured}) == ["label_error", "solid_to_source"]
+    assert QualityLimits().flags({"quality": {}}) == []
+
+
+def test_a_selection_that_leaves_nothing_is_refused(folder_shards, open_set):
+    from g3pt.shapes.shards import Selection
+
+    with pytest.raises(ValueError, match="none of its 3 shapes fits"):
+        open_set(folder_shards.path, Selection(split="val"))
+
+
+def test_another_selection_has_another_fingerprint(mixed, open_set):
+    from g3pt.shapes.shards import TRAINING, VALIDATION
+
+    prints = {open_set(mixed, each).fingerprint for each in (None, TRAINING, VALIDATION)}
+    assert len(prints) == 3
+
+
+# --- damage --------------------------------------------------------------------------------
+
+
+def test_a_flipped_byte_is_found_and_its_shape_and_file_are_named(copied, open_set):
+    from g3pt.shapes.shards import DamagedSampleError
+
+    flip_a_byte(copied, 1, 700)
+    shards = open_set(copied)
+    with pytest.raises(DamagedSampleError, match=r"pole: damaged in .*shard-00001\.tar, bytes 0"):
+        shards[1]
+    assert len(shards[0].points) == len(shards[2].points) == 256
+
+
+def test_every_byte_of_a_sample_is_watched(copied, open_set):
+    from g3pt.shapes.shards import DamagedSampleError
+
+    size = open_set(copied).shapes[1]["size"]
+    for place in (0, 511, size // 2, size - 1):
+        flip_a_byte(copied, 1, place)
+        with pytest.raises(DamagedSampleError):
+            open_set(copied)[1]
+        flip_a_byte(copied, 1, place)
+    assert len(open_set(copied)[1].points) == 256
+
+
+def test_without_a_budget_the_first_damaged_sample_ends_the_reading(copied, open_set):
+    from g3pt.shapes.shards import DamagedSampleError
+
+    flip_a_byte(copied, 1, 700)
+    with pytest.raises(DamagedSampleError):
+        open_set(copied).readable(1)
+
+
+def test_a_budget_of_one_passes_over_one_sample_and_tells(copied, open_set, caplog):
+    from g3pt.shapes.shards import DamagedSampleError
+
+    flip_a_byte(copied, 1, 700)
+    shards = open_set(copied, max_damaged=1)
+    with caplog.at_level(logging.WARNING):
+        assert [shards.readable(row) for row in (0, 1, 2, 1)] == [0, 2, 2, 2]
+    assert list(shards.damaged) == ["pole"]
+    assert "pole: damaged in" in caplog.text and "passed over" in caplog.text
+    flip_a_byte(copied, 2, 700)
+    with pytest.raises(DamagedSampleError, match="slab"):
+        open_set(copied, max_damaged=1).readable(1)
+
+
+def test_no_budget_lets_a_set_pass_without_a_sound_sample(copied, open_set):
+    from g3pt.shapes.shards import DamagedSampleError
+
+    for number in range(3):
+        (copied / f"shard-0000{number}.tar").unlink()
+    with pytest.raises(DamagedSampleError):
+        open_set(copied, max_damaged=100).readable(0)
+
+
+def test_a_missing_file_is_named(copied, open_set):
+    from g3pt.shapes.shards import DamagedSampleError
+
+    (copied / "shard-00001.tar").unlink()
+    shards = open_set(copied, max_damaged=1)
+    with pytest.raises(DamagedSampleError, match=r"pole: .*shard-00001\.tar cannot be read"):
+        shards[1]
+    assert shards.readable(1) == 2
+
+
+@pytest.mark.parametrize("size", [0, 100, 6000])
+def test_a_file_that_was_cut_off_is_damaged(copied, open_set, size):
+    from g3pt.shapes.shards import DamagedSampleError
+
+    with (copied / "shard-00001.tar").open("r+b") as file:
+        file.truncate(size)
+    with pytest.raises(DamagedSampleError, match="pole"):
+        open_set(copied)[1]
+
+
+# --- folders that are not complete sets ----------------------------------------------------
+
+
+def test_an_unknown_format_version_is_refused(copied, open_set):
+    index = json.loads((copied / "index.json").read_text())
+    (copied / "index.json").write_text(json.dumps({**index, "format_version": 99}))
+    with pytest.raises(ValueError, match="format version 99, this program reads 2"):
+        open_set(copied)
+
+
+def test_a_folder_without_an_index_is_no_set(tmp_path, open_set):
+    with pytest.raises(FileNotFoundError, match="expected a complete set of prepared shapes"):
+        open_set(tmp_path)
