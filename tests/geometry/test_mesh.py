@@ -292,7 +292,7 @@ def test_a_truncated_glb_is_said_to_be_cut_off(tmp_path, share):
     [("KHR_draco_mesh_compression", "DracoPy"), ("EXT_meshopt_compression", "unpack it")],
 )
 def test_packed_vertices_are_refused_with_a_way_out(tmp_path, monkeypatch, extension, hint):
-    monkeypatch.setattr("g3pt.geometry.gltf.find_spec", lambda name: None)
+    monkeypatch.setattr("g3pt.geometry.formats.gltf.find_spec", lambda name: None)
     write_mesh(tmp_path / "a.gltf", box())
     document = json.loads((tmp_path / "a.gltf").read_text())
     document["extensionsRequired"] = [extension]

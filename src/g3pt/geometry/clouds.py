@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from scipy import spatial  # pyright: ignore[reportMissingTypeStubs]
 
-from g3pt.geometry.foreign import MESH_SUFFIXES
-from g3pt.geometry.limits import MAX_FILE_BYTES
+from g3pt.geometry.formats.foreign import MESH_SUFFIXES
+from g3pt.geometry.formats.limits import MAX_FILE_BYTES
 from g3pt.geometry.mesh import UNIT_LONGEST_SIDE, read_mesh
 from g3pt.geometry.sampling import sample_surface
 

@@ -19,8 +19,8 @@ import trimesh
 from jaxtyping import Float64
 
 from g3pt.files import write_whole
-from g3pt.geometry.companions import FolderCompanions, read_regular_file
-from g3pt.geometry.foreign import MESH_SUFFIXES, known_suffix, parse_mesh
+from g3pt.geometry.formats.companions import FolderCompanions, read_regular_file
+from g3pt.geometry.formats.foreign import MESH_SUFFIXES, known_suffix, parse_mesh
 from g3pt.geometry.triangles import (
     NEUTRAL_GREY,
     UNIT_LONGEST_SIDE,

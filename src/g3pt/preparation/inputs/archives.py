@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from g3pt.geometry.limits import MAX_FILE_BYTES, check_unpacking
+from g3pt.geometry.formats.limits import MAX_FILE_BYTES, check_unpacking
 from g3pt.geometry.mesh import MeshError
 
 _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError)

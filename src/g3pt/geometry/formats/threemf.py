@@ -14,8 +14,8 @@ from xml.parsers import expat
 import numpy as np
 from jaxtyping import Float64
 
-from g3pt.geometry.gltf_scene import Placement
-from g3pt.geometry.limits import check_counts, check_unpacking
+from g3pt.geometry.formats.gltf_scene import Placement
+from g3pt.geometry.formats.limits import check_counts, check_unpacking
 from g3pt.geometry.triangles import MeshError, TriangleMesh, concatenate
 
 MAX_NESTING = 64

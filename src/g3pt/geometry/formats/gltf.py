@@ -16,10 +16,10 @@ import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 from PIL import Image
 
-from g3pt.geometry.companions import References
-from g3pt.geometry.gltf_scene import Placement, placements
-from g3pt.geometry.limits import check_counts
-from g3pt.geometry.textures import linear_to_display, open_texture, texture_colors
+from g3pt.geometry.formats.companions import References
+from g3pt.geometry.formats.gltf_scene import Placement, placements
+from g3pt.geometry.formats.limits import check_counts
+from g3pt.geometry.formats.textures import linear_to_display, open_texture, texture_colors
 from g3pt.geometry.triangles import MeshError, TriangleMesh, concatenate
 
 Json = Mapping[str, Any]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from g3pt.geometry.limits import MAX_FILE_BYTES
+from g3pt.geometry.formats.limits import MAX_FILE_BYTES
 from g3pt.geometry.triangles import MeshError
 
 Companions = Callable[[str], bytes]

@@ -14,12 +14,12 @@ import trimesh
 from jaxtyping import UInt8
 from trimesh.resolvers import Resolver
 
-from g3pt.geometry.companions import Companions, References
-from g3pt.geometry.gltf import parse_gltf
-from g3pt.geometry.limits import MAX_FILE_BYTES, check_counts
-from g3pt.geometry.obj import parse_obj
-from g3pt.geometry.textures import open_texture, texture_colors
-from g3pt.geometry.threemf import parse_3mf
+from g3pt.geometry.formats.companions import Companions, References
+from g3pt.geometry.formats.gltf import parse_gltf
+from g3pt.geometry.formats.limits import MAX_FILE_BYTES, check_counts
+from g3pt.geometry.formats.obj import parse_obj
+from g3pt.geometry.formats.textures import open_texture, texture_colors
+from g3pt.geometry.formats.threemf import parse_3mf
 from g3pt.geometry.triangles import MeshError, TriangleMesh, concatenate
 
 _trimesh: Any = trimesh  # its own annotations are partial

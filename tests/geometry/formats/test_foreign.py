@@ -172,7 +172,7 @@ def test_a_picture_with_too_many_pixels_is_not_unpacked(monkeypatch):
     embedded = "data:image/png;base64," + base64.b64encode(png((1, 2, 3), (40, 40))).decode()
     document = textured_gltf({"uri": embedded})
     assert read(document, "gltf").colors is not None
-    monkeypatch.setattr("g3pt.geometry.textures.MAX_TEXTURE_PIXELS", 1000)
+    monkeypatch.setattr("g3pt.geometry.formats.textures.MAX_TEXTURE_PIXELS", 1000)
     assert code(document, "gltf") == "too_large"
 
 
@@ -204,7 +204,7 @@ def test_all_instances_together_stay_below_the_limit(monkeypatch):
     nodes = [{"mesh": 0}] * 5
     document = {**tetrahedron_gltf(), "nodes": nodes, "scenes": [{"nodes": [0, 1, 2, 3, 4]}]}
     assert len(read(document, "gltf").faces) == 20
-    monkeypatch.setattr("g3pt.geometry.limits.MAX_FACES", 19)
+    monkeypatch.setattr("g3pt.geometry.formats.limits.MAX_FACES", 19)
     assert code(document, "gltf") == "too_large"
 
 
@@ -257,7 +257,7 @@ def test_instancing_by_extension_is_refused_rather_than_read_once():
 def test_json_is_bounded_in_depth_and_size(monkeypatch):
     assert "nested" in str(refusal(b"[" * 100_000, "gltf"))
     assert "NaN" in str(refusal(b'{"a": NaN}', "gltf"))
-    monkeypatch.setattr("g3pt.geometry.gltf.MAX_JSON_VALUES", 10)
+    monkeypatch.setattr("g3pt.geometry.formats.gltf.MAX_JSON_VALUES", 10)
     assert code(tetrahedron_gltf(), "gltf") == "too_large"
 
 
@@ -527,5 +527,5 @@ def test_too_little_memory_is_said_to_be_that(monkeypatch):
     def fail(*_):
         raise MemoryError
 
-    monkeypatch.setattr("g3pt.geometry.foreign.parse_obj", fail)
+    monkeypatch.setattr("g3pt.geometry.formats.foreign.parse_obj", fail)
     assert code(OBJ, "obj") == "too_large"

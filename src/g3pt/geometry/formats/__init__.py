@@ -1,0 +1,1 @@
+"""Every byte that came from somebody else is read here."""
