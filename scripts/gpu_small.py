@@ -33,9 +33,9 @@ def main() -> None:
     arguments = parse()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     from g3pt.config import load_json, to_json
-    from g3pt.models.contract import require_tokens
     from g3pt.models.devices import resolve_device
-    from g3pt.models.weights import load_weights
+    from g3pt.models.tokenizer import require_tokens
+    from g3pt.models.weights.load import load_weights
     from g3pt.training.loop import train
     from g3pt.training.stream_run import StreamRun
     from g3pt.training.stream_task import StreamTask
@@ -148,8 +148,8 @@ def load_best(folder: Path, car) -> int:
 
 def export(run, tokenizer, car, out: Path, work: Path) -> None:
     """Write the weights folder, large files in pieces."""
-    from g3pt.models.weights import save_weights
-    from g3pt.models.weights_config import WeightsConfig
+    from g3pt.models.weights.config import WeightsConfig
+    from g3pt.models.weights.load import save_weights
 
     config = WeightsConfig(
         name="g3pt-small",

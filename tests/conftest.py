@@ -22,10 +22,10 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from g3pt.models.car import Car, CarConfig
     from g3pt.models.conditioning import ImageConditionConfig, TextConditionConfig
     from g3pt.models.cqt import CqtConfig
+    from g3pt.models.cvq import CvqConfig, CvqTokenizer
     from g3pt.models.quantizers import LfqConfig
-    from g3pt.models.tokenizer import CvqConfig, CvqTokenizer
-    from g3pt.models.weights import save_weights
-    from g3pt.models.weights_config import WeightsConfig
+    from g3pt.models.weights.config import WeightsConfig
+    from g3pt.models.weights.load import save_weights
 
     lengths, bits, dim = (1, 4, 16), 5, 32
     tokenizer_config = CvqConfig(

@@ -64,7 +64,7 @@ def test_free_memory_and_disk_are_positive(doctor) -> None:
 
 
 def test_damaged_weights_are_a_problem(doctor, monkeypatch, tmp_path: Path) -> None:
-    from g3pt.models import weights_folder
+    from g3pt.models.weights import folder as weights_folder
 
     folder = tmp_path / "some-weights"
     folder.mkdir()

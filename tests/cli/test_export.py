@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from g3pt.models.weights import load_weights
+from g3pt.models.weights.load import load_weights
 
 
 def test_weights_can_be_exported_again_under_another_name(
@@ -49,7 +49,7 @@ def test_a_generator_of_another_tokenizer_is_refused(
     from dataclasses import replace
 
     from g3pt.models.car import Car
-    from g3pt.models.weights import save_weights
+    from g3pt.models.weights.load import save_weights
 
     weights = load_weights(tiny_weights, "cpu")
     assert weights.car is not None
@@ -88,7 +88,7 @@ def test_runs_of_the_rivals_become_weights(g3pt, tiny_weights: Path, tmp_path: P
     from g3pt.models.alternatives.kl import KlTokenizer
     from g3pt.models.rivals.flow import Flow
     from g3pt.models.rivals.regressor import Regressor
-    from g3pt.models.weights import load_regressor_weights
+    from g3pt.models.weights.load import load_regressor_weights
     from g3pt.recipes import recipe
 
     kl, flow, regressor = (

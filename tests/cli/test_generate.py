@@ -248,7 +248,7 @@ def points_weights(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory)
 
     from g3pt.models.car import Car
     from g3pt.models.conditioning import PointsConditionConfig
-    from g3pt.models.weights import load_weights, save_weights
+    from g3pt.models.weights.load import load_weights, save_weights
 
     loaded = load_weights(tiny_weights, "cpu")
     assert loaded.car is not None

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from g3pt.geometry.mesh import is_closed, read_mesh
-from g3pt.models.tokens import read_g3t
+from g3pt.models.g3t import read_g3t
 
 FAST = ("--resolution", 16)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from g3pt.geometry.mesh import read_mesh
-from g3pt.models.tokens import read_g3t
+from g3pt.models.g3t import read_g3t
 
 FAST = ("--resolution", 16)
 MESH_ERRORS = [
@@ -107,7 +107,7 @@ def test_a_bad_token_file_exits_2_with_one_sentence(name: str, g3pt, bad, tmp_pa
 def test_tokens_of_other_weights_are_refused(g3pt, cube: Path, tmp_path: Path) -> None:
     path = tmp_path / "cube.g3t"
     g3pt("tokenize", cube, "-o", path)
-    from g3pt.models.tokens import write_g3t
+    from g3pt.models.g3t import write_g3t
 
     file = read_g3t(path)
     write_g3t(path, file.tokens, file.frame, "11" * 32)

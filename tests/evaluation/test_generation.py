@@ -15,7 +15,7 @@ from g3pt.evaluation.generation import (
 from g3pt.evaluation.objects import list_objects
 from g3pt.evaluation.systems import SystemSettings, chosen_sampling, generator_of
 from g3pt.geometry.metrics import occupancy_iou, winding_test
-from g3pt.models.weights import LoadedWeights, load_weights
+from g3pt.models.weights.load import LoadedWeights, load_weights
 from g3pt.preparation.build import build_shards
 from g3pt.preparation.prepare import PrepareConfig
 from g3pt.preparation.sources import ProceduralSourceConfig

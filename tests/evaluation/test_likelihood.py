@@ -16,8 +16,8 @@ def place(tmp_path_factory):
     from g3pt.models.car import Car, CarConfig
     from g3pt.models.conditioning.image import ImageConditionConfig
     from g3pt.models.tokenizers import build_tokenizer
-    from g3pt.models.weights import save_weights
-    from g3pt.models.weights_config import WeightsConfig
+    from g3pt.models.weights.config import WeightsConfig
+    from g3pt.models.weights.load import save_weights
     from g3pt.recipes import car, tokenizer
     from g3pt.recipes.tokenizer_sizes import size
     from g3pt.shapes.cache.tokens import TokenCache, TokenCacheConfig

@@ -134,7 +134,7 @@ def test_numbers_do_not_depend_on_the_number_of_workers(
 def test_a_field_without_inside_is_counted_as_empty(
     tiny_weights: Path, tiny_settings, mesh_set, monkeypatch
 ):
-    from g3pt.models.tokenizer import CvqTokenizer
+    from g3pt.models.cvq import CvqTokenizer
 
     monkeypatch.setattr(
         CvqTokenizer, "occupancy", lambda self, memory, queries: torch.full(queries.shape[:2], -1.0)

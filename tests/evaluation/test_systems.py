@@ -12,11 +12,11 @@ from g3pt.generation.prompts import read_prompts
 from g3pt.generation.systems import CarSystem, FlowSystem, RegressorSystem
 from g3pt.models.alternatives.kl import KlConfig, KlTokenizer
 from g3pt.models.conditioning import ImageConditionConfig
+from g3pt.models.cvq import FieldDecoderConfig
 from g3pt.models.rivals.flow import Flow, FlowConfig
 from g3pt.models.rivals.regressor import Regressor, RegressorConfig
-from g3pt.models.tokenizer import FieldDecoderConfig
-from g3pt.models.weights import save_regressor_weights, save_weights
-from g3pt.models.weights_config import RegressorWeightsConfig, WeightsConfig
+from g3pt.models.weights.config import RegressorWeightsConfig, WeightsConfig
+from g3pt.models.weights.load import save_regressor_weights, save_weights
 
 IMAGE = ImageConditionConfig(image_size=32, patch_size=8, depth=1, width=32, num_heads=2)
 SIZES = {"depth": 1, "width": 32, "num_heads": 2, "conditions": (IMAGE,)}

@@ -28,8 +28,8 @@ from g3pt.generation.likelihood import token_likelihood
 from g3pt.generation.prompts import read_prompts
 from g3pt.geometry.metrics import occupancy_iou
 from g3pt.models.conditioning.pixels import read_pixels, shrink_pictures
-from g3pt.models.contract import require_tokens
-from g3pt.models.weights import load_weights
+from g3pt.models.tokenizer import require_tokens
+from g3pt.models.weights.load import load_weights
 from g3pt.shapes.yardstick import Yardstick, load_yardstick, query_positions, save_yardstick
 from g3pt.training.yardsticks import (
     TEMPERATURES,

@@ -10,7 +10,7 @@ from g3pt.geometry.cameras import canonical_camera
 from g3pt.geometry.mesh import TriangleMesh
 from g3pt.geometry.render import render
 from g3pt.models.conditioning import ConditionBatch
-from g3pt.models.tokens import TokenPyramid
+from g3pt.models.g3t import TokenPyramid
 
 
 def box(*extents: float) -> TriangleMesh:

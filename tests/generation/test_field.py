@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from g3pt.generation.field import ShapeField
-from g3pt.models.tokenizer import CvqTokenizer
-from g3pt.models.weights import load_weights
+from g3pt.models.cvq import CvqTokenizer
+from g3pt.models.weights.load import load_weights
 
 
 @pytest.fixture(scope="module")

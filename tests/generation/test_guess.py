@@ -18,8 +18,8 @@ from g3pt.generation.consensus import sample_spread
 from g3pt.generation.pipeline import G3PT
 from g3pt.models.car import Car
 from g3pt.models.guess import GuessConfig
-from g3pt.models.weights import load_weights, save_weights
-from g3pt.models.weights_config import SamplingDefaults
+from g3pt.models.weights.config import SamplingDefaults
+from g3pt.models.weights.load import load_weights, save_weights
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import torch
 from g3pt.generation.likelihood import token_likelihood
 from g3pt.generation.prompts import read_prompts
 from g3pt.generation.sampler import generate_tokens
-from g3pt.models.contract import require_tokens
-from g3pt.models.weights import load_weights
+from g3pt.models.tokenizer import require_tokens
+from g3pt.models.weights.load import load_weights
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from g3pt.geometry.mesh import (
     unit_frame_of,
     write_mesh,
 )
-from g3pt.models.tokens import read_g3t, write_g3t
+from g3pt.models.g3t import read_g3t, write_g3t
 
 RESOLUTION = 16
 

@@ -12,7 +12,7 @@ from g3pt.generation.pipeline import G3PT
 from g3pt.generation.prompts import PromptError, draw_points, read_prompts
 from g3pt.models.car import Car
 from g3pt.models.conditioning import PointsConditionConfig
-from g3pt.models.weights import load_weights
+from g3pt.models.weights.load import load_weights
 
 
 @pytest.fixture(scope="module")

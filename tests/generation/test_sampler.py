@@ -10,10 +10,10 @@ from g3pt.models.conditioning import (
     ImageConditionConfig,
 )
 from g3pt.models.cqt import CqtConfig
+from g3pt.models.cvq import CvqConfig, CvqTokenizer
 from g3pt.models.guess import GuessConfig
 from g3pt.models.quantizers import LfqConfig
 from g3pt.models.teacher import teacher_inputs
-from g3pt.models.tokenizer import CvqConfig, CvqTokenizer
 
 SCALES = (1, 4, 8, 16)
 BITS = 6

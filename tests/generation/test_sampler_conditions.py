@@ -7,9 +7,9 @@ from conditions import COMBINATIONS, WIDTH, draw_conditions
 from g3pt.generation.sampler import draw_entries, generate_tokens
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.cqt import CqtConfig
+from g3pt.models.cvq import CvqConfig, CvqTokenizer
 from g3pt.models.quantizers import LfqConfig
 from g3pt.models.teacher import teacher_inputs
-from g3pt.models.tokenizer import CvqConfig, CvqTokenizer
 
 SCALES = (1, 3, 6)
 SEEDS = [5, 6, 7]

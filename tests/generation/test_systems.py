@@ -18,17 +18,17 @@ from g3pt.generation.systems import (
 )
 from g3pt.models.alternatives.kl import KlConfig, KlTokenizer
 from g3pt.models.conditioning import ConditionBatch, ImageConditionConfig
+from g3pt.models.cvq import FieldDecoderConfig
 from g3pt.models.rivals.flow import Flow, FlowConfig
 from g3pt.models.rivals.regressor import Regressor, RegressorConfig
-from g3pt.models.tokenizer import FieldDecoderConfig
-from g3pt.models.weights import (
+from g3pt.models.weights.config import RegressorWeightsConfig, WeightsConfig
+from g3pt.models.weights.folder import WeightsError
+from g3pt.models.weights.load import (
     load_regressor_weights,
     load_weights,
     save_regressor_weights,
     save_weights,
 )
-from g3pt.models.weights_config import RegressorWeightsConfig, WeightsConfig
-from g3pt.models.weights_folder import WeightsError
 
 IMAGE = ImageConditionConfig(image_size=32, patch_size=8, depth=1, width=32, num_heads=2)
 

@@ -7,7 +7,7 @@ import torch
 from g3pt.generation.pipeline import G3PT
 from g3pt.generation.prompts import PromptError
 from g3pt.geometry.mesh import MeshError, write_mesh
-from g3pt.models.tokens import TokenFile, TokenFrame, TokenPyramid, write_g3t
+from g3pt.models.g3t import TokenFile, TokenFrame, TokenPyramid, write_g3t
 
 FAST = {"resolution": 16}
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from g3pt.models.contract import residual_pyramid
 from g3pt.models.cqt import CqtConfig, CrossScaleQuerying
 from g3pt.models.quantizers import LfqConfig, LfqQuantizer
+from g3pt.models.tokenizer import residual_pyramid
 
 
 def build(**changes):

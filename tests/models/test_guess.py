@@ -7,10 +7,10 @@ from g3pt.models.conditioning import ConditionBatch, ImageConditionConfig
 from g3pt.models.conditioning.pixels import shrink_pictures
 from g3pt.models.conditioning.pretrained import frozen_features
 from g3pt.models.cqt import CqtConfig
+from g3pt.models.cvq import CvqConfig, CvqTokenizer
 from g3pt.models.guess import GuessConfig, metric_root
 from g3pt.models.quantizers import LfqConfig, unpack_bits
 from g3pt.models.teacher import ScaleInputs, teacher_inputs
-from g3pt.models.tokenizer import CvqConfig, CvqTokenizer
 
 SCALES = (1, 4, 16)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from g3pt.models.guidance import guidance_per_scale
-from g3pt.models.weights_config import SamplingDefaults
+from g3pt.models.weights.config import SamplingDefaults
 
 
 def test_schedules_give_each_scale_its_guidance():

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from g3pt.models.cqt import CqtConfig
+from g3pt.models.cvq import CvqConfig, CvqTokenizer
 from g3pt.models.quantizers import LfqConfig
 from g3pt.models.teacher import ScaleInputs, teacher_inputs
-from g3pt.models.tokenizer import CvqConfig, CvqTokenizer
 
 SCALES = (1, 4, 8, 16)
 

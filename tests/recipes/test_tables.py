@@ -7,7 +7,7 @@ import pytest
 
 from g3pt.config import from_json, to_json
 from g3pt.models.alternatives.vq import VqConfig
-from g3pt.models.tokenizer import CvqConfig
+from g3pt.models.cvq import CvqConfig
 from g3pt.models.tokenizers import build_tokenizer
 from g3pt.recipes import recipe
 from g3pt.recipes.choices import choices

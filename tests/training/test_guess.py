@@ -8,9 +8,9 @@ import torch
 
 from g3pt.models.conditioning.pretrained import frozen_features
 from g3pt.models.guess import GuessConfig
-from g3pt.models.weights import load_weights
-from g3pt.models.weights_config import WeightsConfig
-from g3pt.models.weights_folder import read_config
+from g3pt.models.weights.config import WeightsConfig
+from g3pt.models.weights.folder import read_config
+from g3pt.models.weights.load import load_weights
 from g3pt.recipes.guess import small, small_smoke, sources
 from g3pt.stream.dataset import StreamConfig
 from g3pt.stream.maker import MakerConfig

@@ -88,8 +88,8 @@ def test_a_car_run_is_not_a_tokenizer(trained):
 
 
 def test_both_stages_together_make_a_weights_folder(trained, tmp_path):
-    from g3pt.models.weights import load_weights, save_weights
-    from g3pt.models.weights_config import WeightsConfig
+    from g3pt.models.weights.config import WeightsConfig
+    from g3pt.models.weights.load import load_weights, save_weights
 
     tokenizer = load_trained(trained / "tokenizer")
     car = load_trained(trained / "car")

@@ -144,7 +144,7 @@ def _write(
     pipeline: "G3PT", result: "CompletionResult", paths: Sequence[Path], options: CompleteOptions
 ) -> list[dict[str, Any]]:
     from g3pt.geometry.mesh import to_source
-    from g3pt.models.tokens import TokenFrame
+    from g3pt.models.g3t import TokenFrame
 
     entries: list[dict[str, Any]] = []
     for found, path in zip(result.completions, paths, strict=False):

@@ -80,7 +80,7 @@ def _detokenize(
     pipeline: "G3PT", source: Path, path: Path, options: DetokenizeOptions
 ) -> dict[str, Any]:
     from g3pt.geometry.mesh import is_closed
-    from g3pt.models.tokens import read_g3t
+    from g3pt.models.g3t import read_g3t
 
     file = read_g3t(source, num_scales=options.scales)
     pipeline.check_tokens(file, str(source))

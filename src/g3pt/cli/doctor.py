@@ -266,8 +266,8 @@ def _memory_and_disk() -> Iterator[Finding]:
 
 
 def _weights(folder: str | None = None) -> Iterator[Finding]:
-    from g3pt.models.weights import DEFAULT_WEIGHTS, load_weights
-    from g3pt.models.weights_folder import bundled_weights
+    from g3pt.models.weights.folder import bundled_weights
+    from g3pt.models.weights.load import DEFAULT_WEIGHTS, load_weights
 
     names = list(bundled_weights())
     if not names:

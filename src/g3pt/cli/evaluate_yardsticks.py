@@ -138,8 +138,8 @@ def _measured(options: YardsticksOptions, yardsticks: "Sequence[Yardstick]") -> 
         SettledAnswer,
         answer_of,
     )
-    from g3pt.models.contract import require_tokens
-    from g3pt.models.weights import load_weights
+    from g3pt.models.tokenizer import require_tokens
+    from g3pt.models.weights.load import load_weights
     from g3pt.training.yardsticks import measure_yardsticks
 
     weights = load_weights(options.weights, options.device)

@@ -9,9 +9,9 @@ from g3pt.cli.options import CommonOptions, Output, parse, report, working
 
 if TYPE_CHECKING:
     from g3pt.models.car import Car
-    from g3pt.models.contract import Tokenizer
     from g3pt.models.rivals.flow import Flow
-    from g3pt.models.weights_config import RegressorWeightsConfig, WeightsConfig
+    from g3pt.models.tokenizer import Tokenizer
+    from g3pt.models.weights.config import RegressorWeightsConfig, WeightsConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,8 +94,8 @@ def _check_parts(options: ExportOptions) -> None:
 
 
 def _export_generator(options: ExportOptions) -> "WeightsConfig":
-    from g3pt.models.weights import save_weights
-    from g3pt.models.weights_config import SamplingDefaults, WeightsConfig
+    from g3pt.models.weights.config import SamplingDefaults, WeightsConfig
+    from g3pt.models.weights.load import save_weights
     from g3pt.training.trained import load_car, load_flow, load_tokenizer
 
     assert options.tokenizer is not None
@@ -134,8 +134,8 @@ def _export_generator(options: ExportOptions) -> "WeightsConfig":
 
 
 def _export_regressor(options: ExportOptions) -> "RegressorWeightsConfig":
-    from g3pt.models.weights import load_regressor_weights, save_regressor_weights
-    from g3pt.models.weights_config import RegressorWeightsConfig
+    from g3pt.models.weights.config import RegressorWeightsConfig
+    from g3pt.models.weights.load import load_regressor_weights, save_regressor_weights
     from g3pt.training.runs import RegressorRun, load_run
     from g3pt.training.trained import load_regressor
 
@@ -187,7 +187,7 @@ def _check_fit(tokenizer: "Tokenizer", car: "Car") -> None:
 
 def _settings(tokenizer: str, generator: str | None) -> tuple[int, tuple[str, ...]]:
     """Points that the tokenizer reads and names of the classes, as the sources say."""
-    from g3pt.models.weights import load_weights
+    from g3pt.models.weights.load import load_weights
     from g3pt.training.runs import CarRun, FlowRun, TokenizerRun, load_run
     from g3pt.training.stream_run import StreamRun
 

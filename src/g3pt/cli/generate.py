@@ -177,7 +177,7 @@ def _generate(pipeline: "G3PT", prompts: "Prompts", options: GenerateOptions) ->
 def _write(
     pipeline: "G3PT", shape: "GeneratedShape", path: Path, options: GenerateOptions
 ) -> dict[str, Any]:
-    from g3pt.models.tokens import TokenFrame
+    from g3pt.models.g3t import TokenFrame
 
     scales = []
     for number, mesh in enumerate(shape.scales if options.every_scale else (), start=1):

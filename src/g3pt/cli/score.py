@@ -11,7 +11,7 @@ from g3pt.cli.progress import tracked
 if TYPE_CHECKING:
     from g3pt.generation.pipeline import G3PT
     from g3pt.generation.prompts import Prompts
-    from g3pt.models.tokens import TokenFile
+    from g3pt.models.g3t import TokenFile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from g3pt.generation.results import GenerationResult, ScaleEvent
     from g3pt.generation.token_work import SamplingNumbers
     from g3pt.geometry.mesh import TriangleMesh
-    from g3pt.models.tokens import TokenFrame, TokenPyramid
+    from g3pt.models.g3t import TokenFrame, TokenPyramid
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +105,7 @@ def write_tokens(
     pipeline: "G3PT", tokens: "TokenPyramid", frame: "TokenFrame", path: Path
 ) -> dict[str, str]:
     """Write the tokens beside the mesh at `path` and name the file."""
-    from g3pt.models.tokens import write_g3t
+    from g3pt.models.g3t import write_g3t
 
     beside = path.with_suffix(".g3t")
     make_folder_for(beside)

@@ -89,7 +89,7 @@ def _tokenize(
     pipeline: "G3PT", source: Path, path: Path, options: TokenizeOptions
 ) -> dict[str, Any]:
     from g3pt.geometry.mesh import read_mesh
-    from g3pt.models.tokens import write_g3t
+    from g3pt.models.g3t import write_g3t
 
     mesh = read_mesh(source)
     with working(f"tokenizing {source}"):
@@ -109,9 +109,9 @@ def _tokenize_shards(options: TokenizeOptions, path: Path) -> int:
     import numpy as np
     import torch
 
-    from g3pt.models.contract import require_tokens
     from g3pt.models.token_statistics import scale_statistics
-    from g3pt.models.weights import load_weights
+    from g3pt.models.tokenizer import require_tokens
+    from g3pt.models.weights.load import load_weights
     from g3pt.shapes.cache.tokens import TokenCacheConfig, TokenizerIdentity, build_token_cache
     from g3pt.shapes.shards import Selection, ShardSet
     from g3pt.training.checkpoint import fingerprint

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from g3pt.generation.pipeline import G3PT
     from g3pt.generation.token_work import kept_scales
-    from g3pt.models.tokens import TokenFrame
+    from g3pt.models.g3t import TokenFrame
 
     pipeline = G3PT.from_pretrained(options.weights, options.device, dtype=options.dtype)
     prompts = pipeline.read_prompts(image=options.image, text=options.text)

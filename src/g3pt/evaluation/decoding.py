@@ -12,7 +12,7 @@ from torch import Tensor
 
 from g3pt.generation.field import ShapeField
 from g3pt.geometry.isosurface import Extraction, extract_surface
-from g3pt.models.contract import DiscreteTokenizer, Tokenizer
+from g3pt.models.tokenizer import DiscreteTokenizer, Tokenizer
 
 
 @dataclass(frozen=True, eq=False)

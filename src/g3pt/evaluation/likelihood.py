@@ -20,8 +20,8 @@ from g3pt.generation.likelihood import token_likelihood
 from g3pt.generation.prompts import read_prompts
 from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch
-from g3pt.models.contract import DiscreteTokenizer, require_tokens
-from g3pt.models.weights import load_weights
+from g3pt.models.tokenizer import DiscreteTokenizer, require_tokens
+from g3pt.models.weights.load import load_weights
 from g3pt.shapes.cache.tokens import TokenCache
 from g3pt.shapes.shards import ShardSet
 from g3pt.versions import code_version

@@ -40,9 +40,9 @@ from g3pt.geometry.decimation import fast_simplification
 from g3pt.geometry.mesh import MeshError, TriangleMesh, area_vectors
 from g3pt.geometry.metrics import solid_test
 from g3pt.geometry.sampling import SurfaceSamples
-from g3pt.models.contract import require_tokens
-from g3pt.models.tokens import TokenFrame, TokenPyramid, encode_g3t
-from g3pt.models.weights import LoadedWeights, load_weights
+from g3pt.models.g3t import TokenFrame, TokenPyramid, encode_g3t
+from g3pt.models.tokenizer import require_tokens
+from g3pt.models.weights.load import LoadedWeights, load_weights
 from g3pt.preparation.sources import ShapeError, SourceShape
 from g3pt.versions import code_version
 

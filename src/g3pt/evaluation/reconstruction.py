@@ -46,7 +46,7 @@ from g3pt.geometry.metrics import (
     winding_test,
 )
 from g3pt.models.token_statistics import scale_statistics
-from g3pt.models.weights import LoadedWeights, load_weights
+from g3pt.models.weights.load import LoadedWeights, load_weights
 from g3pt.preparation.sources import ShapeError, SourceShape
 from g3pt.versions import code_version
 

@@ -13,18 +13,18 @@ from g3pt.geometry.mesh import TriangleMesh
 from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch
 from g3pt.models.conditioning.encoders import Conditioner
-from g3pt.models.contract import require_tokens
 from g3pt.models.guidance import GuidanceSchedule
 from g3pt.models.rivals.flow import Flow
 from g3pt.models.rivals.regressor import Regressor
-from g3pt.models.weights import (
+from g3pt.models.tokenizer import require_tokens
+from g3pt.models.weights.config import SamplingDefaults
+from g3pt.models.weights.load import (
     LoadedRegressor,
     LoadedWeights,
     holds_regressor,
     load_regressor_weights,
     load_weights,
 )
-from g3pt.models.weights_config import SamplingDefaults
 
 Generator = Car | Flow | Regressor
 """Reads prompts, and looks at training shapes with its condition encoders."""

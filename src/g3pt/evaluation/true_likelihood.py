@@ -12,7 +12,7 @@ from g3pt.evaluation.results import Row
 from g3pt.generation.likelihood import token_likelihood
 from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch
-from g3pt.models.contract import DiscreteTokenizer
+from g3pt.models.tokenizer import DiscreteTokenizer
 from g3pt.preparation.sources import SourceShape
 
 

@@ -22,8 +22,8 @@ from g3pt.generation.consensus import consensus_features, sample_spread
 from g3pt.generation.sampler import SampledTokens, generate_tokens
 from g3pt.models.car import Car
 from g3pt.models.conditioning.contract import ConditionBatch
-from g3pt.models.contract import DiscreteTokenizer
-from g3pt.models.weights_config import SamplingDefaults
+from g3pt.models.tokenizer import DiscreteTokenizer
+from g3pt.models.weights.config import SamplingDefaults
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,8 +17,8 @@ from g3pt.generation.selection import Choice, choose_candidate
 from g3pt.geometry.mesh import TriangleMesh
 from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch
-from g3pt.models.contract import DiscreteTokenizer
-from g3pt.models.tokens import TokenPyramid
+from g3pt.models.g3t import TokenPyramid
+from g3pt.models.tokenizer import DiscreteTokenizer
 
 DRAFT_RESOLUTION = 64
 """Grid cells per axis of candidates that are only compared."""

@@ -21,9 +21,9 @@ from g3pt.geometry.mesh import (
     unit_frame_of,
 )
 from g3pt.geometry.sampling import SurfaceSamples, sample_surface
-from g3pt.models.contract import require_tokens
-from g3pt.models.tokens import TokenFile, TokenFrame, TokenPyramid, read_g3t
-from g3pt.models.weights import LoadedWeights
+from g3pt.models.g3t import TokenFile, TokenFrame, TokenPyramid, read_g3t
+from g3pt.models.tokenizer import require_tokens
+from g3pt.models.weights.load import LoadedWeights
 
 TokenSource = TokenFile | TokenPyramid | TriangleMesh | str | Path
 """Tokens, a mesh at any place and scale, or a file of either."""

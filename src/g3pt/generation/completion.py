@@ -26,7 +26,7 @@ from g3pt.geometry.sampling import sample_surface
 from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch
 from g3pt.models.conditioning.points import PointsConditionConfig, encode_points
-from g3pt.models.contract import DiscreteTokenizer
+from g3pt.models.tokenizer import DiscreteTokenizer
 
 NUM_CHECKED = 128
 """Given points at which the field of a candidate is asked."""

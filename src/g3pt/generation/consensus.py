@@ -15,7 +15,7 @@ from g3pt.generation.likelihood import token_likelihood
 from g3pt.generation.sampler import SampledTokens
 from g3pt.models.car import Car
 from g3pt.models.conditioning.contract import ConditionBatch
-from g3pt.models.contract import DiscreteTokenizer
+from g3pt.models.tokenizer import DiscreteTokenizer
 
 
 def consensus_features(

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
-from g3pt.models.contract import DiscreteTokenizer, Tokenizer
 from g3pt.models.rivals.regressor import Regressor
+from g3pt.models.tokenizer import DiscreteTokenizer, Tokenizer
 
 CHUNK = {"cpu": 1024, "cuda": 65536, "mps": 16384}
 """Query points a call by device: large enough to keep it busy, small enough for its caches."""

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from g3pt.models.car import Car
 from g3pt.models.conditioning.contract import ConditionBatch
-from g3pt.models.contract import DiscreteTokenizer
 from g3pt.models.teacher import teacher_inputs
+from g3pt.models.tokenizer import DiscreteTokenizer
 
 
 @dataclass(frozen=True, eq=False)

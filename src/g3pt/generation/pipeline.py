@@ -55,9 +55,9 @@ from g3pt.geometry.clouds import PointCloud
 from g3pt.geometry.isosurface import Extraction
 from g3pt.geometry.mesh import TriangleMesh, UnitFrame
 from g3pt.models.car import Car
-from g3pt.models.precision import DtypeName
-from g3pt.models.tokens import TokenPyramid
-from g3pt.models.weights import DEFAULT_WEIGHTS, LoadedWeights, load_weights
+from g3pt.models.g3t import TokenPyramid
+from g3pt.models.weights.load import DEFAULT_WEIGHTS, LoadedWeights, load_weights
+from g3pt.models.weights.precision import DtypeName
 
 COMPLETION_TEMPERATURE = 0.8
 """Of `G3PT.complete`: the candidates of a search have to differ more than single samples do."""

@@ -23,9 +23,9 @@ from g3pt.models.conditioning import (
     encode_points,
 )
 from g3pt.models.conditioning.vocabulary import pad_ids
-from g3pt.models.contract import Tokenizer
 from g3pt.models.rivals.flow import Flow
 from g3pt.models.rivals.regressor import Regressor
+from g3pt.models.tokenizer import Tokenizer
 
 LOGGER = logging.getLogger(__name__)
 

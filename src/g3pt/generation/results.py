@@ -6,7 +6,7 @@ from g3pt.generation.candidates import Selection
 from g3pt.generation.prompts import Prompts
 from g3pt.geometry.isosurface import Extraction
 from g3pt.geometry.mesh import TriangleMesh, UnitFrame, to_source
-from g3pt.models.tokens import TokenPyramid
+from g3pt.models.g3t import TokenPyramid
 
 
 @dataclass(frozen=True, eq=False)

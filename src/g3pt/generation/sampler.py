@@ -21,10 +21,10 @@ from g3pt.models.conditioning.contract import (
     ConditionOutput,
     concatenate_batches,
 )
-from g3pt.models.contract import DiscreteTokenizer
 from g3pt.models.guidance import guidance_per_scale
 from g3pt.models.quantizers import pack_bits
 from g3pt.models.teacher import ScaleInputs
+from g3pt.models.tokenizer import DiscreteTokenizer
 
 PerScale = float | int | Sequence[float | int]
 

@@ -24,17 +24,17 @@ from g3pt.generation.flow_sampler import Method, generate_latents
 from g3pt.models.alternatives.kl import require_gaussian
 from g3pt.models.car import Car
 from g3pt.models.conditioning.contract import ConditionBatch
-from g3pt.models.contract import require_tokens
 from g3pt.models.rivals.flow import Flow
 from g3pt.models.rivals.regressor import Regressor
-from g3pt.models.weights import (
+from g3pt.models.tokenizer import require_tokens
+from g3pt.models.weights.config import SamplingDefaults
+from g3pt.models.weights.load import (
     LoadedRegressor,
     LoadedWeights,
     holds_regressor,
     load_regressor_weights,
     load_weights,
 )
-from g3pt.models.weights_config import SamplingDefaults
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from g3pt.generation.prompts import Picture, PromptError, Prompts
 from g3pt.generation.results import GenerationResult, ScaleEvent
 from g3pt.generation.sampler import PerScale
 from g3pt.geometry.render import canonical_camera, render
-from g3pt.models.tokens import TokenPyramid
+from g3pt.models.g3t import TokenPyramid
 
 if TYPE_CHECKING:
     from g3pt.generation.pipeline import G3PT

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from g3pt.models.conditioning.contract import ConditionBatch, ConditionOutput
 from g3pt.models.conditioning.encoders import ConditionConfig, Conditioner
 from g3pt.models.conditioning.pixels import shrink_pictures
-from g3pt.models.contract import DiscreteTokenizer
 from g3pt.models.guess import Guess, GuessConfig
 from g3pt.models.heads import HEADS, HeadKind
+from g3pt.models.tokenizer import DiscreteTokenizer
 from g3pt.nn.attention import Attention, KeyValues, merge_heads
 from g3pt.nn.blocks import Mlp
 from g3pt.nn.cache import KeyValueCache

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from g3pt.models.conditioning.efficientnet import COARSE_WIDTH, FINE_WIDTH, STRIDE
 from g3pt.models.conditioning.efficientnet_weights import BUNDLED_SHA256, check_bundled
 from g3pt.models.conditioning.pretrained import PLACE_SIDE, frozen_features, project_places
-from g3pt.models.contract import DiscreteTokenizer
+from g3pt.models.tokenizer import DiscreteTokenizer
 from g3pt.nn.blocks import Mlp
 
 _AT_ONCE = 64

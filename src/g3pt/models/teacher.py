@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from g3pt.models.contract import DiscreteTokenizer
 from g3pt.models.quantizers import pack_bits, unpack_bits
+from g3pt.models.tokenizer import DiscreteTokenizer
 
 
 class TeacherOutput(NamedTuple):

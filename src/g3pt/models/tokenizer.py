@@ -1,267 +1,318 @@
-"""Stage 1: point encoder (Eq. 2), cross-scale quantization, occupancy decoder (Eq. 5).
+"""What a tokenizer is, whichever kind: points to latents, a bottleneck, latents to a field.
 
-Legend: B batch, N surface points, Q query points, L latents, C tokenizer channels.
+Legend: B batch, N surface points, Q query points, L latents, T tokens of all scales end to
+end, C tokenizer channels, K bits. Latents of planes and volumes are laid out as L as well.
 """
 
-from dataclasses import dataclass, field
-from typing import Literal
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from g3pt.models.contract import DiscreteTokenizer, FieldDecoder, Resampling
-from g3pt.models.cqt import CqtConfig, CrossScaleQuerying
-from g3pt.models.quantizers import LfqConfig, LfqQuantizer
-from g3pt.nn.blocks import CrossAttentionBlock, SelfAttentionBlock
-from g3pt.nn.embeddings import FourierEmbedding
+from g3pt.models.quantizers import LfqQuantizer, unpack_bits
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FieldDecoderConfig:
-    """Decoder of an unordered set of latents to a field (Eq. 5)."""
+@dataclass(frozen=True)
+class PyramidOutput:
+    """What the bottleneck made of the latents: all scales of one residual quantisation.
 
-    num_latents: int = 128
-    """Latent queries L."""
-
-    dim: int = 192
-    """Channels C of encoder, codes and decoder."""
-
-    num_heads: int = 3
-
-    decoder_layers: int = 4
-    """Self-attention layers before the one that answers the queries."""
-
-    mlp_ratio: float = 4.0
-    query_mlp_ratio: float = 2.0
-    """Width of the MLP behind the last cross-attention, once for every query point."""
-
-    num_octaves: int = 8
-    """Octaves of the Fourier embedding."""
-
-    local_gain: float = 1.4
-    """How strongly latents start out reading the points near their anchors, and query points
-    the latents near them (`Attention.look_alike`); 0 leaves both to chance."""
-
-    def __post_init__(self) -> None:
-        if self.dim % self.num_heads:
-            raise ValueError(f"dim {self.dim} is not divisible by num_heads {self.num_heads}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LatentSetConfig(FieldDecoderConfig):
-    """Encoder and decoder of an unordered set of latents; each kind adds its bottleneck."""
-
-    encoder_layers: int = 2
-    """Self-attention layers after the one that reads the points."""
-
-    query_init: Literal["anchors", "random", "fps"] = "anchors"
-    """Latent queries start as embedded positions, spatial neighbours beside each other, or as
-    noise, and are learned; or they are embedded points of the shape itself, the farthest from
-    one another, in the same spatial order (3DShape2VecSet, CLAY)."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CvqConfig(LatentSetConfig):
-    """Cross-scale vector quantization of shapes (Sec. 3.2)."""
-
-    kind: Literal["cvq"] = "cvq"
-
-    cqt: CqtConfig = field(default_factory=CqtConfig)
-    quantizer: LfqConfig = field(default_factory=LfqConfig)
-
-    def __post_init__(self) -> None:
-        # Not super(): a dataclass with slots is another class than the one being defined here.
-        LatentSetConfig.__post_init__(self)
-        check_scales("cqt.scale_lengths", self.cqt.scale_lengths, self.num_latents)
-
-
-def check_scales(name: str, scale_lengths: tuple[int, ...], num_latents: int) -> None:
-    """Refuse scales that are longer than the latents they are drawn from.
-
-    Raises:
-        ValueError: naming the field.
-    """
-    if scale_lengths[-1] > num_latents:
-        raise ValueError(
-            f"{name} ends at {scale_lengths[-1]}, above num_latents {num_latents}: raise "
-            "num_latents or shorten the scale"
-        )
-
-
-def anchor_points(num_points: int) -> Float[Tensor, "N 3"]:
-    """Well-spread positions of the unit frame, neighbours in space close in order."""
-    points = torch.quasirandom.SobolEngine(3).draw(num_points) * 1.8 - 0.9
-    return points[morton_codes(points).argsort()]
-
-
-def morton_codes(points: Float[Tensor, "*B 3"]) -> Int[Tensor, "*B"]:
-    """Place of each point on a curve through the unit frame that keeps neighbours together."""
-    cells = ((points + 1) * 512).long().clamp(0, 1023)
-    code = torch.zeros(points.shape[:-1], dtype=torch.int64, device=points.device)
-    for bit in range(10):
-        for axis in range(3):
-            code |= ((cells[..., axis] >> bit) & 1) << (3 * bit + axis)
-    return code
-
-
-@torch.no_grad()
-def spread_points(points_BN3: Float[Tensor, "B N 3"], num: int) -> Int[Tensor, "B L"]:
-    """Farthest-point sampling: indices of points far from one another, in spatial order.
-
-    Begins at the point farthest from the mean, so that the order of the points does not matter.
-
-    Raises:
-        ValueError: if there are fewer points than asked for.
-    """
-    if points_BN3.shape[1] < num:
-        raise ValueError(f"cannot choose {num} of {points_BN3.shape[1]} points: give more points")
-    rows_B = torch.arange(len(points_BN3), device=points_BN3.device)
-    mean_B13 = points_BN3.mean(dim=1, keepdim=True)
-    nearest_BN = (points_BN3 - mean_B13).square().sum(dim=-1)
-    chosen = []
-    for number in range(num):
-        picked_B = nearest_BN.argmax(dim=1)
-        chosen.append(picked_B)
-        distance_BN = (points_BN3 - points_BN3[rows_B, picked_B][:, None]).square().sum(dim=-1)
-        nearest_BN = distance_BN if number == 0 else torch.minimum(nearest_BN, distance_BN)
-    chosen_BL = torch.stack(chosen, dim=1)
-    codes_BL = morton_codes(points_BN3).gather(1, chosen_BL)
-    return chosen_BL.gather(1, codes_BL.argsort(dim=1, stable=True))
-
-
-class PointEncoder(nn.Module):
-    """Z = CrossAttn(Lat, PosEmb(X)) and self-attention (Eq. 2)."""
-
-    def __init__(self, config: LatentSetConfig) -> None:
-        super().__init__()
-        dim, heads = config.dim, config.num_heads
-        self.num_latents = config.num_latents
-        self.embedding = FourierEmbedding(config.num_octaves)
-        self.point_projection = nn.Linear(self.embedding.dim + 3, dim)
-        self.read = CrossAttentionBlock(dim, heads, mlp_ratio=config.mlp_ratio)
-        self.blocks = nn.ModuleList(
-            SelfAttentionBlock(dim, heads, mlp_ratio=config.mlp_ratio)
-            for _ in range(config.encoder_layers)
-        )
-        self.norm = nn.LayerNorm(dim)
-        if config.local_gain:
-            self.read.attention.look_alike(config.local_gain)
-        self.queries_LC = None
-        if config.query_init == "fps":
-            return
-        self.queries_LC = nn.Parameter(torch.randn(config.num_latents, dim) * 0.02)
-        if config.query_init == "anchors":
-            self.place_queries(anchor_points(config.num_latents))
-
-    @torch.no_grad()
-    def place_queries(self, positions_L3: Float[Tensor, "L 3"]) -> None:
-        """Start the learned queries as embedded positions of the unit frame."""
-        assert self.queries_LC is not None, "the queries are points of the shape"
-        embedded_1LC = self._embed(positions_L3[None], torch.zeros_like(positions_L3)[None])
-        self.queries_LC.copy_(embedded_1LC[0])
-
-    def _embed(self, points_BN3: Tensor, normals_BN3: Tensor) -> Tensor:
-        return self.point_projection(
-            torch.cat([self.embedding(points_BN3), normals_BN3.float()], dim=-1)
-        )
-
-    def forward(
-        self, points_BN3: Float[Tensor, "B N 3"], normals_BN3: Float[Tensor, "B N 3"]
-    ) -> Float[Tensor, "B L C"]:
-        """Read a point cloud of the unit frame, in any order, into L latents."""
-        points_BNC = self._embed(points_BN3, normals_BN3)
-        if self.queries_LC is None:
-            chosen_BL1 = spread_points(points_BN3, self.num_latents)[..., None]
-            latents_BLC = points_BNC.gather(1, chosen_BL1.expand(-1, -1, points_BNC.shape[-1]))
-        else:
-            latents_BLC = self.queries_LC.expand(len(points_BN3), -1, -1)
-        latents_BLC = self.read(latents_BLC, points_BNC)
-        for block in self.blocks:
-            latents_BLC = block(latents_BLC)
-        return self.norm(latents_BLC).float()
-
-
-class OccupancyDecoder(FieldDecoder):
-    """Occ(p) = CrossAttn(PosEmb(p), SelfAttn(sum of upsampled features)) (Eq. 5).
-
-    Two halves: `memory` runs once a shape, `forward` once a query point. The number of
-    scales behind the sum is told to the decoder by a learned vector, so that coarse
-    prefixes can be decoded without taking from the full pyramid.
+    A continuous bottleneck is a pyramid of one scale without tokens.
     """
 
-    def __init__(self, config: FieldDecoderConfig, *, num_scales: int) -> None:
-        super().__init__()
-        dim, heads = config.dim, config.num_heads
-        self.slots_LC = nn.Parameter(torch.randn(config.num_latents, dim) * 0.02)
-        self.prefix_embedding = nn.Parameter(torch.zeros(num_scales, dim))
-        self.blocks = nn.ModuleList(
-            SelfAttentionBlock(dim, heads, mlp_ratio=config.mlp_ratio)
-            for _ in range(config.decoder_layers)
-        )
-        self.embedding = FourierEmbedding(config.num_octaves)
-        self.query_projection = nn.Linear(self.embedding.dim, dim)
-        self.answer = CrossAttentionBlock(dim, heads, mlp_ratio=config.query_mlp_ratio)
-        self.norm = nn.LayerNorm(dim)
-        self.head = nn.Linear(dim, 1)
-        if config.local_gain:
-            self._start_near(config.num_latents, config.local_gain)
+    summed_BLC: Tensor
+    """Sum of the upsampled features; per sample cut after `keep` scales when that is given."""
 
-    @torch.no_grad()
-    def _start_near(self, num_latents: int, gain: float) -> None:
-        """Slots begin as the queries at the anchors of the latents."""
-        anchors_L3 = anchor_points(num_latents)
-        self.slots_LC.copy_(self.query_projection(self.embedding(anchors_L3[None]))[0])
-        self.answer.attention.look_alike(gain)
+    prefixes: tuple[Tensor, ...]
+    """Sum of the first s + 1 upsampled features, for every scale s."""
 
+    residual_BLC: Tensor
+    """What is left: sum of all upsampled features + residual = latents."""
+
+    indices_BT: Tensor
+    """Vocabulary indices of all scales end to end."""
+
+    projected: tuple[Tensor, ...]
+    """Normalised bit features of each scale, float32."""
+
+    divergence: Tensor | None = None
+    """Mean KL divergence of the latents from a unit Gaussian, of a bottleneck that has one."""
+
+
+@runtime_checkable
+class Resampling(Protocol):
+    """Between L latents and the tokens of the scales: what the residual loop is built on."""
+
+    mean_LC: Tensor
+    """What is taken out of the latents before scale 0; `up` gives it back with scale 0."""
+
+    def down(self, scale: int, features_BLC: Tensor) -> Tensor:
+        """Gather L latents into the tokens of a scale (Eq. 3)."""
+        ...
+
+    def up(self, scale: int, codes_BTC: Tensor) -> Tensor:
+        """Spread the codes of a scale over the L latents (Eq. 4)."""
+        ...
+
+    def track_mean(self, latents_BLC: Tensor) -> None:
+        """Move the mean towards this batch; called while training."""
+        ...
+
+
+def residual_pyramid(
+    resampling: Resampling,
+    quantizer: LfqQuantizer,
+    latents_BLC: Float[Tensor, "B L C"],
+    num_scales: int,
+    *,
+    keep_B: Int[Tensor, " B"] | None = None,
+    bypass: bool = False,
+) -> PyramidOutput:
+    """The residual loop over scales (Sec. 3.2), the only one in the code.
+
+    R_0 = Z; E_s = down(e_s, R_s); q_s = LFQ(E_s); U_s = up(e~_s, q_s);
+    R_{s+1} = R_s - U_s. Gradients run through the residuals.
+
+    Args:
+        resampling: the CQT, or what stands in for it.
+        quantizer: turns E_s into codes.
+        latents_BLC: encoder output Z.
+        num_scales: scales to do; coarser tokens do not depend on it.
+        keep_B: number of scales summed for each sample (scale dropout).
+        bypass: pass normalised values in place of signs (warm-up, Sec. 4.2).
+    """
+    residual_BLC = latents_BLC.float()
+    running_BLC = torch.zeros_like(residual_BLC)
+    kept_BLC = torch.zeros_like(residual_BLC)
+    prefixes, indices, projected = [], [], []
+    for scale in range(num_scales):
+        centred_BLC = residual_BLC - resampling.mean_LC if scale == 0 else residual_BLC
+        tokens = quantizer(resampling.down(scale, centred_BLC), scale, bypass=bypass)
+        upsampled_BLC = resampling.up(scale, tokens.features_BTC).float()
+        residual_BLC = residual_BLC - upsampled_BLC
+        running_BLC = running_BLC + upsampled_BLC
+        if keep_B is not None:
+            kept_BLC = kept_BLC + upsampled_BLC * (keep_B > scale)[:, None, None]
+        prefixes.append(running_BLC)
+        indices.append(tokens.indices_BT)
+        projected.append(tokens.projected_BTK)
+    return PyramidOutput(
+        summed_BLC=running_BLC if keep_B is None else kept_BLC,
+        prefixes=tuple(prefixes),
+        residual_BLC=residual_BLC,
+        indices_BT=torch.cat(indices, dim=1),
+        projected=tuple(projected),
+    )
+
+
+class FieldDecoder(nn.Module, ABC):
+    """Latents to an occupancy field, in two halves: once a shape, once a query point."""
+
+    @abstractmethod
     def memory(
         self, summed_BLC: Float[Tensor, "B L C"], num_scales_B: Int[Tensor, " B"]
-    ) -> Float[Tensor, "B L C"]:
-        """Self-attention over the latents of a shape."""
-        prefix_BC = self.prefix_embedding[num_scales_B - 1]
-        x_BLC = summed_BLC + self.slots_LC + prefix_BC[:, None]
-        for block in self.blocks:
-            x_BLC = block(x_BLC)
-        return x_BLC
+    ) -> Float[Tensor, "B *memory"]:
+        """Prepare what the queries look at."""
 
+    @abstractmethod
     def forward(
-        self, memory_BLC: Float[Tensor, "B L C"], queries_BQ3: Float[Tensor, "B Q 3"]
+        self, memory: Float[Tensor, "B *memory"], queries_BQ3: Float[Tensor, "B Q 3"]
     ) -> Float[Tensor, "B Q"]:
         """Occupancy logits of query points of the unit frame, positive inside."""
-        queries_BQC = self.query_projection(self.embedding(queries_BQ3))
-        answers_BQC = self.answer(queries_BQC, memory_BLC)
-        return self.head(self.norm(answers_BQC)).squeeze(-1).float()
 
 
-class CvqTokenizer(DiscreteTokenizer):
-    """Latent set, CQT, occupancy decoder: the tokenizer of the paper."""
+class Tokenizer(nn.Module, ABC):
+    """A point cloud to features from coarse to fine, and features to an occupancy field.
 
-    def __init__(self, config: CvqConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.encoder = PointEncoder(config)
-        lengths = config.cqt.scale_lengths
-        self.quantizer = LfqQuantizer(
-            config.quantizer, config.dim, pooling_gains(lengths, config.num_latents)
-        )
-        self.cqt = CrossScaleQuerying(config.cqt, config.num_latents, config.dim, config.num_heads)
-        self.decoder = OccupancyDecoder(config, num_scales=len(lengths))
+    `encoder` maps points and normals to latents, `decoder` latents to a field; the bottleneck
+    between them is what the kinds differ in.
+    """
+
+    config: Any
+    """One of `TokenizerConfig` (models/tokenizers.py), which knows all kinds."""
+    encoder: nn.Module
+    decoder: FieldDecoder
 
     @property
+    @abstractmethod
     def scale_lengths(self) -> tuple[int, ...]:
-        """Tokens per scale, coarsest first."""
-        return self.config.cqt.scale_lengths
+        """Tokens per scale, coarsest first; a continuous bottleneck counts its latents."""
 
     @property
+    @abstractmethod
+    def num_bits(self) -> int:
+        """Bits per token; 0 if the bottleneck is continuous and has no tokens."""
+
+    @property
+    def dim(self) -> int:
+        """Channels C of the latents."""
+        return self.config.dim
+
+    @property
+    def num_scales(self) -> int:
+        """Number of scales S."""
+        return len(self.scale_lengths)
+
+    @property
+    @abstractmethod
+    def latent_mean(self) -> Tensor:
+        """Running mean of every latent over shapes; zero where none is kept."""
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        """Shape of the noise that `quantize` takes for each sample in training; () is none."""
+        return ()
+
+    @abstractmethod
+    def track_mean(self, latents_BLC: Float[Tensor, "B L C"]) -> None:
+        """Move the running mean of every latent towards this batch; called while training."""
+
+    @abstractmethod
+    def bottleneck(self) -> Sequence[nn.Module]:
+        """The modules between encoder and decoder."""
+
+    @abstractmethod
+    def quantize(
+        self,
+        latents_BLC: Float[Tensor, "B L C"],
+        *,
+        num_scales: int | None = None,
+        keep_B: Int[Tensor, " B"] | None = None,
+        bypass: bool = False,
+        noise: Float[Tensor, "B ..."] | None = None,
+    ) -> PyramidOutput:
+        """Send latents through the bottleneck.
+
+        Args:
+            latents_BLC: encoder output Z.
+            num_scales: stop after this many scales (default: all).
+            keep_B: number of scales summed for each sample (scale dropout).
+            bypass: pass normalised values in place of signs (warm-up, Sec. 4.2).
+            noise: standard normal numbers of `noise_shape`; None takes the mean.
+        """
+
+    def encode(
+        self, points_BN3: Float[Tensor, "B N 3"], normals_BN3: Float[Tensor, "B N 3"]
+    ) -> Float[Tensor, "B L C"]:
+        """Latents Z before the bottleneck (Eq. 2)."""
+        return self.encoder(points_BN3, normals_BN3)
+
+    def shape_memory(
+        self,
+        summed_BLC: Float[Tensor, "B L C"],
+        num_scales: int | Int[Tensor, " B"] | None = None,
+    ) -> Float[Tensor, "B *memory"]:
+        """Once a shape: what the queries look at; `num_scales` are in the sum (default all)."""
+        if num_scales is None:
+            num_scales = self.num_scales
+        if isinstance(num_scales, int):
+            num_scales = torch.full((len(summed_BLC),), num_scales, device=summed_BLC.device)
+        return self.decoder.memory(summed_BLC, num_scales)
+
+    def occupancy(
+        self, memory: Float[Tensor, "B *memory"], queries_BQ3: Float[Tensor, "B Q 3"]
+    ) -> Float[Tensor, "B Q"]:
+        """Occupancy logits, positive inside; query points of the unit frame."""
+        return self.decoder(memory, queries_BQ3)
+
+
+class DiscreteTokenizer(Tokenizer):
+    """A tokenizer whose bottleneck is LFQ on one scale or several: it has tokens."""
+
+    quantizer: LfqQuantizer
+
+    @property
+    @abstractmethod
     def resampling(self) -> Resampling:
-        """The CQT."""
-        return self.cqt
+        """Between latents and the tokens of a scale."""
 
-    def bottleneck(self) -> tuple[nn.Module, ...]:
-        """CQT and quantizer."""
-        return self.cqt, self.quantizer
+    @property
+    def num_bits(self) -> int:
+        """Bits per token."""
+        return self.quantizer.config.num_bits
+
+    @property
+    def latent_mean(self) -> Tensor:
+        """Running mean of every latent over shapes."""
+        return self.resampling.mean_LC
+
+    def track_mean(self, latents_BLC: Float[Tensor, "B L C"]) -> None:
+        """Move the running mean of every latent towards this batch; called while training."""
+        self.resampling.track_mean(latents_BLC)
+
+    def quantize(
+        self,
+        latents_BLC: Float[Tensor, "B L C"],
+        *,
+        num_scales: int | None = None,
+        keep_B: Int[Tensor, " B"] | None = None,
+        bypass: bool = False,
+        noise: Float[Tensor, "B ..."] | None = None,
+    ) -> PyramidOutput:
+        """Residual quantization over the scales; see `residual_pyramid`."""
+        assert noise is None, "signs are not drawn"
+        return residual_pyramid(
+            self.resampling,
+            self.quantizer,
+            latents_BLC,
+            self.num_scales if num_scales is None else num_scales,
+            keep_B=keep_B,
+            bypass=bypass,
+        )
+
+    @torch.no_grad()
+    def tokenize(
+        self,
+        points_BN3: Float[Tensor, "B N 3"],
+        normals_BN3: Float[Tensor, "B N 3"],
+        num_scales: int | None = None,
+    ) -> Int[Tensor, "B T"]:
+        """Vocabulary indices of all scales end to end, coarsest first."""
+        return self.quantize(self.encode(points_BN3, normals_BN3), num_scales=num_scales).indices_BT
+
+    def num_scales_of(self, num_tokens: int) -> int:
+        """Number of whole scales that `num_tokens` make.
+
+        Raises:
+            ValueError: if the tokens end inside a scale.
+        """
+        total = 0
+        for scale, length in enumerate(self.scale_lengths):
+            total += length
+            if total == num_tokens:
+                return scale + 1
+        raise ValueError(
+            f"{num_tokens} tokens do not end with a scale; scale lengths are {self.scale_lengths}"
+        )
+
+    def decode_indices(self, indices_BT: Int[Tensor, "B T"]) -> Float[Tensor, "B L C"]:
+        """Sum of the upsampled features of the scales that the tokens cover."""
+        bits_BTK = unpack_bits(indices_BT, self.num_bits)
+        return self.decode_signs(bits_BTK.to(self.quantizer.gains.dtype) * 2 - 1)
+
+    def decode_signs(self, signs_BTK: Float[Tensor, "B T K"]) -> Float[Tensor, "B L C"]:
+        """The same from signs of bits, which may be uncertain: anything between -1 and 1."""
+        num_scales = self.num_scales_of(signs_BTK.shape[1])
+        parts = signs_BTK.split(list(self.scale_lengths[:num_scales]), dim=1)
+        upsampled = [
+            self.resampling.up(scale, self.quantizer.expand(part, scale)).float()
+            for scale, part in enumerate(parts)
+        ]
+        return torch.stack(upsampled).sum(dim=0)
 
 
-def pooling_gains(scale_lengths: tuple[int, ...], num_latents: int) -> list[float]:
-    """Magnitude of what each scale quantises: a mean of b independent unit latents has b**-0.5."""
-    return [(length / num_latents) ** 0.5 for length in scale_lengths]
+def require_tokens(tokenizer: Tokenizer, name: str) -> DiscreteTokenizer:
+    """The tokenizer as one that has tokens.
+
+    Raises:
+        ValueError: if its bottleneck is continuous; `name` says whose it is.
+    """
+    if not isinstance(tokenizer, DiscreteTokenizer):
+        raise ValueError(
+            f"{name}: its latents are continuous, there are no tokens; choose weights of a "
+            "tokenizer that quantises"
+        )
+    return tokenizer

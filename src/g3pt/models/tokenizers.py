@@ -7,8 +7,8 @@ from g3pt.models.alternatives.pooling import PoolingConfig, PoolingTokenizer
 from g3pt.models.alternatives.triplane import TriplaneConfig, TriplaneTokenizer
 from g3pt.models.alternatives.volume import VolumeConfig, VolumeTokenizer
 from g3pt.models.alternatives.vq import VqConfig, VqTokenizer
-from g3pt.models.contract import Tokenizer
-from g3pt.models.tokenizer import CvqConfig, CvqTokenizer
+from g3pt.models.cvq import CvqConfig, CvqTokenizer
+from g3pt.models.tokenizer import Tokenizer
 
 TokenizerConfig = CvqConfig | VqConfig | KlConfig | PoolingConfig | TriplaneConfig | VolumeConfig
 

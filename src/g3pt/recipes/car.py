@@ -10,8 +10,8 @@ from g3pt.models.conditioning import (
     ImageConditionConfig,
     TextConditionConfig,
 )
+from g3pt.models.cvq import CvqConfig
 from g3pt.models.sizes import TransformerSize, size_of_depth, size_of_name
-from g3pt.models.tokenizer import CvqConfig
 from g3pt.models.tokenizers import TokenizerConfig
 from g3pt.recipes import tokenizer
 from g3pt.shapes.cache.tokens import TokenCacheConfig

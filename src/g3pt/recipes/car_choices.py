@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from g3pt.models.weights_config import SamplingDefaults
+from g3pt.models.weights.config import SamplingDefaults
 from g3pt.recipes.car_sizes import CarSize, car_size
 from g3pt.recipes.experiments import Claim, Experiment, Scale, Variant
 from g3pt.recipes.figures import rung

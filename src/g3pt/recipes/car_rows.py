@@ -8,9 +8,9 @@ from typing import Any, assert_never, final
 from g3pt.evaluation.generation import GenerationSettings, evaluate_generation
 from g3pt.evaluation.likelihood import TokenizedShapes, evaluate_likelihood
 from g3pt.evaluation.results import Row
-from g3pt.models.contract import require_tokens
-from g3pt.models.weights import save_weights
-from g3pt.models.weights_config import WeightsConfig
+from g3pt.models.tokenizer import require_tokens
+from g3pt.models.weights.config import WeightsConfig
+from g3pt.models.weights.load import save_weights
 from g3pt.recipes.experiments import EvaluationSet, LikelihoodSet, MeasuredSet, Variant
 from g3pt.recipes.row_kind import Facts, Report, RowKind
 from g3pt.shapes.cache.tokens import TokenCache

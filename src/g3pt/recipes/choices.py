@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from g3pt.models.tokenizer import CvqConfig
+from g3pt.models.cvq import CvqConfig
 from g3pt.recipes.experiments import Claim, Experiment, Scale, Variant
 from g3pt.recipes.matching import matched, num_parameters
 from g3pt.recipes.tables import cvq, tokenizer_run

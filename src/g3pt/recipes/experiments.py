@@ -6,7 +6,7 @@ from typing import Literal
 
 from g3pt.evaluation.objects import ObjectList
 from g3pt.evaluation.protocol import EvaluationSettings
-from g3pt.models.weights_config import SamplingDefaults
+from g3pt.models.weights.config import SamplingDefaults
 from g3pt.preparation.sources import ShapeRef, SourceConfig, list_shapes
 from g3pt.training.ingredients import PreparedShapes
 from g3pt.training.runs import Run

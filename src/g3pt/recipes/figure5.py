@@ -22,7 +22,7 @@ from g3pt.generation.results import GeneratedShape, ScaleEvent
 from g3pt.geometry.mesh import is_closed, num_components
 from g3pt.geometry.metrics import winding_test
 from g3pt.geometry.render import save_png, sheet
-from g3pt.models.weights import DEFAULT_WEIGHTS
+from g3pt.models.weights.load import DEFAULT_WEIGHTS
 from g3pt.procedural import TRAIN_FAMILIES
 from g3pt.recipes.experiments import Scale
 from g3pt.training.environment import describe_environment

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from g3pt.models.car import CarConfig
 from g3pt.models.guess import GuessConfig
-from g3pt.models.weights_config import WeightsConfig
-from g3pt.models.weights_folder import find_weights, read_config
+from g3pt.models.weights.config import WeightsConfig
+from g3pt.models.weights.folder import find_weights, read_config
 from g3pt.recipes.stream import small_smoke as small_stream_smoke
 from g3pt.recipes.unseen_pools import Pool, toy_pools
 from g3pt.stream.maker import MakerConfig

@@ -13,9 +13,9 @@ from g3pt.models.alternatives.triplane import TriplaneConfig
 from g3pt.models.alternatives.volume import VolumeConfig
 from g3pt.models.alternatives.vq import VqConfig
 from g3pt.models.car import Car, CarConfig
+from g3pt.models.cvq import CvqConfig
 from g3pt.models.rivals.flow import Flow, FlowConfig
 from g3pt.models.rivals.regressor import Regressor, RegressorConfig
-from g3pt.models.tokenizer import CvqConfig
 from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
 from g3pt.nn.convolutions import GROUPS
 

@@ -8,8 +8,8 @@ from typing import Any, assert_never, final
 from g3pt.evaluation.generation import GenerationSettings, evaluate_generation
 from g3pt.evaluation.results import Row
 from g3pt.models.alternatives.kl import require_gaussian
-from g3pt.models.weights import save_regressor_weights, save_weights
-from g3pt.models.weights_config import RegressorWeightsConfig, WeightsConfig
+from g3pt.models.weights.config import RegressorWeightsConfig, WeightsConfig
+from g3pt.models.weights.load import save_regressor_weights, save_weights
 from g3pt.recipes.car_rows import GENERATED
 from g3pt.recipes.experiments import EvaluationSet, LikelihoodSet, MeasuredSet, Variant
 from g3pt.recipes.row_kind import Facts, Report, RowKind

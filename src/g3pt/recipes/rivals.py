@@ -8,10 +8,10 @@ from dataclasses import fields, replace
 from typing import Any
 
 from g3pt.models.alternatives.kl import KlConfig
+from g3pt.models.cvq import FieldDecoderConfig, LatentSetConfig
 from g3pt.models.rivals.flow import FlowConfig
 from g3pt.models.rivals.regressor import RegressorConfig
 from g3pt.models.rivals.trunk import TrunkConfig
-from g3pt.models.tokenizer import FieldDecoderConfig, LatentSetConfig
 from g3pt.recipes import car, tokenizer
 from g3pt.recipes.matching import (
     matched,

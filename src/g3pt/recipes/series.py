@@ -20,7 +20,7 @@ import torch
 from g3pt.config import load_json, save_json
 from g3pt.evaluation.results import Row, read_rows
 from g3pt.files import write_whole
-from g3pt.models.weights_folder import CONFIG_FILE as WEIGHTS_CONFIG
+from g3pt.models.weights.folder import CONFIG_FILE as WEIGHTS_CONFIG
 from g3pt.recipes.experiments import RUNS, WEIGHTS_FOLDER, Experiment, MeasuredSet, Variant
 from g3pt.recipes.kinds import kind_of
 from g3pt.training.checkpoint import list_checkpoints

@@ -8,7 +8,7 @@ feed-forward regressor (TripoSR). Beside them stands the training shape whose pi
 
 from dataclasses import replace
 
-from g3pt.models.weights_config import SamplingDefaults
+from g3pt.models.weights.config import SamplingDefaults
 from g3pt.recipes.car_sizes import CarSize, car_size
 from g3pt.recipes.experiments import Claim, EvaluationSet, Experiment, Scale, Variant, weights_of
 from g3pt.recipes.figures import rung

@@ -8,8 +8,8 @@ from typing import Any
 from g3pt.models.alternatives.kl import KlConfig
 from g3pt.models.alternatives.pooling import PoolingConfig
 from g3pt.models.alternatives.vq import VqConfig
+from g3pt.models.cvq import CvqConfig, LatentSetConfig
 from g3pt.models.quantizers import LfqConfig
-from g3pt.models.tokenizer import CvqConfig, LatentSetConfig
 from g3pt.models.tokenizers import TokenizerConfig
 from g3pt.recipes.experiments import Claim, Experiment, Scale, Variant
 from g3pt.recipes.matching import matched, num_parameters

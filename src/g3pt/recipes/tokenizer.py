@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from g3pt.models.cqt import CqtConfig
+from g3pt.models.cvq import CvqConfig
 from g3pt.models.quantizers import LfqConfig
-from g3pt.models.tokenizer import CvqConfig
 from g3pt.preparation.prepare import PrepareConfig
 from g3pt.preparation.sources import OPEN_LICENCES, FolderSourceConfig, ProceduralSourceConfig
 from g3pt.preparation.views import ViewsConfig

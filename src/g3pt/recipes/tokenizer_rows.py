@@ -10,8 +10,8 @@ import numpy as np
 from g3pt.evaluation.reconstruction import evaluate_reconstruction
 from g3pt.evaluation.results import Row
 from g3pt.models.tokenizers import build_tokenizer
-from g3pt.models.weights import save_weights
-from g3pt.models.weights_config import WeightsConfig
+from g3pt.models.weights.config import WeightsConfig
+from g3pt.models.weights.load import save_weights
 from g3pt.recipes.experiments import EvaluationSet, MeasuredSet, Variant
 from g3pt.recipes.row_kind import Facts, Report, RowKind
 from g3pt.training.ingredients import ensure_shapes

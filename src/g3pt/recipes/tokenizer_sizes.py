@@ -11,8 +11,8 @@ from g3pt.evaluation.protocol import EvaluationSettings, quick_settings
 from g3pt.models.alternatives.triplane import TriplaneConfig
 from g3pt.models.alternatives.volume import VolumeConfig
 from g3pt.models.cqt import CqtConfig
+from g3pt.models.cvq import CvqConfig
 from g3pt.models.quantizers import LfqConfig
-from g3pt.models.tokenizer import CvqConfig
 from g3pt.preparation.prepare import PrepareConfig
 from g3pt.preparation.sources import FolderSourceConfig, ProceduralSourceConfig
 from g3pt.preparation.views import ViewsConfig

@@ -8,7 +8,7 @@ from typing import Literal
 
 from g3pt.models.conditioning.efficientnet_weights import BUNDLED_SHA256
 from g3pt.models.conditioning.pretrained import frozen_features
-from g3pt.models.contract import DiscreteTokenizer
+from g3pt.models.tokenizer import DiscreteTokenizer
 from g3pt.procedural import TRAIN_FAMILIES
 from g3pt.stream.augmentation import Augmentation
 from g3pt.stream.maker import MakerConfig

@@ -22,8 +22,8 @@ from g3pt.evaluation.yardstick_report import yardstick_report
 from g3pt.files import write_whole
 from g3pt.generation.answers import Answer, ConsensusAnswer, GuessAnswer, SampleAnswer
 from g3pt.geometry.triangles import TriangleMesh
-from g3pt.models.contract import DiscreteTokenizer, require_tokens
-from g3pt.models.weights_config import SamplingDefaults
+from g3pt.models.tokenizer import DiscreteTokenizer, require_tokens
+from g3pt.models.weights.config import SamplingDefaults
 from g3pt.procedural import make_shape
 from g3pt.recipes.unseen import Share, UnseenRow, UnseenTable
 from g3pt.recipes.unseen_pools import record_pool

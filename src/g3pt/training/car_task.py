@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from g3pt.models.car import Car
-from g3pt.models.contract import DiscreteTokenizer
+from g3pt.models.tokenizer import DiscreteTokenizer
 from g3pt.shapes.datasets.tokenizer import CarDataConfig, CarDataset
 from g3pt.shapes.shards import VALIDATION, Selection
 from g3pt.training.checkpoint import fingerprint

@@ -29,7 +29,7 @@ from g3pt.models.conditioning import (
 )
 from g3pt.models.conditioning.pretrained import NUM_FEATURES, PLACE_SIDE
 from g3pt.models.conditioning.vocabulary import pad_ids
-from g3pt.models.contract import Tokenizer
+from g3pt.models.tokenizer import Tokenizer
 from g3pt.shapes.batch import ConditionedBatch
 from g3pt.training.task import Part
 

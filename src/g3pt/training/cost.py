@@ -12,9 +12,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from g3pt.models.car import Car
-from g3pt.models.contract import Tokenizer
 from g3pt.models.cqt import CqtConfig
-from g3pt.models.operations import (
+from g3pt.models.cvq import CvqConfig, CvqTokenizer
+from g3pt.models.flops import (
     car_operations,
     condition_operations,
     encoder_operations,
@@ -28,7 +28,7 @@ from g3pt.models.operations import (
 from g3pt.models.quantizers import LfqConfig
 from g3pt.models.rivals.flow import Flow
 from g3pt.models.rivals.regressor import Regressor
-from g3pt.models.tokenizer import CvqConfig, CvqTokenizer
+from g3pt.models.tokenizer import Tokenizer
 from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
 from g3pt.training.car_task import CarTask
 from g3pt.training.flow_task import FlowTask

@@ -12,7 +12,7 @@ from g3pt.models.alternatives.kl import KlTokenizer
 from g3pt.models.car import CarConfig
 from g3pt.models.conditioning import ConditionConfig, PointsConditionConfig, TextConditionConfig
 from g3pt.models.conditioning.vocabulary import collect_vocabulary
-from g3pt.models.contract import DiscreteTokenizer
+from g3pt.models.tokenizer import DiscreteTokenizer
 from g3pt.preparation.build import build_shards
 from g3pt.preparation.engines import InlineEngine, ProcessEngine
 from g3pt.preparation.prepare import PrepareConfig

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from g3pt.models.car import Car
-from g3pt.models.contract import DiscreteTokenizer
 from g3pt.models.guess import metric_root
 from g3pt.models.losses import occupancy_loss, sign_loss, soft_iou_loss
 from g3pt.models.teacher import teacher_inputs
+from g3pt.models.tokenizer import DiscreteTokenizer
 from g3pt.shapes.batch import CarBatch
 from g3pt.training.conditioning import (
     ConditionDrawer,

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from g3pt.config import ConfigError, from_json
 from g3pt.models.car import CarConfig
+from g3pt.models.cvq import CvqConfig
 from g3pt.models.rivals.flow import FlowConfig
 from g3pt.models.rivals.regressor import RegressorConfig
-from g3pt.models.tokenizer import CvqConfig
 from g3pt.models.tokenizers import TokenizerConfig
 from g3pt.shapes.cache.draws import DrawsConfig
 from g3pt.shapes.cache.tokens import TokenCacheConfig

@@ -11,10 +11,10 @@ from torch import nn
 from g3pt.config import ConfigError, save_json, to_json
 from g3pt.models.alternatives.kl import KlTokenizer, require_gaussian
 from g3pt.models.car import Car
-from g3pt.models.contract import DiscreteTokenizer, Tokenizer, require_tokens
 from g3pt.models.devices import resolve_device
 from g3pt.models.rivals.flow import Flow
 from g3pt.models.rivals.regressor import Regressor
+from g3pt.models.tokenizer import DiscreteTokenizer, Tokenizer, require_tokens
 from g3pt.models.tokenizers import build_tokenizer
 from g3pt.shapes.datasets.rivals import FlowDataConfig, FlowDataset
 from g3pt.shapes.datasets.tokenizer import CarDataConfig

@@ -16,8 +16,8 @@ from g3pt.generation.answers import Answer, ConsensusAnswer, GuessAnswer, Sample
 from g3pt.models.car import Car
 from g3pt.models.conditioning.encoders import Condition
 from g3pt.models.conditioning.pretrained import PretrainedImageEncoder, frozen_features
-from g3pt.models.contract import DiscreteTokenizer
-from g3pt.models.weights_config import SamplingDefaults
+from g3pt.models.tokenizer import DiscreteTokenizer
+from g3pt.models.weights.config import SamplingDefaults
 from g3pt.shapes.yardstick import load_yardstick
 from g3pt.stream.dataset import StreamConfig, StreamDataset
 from g3pt.stream.recorded import RecordedConfig, RecordedDataset

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from g3pt.models.contract import PyramidOutput, Tokenizer
 from g3pt.models.losses import (
     commitment_loss,
     distance_loss,
@@ -20,6 +19,7 @@ from g3pt.models.losses import (
     occupancy_loss,
     truncated_distances,
 )
+from g3pt.models.tokenizer import PyramidOutput, Tokenizer
 from g3pt.shapes.batch import TokenizerBatch
 from g3pt.shapes.datasets.resident import ResidentTokenizerDataset
 from g3pt.shapes.datasets.tokenizer import TokenizerDataConfig, TokenizerDataset

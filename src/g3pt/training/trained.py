@@ -7,11 +7,11 @@ from torch import nn
 
 from g3pt.config import ConfigError
 from g3pt.models.car import Car
-from g3pt.models.contract import Tokenizer
 from g3pt.models.rivals.flow import Flow
 from g3pt.models.rivals.regressor import Regressor
+from g3pt.models.tokenizer import Tokenizer
 from g3pt.models.tokenizers import build_tokenizer
-from g3pt.models.weights import load_regressor_weights, load_weights
+from g3pt.models.weights.load import load_regressor_weights, load_weights
 from g3pt.training.checkpoint import CheckpointError, load_module_tensors, load_newest_checkpoint
 from g3pt.training.loop import BEST_FOLDER
 from g3pt.training.runs import CarRun, FlowRun, RegressorRun, Run, TokenizerRun, load_run

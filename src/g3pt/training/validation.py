@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from g3pt.models.contract import Tokenizer
 from g3pt.models.token_statistics import scale_statistics
+from g3pt.models.tokenizer import Tokenizer
 from g3pt.preparation.prepare import normals, positions
 from g3pt.shapes.shards import VALIDATION, Selection, ShardSet
 

@@ -25,11 +25,11 @@ from g3pt.generation.answers import Answer, answer_features
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.conditioning import ConditionBatch, PictureConfig
 from g3pt.models.conditioning.pixels import shrink_pictures
-from g3pt.models.contract import DiscreteTokenizer
 from g3pt.models.heads import HEADS
 from g3pt.models.quantizers import unpack_bits
 from g3pt.models.teacher import teacher_inputs
-from g3pt.models.weights_config import SamplingDefaults
+from g3pt.models.tokenizer import DiscreteTokenizer
+from g3pt.models.weights.config import SamplingDefaults
 from g3pt.shapes.yardstick import Yardstick
 
 TOKENS = "tokens"

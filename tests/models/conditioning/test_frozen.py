@@ -17,8 +17,8 @@ from g3pt.models.conditioning import (
 )
 from g3pt.models.conditioning.frozen import frozen_fingerprint, load_frozen
 from g3pt.models.conditioning.pixels import read_pixels
-from g3pt.models.weights import load_weights, save_weights
-from g3pt.models.weights_config import WeightsConfig
+from g3pt.models.weights.config import WeightsConfig
+from g3pt.models.weights.load import load_weights, save_weights
 
 
 @pytest.fixture(scope="module")

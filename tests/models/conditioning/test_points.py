@@ -4,7 +4,7 @@ import torch
 from conditions import KINDS
 from g3pt.models.conditioning import ConditionBatch, Conditioner, encode_points
 from g3pt.models.cqt import CqtConfig
-from g3pt.models.tokenizer import CvqConfig, CvqTokenizer
+from g3pt.models.cvq import CvqConfig, CvqTokenizer
 
 
 @pytest.fixture(scope="module")

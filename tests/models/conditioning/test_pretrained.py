@@ -10,8 +10,8 @@ from g3pt.config import load_json, save_json
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.conditioning import ConditionBatch, Conditioner
 from g3pt.models.conditioning.pretrained import PretrainedImageConditionConfig
-from g3pt.models.weights import load_weights, save_weights
-from g3pt.models.weights_config import WeightsConfig
+from g3pt.models.weights.config import WeightsConfig
+from g3pt.models.weights.load import load_weights, save_weights
 
 CONFIG = PretrainedImageConditionConfig(image_size=64, depth=1, width=16, num_heads=2)
 POOLED = replace(CONFIG, pool=2)

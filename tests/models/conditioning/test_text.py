@@ -9,8 +9,8 @@ from g3pt.models.car import Car, CarConfig
 from g3pt.models.conditioning import ConditionBatch
 from g3pt.models.conditioning.text import TextConditionConfig, TextEncoder
 from g3pt.models.conditioning.vocabulary import FIRST_WORD, PADDING
-from g3pt.models.weights import load_weights, save_weights
-from g3pt.models.weights_config import WeightsConfig
+from g3pt.models.weights.config import WeightsConfig
+from g3pt.models.weights.load import load_weights, save_weights
 
 CONFIG = TextConditionConfig(
     vocabulary=("a", "red", "chair"), max_tokens=16, depth=2, width=32, num_heads=2

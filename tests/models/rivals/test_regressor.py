@@ -6,8 +6,8 @@ import torch
 
 from conditions import draw_pictures
 from g3pt.models.conditioning import ConditionBatch, ImageConditionConfig
+from g3pt.models.cvq import FieldDecoderConfig
 from g3pt.models.rivals.regressor import Regressor, RegressorConfig
-from g3pt.models.tokenizer import FieldDecoderConfig
 
 CONFIG = RegressorConfig(
     depth=2,

@@ -1,1 +1,1 @@
-"""The other tokenizers of Tables 2 and 4, behind the contract of `models/contract.py`."""
+"""The other tokenizers of Tables 2 and 4, behind the contract of `models/tokenizer.py`."""

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from g3pt.models.contract import PyramidOutput, Tokenizer
-from g3pt.models.tokenizer import LatentSetConfig, OccupancyDecoder, PointEncoder
+from g3pt.models.cvq import LatentSetConfig, OccupancyDecoder, PointEncoder
+from g3pt.models.tokenizer import PyramidOutput, Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

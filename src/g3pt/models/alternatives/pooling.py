@@ -11,15 +11,15 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from g3pt.models.contract import DiscreteTokenizer, Resampling
-from g3pt.models.quantizers import LfqConfig, LfqQuantizer
-from g3pt.models.tokenizer import (
+from g3pt.models.cvq import (
     LatentSetConfig,
     OccupancyDecoder,
     PointEncoder,
     check_scales,
     pooling_gains,
 )
+from g3pt.models.quantizers import LfqConfig, LfqQuantizer
+from g3pt.models.tokenizer import DiscreteTokenizer, Resampling
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from g3pt.models.contract import DiscreteTokenizer, Resampling
+from g3pt.models.tokenizer import DiscreteTokenizer, Resampling
 
 
 class SingleScale(nn.Module):

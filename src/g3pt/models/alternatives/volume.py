@@ -20,8 +20,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from g3pt.models.alternatives.single_scale import SingleScale, SingleScaleTokenizer
-from g3pt.models.contract import FieldDecoder
 from g3pt.models.quantizers import LfqConfig, LfqQuantizer
+from g3pt.models.tokenizer import FieldDecoder
 from g3pt.nn.blocks import SelfAttentionBlock
 from g3pt.nn.convolutions import FieldHead, ResidualBlock
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from g3pt.models.alternatives.single_scale import SingleScale, SingleScaleTokenizer
+from g3pt.models.cvq import LatentSetConfig, OccupancyDecoder, PointEncoder
 from g3pt.models.quantizers import LfqConfig, LfqQuantizer
-from g3pt.models.tokenizer import LatentSetConfig, OccupancyDecoder, PointEncoder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from g3pt.models.conditioning.contract import ConditionOutput
-from g3pt.models.contract import Tokenizer
+from g3pt.models.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from g3pt.models.conditioning.contract import ConditionBatch
+from g3pt.models.cvq import FieldDecoderConfig, OccupancyDecoder
 from g3pt.models.rivals.trunk import Trunk, TrunkConfig
-from g3pt.models.tokenizer import FieldDecoderConfig, OccupancyDecoder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,15 +24,15 @@ from g3pt.generation.sampler import SampledTokens, generate_tokens
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.conditioning.contract import ConditionBatch
 from g3pt.models.conditioning.image import ImageConditionConfig
+from g3pt.models.cvq import CvqTokenizer
 from g3pt.models.devices import resolve_device
-from g3pt.models.operations import (
+from g3pt.models.flops import (
     condition_operations,
     generation_bytes,
     generation_operations,
     prefix_length,
 )
-from g3pt.models.precision import cast_weights
-from g3pt.models.tokenizer import CvqTokenizer
+from g3pt.models.weights.precision import cast_weights
 from g3pt.recipes import car
 from g3pt.recipes.benchmarks.steps import default_sizes, resampling_alone
 

@@ -23,8 +23,8 @@ from g3pt.evaluation.benchmarks.device import (
 from g3pt.evaluation.benchmarks.probes import Probe, probe
 from g3pt.evaluation.benchmarks.rows import BenchmarkRow, BenchmarkSettings, OnProgress
 from g3pt.models.car import Car
+from g3pt.models.cvq import CvqConfig, CvqTokenizer
 from g3pt.models.devices import resolve_device
-from g3pt.models.tokenizer import CvqConfig, CvqTokenizer
 from g3pt.models.tokenizers import build_tokenizer
 from g3pt.recipes import car, recipe, tokenizer
 from g3pt.training.car_task import CarTask

@@ -20,7 +20,7 @@ from g3pt.models.conditioning.pixels import num_channels
 from g3pt.models.conditioning.pretrained import OWN_PATCH, PretrainedImageConditionConfig
 from g3pt.models.conditioning.text import TextConditionConfig
 from g3pt.models.conditioning.word_vectors import load_table
-from g3pt.models.tokenizer import CvqConfig, LatentSetConfig
+from g3pt.models.cvq import CvqConfig, LatentSetConfig
 from g3pt.nn.modulation import NUM_PARTS
 from g3pt.nn.scale_attention import merge_blocks
 

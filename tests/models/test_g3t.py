@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from g3pt.models.tokens import (
+from g3pt.models.g3t import (
     MAGIC,
     TokenFileError,
     TokenFrame,

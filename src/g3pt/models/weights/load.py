@@ -8,15 +8,14 @@ import torch
 
 from g3pt.config import save_json
 from g3pt.models.car import Car
-from g3pt.models.compact import compact, expand
-from g3pt.models.contract import Tokenizer
 from g3pt.models.devices import resolve_device
-from g3pt.models.precision import DtypeName, cast_weights, resolve_dtype
 from g3pt.models.rivals.flow import Flow
 from g3pt.models.rivals.regressor import Regressor
+from g3pt.models.tokenizer import Tokenizer
 from g3pt.models.tokenizers import build_tokenizer
-from g3pt.models.weights_config import RegressorWeightsConfig, WeightsConfig
-from g3pt.models.weights_folder import (
+from g3pt.models.weights.compact import compact, expand
+from g3pt.models.weights.config import RegressorWeightsConfig, WeightsConfig
+from g3pt.models.weights.folder import (
     CONFIG_FILE,
     MODEL_FILE,
     WeightsError,
@@ -29,6 +28,7 @@ from g3pt.models.weights_folder import (
     write_beside,
     write_tensors,
 )
+from g3pt.models.weights.precision import DtypeName, cast_weights, resolve_dtype
 
 DEFAULT_WEIGHTS = "g3pt-small"
 

@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from g3pt.config import ConfigError
 from g3pt.models.conditioning.efficientnet_weights import bundled_file
 from g3pt.models.devices import resolve_device
-from g3pt.models.weights import DEFAULT_WEIGHTS, load_weights, save_weights
-from g3pt.models.weights_config import WeightsConfig
-from g3pt.models.weights_folder import WeightsError, bundled_weights, find_weights
+from g3pt.models.weights.config import WeightsConfig
+from g3pt.models.weights.folder import WeightsError, bundled_weights, find_weights
+from g3pt.models.weights.load import DEFAULT_WEIGHTS, load_weights, save_weights
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from g3pt.models.conditioning import (
     TextConditionConfig,
 )
 from g3pt.models.cqt import CqtConfig
-from g3pt.models.operations import (
+from g3pt.models.cvq import CvqConfig, CvqTokenizer
+from g3pt.models.flops import (
     Operations,
     car_operations,
     condition_operations,
@@ -25,7 +26,6 @@ from g3pt.models.operations import (
     prefix_length,
 )
 from g3pt.models.quantizers import LfqConfig
-from g3pt.models.tokenizer import CvqConfig, CvqTokenizer
 from g3pt.training.cost import flop_counter
 
 LENGTHS = (1, 4, 16, 64)

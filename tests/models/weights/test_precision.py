@@ -11,8 +11,8 @@ from g3pt.models.conditioning import (
     ImageConditionConfig,
     TextConditionConfig,
 )
-from g3pt.models.precision import cast_weights, resolve_dtype
-from g3pt.models.weights import load_weights
+from g3pt.models.weights.load import load_weights
+from g3pt.models.weights.precision import cast_weights, resolve_dtype
 
 LENGTHS = (1, 4, 16)
 

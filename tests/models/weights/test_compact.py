@@ -3,7 +3,7 @@ import torch
 
 
 def test_rows_come_back_to_half_a_step():
-    from g3pt.models.compact import expand_rows, round_rows
+    from g3pt.models.weights.compact import expand_rows, round_rows
 
     torch.manual_seed(0)
     matrix = torch.randn(7, 5, 3) * torch.logspace(-3, 3, 7)[:, None, None]
@@ -17,14 +17,14 @@ def test_rows_come_back_to_half_a_step():
 
 @pytest.mark.parametrize("row", [torch.zeros(4), torch.tensor([0.0, 1e-9, -1e-9, 0.0])])
 def test_rows_of_nothing_stay_nothing(row):
-    from g3pt.models.compact import expand_rows, round_rows
+    from g3pt.models.weights.compact import expand_rows, round_rows
 
     back = expand_rows(*round_rows(row[None]))
     torch.testing.assert_close(back[0], row, atol=1e-6, rtol=0)
 
 
 def test_only_large_matrices_of_the_named_parts_are_rounded():
-    from g3pt.models.compact import STEPS_SUFFIX, compact, expand
+    from g3pt.models.weights.compact import STEPS_SUFFIX, compact, expand
 
     tensors = {
         "car.large": torch.randn(64, 64),
@@ -42,7 +42,7 @@ def test_only_large_matrices_of_the_named_parts_are_rounded():
 
 
 def test_nothing_named_changes_nothing():
-    from g3pt.models.compact import compact
+    from g3pt.models.weights.compact import compact
 
     tensors = {"car.large": torch.randn(64, 64)}
     assert compact(tensors, ()) == tensors

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from g3pt.config import load_json
-from g3pt.models.weights_config import StorageType
+from g3pt.models.weights.config import StorageType
 
 MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"

@@ -1,0 +1,1 @@
+"""Weights folders: what is in one, written and read."""
