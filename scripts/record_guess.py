@@ -36,7 +36,7 @@ def one(job: tuple[int, str, str, int]) -> tuple[str, int]:
 
     from g3pt.models.tokenizer import require_tokens
     from g3pt.recipes.guess import GENERATOR, sources
-    from g3pt.recipes.unseen_pools import record_pool
+    from g3pt.recipes.pools import record_pool
     from g3pt.training.trained import load_tokenizer
 
     torch.set_num_threads(1)

@@ -20,7 +20,7 @@ SIZES = {
 @pytest.fixture
 def preparation(monkeypatch):
     """The benchmark with few queries, two solids and nothing but our own labels."""
-    from g3pt.evaluation.benchmarks import preparation
+    from g3pt.benchmarks import preparation
     from g3pt.preparation.prepare import PrepareConfig
 
     monkeypatch.setattr(preparation, "PrepareConfig", lambda: PrepareConfig(**SIZES))
@@ -31,7 +31,7 @@ def preparation(monkeypatch):
 
 @pytest.fixture
 def converters():
-    from g3pt.evaluation.benchmarks import converters
+    from g3pt.benchmarks import converters
 
     return converters
 
@@ -68,7 +68,7 @@ def test_a_folder_of_meshes_is_measured_and_a_bad_one_only_noted(
     preparation, cube, bad, monkeypatch
 ):
     pytest.importorskip("pebble")
-    from g3pt.evaluation.benchmarks import BenchmarkSettings
+    from g3pt.benchmarks import BenchmarkSettings
 
     bad("words.glb")
     monkeypatch.setattr(preparation, "_error_rows", lambda *_: [])
@@ -84,7 +84,7 @@ def test_a_folder_of_meshes_is_measured_and_a_bad_one_only_noted(
 def test_a_missing_package_costs_its_own_rows_alone(preparation, monkeypatch):
     absent = replace(next(iter(preparation.CONVERTERS.values())), module="no_such_package_g3pt")
     monkeypatch.setattr(preparation, "CONVERTERS", {"other": absent})
-    from g3pt.evaluation.benchmarks import BenchmarkSettings
+    from g3pt.benchmarks import BenchmarkSettings
 
     settings = BenchmarkSettings()
     rows = preparation._time_rows([], preparation.PrepareConfig(), settings, lambda *_: None)
@@ -98,7 +98,7 @@ def test_a_missing_package_costs_its_own_rows_alone(preparation, monkeypatch):
 def test_other_packages_label_a_clean_ball(name, converters, monkeypatch):
     if converters.CONVERTERS[name].missing():
         pytest.skip(f"{name} is not installed")
-    from g3pt.evaluation.benchmarks.analytic import ball, ball_distance
+    from g3pt.benchmarks.analytic import ball, ball_distance
 
     monkeypatch.setattr(converters, "GRID", 32)
     monkeypatch.setattr(converters, "GRID_LEVEL", 2 / 32)
@@ -135,8 +135,8 @@ def call(function, argument):
 
 
 def test_models_are_measured_at_the_sizes_asked_for(g3pt, monkeypatch):
+    from g3pt.benchmarks import generation, steps
     from g3pt.recipes import car
-    from g3pt.recipes.benchmarks import generation, steps
 
     def small(name):
         run = car.tiny_smoke()
@@ -179,8 +179,8 @@ def test_extraction_is_held_against_the_whole_grid(g3pt):
 
 
 def test_a_row_that_does_not_fit_is_tried_smaller_and_says_so_in_the_end():
-    from g3pt.evaluation.benchmarks.device import row_that_fits
-    from g3pt.evaluation.benchmarks.rows import BenchmarkRow
+    from g3pt.benchmarks.device import row_that_fits
+    from g3pt.benchmarks.rows import BenchmarkRow
 
     tried = []
 
@@ -203,7 +203,7 @@ def test_a_row_that_does_not_fit_is_tried_smaller_and_says_so_in_the_end():
 
 
 def test_what_fails_costs_its_own_rows_alone(g3pt, monkeypatch):
-    from g3pt.recipes import benchmarks
+    from g3pt.benchmarks import registry as benchmarks
 
     def broken(settings, on_progress):
         raise RuntimeError("no such kernel")
@@ -225,7 +225,7 @@ def test_a_size_off_the_ladder_is_refused(g3pt):
 
 
 def test_a_median_keeps_to_its_budget():
-    from g3pt.evaluation.benchmarks.device import median_seconds
+    from g3pt.benchmarks.device import median_seconds
 
     calls = []
 
@@ -238,7 +238,7 @@ def test_a_median_keeps_to_its_budget():
 
 
 def test_a_ratio_says_how_many_times_better_ours_is():
-    from g3pt.evaluation.benchmarks.rows import BenchmarkRow
+    from g3pt.benchmarks.rows import BenchmarkRow
 
     faster = BenchmarkRow(name="x", unit="s", ours=2.0, other=6.0, lower_is_better=True)
     more = BenchmarkRow(name="x", unit="1/s", ours=6.0, other=2.0, floor=5.0, floor_of="ratio")
@@ -266,8 +266,8 @@ def test_wrong_arguments_are_refused_in_one_sentence(arguments, message, g3pt):
 
 
 def test_lines_for_a_reader_are_aligned():
+    from g3pt.benchmarks.rows import BenchmarkRow
     from g3pt.cli.bench import as_lines
-    from g3pt.evaluation.benchmarks.rows import BenchmarkRow
 
     rows = [
         BenchmarkRow(name="short", unit="s", ours=1.5, other=3.0, lower_is_better=True),

@@ -19,7 +19,7 @@ def place(tmp_path_factory):
     from g3pt.models.weights.config import WeightsConfig
     from g3pt.models.weights.load import save_weights
     from g3pt.recipes import car, tokenizer
-    from g3pt.recipes.tokenizer_sizes import size
+    from g3pt.reproduce.tokenizer_sizes import size
     from g3pt.shapes.cache.tokens import TokenCache, TokenCacheConfig
     from g3pt.shapes.shards import ShardSet
     from g3pt.training.ingredients import ensure_shapes, ensure_tokens

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from g3pt.evaluation.benchmarks.analytic import (
+from g3pt.benchmarks.analytic import (
     REACH_VOXELS,
     RESOLUTION,
     SOLID_NAMES,

@@ -20,7 +20,7 @@ from g3pt.cli.options import (
 from g3pt.cli.progress import steps
 
 if TYPE_CHECKING:
-    from g3pt.evaluation.benchmarks.rows import BenchmarkRow
+    from g3pt.benchmarks.rows import BenchmarkRow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,11 +64,11 @@ def main(arguments: Sequence[str]) -> int:
     if options.meshes is not None and not options.meshes.is_dir():
         raise FileNotFoundError(f"{options.meshes}: no such folder of meshes")
 
-    from g3pt.evaluation.benchmarks import BenchmarkSettings
+    from g3pt.benchmarks import BenchmarkSettings
+    from g3pt.benchmarks.registry import BENCHMARKS
     from g3pt.files import write_whole
     from g3pt.models.devices import resolve_device
     from g3pt.models.sizes import size_of_name
-    from g3pt.recipes.benchmarks import BENCHMARKS
 
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:

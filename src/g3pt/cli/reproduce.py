@@ -12,10 +12,10 @@ from g3pt.cli.progress import steps
 from g3pt.cli.shapes import scales_shown
 
 if TYPE_CHECKING:
-    from g3pt.recipes.experiments import Experiment, Scale
-    from g3pt.recipes.figure5 import Gallery
-    from g3pt.recipes.reproduce import Reproduction
-    from g3pt.recipes.trials import Trial
+    from g3pt.reproduce.experiments import Experiment, Scale
+    from g3pt.reproduce.figure5 import Gallery
+    from g3pt.reproduce.reproduce import Reproduction
+    from g3pt.reproduce.trials import Trial
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +62,7 @@ class ReproduceOptions(CommonOptions):
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = parse(ReproduceOptions, "reproduce", arguments)
-    from g3pt.recipes.figure5 import GALLERIES
+    from g3pt.reproduce.figure5 import GALLERIES
 
     if options.name in GALLERIES:
         result, lines = _draw(options, GALLERIES[options.name](_scale(options)))
@@ -87,10 +87,10 @@ def _reproduce(
     options: ReproduceOptions, experiment: "Experiment"
 ) -> tuple[dict[str, Any], list[str]]:
     from g3pt.evaluation.plots import require_matplotlib
-    from g3pt.recipes.reproduce import tabulate
-    from g3pt.recipes.row_timing import time_rows
-    from g3pt.recipes.series import finished_rows, run_series
-    from g3pt.recipes.table_report import write_report
+    from g3pt.reproduce.reproduce import tabulate
+    from g3pt.reproduce.row_timing import time_rows
+    from g3pt.reproduce.series import finished_rows, run_series
+    from g3pt.reproduce.table_report import write_report
 
     require_matplotlib()
     with steps() as shown:
@@ -126,9 +126,9 @@ def _unseen(options: ReproduceOptions) -> tuple[dict[str, Any], list[str]]:
     if options.scale not in ("smoke", "toy"):
         raise ValueError(f"--scale: unseen is there at smoke and toy scale, got {options.scale!r}")
 
-    from g3pt.recipes.unseen import unseen
-    from g3pt.recipes.unseen_report import write_unseen
-    from g3pt.recipes.unseen_series import finished_rows, run_unseen
+    from g3pt.reproduce.unseen import unseen
+    from g3pt.reproduce.unseen_report import write_unseen
+    from g3pt.reproduce.unseen_series import finished_rows, run_unseen
 
     table = unseen("smoke" if options.scale == "smoke" else "toy")
     root = options.runs / f"unseen-{table.scale}"
@@ -152,7 +152,7 @@ def _draw(options: ReproduceOptions, gallery: "Gallery") -> tuple[dict[str, Any]
         )
 
     from g3pt.generation.pipeline import G3PT
-    from g3pt.recipes.figure5 import draw_gallery, write_gallery
+    from g3pt.reproduce.figure5 import draw_gallery, write_gallery
 
     pipeline = G3PT.from_pretrained(gallery.weights, options.device)
     with scales_shown() as on_scale:
@@ -170,7 +170,7 @@ def _draw(options: ReproduceOptions, gallery: "Gallery") -> tuple[dict[str, Any]
 
 
 def _scale(options: ReproduceOptions) -> "Scale":
-    from g3pt.recipes.reproduce import SCALES
+    from g3pt.reproduce.reproduce import SCALES
 
     for scale in SCALES:
         if scale == options.scale:
@@ -186,13 +186,13 @@ def _experiments(options: ReproduceOptions) -> "tuple[Experiment, ...]":
     if options.try_steps < 0:
         raise ValueError(f"--try-steps must not be negative, got {options.try_steps}")
 
-    from g3pt.recipes.reproduce import experiments_of
+    from g3pt.reproduce.reproduce import experiments_of
 
     return experiments_of(options.name, _scale(options))
 
 
 def _try(options: ReproduceOptions, experiment: "Experiment") -> tuple[dict[str, Any], list[str]]:
-    from g3pt.recipes.trials import try_experiment
+    from g3pt.reproduce.trials import try_experiment
 
     with steps() as shown:
         trials = try_experiment(
@@ -224,8 +224,8 @@ def _trial_line(trial: "Trial") -> str:
 
 def _lines(table: "Reproduction", files: Sequence[Path]) -> list[str]:
     from g3pt.evaluation.report import cell
-    from g3pt.recipes.scaling_report import scaling_text
-    from g3pt.recipes.table_report import metric_name, verdict_of
+    from g3pt.reproduce.scaling_report import scaling_text
+    from g3pt.reproduce.table_report import metric_name, verdict_of
 
     width = max(len(row.label) for row in table.rows)
     lines: list[str] = []

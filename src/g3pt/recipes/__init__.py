@@ -74,7 +74,7 @@ def row_recipe(name: str) -> Run:
     Raises:
         ValueError: if no table has such a row.
     """
-    from g3pt.recipes.reproduce import EXPERIMENTS, SCALES
+    from g3pt.reproduce.reproduce import EXPERIMENTS, SCALES
 
     scale, _, row = name.partition("/")
     if scale not in SCALES:

@@ -11,8 +11,8 @@ from g3pt.models.car import CarConfig
 from g3pt.models.guess import GuessConfig
 from g3pt.models.weights.config import WeightsConfig
 from g3pt.models.weights.folder import find_weights, read_config
+from g3pt.recipes.pools import Pool, toy_pools
 from g3pt.recipes.stream import small_smoke as small_stream_smoke
-from g3pt.recipes.unseen_pools import Pool, toy_pools
 from g3pt.stream.maker import MakerConfig
 from g3pt.stream.queries import QueryCounts
 from g3pt.stream.recorded import RecordedConfig

@@ -1,0 +1,20 @@
+"""Measurements of what g3pt promises, each beside other software on the same inputs.
+
+Every number belongs to the machine and moment it was taken at, so both are in its row.
+"""
+
+from collections.abc import Callable
+
+from g3pt.benchmarks.extraction import benchmark_extraction
+from g3pt.benchmarks.preparation import benchmark_preparation
+from g3pt.benchmarks.probes import benchmark_gemm
+from g3pt.benchmarks.rows import BenchmarkRow, BenchmarkSettings, OnProgress
+
+Benchmark = Callable[[BenchmarkSettings, OnProgress], list[BenchmarkRow]]
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "prepare": benchmark_preparation,
+    "gemm": benchmark_gemm,
+    "extraction": benchmark_extraction,
+}
+"""Name on the command line -> function; those of training and of model sizes are in `recipes`."""

@@ -1,0 +1,302 @@
+"""From finished rows to a table beside the paper's, and what became of each comparison."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+import numpy as np
+
+from g3pt.config import to_json
+from g3pt.evaluation.comparison import Outcome, outcome, seeded_difference, seeded_mean
+from g3pt.evaluation.report import config_hash
+from g3pt.evaluation.scaling import MIN_SIZES, ScalingFit, fit_scaling
+from g3pt.reproduce.car_choices import car_choices
+from g3pt.reproduce.choices import choices
+from g3pt.reproduce.experiments import Claim, Experiment, MeasuredSet, Scale, Variant
+from g3pt.reproduce.figure5 import GALLERIES
+from g3pt.reproduce.figures import figure6
+from g3pt.reproduce.kinds import kind_of
+from g3pt.reproduce.row_kind import Facts
+from g3pt.reproduce.row_timing import RowTiming
+from g3pt.reproduce.series import FinishedRow
+from g3pt.reproduce.table1 import table1
+from g3pt.reproduce.tables import budget, table2, table3a, table3b, table4
+
+EXPERIMENTS: dict[str, Callable[[Scale], Experiment]] = {
+    "table2": table2,
+    "table3a": table3a,
+    "table3b": table3b,
+    "table4": table4,
+    "budget": budget,
+    "choices": choices,
+    "car-choices": car_choices,
+    "table1": table1,
+    "figure6": figure6,
+}
+"""By the name that `g3pt reproduce` takes."""
+
+SCALES: tuple[Scale, ...] = get_args(Scale)
+"""Smallest first."""
+
+PAPER_METRICS = {
+    "iou": "iou",
+    "chamfer_mean": "chamfer",
+    "fscore_001": "fscore",
+    "near_accuracy": "accuracy",
+    "usage": "usage",
+}
+"""Our column -> key of `Variant.paper`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableRow:
+    """A variant on one evaluation set, over its seeds."""
+
+    variant: str
+    label: str
+    set: str
+    parameters: int
+    flops_per_step: int
+    core_minutes: float | None
+    """Processor time of one training, mean over seeds; None if it was not trained here."""
+    seeds: tuple[int, ...]
+    scores: dict[str, dict[str, float]]
+    """Metric -> mean, low, high over seeds and objects."""
+    by_seed: dict[str, tuple[float, ...]]
+    """Metric -> mean over objects, seed by seed."""
+    facts: Facts
+    """What belongs to its kind of run."""
+    paper: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A claim and what became of it."""
+
+    claim: str
+    set: str
+    metric: str
+    of_paper: bool
+    difference: float
+    low: float
+    high: float
+    paper: float | None
+    """The paper's difference, in our units."""
+    seeds: tuple[int, int]
+    outcome: Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduction:
+    """A table as measured."""
+
+    experiment: Experiment
+    rows: tuple[TableRow, ...]
+    comparisons: tuple[Comparison, ...]
+    missing: int
+    """Rows, seeds counted, that are not finished; comparisons with them are left out."""
+    scaling: tuple[ScalingFit, ...]
+    """Of an experiment over parameters: the law of the first metric without offset and with one,
+    on the first set; nothing while too few sizes are finished."""
+    timings: tuple[RowTiming, ...]
+    """Of an experiment whose rows are timed, when all are finished."""
+    machine: dict[str, Any]
+    """Where and with what code the rows were trained; several commits if they differ."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        experiment = self.experiment
+        return {
+            "name": experiment.name,
+            "scale": experiment.scale,
+            "recipe": config_hash({"experiment": to_json(experiment)}),
+            "rows": [asdict(row) for row in self.rows],
+            "comparisons": [asdict(comparison) for comparison in self.comparisons],
+            "missing": self.missing,
+            "scaling": [asdict(fit) for fit in self.scaling],
+            "timings": [asdict(timing) for timing in self.timings],
+            "machine": self.machine,
+        }
+
+
+def experiment_of(name: str, scale: Scale) -> Experiment:
+    """A table by name.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    if name not in EXPERIMENTS:
+        known = ", ".join((*EXPERIMENTS, *GALLERIES))
+        raise ValueError(f"{name!r}: nothing of that name; there are {known}")
+    return EXPERIMENTS[name](scale)
+
+
+def experiments_of(name: str, scale: Scale) -> tuple[Experiment, ...]:
+    """What a name of `g3pt reproduce` stands for: `choices` are those of both stages.
+
+    Raises:
+        ValueError: if there is nothing of that name.
+    """
+    names = ("choices", "car-choices") if name == "choices" else (name,)
+    return tuple(experiment_of(one, scale) for one in names)
+
+
+def tabulate(
+    experiment: Experiment, finished: Sequence[FinishedRow], timings: Sequence[RowTiming] = ()
+) -> Reproduction:
+    """Put finished rows side by side.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not finished:
+        raise ValueError(f"{experiment.name}: no row is finished yet")
+    by_variant = {
+        variant.name: [row for row in finished if row.variant == variant.name]
+        for variant in experiment.variants
+    }
+    present = {name for name, rows in by_variant.items() if rows}
+    wanted = sum(len(variant.seeds) for variant in experiment.variants)
+    rows = [
+        _table_row(variant, by_variant[variant.name], one)
+        for one in experiment.evaluation
+        for variant in experiment.variants
+        if variant.name in present
+    ]
+    variants = {variant.name: variant for variant in experiment.variants}
+    comparisons = [
+        _compare(claim, variants, by_variant, one)
+        for one in experiment.evaluation
+        for claim in experiment.claims
+        if {claim.better, claim.worse} <= present and _is_measured(claim, variants, one)
+    ]
+    return Reproduction(
+        experiment=experiment,
+        rows=tuple(rows),
+        comparisons=tuple(comparisons),
+        missing=wanted - len(finished),
+        scaling=_scaling(experiment, by_variant),
+        timings=tuple(timings),
+        machine=_machine(finished),
+    )
+
+
+def _is_measured(claim: Claim, variants: Mapping[str, Variant], one: MeasuredSet) -> bool:
+    """Whether both rows have the metric of a claim on a set."""
+    metrics = [kind_of(variants[name].run).metrics(one) for name in (claim.better, claim.worse)]
+    return claim.metric == "usage" or all(claim.metric in known for known in metrics)
+
+
+def _table_row(variant: Variant, finished: Sequence[FinishedRow], one: MeasuredSet) -> TableRow:
+    kind = kind_of(variant.run)
+    values = {metric: _values(finished, variant, one, metric) for metric in kind.metrics(one)}
+    return TableRow(
+        variant=variant.name,
+        label=variant.label,
+        set=one.name,
+        parameters=finished[0].summary["parameters"],
+        flops_per_step=finished[0].summary["flops_per_step"],
+        core_minutes=_core_minutes(finished),
+        seeds=tuple(row.seed for row in finished),
+        scores={
+            metric: {key: asdict(seeded_mean(found))[key] for key in ("mean", "low", "high")}
+            for metric, found in values.items()
+        },
+        by_seed={metric: tuple(found.mean(axis=1).tolist()) for metric, found in values.items()},
+        facts=kind.facts([row.summary for row in finished]),
+        paper=variant.paper,
+    )
+
+
+def _core_minutes(finished: Sequence[FinishedRow]) -> float | None:
+    known = [
+        row.summary["processor_seconds_per_step"] * row.summary["steps"] / 60
+        for row in finished
+        if row.summary["processor_seconds_per_step"] is not None
+    ]
+    return _mean(known) if known else None
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
+def _values(
+    finished: Sequence[FinishedRow], variant: Variant, one: MeasuredSet, metric: str
+) -> np.ndarray:
+    """Scores (seeds, objects)."""
+    return np.array(
+        [
+            [
+                float(row[metric])
+                for row in seed.objects[one.name]
+                if row.get(metric) is not None and row.get("method") in (None, variant.method)
+            ]
+            for seed in finished
+        ]
+    )
+
+
+def _compare(
+    claim: Claim,
+    variants: Mapping[str, Variant],
+    by_variant: Mapping[str, Sequence[FinishedRow]],
+    one: MeasuredSet,
+) -> Comparison:
+    better, worse = by_variant[claim.better], by_variant[claim.worse]
+    if claim.metric == "usage":  # of a set of shapes: there are seeds to draw again, no objects
+        ours, other = (
+            np.array([[row.summary["validation"]["usage"]] for row in rows])
+            for rows in (better, worse)
+        )
+    else:
+        ours, other = (
+            _values(by_variant[name], variants[name], one, claim.metric)
+            for name in (claim.better, claim.worse)
+        )
+    difference = seeded_difference(ours, other)
+    return Comparison(
+        claim=claim.text,
+        set=one.name,
+        metric=claim.metric,
+        of_paper=claim.of_paper,
+        difference=difference.mean,
+        low=difference.low,
+        high=difference.high,
+        paper=_paper_difference(claim, variants),
+        seeds=(len(better), len(worse)),
+        outcome=outcome(difference, higher_is_better=claim.higher_is_better),
+    )
+
+
+def _scaling(
+    experiment: Experiment, by_variant: Mapping[str, Sequence[FinishedRow]]
+) -> tuple[ScalingFit, ...]:
+    present = [variant for variant in experiment.variants if by_variant[variant.name]]
+    if experiment.axis != "parameters" or len(present) < MIN_SIZES:
+        return ()
+    one = experiment.evaluation[0]
+    sizes = [by_variant[variant.name][0].summary["parameters"] for variant in present]
+    losses = [
+        _values(by_variant[variant.name], variant, one, kind_of(variant.run).metrics(one)[0])
+        for variant in present
+    ]
+    return tuple(
+        fit_scaling(np.array(sizes, dtype=np.float64), losses, with_offset=with_offset)
+        for with_offset in (False, True)
+    )
+
+
+def _paper_difference(claim: Claim, variants: Mapping[str, Variant]) -> float | None:
+    key = PAPER_METRICS.get(claim.metric)
+    better, worse = variants[claim.better].paper, variants[claim.worse].paper
+    if key is None or key not in better or key not in worse:
+        return None
+    percent = 1.0 if key == "chamfer" else 0.01
+    return (better[key] - worse[key]) * percent
+
+
+def _machine(finished: Sequence[FinishedRow]) -> dict[str, Any]:
+    environments = [row.summary["environment"] for row in finished]
+    commits = sorted({environment["commit"][:10] for environment in environments})
+    return {**environments[0], "commit": ", ".join(commits)}

@@ -1,0 +1,123 @@
+"""From rows to a table: what is compared with what, and what is made of it."""
+
+from pathlib import Path
+
+import pytest
+
+from g3pt.reproduce.reproduce import tabulate
+from g3pt.reproduce.series import FinishedRow
+from g3pt.reproduce.table_report import markdown, write_report
+from g3pt.reproduce.tables import table2, table3a, table4
+
+ENVIRONMENT = {
+    "commit": "abc",
+    "accelerator": "none",
+    "machine": "x86_64",
+    "versions": {"torch": "2.13.0"},
+}
+
+
+def row(variant, seed, iou, usage=0.9):
+    scales = len(variant.run.model.cqt.scale_lengths) if variant.run.model.kind == "cvq" else 4
+    health = {"iou": iou, "usage": usage}
+    for scale in range(scales):
+        health |= {f"usage/{scale}": usage, f"bit_entropy/{scale}": 0.99}
+    objects = [
+        {
+            "id": str(number),
+            "iou": iou + 0.001 * number,
+            "chamfer_mean": 0.03,
+            "fscore_001": 0.2,
+            "near_accuracy": 0.8,
+        }
+        for number in range(20)
+    ]
+    summary = {
+        "parameters": 1000,
+        "flops_per_step": 10**9,
+        "processor_seconds_per_step": 0.24,
+        "steps": 500,
+        "validation": health,
+        "environment": ENVIRONMENT,
+    }
+    return FinishedRow(variant.name, seed, summary, {"procedural": objects})
+
+
+def finished(experiment, ious):
+    return [
+        row(variant, seed, iou + 0.001 * seed, usage=0.9 - 0.1 * place)
+        for place, (variant, iou) in enumerate(zip(experiment.variants, ious, strict=True))
+        for seed in variant.seeds
+    ]
+
+
+def outcomes(table):
+    return {entry.claim: entry.outcome for entry in table.comparisons}
+
+
+def test_claims_are_judged_in_the_papers_direction():
+    experiment = table4("toy")  # volume, triplane, pooling, CVQ
+    table = tabulate(experiment, finished(experiment, (0.5, 0.6, 0.7, 0.65)))
+    found = outcomes(table)
+    assert found["triplane > volume in IoU"] == "reproduced"
+    assert found["pooling > triplane in IoU"] == "reproduced"
+    assert found["CVQ > pooling in IoU"] == "not reproduced"
+    assert found["CVQ > pooling in accuracy"] == "within the interval"  # they are equal
+
+
+def test_the_papers_difference_stands_beside_ours_in_our_units():
+    experiment = table4("toy")
+    table = tabulate(experiment, finished(experiment, (0.5, 0.6, 0.7, 0.65)))
+    (entry,) = [one for one in table.comparisons if one.claim == "CVQ > pooling in IoU"]
+    assert entry.paper == pytest.approx(0.9035 - 0.8951)
+    assert entry.difference == pytest.approx(-0.05)
+    assert entry.seeds == (2, 2)
+
+
+def test_use_of_the_codebook_is_compared_seed_by_seed():
+    experiment = table2("toy")
+    table = tabulate(experiment, finished(experiment, (0.5,) * 6))
+    claim = "CVQ uses more of the codebook than VQ-VAE at 85 tokens"
+    assert outcomes(table)[claim] == "not reproduced"  # .4 against .6 in these rows
+
+
+def test_continuous_latents_count_as_16_bit_numbers():
+    experiment = table2("toy")
+    table = tabulate(experiment, finished(experiment, (0.5,) * 6))
+    vae, cvq = table.rows[1].facts, table.rows[5].facts
+    assert (vae.tokens, vae.bits, vae.codebook, vae.usage) == (85, 85 * 8 * 16, 0, None)
+    assert (cvq.tokens, cvq.bits, cvq.codebook) == (85, 850, 1024)
+    assert table.rows[5].core_minutes == 2.0
+
+
+def test_what_is_not_finished_is_counted_and_left_out():
+    experiment = table4("toy")
+    rows = [row for row in finished(experiment, (0.5, 0.6, 0.7, 0.65)) if row.variant != "volume"]
+    table = tabulate(experiment, rows)
+    assert table.missing == 2
+    assert "triplane > volume in IoU" not in outcomes(table)
+    assert "CVQ > pooling in IoU" in outcomes(table)
+    assert "**Not complete:** 2 runs" in markdown(table, "table4-toy.png")
+    with pytest.raises(ValueError, match="table4: no row is finished yet"):
+        tabulate(experiment, [])
+
+
+def test_the_report_names_commit_rows_and_outcomes(tmp_path: Path):
+    pytest.importorskip("matplotlib", reason="plots need the extra `eval`")
+    experiment = table3a("toy")
+    table = tabulate(experiment, finished(experiment, (0.5, 0.6, 0.65, 0.64)))
+    files = write_report(table, tmp_path)
+    assert [path.name for path in files] == [
+        "table3a-toy.md",
+        "table3a-toy.csv",
+        "table3a-toy.json",
+        "table3a-toy.png",
+    ]
+    text = markdown(table, "table3a-toy.png")
+    assert files[0].read_text() == text
+    assert "commit abc" in text
+    assert "| IoU rises from 256 entries to 1024 entries | -0.0095 " in text
+    assert "| not reproduced |" in text
+    assert "| 85.43 |" in text  # the paper's own
+    assert len(files[1].read_text().splitlines()) == 5
+    assert files[3].read_bytes().startswith(b"\x89PNG")
