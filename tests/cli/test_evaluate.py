@@ -43,7 +43,7 @@ def test_wrong_weights_are_wrong_input(g3pt, tmp_path: Path) -> None:
 def test_a_folder_of_meshes_compared_with_itself_is_perfect(
     g3pt, cube: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("g3pt.evaluation.meshes")
+    pytest.importorskip("g3pt.evaluation.protocols.meshes")
     folders = ("--prediction", cube.parent, "--truth", cube.parent)
     code, stdout, _ = g3pt("evaluate", "meshes", *folders, "--quick", "--json")
     result = json.loads(stdout)

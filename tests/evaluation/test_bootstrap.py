@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from g3pt.evaluation.bootstrap import bootstrap
-from g3pt.evaluation.report import paired_differences, summarise
+from g3pt.evaluation.report.summary import paired_differences, summarise
 
 
 def test_a_constant_has_an_interval_without_width():

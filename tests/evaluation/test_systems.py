@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from g3pt.evaluation.controls import condition_features
-from g3pt.evaluation.generation import GenerationSettings, evaluate_generation
 from g3pt.evaluation.objects import list_objects
+from g3pt.evaluation.protocols.controls import condition_features
+from g3pt.evaluation.protocols.generation import GenerationSettings, evaluate_generation
 from g3pt.evaluation.systems import SystemSettings, draw_candidates, open_systems
 from g3pt.generation.prompts import read_prompts
 from g3pt.generation.systems import CarSystem, FlowSystem, RegressorSystem

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from g3pt.evaluation.nearest_picture import PictureBank, nearest_picture_iou, nearest_pictures
 from g3pt.evaluation.objects import list_objects
-from g3pt.evaluation.yardstick_build import (
-    YardstickConfig,
-    build_picture_bank,
-    build_yardstick,
-    yardstick_objects,
-)
-from g3pt.evaluation.yardstick_report import (
+from g3pt.evaluation.report.yardsticks import (
     compare_reports,
     comparison_lines,
     yardstick_lines,
     yardstick_report,
+)
+from g3pt.evaluation.sets.nearest_picture import PictureBank, nearest_picture_iou, nearest_pictures
+from g3pt.evaluation.sets.yardsticks import (
+    YardstickConfig,
+    build_picture_bank,
+    build_yardstick,
+    yardstick_objects,
 )
 from g3pt.generation.answers import ConsensusAnswer, SampleAnswer, answer_features, answer_of
 from g3pt.generation.field import ShapeField

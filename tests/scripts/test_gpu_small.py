@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "gpu_small.py"
 @pytest.mark.skipif(not SCRIPT.is_file(), reason="an installed package has no scripts")
 def test_everything_that_is_kept_is_written(tiny_weights: Path, tmp_path: Path):
     from g3pt.evaluation.objects import list_objects
-    from g3pt.evaluation.yardstick_build import YardstickConfig, build_yardstick
+    from g3pt.evaluation.sets.yardsticks import YardstickConfig, build_yardstick
     from g3pt.models.weights.load import load_weights
     from g3pt.shapes.yardstick import save_yardstick
 

@@ -39,7 +39,7 @@ def trained_rivals(trained):
 def unseen_yardstick(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two objects of kinds that nothing is trained on."""
     from g3pt.evaluation.objects import list_objects
-    from g3pt.evaluation.yardstick_build import YardstickConfig, build_yardstick
+    from g3pt.evaluation.sets.yardsticks import YardstickConfig, build_yardstick
     from g3pt.shapes.yardstick import save_yardstick
 
     config = YardstickConfig(num_points=256, num_queries=128, picture_size=64, render_size=64)

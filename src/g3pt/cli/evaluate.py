@@ -150,7 +150,7 @@ def _meshes(arguments: Sequence[str]) -> int:
             raise FileNotFoundError(f"{folder}: no such folder of meshes")
     settings = _settings(options)
 
-    from g3pt.evaluation.meshes import evaluate_meshes
+    from g3pt.evaluation.protocols.meshes import evaluate_meshes
 
     with steps() as shown:
         result = evaluate_meshes(
@@ -170,7 +170,7 @@ def _meshes(arguments: Sequence[str]) -> int:
 def _reconstruction(arguments: Sequence[str]) -> int:
     options = parse(DataOptions, "evaluate reconstruction", arguments)
 
-    from g3pt.evaluation.reconstruction import evaluate_reconstruction
+    from g3pt.evaluation.protocols.reconstruction import evaluate_reconstruction
 
     return _on_data(options, evaluate_reconstruction)
 
@@ -181,7 +181,7 @@ def _generation(arguments: Sequence[str]) -> int:
     if options.prediction is not None:
         return _on_data(options, _predictions(options), _method_lines)
 
-    from g3pt.evaluation.generation import GenerationSettings, evaluate_generation
+    from g3pt.evaluation.protocols.generation import GenerationSettings, evaluate_generation
 
     generation = GenerationSettings(
         conditions=options.condition,
@@ -218,7 +218,7 @@ def _check_generation(options: GenerationOptions) -> None:
 
 def _predictions(options: GenerationOptions) -> Callable[..., dict[str, Any]]:
     from g3pt.evaluation.objects import ObjectList
-    from g3pt.evaluation.predictions import evaluate_predictions
+    from g3pt.evaluation.protocols.predictions import evaluate_predictions
 
     folder = options.prediction
     assert folder is not None
@@ -240,7 +240,7 @@ def _predictions(options: GenerationOptions) -> Callable[..., dict[str, Any]]:
 
 
 def _method_lines(result: dict[str, Any]) -> list[str]:
-    from g3pt.evaluation.set_report import set_lines
+    from g3pt.evaluation.report.sets import set_lines
 
     return _lines(result) + set_lines(result["sets"]["methods"])
 
@@ -248,8 +248,8 @@ def _method_lines(result: dict[str, Any]) -> list[str]:
 def _rate(arguments: Sequence[str]) -> int:
     options = parse(RateOptions, "evaluate rate", arguments)
 
-    from g3pt.evaluation.rate_distortion import evaluate_rate
-    from g3pt.evaluation.rate_report import comparison_lines
+    from g3pt.evaluation.codecs.rate_distortion import evaluate_rate
+    from g3pt.evaluation.report.rate import comparison_lines
 
     return _on_data(options, evaluate_rate, comparison_lines)
 

@@ -40,8 +40,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.output is not None:
         require_suffix(options.output, (".json",), "-o")
 
-    from g3pt.evaluation.anomalies import evaluate_anomalies
     from g3pt.evaluation.objects import list_objects
+    from g3pt.evaluation.protocols.anomalies import evaluate_anomalies
     from g3pt.files import write_whole
 
     objects = list_objects(options.data, limit=options.limit, split=options.split)

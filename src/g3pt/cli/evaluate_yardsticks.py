@@ -73,7 +73,7 @@ def _check(options: YardsticksOptions) -> None:
 
 
 def _make(options: YardsticksOptions, folder: Path) -> int:
-    from g3pt.evaluation.yardstick_build import build_yardstick, yardstick_objects
+    from g3pt.evaluation.sets.yardsticks import build_yardstick, yardstick_objects
     from g3pt.shapes.yardstick import save_yardstick, yardstick_path
 
     outputs: list[dict[str, Any]] = []
@@ -102,7 +102,7 @@ def _make(options: YardsticksOptions, folder: Path) -> int:
 
 
 def _measure(options: YardsticksOptions) -> int:
-    from g3pt.evaluation.yardstick_report import (
+    from g3pt.evaluation.report.yardsticks import (
         compare_reports,
         comparison_lines,
         yardstick_lines,

@@ -86,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
 def _reproduce(
     options: ReproduceOptions, experiment: "Experiment"
 ) -> tuple[dict[str, Any], list[str]]:
-    from g3pt.evaluation.plots import require_matplotlib
+    from g3pt.evaluation.report.plots import require_matplotlib
     from g3pt.reproduce.reproduce import tabulate
     from g3pt.reproduce.row_timing import time_rows
     from g3pt.reproduce.series import finished_rows, run_series
@@ -223,7 +223,7 @@ def _trial_line(trial: "Trial") -> str:
 
 
 def _lines(table: "Reproduction", files: Sequence[Path]) -> list[str]:
-    from g3pt.evaluation.report import cell
+    from g3pt.evaluation.report.summary import cell
     from g3pt.reproduce.scaling_report import scaling_text
     from g3pt.reproduce.table_report import metric_name, verdict_of
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from g3pt.evaluation.true_likelihood import TrueLikelihood
+from g3pt.evaluation.protocols.true_likelihood import TrueLikelihood
 from g3pt.generation.answers import answer_of
 from g3pt.generation.systems import CarSystem, FlowSystem, RegressorSystem, ShapeGenerator
 from g3pt.geometry.isosurface import extract_surface

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never, final
 
-from g3pt.evaluation.generation import GenerationSettings, evaluate_generation
-from g3pt.evaluation.likelihood import TokenizedShapes, evaluate_likelihood
+from g3pt.evaluation.protocols.generation import GenerationSettings, evaluate_generation
+from g3pt.evaluation.protocols.likelihood import TokenizedShapes, evaluate_likelihood
 from g3pt.evaluation.results import Row
 from g3pt.models.tokenizer import require_tokens
 from g3pt.models.weights.config import WeightsConfig

@@ -13,8 +13,8 @@ from typing import Any, assert_never
 import numpy as np
 
 from g3pt.config import to_json
-from g3pt.evaluation.families import FamilyReferences
-from g3pt.evaluation.report import config_hash
+from g3pt.evaluation.report.summary import config_hash
+from g3pt.evaluation.sets.families import FamilyReferences
 from g3pt.files import write_whole
 from g3pt.generation.pipeline import G3PT
 from g3pt.generation.preview import mesh_tiles

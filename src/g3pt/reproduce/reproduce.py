@@ -8,7 +8,7 @@ import numpy as np
 
 from g3pt.config import to_json
 from g3pt.evaluation.comparison import Outcome, outcome, seeded_difference, seeded_mean
-from g3pt.evaluation.report import config_hash
+from g3pt.evaluation.report.summary import config_hash
 from g3pt.evaluation.scaling import MIN_SIZES, ScalingFit, fit_scaling
 from g3pt.reproduce.car_choices import car_choices
 from g3pt.reproduce.choices import choices

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never, final
 
-from g3pt.evaluation.generation import GenerationSettings, evaluate_generation
+from g3pt.evaluation.protocols.generation import GenerationSettings, evaluate_generation
 from g3pt.evaluation.results import Row
 from g3pt.models.alternatives.kl import require_gaussian
 from g3pt.models.weights.config import RegressorWeightsConfig, WeightsConfig

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from g3pt.evaluation.plots import Curve, Panel, plot_curves
+from g3pt.evaluation.report.plots import Curve, Panel, plot_curves
 from g3pt.evaluation.scaling import MIN_SIZES, ScalingFit
 from g3pt.reproduce.reproduce import Reproduction, TableRow
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, assert_never
 
-from g3pt.evaluation.likelihood import PROTOCOL as LIKELIHOOD_PROTOCOL
-from g3pt.evaluation.plots import Curve, Dot, Panel, plot_curves, plot_dots
-from g3pt.evaluation.report import cell
+from g3pt.evaluation.protocols.likelihood import PROTOCOL as LIKELIHOOD_PROTOCOL
+from g3pt.evaluation.report.plots import Curve, Dot, Panel, plot_curves, plot_dots
+from g3pt.evaluation.report.summary import cell
 from g3pt.evaluation.results import Row, to_csv
 from g3pt.files import write_whole
 from g3pt.reproduce.experiments import EvaluationSet, Experiment, LikelihoodSet, MeasuredSet

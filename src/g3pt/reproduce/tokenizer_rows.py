@@ -7,7 +7,7 @@ from typing import Any, final
 
 import numpy as np
 
-from g3pt.evaluation.reconstruction import evaluate_reconstruction
+from g3pt.evaluation.protocols.reconstruction import evaluate_reconstruction
 from g3pt.evaluation.results import Row
 from g3pt.models.tokenizers import build_tokenizer
 from g3pt.models.weights.config import WeightsConfig

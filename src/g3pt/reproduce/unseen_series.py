@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from g3pt.config import load_json, save_json
-from g3pt.evaluation.nearest_picture import NEAREST_PICTURE, nearest_pictures
-from g3pt.evaluation.yardstick_report import yardstick_report
+from g3pt.evaluation.report.yardsticks import yardstick_report
+from g3pt.evaluation.sets.nearest_picture import NEAREST_PICTURE, nearest_pictures
 from g3pt.files import write_whole
 from g3pt.generation.answers import Answer, ConsensusAnswer, GuessAnswer, SampleAnswer
 from g3pt.geometry.triangles import TriangleMesh
@@ -193,7 +193,7 @@ class _Workshop:
         if self._table.yardsticks:
             paths = [yardstick_path(self._table.yardsticks, name) for name in YARDSTICKS]
             return [load_yardstick(path) for path in paths]
-        from g3pt.evaluation.yardstick_build import (
+        from g3pt.evaluation.sets.yardsticks import (
             YardstickConfig,
             build_yardstick,
             yardstick_objects,

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from g3pt.evaluation.anomalies import (
+from g3pt.evaluation.objects import list_objects
+from g3pt.evaluation.protocols.anomalies import (
     KINDS,
     ROUGHNESS,
     auroc,
@@ -15,7 +16,6 @@ from g3pt.evaluation.anomalies import (
     half_of,
     roughened,
 )
-from g3pt.evaluation.objects import list_objects
 from g3pt.geometry.sampling import SurfaceSamples
 
 
@@ -96,7 +96,7 @@ def test_the_summary_follows_from_the_scores(result) -> None:
 
 
 def test_scores_are_those_of_the_pipeline(result, tiny_weights: Path) -> None:
-    from g3pt.evaluation.anomalies import _tokenize
+    from g3pt.evaluation.protocols.anomalies import _tokenize
     from g3pt.generation.pipeline import G3PT
 
     pipeline = G3PT.from_pretrained(tiny_weights, "cpu")

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from g3pt.evaluation import sketches
-from g3pt.evaluation.distribution import compare_sets
 from g3pt.evaluation.protocol import EvaluationSettings, quick_settings
-from g3pt.evaluation.sketches import (
+from g3pt.evaluation.sets import sketches
+from g3pt.evaluation.sets.distribution import compare_sets
+from g3pt.evaluation.sets.sketches import (
     Sketch,
     distances_between,
     nearest_means,

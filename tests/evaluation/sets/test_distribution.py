@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from g3pt.evaluation.distribution import (
+from g3pt.evaluation.sets.distribution import (
     SetDistances,
     compare_sets,
     covered,

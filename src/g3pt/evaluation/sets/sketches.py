@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 from scipy import spatial
 
-from g3pt.evaluation.distribution import SetDistances
-from g3pt.evaluation.families import grid_ious
 from g3pt.evaluation.protocol import EvaluationSettings
+from g3pt.evaluation.sets.distribution import SetDistances
+from g3pt.evaluation.sets.families import grid_ious
 from g3pt.geometry.metrics import EMPTY_CHAMFER
 
 _spatial: Any = spatial

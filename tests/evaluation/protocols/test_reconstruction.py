@@ -8,7 +8,7 @@ import trimesh
 
 from g3pt.evaluation.objects import Truth, list_objects
 from g3pt.evaluation.protocol import EvaluationSettings
-from g3pt.evaluation.reconstruction import evaluate_reconstruction, score, token_report
+from g3pt.evaluation.protocols.reconstruction import evaluate_reconstruction, score, token_report
 from g3pt.geometry.mesh import TriangleMesh
 from g3pt.geometry.metrics import EMPTY_CHAMFER
 from g3pt.geometry.sampling import sample_surface
@@ -106,7 +106,7 @@ def test_a_rerun_gives_the_same_report_without_work(
     reconstruction, tiny_weights, tiny_settings, monkeypatch
 ):
     report, out = reconstruction
-    monkeypatch.setattr("g3pt.evaluation.reconstruction.reconstruct", None)
+    monkeypatch.setattr("g3pt.evaluation.protocols.reconstruction.reconstruct", None)
     objects = list_objects("procedural", limit=3)
     again = evaluate_reconstruction(tiny_weights, objects, tiny_settings, out=out)
     assert again["summary"] == report["summary"]

@@ -7,15 +7,15 @@ from typing import Any
 
 from g3pt import procedural
 from g3pt.config import to_json
-from g3pt.evaluation.controls import collect_training_shapes, training_shards
-from g3pt.evaluation.families import PER_FAMILY, FamilyReferences
-from g3pt.evaluation.generation_report import generation_report, write_report
-from g3pt.evaluation.object_generator import Methods, ObjectGenerator
 from g3pt.evaluation.objects import ObjectList, data_hash
 from g3pt.evaluation.protocol import EvaluationSettings
-from g3pt.evaluation.reconstruction import refused
+from g3pt.evaluation.protocols.controls import collect_training_shapes, training_shards
+from g3pt.evaluation.protocols.object_generator import Methods, ObjectGenerator
+from g3pt.evaluation.protocols.reconstruction import refused
+from g3pt.evaluation.report.generation import generation_report, write_report
 from g3pt.evaluation.results import Measured, Results
 from g3pt.evaluation.runner import Evaluator, Job, Progress, run
+from g3pt.evaluation.sets.families import PER_FAMILY, FamilyReferences
 from g3pt.evaluation.systems import Generator, SystemSettings, open_systems
 from g3pt.geometry.mesh import MeshError
 from g3pt.models.guidance import GuidanceSchedule

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from g3pt.evaluation.object_generator import COMPARED
 from g3pt.evaluation.protocol import EvaluationSettings
-from g3pt.evaluation.report import (
+from g3pt.evaluation.protocols.object_generator import COMPARED
+from g3pt.evaluation.report.sets import report_sets, set_table
+from g3pt.evaluation.report.summary import (
     base_report,
     difference_table,
     markdown,
@@ -13,9 +14,8 @@ from g3pt.evaluation.report import (
     summarise,
 )
 from g3pt.evaluation.results import Results, Row
-from g3pt.evaluation.samples import mean_over_samples, spread_over_samples, spread_rows
-from g3pt.evaluation.set_report import report_sets, set_table
-from g3pt.evaluation.sketches import num_cloud
+from g3pt.evaluation.sets.samples import mean_over_samples, spread_over_samples, spread_rows
+from g3pt.evaluation.sets.sketches import num_cloud
 
 CONTROLS = ("unconditional", "retrieved_by_image", "retrieved_by_text", "mean_shape")
 

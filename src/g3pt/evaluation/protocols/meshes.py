@@ -13,12 +13,12 @@ from g3pt.config import to_json
 from g3pt.evaluation.judging import Judge
 from g3pt.evaluation.objects import Truth, file_hash, object_rng
 from g3pt.evaluation.protocol import EvaluationSettings
-from g3pt.evaluation.reconstruction import refused
-from g3pt.evaluation.report import base_report, markdown, scored, summarise
+from g3pt.evaluation.protocols.reconstruction import refused
+from g3pt.evaluation.report.sets import report_sets, set_table
+from g3pt.evaluation.report.summary import base_report, markdown, scored, summarise
 from g3pt.evaluation.results import Measured, Results
 from g3pt.evaluation.runner import Evaluator, Job, Progress, run
-from g3pt.evaluation.set_report import report_sets, set_table
-from g3pt.evaluation.sketches import num_cloud, pack_sketches
+from g3pt.evaluation.sets.sketches import num_cloud, pack_sketches
 from g3pt.geometry.boundary import sample_boundary
 from g3pt.geometry.mesh import (
     MESH_SUFFIXES,

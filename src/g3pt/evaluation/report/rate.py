@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from g3pt.evaluation.bootstrap import Interval, bootstrap
-from g3pt.evaluation.plots import COLORS, Curve, Panel, plot_curves
-from g3pt.evaluation.report import cell, summarise
+from g3pt.evaluation.report.plots import COLORS, Curve, Panel, plot_curves
+from g3pt.evaluation.report.summary import cell, summarise
 from g3pt.evaluation.results import Row
 
 CODECS = ("draco", "quantised")

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from g3pt.evaluation.controls import collect_training_shapes, mean_shape
-from g3pt.evaluation.families import FamilyReferences, grid_ious
-from g3pt.evaluation.generation import (
+from g3pt.evaluation.objects import list_objects
+from g3pt.evaluation.protocols.controls import collect_training_shapes, mean_shape
+from g3pt.evaluation.protocols.generation import (
     GenerationSettings,
     evaluate_generation,
     known_conditions,
 )
-from g3pt.evaluation.objects import list_objects
+from g3pt.evaluation.sets.families import FamilyReferences, grid_ious
 from g3pt.evaluation.systems import SystemSettings, chosen_sampling, generator_of
 from g3pt.geometry.metrics import occupancy_iou, winding_test
 from g3pt.models.weights.load import LoadedWeights, load_weights
@@ -37,7 +37,7 @@ def weights(tiny_weights: Path) -> LoadedWeights:
 def report(tiny_weights: Path, training_shards: Path, tiny_settings, tmp_path_factory):
     out = tmp_path_factory.mktemp("generation")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("g3pt.evaluation.generation.PER_FAMILY", 1)
+        patch.setattr("g3pt.evaluation.protocols.generation.PER_FAMILY", 1)
         return evaluate_generation(
             tiny_weights,
             list_objects("procedural", limit=2),
@@ -84,8 +84,8 @@ def sampled(tiny_weights: Path, tiny_settings):
     generation = GenerationSettings(num_samples=2, best_of=3, consensus=3, align=True)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("COARSE_STEPS", "FINE_STEPS", "NUM_KEPT"):
-            patch.setattr(f"g3pt.evaluation.alignment.{name}", 1)
-        patch.setattr("g3pt.evaluation.generation.PER_FAMILY", 1)
+            patch.setattr(f"g3pt.evaluation.protocols.alignment.{name}", 1)
+        patch.setattr("g3pt.evaluation.protocols.generation.PER_FAMILY", 1)
         return evaluate_generation(
             tiny_weights, list_objects("procedural", limit=2), tiny_settings, generation
         )
@@ -190,7 +190,7 @@ def test_predictions_are_set_against_their_controls(report):
 def test_a_rerun_needs_neither_shards_nor_models_again(
     report, tiny_weights, training_shards, tiny_settings, monkeypatch
 ):
-    monkeypatch.setattr("g3pt.evaluation.generation.collect_training_shapes", None)
+    monkeypatch.setattr("g3pt.evaluation.protocols.generation.collect_training_shapes", None)
     again = evaluate_generation(
         tiny_weights,
         list_objects("procedural", limit=2),

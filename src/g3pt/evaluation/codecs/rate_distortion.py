@@ -17,9 +17,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from g3pt.config import to_json
-from g3pt.evaluation.decimation import decimations
-from g3pt.evaluation.decoding import decode_mesh
-from g3pt.evaluation.mesh_codecs import (
+from g3pt.evaluation.codecs.decimation import decimations
+from g3pt.evaluation.codecs.mesh_codecs import (
     LatticeMesh,
     decode_draco,
     decode_quantised,
@@ -28,12 +27,13 @@ from g3pt.evaluation.mesh_codecs import (
     encode_quantised,
     snap,
 )
+from g3pt.evaluation.decoding import decode_mesh
 from g3pt.evaluation.objects import ObjectList, Truth, data_hash, load_truth, object_rng
-from g3pt.evaluation.plots import require_matplotlib
 from g3pt.evaluation.protocol import EvaluationSettings
-from g3pt.evaluation.rate_report import CODECS, add_comparisons, draw, table
-from g3pt.evaluation.reconstruction import refused, score
-from g3pt.evaluation.report import base_report, scored
+from g3pt.evaluation.protocols.reconstruction import refused, score
+from g3pt.evaluation.report.plots import require_matplotlib
+from g3pt.evaluation.report.rate import CODECS, add_comparisons, draw, table
+from g3pt.evaluation.report.summary import base_report, scored
 from g3pt.evaluation.results import Measured, Results, Row
 from g3pt.evaluation.runner import Evaluator, Job, Progress, run
 from g3pt.geometry.decimation import fast_simplification

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from g3pt.evaluation import plots
-from g3pt.evaluation.plots import Curve, Panel, plot_curves
+from g3pt.evaluation.report import plots
+from g3pt.evaluation.report.plots import Curve, Panel, plot_curves
 
 LINE = Curve(x=[1, 10, 100], y=[1.0, 0.1, 0.01], low=[0.9, 0.09, 0.009], high=[2, 0.2, 0.02])
 pytest.importorskip("matplotlib")

@@ -7,8 +7,8 @@ import pytest
 import trimesh
 from PIL import Image
 
-from g3pt.evaluation.decimation import decimations
-from g3pt.evaluation.mesh_codecs import (
+from g3pt.evaluation.codecs.decimation import decimations
+from g3pt.evaluation.codecs.mesh_codecs import (
     decode_draco,
     decode_quantised,
     encode_draco,
@@ -16,9 +16,14 @@ from g3pt.evaluation.mesh_codecs import (
     lattice_step,
     snap,
 )
+from g3pt.evaluation.codecs.rate_distortion import (
+    ALL_FACES,
+    MESH_SETTINGS,
+    evaluate_rate,
+    mesh_rows,
+)
 from g3pt.evaluation.objects import Truth, list_objects
-from g3pt.evaluation.rate_distortion import ALL_FACES, MESH_SETTINGS, evaluate_rate, mesh_rows
-from g3pt.evaluation.rate_report import best_curve, best_within, compare, smallest_reaching
+from g3pt.evaluation.report.rate import best_curve, best_within, compare, smallest_reaching
 from g3pt.geometry.mesh import TriangleMesh, volume
 from g3pt.geometry.metrics import closest_faces
 from g3pt.geometry.sampling import sample_surface
@@ -85,7 +90,7 @@ def test_both_codes_give_the_lattice_back_from_their_bytes_alone(subdivisions: i
 
 
 def test_every_writer_of_the_own_code_is_read_back(monkeypatch: pytest.MonkeyPatch):
-    from g3pt.evaluation import mesh_codecs
+    from g3pt.evaluation.codecs import mesh_codecs
 
     lattice, writers = snap(ball(2), 7), mesh_codecs._WRITERS
     sizes = []
@@ -179,7 +184,7 @@ def rate(tiny_weights: Path, tiny_settings, tmp_path_factory):
     out = tmp_path_factory.mktemp("rate")
     with pytest.MonkeyPatch.context() as patch:
         few = {12: (4,), 50: (5,), ALL_FACES: (10,)}
-        patch.setattr("g3pt.evaluation.rate_distortion.MESH_SETTINGS", few)
+        patch.setattr("g3pt.evaluation.codecs.rate_distortion.MESH_SETTINGS", few)
         objects = list_objects("procedural", limit=2)
         yield evaluate_rate(tiny_weights, objects, tiny_settings, out=out), out
 

@@ -12,7 +12,7 @@ def place(tmp_path_factory):
     """Weights of an untrained generator, and four tokenized shapes."""
     from dataclasses import replace
 
-    from g3pt.evaluation.likelihood import TokenizedShapes
+    from g3pt.evaluation.protocols.likelihood import TokenizedShapes
     from g3pt.models.car import Car, CarConfig
     from g3pt.models.conditioning.image import ImageConditionConfig
     from g3pt.models.tokenizers import build_tokenizer
@@ -48,7 +48,7 @@ def place(tmp_path_factory):
 
 
 def test_the_whole_is_the_mean_of_the_scales_by_their_tokens(place):
-    from g3pt.evaluation.likelihood import evaluate_likelihood
+    from g3pt.evaluation.protocols.likelihood import evaluate_likelihood
 
     report = evaluate_likelihood(place.weights, place.shapes)
     assert report["counts"]["objects"] == 3
@@ -61,7 +61,7 @@ def test_the_whole_is_the_mean_of_the_scales_by_their_tokens(place):
 
 
 def test_numbers_do_not_depend_on_how_many_objects_are_taken_at_a_time(place):
-    from g3pt.evaluation.likelihood import evaluate_likelihood
+    from g3pt.evaluation.protocols.likelihood import evaluate_likelihood
 
     whole = evaluate_likelihood(place.weights, place.shapes)["objects"]
     single = evaluate_likelihood(place.weights, place.shapes, batch_size=1)["objects"]
@@ -71,7 +71,7 @@ def test_numbers_do_not_depend_on_how_many_objects_are_taken_at_a_time(place):
 
 
 def test_finished_objects_are_taken_as_they_are(place):
-    from g3pt.evaluation.likelihood import evaluate_likelihood
+    from g3pt.evaluation.protocols.likelihood import evaluate_likelihood
     from g3pt.evaluation.results import read_rows
 
     out = place.folder / "out"
@@ -81,7 +81,7 @@ def test_finished_objects_are_taken_as_they_are(place):
 
 
 def test_tokens_of_another_layout_are_refused(place, tiny_weights):
-    from g3pt.evaluation.likelihood import evaluate_likelihood
+    from g3pt.evaluation.protocols.likelihood import evaluate_likelihood
 
     with pytest.raises(ValueError, match=r"weights untrained read .* of 5: tokenize"):
         evaluate_likelihood(tiny_weights, place.shapes)

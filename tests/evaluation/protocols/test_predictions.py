@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from g3pt.evaluation.objects import list_objects
-from g3pt.evaluation.predictions import evaluate_predictions, find_predictions
+from g3pt.evaluation.protocols.predictions import evaluate_predictions, find_predictions
 from g3pt.geometry.mesh import TriangleMesh, read_mesh, write_mesh
 from g3pt.procedural import make_shape
 
 
 @pytest.fixture(autouse=True)
 def few_families(monkeypatch):
-    monkeypatch.setattr("g3pt.evaluation.generation.PER_FAMILY", 1)
+    monkeypatch.setattr("g3pt.evaluation.protocols.generation.PER_FAMILY", 1)
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from g3pt.evaluation.distribution import compare_sets
-from g3pt.evaluation.set_report import report_sets, set_lines, set_table
-from g3pt.evaluation.sketches import Sketch, pack_sketches, set_distances
+from g3pt.evaluation.report.sets import report_sets, set_lines, set_table
+from g3pt.evaluation.sets.distribution import compare_sets
+from g3pt.evaluation.sets.sketches import Sketch, pack_sketches, set_distances
 
 
 def draw_sketch(rng: np.random.Generator) -> Sketch:

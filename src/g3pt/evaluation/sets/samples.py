@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float64
 
-from g3pt.evaluation.report import columns_of
+from g3pt.evaluation.report.summary import columns_of
 from g3pt.evaluation.results import TEXT_COLUMNS, Row
 from g3pt.geometry.metrics import Contains, occupancy_iou
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from g3pt.evaluation.nearest_picture import PictureBank
 from g3pt.evaluation.objects import HELD_OUT, PROCEDURAL, ObjectList, list_objects
+from g3pt.evaluation.sets.nearest_picture import PictureBank
 from g3pt.geometry.cameras import canonical_camera
 from g3pt.geometry.framing import frame_object
 from g3pt.geometry.mesh import MeshError

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from g3pt.evaluation.samples import (
+from g3pt.evaluation.sets.samples import (
     diversity,
     mean_over_samples,
     spread_over_samples,

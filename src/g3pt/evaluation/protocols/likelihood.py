@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from g3pt.evaluation.generation import known_conditions
-from g3pt.evaluation.report import base_report, cell, summarise
+from g3pt.evaluation.protocols.generation import known_conditions
+from g3pt.evaluation.report.summary import base_report, cell, summarise
 from g3pt.evaluation.results import Measured, Results, Row
 from g3pt.evaluation.systems import generator_of
 from g3pt.generation.likelihood import token_likelihood

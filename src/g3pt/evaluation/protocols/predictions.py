@@ -10,17 +10,17 @@ from typing import Any, Literal, assert_never
 import numpy as np
 
 from g3pt.config import to_json
-from g3pt.evaluation.families import FamilyReferences
-from g3pt.evaluation.generation import family_references
-from g3pt.evaluation.generation_report import generation_report, write_report
 from g3pt.evaluation.judging import Judge
-from g3pt.evaluation.meshes import meshes_by_name, read_prediction
 from g3pt.evaluation.objects import ObjectList, data_hash, file_hash, load_truth
 from g3pt.evaluation.protocol import EvaluationSettings
-from g3pt.evaluation.reconstruction import refused
+from g3pt.evaluation.protocols.generation import family_references
+from g3pt.evaluation.protocols.meshes import meshes_by_name, read_prediction
+from g3pt.evaluation.protocols.reconstruction import refused
+from g3pt.evaluation.report.generation import generation_report, write_report
 from g3pt.evaluation.results import Measured, Results, Row
 from g3pt.evaluation.runner import Evaluator, Job, Progress, run
-from g3pt.evaluation.sketches import pack_sketches
+from g3pt.evaluation.sets.families import FamilyReferences
+from g3pt.evaluation.sets.sketches import pack_sketches
 from g3pt.geometry.mesh import (
     MESH_SUFFIXES,
     MeshError,

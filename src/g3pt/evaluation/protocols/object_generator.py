@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from g3pt.evaluation.controls import TrainingShapes, condition_features
-from g3pt.evaluation.families import FamilyReferences
 from g3pt.evaluation.judging import Judge
 from g3pt.evaluation.objects import Truth, load_truth, object_rng, true_mesh
 from g3pt.evaluation.protocol import EvaluationSettings
+from g3pt.evaluation.protocols.controls import TrainingShapes, condition_features
 from g3pt.evaluation.results import Measured, Row
-from g3pt.evaluation.samples import diversity
-from g3pt.evaluation.sketches import pack_sketches
+from g3pt.evaluation.sets.families import FamilyReferences
+from g3pt.evaluation.sets.samples import diversity
+from g3pt.evaluation.sets.sketches import pack_sketches
 from g3pt.evaluation.systems import Candidate, Systems, draw_candidates
 from g3pt.generation.prompts import Prompts, read_prompts
 from g3pt.generation.selection import choose_candidate

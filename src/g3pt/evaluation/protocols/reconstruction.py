@@ -24,7 +24,7 @@ from g3pt.evaluation.objects import (
     uniform_labels,
 )
 from g3pt.evaluation.protocol import EvaluationSettings
-from g3pt.evaluation.report import (
+from g3pt.evaluation.report.summary import (
     base_report,
     cell,
     columns_of,

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from g3pt.evaluation.distribution import compare_sets
 from g3pt.evaluation.judging import TRUTH
-from g3pt.evaluation.report import cell
-from g3pt.evaluation.sketches import distances_between, set_distances, unpack_sketches
+from g3pt.evaluation.report.summary import cell
+from g3pt.evaluation.sets.distribution import compare_sets
+from g3pt.evaluation.sets.sketches import distances_between, set_distances, unpack_sketches
 
 LEFT_OUT = ("mean_shape",)
 """One shape for all objects: as a set it says nothing."""

@@ -1,0 +1,1 @@
+"""Token files as a codec, beside compressed meshes."""

@@ -1,0 +1,1 @@
+"""Whole sets of shapes, compared and looked up."""
