@@ -50,7 +50,7 @@ def mesh_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small_prepare():
-    from g3pt.preparation.prepare import PrepareConfig
+    from g3pt.shapes.stored import PrepareConfig
 
     return PrepareConfig(
         num_points=256, num_volume_queries=512, num_near_queries=384, solid_resolution=48
@@ -59,7 +59,7 @@ def small_prepare():
 
 @pytest.fixture(scope="session")
 def small_views():
-    from g3pt.preparation.views import ViewsConfig
+    from g3pt.shapes.stored import ViewsConfig
 
     return ViewsConfig(num_views=2, size=48, supersample=1)
 
@@ -74,7 +74,7 @@ def folder_source(mesh_folder):
 
 @pytest.fixture(scope="session")
 def folder_config(folder_source, small_prepare, small_views):
-    from g3pt.shapes.shards import ShardsConfig
+    from g3pt.preparation.build import ShardsConfig
 
     return ShardsConfig(
         source=folder_source, prepare=small_prepare, views=small_views, samples_per_shard=2

@@ -32,7 +32,7 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def copied_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("copy")
-    ignore = shutil.ignore_patterns("__pycache__", "weights")
+    ignore = shutil.ignore_patterns("__pycache__", "pretrained")
     shutil.copytree(SOURCE, folder / "g3pt", ignore=ignore)
     shutil.copy(ROOT / "pyproject.toml", folder)
     return folder
@@ -50,6 +50,8 @@ def test_imports_keep_to_the_layers(copied_package: Path) -> None:
         ("nn", "import g3pt.models"),
         ("models", "import g3pt.geometry"),
         ("geometry", "import torch"),
+        ("stream", "import g3pt.nn"),
+        ("shapes", "import igl"),
     ],
 )
 def test_an_import_against_the_layers_is_found(
@@ -107,7 +109,7 @@ def test_links_between_documents_lead_somewhere(page: Path) -> None:
 def test_bundled_weights_take_at_most_40_megabytes() -> None:
     sizes = {
         str(path.relative_to(SOURCE)): path.stat().st_size
-        for path in (SOURCE / "weights").rglob("*.safetensors")
+        for path in (SOURCE / "pretrained").rglob("*.safetensors")
     }
 
     assert sizes, "this checkout has no weights"

@@ -21,7 +21,7 @@ SIZES = {
 def preparation(monkeypatch):
     """The benchmark with few queries, two solids and nothing but our own labels."""
     from g3pt.benchmarks import preparation
-    from g3pt.preparation.prepare import PrepareConfig
+    from g3pt.shapes.stored import PrepareConfig
 
     monkeypatch.setattr(preparation, "PrepareConfig", lambda: PrepareConfig(**SIZES))
     ours = preparation.CONVERTERS[preparation.OURS]

@@ -58,11 +58,9 @@ def mesh_set(tmp_path_factory: pytest.TempPathFactory, box_mesh) -> Path:
 @pytest.fixture(scope="session")
 def training_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six prepared procedural shapes with their canonical pictures."""
-    from g3pt.preparation.build import build_shards
-    from g3pt.preparation.prepare import PrepareConfig
+    from g3pt.preparation.build import ShardsConfig, build_shards
     from g3pt.preparation.sources import ProceduralSourceConfig
-    from g3pt.preparation.views import ViewsConfig
-    from g3pt.shapes.shards import ShardsConfig
+    from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 
     config = ShardsConfig(
         source=ProceduralSourceConfig(num=6),

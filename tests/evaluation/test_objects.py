@@ -65,11 +65,9 @@ def test_shards_stand_for_the_shapes_that_they_were_built_from(training_shards: 
 
 
 def test_refused_objects_of_shards_are_no_objects(mesh_set: Path, tmp_path: Path):
-    from g3pt.preparation.build import build_shards
-    from g3pt.preparation.prepare import PrepareConfig
+    from g3pt.preparation.build import ShardsConfig, build_shards
     from g3pt.preparation.sources import FolderSourceConfig
-    from g3pt.preparation.views import ViewsConfig
-    from g3pt.shapes.shards import ShardsConfig
+    from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 
     config = ShardsConfig(
         source=FolderSourceConfig(path=str(mesh_set)),

@@ -243,8 +243,7 @@ def test_parts_of_another_count_do_not_work_side_by_side(build, folder_config, t
 
 @pytest.mark.parametrize("name", ["prepare", "views", "samples_per_shard", "val_share"])
 def test_a_set_of_another_config_is_not_mixed_with_this_one(build, folder_config, copied, name):
-    from g3pt.preparation.prepare import PrepareConfig
-    from g3pt.preparation.views import ViewsConfig
+    from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 
     changes = {
         "prepare": {"prepare": PrepareConfig()},

@@ -4,14 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from g3pt.preparation.build import build_shards
+from g3pt.preparation.build import ShardsConfig, build_shards
 from g3pt.preparation.engines import Engine, InlineEngine, Limits
 from g3pt.preparation.estimate import Estimate, estimate_work
-from g3pt.preparation.prepare import PrepareConfig
 from g3pt.preparation.sources import ProceduralSourceConfig
-from g3pt.preparation.views import ViewsConfig
 from g3pt.preparation.worker import ObjectResult, ObjectTask, refuse
-from g3pt.shapes.shards import ShardsConfig
+from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 
 CONFIG = ShardsConfig(
     source=ProceduralSourceConfig(num=60),

@@ -10,12 +10,10 @@ from hostile import make_hostile_tree, zip_bomb
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """The tree and the folder that was made of it."""
-    from g3pt.preparation.build import build_shards
+    from g3pt.preparation.build import ShardsConfig, build_shards
     from g3pt.preparation.engines import Limits, ProcessEngine
-    from g3pt.preparation.prepare import PrepareConfig
     from g3pt.preparation.sources import FolderSourceConfig
-    from g3pt.preparation.views import ViewsConfig
-    from g3pt.shapes.shards import ShardsConfig
+    from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 
     tree = make_hostile_tree(tmp_path_factory.mktemp("hostile"), seed=5)
     out = tmp_path_factory.mktemp("out") / "shards"

@@ -19,10 +19,10 @@ import sys
 
 from g3pt.preparation.build import build_shards
 from g3pt.preparation.engines import ProcessEngine
-from g3pt.preparation.prepare import PrepareConfig
-from g3pt.shapes.shards import ShardsConfig
+from g3pt.shapes.stored import PrepareConfig
+from g3pt.preparation.build import ShardsConfig
 from g3pt.preparation.sources import FolderSourceConfig
-from g3pt.preparation.views import ViewsConfig
+from g3pt.shapes.stored import ViewsConfig
 
 if __name__ == "__main__":
     config = ShardsConfig(

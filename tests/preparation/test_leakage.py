@@ -10,8 +10,9 @@ from g3pt.geometry.mesh import TriangleMesh, write_mesh
 from g3pt.preparation import leakage
 from g3pt.preparation.descriptor import CELLS, describe_shape, distances_of, fill_of
 from g3pt.preparation.leakage import Leak, find_leaks
-from g3pt.preparation.prepare import PrepareConfig, prepare_shape
+from g3pt.preparation.prepare import prepare_shape
 from g3pt.preparation.sources import MeshRef, ProceduralShape, SourceShape, load_shape
+from g3pt.shapes.stored import PrepareConfig
 
 CONFIG = PrepareConfig(num_points=16_384, num_volume_queries=32_768, num_near_queries=384)
 FAMILIES = ("chair", "mug", "car", "house")

@@ -57,8 +57,8 @@ def unpacked(packed):
 
 def near_positions(record, config):
     """Positions of the near-surface queries, group by group."""
-    from g3pt.preparation.prepare import positions
     from g3pt.shapes.queries import near_queries
+    from g3pt.shapes.stored import positions
 
     key, size = record.description["query_key"], config.near_group_size
     return [
@@ -68,8 +68,8 @@ def near_positions(record, config):
 
 
 def test_every_label_is_exact_at_the_position_worked_out(record, small_prepare):
-    from g3pt.preparation.prepare import positions, query_key
     from g3pt.shapes.queries import volume_queries
+    from g3pt.shapes.stored import positions, query_key
 
     assert record.description["query_key"] == query_key("ball", small_prepare.seed)
     volume = volume_queries(record.description["query_key"], np.arange(512))
@@ -88,7 +88,7 @@ def test_labels_do_not_depend_on_the_size_of_a_chunk(small_prepare, record, monk
 
 
 def test_stored_points_lie_on_the_surface_up_to_rounding(record):
-    from g3pt.preparation.prepare import normals, positions
+    from g3pt.shapes.stored import normals, positions
 
     points, directions = positions(record.points), normals(record.normals)
     # Half a step of 1/32767 an axis, and half a step of 1/127 for normals.
@@ -174,7 +174,7 @@ def test_a_mesh_keeps_its_colours_and_its_measured_quality(folder_source, small_
 
 
 def test_labels_at_reads_what_pack_labels_wrote():
-    from g3pt.preparation.prepare import labels_at, pack_labels
+    from g3pt.shapes.stored import labels_at, pack_labels
 
     rng = np.random.default_rng(0)
     inside, places = rng.random(64) < 0.5, rng.permutation(64)[:40]
@@ -182,7 +182,7 @@ def test_labels_at_reads_what_pack_labels_wrote():
 
 
 def test_quantized_positions_stay_within_half_a_step():
-    from g3pt.preparation.prepare import positions, quantize_positions
+    from g3pt.shapes.stored import positions, quantize_positions
 
     points = np.random.default_rng(0).uniform(-1, 1, (1000, 3))
     assert np.abs(positions(quantize_positions(points)) - points).max() < 0.5 / 32767 + 1e-7
@@ -190,7 +190,7 @@ def test_quantized_positions_stay_within_half_a_step():
 
 @pytest.mark.parametrize("changes", [{"num_near_queries": 100}, {"num_volume_queries": 100}])
 def test_query_counts_that_do_not_divide_are_refused(changes):
-    from g3pt.preparation.prepare import PrepareConfig
+    from g3pt.shapes.stored import PrepareConfig
 
     with pytest.raises(ValueError, match="multiple"):
         PrepareConfig(**changes)

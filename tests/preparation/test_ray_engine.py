@@ -7,14 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from g3pt.preparation import build, ray_engine
-from g3pt.preparation.build import build_shards
+from g3pt.preparation.build import ShardsConfig, build_shards
 from g3pt.preparation.engines import Limits, ProcessEngine
-from g3pt.preparation.prepare import PrepareConfig
 from g3pt.preparation.ray_engine import LOCAL_SETTINGS, MAX_ATTEMPTS, SETTINGS, RayEngine
 from g3pt.preparation.sources import MeshRef, ProceduralSourceConfig, list_shapes
-from g3pt.preparation.views import ViewsConfig
 from g3pt.preparation.worker import ObjectResult, ObjectTask
-from g3pt.shapes.shards import ShardsConfig
+from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 
 HOSTILE = """
 import os, signal

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from g3pt.preparation.build import build_shards
-from g3pt.preparation.prepare import PrepareConfig
+from g3pt.preparation.build import ShardsConfig, build_shards
 from g3pt.preparation.report import NUM_BINS, _histogram, typical, worst, write_report
 from g3pt.preparation.report_page import make_page
 from g3pt.preparation.sources import FolderSourceConfig, ProceduralSourceConfig
-from g3pt.preparation.views import ViewsConfig
-from g3pt.shapes.shards import QualityLimits, ShardsConfig
+from g3pt.shapes.shards import QualityLimits
+from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 
 HOSTILE = "<script>alert('x')</script>&\"<img src=x onerror=y>"
 VOID = {"meta", "img"}

@@ -114,9 +114,10 @@ def test_only_keeps_families_by_name():
 
 
 def test_a_procedural_record_agrees_with_the_exact_field(small_prepare):
-    from g3pt.preparation.prepare import positions, prepare_shape
+    from g3pt.preparation.prepare import prepare_shape
     from g3pt.preparation.sources import ProceduralSourceConfig, list_shapes, load_shape
     from g3pt.shapes.queries import volume_queries
+    from g3pt.shapes.stored import positions
 
     (ref,) = list_shapes(ProceduralSourceConfig(num=1, first_seed=11))
     shape = load_shape(ref)

@@ -49,7 +49,8 @@ def test_a_camera_survives_json(slab, small_views):
 
 
 def test_a_picture_shows_the_object_in_its_colour_before_nothing(slab, small_views):
-    from g3pt.preparation.views import draw_views, read_picture
+    from g3pt.preparation.views import draw_views
+    from g3pt.shapes.stored import read_picture
 
     files, _ = draw_views(slab, small_views)
     assert len(files) == 3
@@ -75,7 +76,7 @@ def test_no_views_leave_the_canonical_one(slab, small_views):
 
 
 def test_any_png_is_read_with_an_alpha():
-    from g3pt.preparation.views import read_picture
+    from g3pt.shapes.stored import read_picture
 
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4), (1, 2, 3)).save(buffer, format="PNG")
@@ -84,7 +85,7 @@ def test_any_png_is_read_with_an_alpha():
 
 @pytest.mark.parametrize("changes", [{"num_views": -1}, {"size": 8}, {"supersample": 0}])
 def test_impossible_views_are_refused(changes):
-    from g3pt.preparation.views import ViewsConfig
+    from g3pt.shapes.stored import ViewsConfig
 
     with pytest.raises(ValueError, match="views needs"):
         ViewsConfig(**changes)

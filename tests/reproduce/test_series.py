@@ -9,11 +9,12 @@ import pytest
 from g3pt.recipes import recipe
 from g3pt.reproduce import series, tokenizer_rows
 from g3pt.reproduce.car_choices import car_choices
+from g3pt.reproduce.catalogue import EXPERIMENTS
 from g3pt.reproduce.experiments import EvaluationSet
 from g3pt.reproduce.figures import figure6
-from g3pt.reproduce.reproduce import EXPERIMENTS, tabulate
 from g3pt.reproduce.series import SeriesError, run_folder, run_series
 from g3pt.reproduce.tables import table2, table3b, table4
+from g3pt.reproduce.tabulate import tabulate
 from g3pt.training.start import start
 
 

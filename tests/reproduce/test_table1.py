@@ -111,7 +111,7 @@ def test_a_timed_row_must_be_one_of_the_table():
 
 
 def test_the_report_shows_the_times(workplace):
-    from g3pt.reproduce.reproduce import tabulate
+    from g3pt.reproduce.tabulate import tabulate
 
     experiment = table1("smoke")
     finished = run_series(experiment, workplace / "runs")

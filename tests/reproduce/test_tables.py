@@ -9,11 +9,10 @@ from g3pt.config import from_json, to_json
 from g3pt.models.alternatives.vq import VqConfig
 from g3pt.models.cvq import CvqConfig
 from g3pt.models.tokenizers import build_tokenizer
-from g3pt.recipes import recipe
 from g3pt.recipes.matching import TOLERANCE, matched, num_parameters
+from g3pt.reproduce.catalogue import EXPERIMENTS, experiment_of, row_recipe
 from g3pt.reproduce.choices import choices
 from g3pt.reproduce.experiments import Claim
-from g3pt.reproduce.reproduce import EXPERIMENTS, experiment_of
 from g3pt.reproduce.tables import table2, table3a, table3b, table4
 from g3pt.reproduce.tokenizer_sizes import size
 from g3pt.training.runs import Run
@@ -151,13 +150,13 @@ def test_a_size_that_no_width_reaches_is_refused():
 
 def test_a_row_can_be_trained_by_its_name():
     """As `torchrun ... g3pt train paper/volume-seed0` does; `reproduce` takes it up from there."""
-    run = recipe("toy/pooling-85-seed1")
+    run = row_recipe("toy/pooling-85-seed1")
     (variant,) = [v for v in table4("toy").variants if v.name == "pooling-85"]
     assert run == variant.seeded(1)
     with pytest.raises(ValueError, match="'huge' is no scale; there are smoke, toy"):
-        recipe("huge/pooling-85-seed1")
+        row_recipe("huge/pooling-85-seed1")
     with pytest.raises(ValueError, match="no table has such a row; there are kl-22-seed0"):
-        recipe("toy/pooling-86-seed1")
+        row_recipe("toy/pooling-86-seed1")
 
 
 def test_unknown_tables_are_named():

@@ -37,7 +37,7 @@ def test_a_row_gives_the_arrays_of_its_shape(folder_shards, small_prepare):
 
 
 def test_labels_are_those_of_the_box_at_every_query(folder_shards, small_prepare):
-    from g3pt.preparation.prepare import positions
+    from g3pt.shapes.stored import positions
 
     for row, name in enumerate(("cube", "pole", "slab")):
         stored = folder_shards[row]
@@ -79,7 +79,8 @@ def test_a_description_tells_frame_quality_and_cameras(folder_shards):
 
 def test_a_picture_is_what_was_drawn(folder_shards, folder_source, small_views):
     from g3pt.preparation.sources import list_shapes, load_shape
-    from g3pt.preparation.views import draw_views, read_picture
+    from g3pt.preparation.views import draw_views
+    from g3pt.shapes.stored import read_picture
 
     (ref,) = (ref for ref in list_shapes(folder_source) if ref.id == "slab")
     files, _ = draw_views(load_shape(ref), small_views)

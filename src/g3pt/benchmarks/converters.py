@@ -22,8 +22,8 @@ from g3pt.benchmarks.rows import missing_package
 from g3pt.geometry.mesh import TriangleMesh, to_unit, unit_frame_of
 from g3pt.geometry.sampling import sample_surface, sample_volume
 from g3pt.preparation.inputs import MeshRef
-from g3pt.preparation.prepare import PrepareConfig, positions, quantize_positions, query_key
 from g3pt.shapes.queries import near_queries, volume_queries
+from g3pt.shapes.stored import PrepareConfig, positions, quantize_positions, query_key
 
 Label = Callable[[TriangleMesh, Float64[np.ndarray, "N 3"]], Bool[np.ndarray, " N"]]
 """Builds whatever it needs of a mesh and tells which points are inside."""

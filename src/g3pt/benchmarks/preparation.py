@@ -30,10 +30,9 @@ from g3pt.benchmarks.rows import (
 )
 from g3pt.geometry.mesh import write_mesh
 from g3pt.preparation.inputs import FolderSourceConfig, MeshRef, list_meshes
-from g3pt.preparation.prepare import PrepareConfig
 from g3pt.preparation.sources import ProceduralSourceConfig, list_shapes, load_shape
-from g3pt.preparation.views import ViewsConfig
 from g3pt.preparation.worker import ObjectTask, prepare_object
+from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 
 FLOORS = {0: 500.0, 12: 250.0, 24: None}
 """Meshes per core-hour to reach, by number of views."""

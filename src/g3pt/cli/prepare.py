@@ -24,10 +24,9 @@ from g3pt.cli.options import (
 from g3pt.cli.progress import steps
 
 if TYPE_CHECKING:
-    from g3pt.preparation.build import BuildReport
+    from g3pt.preparation.build import BuildReport, ShardsConfig
     from g3pt.preparation.engines import Engine, Limits
     from g3pt.preparation.sources import SourceConfig
-    from g3pt.shapes.shards import ShardsConfig
 
 COLUMNS = ("path", "id", "caption", "category", "split", "licence")
 
@@ -189,9 +188,8 @@ def _part(text: str) -> tuple[int, int]:
 
 
 def _config(options: PrepareOptions) -> "ShardsConfig":
-    from g3pt.preparation.prepare import PrepareConfig
-    from g3pt.preparation.views import ViewsConfig
-    from g3pt.shapes.shards import ShardsConfig
+    from g3pt.preparation.build import ShardsConfig
+    from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 
     defaults = PrepareConfig()
     if options.queries < 48:

@@ -14,7 +14,7 @@ from g3pt.cli.shapes import scales_shown
 if TYPE_CHECKING:
     from g3pt.reproduce.experiments import Experiment, Scale
     from g3pt.reproduce.figure5 import Gallery
-    from g3pt.reproduce.reproduce import Reproduction
+    from g3pt.reproduce.tabulate import Reproduction
     from g3pt.reproduce.trials import Trial
 
 
@@ -87,10 +87,10 @@ def _reproduce(
     options: ReproduceOptions, experiment: "Experiment"
 ) -> tuple[dict[str, Any], list[str]]:
     from g3pt.evaluation.report.plots import require_matplotlib
-    from g3pt.reproduce.reproduce import tabulate
     from g3pt.reproduce.row_timing import time_rows
     from g3pt.reproduce.series import finished_rows, run_series
     from g3pt.reproduce.table_report import write_report
+    from g3pt.reproduce.tabulate import tabulate
 
     require_matplotlib()
     with steps() as shown:
@@ -170,7 +170,7 @@ def _draw(options: ReproduceOptions, gallery: "Gallery") -> tuple[dict[str, Any]
 
 
 def _scale(options: ReproduceOptions) -> "Scale":
-    from g3pt.reproduce.reproduce import SCALES
+    from g3pt.reproduce.catalogue import SCALES
 
     for scale in SCALES:
         if scale == options.scale:
@@ -186,7 +186,7 @@ def _experiments(options: ReproduceOptions) -> "tuple[Experiment, ...]":
     if options.try_steps < 0:
         raise ValueError(f"--try-steps must not be negative, got {options.try_steps}")
 
-    from g3pt.reproduce.reproduce import experiments_of
+    from g3pt.reproduce.catalogue import experiments_of
 
     return experiments_of(options.name, _scale(options))
 

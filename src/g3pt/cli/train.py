@@ -89,13 +89,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _named(name: str) -> Run:
+    if "/" not in name:
+        return recipe(name)
+    from g3pt.reproduce.catalogue import row_recipe  # all tables: only when one is asked for
+
+    return row_recipe(name)
+
+
 def _resolve(
     name: str | None, options: argparse.Namespace, overrides: list[str]
 ) -> tuple[Run, Path]:
     """The recipe, or the run that is to be resumed, with the command line's changes; its folder."""
     if name is None:
         raise ValueError(f"name a recipe: {', '.join(RECIPES | SIZES)}")
-    run, folder = recipe(name), options.run or Path("runs") / name
+    run = _named(name)
+    folder = options.run or Path("runs") / name
     if options.resume and (folder / CONFIG_FILE).is_file():
         begun = load_run(folder)
         if begun.name != run.name:

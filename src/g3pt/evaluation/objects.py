@@ -15,7 +15,6 @@ from g3pt.evaluation.protocol import EvaluationSettings
 from g3pt.geometry.mesh import TriangleMesh
 from g3pt.geometry.metrics import Contains
 from g3pt.geometry.sampling import SurfaceSamples, sample_near_surface
-from g3pt.preparation.prepare import shape_seed
 from g3pt.preparation.sources import (
     FolderSourceConfig,
     MeshRef,
@@ -24,8 +23,10 @@ from g3pt.preparation.sources import (
     SourceShape,
     list_shapes,
     load_shape,
+    stored_source,
 )
 from g3pt.shapes.shards import Selection, ShardSet, is_complete
+from g3pt.shapes.stored import shape_seed
 
 PROCEDURAL = "procedural"
 HELD_OUT = "procedural-held-out-families"
@@ -86,7 +87,7 @@ def list_objects(data: str, *, limit: int | None = None, split: str = "val") -> 
     if is_complete(path):
         shards = ShardSet(path, Selection(split=split))
         wanted = {shape["id"] for shape in shards.shapes}
-        found = [ref for ref in list_shapes(shards.config.source) if ref.id in wanted]
+        found = [ref for ref in list_shapes(stored_source(shards)) if ref.id in wanted]
     else:
         has_manifest = (path / "manifest.jsonl").is_file()
         found = list_shapes(FolderSourceConfig(path=str(path), split=split if has_manifest else ""))

@@ -22,7 +22,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -30,7 +30,7 @@ from typing import IO, Any
 from g3pt.config import to_json
 from g3pt.files import TEMPORARY, write_whole
 from g3pt.preparation.engines import Engine, InlineEngine
-from g3pt.preparation.sources import MeshRef, ShapeRef, list_shapes
+from g3pt.preparation.sources import MeshRef, ShapeRef, SourceConfig, list_shapes
 from g3pt.preparation.worker import ObjectResult, ObjectTask
 from g3pt.shapes.samples import END_OF_ARCHIVE
 from g3pt.shapes.shards import (
@@ -38,17 +38,32 @@ from g3pt.shapes.shards import (
     INDEX_FILE,
     QUARANTINE_FILE,
     QualityLimits,
-    ShardsConfig,
     as_lines,
     read_lines,
     read_rows,
     shard_name,
 )
+from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 
 CONFIG_FILE = "config.json"
 OnProgress = Callable[["Progress"], None]
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardsConfig:
+    """What a set of shards is built from; the same config and inputs give the same bytes."""
+
+    source: SourceConfig
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    samples_per_shard: int = 256
+    """Objects of one shard; refused ones count."""
+
+    def __post_init__(self) -> None:
+        if self.samples_per_shard < 1:
+            raise ValueError(f"samples_per_shard must be at least 1, got {self.samples_per_shard}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

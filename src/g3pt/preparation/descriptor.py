@@ -10,8 +10,8 @@ import base64
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from g3pt.preparation.prepare import PrepareConfig, ShapeRecord
 from g3pt.shapes.queries import POSITION_STEPS, volume_queries
+from g3pt.shapes.stored import PrepareConfig, ShapeRecord
 
 CELLS = 6
 BINS = 32

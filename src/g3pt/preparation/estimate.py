@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from g3pt.preparation.build import ShardsConfig
 from g3pt.preparation.engines import Engine, Limits
 from g3pt.preparation.sources import ShapeRef, list_shapes
 from g3pt.preparation.worker import ObjectResult, ObjectTask
-from g3pt.shapes.shards import ShardsConfig, as_lines
+from g3pt.shapes.shards import as_lines
 
 
 @dataclass(frozen=True, slots=True)

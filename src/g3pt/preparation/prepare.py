@@ -1,102 +1,34 @@
 """One solid in, its training record out: surface points, labelled queries, measured quality.
 
-Positions are stored as 16-bit integers (`quantized.py`). Queries are not stored at all:
-`queries.py` works them out. A label is evaluated at the position that is stored or worked out,
-after rounding, so every label is exact for the point it belongs to.
+Positions are stored as 16-bit integers (`shapes/stored.py`). Queries are not stored at all:
+`shapes/queries.py` works them out. A label is evaluated at the position that is stored or worked
+out, after rounding, so every label is exact for the point it belongs to.
 
 N surface points, V volume queries, M near-surface queries; all in the unit frame.
 """
 
-import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int8, Int16, UInt8
+from jaxtyping import Bool, Int16
 
 from g3pt.geometry.quality import SolidQuality
 from g3pt.preparation.sources import ShapeError, SourceShape
 from g3pt.preparation.stopwatch import Stopwatch
 from g3pt.shapes.queries import near_queries, volume_queries
 from g3pt.shapes.stored import (
-    NORMAL_STEPS,
-    labels_at,
-    normals,
+    PrepareConfig,
+    ShapeRecord,
     pack_labels,
     positions,
     quantize_normals,
     quantize_positions,
+    query_key,
+    shape_seed,
 )
-
-__all__ = [
-    "NORMAL_STEPS",
-    "PrepareConfig",
-    "ShapeRecord",
-    "labels_at",
-    "normals",
-    "pack_labels",
-    "positions",
-    "prepare_shape",
-    "quantize_normals",
-    "quantize_positions",
-    "query_key",
-    "shape_seed",
-]
 
 CHUNK = 65_536
 """Queries labelled at a time."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PrepareConfig:
-    """How many points of which kind are kept of each shape."""
-
-    num_points: int = 24_576
-    """Surface points with normals and, where the source has any, colours."""
-    num_volume_queries: int = 262_144
-    """Labelled points uniform in [-1, 1]^3."""
-    num_near_queries: int = 262_128
-    """Labelled points near the surface, in equal groups, one a sigma."""
-    near_sigmas: tuple[float, ...] = (0.005, 0.02, 0.05)
-    """Standard deviation of each group's Gaussian offset (per axis)."""
-    solid_resolution: int = 256
-    """Wall voxels per axis of the inside/outside test of meshes."""
-    min_near_inside: float = 0.02
-    """Refuse shapes with a smaller share of the first group inside: they have no interior."""
-    seed: int = 0
-    """Seeds all sampling, together with the shape's id."""
-
-    def __post_init__(self) -> None:
-        groups = len(self.near_sigmas)
-        if not groups or self.num_near_queries % groups:
-            raise ValueError(
-                f"prepare.num_near_queries must be a multiple of the {groups} near_sigmas, got "
-                f"{self.num_near_queries}"
-            )
-        if self.num_volume_queries % 8 or (self.num_near_queries // groups) % 8:
-            raise ValueError("prepare: query counts must be multiples of 8 (labels are packed)")
-
-    @property
-    def near_group_size(self) -> int:
-        """Near-surface queries of each sigma."""
-        return self.num_near_queries // len(self.near_sigmas)
-
-
-@dataclass(frozen=True)
-class ShapeRecord:
-    """What is stored of one shape."""
-
-    points: Int16[np.ndarray, "N 3"]
-    normals: Int8[np.ndarray, "N 3"]
-    colors: UInt8[np.ndarray, "N 3"] | None
-    """sRGB at the points; None where the source has no colours."""
-    volume_inside: UInt8[np.ndarray, " V_8"]
-    """Packed labels of the volume queries."""
-    near_inside: UInt8[np.ndarray, " M_8"]
-    """Packed labels of the near-surface queries, group by group in the order of `near_sigmas`."""
-    description: dict[str, Any]
-    """id, family, licence, captions, measured shares and quality, as JSON values."""
 
 
 def prepare_shape(
@@ -188,15 +120,3 @@ def _labels(
     shape: SourceShape, parts: Iterator[Int16[np.ndarray, "K 3"]]
 ) -> Bool[np.ndarray, " Q"]:
     return np.concatenate([shape.contains(positions(part)) for part in parts])
-
-
-def shape_seed(shape_id: str, seed: int) -> list[int]:
-    """Entropy for a generator that belongs to one shape, the same on every machine."""
-    digest = hashlib.sha256(shape_id.encode()).digest()
-    return [seed, int.from_bytes(digest[:8], "little")]
-
-
-def query_key(shape_id: str, seed: int) -> int:
-    """The key that the queries of one shape follow from."""
-    digest = hashlib.sha256(f"queries {seed} {shape_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "little")

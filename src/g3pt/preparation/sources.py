@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from g3pt import procedural
+from g3pt.config import from_json
 from g3pt.geometry.boundary import sample_boundary
 from g3pt.geometry.mesh import TriangleMesh, to_unit, unit_frame_of
 from g3pt.geometry.quality import SolidQuality, measure_quality
@@ -33,6 +34,7 @@ from g3pt.preparation.inputs import (
     list_meshes,
 )
 from g3pt.procedural.tracing import TracedScene
+from g3pt.shapes.shards import ShardSet
 
 __all__ = [
     "OPEN_LICENCES",
@@ -52,6 +54,7 @@ __all__ = [
     "TrellisSourceConfig",
     "list_shapes",
     "load_shape",
+    "stored_source",
 ]
 
 OPEN_LICENCES = ("CC0-1.0", "MIT-0", "public domain")
@@ -119,6 +122,20 @@ class ProceduralRef:
 
 SourceConfig = ProceduralSourceConfig | MeshSourceConfig
 ShapeRef = ProceduralRef | MeshRef
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Stored:
+    source: SourceConfig
+
+
+def stored_source(shards: ShardSet) -> SourceConfig:
+    """Where the shapes of a prepared set came from.
+
+    Raises:
+        ConfigError: if its index names no source of this program.
+    """
+    return from_json(_Stored, {"source": shards.source}, origin=str(shards.path)).source
 
 
 def list_shapes(config: SourceConfig) -> list[ShapeRef]:

@@ -8,7 +8,7 @@ camera stood, so no picture of training may do so either. S picture side.
 """
 
 import io
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,36 +17,11 @@ from PIL import Image
 
 from g3pt.config import from_json
 from g3pt.geometry.render import Camera, canonical_camera, random_cameras
-from g3pt.preparation.prepare import shape_seed
 from g3pt.preparation.sources import SourceShape
+from g3pt.shapes.stored import ViewsConfig, shape_seed
 
 PNG_EFFORT = 3
 """zlib's level: 6 saves a twentieth of the bytes for twice the time."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ViewsConfig:
-    """Which pictures are made of each shape."""
-
-    num_views: int = 24
-    """Conditioning views besides the canonical one, which is always made."""
-    size: int = 256
-    """Side in pixels. The bounding sphere fits into the picture, so the object fills about two
-    thirds of it."""
-    supersample: int = 2
-    """Rays per pixel and axis."""
-    elevations: tuple[float, float] = (-20.0, 70.0)
-    """Cameras stand between these, in degrees, spread by area of the sphere: people rarely take
-    pictures from below. TRELLIS uses (-90, 90)."""
-    seed: int = 0
-    """Seeds the cameras, together with the shape's id."""
-
-    def __post_init__(self) -> None:
-        if self.num_views < 0 or self.size < 16 or self.supersample < 1:
-            raise ValueError(
-                "views needs num_views >= 0, size >= 16 and supersample >= 1, got "
-                f"{self.num_views}, {self.size} and {self.supersample}"
-            )
 
 
 def cameras_of(shape_id: str, config: ViewsConfig) -> list[Camera]:
@@ -89,8 +64,3 @@ def _png(picture: UInt8[np.ndarray, "S S 4"]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG", compress_level=PNG_EFFORT)
     return buffer.getvalue()
-
-
-def read_picture(data: bytes) -> UInt8[np.ndarray, "S S 4"]:
-    """A stored picture."""
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from g3pt.preparation.descriptor import describe_shape
-from g3pt.preparation.prepare import PrepareConfig, prepare_shape
+from g3pt.preparation.prepare import prepare_shape
 from g3pt.preparation.sources import ProceduralRef, ShapeRef, load_shape
 from g3pt.preparation.stopwatch import Stopwatch
-from g3pt.preparation.views import ViewsConfig, draw_views
+from g3pt.preparation.views import draw_views
 from g3pt.shapes.samples import pack_sample, sample_key
+from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 
 INDEX_FIELDS = (
     "id",

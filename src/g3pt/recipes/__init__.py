@@ -54,38 +54,12 @@ def recipe(name: str) -> Run:
     """The complete config of a named run.
 
     Args:
-        name: of `RECIPES` or `SIZES`, or `SCALE/ROW-seedN` for a row of a table, as in its run
-            folder.
+        name: of `RECIPES` or `SIZES`. Rows of tables have theirs in `reproduce.catalogue`.
 
     Raises:
         ValueError: if there is no recipe of that name.
     """
-    if "/" in name:
-        return row_recipe(name)
     known = RECIPES | SIZES
     if name not in known:
         raise ValueError(f"{name}: there is no such recipe; there are {', '.join(known)}")
     return known[name]()
-
-
-def row_recipe(name: str) -> Run:
-    """The run of a row of a table, for instance `paper/volume-seed0`.
-
-    Raises:
-        ValueError: if no table has such a row.
-    """
-    from g3pt.reproduce.reproduce import EXPERIMENTS, SCALES
-
-    scale, _, row = name.partition("/")
-    if scale not in SCALES:
-        raise ValueError(f"{name}: {scale!r} is no scale; there are {', '.join(SCALES)}")
-    runs = {
-        variant.seeded(seed).name: variant.seeded(seed)
-        for experiment in EXPERIMENTS.values()
-        for variant in experiment(scale).variants
-        if not variant.trained_as
-        for seed in variant.seeds
-    }
-    if row not in runs:
-        raise ValueError(f"{name}: no table has such a row; there are {', '.join(runs)}")
-    return runs[row]

@@ -6,7 +6,7 @@ import numpy as np
 
 from g3pt.evaluation.report.plots import Curve, Panel, plot_curves
 from g3pt.evaluation.scaling import MIN_SIZES, ScalingFit
-from g3pt.reproduce.reproduce import Reproduction, TableRow
+from g3pt.reproduce.tabulate import Reproduction, TableRow
 
 PAPER_STATEMENT = (
     'The paper: "a clear trend where the test loss decreases as the number of model parameters '

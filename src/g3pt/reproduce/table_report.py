@@ -11,8 +11,8 @@ from g3pt.evaluation.report.summary import cell
 from g3pt.evaluation.results import Row, to_csv
 from g3pt.files import write_whole
 from g3pt.reproduce.experiments import EvaluationSet, Experiment, LikelihoodSet, MeasuredSet
-from g3pt.reproduce.reproduce import Comparison, Reproduction, TableRow
 from g3pt.reproduce.scaling_report import plot_scaling, scaling_lines
+from g3pt.reproduce.tabulate import Comparison, Reproduction, TableRow
 
 _FACTS_NOTE = (
     "Validation: on the runs' own validation shapes, seed by seed; the IoU is that of the field at "

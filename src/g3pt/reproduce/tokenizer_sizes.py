@@ -13,13 +13,12 @@ from g3pt.models.alternatives.volume import VolumeConfig
 from g3pt.models.cqt import CqtConfig
 from g3pt.models.cvq import CvqConfig
 from g3pt.models.quantizers import LfqConfig
-from g3pt.preparation.prepare import PrepareConfig
 from g3pt.preparation.sources import FolderSourceConfig, ProceduralSourceConfig
-from g3pt.preparation.views import ViewsConfig
 from g3pt.procedural import HELD_OUT_SEEDS
 from g3pt.recipes import tokenizer
 from g3pt.reproduce.experiments import EvaluationSet, Scale
 from g3pt.shapes.datasets.tokenizer import TokenizerDataConfig
+from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 from g3pt.training.ingredients import PreparedShapes
 from g3pt.training.loop import TrainConfig
 from g3pt.training.optim import MuonConfig, ScheduleConfig

@@ -25,10 +25,15 @@ from safetensors.numpy import load_file, save_file
 from g3pt.config import from_json, to_json
 from g3pt.files import write_whole
 from g3pt.geometry.framing import frame_object, silhouette_box
-from g3pt.preparation.prepare import PrepareConfig
-from g3pt.preparation.views import read_picture
 from g3pt.shapes.shards import Selection, ShardSet
-from g3pt.shapes.stored import compress_planes, expand_planes, labels_at, pack_labels
+from g3pt.shapes.stored import (
+    PrepareConfig,
+    compress_planes,
+    expand_planes,
+    labels_at,
+    pack_labels,
+    read_picture,
+)
 
 FORMAT_VERSION = 1
 INDEX_FILE = "pack.json"

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from g3pt.preparation.prepare import ShapeRecord
+from g3pt.shapes.stored import ShapeRecord
 
 END_OF_ARCHIVE = bytes(10_240)
 """What a tar file ends with."""

@@ -19,7 +19,7 @@ import logging
 import mmap
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,9 @@ import numpy as np
 from jaxtyping import Int8, Int16, UInt8
 
 from g3pt.config import from_json, to_json
-from g3pt.preparation.prepare import PrepareConfig, labels_at
-from g3pt.preparation.sources import SourceConfig
-from g3pt.preparation.views import ViewsConfig, read_picture
 from g3pt.shapes.queries import near_queries, volume_queries
 from g3pt.shapes.samples import read_array
+from g3pt.shapes.stored import PrepareConfig, ViewsConfig, labels_at, read_picture
 
 FORMAT_VERSION = 2
 INDEX_FILE = "index.json"
@@ -43,21 +41,6 @@ LabelledQueries = tuple[Int16[np.ndarray, "K 3"], UInt8[np.ndarray, " K"]]
 """Positions on the stored grid, and 1 for those inside."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShardsConfig:
-    """What a set of shards is built from; the same config and inputs give the same bytes."""
-
-    source: SourceConfig
-    prepare: PrepareConfig = field(default_factory=PrepareConfig)
-    views: ViewsConfig = field(default_factory=ViewsConfig)
-    samples_per_shard: int = 256
-    """Objects of one shard; refused ones count."""
-
-    def __post_init__(self) -> None:
-        if self.samples_per_shard < 1:
-            raise ValueError(f"samples_per_shard must be at least 1, got {self.samples_per_shard}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,8 +143,11 @@ class ShardSet:
         self.selection = selection or Selection()
         self.max_damaged = max_damaged
         index = read_index(self.path)
-        self.config = from_json(ShardsConfig, index["config"], origin=str(self.path / INDEX_FILE))
-        self.prepare, self.views = self.config.prepare, self.config.views
+        config, origin = index["config"], str(self.path / INDEX_FILE)
+        self.prepare = from_json(PrepareConfig, config["prepare"], origin=f"{origin}: prepare")
+        self.views = from_json(ViewsConfig, config["views"], origin=f"{origin}: views")
+        self.source: dict[str, Any] = config["source"]
+        """Where the shapes came from, as JSON values: `preparation.sources.stored_source`."""
         rows = [row for row in read_rows(self.path, index["num_shards"]) if "sha256" in row]
         self.shapes = [row for row in rows if self.selection.takes(row)]
         """What the index says of each shape."""

@@ -1,18 +1,100 @@
-"""Small integers for points, normals and labels, as they are stored.
+"""What is stored of a shape, and as which small integers.
 
-Positions are 16-bit, x = q / POSITION_STEPS, normals 8-bit, labels one bit. Everything in the
-unit frame. N points, Q queries, K of them.
+Positions are 16-bit, x = q / POSITION_STEPS, normals 8-bit, labels one bit. Queries are not
+stored: `queries.py` works them out from a key. Everything in the unit frame. N surface points,
+V volume queries, M near-surface queries, Q queries, K of them, S picture side.
 """
 
+import hashlib
+import io
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int8, Int16, UInt8
+from PIL import Image
 
 from g3pt.shapes.queries import POSITION_STEPS
 
 NORMAL_STEPS = 127
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrepareConfig:
+    """How many points of which kind are kept of each shape."""
+
+    num_points: int = 24_576
+    """Surface points with normals and, where the source has any, colours."""
+    num_volume_queries: int = 262_144
+    """Labelled points uniform in [-1, 1]^3."""
+    num_near_queries: int = 262_128
+    """Labelled points near the surface, in equal groups, one a sigma."""
+    near_sigmas: tuple[float, ...] = (0.005, 0.02, 0.05)
+    """Standard deviation of each group's Gaussian offset (per axis)."""
+    solid_resolution: int = 256
+    """Wall voxels per axis of the inside/outside test of meshes."""
+    min_near_inside: float = 0.02
+    """Refuse shapes with a smaller share of the first group inside: they have no interior."""
+    seed: int = 0
+    """Seeds all sampling, together with the shape's id."""
+
+    def __post_init__(self) -> None:
+        groups = len(self.near_sigmas)
+        if not groups or self.num_near_queries % groups:
+            raise ValueError(
+                f"prepare.num_near_queries must be a multiple of the {groups} near_sigmas, got "
+                f"{self.num_near_queries}"
+            )
+        if self.num_volume_queries % 8 or (self.num_near_queries // groups) % 8:
+            raise ValueError("prepare: query counts must be multiples of 8 (labels are packed)")
+
+    @property
+    def near_group_size(self) -> int:
+        """Near-surface queries of each sigma."""
+        return self.num_near_queries // len(self.near_sigmas)
+
+
+@dataclass(frozen=True)
+class ShapeRecord:
+    """What is stored of one shape."""
+
+    points: Int16[np.ndarray, "N 3"]
+    normals: Int8[np.ndarray, "N 3"]
+    colors: UInt8[np.ndarray, "N 3"] | None
+    """sRGB at the points; None where the source has no colours."""
+    volume_inside: UInt8[np.ndarray, " V_8"]
+    """Packed labels of the volume queries."""
+    near_inside: UInt8[np.ndarray, " M_8"]
+    """Packed labels of the near-surface queries, group by group in the order of `near_sigmas`."""
+    description: dict[str, Any]
+    """id, family, licence, captions, measured shares and quality, as JSON values."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ViewsConfig:
+    """Which pictures are made of each shape."""
+
+    num_views: int = 24
+    """Conditioning views besides the canonical one, which is always made."""
+    size: int = 256
+    """Side in pixels. The bounding sphere fits into the picture, so the object fills about two
+    thirds of it."""
+    supersample: int = 2
+    """Rays per pixel and axis."""
+    elevations: tuple[float, float] = (-20.0, 70.0)
+    """Cameras stand between these, in degrees, spread by area of the sphere: people rarely take
+    pictures from below. TRELLIS uses (-90, 90)."""
+    seed: int = 0
+    """Seeds the cameras, together with the shape's id."""
+
+    def __post_init__(self) -> None:
+        if self.num_views < 0 or self.size < 16 or self.supersample < 1:
+            raise ValueError(
+                "views needs num_views >= 0, size >= 16 and supersample >= 1, got "
+                f"{self.num_views}, {self.size} and {self.supersample}"
+            )
 
 
 def quantize_positions(points: Float[np.ndarray, "*N 3"]) -> Int16[np.ndarray, "*N 3"]:
@@ -56,3 +138,20 @@ def expand_planes(data: np.ndarray, dtype: type[np.generic], shape: Sequence[int
     size = np.dtype(dtype).itemsize
     planes = np.frombuffer(zlib.decompress(data.tobytes()), np.uint8).reshape(size, -1)
     return planes.T.copy().view(dtype).reshape(shape)
+
+
+def read_picture(data: bytes) -> UInt8[np.ndarray, "S S 4"]:
+    """A stored picture."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))
+
+
+def shape_seed(shape_id: str, seed: int) -> list[int]:
+    """Entropy for a generator that belongs to one shape, the same on every machine."""
+    digest = hashlib.sha256(shape_id.encode()).digest()
+    return [seed, int.from_bytes(digest[:8], "little")]
+
+
+def query_key(shape_id: str, seed: int) -> int:
+    """The key that the queries of one shape follow from."""
+    digest = hashlib.sha256(f"queries {seed} {shape_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "little")

@@ -13,18 +13,17 @@ from g3pt.models.car import CarConfig
 from g3pt.models.conditioning import ConditionConfig, PointsConditionConfig, TextConditionConfig
 from g3pt.models.conditioning.vocabulary import collect_vocabulary
 from g3pt.models.tokenizer import DiscreteTokenizer
-from g3pt.preparation.build import build_shards
+from g3pt.preparation.build import ShardsConfig, build_shards
 from g3pt.preparation.engines import InlineEngine, ProcessEngine
-from g3pt.preparation.prepare import PrepareConfig
 from g3pt.preparation.sources import ProceduralSourceConfig, SourceConfig
-from g3pt.preparation.views import ViewsConfig
 from g3pt.procedural import TRAIN_FAMILIES, make_shape
 from g3pt.shapes.cache.draws import DrawsConfig
 from g3pt.shapes.cache.latents import LatentsIdentity, build_latent_cache
 from g3pt.shapes.cache.tokens import TokenCacheConfig, TokenizerIdentity, build_token_cache
 from g3pt.shapes.mesh_stock import MeshStock
 from g3pt.shapes.packs import PackedShapes, is_pack, open_shapes
-from g3pt.shapes.shards import ShardsConfig, ShardSet, is_complete
+from g3pt.shapes.shards import ShardSet, is_complete
+from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 from g3pt.stream.dataset import StreamConfig
 from g3pt.stream.recorded import RecordedConfig
 

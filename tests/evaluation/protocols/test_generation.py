@@ -16,12 +16,11 @@ from g3pt.evaluation.sets.families import FamilyReferences, grid_ious
 from g3pt.evaluation.systems import SystemSettings, chosen_sampling, generator_of
 from g3pt.geometry.metrics import occupancy_iou, winding_test
 from g3pt.models.weights.load import LoadedWeights, load_weights
-from g3pt.preparation.build import build_shards
-from g3pt.preparation.prepare import PrepareConfig
+from g3pt.preparation.build import ShardsConfig, build_shards
 from g3pt.preparation.sources import ProceduralSourceConfig
-from g3pt.preparation.views import ViewsConfig
 from g3pt.procedural import HELD_OUT_SEEDS, make_shape
-from g3pt.shapes.shards import ShardsConfig, ShardSet
+from g3pt.shapes.shards import ShardSet
+from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 
 FAMILIES = ("mug", "table", "car", "rocket")
 METHODS = ["true_shape", "image", "text", "unconditional"]

@@ -40,7 +40,7 @@ def latents(cache, identity, folder_shards, config, tmp_path_factory):
 
 
 def test_moments_are_those_of_the_drawn_points(cache, latents, folder_shards, config):
-    from g3pt.preparation.prepare import normals, positions
+    from g3pt.shapes.stored import normals, positions
 
     assert len(latents) == 3 and latents.resamplings == 2
     for place in (0, 3, 5):

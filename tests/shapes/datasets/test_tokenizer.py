@@ -180,9 +180,8 @@ def test_a_pickled_dataset_gives_the_same_batches(dataset):
 
 @pytest.fixture(scope="module")
 def procedural_shards(small_prepare, small_views, tmp_path_factory):
-    from g3pt.preparation.build import build_shards
+    from g3pt.preparation.build import ShardsConfig, build_shards
     from g3pt.preparation.sources import ProceduralSourceConfig
-    from g3pt.shapes.shards import ShardsConfig
 
     source = ProceduralSourceConfig(num=4, first_seed=30)
     out = tmp_path_factory.mktemp("procedural") / "shapes"

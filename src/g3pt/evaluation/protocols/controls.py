@@ -18,7 +18,7 @@ from g3pt.geometry.isosurface import extract_surface
 from g3pt.geometry.mesh import TriangleMesh
 from g3pt.models.conditioning import ConditionBatch, ConditionOutput
 from g3pt.models.conditioning.encoders import Condition
-from g3pt.preparation.sources import SourceShape, list_shapes, load_shape
+from g3pt.preparation.sources import SourceShape, list_shapes, load_shape, stored_source
 from g3pt.shapes.queries import POSITION_STEPS
 from g3pt.shapes.shards import TRAINING, ShardSet
 
@@ -51,7 +51,7 @@ class TrainingShapes:
         part, row = self.places[number]
         shards = training_shards(self.shards[part])
         wanted = shards.shapes[row]["id"]
-        (ref,) = (ref for ref in list_shapes(shards.config.source) if ref.id == wanted)
+        (ref,) = (ref for ref in list_shapes(stored_source(shards)) if ref.id == wanted)
         return load_shape(ref)
 
 

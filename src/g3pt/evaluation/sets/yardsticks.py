@@ -15,9 +15,10 @@ from g3pt.evaluation.sets.nearest_picture import PictureBank
 from g3pt.geometry.cameras import canonical_camera
 from g3pt.geometry.framing import frame_object
 from g3pt.geometry.mesh import MeshError
-from g3pt.preparation.prepare import PrepareConfig, prepare_shape, shape_seed
+from g3pt.preparation.prepare import prepare_shape
 from g3pt.preparation.sources import ShapeError, ShapeRef, SourceShape, load_shape
 from g3pt.shapes.shards import QualityLimits
+from g3pt.shapes.stored import PrepareConfig, shape_seed
 from g3pt.shapes.yardstick import Yardstick, query_positions
 
 

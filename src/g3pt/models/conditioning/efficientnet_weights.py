@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from g3pt.models.conditioning.bundled import check_file, package_file
 from g3pt.models.conditioning.efficientnet import EfficientNetLite0
+from g3pt.models.weights.bundled import check_file, package_file
 from g3pt.models.weights.compact import expand
 
 BUNDLED_SHA256 = "7c359268f59f87993cc3f57b7f0897d4032e5ba7c4040ca75f731a79521ed478"

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int, Int8
 from safetensors.numpy import load_file
 from torch import Tensor
 
-from g3pt.models.conditioning.bundled import check_file, package_file
+from g3pt.models.weights.bundled import check_file, package_file
 
 BUNDLED_SHA256 = "740816a514d73689411791ec7bef6448174b190135252f429a62980e93ac2939"
 """Of the file that this package brings along; configs name it, so that equal means equal."""

@@ -6,7 +6,6 @@ SHA-256 in it, and names and shapes must be exactly those of the model that the 
 
 import hashlib
 import shutil
-from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from g3pt.config import load_json
+from g3pt.models.weights.bundled import bundled_root
 from g3pt.models.weights.config import StorageType
 
 MODEL_FILE = "model.safetensors"
@@ -33,7 +33,7 @@ class WeightsError(ValueError):
 
 def bundled_weights() -> tuple[str, ...]:
     """Names of the weights that this installation brings along."""
-    root = _bundled_root()
+    root = bundled_root()
     if not root.is_dir():
         return ()
     return tuple(sorted(path.parent.name for path in root.glob(f"*/{CONFIG_FILE}")))
@@ -54,7 +54,7 @@ def find_weights(weights: str | Path) -> Path:
     if path.is_dir():
         return path
     if isinstance(weights, str) and weights in bundled_weights():
-        return _bundled_root() / weights
+        return bundled_root() / weights
     if path.is_file():
         raise WeightsError(
             f"{path}: is a file; weights are a folder with {CONFIG_FILE} and {MODEL_FILE}"
@@ -77,10 +77,6 @@ def _from_hub(weights: str) -> Path:
         reason = " ".join(str(error).split())
         raise WeightsError(f"{weights}: the hub does not give these weights ({reason})") from error
     return Path(folder)
-
-
-def _bundled_root() -> Path:
-    return Path(str(files("g3pt"))) / "weights"
 
 
 # --- files ------------------------------------------------------------------------------------

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from g3pt.config import to_json
 from g3pt.files import write_whole
-from g3pt.preparation.prepare import normals, positions
 from g3pt.shapes.packs import PackedShapes
 from g3pt.shapes.shards import ShardSet
+from g3pt.shapes.stored import normals, positions
 
 ComputeRows = Callable[[Tensor, Tensor], np.ndarray]
 """(points_BN3, normals_BN3) -> one row of the array for each."""

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from g3pt.preparation.prepare import normals, positions
 from g3pt.shapes.batch import ConditionedBatch
 from g3pt.shapes.cache.features import FeatureCache, FeatureIdentity
 from g3pt.shapes.framed import framed_view
 from g3pt.shapes.order import MixedOrder
 from g3pt.shapes.packs import PackedShapes, open_shapes
 from g3pt.shapes.shards import TRAINING, Selection, ShardSet
+from g3pt.shapes.stored import normals, positions
 from g3pt.shapes.visible import choose_visible
 
 

@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from g3pt.preparation.prepare import NORMAL_STEPS, PrepareConfig
 from g3pt.shapes.batch import TokenizerBatch
 from g3pt.shapes.datasets.tokenizer import TokenizerDataConfig
 from g3pt.shapes.order import MixedOrder
 from g3pt.shapes.packs import PackedShapes, ThinnedShapes, kept_near_numbers, open_shapes, thin_out
 from g3pt.shapes.queries import FRACTION_BITS, POSITION_STEPS, gaussian_table
 from g3pt.shapes.shards import ShardSet
+from g3pt.shapes.stored import NORMAL_STEPS, PrepareConfig
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _VOLUME, _NEAR = 1, 2

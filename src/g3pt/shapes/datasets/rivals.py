@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from g3pt.preparation.prepare import positions
 from g3pt.shapes.batch import ConditionedBatch
 from g3pt.shapes.cache.latents import LatentCache, LatentStatistics
 from g3pt.shapes.datasets.tokenizer import (
@@ -22,6 +21,7 @@ from g3pt.shapes.datasets.tokenizer import (
     draw_queries,
 )
 from g3pt.shapes.packs import require_shards
+from g3pt.shapes.stored import positions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,6 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from g3pt.preparation.prepare import NORMAL_STEPS
 from g3pt.shapes.batch import CarBatch, TokenizerBatch
 from g3pt.shapes.cache.tokens import TokenCache
 from g3pt.shapes.datasets.conditioned import (
@@ -20,6 +19,7 @@ from g3pt.shapes.datasets.conditioned import (
 from g3pt.shapes.order import MixedOrder
 from g3pt.shapes.queries import POSITION_STEPS
 from g3pt.shapes.shards import TRAINING, Selection, ShardSet, StoredShape
+from g3pt.shapes.stored import NORMAL_STEPS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

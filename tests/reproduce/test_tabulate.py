@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from g3pt.reproduce.reproduce import tabulate
 from g3pt.reproduce.series import FinishedRow
 from g3pt.reproduce.table_report import markdown, write_report
 from g3pt.reproduce.tables import table2, table3a, table4
+from g3pt.reproduce.tabulate import tabulate
 
 ENVIRONMENT = {
     "commit": "abc",

@@ -1,6 +1,7 @@
-"""Frozen files that come with the package and not with the weights of a model.
+"""Files that come with the package: weights folders, and frozen networks that weights refer to.
 
-A config names the checksum of the file that its model was trained with, so that equal means equal.
+A config names the checksum of the frozen file that its model was trained with, so that equal
+means equal.
 """
 
 import hashlib
@@ -9,9 +10,14 @@ from importlib.resources import files
 from pathlib import Path
 
 
+def bundled_root() -> Path:
+    """The folder of all that this package brings along; a trimmed installation lacks it."""
+    return Path(str(files("g3pt"))) / "pretrained"
+
+
 def package_file(folder: str, name: str) -> Path:
     """Where a file is that this package brings along."""
-    return Path(str(files("g3pt"))) / "weights" / folder / name
+    return bundled_root() / folder / name
 
 
 @lru_cache(maxsize=16)

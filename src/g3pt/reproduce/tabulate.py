@@ -1,8 +1,8 @@
 """From finished rows to a table beside the paper's, and what became of each comparison."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
@@ -10,33 +10,11 @@ from g3pt.config import to_json
 from g3pt.evaluation.comparison import Outcome, outcome, seeded_difference, seeded_mean
 from g3pt.evaluation.report.summary import config_hash
 from g3pt.evaluation.scaling import MIN_SIZES, ScalingFit, fit_scaling
-from g3pt.reproduce.car_choices import car_choices
-from g3pt.reproduce.choices import choices
-from g3pt.reproduce.experiments import Claim, Experiment, MeasuredSet, Scale, Variant
-from g3pt.reproduce.figure5 import GALLERIES
-from g3pt.reproduce.figures import figure6
+from g3pt.reproduce.experiments import Claim, Experiment, MeasuredSet, Variant
 from g3pt.reproduce.kinds import kind_of
 from g3pt.reproduce.row_kind import Facts
 from g3pt.reproduce.row_timing import RowTiming
 from g3pt.reproduce.series import FinishedRow
-from g3pt.reproduce.table1 import table1
-from g3pt.reproduce.tables import budget, table2, table3a, table3b, table4
-
-EXPERIMENTS: dict[str, Callable[[Scale], Experiment]] = {
-    "table2": table2,
-    "table3a": table3a,
-    "table3b": table3b,
-    "table4": table4,
-    "budget": budget,
-    "choices": choices,
-    "car-choices": car_choices,
-    "table1": table1,
-    "figure6": figure6,
-}
-"""By the name that `g3pt reproduce` takes."""
-
-SCALES: tuple[Scale, ...] = get_args(Scale)
-"""Smallest first."""
 
 PAPER_METRICS = {
     "iou": "iou",
@@ -117,28 +95,6 @@ class Reproduction:
             "timings": [asdict(timing) for timing in self.timings],
             "machine": self.machine,
         }
-
-
-def experiment_of(name: str, scale: Scale) -> Experiment:
-    """A table by name.
-
-    Raises:
-        ValueError: if there is none of that name.
-    """
-    if name not in EXPERIMENTS:
-        known = ", ".join((*EXPERIMENTS, *GALLERIES))
-        raise ValueError(f"{name!r}: nothing of that name; there are {known}")
-    return EXPERIMENTS[name](scale)
-
-
-def experiments_of(name: str, scale: Scale) -> tuple[Experiment, ...]:
-    """What a name of `g3pt reproduce` stands for: `choices` are those of both stages.
-
-    Raises:
-        ValueError: if there is nothing of that name.
-    """
-    names = ("choices", "car-choices") if name == "choices" else (name,)
-    return tuple(experiment_of(one, scale) for one in names)
 
 
 def tabulate(
