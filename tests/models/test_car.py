@@ -28,7 +28,6 @@ CONFIG = CarConfig(
     num_heads=2,
     conditions=(IMAGE, TEXT, CLASS),
 )
-EAGER_FLEX = "ignore:flex_attention called without torch.compile"
 
 
 def build(config=CONFIG, seed=0):
@@ -121,36 +120,15 @@ def test_cached_scales_equal_the_full_forward_whatever_tells_tokens_apart(positi
 
 
 @torch.no_grad()
-@pytest.mark.filterwarnings(EAGER_FLEX)
-@pytest.mark.parametrize("attention", ["scales", "dense", "flex"])
 @pytest.mark.parametrize(("head", "bitwise_scales"), HEADS)
-def test_cached_scales_equal_the_full_forward(attention, head, bitwise_scales):
-    car = build(replace(CONFIG, attention=attention, head=head, bitwise_scales=bitwise_scales))
+def test_cached_scales_equal_the_full_forward(head, bitwise_scales):
+    car = build(replace(CONFIG, head=head, bitwise_scales=bitwise_scales))
     full = car(draw_inputs(), draw_condition())
     condition, cache = car.encode_condition(draw_condition()), car.start_cache()
     for scale, inputs in enumerate(draw_inputs().split(SCALES, dim=1)):
         logits = car.forward_scale(inputs, scale, condition, cache)
         # float32 sums in another order
         torch.testing.assert_close(logits, full[scale], atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.filterwarnings(EAGER_FLEX)
-@pytest.mark.parametrize("attention", ["dense", "flex"])
-def test_every_way_of_attention_gives_the_same_logits(attention):
-    with torch.no_grad():
-        ours = build()(draw_inputs(), draw_condition())
-        other = build(replace(CONFIG, attention=attention))(draw_inputs(), draw_condition())
-    torch.testing.assert_close(ours, other, atol=1e-5, rtol=1e-5)
-
-
-def test_every_way_of_attention_gives_the_same_gradients():
-    gradients = []
-    for attention in ("scales", "dense"):
-        car = build(replace(CONFIG, attention=attention))
-        whole(car, draw_inputs(), draw_condition()).square().mean().backward()
-        gradients.append([parameter.grad for parameter in car.parameters()])
-    for ours, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(ours, other, atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()
@@ -193,9 +171,8 @@ def test_every_condition_matters(field):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("adaln", ["full", "low_rank", "shared", "none"])
-def test_every_kind_of_modulation_is_conditioned(adaln):
-    car = build(replace(CONFIG, adaln=adaln))
+def test_the_modulation_is_conditioned():
+    car = build()
     before = whole(car, draw_inputs(), draw_condition())
     after = whole(car, draw_inputs(), draw_condition(labels_B=torch.tensor([1, 2, 3])))
     assert not torch.allclose(before, after, atol=1e-4)

@@ -13,14 +13,13 @@ SCALES = (1, 3, 6, 10)
 CONFIG = CarConfig(
     scale_lengths=SCALES, num_bits=5, input_dim=12, depth=2, width=32, num_heads=2, conditions=()
 )
-ADALN = ["full", "low_rank", "shared", "none"]
 every_combination = pytest.mark.parametrize("configs", COMBINATIONS.values(), ids=COMBINATIONS)
 
 
-def build(configs, adaln="shared"):
+def build(configs):
     """A model whose zero-initialised parts have been moved, so that everything matters."""
     torch.manual_seed(0)
-    car = Car(replace(CONFIG, conditions=configs, adaln=adaln)).eval()
+    car = Car(replace(CONFIG, conditions=configs)).eval()
     with torch.no_grad():
         for parameter in car.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
@@ -36,10 +35,9 @@ def whole(car, condition):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("adaln", ADALN)
 @every_combination
-def test_finer_inputs_leave_coarser_logits_untouched(configs, adaln):
-    car, condition = build(configs, adaln), draw_conditions(configs)
+def test_finer_inputs_leave_coarser_logits_untouched(configs):
+    car, condition = build(configs), draw_conditions(configs)
     before = car(draw_inputs(), condition)
     for changed in range(1, len(SCALES)):
         inputs = draw_inputs()
@@ -51,10 +49,9 @@ def test_finer_inputs_leave_coarser_logits_untouched(configs, adaln):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("adaln", ADALN)
 @every_combination
-def test_cached_scales_equal_the_full_forward(configs, adaln):
-    car, condition = build(configs, adaln), draw_conditions(configs)
+def test_cached_scales_equal_the_full_forward(configs):
+    car, condition = build(configs), draw_conditions(configs)
     full = car(draw_inputs(), condition)
     encoded, cache = car.encode_condition(condition), car.start_cache()
     for scale, inputs in enumerate(draw_inputs().split(SCALES, dim=1)):
@@ -64,10 +61,9 @@ def test_cached_scales_equal_the_full_forward(configs, adaln):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("adaln", ADALN)
 @every_combination
-def test_the_condition_matters_with_every_kind_of_modulation(configs, adaln):
-    car, condition = build(configs, adaln), draw_conditions(configs)
+def test_the_condition_matters(configs):
+    car, condition = build(configs), draw_conditions(configs)
     shifted = condition.rows(torch.tensor([1, 2, 0]))
     assert not torch.allclose(whole(car, condition), whole(car, shifted), atol=1e-4)
     absent = condition.without_conditions()
@@ -109,10 +105,9 @@ def test_a_batch_that_lost_everything_is_one_without_conditions(configs):
     assert torch.equal(lost, whole(car, ConditionBatch(batch_size=3)))
 
 
-@pytest.mark.parametrize("adaln", ["full", "low_rank", "shared"])
 @every_combination
-def test_every_parameter_of_every_condition_learns(configs, adaln):
-    car = build(configs, adaln)
+def test_every_parameter_of_every_condition_learns(configs):
+    car = build(configs)
     masks = {dropped_field(config): torch.tensor([True, False, False]) for config in configs}
     logits = car(draw_inputs(), replace(draw_conditions(configs), **masks))
     car.token_losses(logits, torch.randint(32, (3, sum(SCALES)))).mean().backward()

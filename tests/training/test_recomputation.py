@@ -55,6 +55,25 @@ def test_gradients_are_those_without(recompute, stage):
     assert any(gradient.abs().max() > 0 for gradient in plain.values())
 
 
+def test_a_block_that_drops_at_random_drops_the_same_again(recompute):
+    from g3pt.nn.blocks import GatedBlock
+    from g3pt.nn.scale_attention import plan_attention
+
+    block = GatedBlock(16, 2, dropout=0.5, skip_share=0.5)
+    x = torch.randn(4, 3, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    modulation = torch.zeros(6, 4, 1, 16)
+
+    def gradient():
+        torch.manual_seed(1)
+        out = block(x, modulation, plan_attention((3,)))
+        return torch.autograd.grad(out.square().sum(), x)[0]
+
+    plain = gradient()
+    recompute(block)
+
+    assert torch.equal(gradient(), plain)
+
+
 def test_blocks_keep_their_input_alone(recompute):
     task = tasks()[0]
     kept = []

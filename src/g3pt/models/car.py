@@ -4,14 +4,12 @@ Legend: B batch, T tokens of the given scales end to end, S scales, L latents, C
 channels, D width, I prefix tokens, V logits per token (entries or bits), Y blocks.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import Literal, assert_never
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -21,17 +19,11 @@ from g3pt.models.conditioning.pixels import shrink_pictures
 from g3pt.models.guess import Guess, GuessConfig
 from g3pt.models.heads import HEADS, HeadKind
 from g3pt.models.tokenizer import DiscreteTokenizer
-from g3pt.nn.attention import Attention, KeyValues, merge_heads
-from g3pt.nn.blocks import Mlp
+from g3pt.nn.blocks import GatedBlock
 from g3pt.nn.cache import KeyValueCache
 from g3pt.nn.embeddings import sinusoids
-from g3pt.nn.modulation import AdaLn, AdaLnKind, modulate
-from g3pt.nn.scale_attention import (
-    AttentionFunction,
-    AttentionKind,
-    block_numbers,
-    plan_attention,
-)
+from g3pt.nn.modulation import AdaLn
+from g3pt.nn.scale_attention import block_numbers, plan_attention
 
 InputKind = Literal["cumulative", "previous"]
 PositionKind = Literal["learned", "sinusoidal", "none"]
@@ -75,15 +67,6 @@ class CarConfig:
     bitwise_scales: int = 0
     """How many of the finest scales choose every bit on its own, whatever `head` says for the
     others. There a vocabulary of logits for each of many tokens costs most and tells least."""
-
-    adaln: AdaLnKind = "shared"
-    """How the condition vector reaches the norms of the blocks."""
-
-    adaln_rank: int = 32
-    """Bottleneck of `low_rank`."""
-
-    attention: AttentionKind = "scales"
-    """How block-causal attention is computed; the result is the same."""
 
     dropout: float = 0.0
     """Share of the numbers that a part of a block adds which training leaves out."""
@@ -146,47 +129,6 @@ class CarConfig:
         return (self.head,) * num_first + ("bitwise",) * self.bitwise_scales
 
 
-class CarBlock(nn.Module):
-    """Pre-norm attention and MLP, both shifted, scaled and gated by the condition."""
-
-    def __init__(self, config: CarConfig, skip_share: float = 0.0) -> None:
-        """Build a block; `skip_share` of the samples do without each part while it is trained."""
-        super().__init__()
-        self.attention = Attention(config.width, config.num_heads, normalize_qk=True)
-        self.mlp = Mlp(config.width, config.mlp_ratio)
-        self._dropout, self._skip_share = config.dropout, skip_share
-
-    def forward(
-        self,
-        x_BTD: Float[Tensor, "B T D"],
-        modulation_6B1D: Float[Tensor, "6 B 1 D"],
-        attend: AttentionFunction,
-        remember: Callable[[KeyValues], KeyValues] | None = None,
-    ) -> Float[Tensor, "B T D"]:
-        """Transform the tokens; `remember` swaps their keys for all that a cache holds."""
-        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = modulation_6B1D.unbind()
-        normed_BTD = modulate(x_BTD, shift, scale)
-        keys_values = self.attention.keys_values(normed_BTD)
-        if remember is not None:
-            keys_values = remember(keys_values)
-        mixed_BHTD = attend(self.attention.queries(normed_BTD), keys_values)
-        mixed_BTD = self._thinned(self.attention.to_output(merge_heads(mixed_BHTD)))
-        x_BTD = torch.addcmul(x_BTD, mixed_BTD, 1 + gate)
-        changed_BTD = self._thinned(self.mlp(modulate(x_BTD, mlp_shift, mlp_scale)))
-        return torch.addcmul(x_BTD, changed_BTD, 1 + mlp_gate)
-
-    def _thinned(self, added_BTD: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        """What a part adds, less what training leaves out; the mean stays what it is."""
-        if not self.training:
-            return added_BTD
-        if self._dropout:
-            added_BTD = F.dropout(added_BTD, self._dropout)
-        if self._skip_share:
-            kept_B11 = F.dropout(added_BTD.new_ones(len(added_BTD), 1, 1), self._skip_share)
-            added_BTD = added_BTD * kept_B11
-        return added_BTD
-
-
 class CarCache:
     """Keys and values of the scales made so far, and what all scales share.
 
@@ -222,9 +164,15 @@ class Car(nn.Module):
             self.guess_projection = nn.Linear(config.input_dim, dim)
         self.scale_embedding = nn.Parameter(torch.randn(config.num_scales, dim) * 0.02)
         self._add_positions(config)
-        self.ada_ln = AdaLn(dim, config.depth, config.adaln, rank=config.adaln_rank)
+        self.ada_ln = AdaLn(dim, config.depth)
         self.blocks = nn.ModuleList(
-            CarBlock(config, config.stochastic_depth * (layer + 1) / config.depth)
+            GatedBlock(
+                dim,
+                config.num_heads,
+                mlp_ratio=config.mlp_ratio,
+                dropout=config.dropout,
+                skip_share=config.stochastic_depth * (layer + 1) / config.depth,
+            )
             for layer in range(config.depth)
         )
         self.norm = nn.LayerNorm(dim)
@@ -297,7 +245,6 @@ class Car(nn.Module):
         x_BTD = torch.cat([start_BTD, self._embed(inputs_BTC[:, first:], first)], dim=1)
         num_prefix = condition.tokens_BID.shape[1]
         attend = plan_attention(
-            self.config.attention,
             (num_prefix, *lengths),
             valid_BI=condition.valid_BI,
             device=x_BTD.device,
@@ -391,7 +338,6 @@ class Car(nn.Module):
         else:
             x_BTD = self._embed(inputs_BTC, first)
         attend = plan_attention(
-            self.config.attention,
             (num_prefix, num_tokens) if scale == 0 else (num_tokens,),
             first_key=held,
             valid_BI=condition.valid_BI,

@@ -146,9 +146,6 @@ def _grid(config: PretrainedImageConditionConfig) -> Operations:
 def _stem(config: ImageConditionConfig) -> Operations:
     """Convolutions from pixels to tokens; the first wants no gradient for its input."""
     channels = num_channels(alpha=config.alpha)
-    if config.stem == "patch":
-        values = channels * config.patch_size**2
-        return Operations(entry=2.0 * config.num_tokens * values * config.width)
     return _conv_stem(channels, config.image_size, config.width, config.patch_size)
 
 
@@ -236,17 +233,7 @@ def _blocks(config: CarConfig, num_tokens: int, pairs: list[tuple[int, int]]) ->
 
 
 def _modulation(config: CarConfig) -> Operations:
-    dim, num_blocks = config.width, config.depth
-    match config.adaln:
-        case "full":
-            return _linear(1, dim, num_blocks * NUM_PARTS * dim)
-        case "low_rank":
-            own = _linear(1, config.adaln_rank, num_blocks * NUM_PARTS * dim)
-            return own + _linear(1, dim, config.adaln_rank)
-        case "shared":
-            return _linear(1, dim, NUM_PARTS * dim)
-        case "none":
-            return Operations()
+    return _linear(1, config.width, NUM_PARTS * config.width)
 
 
 def _heads(config: CarConfig, scales: range) -> Operations:

@@ -1,13 +1,20 @@
 """Pre-norm transformer blocks.
 
-Legend: B batch, T tokens, M context tokens, C width.
+Legend: B batch, T tokens, M context tokens, C width, H heads.
 """
 
+from collections.abc import Callable
+
+import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from g3pt.nn.attention import Attention
+from g3pt.nn.attention import Attention, KeyValues, merge_heads
+from g3pt.nn.modulation import modulate
+
+AttentionFunction = Callable[[Tensor, KeyValues], Tensor]
+"""(queries_BHTC, keys and values) -> mixed values, heads apart."""
 
 
 class Mlp(nn.Module):
@@ -80,3 +87,74 @@ class CrossAttentionBlock(nn.Module):
         if self.mlp is None or self.mlp_norm is None:
             return x_BTC
         return x_BTC + self.mlp(self.mlp_norm(x_BTC))
+
+
+class GatedBlock(nn.Module):
+    """Attention and MLP, both shifted, scaled and gated by a condition (adaptive layer norm).
+
+    Args:
+        dim: width of the tokens.
+        num_heads: of the attention, whose queries and keys are unit vectors.
+        mlp_ratio: width of the MLP over that of the tokens.
+        closed: whether gates start at zero, where the block changes nothing, rather than at one.
+        dropout: share of the numbers that a part adds which training leaves out.
+        skip_share: share of the samples that do without each part in training.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        mlp_ratio: float = 4.0,
+        closed: bool = False,
+        dropout: float = 0.0,
+        skip_share: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.attention = Attention(dim, num_heads, normalize_qk=True)
+        self.mlp = Mlp(dim, mlp_ratio)
+        self._start = 0.0 if closed else 1.0
+        self._dropout, self._skip_share = dropout, skip_share
+
+    @property
+    def draws(self) -> bool:
+        """Whether training draws random numbers."""
+        return bool(self._dropout or self._skip_share)
+
+    def forward(
+        self,
+        x_BTC: Float[Tensor, "B T C"],
+        modulation_6B1C: Float[Tensor, "6 B 1 C"],
+        attend: AttentionFunction,
+        remember: Callable[[KeyValues], KeyValues] | None = None,
+    ) -> Float[Tensor, "B T C"]:
+        """Transform the tokens.
+
+        Args:
+            x_BTC: the tokens.
+            modulation_6B1C: shift, scale and gate of the attention, then of the MLP.
+            attend: which keys every query sees (`scale_attention.plan_attention`).
+            remember: swaps the tokens' own keys for all that are to be seen.
+        """
+        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = modulation_6B1C.unbind()
+        normed_BTC = modulate(x_BTC, shift, scale)
+        keys_values = self.attention.keys_values(normed_BTC)
+        if remember is not None:
+            keys_values = remember(keys_values)
+        mixed_BHTD = attend(self.attention.queries(normed_BTC), keys_values)
+        mixed_BTC = self._thinned(self.attention.to_output(merge_heads(mixed_BHTD)))
+        x_BTC = torch.addcmul(x_BTC, mixed_BTC, self._start + gate)
+        changed_BTC = self._thinned(self.mlp(modulate(x_BTC, mlp_shift, mlp_scale)))
+        return torch.addcmul(x_BTC, changed_BTC, self._start + mlp_gate)
+
+    def _thinned(self, added_BTC: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
+        """What a part adds, less what training leaves out; the mean stays what it is."""
+        if not self.training:
+            return added_BTC
+        if self._dropout:
+            added_BTC = F.dropout(added_BTC, self._dropout)
+        if self._skip_share:
+            kept_B11 = F.dropout(added_BTC.new_ones(len(added_BTC), 1, 1), self._skip_share)
+            added_BTC = added_BTC * kept_B11
+        return added_BTC

@@ -1,18 +1,15 @@
 """Block-causal attention over scales: a token sees the prefix, coarser scales and its own.
 
 The tokens are a condition prefix, which sees itself only, followed by the scales, coarsest
-first. Three ways compute the same thing: scale by scale without a mask (small neighbouring
-blocks merged under a small one), with one dense mask (the slow, obvious twin), and with
-FlexAttention for compiled runs.
+first. They are computed scale by scale without a mask, small neighbouring blocks merged under a
+small one; with `merged_tokens` as large as everything that is one dense mask, the slow, obvious
+twin.
 
 Legend: B batch, H heads, T queries, M keys, D channels of a head, I prefix tokens.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
 from itertools import accumulate
-from typing import Any, Literal, assert_never
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from g3pt.nn.attention import KeyValues, weighted_values
-
-AttentionKind = Literal["scales", "dense", "flex"]
-AttentionFunction = Callable[[Tensor, KeyValues], Tensor]
+from g3pt.nn.blocks import AttentionFunction
 
 MERGED_TOKENS = 512
 """Neighbouring blocks of at most this many tokens in all share one masked call: a mask over
@@ -82,7 +77,6 @@ def block_numbers(
 
 
 def plan_attention(
-    kind: AttentionKind,
     block_lengths: tuple[int, ...],
     *,
     first_key: int = 0,
@@ -93,7 +87,6 @@ def plan_attention(
     """Prepare what all layers share and return the function that each of them calls.
 
     Args:
-        kind: which of the three ways.
         block_lengths: blocks of the queries at hand, in order.
         first_key: keys that a cache holds before those of the queries.
         valid_BI: which of the first I keys (the prefix) count; None when all do.
@@ -103,16 +96,7 @@ def plan_attention(
     Returns:
         A function of scaled queries (B H T D) and the keys and values (B H M D).
     """
-    match kind:
-        case "scales":
-            spans = merge_blocks(block_lengths, first_key=first_key, merged_tokens=merged_tokens)
-        case "dense":
-            total = sum(block_lengths)
-            spans = (Span(0, total, first_key + total, block_lengths),)
-        case "flex":
-            return _plan_flex(block_lengths, first_key, valid_BI, device)
-        case _:
-            assert_never(kind)
+    spans = merge_blocks(block_lengths, first_key=first_key, merged_tokens=merged_tokens)
     seen = [_span_mask(span, valid_BI, device) for span in spans]
     masks: list[Tensor | None] = []
 
@@ -154,49 +138,3 @@ def _span_mask(
     valid_BM = F.pad(valid_BI, (0, span.num_keys - valid_BI.shape[1]), value=True)
     valid_B11M = valid_BM[:, None, None, :]
     return valid_B11M if mask is None else valid_B11M & mask
-
-
-def _plan_flex(
-    block_lengths: tuple[int, ...],
-    first_key: int,
-    valid_BI: Bool[Tensor, "B I"] | None,
-    device: torch.device | None,
-) -> AttentionFunction:
-    from torch.nn.attention.flex_attention import create_block_mask
-
-    blocks_T = block_numbers(block_lengths, device=device)
-    total = blocks_T.shape[0]
-    key_blocks_M = F.pad(blocks_T, (first_key, 0), value=-1)
-    # lambdas, because the compiler that reads them cannot look through annotated functions
-    mask_of = partial(
-        create_block_mask,
-        H=None,
-        Q_LEN=total,
-        KV_LEN=first_key + total,
-        device=device or torch.device("cpu"),
-    )
-    if valid_BI is None:
-        mask = mask_of(lambda _b, _h, query, key: blocks_T[query] >= key_blocks_M[key], B=None)
-    else:
-        valid_BM = F.pad(valid_BI, (0, first_key + total - valid_BI.shape[1]), value=True)
-        mask = mask_of(
-            lambda batch, _h, query, key: (
-                (blocks_T[query] >= key_blocks_M[key]) & valid_BM[batch, key]
-            ),
-            B=len(valid_BM),
-        )
-
-    def attend(
-        queries_BHTD: Float[Tensor, "B H T D"], keys_values: KeyValues
-    ) -> Float[Tensor, "B H T D"]:
-        flex = _flex_attention(compiled=queries_BHTD.is_cuda)
-        return flex(queries_BHTD, *keys_values, block_mask=mask, scale=1.0)
-
-    return attend
-
-
-@lru_cache(maxsize=2)
-def _flex_attention(*, compiled: bool) -> Callable[..., Any]:
-    from torch.nn.attention.flex_attention import flex_attention
-
-    return torch.compile(flex_attention, dynamic=False) if compiled else flex_attention

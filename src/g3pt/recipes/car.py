@@ -188,7 +188,6 @@ def _paper(name: str, size: TransformerSize, condition: ConditionConfig) -> CarR
                 num_heads=size.num_heads,
                 conditions=(condition,),
                 head="softmax",
-                adaln="shared",
             ),
             stage1.model,
         ),

@@ -6,11 +6,9 @@ from functools import partial
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from g3pt.models.car import CarBlock
-from g3pt.models.rivals.trunk import TrunkBlock
-from g3pt.nn.blocks import CrossAttentionBlock, SelfAttentionBlock
+from g3pt.nn.blocks import CrossAttentionBlock, GatedBlock, SelfAttentionBlock
 
-BLOCKS = (CarBlock, TrunkBlock, SelfAttentionBlock, CrossAttentionBlock)
+BLOCKS = (GatedBlock, SelfAttentionBlock, CrossAttentionBlock)
 
 
 def recomputed(module: nn.Module) -> Iterator[nn.Module]:
@@ -21,12 +19,15 @@ def recomputed(module: nn.Module) -> Iterator[nn.Module]:
 def recompute_blocks(module: nn.Module) -> None:
     """Let every transformer block in `module` keep its input alone for the backward pass.
 
-    Gradients stay what they are: the blocks draw nothing at random. Names of weights do not
-    change, nor does anything where no gradients are wanted.
+    Gradients stay what they are: a block that draws at random draws the same again. Names of
+    weights do not change, nor does anything where no gradients are wanted.
     """
     for block in recomputed(module):
         if "forward" not in vars(block):
             # On the instance, so that the module stays the same to whoever saves or loads it.
             vars(block)["forward"] = partial(
-                checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False
+                checkpoint,
+                block.forward,
+                use_reentrant=False,
+                preserve_rng_state=isinstance(block, GatedBlock) and block.draws,
             )

@@ -29,15 +29,12 @@ class ImageConditionConfig:
     """Side of the square picture in pixels."""
 
     patch_size: int = 16
-    """Side of a token in pixels."""
+    """Side of a token in pixels, a power of two: strided 3x3 convolutions halve up to it."""
 
     depth: int = 4
     width: int = 192
     num_heads: int = 3
     mlp_ratio: float = 4.0
-
-    stem: Literal["conv", "patch"] = "conv"
-    """Strided 3x3 convolutions up to the patch size, or one linear map per patch."""
 
     alpha: bool = False
     """Read the alpha channel beside the colours over white, so that a white object on white has an
@@ -57,10 +54,8 @@ class ImageConditionConfig:
                 f"image.image_size {self.image_size} is not a multiple of patch_size "
                 f"{self.patch_size}"
             )
-        if self.stem == "conv" and self.patch_size & (self.patch_size - 1):
-            raise ValueError(
-                f"image.patch_size must be a power of two for the conv stem, got {self.patch_size}"
-            )
+        if self.patch_size & (self.patch_size - 1):
+            raise ValueError(f"image.patch_size must be a power of two, got {self.patch_size}")
         check_max_views(self.kind, self.max_views)
         if self.null == "repeated" and self.max_views > 1:
             raise ValueError(
@@ -107,7 +102,7 @@ class ImageEncoder(nn.Module):
     def __init__(self, config: ImageConditionConfig) -> None:
         super().__init__()
         self.config = config
-        self.stem = _patch_stem(config) if config.stem == "patch" else _conv_stem(config)
+        self.stem = conv_stem(num_channels(alpha=config.alpha), config.width, config.patch_size)
         self.positions = nn.Parameter(torch.randn(config.num_tokens, config.width) * 0.02)
         self.blocks = nn.ModuleList(
             SelfAttentionBlock(
@@ -132,15 +127,6 @@ class ImageEncoder(nn.Module):
             tokens_BIE = block(tokens_BIE)
         tokens_BIE = self.norm(tokens_BIE)
         return ConditionOutput(tokens_BIE, tokens_BIE.mean(dim=1))
-
-
-def _patch_stem(config: ImageConditionConfig) -> nn.Module:
-    channels = num_channels(alpha=config.alpha)
-    return nn.Conv2d(channels, config.width, config.patch_size, config.patch_size)
-
-
-def _conv_stem(config: ImageConditionConfig) -> nn.Module:
-    return conv_stem(num_channels(alpha=config.alpha), config.width, config.patch_size)
 
 
 def conv_stem(channels: int, width: int, patch_size: int) -> nn.Module:

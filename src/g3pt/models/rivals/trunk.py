@@ -8,6 +8,7 @@ Legend: B batch, L latents, D width, I condition tokens, H heads, Y blocks.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +17,10 @@ from torch import Tensor, nn
 
 from g3pt.models.conditioning.contract import ConditionBatch, ConditionOutput
 from g3pt.models.conditioning.encoders import ConditionConfig, Conditioner
-from g3pt.nn.attention import Attention, KeyValues
-from g3pt.nn.blocks import Mlp
-from g3pt.nn.modulation import AdaLn, AdaLnKind, modulate
+from g3pt.nn.attention import KeyValues
+from g3pt.nn.blocks import GatedBlock
+from g3pt.nn.modulation import AdaLn
+from g3pt.nn.scale_attention import plan_attention
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,12 +35,6 @@ class TrunkConfig:
     conditions: tuple[ConditionConfig, ...] = ()
     """What the model can be conditioned on: one of pictures, text, points and class each at most;
     empty for nothing."""
-
-    adaln: AdaLnKind = "shared"
-    """How the condition vector reaches the norms of the blocks."""
-
-    adaln_rank: int = 32
-    """Bottleneck of `low_rank`."""
 
     def __post_init__(self) -> None:
         if self.width % self.num_heads:
@@ -63,36 +59,6 @@ class TrunkContext:
     """False at tokens that must not be seen; None when all count."""
 
 
-class TrunkBlock(nn.Module):
-    """Pre-norm attention and MLP behind gates that start closed: at first, nothing changes."""
-
-    def __init__(self, config: TrunkConfig) -> None:
-        super().__init__()
-        self.attention = Attention(config.width, config.num_heads, normalize_qk=True)
-        self.mlp = Mlp(config.width, config.mlp_ratio)
-
-    def forward(
-        self,
-        x_BTD: Float[Tensor, "B T D"],
-        modulation_6B1D: Float[Tensor, "6 B 1 D"],
-        mask: Bool[Tensor, "B 1 1 _"] | None = None,
-        context: KeyValues | None = None,
-    ) -> tuple[Tensor, KeyValues]:
-        """Transform tokens that see one another and the context; give their own keys, too."""
-        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = modulation_6B1D.unbind()
-        normed_BTD = modulate(x_BTD, shift, scale)
-        own = seen = self.attention.keys_values(normed_BTD)
-        if context is not None:
-            seen = KeyValues(
-                torch.cat([context.keys_BHMD, own.keys_BHMD], dim=2),
-                torch.cat([context.values_BHMD, own.values_BHMD], dim=2),
-            )
-        mixed_BTD = self.attention.attend(self.attention.queries(normed_BTD), seen, mask)
-        x_BTD = torch.addcmul(x_BTD, mixed_BTD, gate)
-        changed_BTD = self.mlp(modulate(x_BTD, mlp_shift, mlp_scale))
-        return torch.addcmul(x_BTD, changed_BTD, mlp_gate), own
-
-
 class Trunk(nn.Module):
     """Blocks over latents, with the condition in front of them."""
 
@@ -100,8 +66,11 @@ class Trunk(nn.Module):
         super().__init__()
         dim = config.width
         self.conditioner = Conditioner(config.conditions, dim)
-        self.ada_ln = AdaLn(dim, config.depth, config.adaln, rank=config.adaln_rank)
-        self.blocks = nn.ModuleList(TrunkBlock(config) for _ in range(config.depth))
+        self.ada_ln = AdaLn(dim, config.depth)
+        self.blocks = nn.ModuleList(
+            GatedBlock(dim, config.num_heads, mlp_ratio=config.mlp_ratio, closed=True)
+            for _ in range(config.depth)
+        )
 
     def encode_condition(self, condition: ConditionBatch) -> TrunkContext:
         """Run the condition tokens through the blocks; absent conditions become their nulls."""
@@ -110,11 +79,15 @@ class Trunk(nn.Module):
         x_BID = encoded.tokens_BID
         if x_BID.shape[1] == 0:
             return TrunkContext((), encoded.vector_BD)
-        mask = None if encoded.valid_BI is None else encoded.valid_BI[:, None, None]
+        attend = plan_attention((x_BID.shape[1],), valid_BI=encoded.valid_BI)
         kept: list[KeyValues] = []
+
+        def keep(own: KeyValues) -> KeyValues:
+            kept.append(own)
+            return own
+
         for layer, block in enumerate(self.blocks):
-            x_BID, keys_values = block(x_BID, modulation[layer].to(x_BID.dtype), mask)
-            kept.append(keys_values)
+            x_BID = block(x_BID, modulation[layer].to(x_BID.dtype), attend, keep)
         return TrunkContext(tuple(kept), encoded.vector_BD, encoded.valid_BI)
 
     def forward(
@@ -126,14 +99,20 @@ class Trunk(nn.Module):
         """Transform the latents; `vector_BD` is added to the condition's for their norms."""
         own_BD = context.vector_BD if vector_BD is None else context.vector_BD + vector_BD
         modulation = self.ada_ln(own_BD).to(x_BLD.dtype)
-        mask = None
-        if context.valid_BI is not None:
-            valid_BT = F.pad(context.valid_BI, (0, x_BLD.shape[1]), value=True)
-            mask = valid_BT[:, None, None]
+        num_seen = context.keys_values[0].keys_BHMD.shape[2] if context.keys_values else 0
+        attend = plan_attention((x_BLD.shape[1],), first_key=num_seen, valid_BI=context.valid_BI)
         for layer, block in enumerate(self.blocks):
-            seen = context.keys_values[layer] if context.keys_values else None
-            x_BLD, _ = block(x_BLD, modulation[layer], mask, seen)
+            behind = partial(_behind, context.keys_values[layer]) if num_seen else None
+            x_BLD = block(x_BLD, modulation[layer], attend, behind)
         return x_BLD
+
+
+def _behind(context: KeyValues, own: KeyValues) -> KeyValues:
+    """Keys of a condition, then those of the latents."""
+    return KeyValues(
+        torch.cat([context.keys_BHMD, own.keys_BHMD], dim=2),
+        torch.cat([context.values_BHMD, own.values_BHMD], dim=2),
+    )
 
 
 def concatenate_contexts(first: TrunkContext, second: TrunkContext) -> TrunkContext:
