@@ -36,9 +36,8 @@ def main() -> None:
     from g3pt.models.devices import resolve_device
     from g3pt.models.tokenizer import require_tokens
     from g3pt.models.weights.load import load_weights
+    from g3pt.training.kinds.stream import StreamRun, StreamTask
     from g3pt.training.loop import train
-    from g3pt.training.stream_run import StreamRun
-    from g3pt.training.stream_task import StreamTask
 
     started = time.monotonic()
     out: Path = arguments.out
@@ -172,7 +171,7 @@ def export(run, tokenizer, car, out: Path, work: Path) -> None:
 
 def measure(run, task, num_objects: int) -> dict[str, object]:
     """All yardsticks at full size, and settings of the sampler beside the run's own on fewer."""
-    from g3pt.training.stream_task import StreamTask, measured_metrics
+    from g3pt.training.kinds.stream import StreamTask, measured_metrics
 
     task.module.eval()
     final = StreamTask(

@@ -139,8 +139,8 @@ def test_tracked_files_stay_below_48_mebibytes() -> None:
 def test_weights_that_are_taken_by_default_are_bundled() -> None:
     from g3pt.benchmarks.rows import BenchmarkSettings
     from g3pt.models.weights.folder import bundled_weights
-    from g3pt.training.runs import CarRun
-    from g3pt.training.stream_run import StreamRun
+    from g3pt.training.kinds.car import CarRun
+    from g3pt.training.kinds.stream import StreamRun
 
     defaults = {CarRun().tokenizer, StreamRun().tokenizer, BenchmarkSettings().weights}
 

@@ -27,7 +27,8 @@ def test_weights_can_be_exported_again_under_another_name(
 def test_a_trained_run_becomes_weights(g3pt, tiny_weights: Path, tmp_path: Path) -> None:
     from g3pt.config import save_json
     from g3pt.training.checkpoint import Checkpoint, module_tensors, save_checkpoint
-    from g3pt.training.runs import CONFIG_FILE, TokenizerRun
+    from g3pt.training.kinds.tokenizer import TokenizerRun
+    from g3pt.training.runs import CONFIG_FILE
 
     tokenizer = load_weights(tiny_weights, "cpu").tokenizer
     run = tmp_path / "run"

@@ -11,7 +11,7 @@ from g3pt.recipes.pools import spread_families
 from g3pt.reproduce.unseen import unseen
 from g3pt.reproduce.unseen_report import write_unseen
 from g3pt.reproduce.unseen_series import ROW_FILE, finished_rows, run_unseen
-from g3pt.training.stream_run import StreamRun
+from g3pt.training.kinds.stream import StreamRun
 
 
 @pytest.fixture(scope="module")

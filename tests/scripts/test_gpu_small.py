@@ -11,8 +11,8 @@ import pytest
 
 from g3pt.config import save_json
 from g3pt.recipes.stream import small_smoke
+from g3pt.training.kinds.stream import WatchConfig
 from g3pt.training.start import complete
-from g3pt.training.stream_task import WatchConfig
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "gpu_small.py"
 

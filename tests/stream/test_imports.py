@@ -17,7 +17,11 @@ def test_the_stream_needs_nothing_that_a_gpu_machine_lacks():
         for module in pkgutil.iter_modules(g3pt.stream.__path__)
         if module.name not in ELSEWHERE
     ]
-    names += ["g3pt.training.stream_task", "g3pt.training.stream_run", "g3pt.models.weights.load"]
+    names += [
+        "g3pt.training.kinds.stream",
+        "g3pt.training.kinds.stream",
+        "g3pt.models.weights.load",
+    ]
     assert len(names) > 2
     code = f"import sys; sys.modules.update(dict.fromkeys({ABSENT}))\n"
     code += "\n".join(f"import {name}" for name in names)

@@ -27,12 +27,12 @@ from g3pt.models.cvq import CvqConfig, CvqTokenizer
 from g3pt.models.devices import resolve_device
 from g3pt.models.tokenizers import build_tokenizer
 from g3pt.recipes import car, recipe, tokenizer
-from g3pt.training.car_task import CarTask
 from g3pt.training.cost import flops_by_formula
+from g3pt.training.kinds.car import CarRun, CarTask
+from g3pt.training.kinds.tokenizer import TokenizerRun, TokenizerTask
 from g3pt.training.optim import Optimizer
 from g3pt.training.recomputation import recompute_blocks
-from g3pt.training.runs import CarRun, Run, TokenizerRun
-from g3pt.training.tokenizer_task import TokenizerTask
+from g3pt.training.runs import Run
 
 SHARE_TO_REACH = 0.5
 

@@ -136,7 +136,8 @@ def _export_generator(options: ExportOptions) -> "WeightsConfig":
 def _export_regressor(options: ExportOptions) -> "RegressorWeightsConfig":
     from g3pt.models.weights.config import RegressorWeightsConfig
     from g3pt.models.weights.load import load_regressor_weights, save_regressor_weights
-    from g3pt.training.runs import RegressorRun, load_run
+    from g3pt.training.kinds.regressor import RegressorRun
+    from g3pt.training.runs import load_run
     from g3pt.training.trained import load_regressor
 
     source = options.regressor
@@ -188,8 +189,11 @@ def _check_fit(tokenizer: "Tokenizer", car: "Car") -> None:
 def _settings(tokenizer: str, generator: str | None) -> tuple[int, tuple[str, ...]]:
     """Points that the tokenizer reads and names of the classes, as the sources say."""
     from g3pt.models.weights.load import load_weights
-    from g3pt.training.runs import CarRun, FlowRun, TokenizerRun, load_run
-    from g3pt.training.stream_run import StreamRun
+    from g3pt.training.kinds.car import CarRun
+    from g3pt.training.kinds.flow import FlowRun
+    from g3pt.training.kinds.stream import StreamRun
+    from g3pt.training.kinds.tokenizer import TokenizerRun
+    from g3pt.training.runs import load_run
 
     num_points, classes = 0, ()
     for source in (tokenizer, generator):

@@ -15,10 +15,12 @@ from g3pt.config import save_json
 from g3pt.recipes import RECIPES, SIZES, recipe
 from g3pt.training.checkpoint import CheckpointError
 from g3pt.training.cost import estimate_cost
+from g3pt.training.kinds.car import CarRun
+from g3pt.training.kinds.flow import FlowRun
+from g3pt.training.kinds.stream import StreamRun
 from g3pt.training.loop import TrainingDivergedError, TrainResult
-from g3pt.training.runs import CONFIG_FILE, CarRun, FlowRun, Run, load_run
+from g3pt.training.runs import CONFIG_FILE, Run, load_run
 from g3pt.training.start import complete, start
-from g3pt.training.stream_run import StreamRun
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
 

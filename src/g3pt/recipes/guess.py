@@ -17,11 +17,10 @@ from g3pt.stream.maker import MakerConfig
 from g3pt.stream.queries import QueryCounts
 from g3pt.stream.recorded import RecordedConfig
 from g3pt.stream.recording import RecordingConfig, Selection
+from g3pt.training.kinds.stream import StreamRun, WatchConfig
 from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import AdamWConfig, ScheduleConfig
-from g3pt.training.stream_run import StreamRun
-from g3pt.training.stream_task import WatchConfig
 
 GENERATOR = "g3pt-small"
 """Whose guess it becomes."""

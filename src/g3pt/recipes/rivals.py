@@ -22,9 +22,14 @@ from g3pt.recipes.matching import (
 from g3pt.shapes.datasets.rivals import FlowDataConfig, RegressorDataConfig
 from g3pt.shapes.datasets.tokenizer import ConditionedDataConfig, TokenizerDataConfig
 from g3pt.training.conditioning import ConditionLossConfig
-from g3pt.training.flow_task import FlowLossConfig, FlowValidationConfig
-from g3pt.training.regressor_task import RegressorLossConfig, RegressorValidationConfig
-from g3pt.training.runs import CarRun, FlowRun, RegressorRun, TokenizerRun
+from g3pt.training.kinds.car import CarRun
+from g3pt.training.kinds.flow import FlowLossConfig, FlowRun, FlowValidationConfig
+from g3pt.training.kinds.regressor import (
+    RegressorLossConfig,
+    RegressorRun,
+    RegressorValidationConfig,
+)
+from g3pt.training.kinds.tokenizer import TokenizerRun
 
 
 def kl_beside(stage1: TokenizerRun, *, name: str, latent_dim: int | None = None) -> TokenizerRun:

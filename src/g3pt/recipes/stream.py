@@ -9,11 +9,10 @@ from g3pt.recipes import tokenizer
 from g3pt.recipes.car import fitting
 from g3pt.stream.dataset import StreamConfig
 from g3pt.stream.queries import QueryCounts
+from g3pt.training.kinds.stream import StreamRun, WatchConfig
 from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import MuonConfig, ScheduleConfig
-from g3pt.training.stream_run import StreamRun
-from g3pt.training.stream_task import WatchConfig
 
 SCALE_WEIGHTS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """By the root of the length of a scale."""

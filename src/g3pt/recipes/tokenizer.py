@@ -11,10 +11,9 @@ from g3pt.shapes.datasets.tokenizer import TokenizerDataConfig
 from g3pt.shapes.shards import Selection
 from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 from g3pt.training.ingredients import PreparedShapes
+from g3pt.training.kinds.tokenizer import TokenizerLossConfig, TokenizerRun
 from g3pt.training.loop import TrainConfig
 from g3pt.training.optim import AdamWConfig, MuonConfig, ScheduleConfig
-from g3pt.training.runs import TokenizerRun
-from g3pt.training.tokenizer_task import TokenizerLossConfig
 from g3pt.training.validation import ValidationConfig
 
 PAPER_SCALES = (1, 4, 9, 16, 25, 49, 2304)

@@ -9,7 +9,7 @@ from g3pt.reproduce.car_sizes import CarSize, car_size
 from g3pt.reproduce.experiments import Claim, Experiment, Scale, Variant
 from g3pt.reproduce.figures import rung
 from g3pt.training.curriculum import CurriculumConfig
-from g3pt.training.runs import CarRun
+from g3pt.training.kinds.car import CarRun
 
 Change = Callable[[CarRun], CarRun]
 

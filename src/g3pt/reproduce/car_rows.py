@@ -17,7 +17,7 @@ from g3pt.shapes.cache.tokens import TokenCache
 from g3pt.shapes.shards import ShardSet
 from g3pt.training.checkpoint import fingerprint
 from g3pt.training.ingredients import ensure_shapes, ensure_tokens
-from g3pt.training.runs import CarRun
+from g3pt.training.kinds.car import CarRun
 from g3pt.training.start import complete
 from g3pt.training.trained import load_car, load_tokenizer
 

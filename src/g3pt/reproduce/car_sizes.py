@@ -26,12 +26,11 @@ from g3pt.reproduce.tokenizer_sizes import (
 )
 from g3pt.shapes.cache.tokens import TokenCacheConfig
 from g3pt.shapes.datasets.tokenizer import CarDataConfig
-from g3pt.training.car_task import CarValidationConfig
 from g3pt.training.ingredients import PreparedShapes
+from g3pt.training.kinds.car import CarRun, CarValidationConfig
 from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import MuonConfig, ScheduleConfig
-from g3pt.training.runs import CarRun
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

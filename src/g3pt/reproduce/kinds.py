@@ -6,8 +6,12 @@ from g3pt.reproduce.car_rows import CarRows
 from g3pt.reproduce.rival_rows import RivalRows
 from g3pt.reproduce.row_kind import RowKind
 from g3pt.reproduce.tokenizer_rows import TokenizerRows
-from g3pt.training.runs import CarRun, FlowRun, RegressorRun, Run, TokenizerRun
-from g3pt.training.stream_run import StreamRun
+from g3pt.training.kinds.car import CarRun
+from g3pt.training.kinds.flow import FlowRun
+from g3pt.training.kinds.regressor import RegressorRun
+from g3pt.training.kinds.stream import StreamRun
+from g3pt.training.kinds.tokenizer import TokenizerRun
+from g3pt.training.runs import Run
 
 
 def kind_of(run: Run) -> RowKind:

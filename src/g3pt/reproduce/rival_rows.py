@@ -13,7 +13,8 @@ from g3pt.models.weights.load import save_regressor_weights, save_weights
 from g3pt.reproduce.car_rows import GENERATED
 from g3pt.reproduce.experiments import EvaluationSet, LikelihoodSet, MeasuredSet, Variant
 from g3pt.reproduce.row_kind import Facts, Report, RowKind
-from g3pt.training.runs import FlowRun, RegressorRun
+from g3pt.training.kinds.flow import FlowRun
+from g3pt.training.kinds.regressor import RegressorRun
 from g3pt.training.start import complete
 from g3pt.training.trained import load_flow, load_regressor, load_tokenizer
 

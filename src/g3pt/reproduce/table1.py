@@ -15,7 +15,7 @@ from g3pt.reproduce.experiments import Claim, EvaluationSet, Experiment, Scale, 
 from g3pt.reproduce.figures import rung
 from g3pt.reproduce.tables import kl, tokenizer_run, trained_longer
 from g3pt.reproduce.tokenizer_sizes import mesh_set, size
-from g3pt.training.runs import CarRun
+from g3pt.training.kinds.car import CarRun
 
 
 def table1(scale: Scale) -> Experiment:

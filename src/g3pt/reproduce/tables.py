@@ -14,7 +14,7 @@ from g3pt.models.tokenizers import TokenizerConfig
 from g3pt.recipes.matching import matched, num_parameters
 from g3pt.reproduce.experiments import Claim, Experiment, Scale, Variant
 from g3pt.reproduce.tokenizer_sizes import TokenizerSize, size
-from g3pt.training.runs import TokenizerRun
+from g3pt.training.kinds.tokenizer import TokenizerRun
 
 SHARED = tuple(LatentSetConfig.__dataclass_fields__)
 

@@ -15,7 +15,7 @@ from g3pt.models.weights.load import save_weights
 from g3pt.reproduce.experiments import EvaluationSet, MeasuredSet, Variant
 from g3pt.reproduce.row_kind import Facts, Report, RowKind
 from g3pt.training.ingredients import ensure_shapes
-from g3pt.training.runs import TokenizerRun
+from g3pt.training.kinds.tokenizer import TokenizerRun
 from g3pt.training.trained import load_tokenizer
 
 METRICS = ("iou", "chamfer_mean", "fscore_001", "near_accuracy")

@@ -34,8 +34,8 @@ from g3pt.stream.recorded import RecordedConfig
 from g3pt.stream.recording import Recording
 from g3pt.training.checkpoint import list_checkpoints
 from g3pt.training.environment import describe_environment
+from g3pt.training.kinds.stream import StreamRun
 from g3pt.training.start import start
-from g3pt.training.stream_run import StreamRun
 from g3pt.training.trained import load_car, load_tokenizer
 from g3pt.training.yardsticks import ReadyYardstick, measure_yardstick, ready_yardstick
 

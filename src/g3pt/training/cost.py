@@ -3,43 +3,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from g3pt.models.car import Car
-from g3pt.models.cqt import CqtConfig
-from g3pt.models.cvq import CvqConfig, CvqTokenizer
-from g3pt.models.flops import (
-    car_operations,
-    condition_operations,
-    encoder_operations,
-    guess_operations,
-    memory_operations,
-    prefix_length,
-    pyramid_operations,
-    query_operations,
-    teacher_operations,
-)
-from g3pt.models.quantizers import LfqConfig
-from g3pt.models.rivals.flow import Flow
-from g3pt.models.rivals.regressor import Regressor
-from g3pt.models.tokenizer import Tokenizer
-from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
-from g3pt.training.car_task import CarTask
-from g3pt.training.flow_task import FlowTask
+from g3pt.training.kinds.contract import SyntheticTask
 from g3pt.training.optim import Optimizer
 from g3pt.training.recomputation import recompute_blocks, recomputed
-from g3pt.training.regressor_task import RegressorTask
-from g3pt.training.runs import CarRun, FlowRun, RegressorRun, Run, TokenizerRun
-from g3pt.training.start import RunTask
-from g3pt.training.stream_run import StreamRun
-from g3pt.training.stream_task import StreamTask
-from g3pt.training.tokenizer_task import TokenizerTask
+from g3pt.training.runs import Run, kind_of
 
 FLOAT_BYTES = 4
 
@@ -120,41 +95,14 @@ def flop_counter() -> FlopCounterMode:
 
 
 def flops_by_formula(run: Run, batch_size: int = 1) -> float:
-    """Operations of a training step of `run` on `batch_size` shapes, by `models.operations`.
+    """Operations of a training step of `run` on `batch_size` shapes, by `models.flops`.
 
     What gradient checkpointing computes twice counts once.
 
     Raises:
         ValueError: if a part of the run has no formula: other tokenizers than CVQ, bit flips.
     """
-    match run:
-        case TokenizerRun(model=CvqConfig() as model):
-            num_queries = run.data.num_volume_queries + run.data.num_near_queries
-            step = (
-                encoder_operations(model, run.data.num_points)
-                + pyramid_operations(model)
-                + memory_operations(model)
-                + query_operations(model, num_queries)
-            )
-            return batch_size * step.forward_and_backward
-        case TokenizerRun():
-            raise ValueError(f"there is no formula for a tokenizer of kind {run.model.kind}")
-        case CarRun() | StreamRun():
-            if run.loss.flip_share:
-                raise ValueError("there is no formula for a step with flipped bits")
-            model = run.model
-            num_prefix = prefix_length(model.conditions)
-            trained = (
-                condition_operations(model.conditions, model.width)
-                + guess_operations(model)
-                + car_operations(model, num_prefix=num_prefix)
-            )
-            frozen = teacher_operations(cqt_config(run))
-            return batch_size * (trained.forward_and_backward + frozen.forward)
-        case FlowRun() | RegressorRun():
-            raise ValueError(f"there is no formula for a {run.kind}")
-        case _:
-            assert_never(run)
+    return batch_size * kind_of(run).operations(run)
 
 
 def _count_by_part(module: nn.Module) -> dict[str, int]:
@@ -165,48 +113,9 @@ def _count_by_part(module: nn.Module) -> dict[str, int]:
     return {**counts, "own": own} if own else counts
 
 
-def open_without_data(run: Run) -> RunTask:
+def open_without_data(run: Run) -> SyntheticTask:
     """The task of a run for steps on synthetic input, its weights untrained."""
-    match run:
-        case TokenizerRun():
-            return TokenizerTask(_build_tokenizer(run.model), run.data, run.loss, run.validation)
-        case FlowRun():
-            return FlowTask(Flow(run.model), run.data, run.loss, run.validation)
-        case RegressorRun():
-            with unset_fake_temporarily():  # anchors of the decoder are computed, not drawn
-                regressor = Regressor(run.model)
-            return RegressorTask(regressor, run.data, run.loss, run.validation)
-        case CarRun():
-            return CarTask(Car(run.model), _cqt_alone(run), run.data, run.loss, run.validation)
-        case StreamRun():
-            return StreamTask(Car(run.model), _cqt_alone(run), run.data, run.loss, run.watch)
-        case _:
-            assert_never(run)
-
-
-def cqt_config(run: CarRun | StreamRun) -> CvqConfig:
-    """A tokenizer of the layout that the run asks for, without encoder and decoder layers."""
-    return CvqConfig(
-        num_latents=run.model.scale_lengths[-1],
-        dim=run.model.input_dim,
-        num_heads=1,
-        encoder_layers=0,
-        decoder_layers=0,
-        cqt=CqtConfig(scale_lengths=run.model.scale_lengths),
-        quantizer=LfqConfig(num_bits=run.model.num_bits),
-    )
-
-
-def _cqt_alone(run: CarRun | StreamRun) -> CvqTokenizer:
-    config = cqt_config(run)
-    with unset_fake_temporarily():
-        return CvqTokenizer(config)
-
-
-def _build_tokenizer(config: TokenizerConfig) -> Tokenizer:
-    """Build it with real numbers: its first queries are computed, not drawn."""
-    with unset_fake_temporarily():
-        return build_tokenizer(config)
+    return kind_of(run).open_without_data(run)
 
 
 class _LargestBlock:

@@ -1,21 +1,19 @@
 """Models of run folders and weights folders, read back."""
 
 from pathlib import Path
-from typing import TypeVar, assert_never
+from typing import TypeVar
 
 from torch import nn
 
 from g3pt.config import ConfigError
-from g3pt.models.car import Car
-from g3pt.models.rivals.flow import Flow
-from g3pt.models.rivals.regressor import Regressor
+from g3pt.models.car import Car, CarConfig
+from g3pt.models.rivals.flow import Flow, FlowConfig
+from g3pt.models.rivals.regressor import Regressor, RegressorConfig
 from g3pt.models.tokenizer import Tokenizer
-from g3pt.models.tokenizers import build_tokenizer
+from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
 from g3pt.models.weights.load import load_regressor_weights, load_weights
 from g3pt.training.checkpoint import CheckpointError, load_module_tensors, load_newest_checkpoint
 from g3pt.training.loop import BEST_FOLDER
-from g3pt.training.runs import CarRun, FlowRun, RegressorRun, Run, TokenizerRun, load_run
-from g3pt.training.stream_run import StreamRun
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -31,8 +29,9 @@ def load_trained(folder: str | Path, *, average: bool = True) -> Tokenizer | Car
     Raises:
         CheckpointError: if there is no sound checkpoint.
     """
-    run = load_run(folder)
-    model = _build(run)
+    from g3pt.training.runs import load_run  # whose kinds load what they start from
+
+    model = _build(load_run(folder).model)
     best = load_newest_checkpoint(Path(folder) / BEST_FOLDER) if average else None
     if best is not None:
         load_module_tensors(model, best.tensors["model"])
@@ -47,18 +46,18 @@ def load_trained(folder: str | Path, *, average: bool = True) -> Tokenizer | Car
     return model.eval().requires_grad_(False)
 
 
-def _build(run: Run) -> Tokenizer | Car | Flow | Regressor:
-    match run:
-        case TokenizerRun():
-            return build_tokenizer(run.model)
-        case CarRun() | StreamRun():
-            return Car(run.model)
-        case FlowRun():
-            return Flow(run.model)
-        case RegressorRun():
-            return Regressor(run.model)
+def _build(
+    config: TokenizerConfig | CarConfig | FlowConfig | RegressorConfig,
+) -> Tokenizer | Car | Flow | Regressor:
+    match config:
+        case CarConfig():
+            return Car(config)
+        case FlowConfig():
+            return Flow(config)
+        case RegressorConfig():
+            return Regressor(config)
         case _:
-            assert_never(run)
+            return build_tokenizer(config)
 
 
 def load_tokenizer(source: str | Path) -> Tokenizer:

@@ -4,13 +4,16 @@ Legend: B batch, Q query points.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from g3pt.models.losses import occupancy_loss
-from g3pt.models.rivals.regressor import Regressor
+from g3pt.models.rivals.regressor import Regressor, RegressorConfig
+from g3pt.models.tokenizer import Tokenizer
 from g3pt.shapes.datasets.rivals import RegressorBatch, RegressorDataConfig, RegressorDataset
 from g3pt.shapes.shards import VALIDATION, Selection
 from g3pt.training.conditioning import (
@@ -20,8 +23,14 @@ from g3pt.training.conditioning import (
     condition_batch,
     only,
 )
+from g3pt.training.fitting import fit_conditions, shard_captions
+from g3pt.training.ingredients import PreparedShapes, ensure_shapes
+from g3pt.training.kinds.contract import RunKind, seeded, start_from
+from g3pt.training.kinds.tokenizer import batch_scores
+from g3pt.training.loop import TrainConfig
+from g3pt.training.optim import AdamWConfig, OptimConfig
 from g3pt.training.task import DatasetsOfParts, Part, TaskOutput, step_generator, to_device
-from g3pt.training.tokenizer_task import batch_scores
+from g3pt.training.trained import load_regressor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,3 +164,60 @@ class RegressorTask:
                 dataset = RegressorDataset(smaller)
             self._held_out = dataset
         return self._held_out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegressorRun:
+    """A training of the regression rival (Table 1)."""
+
+    kind: Literal["regressor"] = "regressor"
+    name: str = "regressor"
+    initial: str = ""
+    """Run folder or weights folder whose weights training starts from; empty starts afresh."""
+    model: RegressorConfig = field(default_factory=RegressorConfig)
+    """The words of its text condition are taken from the captions if it names none."""
+    shapes: tuple[PreparedShapes, ...] = ()
+    held_out: tuple[PreparedShapes, ...] = ()
+    data: RegressorDataConfig = field(default_factory=RegressorDataConfig)
+    validation: RegressorValidationConfig = field(default_factory=RegressorValidationConfig)
+    loss: RegressorLossConfig = field(default_factory=RegressorLossConfig)
+    optim: OptimConfig = field(default_factory=AdamWConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+class RegressorKind(RunKind[RegressorRun]):
+    """How the regression rival is trained."""
+
+    config = RegressorRun
+
+    def complete(self, run: RegressorRun, *, workers: int = 1) -> tuple[RegressorRun, None]:
+        """Prepare the shapes and take words from them."""
+        data, validation = run.data, run.validation
+        if not data.shards:
+            data = replace(data, shards=ensure_shapes(run.shapes, workers=workers))
+        if not validation.shards and run.held_out:
+            held_out = ensure_shapes(run.held_out, workers=workers)
+            validation = replace(validation, shards=held_out)
+        conditions = fit_conditions(
+            run.model.conditions,
+            shard_captions(data.shards),
+            points_width=run.model.decoder.dim,
+        )
+        model = replace(run.model, conditions=conditions)
+        return replace(run, model=model, data=data, validation=validation), None
+
+    def open(self, run: RegressorRun, tokenizer: Tokenizer | None) -> RegressorTask:
+        """Build the regressor."""
+        module = seeded(lambda: Regressor(run.model), run.train.seed)
+        if run.initial:
+            start_from(module, load_regressor(run.initial), run.initial)
+        return RegressorTask(module, run.data, run.loss, run.validation, seed=run.train.seed)
+
+    def open_without_data(self, run: RegressorRun) -> RegressorTask:
+        """Build it with real numbers: anchors of its decoder are computed, not drawn."""
+        with unset_fake_temporarily():
+            regressor = Regressor(run.model)
+        return RegressorTask(regressor, run.data, run.loss, run.validation)
+
+
+REGRESSOR = RegressorKind()

@@ -1,28 +1,34 @@
-"""Stage 2 as a task whose examples are made while it runs (`data/stream`).
+"""Stage 2 as a task whose examples are made while it runs (`stream`).
 
 What a step sees follows from its number, but an example lives for many steps: a resumed run first
 makes again what the pool held.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from g3pt.generation.answers import Answer, ConsensusAnswer, GuessAnswer, SampleAnswer
-from g3pt.models.car import Car
+from g3pt.models.car import Car, CarConfig
 from g3pt.models.conditioning.encoders import Condition
 from g3pt.models.conditioning.pretrained import PretrainedImageEncoder, frozen_features
-from g3pt.models.tokenizer import DiscreteTokenizer
+from g3pt.models.tokenizer import DiscreteTokenizer, Tokenizer, require_tokens
 from g3pt.models.weights.config import SamplingDefaults
 from g3pt.shapes.yardstick import load_yardstick
 from g3pt.stream.dataset import StreamConfig, StreamDataset
 from g3pt.stream.recorded import RecordedConfig, RecordedDataset
+from g3pt.training.fitting import fit_to_tokenizer, stream_captions
+from g3pt.training.kinds.contract import RunKind, seeded, start_from
+from g3pt.training.kinds.generator import cqt_alone, generator_operations
+from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig, CarStep, NextScale
+from g3pt.training.optim import AdamWConfig, OptimConfig
 from g3pt.training.task import DatasetsOfParts, Part, TaskOutput
+from g3pt.training.trained import load_car, load_tokenizer
 from g3pt.training.yardsticks import (
     ReadyYardstick,
     YardstickMeasure,
@@ -218,3 +224,70 @@ def seeing(car: Car, image_size: int) -> Callable[[Tensor], Tensor] | None:
     if car.guess is not None and car.guess.config.image_size == image_size:
         return partial(frozen_features, image_size=image_size, sha256=car.guess.config.sha256)
     return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StreamRun:
+    """A training of stage 2 on shapes that are made while it runs."""
+
+    kind: Literal["stream"] = "stream"
+    name: str = "car-stream"
+    initial: str = ""
+    """Run folder, weights folder or bundled name whose weights training starts from; empty
+    starts afresh."""
+    tokenizer: str = "g3pt-small"
+    """Run folder of a tokenizer, weights folder, or name of bundled weights."""
+    model: CarConfig = field(default_factory=CarConfig)
+    """Its scale lengths, bits and input width are taken from the tokenizer, the words of its text
+    condition from families and stock if it names none."""
+    trained: Literal["all", "guess"] = "all"
+    """All of the model, or its first guess alone: all else is as `initial` has it, and the guess
+    begins anew."""
+    num_scales: int = 0
+    """Scales of the tokenizer that are learnt, the coarsest ones; 0 is all."""
+    data: StreamConfig | RecordedConfig = field(default_factory=lambda: StreamConfig(meshes=0))
+    watch: WatchConfig = field(default_factory=WatchConfig)
+    loss: CarLossConfig = field(default_factory=CarLossConfig)
+    optim: OptimConfig = field(default_factory=AdamWConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+class StreamKind(RunKind[StreamRun]):
+    """How stage 2 is trained on shapes that are made meanwhile."""
+
+    config = StreamRun
+
+    def complete(self, run: StreamRun, *, workers: int = 1) -> tuple[StreamRun, Tokenizer]:
+        """Take layout from the tokenizer and words from families and stock."""
+        tokenizer = require_tokens(load_tokenizer(run.tokenizer), run.tokenizer)
+        captions = stream_captions(run.data)
+        model = fit_to_tokenizer(run.model, tokenizer, captions, num_scales=run.num_scales or None)
+        return replace(run, model=model), tokenizer
+
+    def open(self, run: StreamRun, tokenizer: Tokenizer | None) -> StreamTask:
+        """Build the generator, of which the first guess alone may be trained."""
+        assert isinstance(tokenizer, DiscreteTokenizer), "stage 2 needs a tokenizer"
+        module, only_guess = seeded(lambda: Car(run.model), run.train.seed), run.trained == "guess"
+        if run.initial:
+            afresh = "guess." if only_guess else ""
+            start_from(module, load_car(run.initial), run.initial, afresh=afresh)
+        return StreamTask(
+            module,
+            tokenizer,
+            run.data,
+            run.loss,
+            run.watch,
+            seed=run.train.seed,
+            only_guess=only_guess,
+        )
+
+    def open_without_data(self, run: StreamRun) -> StreamTask:
+        """Build it beside a tokenizer of the right layout."""
+        return StreamTask(Car(run.model), cqt_alone(run.model), run.data, run.loss, run.watch)
+
+    def operations(self, run: StreamRun) -> float:
+        """Of steps without flipped bits."""
+        return generator_operations(run.model, run.loss)
+
+
+STREAM = StreamKind()

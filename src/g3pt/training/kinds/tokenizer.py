@@ -4,13 +4,21 @@ Legend: B batch, N surface points, Q query points, L latents, C channels, S scal
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
+from g3pt.models.cvq import CvqConfig
+from g3pt.models.flops import (
+    encoder_operations,
+    memory_operations,
+    pyramid_operations,
+    query_operations,
+)
 from g3pt.models.losses import (
     commitment_loss,
     distance_loss,
@@ -20,10 +28,16 @@ from g3pt.models.losses import (
     truncated_distances,
 )
 from g3pt.models.tokenizer import PyramidOutput, Tokenizer
+from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
 from g3pt.shapes.batch import TokenizerBatch
 from g3pt.shapes.datasets.resident import ResidentTokenizerDataset
 from g3pt.shapes.datasets.tokenizer import TokenizerDataConfig, TokenizerDataset
+from g3pt.training.ingredients import PreparedShapes, ensure_shapes
+from g3pt.training.kinds.contract import RunKind, seeded, start_from
+from g3pt.training.loop import TrainConfig
+from g3pt.training.optim import AdamWConfig, OptimConfig
 from g3pt.training.task import DatasetsOfParts, Part, TaskOutput, step_generator
+from g3pt.training.trained import load_tokenizer
 from g3pt.training.validation import (
     ValidationConfig,
     ValidationShapes,
@@ -239,3 +253,75 @@ def batch_scores(logits_BQ: Tensor, inside_BQ: Tensor, near_BQ: Tensor) -> dict[
     both = (predicted_BQ & inside_BQ & volume_BQ).sum(dim=1)
     agrees = ((predicted_BQ == inside_BQ) & near_BQ).sum() / near_BQ.sum().clamp(min=1)
     return {"iou": (both / union.clamp(min=1)).mean(), "near_accuracy": agrees.float()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenizerRun:
+    """A training of stage 1."""
+
+    kind: Literal["tokenizer"] = "tokenizer"
+    name: str = "tokenizer"
+    initial: str = ""
+    """Run folder, weights folder or bundled name whose weights training starts from; empty
+    starts afresh."""
+    model: TokenizerConfig = field(default_factory=CvqConfig)
+    trained: Literal["all", "decoder"] = "all"
+    """What is trained. With `decoder` tokens stay what they are, so a generator stays usable."""
+    shapes: tuple[PreparedShapes, ...] = ()
+    """Prepared when missing and read where `data.shards` names nothing else."""
+    held_out: tuple[PreparedShapes, ...] = ()
+    """Likewise, for `validation.shards`; one at most is looked at."""
+    data: TokenizerDataConfig = field(default_factory=TokenizerDataConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    loss: TokenizerLossConfig = field(default_factory=TokenizerLossConfig)
+    optim: OptimConfig = field(default_factory=AdamWConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+class TokenizerKind(RunKind[TokenizerRun]):
+    """How stage 1 is trained."""
+
+    config = TokenizerRun
+
+    def complete(self, run: TokenizerRun, *, workers: int = 1) -> tuple[TokenizerRun, None]:
+        """Prepare the shapes."""
+        data, validation = run.data, run.validation
+        if not data.shards:
+            data = replace(data, shards=ensure_shapes(run.shapes, workers=workers))
+        if not validation.shards and run.held_out:
+            (shards, *_) = ensure_shapes(run.held_out[:1], workers=workers)
+            validation = replace(validation, shards=shards)
+        return replace(run, data=data, validation=validation), None
+
+    def open(self, run: TokenizerRun, tokenizer: Tokenizer | None) -> TokenizerTask:
+        """Build the tokenizer, of which the decoder alone may be trained."""
+        module = seeded(lambda: build_tokenizer(run.model), run.train.seed)
+        if run.initial:
+            start_from(module, load_tokenizer(run.initial), run.initial)
+        if run.trained == "decoder":
+            for part in (module.encoder, *module.bottleneck()):
+                part.requires_grad_(False)
+        return TokenizerTask(module, run.data, run.loss, run.validation, seed=run.train.seed)
+
+    def open_without_data(self, run: TokenizerRun) -> TokenizerTask:
+        """Build it with real numbers: its first queries are computed, not drawn."""
+        with unset_fake_temporarily():
+            module = build_tokenizer(run.model)
+        return TokenizerTask(module, run.data, run.loss, run.validation)
+
+    def operations(self, run: TokenizerRun) -> float:
+        """Of CVQ alone."""
+        model = run.model
+        if not isinstance(model, CvqConfig):
+            raise ValueError(f"there is no formula for a tokenizer of kind {model.kind}")
+        num_queries = run.data.num_volume_queries + run.data.num_near_queries
+        step = (
+            encoder_operations(model, run.data.num_points)
+            + pyramid_operations(model)
+            + memory_operations(model)
+            + query_operations(model, num_queries)
+        )
+        return step.forward_and_backward
+
+
+TOKENIZER = TokenizerKind()

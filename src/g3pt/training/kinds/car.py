@@ -6,19 +6,31 @@ Legend: B batch, T tokens of all scales end to end, S scales, N text tokens.
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
 
-from g3pt.models.car import Car
-from g3pt.models.tokenizer import DiscreteTokenizer
+from g3pt.models.car import Car, CarConfig
+from g3pt.models.devices import resolve_device
+from g3pt.models.tokenizer import DiscreteTokenizer, Tokenizer, require_tokens
+from g3pt.shapes.cache.tokens import TokenCacheConfig
 from g3pt.shapes.datasets.tokenizer import CarDataConfig, CarDataset
+from g3pt.shapes.packs import open_shapes
 from g3pt.shapes.shards import VALIDATION, Selection
 from g3pt.training.checkpoint import fingerprint
 from g3pt.training.conditioning import only
+from g3pt.training.features import ensure_features
+from g3pt.training.fitting import fit_to_tokenizer, shard_captions
+from g3pt.training.ingredients import PreparedShapes, ensure_shapes, ensure_tokens
+from g3pt.training.kinds.contract import RunKind, seeded, start_from
+from g3pt.training.kinds.generator import cqt_alone, generator_operations
+from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig, CarStep, NextScale
+from g3pt.training.optim import AdamWConfig, OptimConfig
 from g3pt.training.task import DatasetsOfParts, Part, TaskOutput
+from g3pt.training.trained import load_car, load_tokenizer
 
 LOGGER = logging.getLogger(__name__)
 
@@ -170,3 +182,92 @@ def _check_fit(dataset: CarDataset, car: Car, tokenizer: DiscreteTokenizer) -> N
             "the same weights under another name, tokenize again",
             ", ".join(str(tokens.path) for tokens in dataset.tokens),
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CarRun:
+    """A training of stage 2."""
+
+    kind: Literal["car"] = "car"
+    name: str = "car"
+    initial: str = ""
+    """Run folder, weights folder or bundled name whose weights training starts from; empty
+    starts afresh."""
+    tokenizer: str = "g3pt-small"
+    """Run folder of a tokenizer, weights folder, or name of bundled weights."""
+    model: CarConfig = field(default_factory=CarConfig)
+    """Its scale lengths, bits and input width are taken from the tokenizer, the words of its
+    text condition from the captions if it names none."""
+    shapes: tuple[PreparedShapes, ...] = ()
+    held_out: tuple[PreparedShapes, ...] = ()
+    tokens: TokenCacheConfig = field(default_factory=TokenCacheConfig)
+    """How the shapes are tokenized when `data.tokens` names none."""
+    cache_features: bool = False
+    """Whether frozen encoders see every picture and caption once, before training, and their
+    features are read from disk; otherwise they run in every step."""
+    data: CarDataConfig = field(default_factory=CarDataConfig)
+    validation: CarValidationConfig = field(default_factory=CarValidationConfig)
+    loss: CarLossConfig = field(default_factory=CarLossConfig)
+    optim: OptimConfig = field(default_factory=AdamWConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+ShardsUserT = TypeVar("ShardsUserT", CarDataConfig, CarValidationConfig)
+
+
+class CarKind(RunKind[CarRun]):
+    """How stage 2 is trained on prepared shapes."""
+
+    config = CarRun
+
+    def complete(self, run: CarRun, *, workers: int = 1) -> tuple[CarRun, Tokenizer]:
+        """Prepare shapes, tokens and features; take layout and words from them."""
+        tokenizer = require_tokens(load_tokenizer(run.tokenizer), run.tokenizer)
+        data, validation = run.data, run.validation
+        if not data.shards:
+            data = _with_tokens(run, data, run.shapes, tokenizer, workers)
+        if not validation.shards and run.held_out:
+            validation = _with_tokens(run, validation, run.held_out, tokenizer, workers)
+        if run.cache_features:
+            data, validation = _with_features(run, data), _with_features(run, validation)
+        model = fit_to_tokenizer(run.model, tokenizer, shard_captions(data.shards))
+        return replace(run, model=model, data=data, validation=validation), tokenizer
+
+    def open(self, run: CarRun, tokenizer: Tokenizer | None) -> CarTask:
+        """Build the generator."""
+        assert isinstance(tokenizer, DiscreteTokenizer), "stage 2 needs a tokenizer"
+        module = seeded(lambda: Car(run.model), run.train.seed)
+        if run.initial:
+            start_from(module, load_car(run.initial), run.initial)
+        return CarTask(module, tokenizer, run.data, run.loss, run.validation, seed=run.train.seed)
+
+    def open_without_data(self, run: CarRun) -> CarTask:
+        """Build it beside a tokenizer of the right layout."""
+        return CarTask(Car(run.model), cqt_alone(run.model), run.data, run.loss, run.validation)
+
+    def operations(self, run: CarRun) -> float:
+        """Of steps without flipped bits."""
+        return generator_operations(run.model, run.loss)
+
+
+def _with_tokens(
+    run: CarRun,
+    config: ShardsUserT,
+    shapes: tuple[PreparedShapes, ...],
+    tokenizer: DiscreteTokenizer,
+    workers: int,
+) -> ShardsUserT:
+    shards = ensure_shapes(shapes, workers=workers)
+    opened = [open_shapes(path, config.selection) for path in shards]
+    device = resolve_device(run.train.device)
+    tokens = ensure_tokens(opened, tokenizer, fingerprint(tokenizer), run.tokens, device=device)
+    return replace(config, shards=shards, tokens=tokens)
+
+
+def _with_features(run: CarRun, config: ShardsUserT) -> ShardsUserT:
+    opened = [open_shapes(path, config.selection) for path in config.shards]
+    device = resolve_device(run.train.device)
+    return replace(config, **ensure_features(opened, run.model.conditions, device=device))
+
+
+CAR = CarKind()

@@ -155,7 +155,7 @@ def test_evaluation_gives_nats_and_bits_for_every_way_of_asking(make):
 
 
 def test_tokens_of_another_layout_are_refused_and_of_other_weights_warned_about(make, caplog):
-    from g3pt.training.car_task import _check_fit
+    from g3pt.training.kinds.car import _check_fit
 
     task = make()
     dataset = task._open_held_out()

@@ -103,7 +103,7 @@ def test_evaluation_is_repeatable_and_names_every_way_of_asking(make):
 
 
 def test_latents_of_another_layout_are_refused(make, part):
-    from g3pt.training.flow_task import _check_fit
+    from g3pt.training.kinds.flow import _check_fit
 
     task = make()
     dataset = task._open_held_out()

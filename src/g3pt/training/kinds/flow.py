@@ -4,22 +4,28 @@ Legend: B batch, L latents, E channels of the narrow latent.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from g3pt.models.alternatives.kl import KlTokenizer, require_gaussian
+from g3pt.models.devices import resolve_device
 from g3pt.models.rivals.flow import (
     Flow,
+    FlowConfig,
     gaussian_sample,
     logit_normal,
     straight_path,
     velocity_errors,
 )
+from g3pt.models.tokenizer import Tokenizer
+from g3pt.shapes.cache.draws import DrawsConfig
 from g3pt.shapes.datasets.rivals import FlowBatch, FlowDataConfig, FlowDataset
-from g3pt.shapes.shards import VALIDATION, Selection
+from g3pt.shapes.shards import VALIDATION, Selection, ShardSet
+from g3pt.training.checkpoint import fingerprint
 from g3pt.training.conditioning import (
     ConditionDrawer,
     ConditionLossConfig,
@@ -27,7 +33,13 @@ from g3pt.training.conditioning import (
     condition_batch,
     only,
 )
+from g3pt.training.fitting import fit_conditions, shard_captions
+from g3pt.training.ingredients import PreparedShapes, ensure_latents, ensure_shapes
+from g3pt.training.kinds.contract import RunKind, seeded, start_from
+from g3pt.training.loop import TrainConfig
+from g3pt.training.optim import AdamWConfig, OptimConfig
 from g3pt.training.task import DatasetsOfParts, Part, TaskOutput, step_generator, to_device
+from g3pt.training.trained import load_flow, load_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -217,3 +229,87 @@ def _check_fit(dataset: FlowDataset, flow: Flow) -> None:
             f"latents and their channels differ: latent cache {cached}, model {model}; let the "
             "run take them from its tokenizer"
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlowRun:
+    """A training of the diffusion rival (Table 1)."""
+
+    kind: Literal["flow"] = "flow"
+    name: str = "flow"
+    initial: str = ""
+    """Run folder or weights folder whose weights training starts from; empty starts afresh."""
+    tokenizer: str = "runs/tokenizer-kl-tiny"
+    """Run folder or weights folder of a KL tokenizer."""
+    model: FlowConfig = field(default_factory=FlowConfig)
+    """Its latents are taken from the tokenizer, the words of its text condition from the
+    captions if it names none."""
+    shapes: tuple[PreparedShapes, ...] = ()
+    held_out: tuple[PreparedShapes, ...] = ()
+    latents: DrawsConfig = field(default_factory=DrawsConfig)
+    """How the shapes are encoded when `data.latents` names none."""
+    data: FlowDataConfig = field(default_factory=FlowDataConfig)
+    validation: FlowValidationConfig = field(default_factory=FlowValidationConfig)
+    loss: FlowLossConfig = field(default_factory=FlowLossConfig)
+    optim: OptimConfig = field(default_factory=AdamWConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+LatentsUserT = TypeVar("LatentsUserT", FlowDataConfig, FlowValidationConfig)
+
+
+class FlowKind(RunKind[FlowRun]):
+    """How the diffusion rival is trained."""
+
+    config = FlowRun
+
+    def complete(self, run: FlowRun, *, workers: int = 1) -> tuple[FlowRun, Tokenizer]:
+        """Prepare shapes and latents; take their sizes and words from them."""
+        tokenizer = require_gaussian(load_tokenizer(run.tokenizer), run.tokenizer)
+        data, validation = run.data, run.validation
+        if not data.shards:
+            data = _with_latents(run, data, run.shapes, tokenizer, workers)
+        if not validation.shards and run.held_out:
+            validation = _with_latents(run, validation, run.held_out, tokenizer, workers)
+        model = replace(
+            run.model,
+            num_latents=tokenizer.config.num_latents,
+            latent_dim=tokenizer.config.latent_dim,
+            conditions=fit_conditions(
+                run.model.conditions, shard_captions(data.shards), points_width=tokenizer.dim
+            ),
+        )
+        return replace(run, model=model, data=data, validation=validation), tokenizer
+
+    def open(self, run: FlowRun, tokenizer: Tokenizer | None) -> FlowTask:
+        """Build the flow over latents of spread one."""
+        module = seeded(lambda: Flow(run.model), run.train.seed)
+        statistics = FlowDataset(run.data).statistics()
+        module.set_statistics(
+            torch.from_numpy(statistics.mean_E).float(),
+            torch.from_numpy(statistics.deviation_E).float(),
+        )
+        if run.initial:
+            start_from(module, load_flow(run.initial), run.initial)
+        return FlowTask(module, run.data, run.loss, run.validation, seed=run.train.seed)
+
+    def open_without_data(self, run: FlowRun) -> FlowTask:
+        """Build it."""
+        return FlowTask(Flow(run.model), run.data, run.loss, run.validation)
+
+
+def _with_latents(
+    run: FlowRun,
+    config: LatentsUserT,
+    shapes: tuple[PreparedShapes, ...],
+    tokenizer: KlTokenizer,
+    workers: int,
+) -> LatentsUserT:
+    shards = ensure_shapes(shapes, workers=workers)
+    opened = [ShardSet(path, config.selection) for path in shards]
+    device = resolve_device(run.train.device)
+    latents = ensure_latents(opened, tokenizer, fingerprint(tokenizer), run.latents, device=device)
+    return replace(config, shards=shards, latents=latents)
+
+
+FLOW = FlowKind()

@@ -10,10 +10,9 @@ import torch
 from g3pt.config import load_json
 from g3pt.recipes.stream import small_smoke
 from g3pt.training.checkpoint import load_newest_checkpoint
+from g3pt.training.kinds.stream import StreamRun, WatchConfig
 from g3pt.training.loop import BEST_FOLDER
 from g3pt.training.start import complete, open_task, start
-from g3pt.training.stream_run import StreamRun
-from g3pt.training.stream_task import WatchConfig
 from g3pt.training.trained import load_car
 
 
