@@ -123,7 +123,7 @@ def ids(shards):
 
 
 def test_a_selection_keeps_a_split_or_licences(mixed, open_set):
-    from g3pt.shapes.shards import TRAINING, VALIDATION, Selection
+    from g3pt.shapes.selection import TRAINING, VALIDATION, Selection
 
     assert ids(open_set(mixed)) == ["cube", "kept-for-validation", "named-author", "pole", "slab"]
     assert ids(open_set(mixed, TRAINING)) == ["cube", "named-author", "pole", "slab"]
@@ -133,7 +133,7 @@ def test_a_selection_keeps_a_split_or_licences(mixed, open_set):
 
 
 def test_flagged_shapes_can_be_left_out(copied, open_set):
-    from g3pt.shapes.shards import QualityLimits, Selection
+    from g3pt.shapes.selection import QualityLimits, Selection
 
     file = copied / "shard-00001.jsonl"
     pole, sheet = file.read_text().splitlines()
@@ -147,7 +147,7 @@ def test_flagged_shapes_can_be_left_out(copied, open_set):
 
 
 def test_limits_name_the_numbers_that_are_beyond_them():
-    from g3pt.shapes.shards import QualityLimits
+    from g3pt.shapes.selection import QualityLimits
 
     measured = {"label_error": 0.2, "disagreement": 0.1, "solid_to_source": 0.16, "chamfer": 9.0}
     assert QualityLimits().flags({"quality": measured}) == ["label_error", "solid_to_source"]
@@ -155,14 +155,14 @@ def test_limits_name_the_numbers_that_are_beyond_them():
 
 
 def test_a_selection_that_leaves_nothing_is_refused(folder_shards, open_set):
-    from g3pt.shapes.shards import Selection
+    from g3pt.shapes.selection import Selection
 
     with pytest.raises(ValueError, match="none of its 3 shapes fits"):
         open_set(folder_shards.path, Selection(split="val"))
 
 
 def test_another_selection_has_another_fingerprint(mixed, open_set):
-    from g3pt.shapes.shards import TRAINING, VALIDATION
+    from g3pt.shapes.selection import TRAINING, VALIDATION
 
     prints = {open_set(mixed, each).fingerprint for each in (None, TRAINING, VALIDATION)}
     assert len(prints) == 3

@@ -25,7 +25,8 @@ from g3pt.preparation.sources import (
     load_shape,
     stored_source,
 )
-from g3pt.shapes.shards import Selection, ShardSet, is_complete
+from g3pt.shapes.selection import Selection
+from g3pt.shapes.shards import ShardSet, is_complete
 from g3pt.shapes.stored import shape_seed
 
 PROCEDURAL = "procedural"

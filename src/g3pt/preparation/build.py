@@ -33,11 +33,11 @@ from g3pt.preparation.engines import Engine, InlineEngine
 from g3pt.preparation.sources import MeshRef, ShapeRef, SourceConfig, list_shapes
 from g3pt.preparation.worker import ObjectResult, ObjectTask
 from g3pt.shapes.samples import END_OF_ARCHIVE
+from g3pt.shapes.selection import QualityLimits
 from g3pt.shapes.shards import (
     FORMAT_VERSION,
     INDEX_FILE,
     QUARANTINE_FILE,
-    QualityLimits,
     as_lines,
     read_lines,
     read_rows,

@@ -25,7 +25,9 @@ from safetensors.numpy import load_file, save_file
 from g3pt.config import from_json, to_json
 from g3pt.files import write_whole
 from g3pt.geometry.framing import frame_object, silhouette_box
-from g3pt.shapes.shards import Selection, ShardSet
+from g3pt.shapes.selection import Selection
+from g3pt.shapes.shape_set import ShapeSet
+from g3pt.shapes.shards import ShardSet
 from g3pt.shapes.stored import (
     PrepareConfig,
     compress_planes,
@@ -250,6 +252,10 @@ class PackedShapes:
         start = self._starts[row][view]
         return read_picture(self._files[start : start + self.shapes[row]["views"][view]])
 
+    def surface(self, row: int) -> tuple[Int16[np.ndarray, "N 3"], Int8[np.ndarray, "N 3"]]:
+        """All surface points and normals that were kept of one shape, as stored integers."""
+        return self.thinned.points_SN3[row], self.thinned.normals_SN3[row]
+
     def draw_surface(
         self, row: int, num: int, rng: np.random.Generator
     ) -> tuple[Int16[np.ndarray, "N 3"], Int8[np.ndarray, "N 3"]]:
@@ -265,7 +271,7 @@ def is_pack(path: Path) -> bool:
 
 def open_shapes(
     path: str | os.PathLike[str], selection: Selection | None = None, *, max_damaged: int = 0
-) -> ShardSet | PackedShapes:
+) -> ShapeSet:
     """Open what lies at `path`: a set of shards, or a pack of one.
 
     Raises:
@@ -276,13 +282,13 @@ def open_shapes(
     return ShardSet(path, selection, max_damaged=max_damaged)
 
 
-def require_shards(shapes: ShardSet | PackedShapes) -> ShardSet:
+def require_shards(shapes: ShapeSet) -> ShardSet:
     """For readers that need all that was stored.
 
     Raises:
         ValueError: if it is a pack.
     """
-    if isinstance(shapes, PackedShapes):
+    if not isinstance(shapes, ShardSet):
         raise ValueError(
             f"{shapes.path}: is a pack; this training reads queries that only shards hold"
         )

@@ -19,7 +19,7 @@ import logging
 import mmap
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from jaxtyping import Int8, Int16, UInt8
 from g3pt.config import from_json, to_json
 from g3pt.shapes.queries import near_queries, volume_queries
 from g3pt.shapes.samples import read_array
+from g3pt.shapes.selection import Selection
 from g3pt.shapes.stored import PrepareConfig, ViewsConfig, labels_at, read_picture
 
 FORMAT_VERSION = 2
@@ -41,56 +42,6 @@ LabelledQueries = tuple[Int16[np.ndarray, "K 3"], UInt8[np.ndarray, " K"]]
 """Positions on the stored grid, and 1 for those inside."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class QualityLimits:
-    """Beyond which measured numbers an object is flagged.
-
-    Not part of what is stored: another limit only changes what readers take. The defaults were
-    chosen by looking at 36 solids beside their sources, from low to high numbers (docs/data.md).
-    """
-
-    label_error: float = 0.07
-    """Estimated share of wrong labels near the surface. Parts begin to be lost at about here."""
-    disagreement: float = 1.0
-    """Share of near points on which the two label methods differ. By default nothing is flagged
-    for it: one method is enough, and solids were right up to .98."""
-    solid_to_source: float = 0.1
-    """Mean distance from the solid's boundary to the source's surface; what is below that are
-    open undersides that were closed."""
-
-    def flags(self, row: dict[str, Any]) -> list[str]:
-        """Names of the numbers of an index row that are beyond their limits."""
-        measured = row["quality"]  # empty where labels are exact
-        names = [each.name for each in fields(self)]
-        return [name for name in names if measured.get(name, 0.0) > getattr(self, name)]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Selection:
-    """Which samples of a set are read."""
-
-    split: str = ""
-    """Only this one; empty reads all."""
-    licences: tuple[str, ...] = ()
-    """Only objects under these; empty reads all."""
-    flagged: bool = True
-    """Whether objects flagged for their quality are read too."""
-    limits: QualityLimits = QualityLimits()
-    """What is flagged."""
-
-    def takes(self, row: dict[str, Any]) -> bool:
-        """Whether a row of the index is read."""
-        return (
-            (not self.split or row["split"] == self.split)
-            and (not self.licences or row["licence"] in self.licences)
-            and (self.flagged or not self.limits.flags(row))
-        )
-
-
-TRAINING = Selection(split="train")
-VALIDATION = Selection(split="val")
 
 
 class DamagedSampleError(OSError):
@@ -220,6 +171,11 @@ class ShardSet:
     def picture_file(self, row: int, view: int) -> bytes:
         """The PNG file of a stored picture."""
         return bytes(self._members(row)[f"view-{view:02d}.png"])
+
+    def surface(self, row: int) -> tuple[Int16[np.ndarray, "N 3"], Int8[np.ndarray, "N 3"]]:
+        """All surface points and normals of one shape, as stored integers."""
+        stored = self[row]
+        return stored.points, stored.normals
 
     def draw_surface(
         self, row: int, num: int, rng: np.random.Generator

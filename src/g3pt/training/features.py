@@ -16,14 +16,13 @@ from g3pt.models.conditioning import (
 from g3pt.models.conditioning.encoders import build_encoder
 from g3pt.models.conditioning.frozen import frozen_fingerprint
 from g3pt.shapes.cache.features import Encode, FeatureIdentity, build_feature_cache
-from g3pt.shapes.packs import PackedShapes
-from g3pt.shapes.shards import ShardSet
+from g3pt.shapes.shape_set import ShapeSet
 
 LOGGER = logging.getLogger(__name__)
 
 
 def ensure_features(
-    shapes: Sequence[ShardSet | PackedShapes],
+    shapes: Sequence[ShapeSet],
     conditions: Sequence[ConditionConfig],
     *,
     device: torch.device | str = "cpu",
@@ -77,9 +76,7 @@ def _identity(condition: FrozenConfig) -> FeatureIdentity:
     )
 
 
-def _feature_folder(
-    shapes: ShardSet | PackedShapes, condition: FrozenConfig, identity: FeatureIdentity
-) -> Path:
+def _feature_folder(shapes: ShapeSet, condition: FrozenConfig, identity: FeatureIdentity) -> Path:
     size = f"-{identity.image_size}" if identity.image_size else ""
     split = f"-{shapes.selection.split}" if shapes.selection.split else ""
     return Path(f"{shapes.path}.{condition.kind}{size}-{identity.fingerprint[:12]}{split}")

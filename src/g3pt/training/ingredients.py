@@ -15,7 +15,8 @@ from g3pt.preparation.sources import ProceduralSourceConfig, SourceConfig
 from g3pt.shapes.cache.draws import DrawsConfig
 from g3pt.shapes.cache.latents import LatentsIdentity, build_latent_cache
 from g3pt.shapes.cache.tokens import TokenCacheConfig, TokenizerIdentity, build_token_cache
-from g3pt.shapes.packs import PackedShapes, is_pack
+from g3pt.shapes.packs import is_pack
+from g3pt.shapes.shape_set import ShapeSet
 from g3pt.shapes.shards import ShardSet, is_complete
 from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 
@@ -66,7 +67,7 @@ def _prepare(shapes: PreparedShapes, workers: int) -> None:
 
 
 def ensure_tokens(
-    shapes: Sequence[ShardSet | PackedShapes],
+    shapes: Sequence[ShapeSet],
     tokenizer: DiscreteTokenizer,
     fingerprint: str,
     config: TokenCacheConfig,
@@ -100,12 +101,12 @@ def ensure_tokens(
     return tuple(folders)
 
 
-def token_folder(shapes: ShardSet | PackedShapes, fingerprint: str) -> Path:
+def token_folder(shapes: ShapeSet, fingerprint: str) -> Path:
     """Where the tokens of a set are kept."""
     return _beside(shapes, "tokens", fingerprint)
 
 
-def _beside(shapes: ShardSet | PackedShapes, what: str, fingerprint: str) -> Path:
+def _beside(shapes: ShapeSet, what: str, fingerprint: str) -> Path:
     split = f"-{shapes.selection.split}" if shapes.selection.split else ""
     return Path(f"{shapes.path}.{what}-{fingerprint[:12]}{split}")
 

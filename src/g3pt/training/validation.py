@@ -13,7 +13,8 @@ from torch import Tensor
 
 from g3pt.models.token_statistics import scale_statistics
 from g3pt.models.tokenizer import Tokenizer
-from g3pt.shapes.shards import VALIDATION, Selection, ShardSet
+from g3pt.shapes.selection import VALIDATION, Selection
+from g3pt.shapes.shards import ShardSet
 from g3pt.shapes.stored import normals, positions
 
 LOGGER = logging.getLogger(__name__)

@@ -72,7 +72,7 @@ def test_statistics_are_those_of_draws_from_the_posteriors(latents):
 
 def test_latents_of_another_tokenizer_are_refused(cache, latents, identity, folder_shards, config):
     other = replace(identity, fingerprint="xyz")
-    with pytest.raises(ValueError, match="of another tokenizer"):
+    with pytest.raises(ValueError, match="of another model"):
         cache.build_latent_cache(encode, other, folder_shards, latents.path, config)
 
 

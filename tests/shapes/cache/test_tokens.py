@@ -78,7 +78,7 @@ def test_tokens_of_another_tokenizer_are_not_mixed_in(tokens, identity, folder_s
     from g3pt.shapes.cache.tokens import build_token_cache
 
     other = replace(identity, fingerprint="xyz")
-    with pytest.raises(ValueError, match="another tokenizer"):
+    with pytest.raises(ValueError, match="another model"):
         build_token_cache(tokenize, other, folder_shards, tokens.path, config)
 
 

@@ -176,7 +176,7 @@ def test_a_finished_cache_is_not_built_again_and_not_for_another_encoder(folder_
 
     path = caches["image"].path
     assert len(build_feature_cache(refuse, identity_of("image"), folder_shards, path)) == 3
-    with pytest.raises(ValueError, match="of another encoder"):
+    with pytest.raises(ValueError, match="of another model"):
         other = identity_of("image", fingerprint="xyz")
         build_feature_cache(refuse, other, folder_shards, path)
 

@@ -6,26 +6,24 @@
     shown.npy      uint8 (items,): 0 where a picture shows nothing
     starts.npy     int64 (shapes + 1,): the items of shape i are starts[i] to starts[i + 1]
 
-The encoder enters as a function, so this module does not know any. The folder appears when it is
-complete, and a stopped build goes on from `<folder>.partial`. S picture side, I tokens, E width.
+The encoder enters as a function, so this module does not know any. A stopped build goes on
+(`arrays.py`). S picture side, I tokens, E width.
 """
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float16
 from torch import Tensor
 
-from g3pt.files import write_whole
+from g3pt.shapes.cache.arrays import StoredArray, fill_arrays, read_index
 from g3pt.shapes.framed import framed_view
-from g3pt.shapes.packs import PackedShapes
-from g3pt.shapes.shards import ShardSet
+from g3pt.shapes.shape_set import ShapeSet
 
 FORMAT_VERSION = 1
 
@@ -58,12 +56,7 @@ class FeatureCache:
             ValueError: if it has another format version.
         """
         self.path = Path(path)
-        file = self.path / "index.json"
-        if not file.is_file():
-            raise FileNotFoundError(f"expected a complete feature cache at {self.path}")
-        index: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if index["format_version"] != FORMAT_VERSION:
-            raise ValueError(f"{file}: format version {index['format_version']}; build it again")
+        index = read_index(self.path, "feature", FORMAT_VERSION)
         self.shapes_fingerprint: str = index["shapes"]
         self.identity = FeatureIdentity(**index["encoder"])
         self._tokens = np.load(self.path / "tokens.npy", mmap_mode="r")
@@ -92,7 +85,7 @@ class FeatureCache:
 def build_feature_cache(
     encode: Encode,
     identity: FeatureIdentity,
-    shapes: ShardSet | PackedShapes,
+    shapes: ShapeSet,
     out_dir: str | os.PathLike[str],
     *,
     batch_size: int = 16,
@@ -112,44 +105,46 @@ def build_feature_cache(
         ValueError: if `out_dir` holds features of other shapes or another encoder, or if the
             encoder's output does not fit `identity` or float16.
     """
-    out = Path(out_dir)
-    encoder = asdict(identity)
-    wanted = {"format_version": FORMAT_VERSION, "shapes": shapes.fingerprint, "encoder": encoder}
-    if out.exists():
-        if json.loads((out / "index.json").read_text(encoding="utf-8")) != wanted:
-            raise ValueError(f"{out}: holds features of other shapes or of another encoder")
-        return FeatureCache(out)
-    work = out.with_name(out.name + ".partial")
     counts = [_num_items(shapes, row, identity) for row in range(len(shapes))]
     starts = np.concatenate([[0], np.cumsum(counts)])
     owners = np.repeat(np.arange(len(shapes)), counts)
-    tokens, summary, shown, done = _open_work(work, wanted, identity, len(owners))
-    waiting = np.flatnonzero(done == 0)
-    for first in range(0, len(waiting), batch_size):
-        places = waiting[first : first + batch_size]
+
+    def rows_of(places: np.ndarray) -> dict[str, np.ndarray]:
         items = [(int(owners[at]), int(at - starts[owners[at]])) for at in places]
-        given, shown[places] = _read_items(shapes, items, identity)
-        tokens[places], summary[places] = _encoded(encode, given, identity)
-        for array in (tokens, summary, shown):
-            array.flush()
-        done[places] = 1
-        done.flush()
-        if on_progress is not None:
-            on_progress(int(done.sum()), len(done))
-    np.save(work / "starts.npy", starts)
-    (work / "done.npy").unlink()
-    (work / "wanted.json").unlink()
-    write_whole(work / "index.json", json.dumps(wanted, indent=2) + "\n")
-    work.rename(out)
+        given, shown = _read_items(shapes, items, identity)
+        tokens, summary = _encoded(encode, given, identity)
+        return {"tokens": tokens, "summary": summary, "shown": shown}
+
+    out = fill_arrays(
+        Path(out_dir),
+        {
+            "format_version": FORMAT_VERSION,
+            "shapes": shapes.fingerprint,
+            "encoder": asdict(identity),
+        },
+        (
+            StoredArray(
+                name="tokens", dtype=np.float16, row_shape=(identity.num_tokens, identity.width)
+            ),
+            StoredArray(name="summary", dtype=np.float16, row_shape=(identity.width,)),
+            StoredArray(name="shown", dtype=np.uint8),
+        ),
+        (len(owners),),
+        rows_of,
+        what="features",
+        batch_size=batch_size,
+        settled={"starts": starts},
+        on_items=on_progress,
+    )
     return FeatureCache(out)
 
 
-def _num_items(shapes: ShardSet | PackedShapes, row: int, identity: FeatureIdentity) -> int:
+def _num_items(shapes: ShapeSet, row: int, identity: FeatureIdentity) -> int:
     return shapes.num_views(row) if identity.slot == "image" else len(shapes.captions(row))
 
 
 def _read_items(
-    shapes: ShardSet | PackedShapes, items: list[tuple[int, int]], identity: FeatureIdentity
+    shapes: ShapeSet, items: list[tuple[int, int]], identity: FeatureIdentity
 ) -> tuple[Tensor | list[str], np.ndarray]:
     """Pictures, or captions, and which of them show something."""
     if identity.slot == "text":
@@ -171,29 +166,3 @@ def _encoded(
     if not (tokens_BIE.isfinite().all() and vector_BE.isfinite().all()):
         raise ValueError("the encoder's features do not fit float16; encode in every step instead")
     return tokens_BIE.numpy(), vector_BE.numpy()
-
-
-def _open_work(
-    work: Path, wanted: dict[str, Any], identity: FeatureIdentity, num_items: int
-) -> tuple[np.memmap, np.memmap, np.memmap, np.memmap]:
-    """Arrays of a build, new or as far as it came: tokens, summary, shown, done."""
-    layouts = {
-        "tokens": (np.float16, (num_items, identity.num_tokens, identity.width)),
-        "summary": (np.float16, (num_items, identity.width)),
-        "shown": (np.uint8, (num_items,)),
-        "done": (np.uint8, (num_items,)),
-    }
-    note = work / "wanted.json"
-    if note.is_file():
-        if json.loads(note.read_text(encoding="utf-8")) != wanted:
-            raise ValueError(f"{work}: another build stopped here; remove it first")
-        opened = [np.load(work / f"{name}.npy", mmap_mode="r+") for name in layouts]
-    else:
-        work.mkdir(parents=True, exist_ok=True)
-        opened = [
-            np.lib.format.open_memmap(work / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
-            for name, (dtype, shape) in layouts.items()
-        ]
-        write_whole(note, json.dumps(wanted))
-    tokens, summary, shown, done = opened
-    return tokens, summary, shown, done

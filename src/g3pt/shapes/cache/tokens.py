@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from g3pt.shapes.cache.draws import DrawsConfig, StoredArray, build_draws_cache, read_index
-from g3pt.shapes.packs import PackedShapes
-from g3pt.shapes.shards import ShardSet
+from g3pt.shapes.cache.arrays import StoredArray, read_index
+from g3pt.shapes.cache.draws import DrawsConfig, build_draws_cache
+from g3pt.shapes.shape_set import ShapeSet
 
 FORMAT_VERSION = 1
 
@@ -84,7 +84,7 @@ class TokenCache:
 def build_token_cache(
     tokenize: Tokenize,
     identity: TokenizerIdentity,
-    cache: ShardSet | PackedShapes,
+    cache: ShapeSet,
     out_dir: str | os.PathLike[str],
     config: TokenCacheConfig,
     *,

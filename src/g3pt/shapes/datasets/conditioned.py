@@ -16,8 +16,9 @@ from g3pt.shapes.batch import ConditionedBatch
 from g3pt.shapes.cache.features import FeatureCache, FeatureIdentity
 from g3pt.shapes.framed import framed_view
 from g3pt.shapes.order import MixedOrder
-from g3pt.shapes.packs import PackedShapes, open_shapes
-from g3pt.shapes.shards import TRAINING, Selection, ShardSet
+from g3pt.shapes.packs import open_shapes
+from g3pt.shapes.selection import TRAINING, Selection
+from g3pt.shapes.shape_set import ShapeSet
 from g3pt.shapes.stored import normals, positions
 from g3pt.shapes.visible import choose_visible
 
@@ -138,7 +139,7 @@ class ConditionedShapes:
         kept = self._frames.get((shards.fingerprint, row, view))
         return framed_view(shards, row, view, self.config.image_size) if kept is None else kept
 
-    def _usable_rows(self, part: ShardSet | PackedShapes) -> np.ndarray:
+    def _usable_rows(self, part: ShapeSet) -> np.ndarray:
         pictured = [part.num_views(row) > 0 for row in range(len(part))]
         return np.flatnonzero(pictured) if self.config.only_with_images else np.arange(len(part))
 
@@ -205,7 +206,7 @@ class ConditionedShapes:
         return [first, *(int(view) for view in others[: wanted - 1])]
 
     def _visible_points(self, one: DrawnShape) -> tuple[np.ndarray, np.ndarray]:
-        stored_points, stored_normals = _surface(self.parts[one.part], one.row)
+        stored_points, stored_normals = self.parts[one.part].surface(one.row)
         points, directions = positions(stored_points), normals(stored_normals)
         chosen = choose_visible(points, directions, self.config.num_visible_points, one.rng)
         return points[chosen], directions[chosen]
@@ -264,14 +265,6 @@ class ConditionedShapes:
         return {"text_features_BNE": tokens[:, 0], "text_summary_BE": summary[:, 0]}
 
 
-def _surface(shards: ShardSet | PackedShapes, row: int) -> tuple[np.ndarray, np.ndarray]:
-    """All surface points and normals that are kept of a shape, as stored integers."""
-    if isinstance(shards, PackedShapes):
-        return shards.thinned.points_SN3[row], shards.thinned.normals_SN3[row]
-    stored = shards[row]
-    return stored.points, stored.normals
-
-
 def _stacked(arrays: list[np.ndarray]) -> torch.Tensor:
     return torch.from_numpy(np.stack(arrays))
 
@@ -289,7 +282,7 @@ def _stacked_features(
 
 
 def _open_features(
-    paths: tuple[str, ...], parts: list[ShardSet | PackedShapes], slot: str, image_size: int
+    paths: tuple[str, ...], parts: list[ShapeSet], slot: str, image_size: int
 ) -> list[FeatureCache]:
     if not paths:
         return []

@@ -18,9 +18,16 @@ from torch import Tensor
 from g3pt.shapes.batch import TokenizerBatch
 from g3pt.shapes.datasets.tokenizer import TokenizerDataConfig
 from g3pt.shapes.order import MixedOrder
-from g3pt.shapes.packs import PackedShapes, ThinnedShapes, kept_near_numbers, open_shapes, thin_out
+from g3pt.shapes.packs import (
+    PackedShapes,
+    ThinnedShapes,
+    kept_near_numbers,
+    open_shapes,
+    require_shards,
+    thin_out,
+)
 from g3pt.shapes.queries import FRACTION_BITS, POSITION_STEPS, gaussian_table
-from g3pt.shapes.shards import ShardSet
+from g3pt.shapes.shape_set import ShapeSet
 from g3pt.shapes.stored import NORMAL_STEPS, PrepareConfig
 
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -132,11 +139,11 @@ class _ResidentPart:
         )
 
 
-def _thinned(shapes: ShardSet | PackedShapes, config: TokenizerDataConfig) -> ThinnedShapes:
+def _thinned(shapes: ShapeSet, config: TokenizerDataConfig) -> ThinnedShapes:
     if isinstance(shapes, PackedShapes):
         return shapes.thinned
     kept = min(config.resident_points, shapes.prepare.num_points)
-    return thin_out(shapes, kept, shapes.prepare.num_volume_queries)
+    return thin_out(require_shards(shapes), kept, shapes.prepare.num_volume_queries)
 
 
 def _places(numbers_M: np.ndarray, prepare: PrepareConfig, sigma: float) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ RunT = TypeVar("RunT")
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
+@runtime_checkable
 class SyntheticTask(Task, Protocol):
     """A task that can also be asked what a step costs."""
 

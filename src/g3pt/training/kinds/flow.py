@@ -24,7 +24,8 @@ from g3pt.models.rivals.flow import (
 from g3pt.models.tokenizer import Tokenizer
 from g3pt.shapes.cache.draws import DrawsConfig
 from g3pt.shapes.datasets.rivals import FlowBatch, FlowDataConfig, FlowDataset
-from g3pt.shapes.shards import VALIDATION, Selection, ShardSet
+from g3pt.shapes.selection import VALIDATION, Selection
+from g3pt.shapes.shards import ShardSet
 from g3pt.training.checkpoint import fingerprint
 from g3pt.training.conditioning import (
     ConditionDrawer,

@@ -1,0 +1,138 @@
+"""Arrays that are computed once, item by item: finished as a whole, or taken up where it stopped.
+
+    index.json    what the numbers are of and what made them
+    NAME.npy      one or several arrays, a row an item
+
+The folder appears when it is complete. Until then it is called `<folder>.partial`, where
+`done.npy` marks the items that are finished.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from g3pt.files import write_whole
+
+INDEX_FILE = "index.json"
+_NOTE_FILE, _DONE_FILE = "wanted.json", "done.npy"
+
+ComputeItems = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+"""Numbers of items -> for every array its rows of these items."""
+OnItems = Callable[[int, int], None]
+"""Hears how many items are done, and of how many."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredArray:
+    """An array of a cache."""
+
+    name: str
+    """Of its file, without the ending."""
+    dtype: type[np.generic]
+    row_shape: tuple[int, ...] = ()
+    """Of one item."""
+
+
+def fill_arrays(
+    out: Path,
+    wanted: Mapping[str, Any],
+    arrays: Sequence[StoredArray],
+    item_shape: tuple[int, ...],
+    compute: ComputeItems,
+    *,
+    what: str,
+    batch_size: int,
+    settled: Mapping[str, np.ndarray] | None = None,
+    on_items: OnItems | None = None,
+) -> Path:
+    """Compute every item, unless that has been done.
+
+    Args:
+        out: the folder to make.
+        wanted: JSON values of the index: format version, shapes, model.
+        arrays: what is stored.
+        item_shape: in which items lie in the files, (items,) or (shapes, draws); numbers of items
+            count through it.
+        compute: gives the rows of some items.
+        what: the numbers in words, for messages.
+        batch_size: items a call; changes speed only.
+        settled: arrays that are there from the start, stored beside.
+        on_items: hears of progress.
+
+    Raises:
+        ValueError: if `out` holds something else, or another build has stopped there.
+    """
+    if out.exists():
+        if json.loads((out / INDEX_FILE).read_text(encoding="utf-8")) != wanted:
+            raise ValueError(f"{out}: holds {what} of other shapes or of another model")
+        return out
+    work = out.with_name(out.name + ".partial")
+    opened = _open_work(work, wanted, arrays, item_shape)
+    marks = opened.pop("done")
+    done = marks.reshape(-1)
+    flat = {array.name: opened[array.name].reshape(-1, *array.row_shape) for array in arrays}
+    waiting = np.flatnonzero(done == 0)
+    for first in range(0, len(waiting), batch_size):
+        places = waiting[first : first + batch_size]
+        for name, rows in compute(places).items():
+            flat[name][places] = rows
+        for array in opened.values():
+            array.flush()
+        done[places] = 1
+        marks.flush()
+        if on_items is not None:
+            on_items(int(done.sum()), len(done))
+    for name, values in (settled or {}).items():
+        np.save(work / f"{name}.npy", values)
+    (work / _DONE_FILE).unlink()
+    (work / _NOTE_FILE).unlink()
+    write_whole(work / INDEX_FILE, json.dumps(wanted, indent=2) + "\n")
+    work.rename(out)
+    return out
+
+
+def _open_work(
+    work: Path,
+    wanted: Mapping[str, Any],
+    arrays: Sequence[StoredArray],
+    item_shape: tuple[int, ...],
+) -> dict[str, np.memmap]:
+    """Arrays of a build, new or as far as it came, and `done`."""
+    layouts = (*arrays, StoredArray(name=Path(_DONE_FILE).stem, dtype=np.uint8))
+    note = work / _NOTE_FILE
+    if note.is_file():
+        if json.loads(note.read_text(encoding="utf-8")) != wanted:
+            raise ValueError(f"{work}: another build stopped here; remove it first")
+        return {one.name: np.load(work / f"{one.name}.npy", mmap_mode="r+") for one in layouts}
+    work.mkdir(parents=True, exist_ok=True)
+    opened = {
+        one.name: np.lib.format.open_memmap(
+            work / f"{one.name}.npy",
+            mode="w+",
+            dtype=one.dtype,
+            shape=(*item_shape, *one.row_shape),
+        )
+        for one in layouts
+    }
+    write_whole(note, json.dumps(wanted))
+    return opened
+
+
+def read_index(path: Path, what: str, format_version: int) -> dict[str, Any]:
+    """The index of a finished cache.
+
+    Raises:
+        FileNotFoundError: if there is no complete one at `path`; `what` says of what.
+        ValueError: if it has another format version.
+    """
+    file = path / INDEX_FILE
+    if not file.is_file():
+        raise FileNotFoundError(f"expected a complete {what} cache at {path}")
+    index: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if index["format_version"] != format_version:
+        raise ValueError(f"{file}: format version {index['format_version']}; build it again")
+    return index
