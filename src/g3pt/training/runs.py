@@ -126,6 +126,11 @@ class RegressorRun:
 Run = TokenizerRun | CarRun | StreamRun | FlowRun | RegressorRun
 
 
+def is_run_folder(source: str | Path) -> bool:
+    """Whether a name is that of a folder that a training writes, and not of weights."""
+    return (Path(source) / "checkpoints").is_dir()
+
+
 def load_run(folder: str | Path) -> Run:
     """Read the config of a run folder.
 

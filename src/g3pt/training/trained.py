@@ -14,7 +14,15 @@ from g3pt.models.tokenizers import build_tokenizer
 from g3pt.models.weights.load import load_regressor_weights, load_weights
 from g3pt.training.checkpoint import CheckpointError, load_module_tensors, load_newest_checkpoint
 from g3pt.training.loop import BEST_FOLDER
-from g3pt.training.runs import CarRun, FlowRun, RegressorRun, Run, TokenizerRun, load_run
+from g3pt.training.runs import (
+    CarRun,
+    FlowRun,
+    RegressorRun,
+    Run,
+    TokenizerRun,
+    is_run_folder,
+    load_run,
+)
 from g3pt.training.stream_run import StreamRun
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -103,7 +111,7 @@ def load_regressor(source: str | Path) -> Regressor:
 
 def _load_stage(source: str | Path, kind: type[ModuleT]) -> ModuleT:
     name = kind.__name__.lower()
-    if (Path(source) / "checkpoints").is_dir():
+    if is_run_folder(source):
         model = load_trained(source)
         if not isinstance(model, kind):
             found = type(model).__name__.lower()
