@@ -292,6 +292,24 @@ def test_every_setting_has_a_flag(g3pt, tuned_weights: Path, tmp_path: Path) -> 
     assert (tmp_path / "out" / "ATTRIBUTION.md").read_text() == "MIT\n"
 
 
+def test_one_guidance_takes_the_place_of_what_was_given_by_scale(
+    g3pt, tuned_weights: Path, tmp_path: Path
+) -> None:
+    first = ("--tokenizer", tuned_weights, "--car", tuned_weights, "--guidance-by-scale", 1, 2, 3)
+    assert g3pt("export", *first, "-o", tmp_path / "a")[0] == 0
+    again = ("--tokenizer", tmp_path / "a", "--car", tmp_path / "a", "--guidance", 4)
+    assert g3pt("export", *again, "-o", tmp_path / "b")[0] == 0
+    sampling = load_weights(tmp_path / "b", "cpu").config.sampling
+    assert (sampling.guidance, sampling.guidance_by_scale) == (4.0, ())
+
+
+def test_never_takes_an_inherited_threshold_away(g3pt, tmp_path: Path) -> None:
+    sources = ("--tokenizer", "g3pt-small", "--car", "g3pt-small", "--guess-above", "never")
+    assert g3pt("export", *sources, "-o", tmp_path / "out")[0] == 0
+    sampling = load_weights(tmp_path / "out", "cpu").config.sampling
+    assert (sampling.consensus, sampling.guess_above) == (8, None)
+
+
 def test_inheriting_can_be_turned_elsewhere_or_off(
     g3pt, tiny_weights: Path, tuned_weights: Path, tmp_path: Path
 ) -> None:
@@ -313,6 +331,7 @@ def test_settings_that_the_models_cannot_serve_are_refused(
     sources = ("--tokenizer", tuned_weights, "--car", tuned_weights, "-o", tmp_path / "no")
     wrong = {
         ("--num-scales", 9): "--num-scales must lie in 0..3",
+        ("--num-points", 0): "--num-points must be at least 1",
         ("--guidance-by-scale", 1, 2): "needs 3 numbers",
         ("--guess-above", 0.1): "makes no first guess",
         ("--guess", "True"): "makes no first guess",

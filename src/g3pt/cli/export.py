@@ -85,7 +85,8 @@ class ExportOptions(CommonOptions):
     """Answer with the first guess where one answer is wanted of a picture."""
 
     guess_above: float | Literal["never"] | None = None
-    """The first guess answers in place of the consensus where the samples are further apart."""
+    """The first guess answers in place of the consensus where the samples are further apart; or
+    `never`."""
 
     card: Path | None = None
     """Model card to put beside the weights, in Markdown (default: one that says where they come
@@ -148,6 +149,8 @@ def _check_parts(options: ExportOptions) -> None:
             raise ValueError("a regressor stands alone: give no tokenizer, CAR or flow beside it")
     elif options.tokenizer is None:
         raise ValueError("--tokenizer is missing: name a run folder, or weights that hold one")
+    if options.num_points is not None and options.num_points < 1:
+        raise ValueError(f"--num-points must be at least 1, got {options.num_points}")
     if options.car is not None and options.flow is not None:
         raise ValueError("a CAR and a flow need different tokenizers: export them one by one")
 
@@ -209,6 +212,8 @@ def _sampling(options: ExportOptions, inherited: "SamplingDefaults | None") -> "
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if changes.get("guess_above") == "never":
         changes["guess_above"] = None
+    if {"guidance", "guidance_schedule"} & changes.keys():
+        changes.setdefault("guidance_by_scale", ())  # it would count in their place
     return replace(inherited or SamplingDefaults(), **changes)
 
 
