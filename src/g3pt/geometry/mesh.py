@@ -64,6 +64,7 @@ __all__ = [
     "num_components",
     "parse_mesh",
     "read_mesh",
+    "tell_rounding",
     "to_source",
     "to_unit",
     "unit_frame_of",
@@ -123,7 +124,8 @@ def float_step(mesh: TriangleMesh) -> float:
     """How coarsely 32-bit floats place the vertices of a mesh that lies where it lies.
 
     Returns:
-        Their largest step there, as a share of the mesh's longest side; infinite without extent.
+        Their largest step there, as a share of the mesh's longest side; 0 of a mesh without extent,
+        which has no shape to lose.
 
     Raises:
         MeshError: if the mesh has no faces.
@@ -131,7 +133,24 @@ def float_step(mesh: TriangleMesh) -> float:
     bounds = mesh.bounds()
     extent = float((bounds[1] - bounds[0]).max())
     _, exponent = math.frexp(float(np.abs(bounds).max()))
-    return math.ldexp(1.0, exponent - 24) / extent if extent > 0 else math.inf
+    return math.ldexp(1.0, exponent - 24) / extent if extent > 0 else 0.0
+
+
+def tell_rounding(path: str | os.PathLike[str], mesh: TriangleMesh) -> None:
+    """Warn when a mesh lies so far from the origin that a file of 32-bit floats rounds its surface.
+
+    Args:
+        path: where it is written; its suffix says what the file holds.
+        mesh: as it is written.
+    """
+    holds_float32 = Path(path).suffix.lower() in FLOAT32_SUFFIXES
+    if holds_float32 and (step := float_step(mesh)) > MAX_FLOAT_STEP:
+        LOGGER.warning(
+            "%s: lies so far from the origin that the file's 32-bit floats round its vertices to "
+            "steps of %.2g times its longest side; written near the origin it keeps its shape",
+            path,
+            step,
+        )
 
 
 def to_unit(mesh: TriangleMesh, frame: UnitFrame) -> TriangleMesh:
@@ -179,13 +198,7 @@ def write_mesh(path: str | os.PathLike[str], mesh: TriangleMesh) -> None:
         raise MeshError(f"{path}: the mesh to write has no faces", "no_triangles")
     if not path.parent.is_dir():
         raise MeshError(f"{path}: folder {path.parent} does not exist", "missing")
-    if suffix in FLOAT32_SUFFIXES and (step := float_step(mesh)) > MAX_FLOAT_STEP:
-        LOGGER.warning(
-            "%s: lies so far from the origin that the file's 32-bit floats round its vertices to "
-            "steps of %.2g times its longest side; written near the origin it keeps its shape",
-            path,
-            step,
-        )
+    tell_rounding(path, mesh)
     write_whole(path, _encoded(mesh, suffix[1:]))
 
 
