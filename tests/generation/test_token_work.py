@@ -7,6 +7,7 @@ import torch
 from g3pt.generation.pipeline import G3PT
 from g3pt.generation.prompts import PromptError
 from g3pt.geometry.mesh import MeshError, write_mesh
+from g3pt.models.conditioning import PretrainedImageConditionConfig
 from g3pt.models.g3t import TokenFile, TokenFrame, TokenPyramid, write_g3t
 
 FAST = {"resolution": 16}
@@ -102,6 +103,18 @@ def test_a_given_prompt_takes_the_place_of_the_picture(pipeline) -> None:
     for one in mixed:
         assert one.tokens.equals(varied.tokens)
         assert one.nll == varied.nll
+
+
+def test_any_encoder_of_pictures_will_do(pipeline) -> None:
+    encoder = PretrainedImageConditionConfig(image_size=64, depth=1, width=32, num_heads=2)
+    config = replace(pipeline.car.config, conditions=(encoder,))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        car = type(pipeline.car)(config).eval()
+    other = G3PT(replace(pipeline.weights, car=car))
+    coarse = random_tokens(1)
+    mixed = other.mix(coarse, random_tokens(2), keep=1, **FAST).shapes[0]
+    assert mixed.tokens.truncate(1).equals(coarse.truncate(1))
 
 
 def test_what_cannot_be_mixed_is_refused(pipeline) -> None:

@@ -14,6 +14,7 @@ from g3pt.geometry.mesh import (
     TriangleMesh,
     concatenate,
     face_normals,
+    float_step,
     is_closed,
     keep_faces,
     largest_components,
@@ -87,6 +88,18 @@ def test_unit_frame_centres_the_box_and_makes_its_longest_side_1_9():
     lowest, highest = unit.bounds()
     np.testing.assert_allclose(lowest, -highest, atol=1e-12)
     np.testing.assert_allclose(highest - lowest, np.array([1.0, 2.0, 3.0]) * 1.9 / 3, atol=1e-12)
+
+
+def test_the_step_of_floats_is_that_of_the_farthest_place():
+    for offset in (0.0, 1000.0, -4_200_000.0, 1e12):
+        far = box(shift=(offset, 0.0, 1.0))
+        longest = np.ptp(far.vertices, axis=0).max()
+        expected = np.spacing(np.float32(np.abs(far.vertices).max())) / longest
+        assert float_step(far) == pytest.approx(float(expected))
+
+
+def test_a_mesh_without_extent_has_no_shape_to_lose():
+    assert float_step(TriangleMesh.from_arrays([[5.0, 5, 5]] * 3, [[0, 1, 2]])) == 0
 
 
 def test_to_source_undoes_to_unit():

@@ -1,22 +1,32 @@
 """`g3pt export`: trained runs to a weights folder that every other command takes."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from g3pt.cli.options import CommonOptions, Output, parse, report, working
+from g3pt.models.guidance import GuidanceSchedule
 
 if TYPE_CHECKING:
     from g3pt.models.car import Car
     from g3pt.models.rivals.flow import Flow
     from g3pt.models.tokenizer import Tokenizer
-    from g3pt.models.weights.config import RegressorWeightsConfig, WeightsConfig
+    from g3pt.models.weights.config import (
+        RegressorWeightsConfig,
+        SamplingDefaults,
+        WeightsConfig,
+    )
+    from g3pt.training.origins import Origin
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportOptions(CommonOptions):
-    """Join a tokenizer and a generator into a weights folder."""
+    """Join a tokenizer and a generator into a weights folder.
+
+    What no flag says is as in the weights that the models come from, or that their runs started
+    from.
+    """
 
     tokenizer: str | None = None
     """Run folder of the tokenizer, or weights that hold one; only a regressor has none."""
@@ -30,39 +40,89 @@ class ExportOptions(CommonOptions):
     regressor: str | None = None
     """Run folder of a regressor, or weights that hold one: it stands alone."""
 
+    inherit: str | None = None
+    """Weights or run to inherit from in place of what the runs started from; `nothing` for none."""
+
     name: str = "mine"
     """Under which the weights are known."""
 
-    storage: Literal["float32", "float16", "bfloat16"] = "float16"
-    """Number format of the file."""
+    storage: Literal["float32", "float16", "bfloat16"] | None = None
+    """Number format of the file (inherited, or else float16)."""
 
-    compact: tuple[str, ...] = ()
+    compact: tuple[str, ...] | None = None
     """Beginnings of tensor names whose matrices are stored as 8-bit rows, such as `car.` and
-    `tokenizer.decoder.`: half the size. Of what makes tokens, that would change the tokens."""
+    `tokenizer.decoder.`: half the size. Storing other parts of a tokenizer so changes the tokens
+    that it makes. Inherited; a bare --compact stores none so."""
 
     num_points: int | None = None
-    """Surface points that the tokenizer reads (default: as it was trained)."""
+    """Surface points that the tokenizer reads (inherited, or else as it was trained)."""
 
-    guidance: float = 2.0
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 0.95
-    """How tokens are sampled when nobody says otherwise, like the three before."""
+    guidance: float | None = None
+    """How tokens are sampled when nobody says otherwise, like the following: guidance at the
+    finest scale; 1 is none."""
+
+    guidance_schedule: GuidanceSchedule | None = None
+    """How it reaches the other scales."""
+
+    guidance_by_scale: tuple[float, ...] | None = None
+    """Guidance of every scale, coarsest first, in place of the two."""
+
+    temperature: float | None = None
+
+    top_k: int | None = None
+    """Entries kept per token; 0 keeps all."""
+
+    top_p: float | None = None
+    """Probability mass kept per token; 1 keeps all."""
+
+    num_scales: int | None = None
+    """Scales that are sampled; 0 is all."""
+
+    consensus: int | None = None
+    """Samples whose mean is the answer to a picture; 1 is a plain sample."""
+
+    guess: bool | None = None
+    """Answer with the first guess where one answer is wanted of a picture."""
+
+    guess_above: float | Literal["never"] | None = None
+    """The first guess answers in place of the consensus where the samples are further apart; or
+    `never`."""
 
     card: Path | None = None
-    """Model card to put beside the weights, in Markdown."""
+    """Model card to put beside the weights, in Markdown (default: one that says where they come
+    from, with the card of what they started from)."""
 
     evaluation: Path | None = None
     """Evaluation report to put beside the weights, JSON."""
+
+    attribution: Path | None = None
+    """Whose work the weights were trained on, in Markdown (inherited)."""
+
+    licence: Path | None = None
+    """Text of the licence of the weights (inherited)."""
 
     output: Output
     """The folder."""
 
 
+SAMPLING_FLAGS = (
+    "guidance",
+    "guidance_schedule",
+    "guidance_by_scale",
+    "temperature",
+    "top_k",
+    "top_p",
+    "num_scales",
+    "consensus",
+    "guess",
+    "guess_above",
+)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = parse(ExportOptions, "export", arguments)
-    for path in (options.card, options.evaluation):
+    for path in (options.card, options.evaluation, options.attribution, options.licence):
         if path is not None and not path.is_file():
             raise FileNotFoundError(f"{path}: no such file")
     if options.output.is_file():
@@ -89,16 +149,22 @@ def _check_parts(options: ExportOptions) -> None:
             raise ValueError("a regressor stands alone: give no tokenizer, CAR or flow beside it")
     elif options.tokenizer is None:
         raise ValueError("--tokenizer is missing: name a run folder, or weights that hold one")
+    if options.num_points is not None and options.num_points < 1:
+        raise ValueError(f"--num-points must be at least 1, got {options.num_points}")
     if options.car is not None and options.flow is not None:
         raise ValueError("a CAR and a flow need different tokenizers: export them one by one")
 
 
 def _export_generator(options: ExportOptions) -> "WeightsConfig":
-    from g3pt.models.weights.config import SamplingDefaults, WeightsConfig
+    from g3pt.models.weights.config import WeightsConfig
     from g3pt.models.weights.load import save_weights
+    from g3pt.training.origins import inherited_compact, inherited_storage, origin_of
     from g3pt.training.trained import load_car, load_flow, load_tokenizer
 
     assert options.tokenizer is not None
+    generator_source = options.car or options.flow
+    made = origin_of(options.tokenizer, options.inherit)
+    generator = None if generator_source is None else origin_of(generator_source, options.inherit)
     tokenizer = load_tokenizer(options.tokenizer)
     car = None if options.car is None else load_car(options.car)
     flow = None if options.flow is None else load_flow(options.flow)
@@ -106,21 +172,23 @@ def _export_generator(options: ExportOptions) -> "WeightsConfig":
         _check_fit(tokenizer, car)
     if flow is not None:
         _check_latents(tokenizer, flow, options.tokenizer)
-    num_points, classes = _settings(options.tokenizer, options.car or options.flow)
+    origins = {"tokenizer": made} | ({} if generator is None else {"generator": generator})
+    of_run = generator.num_points if generator is not None and generator.trained else None
+    num_points = options.num_points or of_run or made.num_points
+    assert num_points, "every run and all weights say how many points a tokenizer reads"
+    compact = inherited_compact(made, generator) if options.compact is None else options.compact
     config = WeightsConfig(
         name=options.name,
-        storage=options.storage,
-        compact=options.compact,
+        storage=options.storage or inherited_storage(list(origins.values())),
+        compact=compact,
         tokenizer=tokenizer.config,
-        num_points=options.num_points or num_points,
-        classes=classes,
-        sampling=SamplingDefaults(
-            guidance=options.guidance,
-            temperature=options.temperature,
-            top_k=options.top_k,
-            top_p=options.top_p,
-        ),
+        car=None if car is None else car.config,
+        flow=None if flow is None else flow.config,
+        num_points=num_points,
+        classes=(generator.classes if generator else ()) or made.classes,
+        sampling=_sampling(options, None if generator is None else generator.sampling),
     )
+    _check_sampling(config, len(getattr(tokenizer, "scale_lengths", ())))
     with working("writing"):
         return save_weights(
             options.output,
@@ -128,38 +196,100 @@ def _export_generator(options: ExportOptions) -> "WeightsConfig":
             car,
             flow=flow,
             config=config,
-            card=options.card,
-            evaluation=options.evaluation,
+            **_files(options, origins, config),
         )
+
+
+def _sampling(options: ExportOptions, inherited: "SamplingDefaults | None") -> "SamplingDefaults":
+    """What the flags say, and else what is inherited.
+
+    Raises:
+        ValueError: if that does not go together.
+    """
+    from g3pt.models.weights.config import SamplingDefaults
+
+    given = {name: getattr(options, name) for name in SAMPLING_FLAGS}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if changes.get("guess_above") == "never":
+        changes["guess_above"] = None
+    if {"guidance", "guidance_schedule"} & changes.keys():
+        changes.setdefault("guidance_by_scale", ())  # it would count in their place
+    return replace(inherited or SamplingDefaults(), **changes)
+
+
+def _check_sampling(config: "WeightsConfig", num_scales: int) -> None:
+    """Refuse defaults that the models cannot serve.
+
+    Raises:
+        ValueError: naming the flag.
+    """
+    sampling = config.sampling
+    if config.car is None:
+        return
+    if not 0 <= sampling.num_scales <= num_scales:
+        raise ValueError(
+            f"--num-scales must lie in 0..{num_scales}, the scales of the tokenizer, got "
+            f"{sampling.num_scales}"
+        )
+    sampling.guidance_of(num_scales)
+    if config.car.guess is None and (sampling.guess or sampling.guess_above is not None):
+        raise ValueError(
+            "the generator makes no first guess to answer with: give --guess False and "
+            "--guess-above never"
+        )
+
+
+def _files(
+    options: ExportOptions,
+    origins: "Mapping[str, Origin]",
+    config: "WeightsConfig | RegressorWeightsConfig",
+) -> "dict[str, Path | str | None]":
+    """Card, evaluation, attribution and licence: as the flags say, or else inherited."""
+    from g3pt.models.weights.folder import (
+        ATTRIBUTION_FILE,
+        CARD_FILE,
+        EVALUATION_FILE,
+        LICENCE_FILE,
+    )
+    from g3pt.training.origins import are_copies, describe, inherited_text
+
+    every = list(origins.values())
+    credit = {
+        ATTRIBUTION_FILE: options.attribution or inherited_text(every, ATTRIBUTION_FILE),
+        LICENCE_FILE: options.licence or inherited_text(every, LICENCE_FILE),
+    }
+    card: Path | str | None = options.card
+    evaluation: Path | str | None = options.evaluation
+    if are_copies(every, config):
+        card = card or inherited_text(every, CARD_FILE)
+        evaluation = evaluation or inherited_text(every, EVALUATION_FILE)
+    beside = [name for name, content in credit.items() if content is not None]
+    return {
+        "card": card or describe(origins, config, beside),
+        "evaluation": evaluation,
+        "attribution": credit[ATTRIBUTION_FILE],
+        "licence": credit[LICENCE_FILE],
+    }
 
 
 def _export_regressor(options: ExportOptions) -> "RegressorWeightsConfig":
     from g3pt.models.weights.config import RegressorWeightsConfig
-    from g3pt.models.weights.load import load_regressor_weights, save_regressor_weights
-    from g3pt.training.kinds.regressor import RegressorRun
-    from g3pt.training.runs import load_run
+    from g3pt.models.weights.load import save_regressor_weights
+    from g3pt.training.origins import inherited_storage, origin_of
     from g3pt.training.trained import load_regressor
 
-    source = options.regressor
-    assert source is not None
-    regressor = load_regressor(source)
-    if (Path(source) / "checkpoints").is_dir():
-        run = load_run(source)
-        assert isinstance(run, RegressorRun)
-        classes = run.data.classes
-    else:
-        classes = load_regressor_weights(source, "cpu").config.classes
+    assert options.regressor is not None
+    origin = origin_of(options.regressor, options.inherit)
+    regressor = load_regressor(options.regressor)
     config = RegressorWeightsConfig(
-        name=options.name, storage=options.storage, regressor=regressor.config, classes=classes
+        name=options.name,
+        storage=options.storage or inherited_storage([origin]),
+        regressor=regressor.config,
+        classes=origin.classes,
     )
+    files = _files(options, {"regressor": origin}, config)
     with working("writing"):
-        return save_regressor_weights(
-            options.output,
-            regressor,
-            config=config,
-            card=options.card,
-            evaluation=options.evaluation,
-        )
+        return save_regressor_weights(options.output, regressor, config=config, **files)
 
 
 def _check_latents(tokenizer: "Tokenizer", flow: "Flow", name: str) -> None:
@@ -184,36 +314,3 @@ def _check_fit(tokenizer: "Tokenizer", car: "Car") -> None:
             f"the generator was trained with another tokenizer: scales, bits and channels are "
             f"{of_car}, those of the tokenizer {of_tokenizer}"
         )
-
-
-def _settings(tokenizer: str, generator: str | None) -> tuple[int, tuple[str, ...]]:
-    """Points that the tokenizer reads and names of the classes, as the sources say."""
-    from g3pt.models.weights.load import load_weights
-    from g3pt.training.kinds.car import CarRun
-    from g3pt.training.kinds.flow import FlowRun
-    from g3pt.training.kinds.stream import StreamRun
-    from g3pt.training.kinds.tokenizer import TokenizerRun
-    from g3pt.training.runs import load_run
-
-    num_points, classes = 0, ()
-    for source in (tokenizer, generator):
-        if source is None:
-            continue
-        if not (Path(source) / "checkpoints").is_dir():
-            config = load_weights(source, "cpu").config
-            num_points, classes = num_points or config.num_points, config.classes
-            continue
-        run = load_run(source)
-        match run:
-            case TokenizerRun():
-                num_points = run.data.num_points
-            case CarRun():
-                # The tokens that the generator knows were made from so many points.
-                num_points, classes = run.tokens.num_points, run.data.classes
-            case StreamRun():
-                num_points = run.data.num_points
-            case FlowRun():
-                num_points, classes = run.latents.num_points, run.data.classes
-            case _:
-                raise ValueError(f"{source}: holds the run of a {run.kind}")
-    return num_points, classes

@@ -110,7 +110,13 @@ def write_chain(
 
     from g3pt.files import write_whole
     from g3pt.geometry.formats.gltf_lod import encode_levels
-    from g3pt.geometry.mesh import is_closed, num_components, to_source, write_mesh
+    from g3pt.geometry.mesh import (
+        is_closed,
+        num_components,
+        tell_rounding,
+        to_source,
+        write_mesh,
+    )
 
     placed = [
         level if frame is None else replace(level, mesh=to_source(level.mesh, frame))
@@ -123,6 +129,7 @@ def write_chain(
         for file, level in zip(paths, placed, strict=True):
             write_mesh(file, level.mesh)
     else:
+        tell_rounding(path, placed[0].mesh)
         write_whole(path, encode_levels(placed))
     finest = levels[0].mesh
     return {

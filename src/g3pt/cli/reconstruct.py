@@ -83,26 +83,30 @@ def _reconstruct(
 ) -> dict[str, Any]:
     import numpy as np
 
-    from g3pt.geometry.mesh import is_closed, read_mesh, to_unit, unit_frame_of
-    from g3pt.geometry.metrics import compare_meshes, solid_test, winding_test
+    from g3pt.evaluation.protocol import EvaluationSettings
+    from g3pt.generation.surface import place_mesh
+    from g3pt.geometry.mesh import is_closed
+    from g3pt.geometry.metrics import compare_meshes, winding_test
 
-    original = read_mesh(source)
-    unit = to_unit(original, unit_frame_of(original))
+    placed = place_mesh(source)
     with working(f"reconstructing {source}"):
         result = pipeline.reconstruct(
-            original,
+            placed,
             num_scales=options.scales,
             resolution=options.resolution,
             dense=options.dense,
             seed=options.seed,
         )
         empty = result.unit_mesh.is_empty
+        truth = placed.bounded
+        rng = np.random.default_rng(options.seed)
         scores = compare_meshes(
             None if empty else result.unit_mesh,
-            unit,
-            solid_test(unit),
-            rng=np.random.default_rng(options.seed),
+            truth.mesh,
+            truth.contains,
+            rng=rng,
             prediction_contains=None if empty else winding_test(result.unit_mesh),
+            truth_samples=truth.sample_surface(EvaluationSettings().num_surface, rng),
         )
         written = write_reconstruction(
             pipeline,

@@ -88,10 +88,10 @@ def main(arguments: Sequence[str]) -> int:
 def _tokenize(
     pipeline: "G3PT", source: Path, path: Path, options: TokenizeOptions
 ) -> dict[str, Any]:
-    from g3pt.geometry.mesh import read_mesh
+    from g3pt.generation.surface import place_mesh
     from g3pt.models.g3t import write_g3t
 
-    mesh = read_mesh(source)
+    mesh = place_mesh(source)
     with working(f"tokenizing {source}"):
         file = pipeline.tokenize(mesh, num_scales=options.scales, seed=options.seed)
         make_folder_for(path)

@@ -1,6 +1,6 @@
-"""From points or tokens to the fields and meshes that are scored.
+"""From surface samples or tokens to the fields and meshes that are scored.
 
-N surface points, T tokens, Q points; unit frame.
+N seeds, T tokens; unit frame.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from g3pt.generation.field import ShapeField
+from g3pt.generation.surface import encode_samples, surface_tensors
 from g3pt.geometry.isosurface import Extraction, extract_surface
+from g3pt.geometry.sampling import SurfaceSamples
 from g3pt.models.tokenizer import DiscreteTokenizer, Tokenizer
 
 
@@ -26,16 +28,15 @@ class CodedShape:
 
 
 @torch.inference_mode()
-def code_shape(
-    tokenizer: Tokenizer, points_1N3: Float[Tensor, "1 N 3"], normals_1N3: Float[Tensor, "1 N 3"]
-) -> CodedShape:
-    """Send surface points through the bottleneck; what has tokens is decoded from them alone."""
+def code_shape(tokenizer: Tokenizer, samples: SurfaceSamples) -> CodedShape:
+    """Send a surface through the bottleneck; what has tokens is decoded from them alone."""
     if isinstance(tokenizer, DiscreteTokenizer):
-        indices_T = tokenizer.tokenize(points_1N3, normals_1N3)[0]
+        indices_T = encode_samples(tokenizer, samples)
         stops = np.cumsum(tokenizer.scale_lengths)
         fields = tuple(ShapeField.from_tokens(tokenizer, indices_T[:stop]) for stop in stops)
         return CodedShape(fields, tuple(indices_T.tolist()))
-    coded = tokenizer.quantize(tokenizer.encode(points_1N3, normals_1N3))
+    device = next(tokenizer.parameters()).device
+    coded = tokenizer.quantize(tokenizer.encode(*surface_tensors(samples, device)))
     fields = tuple(
         ShapeField(tokenizer, tokenizer.shape_memory(prefix_1LC, scale))
         for scale, prefix_1LC in enumerate(coded.prefixes, start=1)

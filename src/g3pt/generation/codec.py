@@ -11,21 +11,20 @@ import torch
 
 from g3pt.generation.field import ShapeField
 from g3pt.generation.results import Reconstruction
-from g3pt.geometry.isosurface import Extraction, extract_surface
-from g3pt.geometry.mesh import (
-    TriangleMesh,
-    UnitFrame,
-    largest_components,
-    read_mesh,
-    to_unit,
-    unit_frame_of,
+from g3pt.generation.surface import (
+    EncodedSurface,
+    MeshSource,
+    PlacedMesh,
+    encode_surface,
+    place_mesh,
 )
-from g3pt.geometry.sampling import SurfaceSamples, sample_surface
+from g3pt.geometry.isosurface import Extraction, extract_surface
+from g3pt.geometry.mesh import TriangleMesh, UnitFrame, largest_components
 from g3pt.models.g3t import TokenFile, TokenFrame, TokenPyramid, read_g3t
 from g3pt.models.tokenizer import require_tokens
 from g3pt.models.weights.load import LoadedWeights
 
-TokenSource = TokenFile | TokenPyramid | TriangleMesh | str | Path
+TokenSource = TokenFile | TokenPyramid | MeshSource
 """Tokens, a mesh at any place and scale, or a file of either."""
 
 MIN_RESOLUTION = 16
@@ -89,9 +88,9 @@ class ShapeCodec:
                 return self.tokenize(source, seed=seed)
 
     def tokenize(
-        self, mesh: TriangleMesh | str | Path, *, num_scales: int | None = None, seed: int = 0
+        self, mesh: MeshSource, *, num_scales: int | None = None, seed: int = 0
     ) -> TokenFile:
-        """Turn a mesh into tokens.
+        """Turn a mesh into tokens: those of the solid that it stands for (`geometry.solid`).
 
         Args:
             mesh: a mesh at any place and scale, or a file of one.
@@ -99,12 +98,14 @@ class ShapeCodec:
             seed: of the points sampled on the surface.
 
         Raises:
-            MeshError: if the mesh cannot be read or has no extent.
+            MeshError: if the mesh cannot be read, has no extent, or bounds nothing.
         """
-        tokens, frame, _ = self._encode(mesh, num_scales, seed)
+        self.check_num_scales(num_scales)
+        source = place_mesh(mesh)
+        tokens = self._pyramid_of(self._encode(source, seed), num_scales)
         return TokenFile(
             tokens=tokens,
-            frame=TokenFrame(scale=frame.scale, offset=frame.offset),
+            frame=TokenFrame(scale=source.frame.scale, offset=source.frame.offset),
             fingerprint=self.weights.fingerprint,
         )
 
@@ -145,7 +146,7 @@ class ShapeCodec:
 
     def reconstruct(
         self,
-        mesh: TriangleMesh | str | Path,
+        mesh: MeshSource,
         *,
         num_scales: int | None = None,
         resolution: int = DEFAULT_RESOLUTION,
@@ -157,9 +158,13 @@ class ShapeCodec:
         The points that were read are also where the surface is looked for, so that small parts
         are not missed between the base grid's corners. Arguments as in `tokenize` and `decode`.
         """
-        tokens, frame, samples = self._encode(mesh, num_scales, seed)
-        extraction = self.decode(tokens, resolution=resolution, dense=dense, seeds=samples.points)
-        return Reconstruction(tokens, frame, extraction)
+        self.check_num_scales(num_scales)
+        source = place_mesh(mesh)
+        encoded = self._encode(source, seed)
+        tokens = self._pyramid_of(encoded, num_scales)
+        seeds = encoded.samples.points
+        extraction = self.decode(tokens, resolution=resolution, dense=dense, seeds=seeds)
+        return Reconstruction(tokens, source.frame, extraction)
 
     def decode(
         self,
@@ -220,22 +225,13 @@ class ShapeCodec:
             for k in range(1, tokens.num_scales)
         )
 
-    def _encode(
-        self, mesh: TriangleMesh | str | Path, num_scales: int | None, seed: int
-    ) -> tuple[TokenPyramid, UnitFrame, SurfaceSamples]:
-        self.check_num_scales(num_scales)
-        source = read_mesh(mesh) if isinstance(mesh, str | Path) else mesh
-        frame = unit_frame_of(source)
-        rng = np.random.default_rng(seed)
-        samples = sample_surface(to_unit(source, frame), self.weights.config.num_points, rng)
-        device = self.weights.device
-        points_1N3 = torch.from_numpy(samples.points.astype(np.float32))[None].to(device)
-        normals_1N3 = torch.from_numpy(samples.normals.astype(np.float32))[None].to(device)
-        indices_1T = self.tokenizer.tokenize(points_1N3, normals_1N3)
-        pyramid = self._pyramid(indices_1T[0].cpu())
-        if num_scales is not None:
-            pyramid = pyramid.truncate(num_scales)
-        return pyramid, frame, samples
+    def _encode(self, source: PlacedMesh, seed: int) -> EncodedSurface:
+        num_points, rng = self.weights.config.num_points, np.random.default_rng(seed)
+        return encode_surface(self.tokenizer, source.bounded, num_points, rng)
+
+    def _pyramid_of(self, encoded: EncodedSurface, num_scales: int | None) -> TokenPyramid:
+        pyramid = self._pyramid(encoded.indices_T.cpu())
+        return pyramid if num_scales is None else pyramid.truncate(num_scales)
 
     def _check_pyramid(self, tokens: TokenPyramid) -> None:
         shape = (self.tokenizer.scale_lengths, self.tokenizer.num_bits)

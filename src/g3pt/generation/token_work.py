@@ -182,8 +182,8 @@ def picture_of(pipeline: "G3PT", tokens: TokenPyramid) -> Image.Image:
     Raises:
         PromptError: if the weights take no pictures, or the shape decodes as empty.
     """
-    kinds = [] if pipeline.car is None else [c.kind for c in pipeline.car.config.conditions]
-    if "image" not in kinds:
+    slots = () if pipeline.car is None else [c.slot for c in pipeline.car.config.conditions]
+    if "image" not in slots:
         raise PromptError(
             f"weights {pipeline.weights.name} take no pictures: say with a text what the finer "
             "scales are to show, or mix the tokens themselves"

@@ -1,6 +1,9 @@
-"""Samples of the surface that bounds a solid, out of a mesh that may be dirty. N points."""
+"""The solid of a mesh that may be dirty, and samples of the surface that bounds it. N points."""
+
+from functools import cached_property
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from g3pt.geometry.mesh import MeshError, TriangleMesh
 from g3pt.geometry.sampling import SurfaceSamples, sample_surface
@@ -11,6 +14,45 @@ SIDE_STEP = 0.004
 
 MAX_DRAWS = 24
 """How often sampling is repeated for a surface that is mostly buried."""
+
+
+class SolidMesh:
+    """A mesh in the unit frame and the solid that it stands for.
+
+    Preparation, evaluation and the way to tokens (`generation.surface.encode_surface`) all see a
+    mesh through this class, so that a tokenizer reads what it was trained on.
+    """
+
+    def __init__(self, mesh: TriangleMesh, *, resolution: int = 256) -> None:
+        """Take a mesh.
+
+        Args:
+            mesh: any triangles, in the unit frame.
+            resolution: wall voxels per axis of the inside/outside test.
+        """
+        self.mesh = mesh
+        self._resolution = resolution
+
+    @cached_property
+    def solid(self) -> Solid:
+        """The inside/outside test; built when first asked.
+
+        Raises:
+            MeshError: if no face has area, or the mesh leaves the query cube.
+        """
+        return Solid.from_mesh(self.mesh, resolution=self._resolution)
+
+    def sample_surface(self, num: int, rng: np.random.Generator) -> SurfaceSamples:
+        """Points by area on the faces that bound the solid, normals outward.
+
+        Raises:
+            MeshError: if the mesh has no area, or nearly all of it is buried.
+        """
+        return sample_boundary(self.mesh, self.solid, num, rng)
+
+    def contains(self, points: Float[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
+        """True for points inside the solid."""
+        return self.solid.contains(points.astype(np.float64))
 
 
 def sample_boundary(

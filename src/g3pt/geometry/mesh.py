@@ -9,6 +9,8 @@ network.
 """
 
 import json
+import logging
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +43,7 @@ from g3pt.geometry.triangles import (
 )
 
 __all__ = [
+    "MAX_FLOAT_STEP",
     "MESH_SUFFIXES",
     "NEUTRAL_GREY",
     "UNIT_LONGEST_SIDE",
@@ -53,6 +56,7 @@ __all__ = [
     "face_areas",
     "face_components",
     "face_normals",
+    "float_step",
     "is_closed",
     "keep_faces",
     "largest_components",
@@ -60,6 +64,7 @@ __all__ = [
     "num_components",
     "parse_mesh",
     "read_mesh",
+    "tell_rounding",
     "to_source",
     "to_unit",
     "unit_frame_of",
@@ -72,6 +77,15 @@ _trimesh: Any = trimesh  # its own annotations are partial
 
 WRITE_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
 """Formats that are written; `MESH_SUFFIXES` are those that are read."""
+
+FLOAT32_SUFFIXES = (".glb", ".gltf", ".ply", ".stl")
+"""Those of them that hold 32-bit floats."""
+
+MAX_FLOAT_STEP = 5e-4
+"""Shares of the longest side from which on the steps of 32-bit floats are warned of: a fifth of
+the finest noise (0.005 of the unit frame) that a tokenizer is trained with."""
+
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -106,6 +120,39 @@ def unit_frame_of(mesh: TriangleMesh) -> UnitFrame:
     return UnitFrame(scale=UNIT_LONGEST_SIDE / extent, offset=(x, y, z))
 
 
+def float_step(mesh: TriangleMesh) -> float:
+    """How coarsely 32-bit floats place the vertices of a mesh that lies where it lies.
+
+    Returns:
+        Their largest step there, as a share of the mesh's longest side; 0 of a mesh without extent,
+        which has no shape to lose.
+
+    Raises:
+        MeshError: if the mesh has no faces.
+    """
+    bounds = mesh.bounds()
+    extent = float((bounds[1] - bounds[0]).max())
+    _, exponent = math.frexp(float(np.abs(bounds).max()))
+    return math.ldexp(1.0, exponent - 24) / extent if extent > 0 else 0.0
+
+
+def tell_rounding(path: str | os.PathLike[str], mesh: TriangleMesh) -> None:
+    """Warn when a mesh lies so far from the origin that a file of 32-bit floats rounds its surface.
+
+    Args:
+        path: where it is written; its suffix says what the file holds.
+        mesh: as it is written.
+    """
+    holds_float32 = Path(path).suffix.lower() in FLOAT32_SUFFIXES
+    if holds_float32 and (step := float_step(mesh)) > MAX_FLOAT_STEP:
+        LOGGER.warning(
+            "%s: lies so far from the origin that the file's 32-bit floats round its vertices to "
+            "steps of %.2g times its longest side; written near the origin it keeps its shape",
+            path,
+            step,
+        )
+
+
 def to_unit(mesh: TriangleMesh, frame: UnitFrame) -> TriangleMesh:
     """Move a mesh from source space into the unit frame."""
     return replace(mesh, vertices=frame.to_unit(mesh.vertices))
@@ -136,7 +183,8 @@ def read_mesh(path: str | os.PathLike[str]) -> TriangleMesh:
 def write_mesh(path: str | os.PathLike[str], mesh: TriangleMesh) -> None:
     """Write a mesh in the format of the file's suffix; the file appears complete or not at all.
 
-    GLB and glTF carry vertex normals; GLB, glTF, PLY, OBJ and OFF carry the colours.
+    GLB and glTF carry vertex normals; GLB, glTF, PLY, OBJ and OFF carry the colours. A warning
+    says when a mesh lies so far from the origin that the format rounds its surface.
 
     Raises:
         MeshError: if the suffix is unknown, the folder is missing or the mesh is empty.
@@ -150,6 +198,7 @@ def write_mesh(path: str | os.PathLike[str], mesh: TriangleMesh) -> None:
         raise MeshError(f"{path}: the mesh to write has no faces", "no_triangles")
     if not path.parent.is_dir():
         raise MeshError(f"{path}: folder {path.parent} does not exist", "missing")
+    tell_rounding(path, mesh)
     write_whole(path, _encoded(mesh, suffix[1:]))
 
 

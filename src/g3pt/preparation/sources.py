@@ -9,7 +9,6 @@ records it and goes on.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal, assert_never
 
 import numpy as np
@@ -17,7 +16,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from g3pt import procedural
 from g3pt.config import from_json
-from g3pt.geometry.boundary import sample_boundary
+from g3pt.geometry.boundary import SolidMesh
 from g3pt.geometry.mesh import TriangleMesh, to_unit, unit_frame_of
 from g3pt.geometry.quality import SolidQuality, measure_quality
 from g3pt.geometry.render import Scene
@@ -289,10 +288,9 @@ class MeshShape(SourceShape):
     def __init__(self, ref: MeshRef, *, solid_resolution: int = 256) -> None:
         self.id, self.family, self.licence = ref.id, ref.category, ref.licence
         self.captions = ref.captions
-        self._resolution = solid_resolution
         source = ref.read()
         frame = unit_frame_of(source)
-        self._mesh = to_unit(source, frame)
+        self._bounded = SolidMesh(to_unit(source, frame), resolution=solid_resolution)
         self.details = {
             "frame": {"scale": float(frame.scale), "offset": [float(x) for x in frame.offset]},
             "num_faces": len(source.faces),
@@ -301,10 +299,10 @@ class MeshShape(SourceShape):
             **ref.details,
         }
 
-    @cached_property
+    @property
     def solid(self) -> Solid:
         """The inside/outside test; built when first asked."""
-        return Solid.from_mesh(self._mesh, resolution=self._resolution)
+        return self._bounded.solid
 
     def make_queryable(self) -> None:
         """Build the solid."""
@@ -312,26 +310,25 @@ class MeshShape(SourceShape):
 
     def sample_surface(self, num: int, rng: np.random.Generator) -> SurfaceSamples:
         """Area-weighted points on the triangles that bound the solid, normals outward."""
-        return sample_boundary(self._mesh, self.solid, num, rng)
+        return self._bounded.sample_surface(num, rng)
 
     def surface_colors(self, samples: SurfaceSamples) -> UInt8[np.ndarray, "N 3"] | None:
         """Colours of the corners around, by barycentric weights."""
-        if self._mesh.colors is None:
-            return None
-        return self._mesh.colors_at(samples.faces, samples.points)[:, :3]
+        mesh = self._bounded.mesh
+        return None if mesh.colors is None else mesh.colors_at(samples.faces, samples.points)[:, :3]
 
     def contains(self, points: Float[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
         """Seal or winding number (see `geometry.solid`)."""
-        return self.solid.contains(points.astype(np.float64))
+        return self._bounded.contains(points)
 
     def measure_quality(self, samples: SurfaceSamples, rng: np.random.Generator) -> SolidQuality:
         """Compare the solid with the mesh it was made from."""
-        return measure_quality(self._mesh, self.solid, samples, rng)
+        return measure_quality(self._bounded.mesh, self.solid, samples, rng)
 
     def mesh(self) -> TriangleMesh:
         """The mesh itself, in the unit frame."""
-        return self._mesh
+        return self._bounded.mesh
 
     def scene(self) -> Scene:
         """The mesh itself."""
-        return Scene(self._mesh)
+        return Scene(self._bounded.mesh)

@@ -74,6 +74,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     return target
 
 
+def is_run_folder(source: str | Path) -> bool:
+    """Whether a name is that of a folder that a training writes, and not of weights."""
+    return (Path(source) / "checkpoints").is_dir()
+
+
 def list_checkpoints(folder: Path) -> list[int]:
     """Steps with a complete checkpoint folder, newest first (contents are not verified)."""
     if not folder.is_dir():

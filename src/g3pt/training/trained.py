@@ -12,7 +12,12 @@ from g3pt.models.rivals.regressor import Regressor, RegressorConfig
 from g3pt.models.tokenizer import Tokenizer
 from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
 from g3pt.models.weights.load import load_regressor_weights, load_weights
-from g3pt.training.checkpoint import CheckpointError, load_module_tensors, load_newest_checkpoint
+from g3pt.training.checkpoint import (
+    CheckpointError,
+    is_run_folder,
+    load_module_tensors,
+    load_newest_checkpoint,
+)
 from g3pt.training.loop import BEST_FOLDER
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -102,7 +107,7 @@ def load_regressor(source: str | Path) -> Regressor:
 
 def _load_stage(source: str | Path, kind: type[ModuleT]) -> ModuleT:
     name = kind.__name__.lower()
-    if (Path(source) / "checkpoints").is_dir():
+    if is_run_folder(source):
         model = load_trained(source)
         if not isinstance(model, kind):
             found = type(model).__name__.lower()

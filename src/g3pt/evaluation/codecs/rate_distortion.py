@@ -11,8 +11,6 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -36,6 +34,7 @@ from g3pt.evaluation.report.rate import CODECS, add_comparisons, draw, table
 from g3pt.evaluation.report.summary import base_report, scored
 from g3pt.evaluation.results import Measured, Results, Row
 from g3pt.evaluation.runner import Evaluator, Job, Progress, run
+from g3pt.generation.surface import encode_surface
 from g3pt.geometry.decimation import fast_simplification
 from g3pt.geometry.mesh import MeshError, TriangleMesh, area_vectors
 from g3pt.geometry.metrics import solid_test
@@ -154,23 +153,15 @@ def measure(
         ShapeError, MeshError: if its truth is of no use.
     """
     truth = load_truth(shape, settings)
-    surface = shape.sample_surface(weights.config.num_points, object_rng(shape.id, settings, 4))
-    indices_T = tokenize(weights, surface)
+    tokenizer = require_tokens(weights.tokenizer, weights.name)
+    rng = object_rng(shape.id, settings, 4)
+    encoded = encode_surface(tokenizer, shape, weights.config.num_points, rng)
     rows = [
-        *g3t_rows(weights, indices_T, surface, truth, settings),
+        *g3t_rows(weights, encoded.indices_T, encoded.samples, truth, settings),
         *mesh_rows(truth, settings, MESH_SETTINGS),
     ]
     named = tuple({"id": truth.id, "family": truth.family, **row} for row in rows)
-    return Measured(slot, named, tuple(indices_T.tolist()))
-
-
-def tokenize(weights: LoadedWeights, surface: SurfaceSamples) -> Int[Tensor, " T"]:
-    """Tokens of a sampled surface."""
-    points_1N3, normals_1N3 = (
-        torch.from_numpy(values.astype(np.float32))[None].to(weights.device)
-        for values in (surface.points, surface.normals)
-    )
-    return require_tokens(weights.tokenizer, weights.name).tokenize(points_1N3, normals_1N3)[0]
+    return Measured(slot, named, tuple(encoded.indices_T.tolist()))
 
 
 def g3t_rows(

@@ -16,6 +16,7 @@ from g3pt.evaluation.bootstrap import NUM_RESAMPLES, Interval, percentile_interv
 from g3pt.evaluation.objects import ObjectList
 from g3pt.generation.likelihood import token_likelihood
 from g3pt.generation.pipeline import G3PT
+from g3pt.generation.surface import encode_samples
 from g3pt.geometry.isosurface import extract_surface
 from g3pt.geometry.sampling import SurfaceSamples, sample_surface
 from g3pt.models.conditioning import ConditionBatch
@@ -127,12 +128,7 @@ def _tokens_of_kinds(
 
 
 def _tokenize(pipeline: G3PT, samples: SurfaceSamples) -> Int[torch.Tensor, " T"]:
-    device = pipeline.weights.device
-    points, normals = (
-        torch.from_numpy(rows.astype(np.float32))[None].to(device)
-        for rows in (samples.points, samples.normals)
-    )
-    return pipeline.tokenizer.tokenize(points, normals)[0].cpu()
+    return encode_samples(pipeline.tokenizer, samples).cpu()
 
 
 def _score(pipeline: G3PT, indices_T: Int[torch.Tensor, " T"]) -> float:

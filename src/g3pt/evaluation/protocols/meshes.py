@@ -19,7 +19,7 @@ from g3pt.evaluation.report.summary import base_report, markdown, scored, summar
 from g3pt.evaluation.results import Measured, Results
 from g3pt.evaluation.runner import Evaluator, Job, Progress, run
 from g3pt.evaluation.sets.sketches import num_cloud, pack_sketches
-from g3pt.geometry.boundary import sample_boundary
+from g3pt.geometry.boundary import SolidMesh
 from g3pt.geometry.mesh import (
     MESH_SUFFIXES,
     MeshError,
@@ -29,7 +29,6 @@ from g3pt.geometry.mesh import (
     unit_frame_of,
 )
 from g3pt.geometry.metrics import solid_test
-from g3pt.geometry.solid import Solid
 from g3pt.versions import code_version
 
 logger = logging.getLogger(__name__)
@@ -182,9 +181,9 @@ def mesh_truth(object_id: str, mesh: TriangleMesh, settings: EvaluationSettings)
     Raises:
         MeshError: if it bounds nothing.
     """
-    solid = Solid.from_mesh(mesh)
-    samples = sample_boundary(mesh, solid, settings.num_surface, object_rng(object_id, settings, 1))
-    return Truth(object_id, "", "", mesh, samples, solid.contains)
+    bounded = SolidMesh(mesh)
+    samples = bounded.sample_surface(settings.num_surface, object_rng(object_id, settings, 1))
+    return Truth(object_id, "", "", mesh, samples, bounded.contains)
 
 
 def read_prediction(

@@ -173,10 +173,7 @@ def reconstruct(
     """
     truth = load_truth(shape, settings)
     surface = shape.sample_surface(weights.config.num_points, object_rng(shape.id, settings, 4))
-    device = weights.device
-    points_1N3 = torch.from_numpy(surface.points.astype(np.float32))[None].to(device)
-    normals_1N3 = torch.from_numpy(surface.normals.astype(np.float32))[None].to(device)
-    coded = code_shape(weights.tokenizer, points_1N3, normals_1N3)
+    coded = code_shape(weights.tokenizer, surface)
     whole = coded.fields[-1]
     extraction = extract_surface(whole, resolution=settings.resolution, seeds=surface.points)
     scores = score(extraction.mesh, truth, settings)

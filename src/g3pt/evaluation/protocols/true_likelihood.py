@@ -4,12 +4,12 @@ T tokens; unit frame.
 """
 
 import numpy as np
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from g3pt.evaluation.results import Row
 from g3pt.generation.likelihood import token_likelihood
+from g3pt.generation.surface import encode_surface
 from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch
 from g3pt.models.tokenizer import DiscreteTokenizer
@@ -25,11 +25,7 @@ class TrueLikelihood:
 
     def tokens(self, shape: SourceShape, rng: np.random.Generator) -> Int[Tensor, "1 T"]:
         """Tokenize a shape from points of its surface."""
-        surface = shape.sample_surface(self._num_points, rng)
-        device = next(self._tokenizer.parameters()).device
-        points_1N3 = torch.from_numpy(surface.points.astype(np.float32))[None].to(device)
-        normals_1N3 = torch.from_numpy(surface.normals.astype(np.float32))[None].to(device)
-        return self._tokenizer.tokenize(points_1N3, normals_1N3)
+        return encode_surface(self._tokenizer, shape, self._num_points, rng).indices_T[None]
 
     def row(self, tokens_1T: Int[Tensor, "1 T"], condition: ConditionBatch) -> Row:
         """Columns `true_*`: in nats, nats per token (of all and of each scale), and bits."""

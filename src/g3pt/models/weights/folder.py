@@ -6,6 +6,7 @@ SHA-256 in it, and names and shapes must be exactly those of the model that the 
 
 import hashlib
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +23,8 @@ MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
 EVALUATION_FILE = "evaluation.json"
+ATTRIBUTION_FILE = "ATTRIBUTION.md"
+LICENCE_FILE = "LICENSE"
 HUB_PREFIX = "hub:"
 
 ConfigT = TypeVar("ConfigT")
@@ -70,7 +73,7 @@ def _from_hub(weights: str) -> Path:
     from huggingface_hub import snapshot_download
 
     name, _, revision = weights.removeprefix(HUB_PREFIX).partition("@")
-    wanted = [MODEL_FILE, CONFIG_FILE, CARD_FILE, EVALUATION_FILE]
+    wanted = [MODEL_FILE, CONFIG_FILE, CARD_FILE, EVALUATION_FILE, ATTRIBUTION_FILE, LICENCE_FILE]
     try:
         folder = snapshot_download(name, revision=revision or None, allow_patterns=wanted)
     except Exception as error:  # many kinds: no network, no such repository, no such revision
@@ -96,9 +99,14 @@ def write_tensors(folder: Path, tensors: dict[str, Tensor]) -> str:
     return _sha256(folder / MODEL_FILE)
 
 
-def write_beside(folder: Path, card: str | Path | None, evaluation: str | Path | None) -> None:
-    """Put card and evaluation beside the weights: files to copy (Path) or texts (str)."""
-    for name, content in ((CARD_FILE, card), (EVALUATION_FILE, evaluation)):
+def write_beside(folder: Path, contents: Mapping[str, str | Path | None]) -> None:
+    """Put card, evaluation and the like beside the weights.
+
+    Args:
+        folder: of the weights.
+        contents: by name: files to copy (Path), texts (str), or None for what there is not.
+    """
+    for name, content in contents.items():
         if isinstance(content, Path):
             shutil.copyfile(content, folder / name)
         elif content is not None:

@@ -16,7 +16,11 @@ from g3pt.models.tokenizers import build_tokenizer
 from g3pt.models.weights.compact import compact, expand
 from g3pt.models.weights.config import RegressorWeightsConfig, WeightsConfig
 from g3pt.models.weights.folder import (
+    ATTRIBUTION_FILE,
+    CARD_FILE,
     CONFIG_FILE,
+    EVALUATION_FILE,
+    LICENCE_FILE,
     MODEL_FILE,
     WeightsError,
     fill_all,
@@ -77,6 +81,8 @@ def save_weights(
     config: WeightsConfig,
     card: str | Path | None = None,
     evaluation: str | Path | None = None,
+    attribution: str | Path | None = None,
+    licence: str | Path | None = None,
 ) -> WeightsConfig:
     """Write a weights folder; the config comes last, so that half a folder does not load.
 
@@ -89,6 +95,8 @@ def save_weights(
             those of the models given.
         card: model card, as a file to copy (Path) or as text (str).
         evaluation: evaluation JSON, likewise.
+        attribution: whose work the weights were trained on, likewise.
+        licence: text of the licence, likewise.
 
     Returns:
         The config as written.
@@ -103,7 +111,7 @@ def save_weights(
         tensors |= stored_tensors("flow", flow, config.storage)
     folder = Path(folder)
     sha256 = write_tensors(folder, compact(tensors, config.compact))
-    write_beside(folder, card, evaluation)
+    write_beside(folder, _beside(card, evaluation, attribution, licence))
     written = replace(
         config,
         sha256=sha256,
@@ -122,6 +130,8 @@ def save_regressor_weights(
     config: RegressorWeightsConfig,
     card: str | Path | None = None,
     evaluation: str | Path | None = None,
+    attribution: str | Path | None = None,
+    licence: str | Path | None = None,
 ) -> RegressorWeightsConfig:
     """Write the folder of a regressor; arguments as in `save_weights`.
 
@@ -130,10 +140,24 @@ def save_regressor_weights(
     """
     folder = Path(folder)
     sha256 = write_tensors(folder, stored_tensors("regressor", regressor, config.storage))
-    write_beside(folder, card, evaluation)
+    write_beside(folder, _beside(card, evaluation, attribution, licence))
     written = replace(config, sha256=sha256, regressor=regressor.config)
     save_json(folder / CONFIG_FILE, written)
     return written
+
+
+def _beside(
+    card: str | Path | None,
+    evaluation: str | Path | None,
+    attribution: str | Path | None,
+    licence: str | Path | None,
+) -> dict[str, str | Path | None]:
+    return {
+        CARD_FILE: card,
+        EVALUATION_FILE: evaluation,
+        ATTRIBUTION_FILE: attribution,
+        LICENCE_FILE: licence,
+    }
 
 
 def load_weights(

@@ -1,0 +1,210 @@
+"""What exported weights inherit: settings and files of what their models came from.
+
+A model comes from a weights folder, or from a run that may have started from weights or from
+another run, and so on. Weights made of it are sampled, stored and credited as those at the
+beginning were, unless somebody says otherwise.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar, assert_never
+
+from g3pt.models.weights.config import (
+    RegressorWeightsConfig,
+    SamplingDefaults,
+    StorageType,
+    WeightsConfig,
+)
+from g3pt.models.weights.folder import (
+    CARD_FILE,
+    find_weights,
+    read_config,
+)
+from g3pt.models.weights.load import holds_regressor
+from g3pt.training.checkpoint import is_run_folder
+from g3pt.training.kinds.car import CarRun
+from g3pt.training.kinds.flow import FlowRun
+from g3pt.training.kinds.regressor import RegressorRun
+from g3pt.training.kinds.stream import StreamRun
+from g3pt.training.kinds.tokenizer import TokenizerRun
+from g3pt.training.runs import Run, load_run
+from g3pt.versions import code_version
+
+NOTHING = "nothing"
+"""In place of weights to inherit from: there are none."""
+
+ValueT = TypeVar("ValueT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a model comes from; None is what nobody said."""
+
+    words: str
+    """The same for readers, in Markdown."""
+    trained: bool
+    """Whether it is that of a run, so that no weights hold it."""
+    weights: Path | None = None
+    """The weights folder at the beginning; None where training started from nothing."""
+    config: WeightsConfig | RegressorWeightsConfig | None = None
+    """Of these weights."""
+    num_points: int | None = None
+    """Surface points that the tokenizer reads."""
+    classes: tuple[str, ...] = ()
+    sampling: SamplingDefaults | None = None
+
+    @property
+    def storage(self) -> StorageType | None:
+        """Number format of the weights at the beginning."""
+        return None if self.config is None else self.config.storage
+
+    @property
+    def compact(self) -> tuple[str, ...]:
+        """What they store as 8-bit rows."""
+        return self.config.compact if isinstance(self.config, WeightsConfig) else ()
+
+
+def origin_of(source: str, inherit: str | None = None) -> Origin:
+    """Follow a model back to what it started from.
+
+    Args:
+        source: run folder, weights folder or name of bundled weights.
+        inherit: weights or run in place of what the run started from, or `nothing`.
+
+    Raises:
+        FileNotFoundError: if there is nothing of that name.
+        ValueError: if what a run started from is gone.
+    """
+    if not is_run_folder(source):
+        folder = find_weights(source)
+        if holds_regressor(folder):
+            config = read_config(folder, RegressorWeightsConfig)
+            points, sampling = None, None
+        else:
+            config = read_config(folder, WeightsConfig)
+            points, sampling = config.num_points, config.sampling
+        return Origin(
+            words=f"weights {config.name}",
+            trained=False,
+            weights=folder,
+            config=config,
+            num_points=points,
+            classes=config.classes,
+            sampling=sampling,
+        )
+    run = load_run(source)
+    initial = run.initial if inherit is None else "" if inherit == NOTHING else inherit
+    own = _of_run(run, f"run `{source}` ({run.name})")
+    if not initial:
+        return own
+    try:
+        start = origin_of(initial)
+    except FileNotFoundError:
+        raise ValueError(
+            f"{source}: started from {initial}, which is not there any more; name weights to "
+            f"inherit settings from with --inherit, or --inherit {NOTHING}"
+        ) from None
+    return replace(
+        own,
+        words=f"{own.words}, which started from {start.words}",
+        weights=start.weights,
+        config=start.config,
+        # A generator that began elsewhere leaves this to its tokenizer.
+        num_points=own.num_points if isinstance(run, TokenizerRun) else None,
+        classes=own.classes or start.classes,
+        sampling=start.sampling,
+    )
+
+
+def _of_run(run: Run, words: str) -> Origin:
+    """What the config of a run says by itself."""
+    origin = Origin(words=words, trained=True)
+    match run:
+        case TokenizerRun():
+            return replace(origin, num_points=run.data.num_points)
+        case CarRun():
+            # The tokens that the generator knows were made from so many points.
+            return replace(origin, num_points=run.tokens.num_points, classes=run.data.classes)
+        case StreamRun():
+            return replace(origin, num_points=run.data.num_points, sampling=run.watch.sampling)
+        case FlowRun():
+            return replace(origin, num_points=run.latents.num_points, classes=run.data.classes)
+        case RegressorRun():
+            return replace(origin, classes=run.data.classes)
+        case _:
+            assert_never(run)
+
+
+def inherited_storage(origins: Sequence[Origin]) -> StorageType:
+    """Number format of the first origin that has one; float16 if none has."""
+    for one in origins:
+        if one.storage is not None:
+            return one.storage
+    return "float16"
+
+
+def inherited_compact(tokenizer: Origin, generator: Origin | None) -> tuple[str, ...]:
+    """Each model stays as coarse as its own weights store it, or as whole."""
+    of_tokenizer = tuple(name for name in tokenizer.compact if name.startswith("tokenizer"))
+    others = () if generator is None else generator.compact
+    of_generator = tuple(name for name in others if not name.startswith("tokenizer"))
+    ours = of_generator + of_tokenizer
+    # In the order of the weights that say it all, so that these are written as they were.
+    return others if set(ours) == set(others) else ours
+
+
+def inherited_text(origins: Sequence[Origin], name: str) -> str | None:
+    """A file of the weights at the beginning, those of different weights joined; None without."""
+    folders = dict.fromkeys(one.weights for one in origins if one.weights is not None)
+    texts = [(one / name).read_text("utf-8") for one in folders if (one / name).is_file()]
+    return "\n".join(dict.fromkeys(texts)) if texts else None
+
+
+def are_copies(
+    origins: Sequence[Origin], written: WeightsConfig | RegressorWeightsConfig
+) -> Path | None:
+    """The weights folder that is written once more under its own name; None if it is another."""
+    folders = {one.weights for one in origins}
+    first = origins[0]
+    if len(folders) != 1 or any(one.trained for one in origins) or first.config is None:
+        return None
+    same: Any = replace(first.config, sha256=written.sha256)
+    return first.weights if same == written else None
+
+
+def describe(
+    parts: Mapping[str, Origin],
+    config: WeightsConfig | RegressorWeightsConfig,
+    beside: Sequence[str],
+) -> str:
+    """A model card, in Markdown.
+
+    Args:
+        parts: where each model comes from, by its name.
+        config: of the weights.
+        beside: names of the files that name licence and authors.
+    """
+    lines = [f"# {config.name}", "", f"Written by `g3pt export`, code {code_version()}.", ""]
+    lines += ["| part | from |", "|---|---|"]
+    lines += [f"| {part} | {origin.words} |" for part, origin in parts.items()]
+    lines += ["", f"Stored as {config.storage}."]
+    if isinstance(config, WeightsConfig):
+        if config.compact:
+            lines[-1] += f" Matrices of {', '.join(config.compact)} are 8-bit rows."
+        if config.car is not None:
+            said = (f"{name} {value}" for name, value in asdict(config.sampling).items())
+            lines += ["", f"Sampling by default: {', '.join(said)}."]
+    lines += ["", "## Licence", ""]
+    if beside:
+        lines.append(f"Beside this card: {', '.join(beside)}.")
+    else:
+        lines.append("Nobody has named the licence of these weights, or whose models they saw.")
+    for folder in dict.fromkeys(one.weights for one in parts.values() if one.weights is not None):
+        card = folder / CARD_FILE
+        if card.is_file():
+            lines += ["", "## What it came from", ""]
+            lines += ["The card of those weights. Its figures are theirs.", ""]
+            lines.append(re.sub(r"^#", "###", card.read_text("utf-8").strip(), flags=re.MULTILINE))
+    return "\n".join(lines) + "\n"
