@@ -20,7 +20,7 @@ from g3pt.geometry.formats.limits import MAX_FILE_BYTES, check_counts
 from g3pt.geometry.formats.obj import parse_obj
 from g3pt.geometry.formats.textures import open_texture, texture_colors
 from g3pt.geometry.formats.threemf import parse_3mf
-from g3pt.geometry.triangles import MeshError, TriangleMesh, concatenate
+from g3pt.geometry.triangles import GltfColors, MeshError, TriangleMesh, concatenate
 
 _trimesh: Any = trimesh  # its own annotations are partial
 
@@ -42,18 +42,25 @@ _SIGNATURES = (
 
 
 def parse_mesh(
-    data: bytes, file_type: str, *, name: str, companions: Companions | None = None
+    data: bytes,
+    file_type: str,
+    *,
+    name: str,
+    companions: Companions | None = None,
+    gltf_colors: GltfColors = "linear",
 ) -> TriangleMesh:
     """Read a mesh from bytes, as one mesh in source space.
 
     All parts of a scene are placed by their transforms and joined. Vertices stay as the file has
-    them. Colours come from the vertices and the materials; None if the file has neither.
+    them. Colours come from the vertices and the materials, and are sRGB display values whatever
+    the file holds; None if the file has neither.
 
     Args:
         data: the whole file.
         file_type: its suffix, with or without the dot.
         name: what errors call it.
         companions: reads what the file refers to; without it there is nothing to refer to.
+        gltf_colors: what COLOR_0 of a GLB or glTF file holds; other formats hold sRGB.
 
     Raises:
         MeshError: whatever is wrong with it; `code` says what kind of wrong.
@@ -67,7 +74,7 @@ def parse_mesh(
             raise MeshError("an empty file", "cut_off")
         _check_signature(data, suffix)
         with np.errstate(all="ignore"):  # values that are not finite get their own message
-            mesh = _parsed(data, suffix, references)
+            mesh = _parsed(data, suffix, references, gltf_colors)
         _check_usable(mesh)
     except MeshError as error:
         raise MeshError(f"{name}: {error}", error.code) from None
@@ -106,10 +113,12 @@ def _check_signature(data: bytes, suffix: str) -> None:
         raise MeshError(f"not a {suffix[1:].upper()} file, it does not begin with {letters}")
 
 
-def _parsed(data: bytes, suffix: str, references: References) -> TriangleMesh:
+def _parsed(
+    data: bytes, suffix: str, references: References, gltf_colors: GltfColors
+) -> TriangleMesh:
     match suffix:
         case ".glb" | ".gltf":
-            return parse_gltf(data, references)
+            return parse_gltf(data, references, gltf_colors=gltf_colors)
         case ".obj":
             return parse_obj(data, references)
         case ".3mf":
