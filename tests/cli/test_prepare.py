@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,6 +122,22 @@ def test_a_folder_becomes_a_stock_in_one_file(g3pt, boxes, tmp_path):
     stock = MeshStock.read(out)
     captions = {caption for row in stock.objects for caption in row["captions"]}
     assert captions == {"red box", "tall box", "flat box"}
+
+
+def test_a_stock_keeps_the_colours_as_they_are_meant(g3pt, tmp_path):
+    from g3pt.geometry.mesh import write_mesh
+    from g3pt.procedural import make_shape
+    from g3pt.shapes.mesh_stock import MeshStock
+
+    (tmp_path / "red").mkdir()
+    mesh = make_shape(0, "mug").mesh(24)
+    write_mesh(tmp_path / "red" / "mug.glb", replace(mesh, colors=np.full_like(mesh.colors, 128)))
+    expected = {"linear": 128, "srgb": 55}  # linear light of 128 is .2159, of bytes 55
+    for meaning, value in expected.items():
+        out = tmp_path / f"{meaning}.safetensors"
+        arguments = ("prepare", tmp_path / "red", out, "--stock", "--gltf-colors", meaning)
+        assert g3pt(*arguments)[0] == 0
+        assert (MeshStock.read(out).surface(0).colors_F33 == value).all()
 
 
 def test_a_stock_is_one_file_of_meshes(g3pt, boxes, tmp_path):

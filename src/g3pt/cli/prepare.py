@@ -100,6 +100,10 @@ class PrepareOptions(CommonOptions):
     exclude: tuple[str, ...] = ()
     """No paths of a folder that fit one of these."""
 
+    gltf_colors: Literal["linear", "srgb"] = "linear"
+    """What COLOR_0 of GLB and glTF files holds: linear light, as the specification asks, or sRGB
+    display values, as some collections say of theirs."""
+
     column: tuple[str, ...] = ()
     """Columns of a table with other names: `path=file caption=text`."""
 
@@ -228,7 +232,11 @@ def _source(options: PrepareOptions) -> "SourceConfig":
         return ProceduralSourceConfig(num=int(number))
     licences = names_of(options.licence)
     config = source_from_text(
-        options.source, split=options.split, licences=licences, limit=options.limit
+        options.source,
+        split=options.split,
+        licences=licences,
+        limit=options.limit,
+        gltf_colors=options.gltf_colors,
     )
     if options.include or options.exclude:
         if not isinstance(config, FolderSourceConfig):

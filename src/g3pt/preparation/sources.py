@@ -30,6 +30,7 @@ from g3pt.preparation.inputs import (
     MeshSourceConfig,
     ObjaverseSourceConfig,
     TrellisSourceConfig,
+    as_once_meant,
     list_meshes,
 )
 from g3pt.procedural.tracing import TracedScene
@@ -50,6 +51,7 @@ __all__ = [
     "SourceConfig",
     "SourceShape",
     "TrellisSourceConfig",
+    "as_once_meant",
     "list_shapes",
     "load_shape",
 ]

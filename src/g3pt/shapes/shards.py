@@ -29,7 +29,7 @@ from jaxtyping import Int8, Int16, UInt8
 
 from g3pt.config import from_json, to_json
 from g3pt.preparation.prepare import PrepareConfig, labels_at
-from g3pt.preparation.sources import SourceConfig
+from g3pt.preparation.sources import SourceConfig, as_once_meant
 from g3pt.preparation.views import ViewsConfig, read_picture
 from g3pt.shapes.queries import near_queries, volume_queries
 from g3pt.shapes.samples import read_array
@@ -297,7 +297,7 @@ def read_index(path: Path) -> dict[str, Any]:
             f"{file}: format version {index.get('format_version')}, this program reads "
             f"{FORMAT_VERSION}; prepare the shapes again"
         )
-    return index
+    return as_once_meant(index)
 
 
 def shard_name(number: int, suffix: str) -> str:

@@ -11,6 +11,7 @@ from g3pt.models.cvq import CvqConfig
 from g3pt.models.rivals.flow import FlowConfig
 from g3pt.models.rivals.regressor import RegressorConfig
 from g3pt.models.tokenizers import TokenizerConfig
+from g3pt.preparation.sources import as_once_meant
 from g3pt.shapes.cache.draws import DrawsConfig
 from g3pt.shapes.cache.tokens import TokenCacheConfig
 from g3pt.shapes.datasets.rivals import FlowDataConfig, RegressorDataConfig
@@ -133,9 +134,18 @@ def load_run(folder: str | Path) -> Run:
         FileNotFoundError: if there is none.
         ConfigError: if it is not one.
     """
-    path = Path(folder) / CONFIG_FILE
+    return read_run(Path(folder) / CONFIG_FILE)
+
+
+def read_run(path: Path) -> Run:
+    """Read the config of a run, of any kind.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ConfigError: if it is not one.
+    """
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        data: Any = as_once_meant(json.loads(path.read_text(encoding="utf-8")))
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}: not JSON: {error}") from None
     kinds = {

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from geometry.test_foreign import png
 
 from g3pt.geometry.mesh import TriangleMesh, parse_mesh, read_mesh, write_mesh
 
@@ -151,8 +152,6 @@ def test_colours_that_are_no_colours_are_bounded():
 
 
 def test_colours_factors_and_textures_are_multiplied_as_light():
-    from tests.geometry.test_foreign import png
-
     colors = np.array([[128, 255, 64, 255]] * 3, "u1")
     found = colors_of(
         triangle_file(colors, factor=[0.5, 0.25, 1.0, 1.0], texture=png((200, 100, 50)))
