@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from g3pt.generation.arguments import check_number, check_whole, seed_of
 from g3pt.generation.field import ShapeField
 from g3pt.generation.results import Reconstruction
 from g3pt.geometry.isosurface import Extraction, extract_surface
@@ -56,6 +57,8 @@ class ShapeCodec:
         Raises:
             ValueError: naming the range.
         """
+        if num_scales is not None:
+            check_whole("num_scales", num_scales)
         if num_scales is not None and not 1 <= num_scales <= self.num_scales:
             raise ValueError(
                 f"scales must lie in 1..{self.num_scales} for weights {self.weights.name}, "
@@ -183,6 +186,7 @@ class ShapeCodec:
             ValueError: if the resolution is out of range or the tokens are of another tokenizer.
         """
         check_resolution(resolution)
+        check_number("min_share", min_share)
         self._check_pyramid(tokens)
         field = ShapeField.from_tokens(self.tokenizer, tokens.indices)
         extraction = extract_surface(field, resolution=resolution, dense=dense, seeds=seeds)
@@ -224,6 +228,7 @@ class ShapeCodec:
         self, mesh: TriangleMesh | str | Path, num_scales: int | None, seed: int
     ) -> tuple[TokenPyramid, UnitFrame, SurfaceSamples]:
         self.check_num_scales(num_scales)
+        seed = seed_of(seed)
         source = read_mesh(mesh) if isinstance(mesh, str | Path) else mesh
         frame = unit_frame_of(source)
         rng = np.random.default_rng(seed)
@@ -262,6 +267,7 @@ def check_resolution(resolution: int) -> None:
     Raises:
         ValueError: naming the range.
     """
+    check_whole("resolution", resolution)
     if not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
         raise ValueError(
             f"resolution must lie between {MIN_RESOLUTION} and {MAX_RESOLUTION} cells per axis, "
