@@ -23,6 +23,7 @@ from g3pt.geometry.formats.textures import (
     display_to_linear,
     linear_to_display,
     open_texture,
+    read_texture,
     texture_colors,
 )
 from g3pt.geometry.triangles import GltfColors, MeshError, TriangleMesh, concatenate
@@ -401,18 +402,18 @@ class _Reader:
         if source is None:
             return None  # a picture of an extension that is not known here
         if source not in self._textures:
-            data = self._image_bytes(self._item("images", source))
-            self._textures[source] = None if data is None else open_texture(data)
+            self._textures[source] = self._image(self._item("images", source))
         return self._textures[source]
 
-    def _image_bytes(self, image: Json) -> bytes | None:
+    def _image(self, image: Json) -> Image.Image | None:
+        """A picture; None if it is lost: textures often are, the shape is not."""
         if "uri" in image:
-            try:
-                return self._references.read(image["uri"])
-            except FileNotFoundError:
-                return None  # textures are often lost; the shape is not
+            return read_texture(self._references, image["uri"])
         content, start, length, _ = self._view(image.get("bufferView"))
-        return content[start : start + length]
+        picture = open_texture(content[start : start + length])
+        if picture is None:
+            self._references.lose("texture", "data:", "is no readable picture")
+        return picture
 
 
 def _triangles(corners: Int64[np.ndarray, " N"], mode: int) -> Int64[np.ndarray, "F 3"]:

@@ -12,6 +12,7 @@ import trimesh
 from jaxtyping import Float64
 from PIL import Image
 
+from g3pt.geometry.formats.companions import References
 from g3pt.geometry.formats.limits import MAX_TEXTURE_PIXELS
 from g3pt.geometry.triangles import MeshError
 
@@ -45,6 +46,23 @@ def open_texture(data: bytes) -> Image.Image | None:
         return image.convert("RGBA")
     except (OSError, ValueError, SyntaxError):
         return None
+
+
+def read_texture(references: References, uri: str) -> Image.Image | None:
+    """Read a picture that a mesh file refers to; None if it is lost, which `references` notes.
+
+    Raises:
+        MeshError: if it is not to be read.
+    """
+    try:
+        data = references.read(uri)
+    except FileNotFoundError:
+        references.lose("texture", uri, "is missing")
+        return None
+    image = open_texture(data)
+    if image is None:
+        references.lose("texture", uri, "is no readable picture")
+    return image
 
 
 def texture_colors(
