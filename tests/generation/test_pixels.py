@@ -1,8 +1,10 @@
 """Pictures in every form that people hold them in: the same, or a sentence on what to do."""
 
 import io
+import os
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image
 
 from g3pt.generation.pictures import prepare_picture
 from g3pt.generation.pixels import PictureError, open_picture
+from g3pt.geometry.formats.textures import open_texture
 from generation.test_pictures import SIZE, disc, over, png_chunk
 
 RGB = np.asarray(over(disc(), (255, 255, 255)))
@@ -208,6 +211,34 @@ def test_bytes_are_judged_by_their_header_as_files_are() -> None:
 
     with pytest.raises(PictureError, match="64 million pixels"):
         open_picture(png_header(20_000, 20_000))
+
+
+def test_damaged_pictures_are_read_or_refused_without_a_word_of_the_library(capfd) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "x" * 50
+    photograph, scan = io.BytesIO(), io.BytesIO()
+    Image.fromarray(RGB).save(photograph, "JPEG", exif=exif.tobytes()[:-30])
+    Image.fromarray(RGB).save(scan, "TIFF", compression="tiff_lzw")
+    assert pixels(photograph).shape == (200, 200, 4)
+    damaged = bytearray(scan.getvalue())
+    for place in range(len(damaged) // 2, len(damaged) // 2 + 30):
+        damaged[place] ^= 0x5A
+    with pytest.raises(PictureError, match="damaged or cut short"):
+        open_picture(bytes(damaged))  # libtiff would print that to the process's own stderr
+    assert open_texture(bytes(damaged)) is None
+    assert capfd.readouterr() == ("", "")
+    os.write(2, b"heard again")
+    assert capfd.readouterr().err == "heard again"
+
+
+def test_pictures_decoded_in_many_threads_leave_stderr_as_it_was(capfd) -> None:
+    scan = io.BytesIO()
+    Image.fromarray(RGB).save(scan, "TIFF", compression="tiff_lzw")
+    with ThreadPoolExecutor(8) as pool:
+        images = pool.map(open_picture, [scan.getvalue()] * 64)
+        assert all(image.size == (200, 200) for image in images)
+    os.write(2, b"still heard")
+    assert capfd.readouterr().err == "still heard"
 
 
 def test_a_picture_of_one_dark_tone_is_still_flat() -> None:

@@ -8,7 +8,6 @@ Legend: H height, W width, C channels.
 """
 
 import io
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ import numpy as np
 import torch
 from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageOps
+
+from g3pt.geometry.formats.textures import silent_decoding
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_BYTES = 64 * 2**20
@@ -60,8 +61,9 @@ def open_picture(picture: object) -> Image.Image:
         case io.IOBase():
             return _open_bytes(_content(picture), "picture")
         case Image.Image():
-            _load(picture, "picture")
-            return _to_rgba(picture, "picture")
+            with silent_decoding():
+                _load(picture, "picture")
+                return _to_rgba(picture, "picture")
         case torch.Tensor():
             tensor = picture.detach().cpu()
             numbers = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
@@ -111,9 +113,7 @@ def _open_bytes(data: bytes, name: str) -> Image.Image:
     _check_bytes(len(data), name)
     _check_pixels(_png_size(data), name)  # Pillow would read on to the first pixels
     try:
-        with warnings.catch_warnings():
-            # Pillow's own size warning and error: ours is stricter and says more.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with silent_decoding():  # Pillow's own limits of size: ours are stricter and say more
             opened = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
         raise PictureError(f"{name}: {_too_many()}") from None
@@ -121,7 +121,7 @@ def _open_bytes(data: bytes, name: str) -> Image.Image:
         raise PictureError(
             f"{name}: is not a readable picture ({', '.join(FORMATS)} are read)"
         ) from error
-    with opened:
+    with opened, silent_decoding():
         raw_mode = _raw_mode(opened)
         _load(opened, name)
         if raw_mode.endswith(_HIGH_BYTES) and "transparency" not in opened.info:

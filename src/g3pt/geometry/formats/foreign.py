@@ -8,7 +8,7 @@ import logging
 import re
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
@@ -292,7 +292,7 @@ def _parsed_by_trimesh(data: bytes, suffix: str, references: References) -> Tria
 
 
 @contextmanager
-def _silent(log: logging.Logger) -> Iterator[None]:
+def _silent(log: logging.Logger) -> Generator[None, None, None]:
     """Drop what a library logs in this thread; its errors arrive as exceptions."""
     thread = threading.get_ident()
 

@@ -3,7 +3,12 @@
 Legend: P vertices.
 """
 
+import os
+import sys
+import threading
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -18,7 +23,36 @@ from g3pt.geometry.triangles import MeshError
 
 _trimesh: Any = trimesh  # its own annotations are partial
 
+_STDERR = 2
+_decoding = threading.RLock()
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TGA", "TIFF", "GIF")  # none that starts a program
+
+
+@contextmanager
+def silent_decoding() -> Generator[None, None, None]:
+    """Keep what Pillow warns of, and what libtiff prints past Python, from the user.
+
+    Damage that matters arrives as an exception. libtiff writes to the process's own stderr, which
+    is shut for so long as one picture takes.
+    """
+    # One picture at a time: whoever came between would restore what another had shut.
+    with _decoding, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            kept = os.dup(_STDERR)
+        except OSError:  # there is none
+            yield
+            return
+        shut = os.open(os.devnull, os.O_WRONLY)
+        try:
+            if sys.stderr is not None:
+                sys.stderr.flush()
+            os.dup2(shut, _STDERR)
+            yield
+        finally:
+            os.dup2(kept, _STDERR)
+            os.close(shut)
+            os.close(kept)
 
 
 def open_texture(data: bytes) -> Image.Image | None:
@@ -28,8 +62,7 @@ def open_texture(data: bytes) -> Image.Image | None:
         MeshError: with code `too_large` if it has too many pixels; nothing is unpacked then.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own limits are looser than ours
+        with silent_decoding():  # its own limits of size are looser than ours
             image = Image.open(BytesIO(data), formats=_FORMATS)
     except Image.DecompressionBombError:
         raise MeshError("has a texture with far too many pixels", "too_large") from None
@@ -43,7 +76,8 @@ def open_texture(data: bytes) -> Image.Image | None:
             "too_large",
         )
     try:
-        return image.convert("RGBA")
+        with silent_decoding():
+            return image.convert("RGBA")
     except (OSError, ValueError, SyntaxError):
         return None
 
