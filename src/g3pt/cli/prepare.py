@@ -1,6 +1,5 @@
 """`g3pt prepare`: any folder, archive or list of meshes to training shards."""
 
-import logging
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -125,7 +124,6 @@ def main(arguments: Sequence[str]) -> int:
     part = _part(options.shard)
     config = _config(options)
     limits = _limits(options)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if options.dry_run:
         return _estimate(options, config, limits)
 
