@@ -174,10 +174,16 @@ def _stock(options: PrepareOptions) -> int:
     lines = [
         f"{options.out}: {made.meshes} meshes ({made.flagged} flagged, {made.decimated} "
         f"decimated), {made.faces} faces, {made.bytes / 1e6:.1f} MB, {num_refused} refused",
+        *_noted(made.noted, made.first_note),
         *(f"{number} {code}: {made.examples[code]}" for code, number in made.refused.items()),
     ]
     report(options, {**asdict(made), "path": str(options.out)}, lines)
     return 0
+
+
+def _noted(num: int, first: str) -> list[str]:
+    """What is said of meshes that lack something, if there are any."""
+    return [f"{num} were read without what they refer to; first: {first}"] if num else []
 
 
 def _part(text: str) -> tuple[int, int]:
@@ -309,6 +315,7 @@ def _answer(result: "BuildReport") -> dict[str, Any]:
         "prepared": result.prepared,
         "flagged": result.flagged,
         "refused": result.refused,
+        "noted": result.noted,
         "skipped": result.skipped,
         "changed": result.changed,
         "seconds": round(result.seconds, 3),
@@ -346,6 +353,7 @@ def _lines(result: "BuildReport", answer: dict[str, Any]) -> list[str]:
         lines.append("nothing was left to do")
     elif result.skipped:
         lines.append(f"{result.skipped} of them were there before")
+    lines += _noted(result.noted, result.first_note)
     if result.changed:
         lines.append(
             f"{result.changed} files have another size than when they were prepared and were left "

@@ -21,7 +21,7 @@ from jaxtyping import Float64
 
 from g3pt.files import write_whole
 from g3pt.geometry.formats.companions import FolderCompanions, read_regular_file
-from g3pt.geometry.formats.foreign import MESH_SUFFIXES, known_suffix, parse_mesh
+from g3pt.geometry.formats.foreign import MESH_SUFFIXES, OnNote, known_suffix, parse_mesh
 from g3pt.geometry.formats.gltf import glb_chunks
 from g3pt.geometry.formats.textures import display_to_linear
 from g3pt.geometry.triangles import (
@@ -51,6 +51,7 @@ __all__ = [
     "WRITE_SUFFIXES",
     "GltfColors",
     "MeshError",
+    "OnNote",
     "TriangleMesh",
     "UnitFrame",
     "area_vectors",

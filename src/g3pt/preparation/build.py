@@ -73,6 +73,10 @@ class BuildReport:
     """Of them, with a quality number beyond its limit."""
     refused: int
     """Objects without, in the whole set."""
+    noted: int
+    """Objects read without something that they refer to, such as a texture, in the whole set."""
+    first_note: str
+    """What the first of them lacks; empty if there is none."""
     skipped: int
     """Objects that were there before this run."""
     changed: int
@@ -143,11 +147,14 @@ def build_shards(
     prepared = [row for row in rows if "sha256" in row]
     if complete and not prepared:
         raise ValueError(f"{out}: all {len(rows)} objects were refused; first: {_reason(rows[0])}")
+    notes = [f"{row['id']}: {row['notes'][0]}" for row in prepared if row.get("notes")]
     return BuildReport(
         path=out,
         prepared=len(prepared),
         flagged=sum(bool(QualityLimits().flags(row)) for row in prepared),
         refused=len(rows) - len(prepared),
+        noted=len(notes),
+        first_note=notes[0] if notes else "",
         skipped=skipped,
         changed=_num_changed(known, refs),
         seconds=time.monotonic() - began,

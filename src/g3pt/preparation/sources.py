@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from g3pt import procedural
 from g3pt.geometry.boundary import sample_boundary
-from g3pt.geometry.mesh import TriangleMesh, to_unit, unit_frame_of
+from g3pt.geometry.mesh import OnNote, TriangleMesh, to_unit, unit_frame_of
 from g3pt.geometry.quality import SolidQuality, measure_quality
 from g3pt.geometry.render import Scene
 from g3pt.geometry.sampling import SurfaceSamples
@@ -134,12 +134,15 @@ def list_shapes(config: SourceConfig) -> list[ShapeRef]:
     return list(list_meshes(config))
 
 
-def load_shape(ref: ShapeRef, *, solid_resolution: int = 256) -> "SourceShape":
+def load_shape(
+    ref: ShapeRef, *, solid_resolution: int = 256, on_note: OnNote | None = None
+) -> "SourceShape":
     """Load one shape.
 
     Args:
         ref: which.
         solid_resolution: wall voxels per axis of the inside/outside test of meshes.
+        on_note: told what a mesh is read without; None logs that as a warning.
 
     Raises:
         MeshError: if it cannot be read or has no extent.
@@ -148,7 +151,7 @@ def load_shape(ref: ShapeRef, *, solid_resolution: int = 256) -> "SourceShape":
         case ProceduralRef():
             return ProceduralShape(ref.seed, ref.family)
         case MeshRef():
-            return MeshShape(ref, solid_resolution=solid_resolution)
+            return MeshShape(ref, solid_resolution=solid_resolution, on_note=on_note)
         case _:
             assert_never(ref)
 
@@ -271,11 +274,13 @@ def _families(config: ProceduralSourceConfig) -> tuple[str, ...]:
 class MeshShape(SourceShape):
     """A mesh file moved to the unit frame, with solid labels that survive dirty meshes."""
 
-    def __init__(self, ref: MeshRef, *, solid_resolution: int = 256) -> None:
+    def __init__(
+        self, ref: MeshRef, *, solid_resolution: int = 256, on_note: OnNote | None = None
+    ) -> None:
         self.id, self.family, self.licence = ref.id, ref.category, ref.licence
         self.captions = ref.captions
         self._resolution = solid_resolution
-        source = ref.read()
+        source = ref.read(on_note)
         frame = unit_frame_of(source)
         self._mesh = to_unit(source, frame)
         self.details = {

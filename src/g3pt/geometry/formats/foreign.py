@@ -31,6 +31,7 @@ _trimesh: Any = trimesh  # its own annotations are partial
 
 logger = logging.getLogger(__name__)
 OnNote = Callable[[str], None]
+"""Told in one line what a mesh is read without."""
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf")
 """Formats that are read."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from g3pt.geometry.formats.companions import FolderCompanions, read_regular_file
 from g3pt.geometry.formats.foreign import known_suffix
-from g3pt.geometry.mesh import GltfColors, MeshError, TriangleMesh, parse_mesh
+from g3pt.geometry.mesh import GltfColors, MeshError, OnNote, TriangleMesh, parse_mesh
 from g3pt.preparation.inputs.archives import ArchiveCompanions, opened_archive
 
 
@@ -39,8 +39,11 @@ class MeshRef:
         """What errors call it."""
         return f"{self.location}:{self.member}" if self.member else self.location
 
-    def read(self) -> TriangleMesh:
+    def read(self, on_note: OnNote | None = None) -> TriangleMesh:
         """Read the mesh, in source space.
+
+        Args:
+            on_note: told what it is read without; None logs that as a warning.
 
         Raises:
             MeshError: whatever is wrong with it; `code` says what kind of wrong, `checksum` if
@@ -57,7 +60,12 @@ class MeshRef:
         if self.sha256:
             self._check_hash(data)
         return parse_mesh(
-            data, suffix, name=self.name, companions=companions, gltf_colors=self.gltf_colors
+            data,
+            suffix,
+            name=self.name,
+            companions=companions,
+            gltf_colors=self.gltf_colors,
+            **({} if on_note is None else {"on_note": on_note}),
         )
 
     def _suffix(self) -> str:
