@@ -1,7 +1,12 @@
 import json
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+
+from cli.test_speech import PLY
 
 SMALL = ("--views", "1", "--view-size", "32", "--points", "64", "--queries", "480")
 COARSE = (*SMALL, "--solid-resolution", "32")
@@ -121,6 +126,42 @@ def test_a_folder_becomes_a_stock_in_one_file(g3pt, boxes, tmp_path):
     stock = MeshStock.read(out)
     captions = {caption for row in stock.objects for caption in row["captions"]}
     assert captions == {"red box", "tall box", "flat box"}
+
+
+@pytest.mark.parametrize("stock", [True, False])
+def test_meshes_that_lack_a_texture_are_counted_in_one_line(tmp_path, stock):
+    (tmp_path / "plain").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "plain" / f"{name}.ply").write_text(PLY.format("wood.png"))
+    out = tmp_path / ("all.safetensors" if stock else "out")
+    flags = ("--stock",) if stock else COARSE
+    command = [sys.executable, "-m", "g3pt.cli.main", "prepare", tmp_path / "plain", out, *flags]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "texture" not in done.stderr  # of the children neither
+    stdout = done.stdout
+    (line,) = [line for line in stdout.splitlines() if "wood.png" in line]
+    assert line.startswith("2 ") and line.endswith(
+        "first: a.ply: texture 'wood.png' is missing; read without"
+    )
+    if not stock:
+        for row in map(json.loads, (out / "shard-00000.jsonl").read_text().splitlines()):
+            assert row["notes"] == ["texture 'wood.png' is missing; read without"]
+
+
+def test_a_stock_keeps_the_colours_as_they_are_meant(g3pt, tmp_path):
+    from g3pt.geometry.mesh import write_mesh
+    from g3pt.procedural import make_shape
+    from g3pt.shapes.mesh_stock import MeshStock
+
+    (tmp_path / "red").mkdir()
+    mesh = make_shape(0, "mug").mesh(24)
+    write_mesh(tmp_path / "red" / "mug.glb", replace(mesh, colors=np.full_like(mesh.colors, 128)))
+    expected = {"linear": 128, "srgb": 55}  # linear light of 128 is .2159, of bytes 55
+    for meaning, value in expected.items():
+        out = tmp_path / f"{meaning}.safetensors"
+        arguments = ("prepare", tmp_path / "red", out, "--stock", "--gltf-colors", meaning)
+        assert g3pt(*arguments)[0] == 0
+        assert (MeshStock.read(out).surface(0).colors_F33 == value).all()
 
 
 def test_a_stock_is_one_file_of_meshes(g3pt, boxes, tmp_path):

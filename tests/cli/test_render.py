@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -13,6 +14,29 @@ def test_a_sheet_has_a_row_per_mesh_and_a_column_per_view(g3pt, cube: Path, tmp_
     with Image.open(out) as image:
         assert image.width >= 3 * 64
         assert 2 * 64 <= image.height < 3 * 64
+
+
+@pytest.mark.parametrize("views", [(), ("--views", 1)])
+def test_a_picture_of_one_mesh_holds_nothing_but_the_mesh(
+    g3pt, cube: Path, tmp_path: Path, views: tuple
+) -> None:
+    """A name in it would become geometry where the picture is a prompt."""
+    plain, named = tmp_path / "plain.png", tmp_path / "named.png"
+    assert g3pt("render", cube, "-o", plain, "--size", 64, *views)[0] == 0
+    assert g3pt("render", cube, "-o", named, "--size", 64, *views, "--labels")[0] == 0
+    with Image.open(plain) as image, Image.open(named) as labelled:
+        assert image.height == 64 + 2 * 4 and labelled.height > image.height  # gaps of 4 pixels
+        top = labelled.crop((0, 0, image.width, 64 + 4))
+        assert top.tobytes() == image.crop((0, 0, image.width, 64 + 4)).tobytes()
+        below = np.asarray(labelled.crop((0, 64 + 4, image.width, labelled.height)))
+        assert below.min() < 100  # letters on white
+
+
+def test_several_meshes_are_told_apart_by_their_names(g3pt, cube: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sheet.png"
+    assert g3pt("render", cube, cube, "-o", out, "--size", 64, "--views", 1)[0] == 0
+    with Image.open(out) as image:
+        assert image.height > 64 + 2 * 4
 
 
 def test_many_meshes_with_one_view_fill_a_grid(g3pt, cube: Path, tmp_path: Path) -> None:
@@ -42,6 +66,7 @@ def test_a_folder_gets_one_file_per_mesh(g3pt, cube: Path, tmp_path: Path) -> No
         (("-o", "x.png", "--views", 0), "--views must lie in"),
         (("-o", "x.png", "--size", 5000), "--size must lie in"),
         (("-o", "x.bmp"), ".bmp cannot be written"),
+        (("-o", "x.gif", "--turntable", "--labels"), "a turntable holds no names"),
         (("-o", "x.png", "--turntable"), ".png cannot be written; choose .gif"),
     ],
 )

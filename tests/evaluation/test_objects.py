@@ -12,7 +12,8 @@ from g3pt.evaluation.objects import (
     uniform_labels,
 )
 from g3pt.evaluation.protocol import PROTOCOL, EvaluationSettings, quick_settings
-from g3pt.geometry.mesh import MeshError, is_closed
+from g3pt.evaluation.sets.yardsticks import yardstick_objects
+from g3pt.geometry.mesh import MeshError, is_closed, write_mesh
 from g3pt.procedural import HELD_OUT_FAMILIES, HELD_OUT_SEEDS, TRAIN_FAMILIES
 
 
@@ -96,6 +97,20 @@ def test_the_data_hash_changes_with_the_bytes_of_a_mesh(mesh_set: Path, tmp_path
     (tmp_path / "slab.glb").write_bytes((mesh_set / "pole.glb").read_bytes())
     assert data_hash(list_objects(str(tmp_path))) != before
     assert data_hash(list_objects(str(mesh_set), limit=1)) != before
+
+
+def test_a_folder_is_read_with_its_colours_as_they_are_meant(box_mesh, tmp_path: Path):
+    box = box_mesh()
+    colors = np.full((len(box.vertices), 4), 128, np.uint8)
+    write_mesh(tmp_path / "box.glb", replace(box, colors=colors))
+    linear, display = (
+        list_objects(str(tmp_path), gltf_colors=meaning) for meaning in ("linear", "srgb")
+    )
+    assert np.array_equal(linear.load(0).mesh().colors, colors)
+    assert np.unique(display.load(0).mesh().colors[:, :3]).tolist() == [55]
+    assert data_hash(linear) != data_hash(display)
+    (real,) = yardstick_objects(tmp_path, 1, gltf_colors="srgb")["real"].refs
+    assert real == display.refs[0]
 
 
 @pytest.mark.parametrize("data", ["procedural", "folder"])

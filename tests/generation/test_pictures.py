@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from g3pt.generation.pictures import (
-    MAX_BYTES,
-    PictureError,
-    cut_out_object,
-    open_picture,
-    prepare_picture,
-)
+from g3pt.generation.pictures import PictureError, cut_out_object, prepare_picture
+from g3pt.generation.pixels import MAX_BYTES, open_picture
 from g3pt.geometry.framing import OBJECT_FILL, frame_object, frame_together, silhouette_box
 
 SIZE = 64

@@ -112,6 +112,35 @@ def test_files_that_are_added_become_shards_of_their_own(
     assert ids == ["cube.glb", "pole.glb", "also.glb", "slab.glb"]
 
 
+def without_colors(file):
+    """As the file was written before sources said how their colours are meant."""
+    text = json.loads(file.read_text())
+    del text["config"]["source"]["gltf_colors"]
+    file.write_text(json.dumps(text))
+
+
+def test_a_set_goes_on_with_colours_read_as_it_was_begun(build, growing, mesh_folder, tmp_path):
+    from g3pt.preparation.sources import stored_source
+    from g3pt.shapes.shards import ShardSet
+
+    folder, config = growing
+    out = tmp_path / "out"
+    assert config.source.gltf_colors == "linear"
+    display = replace(config, source=replace(config.source, gltf_colors="srgb"))
+    build(display, out)
+    without_colors(out / "config.json")
+    without_colors(out / "index.json")
+    assert stored_source(ShardSet(out)).gltf_colors == "srgb"
+    shutil.copy(mesh_folder / "slab.glb", folder / "added.glb")
+    with pytest.raises(ValueError, match=r"read as srgb, not linear.*--gltf-colors srgb"):
+        build(config, out)
+    report = build(display, out)
+    assert (report.skipped, report.prepared) == (2, 3)
+    colors = [ShardSet(out)[row].colors for row in range(3)]
+    # The bytes of the linear light that (200, 40, 40) is written as.
+    assert all(each is not None and (each == (147, 5, 5)).all() for each in colors)
+
+
 def test_a_file_of_another_size_is_counted_and_not_done_again(
     build, growing, mesh_folder, tmp_path, deliverables
 ):

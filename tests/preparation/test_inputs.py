@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,10 +25,11 @@ from g3pt.preparation.inputs import (
     MeshSourceConfig,
     ObjaverseSourceConfig,
     TrellisSourceConfig,
+    as_once_meant,
     list_meshes,
     source_from_text,
 )
-from hostile import embedded_gltf_of, glb_of, gltf_of, obj_of, ply_of
+from hostile import embedded_gltf_of, glb_of, gltf_of, obj_of, pack_glb, ply_of
 
 POINTS = np.array([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)], float)
 GLB = glb_of(POINTS)
@@ -83,6 +85,45 @@ def test_a_file_with_another_hash_is_refused(tmp_path):
     right = hashlib.sha256(GLB).hexdigest()
     assert is_closed(MeshRef(id="a", location=path, sha256=right.upper()).read())
     assert refused(MeshRef(id="a", location=path, sha256="0" * 64)) == "checksum"
+
+
+def test_every_source_says_how_its_colours_are_meant(tmp_path):
+    rgba = np.array([(55, 128, 250, 255)] * 4, np.uint8)
+    document, binary = gltf_of(POINTS)
+    document["meshes"][0]["primitives"][0]["attributes"]["COLOR_0"] = 2
+    document["bufferViews"].append({"buffer": 0, "byteOffset": len(binary), "byteLength": 16})
+    document["accessors"].append(
+        {"bufferView": 2, "componentType": 5121, "normalized": True, "count": 4, "type": "VEC4"}
+    )
+    content = pack_glb(document, binary + rgba.tobytes())
+    path = write(tmp_path / "a.glb", content)
+    (tmp_path / "t.csv").write_text("path\na.glb\n")
+    archive = pack(tmp_path / "a.zip", {"a.glb": content})
+    folder = FolderSourceConfig(path=str(tmp_path), include=(path.name,))
+    for source in (folder, ManifestSourceConfig(path=str(tmp_path / "t.csv")), archive):
+        (linear,) = list_meshes(source)
+        assert np.array_equal(linear.read().colors, [(128, 188, 253, 255)] * 4)
+        (display,) = list_meshes(replace(source, gltf_colors="srgb"))
+        assert np.array_equal(display.read().colors, rgba)
+        assert pickle.loads(pickle.dumps(display)).gltf_colors == "srgb"
+    config = source_from_text(str(tmp_path), gltf_colors="srgb")
+    assert isinstance(config, FolderSourceConfig) and config.gltf_colors == "srgb"
+
+
+def test_configs_written_before_colours_had_a_choice_keep_their_meaning():
+    """They were made by a reader that took the bytes of COLOR_0 for display values."""
+    from g3pt.config import to_json
+
+    source = FolderSourceConfig(path="a", limit=3)
+    now = {"shapes": [{"source": to_json(source)}], "other": {"kind": "folder"}}
+    before = {"shapes": [{"source": dict(now["shapes"][0]["source"])}], "other": now["other"]}
+    del before["shapes"][0]["source"]["gltf_colors"]
+    then = as_once_meant(before)
+    assert then["shapes"][0]["source"] == {**now["shapes"][0]["source"], "gltf_colors": "srgb"}
+    assert then["other"] == now["other"]
+    assert as_once_meant(now) == now
+    by_hand = {"kind": "folder", "path": "a"}
+    assert as_once_meant(by_hand) == by_hand
 
 
 # Folders

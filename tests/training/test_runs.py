@@ -1,12 +1,15 @@
 """A run folder holds what is needed to go on from it and to build on it."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 import smoke
 import torch
 
+from g3pt.config import save_json
+from g3pt.recipes import recipe
 from g3pt.training.runs import load_run
 from g3pt.training.start import complete, open_task, start
 from g3pt.training.trained import load_tokenizer, load_trained
@@ -41,6 +44,16 @@ def test_the_config_is_complete_and_reads_back(trained):
     (text,) = [c for c in car.model.conditions if c.kind == "text"]
     assert "a" in text.vocabulary
     assert car.data.tokens and car.validation.tokens
+
+
+def test_a_config_from_before_colours_had_a_choice_is_still_that_of_its_recipe(tmp_path):
+    run = recipe("tokenizer-small")
+    save_json(tmp_path / "config.json", run)
+    text = (tmp_path / "config.json").read_text()
+    written = re.sub(r',\s*"gltf_colors": "srgb"', "", text)
+    assert "gltf_colors" in text and "gltf_colors" not in written
+    (tmp_path / "config.json").write_text(written)
+    assert load_run(tmp_path) == run
 
 
 def test_a_trained_model_is_the_average_unless_asked_otherwise(trained):

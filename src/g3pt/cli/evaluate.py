@@ -57,6 +57,10 @@ class DataOptions(EvaluateOptions):
     split: str = "val"
     """Of a folder of shards, or of meshes with a manifest: objects of this split."""
 
+    gltf_colors: Literal["linear", "srgb"] = "linear"
+    """What COLOR_0 holds in the GLB and glTF files of a folder of meshes: linear light, as the
+    specification asks, or sRGB display values."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RateOptions(DataOptions):
@@ -263,7 +267,12 @@ def _on_data(
 
     from g3pt.evaluation.objects import list_objects
 
-    objects = list_objects(options.data, limit=options.limit, split=options.split)
+    objects = list_objects(
+        options.data,
+        limit=options.limit,
+        split=options.split,
+        gltf_colors=options.gltf_colors,
+    )
     with steps() as shown:
         result = evaluate(
             options.weights,

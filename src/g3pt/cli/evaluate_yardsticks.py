@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -33,6 +33,10 @@ class YardsticksOptions(CommonOptions):
     meshes: Path | None = None
     """With --make: a folder of meshes whose manifest holds some out (split val); without it there
     is no yardstick of real models."""
+
+    gltf_colors: Literal["linear", "srgb"] = "linear"
+    """With --meshes: what COLOR_0 of its GLB and glTF files holds, linear light, as the
+    specification asks, or sRGB display values."""
 
     limit: int | None = None
     """So many objects of each, the first (default: all that a file holds; 200 with --make)."""
@@ -77,7 +81,8 @@ def _make(options: YardsticksOptions, folder: Path) -> int:
     from g3pt.shapes.yardstick import save_yardstick, yardstick_path
 
     outputs: list[dict[str, Any]] = []
-    for name, objects in yardstick_objects(options.meshes, options.limit or 200).items():
+    found = yardstick_objects(options.meshes, options.limit or 200, gltf_colors=options.gltf_colors)
+    for name, objects in found.items():
         with steps() as shown, working(f"making {name}"):
             built = build_yardstick(name, objects, on_progress=partial(shown.show, name))
             path = yardstick_path(folder, name)

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from g3pt import __version__
+from g3pt.cli.speech import hear_only_g3pt
 
 COMMANDS = {
     "generate": ("generate", "pictures, sentences or point clouds to meshes"),
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command, *rest = given
     if command not in COMMANDS:
         return _fail(f"there is no command {command!r}; there are: {', '.join(COMMANDS)}", 2)
+    if arguments is None:  # our own process, not one that calls us
+        hear_only_g3pt()
     try:
         return int(_command(command)(rest))
     except SystemExit as stop:  # tyro: help was asked for, or a flag was wrong

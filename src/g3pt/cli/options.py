@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
+from g3pt.generation.arguments import MAX_SEED
+
 MESH_FORMATS = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
-MAX_SEED = 2**62
 
 Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional]
 """File names without a flag."""

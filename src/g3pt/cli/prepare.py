@@ -1,6 +1,5 @@
 """`g3pt prepare`: any folder, archive or list of meshes to training shards."""
 
-import logging
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -99,6 +98,10 @@ class PrepareOptions(CommonOptions):
     exclude: tuple[str, ...] = ()
     """No paths of a folder that fit one of these."""
 
+    gltf_colors: Literal["linear", "srgb"] = "linear"
+    """What COLOR_0 of GLB and glTF files holds: linear light, as the specification asks, or sRGB
+    display values, as some collections say of theirs."""
+
     column: tuple[str, ...] = ()
     """Columns of a table with other names: `path=file caption=text`."""
 
@@ -120,7 +123,6 @@ def main(arguments: Sequence[str]) -> int:
     part = _part(options.shard)
     config = _config(options)
     limits = _limits(options)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if options.dry_run:
         return _estimate(options, config, limits)
 
@@ -171,10 +173,16 @@ def _stock(options: PrepareOptions) -> int:
     lines = [
         f"{options.out}: {made.meshes} meshes ({made.flagged} flagged, {made.decimated} "
         f"decimated), {made.faces} faces, {made.bytes / 1e6:.1f} MB, {num_refused} refused",
+        *_noted(made.noted, made.first_note),
         *(f"{number} {code}: {made.examples[code]}" for code, number in made.refused.items()),
     ]
     report(options, {**asdict(made), "path": str(options.out)}, lines)
     return 0
+
+
+def _noted(num: int, first: str) -> list[str]:
+    """What is said of meshes that lack something, if there are any."""
+    return [f"{num} were read without what they refer to; first: {first}"] if num else []
 
 
 def _part(text: str) -> tuple[int, int]:
@@ -226,7 +234,11 @@ def _source(options: PrepareOptions) -> "SourceConfig":
         return ProceduralSourceConfig(num=int(number))
     licences = names_of(options.licence)
     config = source_from_text(
-        options.source, split=options.split, licences=licences, limit=options.limit
+        options.source,
+        split=options.split,
+        licences=licences,
+        limit=options.limit,
+        gltf_colors=options.gltf_colors,
     )
     if options.include or options.exclude:
         if not isinstance(config, FolderSourceConfig):
@@ -301,6 +313,7 @@ def _answer(result: "BuildReport") -> dict[str, Any]:
         "prepared": result.prepared,
         "flagged": result.flagged,
         "refused": result.refused,
+        "noted": result.noted,
         "skipped": result.skipped,
         "changed": result.changed,
         "seconds": round(result.seconds, 3),
@@ -338,6 +351,7 @@ def _lines(result: "BuildReport", answer: dict[str, Any]) -> list[str]:
         lines.append("nothing was left to do")
     elif result.skipped:
         lines.append(f"{result.skipped} of them were there before")
+    lines += _noted(result.noted, result.first_note)
     if result.changed:
         lines.append(
             f"{result.changed} files have another size than when they were prepared and were left "

@@ -48,6 +48,9 @@ class RenderOptions(CommonOptions):
     size: int = 256
     """Side of each picture in pixels."""
 
+    labels: bool = False
+    """Write the name of the mesh below its picture. A sheet of several meshes has names anyway."""
+
     shadow: bool = False
     """Let parts of the object shade others."""
 
@@ -67,15 +70,25 @@ def main(arguments: Sequence[str]) -> int:
     formats = (".gif",) if options.turntable else (".png",)
     stems = ["sheet"] if one_sheet else [path.stem for path in options.mesh]
     paths = plan_outputs(options.output, stems, formats, folder_suffix=formats[0])
+    if options.turntable and options.labels:
+        raise ValueError("--labels names the pictures of a PNG; a turntable holds no names")
     meshes = [_read(path) for path in options.mesh]
+
+    from g3pt.geometry.render import save_gif
+
     with working("rendering"):
         drawn = [_views(mesh, views, options) for mesh in tracked(meshes, "meshes", len(meshes))]
         make_folder_for(paths[0])
         if one_sheet:
-            _save_sheet(paths[0], drawn, [path.stem for path in options.mesh])
+            labelled = options.labels or len(options.mesh) > 1
+            names = [path.stem for path in options.mesh]
+            _save_sheet(paths[0], drawn, names if labelled else None)
         else:
-            for path, pictures in zip(paths, drawn, strict=True):
-                _save_one(path, pictures, turntable=options.turntable)
+            for mesh, path, pictures in zip(options.mesh, paths, drawn, strict=True):
+                if options.turntable:
+                    save_gif(path, pictures)
+                else:
+                    _save_sheet(path, [pictures], [mesh.stem] if options.labels else None)
     outputs: list[dict[str, Any]] = [{"path": str(path), "views": views} for path in paths]
     report(options, {"outputs": outputs}, [str(path) for path in paths])
     return 0
@@ -100,23 +113,20 @@ def _views(mesh: "TriangleMesh", num: int, options: RenderOptions) -> "list[np.n
     return frame_together(pictures, options.size)
 
 
-def _save_sheet(path: Path, drawn: "list[list[np.ndarray]]", names: list[str]) -> None:
-    """One row a mesh; with a single view each, meshes in a near-square grid instead."""
+def _save_sheet(path: Path, drawn: "list[list[np.ndarray]]", names: list[str] | None) -> None:
+    """One row a mesh; with a single view each, meshes in a near-square grid instead.
+
+    Without names nothing is written into the picture, so that it can be a prompt.
+    """
     from g3pt.geometry.render import save_png, sheet
 
-    labels = [[name] + [""] * (len(row) - 1) for name, row in zip(names, drawn, strict=True)]
+    labels = None
+    if names is not None:
+        labels = [[name] + [""] * (len(row) - 1) for name, row in zip(names, drawn, strict=True)]
     if len(drawn[0]) == 1:
         width = math.ceil(math.sqrt(len(drawn)))
         starts = range(0, len(drawn), width)
         drawn = [[row[0] for row in drawn[start : start + width]] for start in starts]
-        labels = [names[start : start + width] for start in starts]
+        if names is not None:
+            labels = [names[start : start + width] for start in starts]
     save_png(path, sheet(drawn, labels))
-
-
-def _save_one(path: Path, pictures: "list[np.ndarray]", *, turntable: bool) -> None:
-    from g3pt.geometry.render import save_gif, save_png, sheet
-
-    if turntable:
-        save_gif(path, pictures)
-    else:
-        save_png(path, sheet([pictures]))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import tyro
 
+from g3pt.cli.speech import listen
 from g3pt.config import save_json
 from g3pt.recipes import RECIPES, SIZES, recipe
 from g3pt.training.checkpoint import CheckpointError
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     except (ValueError, FileNotFoundError) as error:
         print(f"g3pt train: {error}", file=sys.stderr)
         return WRONG_INPUT
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    listen(logging.INFO, "%(asctime)s %(message)s")
     return _train(run, folder, options)
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float64
 
 from g3pt import procedural
 from g3pt.evaluation.protocol import EvaluationSettings
-from g3pt.geometry.mesh import TriangleMesh
+from g3pt.geometry.mesh import GltfColors, TriangleMesh
 from g3pt.geometry.metrics import Contains
 from g3pt.geometry.sampling import SurfaceSamples, sample_near_surface
 from g3pt.preparation.sources import (
@@ -56,7 +56,13 @@ class ObjectList:
         return load_shape(self.refs[slot])
 
 
-def list_objects(data: str, *, limit: int | None = None, split: str = "val") -> ObjectList:
+def list_objects(
+    data: str,
+    *,
+    limit: int | None = None,
+    split: str = "val",
+    gltf_colors: GltfColors = "linear",
+) -> ObjectList:
     """Find the objects that a word, a folder of shards or a folder of meshes stands for.
 
     Args:
@@ -66,6 +72,8 @@ def list_objects(data: str, *, limit: int | None = None, split: str = "val") -> 
         limit: take only so many: the first, or spread evenly over a folder; at most 200
             procedural ones without.
         split: shapes of the shards, or rows of the folder's manifest, to take.
+        gltf_colors: what COLOR_0 holds in the GLB and glTF files of a folder of meshes; shards
+            know that of theirs.
 
     Raises:
         FileNotFoundError: if there is no such folder.
@@ -91,7 +99,10 @@ def list_objects(data: str, *, limit: int | None = None, split: str = "val") -> 
         found = [ref for ref in list_shapes(stored_source(shards)) if ref.id in wanted]
     else:
         has_manifest = (path / "manifest.jsonl").is_file()
-        found = list_shapes(FolderSourceConfig(path=str(path), split=split if has_manifest else ""))
+        source = FolderSourceConfig(
+            path=str(path), split=split if has_manifest else "", gltf_colors=gltf_colors
+        )
+        found = list_shapes(source)
     # Neighbours in a list are often of one pack or one kind.
     spread = np.linspace(0, len(found) - 1, min(limit or len(found), len(found))).round()
     return ObjectList(name=path.name, refs=tuple(found[int(place)] for place in spread))
@@ -168,7 +179,10 @@ def uniform_labels(truth: Truth, num: int, settings: EvaluationSettings) -> Labe
 
 
 def data_hash(objects: ObjectList) -> str:
-    """SHA-256 of what the objects are made of: bytes of mesh files, primitives of shapes."""
+    """SHA-256 of what the objects are made of: bytes of mesh files, primitives of shapes.
+
+    Display values in COLOR_0 count as the plain bytes, as they did before linear light was read.
+    """
     digest = hashlib.sha256()
     for ref in objects.refs:
         digest.update(f"{ref.id} {_content_hash(ref)}\n".encode())
@@ -177,7 +191,9 @@ def data_hash(objects: ObjectList) -> str:
 
 def _content_hash(ref: ShapeRef) -> str:
     if isinstance(ref, MeshRef):
-        return file_hash(Path(ref.location))
+        is_gltf = Path(ref.member or ref.location).suffix.lower() in (".glb", ".gltf")
+        reading = " linear" if is_gltf and ref.gltf_colors == "linear" else ""
+        return file_hash(Path(ref.location)) + reading
     arrays = procedural.make_shape(ref.seed, ref.family).arrays
     digest = hashlib.sha256()
     for field in fields(arrays):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from g3pt.generation.arguments import check_number, check_whole, seed_of
 from g3pt.generation.field import ShapeField
 from g3pt.generation.results import Reconstruction
 from g3pt.generation.surface import (
@@ -55,6 +56,8 @@ class ShapeCodec:
         Raises:
             ValueError: naming the range.
         """
+        if num_scales is not None:
+            check_whole("num_scales", num_scales)
         if num_scales is not None and not 1 <= num_scales <= self.num_scales:
             raise ValueError(
                 f"scales must lie in 1..{self.num_scales} for weights {self.weights.name}, "
@@ -188,6 +191,7 @@ class ShapeCodec:
             ValueError: if the resolution is out of range or the tokens are of another tokenizer.
         """
         check_resolution(resolution)
+        check_number("min_share", min_share)
         self._check_pyramid(tokens)
         field = ShapeField.from_tokens(self.tokenizer, tokens.indices)
         extraction = extract_surface(field, resolution=resolution, dense=dense, seeds=seeds)
@@ -226,7 +230,7 @@ class ShapeCodec:
         )
 
     def _encode(self, source: PlacedMesh, seed: int) -> EncodedSurface:
-        num_points, rng = self.weights.config.num_points, np.random.default_rng(seed)
+        num_points, rng = self.weights.config.num_points, np.random.default_rng(seed_of(seed))
         return encode_surface(self.tokenizer, source.bounded, num_points, rng)
 
     def _pyramid_of(self, encoded: EncodedSurface, num_scales: int | None) -> TokenPyramid:
@@ -258,6 +262,7 @@ def check_resolution(resolution: int) -> None:
     Raises:
         ValueError: naming the range.
     """
+    check_whole("resolution", resolution)
     if not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
         raise ValueError(
             f"resolution must lie between {MIN_RESOLUTION} and {MAX_RESOLUTION} cells per axis, "

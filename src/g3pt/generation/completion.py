@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
+from g3pt.generation.arguments import check_whole
 from g3pt.generation.results import GeneratedShape
 from g3pt.generation.sampler import generate_tokens
 from g3pt.geometry.clouds import PointCloud, estimate_normals, read_cloud
@@ -71,6 +72,8 @@ class SearchConfig:
     """Of these, how many go on; more at scales of few tokens."""
 
     def __post_init__(self) -> None:
+        for name in ("keep", "width", "survivors"):
+            check_whole(name, getattr(self, name))
         if self.keep < 0:
             raise ValueError(f"keep must be at least 0, got {self.keep}")
         if not 1 <= self.survivors <= self.width:

@@ -1,35 +1,27 @@
 """From any picture file to the object on a transparent square.
 
-Files are judged by their header before a pixel is decoded. The object is what the alpha channel
-shows, or what differs from the colour of the picture's border; `geometry.framing` then centres it
-as the training views were centred. Pictures are (H, W, 4) uint8, straight alpha.
+`generation.pixels` reads it. The object is what the alpha channel shows, or what differs from the
+colour of the picture's border; `geometry.framing` then centres it as the training views were
+centred. Pictures are (H, W, 4) uint8, straight alpha.
 """
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int32, UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 from scipy import ndimage
 
+from g3pt.generation.pixels import PictureError, open_picture
 from g3pt.geometry.framing import frame_object, silhouette_box
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-MAX_BYTES = 64 * 2**20
-MAX_PIXELS = 64_000_000
-MIN_SIDE = 16
 WORKING_SIDE = 1024
 """Longer pictures are reduced to this before the background is looked for."""
 
 Cutout = Literal["alpha", "border", "none"]
 """How the object was told from its background; `none`: the whole picture is taken."""
-
-
-class PictureError(ValueError):
-    """A picture that cannot be used; says which and why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,20 +35,20 @@ class PreparedPicture:
 
 
 def prepare_picture(
-    picture: str | Path | Image.Image | UInt8[np.ndarray, "H W C"],
+    picture: object,
     size: int,
     guess_size: int | None = None,
 ) -> PreparedPicture:
     """Read a picture, find its object, and frame it as the training views are framed.
 
     Args:
-        picture: a file, a Pillow image, or an array with 3 or 4 channels.
+        picture: any of `pixels.Picture`.
         size: side of the result, as the image encoder wants it.
         guess_size: side that the first guess reads, if there is one and its side is another.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        PictureError: if the file is no picture, too large, too small, or shows nothing.
+        PictureError: if it is no picture, too large, too small, or shows nothing.
     """
     name = str(picture) if isinstance(picture, str | Path) else "picture"
     rgba, cutout = cut_out_object(_reduced(open_picture(picture)), name)
@@ -65,72 +57,6 @@ def prepare_picture(
         cutout=cutout,
         guess_rgba=None if guess_size is None else frame_object(rgba, guess_size),
     )
-
-
-def open_picture(picture: str | Path | Image.Image | UInt8[np.ndarray, "H W C"]) -> Image.Image:
-    """Open a picture and decode it to RGBA, after its size on disk and in pixels was checked."""
-    if isinstance(picture, Image.Image):
-        return _decoded(picture, "picture")
-    if isinstance(picture, np.ndarray):
-        return _decoded(Image.fromarray(picture), "picture")
-    path = Path(picture)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such picture")
-    if path.stat().st_size > MAX_BYTES:
-        raise PictureError(
-            f"{path}: {path.stat().st_size / 2**20:.0f} MiB is more than the "
-            f"{MAX_BYTES // 2**20} MiB that a picture may have; save it smaller"
-        )
-    _check_pixels(_png_size(path), str(path))  # Pillow would read on to the first pixels
-    try:
-        with warnings.catch_warnings():
-            # Pillow's own size warning and error: ours is stricter and says more.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            opened = Image.open(path, formats=FORMATS)
-    except Image.DecompressionBombError:
-        raise PictureError(f"{path}: {_too_many()}") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise PictureError(
-            f"{path}: is not a readable picture ({', '.join(FORMATS)} are read)"
-        ) from error
-    with opened:
-        return _decoded(opened, str(path))
-
-
-def _too_many() -> str:
-    return f"more than the {MAX_PIXELS // 10**6} million pixels that are read; save it smaller"
-
-
-def _png_size(path: Path) -> tuple[int, int]:
-    """Width and height that the first bytes of a PNG promise; (0, 0) for another format."""
-    with path.open("rb") as file:
-        head = file.read(24)
-    if len(head) < 24 or not head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return 0, 0
-    return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
-
-
-def _check_pixels(size: tuple[int, int], name: str) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        raise PictureError(f"{name}: {size[0]} x {size[1]} pixels are {_too_many()}")
-
-
-def _decoded(image: Image.Image, name: str) -> Image.Image:
-    width, height = image.size
-    _check_pixels((width, height), name)
-    if min(width, height) < MIN_SIDE:
-        raise PictureError(
-            f"{name}: {width} x {height} pixels are too few to show an object; "
-            f"give at least {MIN_SIDE} on each side"
-        )
-    try:
-        image.load()
-    except (OSError, SyntaxError, ValueError) as error:
-        raise PictureError(f"{name}: is damaged or cut short ({error})") from error
-    if image.mode.startswith("I"):  # 16-bit grey: Pillow would clip it to white
-        grey = np.asarray(image).astype(np.float64) * (255.0 / 65535.0)
-        image = Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
-    return ImageOps.exif_transpose(image).convert("RGBA")
 
 
 def _reduced(image: Image.Image) -> UInt8[np.ndarray, "H W 4"]:

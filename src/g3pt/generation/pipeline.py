@@ -13,6 +13,7 @@ from typing import Unpack
 import numpy as np
 import torch
 
+from g3pt.generation.arguments import check_sampling, seed_of
 from g3pt.generation.candidates import (
     DRAFT_RESOLUTION,
     Draft,
@@ -164,6 +165,18 @@ class G3PT(ShapeCodec):
         """
         car = self._generator()
         check_resolution(resolution)
+        self.check_num_scales(num_scales)
+        seed = seed_of(seed)
+        check_sampling(
+            num=num,
+            best_of=best_of,
+            consensus=consensus,
+            guidance=guidance,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_share=min_share,
+        )
         pictured = image is not None or (prompts is not None and bool(prompts.pictures))
         guess = answers_with_guess(
             guess,
@@ -364,6 +377,8 @@ class G3PT(ShapeCodec):
         """
         car = self._generator()
         check_resolution(resolution)
+        seed = seed_of(seed)
+        check_sampling(num=num, temperature=temperature, min_share=min_share)
         search = SearchConfig() if search is None else search
         prompts = self.read_prompts() if prompts is None else prompts
         self.check_completion(search, num, prompts)

@@ -7,12 +7,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from g3pt.generation.pictures import PreparedPicture, prepare_picture
+from g3pt.generation.pixels import Picture
 from g3pt.geometry.clouds import cloud_of, estimate_normals, read_cloud, to_own_frame
 from g3pt.models.car import Car
 from g3pt.models.conditioning import (
@@ -29,8 +30,6 @@ from g3pt.models.tokenizer import Tokenizer
 
 LOGGER = logging.getLogger(__name__)
 
-Picture = str | Path | Image.Image | np.ndarray
-"""A file, a Pillow image, or an array (height, width, 3 or 4) of bytes."""
 Pictures = Picture | Sequence[Picture | Sequence[Picture]]
 """One picture, or one of each shape; a list in its place is several views of that shape."""
 Cloud = str | Path | np.ndarray
@@ -70,7 +69,7 @@ def read_prompts(
 
     Args:
         generator: CAR or a rival.
-        image: pictures, each a file or its pixels.
+        image: pictures, each a file, its bytes or its pixels (`pixels.Picture`).
         text: sentences.
         points: clouds of visible points in the unit frame of the whole shape, each a file or an
             array; one that leaves the cube is moved to the unit frame by its own bounding box.
@@ -81,9 +80,8 @@ def read_prompts(
         PictureError, CloudError: if a picture or a cloud cannot be used.
         PromptError: if the weights do not know this kind of prompt, or a text is empty.
     """
-    shapes = [] if image is None else [image] if isinstance(image, Picture) else list(image)
-    views = [[one] if isinstance(one, Picture) else list(one) for one in shapes]
-    texts = [] if text is None else [text] if isinstance(text, str) else list(text)
+    views = [] if image is None else [_pictures(one) for one in _pictures(image)]
+    texts = [] if text is None else [text] if isinstance(text, str) else _sentences(text)
     clouds = [] if points is None else [points] if isinstance(points, Cloud) else list(points)
     given = {"image": views, "text": texts, "points": clouds}
     asked = {"image": image, "text": text, "points": points}
@@ -120,6 +118,22 @@ def read_prompts(
         fields["point_latents_BLC"] = encode_points(tokenizer, points_BN3, normals_BN3)
     condition = ConditionBatch(batch_size=size, **fields).to(device)
     return Prompts(condition=condition, pictures=pictures, texts=tuple(texts))
+
+
+def _pictures(given: Any) -> list[Any]:
+    """Pictures as a list, also where there is one. What is none of them is found on opening."""
+    several = isinstance(given, Sequence) and not isinstance(given, Picture)
+    return list(given) if several else [given]
+
+
+def _sentences(given: Any) -> list[str]:
+    texts = list(given) if isinstance(given, Sequence) else [given]
+    for text in texts:
+        if not isinstance(text, str):
+            raise PromptError(
+                f"text must be a sentence or several, got {text!r:.40} ({type(text).__name__})"
+            )
+    return texts
 
 
 def _common_length(given: Mapping[str, Sequence[object]]) -> int:

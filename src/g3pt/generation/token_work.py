@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, assert_never
 import torch
 from PIL import Image
 
+from g3pt.generation.arguments import check_whole
 from g3pt.generation.codec import TokenSource
 from g3pt.generation.prompts import Picture, PromptError, Prompts
 from g3pt.generation.results import GenerationResult, ScaleEvent
@@ -154,6 +155,7 @@ def kept_scales(pipeline: "G3PT", tokens: TokenPyramid, keep: int) -> TokenPyram
         ValueError: if none is, or the shape has not as many.
     """
     last = pipeline.num_scales - 1
+    check_whole("keep", keep)
     if not 1 <= keep <= last:
         raise ValueError(
             f"keep must lie in 1..{last}, so that scales are left to sample, got {keep}"

@@ -8,6 +8,7 @@ materials, textures) is read only from the file's own folder and below; nothing 
 network.
 """
 
+import base64
 import json
 import logging
 import math
@@ -22,10 +23,13 @@ from jaxtyping import Float64
 
 from g3pt.files import write_whole
 from g3pt.geometry.formats.companions import FolderCompanions, read_regular_file
-from g3pt.geometry.formats.foreign import MESH_SUFFIXES, known_suffix, parse_mesh
+from g3pt.geometry.formats.foreign import MESH_SUFFIXES, OnNote, known_suffix, parse_mesh
+from g3pt.geometry.formats.gltf import glb_chunks
+from g3pt.geometry.formats.textures import display_to_linear
 from g3pt.geometry.triangles import (
     NEUTRAL_GREY,
     UNIT_LONGEST_SIDE,
+    GltfColors,
     MeshError,
     TriangleMesh,
     area_vectors,
@@ -48,7 +52,9 @@ __all__ = [
     "NEUTRAL_GREY",
     "UNIT_LONGEST_SIDE",
     "WRITE_SUFFIXES",
+    "GltfColors",
     "MeshError",
+    "OnNote",
     "TriangleMesh",
     "UnitFrame",
     "area_vectors",
@@ -74,6 +80,7 @@ __all__ = [
 ]
 
 _trimesh: Any = trimesh  # its own annotations are partial
+_UNSIGNED_SHORT = 5123
 
 WRITE_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
 """Formats that are written; `MESH_SUFFIXES` are those that are read."""
@@ -163,8 +170,12 @@ def to_source(mesh: TriangleMesh, frame: UnitFrame) -> TriangleMesh:
     return replace(mesh, vertices=frame.to_source(mesh.vertices))
 
 
-def read_mesh(path: str | os.PathLike[str]) -> TriangleMesh:
+def read_mesh(path: str | os.PathLike[str], *, gltf_colors: GltfColors = "linear") -> TriangleMesh:
     """Read a file of `MESH_SUFFIXES` as one mesh in source space (see `parse_mesh`).
+
+    Args:
+        path: the file.
+        gltf_colors: what COLOR_0 of a GLB or glTF file holds.
 
     Raises:
         MeshError: if the file is missing, no regular file, too large, cut off, of another kind,
@@ -177,14 +188,21 @@ def read_mesh(path: str | os.PathLike[str]) -> TriangleMesh:
     except MeshError as error:
         raise MeshError(f"{path}: {error}", error.code) from None
     data = read_regular_file(path)
-    return parse_mesh(data, suffix, name=str(path), companions=FolderCompanions(path))
+    return parse_mesh(
+        data,
+        suffix,
+        name=str(path),
+        companions=FolderCompanions(path),
+        gltf_colors=gltf_colors,
+    )
 
 
 def write_mesh(path: str | os.PathLike[str], mesh: TriangleMesh) -> None:
     """Write a mesh in the format of the file's suffix; the file appears complete or not at all.
 
-    GLB and glTF carry vertex normals; GLB, glTF, PLY, OBJ and OFF carry the colours. A warning
-    says when a mesh lies so far from the origin that the format rounds its surface.
+    GLB and glTF carry vertex normals; GLB, glTF, PLY, OBJ and OFF carry the colours. GLB and glTF
+    hold them as linear light of 16 bits, as glTF 2.0 asks; the others hold sRGB display values. A
+    warning says when a mesh lies so far from the origin that the format rounds its surface.
 
     Raises:
         MeshError: if the suffix is unknown, the folder is missing or the mesh is empty.
@@ -208,11 +226,35 @@ def _encoded(mesh: TriangleMesh, kind: str) -> bytes:
     )
     if kind in ("glb", "gltf"):
         body.vertex_normals = vertex_normals(mesh)
-        if kind == "glb":
-            return body.export(file_type="glb", include_normals=True)
-        files = _trimesh.Scene(body).export(
-            file_type="gltf", include_normals=True, embed_buffers=True
+        data = body.export(
+            file_type="glb", include_normals=True, buffer_postprocessor=_store_linear_colors
         )
-        return json.dumps(json.loads(files["model.gltf"])).encode()
+        return data if kind == "glb" else _as_gltf(data)
     content: Any = body.export(file_type=kind)
     return content if isinstance(content, bytes) else content.encode()
+
+
+def _store_linear_colors(buffers: dict[Any, bytes], document: dict[str, Any]) -> None:
+    """Replace the display values that trimesh puts into COLOR_0 by what the specification asks.
+
+    Sixteen bits, since eight would merge dark colours: they lie closer in linear light.
+    """
+    for accessor in document["accessors"].values():
+        if accessor["type"] != "VEC4":  # nothing but colours has four columns
+            continue
+        key = list(buffers)[accessor["bufferView"]]
+        bytes_P4 = np.frombuffer(buffers[key], np.uint8, 4 * accessor["count"]).reshape(-1, 4)
+        stored_P4 = np.rint(65535 * display_to_linear(bytes_P4 / 255.0)).astype("<u2")
+        buffers[key] = stored_P4.tobytes()
+        accessor["componentType"] = _UNSIGNED_SHORT
+        accessor["min"] = stored_P4.min(axis=0).tolist()
+        accessor["max"] = stored_P4.max(axis=0).tolist()
+
+
+def _as_gltf(data: bytes) -> bytes:
+    """Turn a GLB file into JSON that holds its buffer."""
+    text, binary = glb_chunks(data)
+    document = json.loads(text)
+    packed = base64.b64encode(binary or b"").decode()
+    document["buffers"][0]["uri"] = f"data:application/octet-stream;base64,{packed}"
+    return json.dumps(document).encode()

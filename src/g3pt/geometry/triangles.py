@@ -7,7 +7,7 @@ which adds files and the unit frame.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt8
@@ -26,6 +26,10 @@ UNIT_LONGEST_SIDE = 1.9
 
 NEUTRAL_GREY = (178, 178, 178, 255)
 """RGBA of a part without colours inside a mesh that has some."""
+
+GltfColors = Literal["linear", "srgb"]
+"""What COLOR_0 of a GLB or glTF file holds: linear light, as the specification asks, or sRGB
+display values, as some programs write."""
 
 
 class MeshError(ValueError):

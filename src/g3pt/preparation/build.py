@@ -30,7 +30,13 @@ from typing import IO, Any
 from g3pt.config import to_json
 from g3pt.files import TEMPORARY, write_whole
 from g3pt.preparation.engines import Engine, InlineEngine
-from g3pt.preparation.sources import MeshRef, ShapeRef, SourceConfig, list_shapes
+from g3pt.preparation.sources import (
+    MeshRef,
+    ShapeRef,
+    SourceConfig,
+    as_once_meant,
+    list_shapes,
+)
 from g3pt.preparation.worker import ObjectResult, ObjectTask
 from g3pt.shapes.samples import END_OF_ARCHIVE
 from g3pt.shapes.selection import QualityLimits
@@ -88,6 +94,10 @@ class BuildReport:
     """Of them, with a quality number beyond its limit."""
     refused: int
     """Objects without, in the whole set."""
+    noted: int
+    """Objects read without something that they refer to, such as a texture, in the whole set."""
+    first_note: str
+    """What the first of them lacks; empty if there is none."""
     skipped: int
     """Objects that were there before this run."""
     changed: int
@@ -158,11 +168,14 @@ def build_shards(
     prepared = [row for row in rows if "sha256" in row]
     if complete and not prepared:
         raise ValueError(f"{out}: all {len(rows)} objects were refused; first: {_reason(rows[0])}")
+    notes = [f"{row['id']}: {row['notes'][0]}" for row in prepared if row.get("notes")]
     return BuildReport(
         path=out,
         prepared=len(prepared),
         flagged=sum(bool(QualityLimits().flags(row)) for row in prepared),
         refused=len(rows) - len(prepared),
+        noted=len(notes),
+        first_note=notes[0] if notes else "",
         skipped=skipped,
         changed=_num_changed(known, refs),
         seconds=time.monotonic() - began,
@@ -182,7 +195,7 @@ def _reason(row: dict[str, Any]) -> str:
 def _enter(out: Path, config: ShardsConfig, val_share: float) -> None:
     """Make the folder and write down what it is built from, or check that it is the same.
 
-    The source itself may change: that is how objects are added.
+    The source itself may change, but for how its colours are read: that is how objects are added.
     """
     out.mkdir(parents=True, exist_ok=True)
     wanted = {"config": to_json(config), "val_share": val_share}
@@ -194,13 +207,19 @@ def _enter(out: Path, config: ShardsConfig, val_share: float) -> None:
             raise ValueError(f"{out}: expected a new or empty folder, it holds {others[0]}")
         write_whole(file, json.dumps(wanted, indent=2) + "\n")
         return
-    found = json.loads(file.read_text(encoding="utf-8"))
+    found = as_once_meant(json.loads(file.read_text(encoding="utf-8")))
     for name in ("prepare", "views", "samples_per_shard"):
         if found["config"].get(name) != wanted["config"][name]:
             raise ValueError(
                 f"{out}: holds shapes prepared with {name} = {found['config'].get(name)}, not "
                 f"{wanted['config'][name]}; choose another folder"
             )
+    before, now = (each["config"]["source"].get("gltf_colors") for each in (found, wanted))
+    if before and now and before != now:  # procedural shapes have none
+        raise ValueError(
+            f"{out}: holds shapes whose glTF colours were read as {before}, not {now}: go on with "
+            f"--gltf-colors {before} (source.gltf_colors of a recipe), or choose another folder"
+        )
     if found["val_share"] != val_share:
         raise ValueError(
             f"{out}: was begun with a validation share of {found['val_share']}, not {val_share}"

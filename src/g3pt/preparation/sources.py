@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, UInt8
 from g3pt import procedural
 from g3pt.config import from_json
 from g3pt.geometry.boundary import SolidMesh
-from g3pt.geometry.mesh import TriangleMesh, to_unit, unit_frame_of
+from g3pt.geometry.mesh import OnNote, TriangleMesh, to_unit, unit_frame_of
 from g3pt.geometry.quality import SolidQuality, measure_quality
 from g3pt.geometry.render import Scene
 from g3pt.geometry.sampling import SurfaceSamples
@@ -30,6 +30,7 @@ from g3pt.preparation.inputs import (
     MeshSourceConfig,
     ObjaverseSourceConfig,
     TrellisSourceConfig,
+    as_once_meant,
     list_meshes,
 )
 from g3pt.procedural.tracing import TracedScene
@@ -51,6 +52,7 @@ __all__ = [
     "SourceConfig",
     "SourceShape",
     "TrellisSourceConfig",
+    "as_once_meant",
     "list_shapes",
     "load_shape",
     "stored_source",
@@ -134,7 +136,8 @@ def stored_source(shards: ShardSet) -> SourceConfig:
     Raises:
         ConfigError: if its index names no source of this program.
     """
-    return from_json(_Stored, {"source": shards.source}, origin=str(shards.path)).source
+    stored = as_once_meant({"source": shards.source})
+    return from_json(_Stored, stored, origin=str(shards.path)).source
 
 
 def list_shapes(config: SourceConfig) -> list[ShapeRef]:
@@ -148,12 +151,15 @@ def list_shapes(config: SourceConfig) -> list[ShapeRef]:
     return list(list_meshes(config))
 
 
-def load_shape(ref: ShapeRef, *, solid_resolution: int = 256) -> "SourceShape":
+def load_shape(
+    ref: ShapeRef, *, solid_resolution: int = 256, on_note: OnNote | None = None
+) -> "SourceShape":
     """Load one shape.
 
     Args:
         ref: which.
         solid_resolution: wall voxels per axis of the inside/outside test of meshes.
+        on_note: told what a mesh is read without; None logs that as a warning.
 
     Raises:
         MeshError: if it cannot be read or has no extent.
@@ -162,7 +168,7 @@ def load_shape(ref: ShapeRef, *, solid_resolution: int = 256) -> "SourceShape":
         case ProceduralRef():
             return ProceduralShape(ref.seed, ref.family)
         case MeshRef():
-            return MeshShape(ref, solid_resolution=solid_resolution)
+            return MeshShape(ref, solid_resolution=solid_resolution, on_note=on_note)
         case _:
             assert_never(ref)
 
@@ -285,10 +291,12 @@ def _families(config: ProceduralSourceConfig) -> tuple[str, ...]:
 class MeshShape(SourceShape):
     """A mesh file moved to the unit frame, with solid labels that survive dirty meshes."""
 
-    def __init__(self, ref: MeshRef, *, solid_resolution: int = 256) -> None:
+    def __init__(
+        self, ref: MeshRef, *, solid_resolution: int = 256, on_note: OnNote | None = None
+    ) -> None:
         self.id, self.family, self.licence = ref.id, ref.category, ref.licence
         self.captions = ref.captions
-        source = ref.read()
+        source = ref.read(on_note)
         frame = unit_frame_of(source)
         self._bounded = SolidMesh(to_unit(source, frame), resolution=solid_resolution)
         self.details = {

@@ -87,6 +87,10 @@ class StockReport:
     """Of them, with a quality number beyond its limit."""
     decimated: int
     faces: int
+    noted: int
+    """Of them, read without something that they refer to, such as a texture."""
+    first_note: str
+    """What the first of them lacks; empty if there is none."""
     refused: dict[str, int]
     """How many were left out, by the reason."""
     examples: dict[str, str]
@@ -109,6 +113,7 @@ class _Count:
 
     refused: Counter[str] = field(default_factory=Counter[str])
     examples: dict[str, str] = field(default_factory=dict[str, str])
+    notes: list[str] = field(default_factory=list[str])
     decimated: int = 0
     flagged: int = 0
     faces: int = 0
@@ -125,6 +130,7 @@ class _Count:
         self.flagged += bool(tried.object["flagged"])
         self.decimated += "decimated_from" in tried.object
         self.faces += len(tried.surface.faces_F3)
+        self.notes += [f"{tried.object['id']}: {note}" for note in tried.object.get("notes", ())]
 
 
 def build_stock(
@@ -173,6 +179,8 @@ def build_stock(
         flagged=count.flagged,
         decimated=count.decimated,
         faces=count.faces,
+        noted=len(count.notes),
+        first_note=count.notes[0] if count.notes else "",
         refused=dict(count.refused),
         examples=count.examples,
         bytes=size,
@@ -196,7 +204,8 @@ def stock_mesh(ref: MeshRef, config: StockConfig, limits: QualityLimits) -> Stoc
     Raises:
         MeshError: if it cannot be read, has no surface, or no interior to speak of.
     """
-    source = ref.read()
+    notes: list[str] = []
+    source = ref.read(notes.append)
     reduced = to_unit(source, unit_frame_of(source))
     if len(reduced.faces) > config.max_faces:
         reduced = decimated(reduced, config.max_faces)
@@ -232,6 +241,8 @@ def stock_mesh(ref: MeshRef, config: StockConfig, limits: QualityLimits) -> Stoc
         "quality": quality,
         **{name: ref.details[name] for name in ("source", "attribution") if name in ref.details},
     }
+    if notes:
+        details["notes"] = [note.removeprefix(f"{ref.name}: ") for note in notes]
     if len(plain.faces) < len(source.faces) > config.max_faces:
         details["decimated_from"] = len(source.faces)
     return StockMesh(details, surface, solid.contains(volume_V3), near_N)

@@ -10,7 +10,7 @@ from typing import Any
 
 from g3pt.preparation.descriptor import describe_shape
 from g3pt.preparation.prepare import prepare_shape
-from g3pt.preparation.sources import ProceduralRef, ShapeRef, load_shape
+from g3pt.preparation.sources import MeshRef, ProceduralRef, ShapeRef, load_shape
 from g3pt.preparation.stopwatch import Stopwatch
 from g3pt.preparation.views import draw_views
 from g3pt.shapes.samples import pack_sample, sample_key
@@ -77,8 +77,11 @@ def prepare_object(task: ObjectTask) -> ObjectResult:
 
 
 def _prepare(task: ObjectTask, watch: Stopwatch) -> ObjectResult:
+    notes: list[str] = []
     with watch.stage("read"):
-        shape = load_shape(task.ref, solid_resolution=task.prepare.solid_resolution)
+        shape = load_shape(
+            task.ref, solid_resolution=task.prepare.solid_resolution, on_note=notes.append
+        )
     record = prepare_shape(shape, task.prepare, watch)
     with watch.stage("render"):
         pictures, cameras = draw_views(shape, task.views)
@@ -98,6 +101,9 @@ def _prepare(task: ObjectTask, watch: Stopwatch) -> ObjectResult:
         "members": [list(member) for member in sample.members],
         "key": sample_key(shape.id),
     }
+    if notes and isinstance(task.ref, MeshRef):
+        # Without the path: a set does not depend on where its source lies.
+        row["notes"] = [note.removeprefix(f"{task.ref.name}: ") for note in notes]
     return ObjectResult(task.number, row, sample.data, watch.seconds)
 
 

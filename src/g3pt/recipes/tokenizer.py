@@ -134,10 +134,10 @@ def small_shapes() -> PreparedShapes:
 
 
 def mesh_shapes() -> PreparedShapes:
-    """The meshes of the folder `meshes`, both splits."""
+    """The meshes of the folder `meshes`, both splits; their COLOR_0 holds display values."""
     return PreparedShapes(
         path="cache/meshes",
-        source=FolderSourceConfig(path="meshes"),
+        source=FolderSourceConfig(path="meshes", gltf_colors="srgb"),
         # Half the cost of the defaults, and more than `tiny` draws from.
         prepare=PrepareConfig(
             num_points=16_384,

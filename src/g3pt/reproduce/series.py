@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from g3pt.config import load_json, save_json
+from g3pt.config import save_json
 from g3pt.evaluation.results import Row, read_rows
 from g3pt.files import write_whole
 from g3pt.models.weights.folder import CONFIG_FILE as WEIGHTS_CONFIG
@@ -27,7 +27,7 @@ from g3pt.training.checkpoint import list_checkpoints
 from g3pt.training.cost import estimate_cost
 from g3pt.training.environment import describe_environment
 from g3pt.training.loop import TrainResult
-from g3pt.training.runs import Run
+from g3pt.training.runs import Run, read_run
 from g3pt.training.start import start
 
 ROW_FILE = "row.json"
@@ -150,7 +150,7 @@ def _check_recipe(folder: Path, run: Run) -> None:
         ValueError: if it was another one.
     """
     file = folder / RECIPE_FILE
-    if file.is_file() and load_json(file, type(run)) != run:
+    if file.is_file() and read_run(file) != run:
         raise ValueError(
             f"{folder}: was trained by another recipe (see {RECIPE_FILE} in it); move it away, "
             "or name another folder with --runs"

@@ -408,6 +408,6 @@ def procedural_set(num: int, settings: EvaluationSettings) -> EvaluationSet:
 
 
 def mesh_set(settings: EvaluationSettings) -> EvaluationSet:
-    """The validation meshes of the folder `meshes`."""
-    source = FolderSourceConfig(path="meshes", split="val")
+    """The validation meshes of the folder `meshes`, whose COLOR_0 holds display values."""
+    source = FolderSourceConfig(path="meshes", split="val", gltf_colors="srgb")
     return EvaluationSet(name="meshes", source=source, settings=settings)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from g3pt.config import ConfigError, from_json
+from g3pt.preparation.sources import as_once_meant
 from g3pt.training.kinds.car import CAR, CarRun
 from g3pt.training.kinds.contract import RunKind
 from g3pt.training.kinds.flow import FLOW, FlowRun
@@ -34,9 +35,18 @@ def load_run(folder: str | Path) -> Run:
         FileNotFoundError: if there is none.
         ConfigError: if it is not one.
     """
-    path = Path(folder) / CONFIG_FILE
+    return read_run(Path(folder) / CONFIG_FILE)
+
+
+def read_run(path: Path) -> Run:
+    """Read the config of a run, of any kind.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ConfigError: if it is not one.
+    """
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        data: Any = as_once_meant(json.loads(path.read_text(encoding="utf-8")))
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}: not JSON: {error}") from None
     kind = data.get("kind") if isinstance(data, dict) else None

@@ -2,7 +2,9 @@ import base64
 import importlib.util
 import io
 import json
+import logging
 import struct
+import threading
 import zipfile
 
 import numpy as np
@@ -168,6 +170,86 @@ def test_textures_are_read_from_beside_the_file_and_may_be_missing():
     assert (lost.colors == 255).all()
 
 
+PLY_OF_A_TEXTURE = (
+    "ply\nformat ascii 1.0\ncomment TextureFile {}\nelement vertex 3\nproperty float x\n"
+    "property float y\nproperty float z\nproperty float s\nproperty float t\n"
+    "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+    "0 0 0 0 0\n1 0 0 1 0\n0 1 0 0 1\n3 0 1 2\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "data", "note"),
+    [
+        ("ply", PLY_OF_A_TEXTURE.format("a.png").encode(), "texture 'a.png' is missing"),
+        ("ply", PLY_OF_A_TEXTURE.format("x").encode(), "texture 'x' is no readable picture"),
+        ("gltf", json.dumps(textured_gltf({"uri": "a"})).encode(), "texture 'a' is missing"),
+        (
+            "gltf",
+            json.dumps(textured_gltf({"uri": "data:image/png;base64,AAAA"})).encode(),
+            "an embedded texture is no readable picture",
+        ),
+        (
+            "gltf",
+            json.dumps(textured_gltf({"bufferView": 0})).encode(),
+            "an embedded texture is no readable picture",
+        ),
+        ("obj", b"mtllib a.mtl\n" + OBJ + b"f 1 2 3\n", "material library 'a.mtl' is missing"),
+        ("obj", b"mtllib m.mtl\n" + OBJ + b"f 1 2 3\n", "texture 'a.png' is missing"),
+        (
+            "obj",
+            b"mtllib many.mtl\n" + OBJ + b"f 1 2 3\n",
+            "texture '0.png' is missing, texture '1.png' is missing, texture '2.png' is missing "
+            "and 4 others",
+        ),
+    ],
+)
+def test_one_line_says_what_a_mesh_is_read_without(suffix, data, note, capfd, caplog):
+    numbers = [*range(7), *range(7)]
+    many = "".join(f"newmtl {k}\nmap_Kd {number}.png\n" for k, number in enumerate(numbers))
+    files = {
+        "x": b"no picture",
+        "m.mtl": b"newmtl a\nmap_Kd a.png\n",
+        "many.mtl": many.encode(),
+    }
+
+    def companions(name):
+        if name not in files:
+            raise FileNotFoundError(name)
+        return files[name]
+
+    mesh = parse_mesh(data, suffix, name="thing", companions=companions)
+    assert len(mesh.faces) > 0 and capfd.readouterr() == ("", "")
+    assert [record.getMessage() for record in caplog.records] == [f"thing: {note}; read without"]
+    notes = []
+    parse_mesh(data, suffix, name="thing", companions=companions, on_note=notes.append)
+    assert notes == [f"thing: {note}; read without"] and len(caplog.records) == 1
+
+
+def test_what_others_log_meanwhile_is_not_lost(caplog):
+    """The library is silent in the thread that reads, and only there."""
+    library = logging.getLogger("trimesh.util")
+    said = threading.Thread(target=library.warning, args=("of another thread",))
+
+    def companions(name):
+        library.warning("of this thread")
+        said.start()
+        said.join()
+        return png((9, 200, 9))
+
+    parse_mesh(
+        PLY_OF_A_TEXTURE.format("a.png").encode(), "ply", name="thing", companions=companions
+    )
+    library.warning("afterwards")
+    assert [record.getMessage() for record in caplog.records] == ["of another thread", "afterwards"]
+
+
+def test_a_ply_without_colours_has_none():
+    """Texture coordinates alone are no colours; a library would make grey of them."""
+    for text in (PLY_OF_A_TEXTURE.format("a.png"), PLY_OF_A_TEXTURE.replace("TextureFile {}", "x")):
+        assert read(text.encode(), "ply").colors is None
+
+
 def test_a_picture_with_too_many_pixels_is_not_unpacked(monkeypatch):
     embedded = "data:image/png;base64," + base64.b64encode(png((1, 2, 3), (40, 40))).decode()
     document = textured_gltf({"uri": embedded})
@@ -300,15 +382,10 @@ def test_a_missing_buffer_is_named():
 
 
 def test_textures_of_ply_files_are_read_with_the_same_care():
-    header = (
-        "ply\nformat ascii 1.0\ncomment TextureFile {}\nelement vertex 3\nproperty float x\n"
-        "property float y\nproperty float z\nproperty float s\nproperty float t\n"
-        "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
-        "0 0 0 0 0\n1 0 0 1 0\n0 1 0 0 1\n3 0 1 2\n"
-    )
-    mesh = read(header.format("a.png").encode(), "ply", lambda name: png((9, 200, 9)))
+    text = PLY_OF_A_TEXTURE.format("a.png").encode()
+    mesh = read(text, "ply", lambda name: png((9, 200, 9)))
     assert mesh.colors is not None and (mesh.colors == (9, 200, 9, 255)).all()
-    assert code(header.format("../a.png").encode(), "ply") == "external_reference"
+    assert code(PLY_OF_A_TEXTURE.format("../a.png").encode(), "ply") == "external_reference"
 
 
 # OBJ

@@ -14,7 +14,7 @@ from g3pt.evaluation.objects import HELD_OUT, PROCEDURAL, ObjectList, list_objec
 from g3pt.evaluation.sets.nearest_picture import PictureBank
 from g3pt.geometry.cameras import canonical_camera
 from g3pt.geometry.framing import frame_object
-from g3pt.geometry.mesh import MeshError
+from g3pt.geometry.mesh import GltfColors, MeshError
 from g3pt.preparation.prepare import prepare_shape
 from g3pt.preparation.sources import ShapeError, ShapeRef, SourceShape, load_shape
 from g3pt.shapes.selection import QualityLimits
@@ -54,13 +54,16 @@ class YardstickConfig:
         )
 
 
-def yardstick_objects(meshes: str | Path | None, limit: int) -> dict[str, ObjectList]:
+def yardstick_objects(
+    meshes: str | Path | None, limit: int, *, gltf_colors: GltfColors = "linear"
+) -> dict[str, ObjectList]:
     """The objects of each yardstick; `real` is there if a folder of meshes is.
 
     Args:
         meshes: a folder whose manifest says which objects are held out (split `val`).
         limit: objects of each: seeds count up with families in turn, models are spread evenly
             over a folder and come in random order.
+        gltf_colors: what COLOR_0 of the folder's GLB and glTF files holds.
 
     Raises:
         FileNotFoundError, ValueError: if the folder cannot be used.
@@ -70,7 +73,7 @@ def yardstick_objects(meshes: str | Path | None, limit: int) -> dict[str, Object
         "unseen": list_objects(HELD_OUT, limit=limit),
     }
     if meshes is not None:
-        found = list_objects(str(meshes), limit=limit)
+        found = list_objects(str(meshes), limit=limit, gltf_colors=gltf_colors)
         order = np.random.default_rng(0).permutation(len(found.refs))
         objects["real"] = replace(found, refs=tuple(found.refs[place] for place in order))
     return objects

@@ -26,12 +26,26 @@ _DATA = re.compile(r"^data:[^,]{0,200};base64,")
 class References:
     """Follows the references of one file, and remembers the first one that was refused.
 
-    Some parsers swallow the errors of what they refer to; `refusal` brings them back.
+    Some parsers swallow the errors of what they refer to; `refusal` brings them back. What is
+    missing or unreadable and can be done without is listed in `lost`, in words for people.
     """
 
     def __init__(self, companions: Companions | None) -> None:
         self._companions = companions
         self.refusal: MeshError | None = None
+        self.lost: list[str] = []
+
+    def lose(self, kind: str, uri: str, what: str) -> None:
+        """Note what the mesh is read without, once.
+
+        Args:
+            kind: what it was to be, such as a texture.
+            uri: how the file calls it; `data:` is inside it.
+            what: what is wrong with it.
+        """
+        words = f"an embedded {kind}" if uri.startswith("data:") else f"{kind} {uri[:80]!r}"
+        if (note := f"{words} {what}") not in self.lost:
+            self.lost.append(note)
 
     def read(self, uri: str) -> bytes:
         """Read a companion file, or the bytes of a base64 `data:` URI.

@@ -4,25 +4,34 @@ What a header declares is compared with what there is before anything is parsed.
 and 3MF have readers of their own; PLY, OFF and ASCII STL are then parsed by trimesh.
 """
 
+import logging
 import re
+import threading
 import warnings
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 import trimesh
 from jaxtyping import UInt8
+from PIL import Image
 from trimesh.resolvers import Resolver
 
 from g3pt.geometry.formats.companions import Companions, References
 from g3pt.geometry.formats.gltf import parse_gltf
 from g3pt.geometry.formats.limits import MAX_FILE_BYTES, check_counts
 from g3pt.geometry.formats.obj import parse_obj
-from g3pt.geometry.formats.textures import open_texture, texture_colors
+from g3pt.geometry.formats.textures import read_texture, texture_colors
 from g3pt.geometry.formats.threemf import parse_3mf
-from g3pt.geometry.triangles import MeshError, TriangleMesh, concatenate
+from g3pt.geometry.triangles import GltfColors, MeshError, TriangleMesh, concatenate
 
 _trimesh: Any = trimesh  # its own annotations are partial
+
+logger = logging.getLogger(__name__)
+OnNote = Callable[[str], None]
+"""Told in one line what a mesh is read without."""
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf")
 """Formats that are read."""
@@ -42,18 +51,28 @@ _SIGNATURES = (
 
 
 def parse_mesh(
-    data: bytes, file_type: str, *, name: str, companions: Companions | None = None
+    data: bytes,
+    file_type: str,
+    *,
+    name: str,
+    companions: Companions | None = None,
+    gltf_colors: GltfColors = "linear",
+    on_note: OnNote = logger.warning,
 ) -> TriangleMesh:
     """Read a mesh from bytes, as one mesh in source space.
 
     All parts of a scene are placed by their transforms and joined. Vertices stay as the file has
-    them. Colours come from the vertices and the materials; None if the file has neither.
+    them. Colours come from the vertices and the materials, and are sRGB display values whatever
+    the file holds; None if the file has neither.
 
     Args:
         data: the whole file.
         file_type: its suffix, with or without the dot.
         name: what errors call it.
         companions: reads what the file refers to; without it there is nothing to refer to.
+        gltf_colors: what COLOR_0 of a GLB or glTF file holds; other formats hold sRGB.
+        on_note: told, in one line, what the mesh is read without (a texture that is missing); by
+            default it is logged as a warning.
 
     Raises:
         MeshError: whatever is wrong with it; `code` says what kind of wrong.
@@ -67,7 +86,7 @@ def parse_mesh(
             raise MeshError("an empty file", "cut_off")
         _check_signature(data, suffix)
         with np.errstate(all="ignore"):  # values that are not finite get their own message
-            mesh = _parsed(data, suffix, references)
+            mesh = _parsed(data, suffix, references, gltf_colors)
         _check_usable(mesh)
     except MeshError as error:
         raise MeshError(f"{name}: {error}", error.code) from None
@@ -78,6 +97,10 @@ def parse_mesh(
         reason = f"unknown or missing {reason}" if isinstance(error, KeyError) else reason
         kind = file_type.lstrip(".").upper()
         raise MeshError(f"{name}: not a readable {kind} file ({reason})") from error
+    if references.lost:
+        more = len(references.lost) - 3
+        listed = ", ".join(references.lost[:3]) + (f" and {more} others" if more > 0 else "")
+        on_note(f"{name}: {listed}; read without")
     return mesh
 
 
@@ -106,10 +129,12 @@ def _check_signature(data: bytes, suffix: str) -> None:
         raise MeshError(f"not a {suffix[1:].upper()} file, it does not begin with {letters}")
 
 
-def _parsed(data: bytes, suffix: str, references: References) -> TriangleMesh:
+def _parsed(
+    data: bytes, suffix: str, references: References, gltf_colors: GltfColors
+) -> TriangleMesh:
     match suffix:
         case ".glb" | ".gltf":
-            return parse_gltf(data, references)
+            return parse_gltf(data, references, gltf_colors=gltf_colors)
         case ".obj":
             return parse_obj(data, references)
         case ".3mf":
@@ -227,16 +252,17 @@ class _Resolver(Resolver):
     def __init__(self, references: References) -> None:
         self._references = references
         self.refusal: MeshError | None = None
+        self.image: Image.Image | None = None
 
     def get(self, key: str) -> bytes:
-        data = self._references.read(str(key))
         try:
-            if open_texture(data) is None:
-                raise FileNotFoundError(key)
+            self.image = read_texture(self._references, str(key))
         except MeshError as error:
             self.refusal = error
             raise
-        return data
+        if self.image is None:
+            raise FileNotFoundError(key)  # trimesh goes on without, and says so to its log
+        return self._references.read(str(key))
 
     def keys(self) -> list[str]:
         return []
@@ -250,7 +276,7 @@ class _Resolver(Resolver):
 
 def _parsed_by_trimesh(data: bytes, suffix: str, references: References) -> TriangleMesh:
     resolver = _Resolver(references)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _silent(_trimesh.util.log):
         warnings.simplefilter("ignore")  # about the library's own code
         scene = _trimesh.load_scene(
             BytesIO(data), file_type=suffix[1:], resolver=resolver, process=False
@@ -259,18 +285,33 @@ def _parsed_by_trimesh(data: bytes, suffix: str, references: References) -> Tria
         if refusal is not None:
             raise refusal
         parts = [
-            TriangleMesh.from_arrays(part.vertices, part.faces, _colors(part))
+            TriangleMesh.from_arrays(part.vertices, part.faces, _colors(part, resolver.image))
             for part in scene.geometry.values()
             if isinstance(part, trimesh.Trimesh) and len(part.faces)
         ]
     return concatenate(parts)
 
 
-def _colors(part: Any) -> UInt8[np.ndarray, "P 4"] | None:
+@contextmanager
+def _silent(log: logging.Logger) -> Generator[None, None, None]:
+    """Drop what a library logs in this thread; its errors arrive as exceptions."""
+    thread = threading.get_ident()
+
+    def is_of_another(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    log.addFilter(is_of_another)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_of_another)
+
+
+def _colors(part: Any, image: Image.Image | None) -> UInt8[np.ndarray, "P 4"] | None:
+    """Colours of the file: trimesh gives a grey of its own where a texture is missing."""
     visual: Any = part.visual
     if visual.kind in ("vertex", "face"):
         return np.array(visual.vertex_colors, dtype=np.uint8).reshape(len(part.vertices), 4)
-    image = getattr(getattr(visual, "material", None), "image", None)
     if visual.kind != "texture" or image is None or visual.uv is None:
         return None
     return texture_colors(image, np.array(visual.uv, dtype=np.float64)).astype(np.uint8)

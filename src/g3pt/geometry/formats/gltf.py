@@ -19,8 +19,14 @@ from PIL import Image
 from g3pt.geometry.formats.companions import References
 from g3pt.geometry.formats.gltf_scene import Placement, placements
 from g3pt.geometry.formats.limits import check_counts
-from g3pt.geometry.formats.textures import linear_to_display, open_texture, texture_colors
-from g3pt.geometry.triangles import MeshError, TriangleMesh, concatenate
+from g3pt.geometry.formats.textures import (
+    display_to_linear,
+    linear_to_display,
+    open_texture,
+    read_texture,
+    texture_colors,
+)
+from g3pt.geometry.triangles import GltfColors, MeshError, TriangleMesh, concatenate
 
 Json = Mapping[str, Any]
 
@@ -37,15 +43,23 @@ _DRACO = "KHR_draco_mesh_compression"
 _MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 
 
-def parse_gltf(data: bytes, references: References) -> TriangleMesh:
+def parse_gltf(
+    data: bytes, references: References, *, gltf_colors: GltfColors = "linear"
+) -> TriangleMesh:
     """Read all triangles of the file's scene, placed and joined.
 
-    Colours are the product of COLOR_0, the base colour texture and the base colour factor.
+    Colours are the product of COLOR_0, the base colour texture and the base colour factor, taken
+    in linear light (glTF 2.0, 3.9.2) and given as sRGB display values.
+
+    Args:
+        data: the whole file.
+        references: what it refers to.
+        gltf_colors: what COLOR_0 holds.
 
     Raises:
         MeshError, ValueError, LookupError, TypeError: if it is not to be read.
     """
-    text, binary = _chunks(data) if data[:4] == b"glTF" else (data, None)
+    text, binary = glb_chunks(data) if data[:4] == b"glTF" else (data, None)
     document = _parse_json(text)
     _check_extensions(document)
     buffers = [
@@ -55,11 +69,15 @@ def parse_gltf(data: bytes, references: References) -> TriangleMesh:
     for image in _list(document, "images"):
         if "uri" in image and not image["uri"].startswith("data:"):
             references.checked(image["uri"])
-    return _Reader(document, buffers, references).scene()
+    return _Reader(document, buffers, references, gltf_colors).scene()
 
 
-def _chunks(data: bytes) -> tuple[bytes, bytes | None]:
-    """Split a GLB file into its JSON and its first binary chunk."""
+def glb_chunks(data: bytes) -> tuple[bytes, bytes | None]:
+    """Split a GLB file into its JSON and its first binary chunk.
+
+    Raises:
+        MeshError: if it is cut off, of another version, or without JSON.
+    """
     if len(data) < 20:
         raise MeshError(f"cut off, {len(data)} bytes are less than a GLB header", "cut_off")
     version, length = struct.unpack_from("<II", data, 4)
@@ -165,8 +183,15 @@ class _Rows:
 class _Reader:
     """The document with its buffers; primitives are read once, however often they are placed."""
 
-    def __init__(self, document: Json, buffers: list[bytes], references: References) -> None:
+    def __init__(
+        self,
+        document: Json,
+        buffers: list[bytes],
+        references: References,
+        gltf_colors: GltfColors,
+    ) -> None:
         self._document, self._buffers, self._references = document, buffers, references
+        self._gltf_colors = gltf_colors
         self._num_bytes = sum(map(len, buffers))
         self._textures: dict[int, Image.Image | None] = {}
 
@@ -340,34 +365,35 @@ class _Reader:
         attributes = primitive["attributes"]
         if "COLOR_0" not in attributes and "material" not in primitive:
             return None
-        colors = np.full((num, 4), 255.0)
+        light = np.ones((num, 4))
         if "COLOR_0" in attributes:
             given = self._accessor(attributes["COLOR_0"], packed=packed.get("COLOR_0"))
             whole = np.iinfo(given.dtype).max if given.dtype.kind in "iu" else 1.0
-            colors[:, : given.shape[1]] *= given / whole
+            light[:, : given.shape[1]] = np.nan_to_num(given / whole).clip(0, 1)
+            if self._gltf_colors == "srgb":
+                light = display_to_linear(light)
         if "material" in primitive:
-            colors *= self._material_colors(primitive, packed, num)
-        return np.rint(np.nan_to_num(colors)).clip(0, 255)
+            light *= self._material_light(primitive, packed, num)
+        return np.rint(255.0 * linear_to_display(light))
 
-    def _material_colors(
+    def _material_light(
         self, primitive: Json, packed: Mapping[str, Shaped[np.ndarray, "N C"]], num: int
     ) -> Float64[np.ndarray, "P 4"]:
-        """Texture times factor, from 0 to 1; white where the material has neither."""
+        """Texture times factor, linear, from 0 to 1; white where the material has neither."""
         material = self._item("materials", primitive["material"])
         gloss = material.get("extensions", {}).get("KHR_materials_pbrSpecularGlossiness", {})
         rough = material.get("pbrMetallicRoughness", {})
         slot = rough.get("baseColorTexture") or gloss.get("diffuseTexture")
         factor = rough.get("baseColorFactor") or gloss.get("diffuseFactor") or [1.0] * 4
-        display = linear_to_display(np.array(factor, dtype=np.float64).reshape(4).clip(0, 1))
-        colors = np.tile(display, (num, 1))
+        light = np.tile(np.array(factor, dtype=np.float64).reshape(4).clip(0, 1), (num, 1))
         if slot is not None:
             name = f"TEXCOORD_{_count(slot, 'texCoord', 0)}"
             image = self._texture(slot.get("index"))
             if image is not None and name in primitive["attributes"]:
                 uv = self._accessor(primitive["attributes"][name], packed=packed.get(name))
                 flipped = np.stack([uv[:, 0], 1.0 - uv[:, 1]], axis=1).astype(np.float64)
-                colors *= texture_colors(image, flipped) / 255.0
-        return colors
+                light *= display_to_linear(texture_colors(image, flipped) / 255.0)
+        return light
 
     def _texture(self, index: Any) -> Image.Image | None:
         texture = self._item("textures", index)
@@ -376,18 +402,18 @@ class _Reader:
         if source is None:
             return None  # a picture of an extension that is not known here
         if source not in self._textures:
-            data = self._image_bytes(self._item("images", source))
-            self._textures[source] = None if data is None else open_texture(data)
+            self._textures[source] = self._image(self._item("images", source))
         return self._textures[source]
 
-    def _image_bytes(self, image: Json) -> bytes | None:
+    def _image(self, image: Json) -> Image.Image | None:
+        """A picture; None if it is lost: textures often are, the shape is not."""
         if "uri" in image:
-            try:
-                return self._references.read(image["uri"])
-            except FileNotFoundError:
-                return None  # textures are often lost; the shape is not
+            return read_texture(self._references, image["uri"])
         content, start, length, _ = self._view(image.get("bufferView"))
-        return content[start : start + length]
+        picture = open_texture(content[start : start + length])
+        if picture is None:
+            self._references.lose("texture", "data:", "is no readable picture")
+        return picture
 
 
 def _triangles(corners: Int64[np.ndarray, " N"], mode: int) -> Int64[np.ndarray, "F 3"]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from g3pt.geometry.formats.companions import References
 from g3pt.geometry.formats.limits import check_counts
-from g3pt.geometry.formats.textures import open_texture, texture_colors
+from g3pt.geometry.formats.textures import read_texture, texture_colors
 from g3pt.geometry.triangles import MeshError, TriangleMesh, concatenate, keep_faces
 
 
@@ -178,6 +178,7 @@ def _read_library(name: str, references: References) -> dict[str, _Material]:
     try:
         text = references.read(name).decode("utf-8", "replace")
     except FileNotFoundError:
+        references.lose("material library", name, "is missing")
         return {}
     fields: dict[str, dict[str, str]] = {}
     current: dict[str, str] = {}
@@ -199,8 +200,5 @@ def _material(values: dict[str, str], references: References) -> _Material:
         pass  # `Kd spectral ...` and other rarities: no colour
     image = None
     if values.get("map_kd"):
-        try:
-            image = open_texture(references.read(values["map_kd"]))
-        except FileNotFoundError:
-            pass  # textures are often lost; the shape is not
+        image = read_texture(references, values["map_kd"])
     return _Material(color, image)

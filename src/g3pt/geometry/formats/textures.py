@@ -3,7 +3,12 @@
 Legend: P vertices.
 """
 
+import os
+import sys
+import threading
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -12,12 +17,42 @@ import trimesh
 from jaxtyping import Float64
 from PIL import Image
 
+from g3pt.geometry.formats.companions import References
 from g3pt.geometry.formats.limits import MAX_TEXTURE_PIXELS
 from g3pt.geometry.triangles import MeshError
 
 _trimesh: Any = trimesh  # its own annotations are partial
 
+_STDERR = 2
+_decoding = threading.RLock()
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TGA", "TIFF", "GIF")  # none that starts a program
+
+
+@contextmanager
+def silent_decoding() -> Generator[None, None, None]:
+    """Keep what Pillow warns of, and what libtiff prints past Python, from the user.
+
+    Damage that matters arrives as an exception. libtiff writes to the process's own stderr, which
+    is shut for so long as one picture takes.
+    """
+    # One picture at a time: whoever came between would restore what another had shut.
+    with _decoding, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            kept = os.dup(_STDERR)
+        except OSError:  # there is none
+            yield
+            return
+        shut = os.open(os.devnull, os.O_WRONLY)
+        try:
+            if sys.stderr is not None:
+                sys.stderr.flush()
+            os.dup2(shut, _STDERR)
+            yield
+        finally:
+            os.dup2(kept, _STDERR)
+            os.close(shut)
+            os.close(kept)
 
 
 def open_texture(data: bytes) -> Image.Image | None:
@@ -27,8 +62,7 @@ def open_texture(data: bytes) -> Image.Image | None:
         MeshError: with code `too_large` if it has too many pixels; nothing is unpacked then.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own limits are looser than ours
+        with silent_decoding():  # its own limits of size are looser than ours
             image = Image.open(BytesIO(data), formats=_FORMATS)
     except Image.DecompressionBombError:
         raise MeshError("has a texture with far too many pixels", "too_large") from None
@@ -42,9 +76,27 @@ def open_texture(data: bytes) -> Image.Image | None:
             "too_large",
         )
     try:
-        return image.convert("RGBA")
+        with silent_decoding():
+            return image.convert("RGBA")
     except (OSError, ValueError, SyntaxError):
         return None
+
+
+def read_texture(references: References, uri: str) -> Image.Image | None:
+    """Read a picture that a mesh file refers to; None if it is lost, which `references` notes.
+
+    Raises:
+        MeshError: if it is not to be read.
+    """
+    try:
+        data = references.read(uri)
+    except FileNotFoundError:
+        references.lose("texture", uri, "is missing")
+        return None
+    image = open_texture(data)
+    if image is None:
+        references.lose("texture", uri, "is no readable picture")
+    return image
 
 
 def texture_colors(
@@ -55,7 +107,13 @@ def texture_colors(
     return _trimesh.visual.color.uv_to_color(finite, image).astype(np.float64)
 
 
-def linear_to_display(rgba: Float64[np.ndarray, " 4"]) -> Float64[np.ndarray, " 4"]:
-    """Turn a glTF colour factor, which is linear light, into sRGB display values."""
+def linear_to_display(rgba: Float64[np.ndarray, "P 4"]) -> Float64[np.ndarray, "P 4"]:
+    """Turn linear light from 0 to 1 into sRGB display values; alpha, which is no light, stays."""
     curve = np.where(rgba <= 0.0031308, 12.92 * rgba, 1.055 * rgba ** (1 / 2.4) - 0.055)
-    return np.append(curve[:3], rgba[3])
+    return np.concatenate([curve[:, :3], rgba[:, 3:]], axis=1)
+
+
+def display_to_linear(rgba: Float64[np.ndarray, "P 4"]) -> Float64[np.ndarray, "P 4"]:
+    """Turn sRGB display values from 0 to 1 into linear light (IEC 61966-2-1); alpha stays."""
+    curve = np.where(rgba <= 0.04045, rgba / 12.92, ((rgba + 0.055) / 1.055) ** 2.4)
+    return np.concatenate([curve[:, :3], rgba[:, 3:]], axis=1)

@@ -11,6 +11,7 @@ from g3pt.preparation.inputs.configs import (
     MeshSourceConfig,
     ObjaverseSourceConfig,
     TrellisSourceConfig,
+    as_once_meant,
     source_from_text,
 )
 from g3pt.preparation.inputs.listing import list_meshes
@@ -24,6 +25,7 @@ __all__ = [
     "MeshSourceConfig",
     "ObjaverseSourceConfig",
     "TrellisSourceConfig",
+    "as_once_meant",
     "list_meshes",
     "source_from_text",
 ]

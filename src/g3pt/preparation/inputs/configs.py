@@ -1,9 +1,12 @@
 """What the sources of meshes are configured with, and how they are written on one line."""
 
 import csv
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, assert_never
+from typing import Any, Literal, assert_never, cast
+
+from g3pt.geometry.triangles import GltfColors
 
 ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
 MANIFEST_ENDINGS = (".csv", ".jsonl", ".parquet")
@@ -22,6 +25,8 @@ class FolderSourceConfig:
     """Keep only meshes under these licences; empty keeps all."""
     limit: int = 0
     """Keep at most this many meshes, in the order of the list; 0 keeps all."""
+    gltf_colors: GltfColors = "linear"
+    """What COLOR_0 of GLB and glTF files holds; `srgb` where their authors say so."""
     include: tuple[str, ...] = ()
     """Keep only paths that fit one of these patterns (`chairs/*.glb`; `*` also spans folders)."""
     exclude: tuple[str, ...] = ()
@@ -55,6 +60,8 @@ class ManifestSourceConfig:
     """Keep only rows under these licences; empty keeps all."""
     limit: int = 0
     """Keep at most this many meshes, in the order of the table; 0 keeps all."""
+    gltf_colors: GltfColors = "linear"
+    """What COLOR_0 of GLB and glTF files holds; `srgb` where their authors say so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +81,8 @@ class ArchiveSourceConfig:
     """Keep only meshes under these licences; empty keeps all."""
     limit: int = 0
     """Keep at most this many meshes, in the order of the archive; 0 keeps all."""
+    gltf_colors: GltfColors = "linear"
+    """What COLOR_0 of GLB and glTF files holds; `srgb` where their authors say so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +100,8 @@ class TrellisSourceConfig:
     """Keep only rows under these licences, where the table has them; empty keeps all."""
     limit: int = 0
     """Keep at most this many meshes, in the order of the table; 0 keeps all."""
+    gltf_colors: GltfColors = "linear"
+    """What COLOR_0 of GLB and glTF files holds; `srgb` where their authors say so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,6 +121,8 @@ class ObjaverseSourceConfig:
     """Keep only objects under these licences (`CC-BY-4.0`); only those are downloaded."""
     limit: int = 0
     """Keep at most this many, in the order given; 0 keeps all."""
+    gltf_colors: GltfColors = "linear"
+    """What COLOR_0 of GLB and glTF files holds; `srgb` where their authors say so."""
 
 
 MeshSourceConfig = (
@@ -121,29 +134,69 @@ MeshSourceConfig = (
 )
 
 
+_KINDS = ("folder", "manifest", "archive", "trellis", "objaverse")
+
+
+def as_once_meant(data: Any) -> Any:
+    """Complete stored configs that were written before `gltf_colors` existed.
+
+    Display values were taken from COLOR_0 then, whatever the specification says: what was made
+    of such a source, and what is added to it, keeps that meaning.
+
+    Args:
+        data: JSON values, at any depth of which there may be whole sources as `to_json` gives
+            them. Sources written by hand, with some fields only, are left alone.
+    """
+    if isinstance(data, list):
+        return [as_once_meant(value) for value in cast("list[Any]", data)]
+    if not isinstance(data, Mapping):
+        return data
+    whole = {key: as_once_meant(value) for key, value in cast("Mapping[str, Any]", data).items()}
+    if whole.get("kind") in _KINDS and {"path", "limit", "licences"} <= whole.keys():
+        whole.setdefault("gltf_colors", "srgb")
+    return whole
+
+
 def source_from_text(
-    text: str, *, split: str = "", licences: tuple[str, ...] = (), limit: int = 0
+    text: str,
+    *,
+    split: str = "",
+    licences: tuple[str, ...] = (),
+    limit: int = 0,
+    gltf_colors: GltfColors = "linear",
 ) -> MeshSourceConfig:
     """Tell from one word what source is meant: a folder, a table, an archive, `objaverse:...`.
+
+    Args:
+        text: the word.
+        split: keep only this one.
+        licences: keep only these.
+        limit: keep at most so many.
+        gltf_colors: what COLOR_0 of GLB and glTF files holds.
 
     Raises:
         ValueError: if it is none of them, saying what is accepted.
     """
+    config = _source_from_text(text)
+    return replace(config, split=split, licences=licences, limit=limit, gltf_colors=gltf_colors)
+
+
+def _source_from_text(text: str) -> MeshSourceConfig:
     match _kind_of(text):
         case "folder":
-            return FolderSourceConfig(path=text, split=split, licences=licences, limit=limit)
+            return FolderSourceConfig(path=text)
         case "manifest":
-            return ManifestSourceConfig(path=text, split=split, licences=licences, limit=limit)
+            return ManifestSourceConfig(path=text)
         case "archive":
-            return ArchiveSourceConfig(path=text, split=split, licences=licences, limit=limit)
+            return ArchiveSourceConfig(path=text)
         case "trellis":
-            return TrellisSourceConfig(path=text, split=split, licences=licences, limit=limit)
+            return TrellisSourceConfig(path=text)
         case "objaverse":
             rest = text.removeprefix("objaverse:")
             if Path(rest).is_file():
-                return ObjaverseSourceConfig(path=rest, split=split, licences=licences, limit=limit)
+                return ObjaverseSourceConfig(path=rest)
             uids = tuple(uid.strip() for uid in rest.split(",") if uid.strip())
-            return ObjaverseSourceConfig(uids=uids, split=split, licences=licences, limit=limit)
+            return ObjaverseSourceConfig(uids=uids)
         case kind:
             assert_never(kind)
 

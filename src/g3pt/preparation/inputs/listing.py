@@ -5,6 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any, assert_never
@@ -71,7 +72,7 @@ def list_meshes(config: MeshSourceConfig) -> list[MeshRef]:
 
 
 def _kept(found: Iterable[Found], config: MeshSourceConfig) -> list[MeshRef]:
-    """Apply the filters that all sources share, and see that ids are unique."""
+    """Apply what all sources share, the filters among it, and see that ids are unique."""
     kept: dict[str, MeshRef] = {}
     places: dict[str, str] = {}
     for where, ref in found:
@@ -81,7 +82,8 @@ def _kept(found: Iterable[Found], config: MeshSourceConfig) -> list[MeshRef]:
             continue
         if ref.id in kept:
             raise ValueError(f"{places[ref.id]} and {where} both have the id {ref.id!r}")
-        kept[ref.id], places[ref.id] = ref, where
+        kept[ref.id] = replace(ref, gltf_colors=config.gltf_colors)
+        places[ref.id] = where
         if config.limit and len(kept) == config.limit:
             break
     return list(kept.values())

@@ -8,7 +8,7 @@ from typing import Any
 
 from g3pt.geometry.formats.companions import FolderCompanions, read_regular_file
 from g3pt.geometry.formats.foreign import known_suffix
-from g3pt.geometry.mesh import MeshError, TriangleMesh, parse_mesh
+from g3pt.geometry.mesh import GltfColors, MeshError, OnNote, TriangleMesh, parse_mesh
 from g3pt.preparation.inputs.archives import ArchiveCompanions, opened_archive
 
 
@@ -29,6 +29,8 @@ class MeshRef:
     """Expected hash of the file's bytes where a table gives one."""
     size: int = -1
     """Bytes when it was listed; -1 if nobody looked."""
+    gltf_colors: GltfColors = "linear"
+    """What COLOR_0 of a GLB or glTF file holds."""
     details: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """A few JSON values worth keeping, such as the attribution."""
 
@@ -37,8 +39,11 @@ class MeshRef:
         """What errors call it."""
         return f"{self.location}:{self.member}" if self.member else self.location
 
-    def read(self) -> TriangleMesh:
+    def read(self, on_note: OnNote | None = None) -> TriangleMesh:
         """Read the mesh, in source space.
+
+        Args:
+            on_note: told what it is read without; None logs that as a warning.
 
         Raises:
             MeshError: whatever is wrong with it; `code` says what kind of wrong, `checksum` if
@@ -54,7 +59,14 @@ class MeshRef:
             data = read_regular_file(self.location)
         if self.sha256:
             self._check_hash(data)
-        return parse_mesh(data, suffix, name=self.name, companions=companions)
+        return parse_mesh(
+            data,
+            suffix,
+            name=self.name,
+            companions=companions,
+            gltf_colors=self.gltf_colors,
+            **({} if on_note is None else {"on_note": on_note}),
+        )
 
     def _suffix(self) -> str:
         try:

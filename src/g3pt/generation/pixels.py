@@ -1,0 +1,277 @@
+"""From a picture in any form, a file, bytes, an array, a tensor, to RGBA, or a sentence on why not.
+
+Files are judged by their header before a pixel is decoded. Numbers are read as what they plainly
+are: floats from 0 to 1, integers of 8, 10, 12, 14 or 16 bits by the largest of them; channels
+come first or last. What could be two things is refused.
+
+Legend: H height, W width, C channels.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Shaped, UInt8
+from PIL import Image, ImageOps
+
+from g3pt.geometry.formats.textures import silent_decoding
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+MAX_BYTES = 64 * 2**20
+MAX_PIXELS = 64_000_000
+MIN_SIDE = 16
+DEPTHS = (8, 10, 12, 14, 16)
+"""Bits of integers: the fewest that hold the largest number. Cameras write 10 and 12 into 16."""
+
+Content = bytes | bytearray | memoryview | io.IOBase
+Picture = str | Path | Content | Image.Image | np.ndarray | torch.Tensor
+"""A file, its bytes or a stream of them, a Pillow image, or pixels: H W, H W C or C H W."""
+
+_OVERSHOOT = 0.02
+"""Floats may leave 0 to 1 by this, as resampling makes them; they are clipped."""
+_HIGH_BYTES, _LOW_BYTES = ";16B", ";16L"
+"""How Pillow names what it keeps of 16 bits whose high byte comes first, and what it would keep
+the other way round."""
+_ORIENTATION = 0x0112
+"""Of EXIF."""
+
+
+class PictureError(ValueError):
+    """A picture that cannot be used; says which and why."""
+
+
+def open_picture(picture: object) -> Image.Image:
+    """Decode a picture to RGBA, after its size in bytes and in pixels was checked.
+
+    Args:
+        picture: any of `Picture`. A batch of one counts as its picture.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        PictureError: if it is no picture, too large, too small, or of numbers that could mean
+            several things; the message says what would do.
+    """
+    match picture:
+        case str() | Path():
+            return _open_file(Path(picture))
+        case bytes() | bytearray() | memoryview():
+            return _open_bytes(bytes(picture), "picture")
+        case io.IOBase():
+            return _open_bytes(_content(picture), "picture")
+        case Image.Image():
+            with silent_decoding():
+                _load(picture, "picture")
+                return _to_rgba(picture, "picture")
+        case torch.Tensor():
+            tensor = picture.detach().cpu()
+            numbers = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+            return _image_of(numbers.numpy(), "picture")
+        case np.ndarray():
+            return _image_of(picture, "picture")
+        case _:
+            raise PictureError(
+                f"picture: got {type(picture).__name__}, expected a file, its bytes, a binary "
+                "stream, a Pillow image, a NumPy array or a torch tensor"
+            )
+
+
+# --- files ---------------------------------------------------------------------------------
+
+
+def _open_file(path: Path) -> Image.Image:
+    try:
+        is_file = path.is_file()
+    except OSError:  # a name too long for any file, such as a picture written as base64
+        is_file = False
+    if not is_file:
+        raise FileNotFoundError(f"{str(path)[:200]}: no such picture")
+    _check_bytes(path.stat().st_size, str(path))
+    return _open_bytes(path.read_bytes(), str(path))
+
+
+def _content(stream: io.IOBase) -> bytes:
+    """All of a stream, wherever it stands: who has just written one leaves it at its end."""
+    if stream.seekable():
+        stream.seek(0)
+    data = stream.read(MAX_BYTES + 1)
+    if not isinstance(data, bytes):
+        raise PictureError("picture: a text stream, expected one opened as binary (`rb`)")
+    return data
+
+
+def _check_bytes(num: int, name: str) -> None:
+    if num > MAX_BYTES:
+        raise PictureError(
+            f"{name}: {num / 2**20:.0f} MiB is more than the {MAX_BYTES // 2**20} MiB that a "
+            "picture may have; save it smaller"
+        )
+
+
+def _open_bytes(data: bytes, name: str) -> Image.Image:
+    _check_bytes(len(data), name)
+    _check_pixels(_png_size(data), name)  # Pillow would read on to the first pixels
+    try:
+        with silent_decoding():  # Pillow's own limits of size: ours are stricter and say more
+            opened = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise PictureError(f"{name}: {_too_many()}") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise PictureError(
+            f"{name}: is not a readable picture ({', '.join(FORMATS)} are read)"
+        ) from error
+    with opened, silent_decoding():
+        raw_mode = _raw_mode(opened)
+        _load(opened, name)
+        if raw_mode.endswith(_HIGH_BYTES) and "transparency" not in opened.info:
+            return _to_rgba(_lit(opened, data, raw_mode), name)
+        return _to_rgba(opened, name)
+
+
+def _png_size(data: bytes) -> tuple[int, int]:
+    """Width and height that the first bytes of a PNG promise; (0, 0) for another format."""
+    if len(data) < 24 or not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return 0, 0
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+
+
+def _too_many() -> str:
+    return f"more than the {MAX_PIXELS // 10**6} million pixels that are read; save it smaller"
+
+
+def _check_pixels(size: tuple[int, int], name: str) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise PictureError(f"{name}: {size[0]} x {size[1]} pixels are {_too_many()}")
+
+
+def _check_size(size: tuple[int, int], name: str) -> None:
+    _check_pixels(size, name)
+    if min(size) < MIN_SIDE:
+        raise PictureError(
+            f"{name}: {size[0]} x {size[1]} pixels are too few to show an object; "
+            f"give at least {MIN_SIDE} on each side"
+        )
+
+
+def _load(image: Image.Image, name: str) -> None:
+    _check_size(image.size, name)
+    try:
+        image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise PictureError(f"{name}: is damaged or cut short ({error})") from error
+
+
+def _to_rgba(image: Image.Image, name: str) -> Image.Image:
+    """As RGBA, upright."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "F" or image.mode.startswith("I"):  # Pillow would clip them to 255
+        return _image_of(np.asarray(image), name)
+    if image.mode == "La":  # the one mode that Pillow does not turn into RGBA at once
+        image = image.convert("LA")
+    return image.convert("RGBA")
+
+
+# --- PNG files of 16 bits a channel --------------------------------------------------------
+
+
+def _raw_mode(image: Any) -> str:
+    """How the pixels of an opened PNG lie in its file; empty for other formats."""
+    if image.format != "PNG" or len(image.tile) != 1:
+        return ""
+    arguments = image.tile[0].args
+    return arguments if isinstance(arguments, str) and not arguments.startswith("I") else ""
+
+
+def _lit(image: Image.Image, data: bytes, raw_mode: str) -> Image.Image:
+    """Read both bytes of the channels where the upper one, which Pillow keeps, is nearly empty."""
+    upper = np.asarray(image.convert("RGBA"))
+    if _depth(256 * upper[..., :3].astype(np.int64)) == DEPTHS[-1]:
+        return image
+    if raw_mode == "LA" + _HIGH_BYTES:  # two channels of two bytes are four of one
+        pairs = _read_as(data, "RGBA").astype(np.int64)
+        values = 256 * pairs[..., ::2] + pairs[..., 1::2]
+    else:
+        low = _read_as(data, raw_mode.replace(_HIGH_BYTES, _LOW_BYTES))
+        values = 256 * _read_as(data, raw_mode).astype(np.int64) + low
+    lit = _image_of(values, "picture")
+    lit.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
+    return lit
+
+
+def _read_as(data: bytes, raw_mode: str) -> UInt8[np.ndarray, "H W C"]:
+    opened: Any = Image.open(io.BytesIO(data), formats=("PNG",))  # annotated without its tiles
+    with opened as image:
+        image.tile = [image.tile[0]._replace(args=raw_mode)]
+        return np.asarray(image)
+
+
+# --- numbers -------------------------------------------------------------------------------
+
+
+def _image_of(numbers: Shaped[np.ndarray, "..."], name: str) -> Image.Image:
+    """RGBA of an array of pixels in any usual layout and number format."""
+    pixels = _channels_last(numbers, name)
+    height, width, num_channels = pixels.shape
+    _check_size((width, height), name)
+    colors = _as_bytes(pixels, name)
+    shown = colors[..., 0] if num_channels == 1 else colors
+    return Image.fromarray(np.ascontiguousarray(shown)).convert("RGBA")
+
+
+def _channels_last(numbers: Shaped[np.ndarray, "..."], name: str) -> Shaped[np.ndarray, "H W C"]:
+    shape = numbers.shape
+    if len(shape) == 4 and shape[0] == 1:
+        numbers = numbers[0]
+    elif len(shape) == 4 and (shape[1] <= 4 or shape[3] <= 4):
+        raise PictureError(f"{name}: an array {shape} of {shape[0]} pictures: give them as a list")
+    if numbers.ndim == 2:
+        return numbers[..., None]
+    if numbers.ndim == 3 and 1 <= numbers.shape[2] <= 4:
+        return numbers
+    if numbers.ndim == 3 and 1 <= numbers.shape[0] <= 4:
+        return numbers.transpose(1, 2, 0)
+    raise PictureError(
+        f"{name}: an array {shape}, expected height x width, or with 1 to 4 channels last or first"
+    )
+
+
+def _as_bytes(pixels: Shaped[np.ndarray, "H W C"], name: str) -> UInt8[np.ndarray, "H W C"]:
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == np.bool_:
+        return pixels.astype(np.uint8) * np.uint8(255)
+    if pixels.dtype.kind not in "iuf":
+        raise PictureError(
+            f"{name}: an array of {pixels.dtype}, expected uint8, another integer, bool or float"
+        )
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise PictureError(f"{name}: some of its numbers are not finite, expected 0 to 1")
+    low, high = float(pixels.min()), float(pixels.max())
+    if pixels.dtype.kind == "f":
+        if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
+            hint = ""
+            if low >= 0 and high <= 255:
+                hint = ": divide by 255, or give them as uint8"
+            elif low >= -1 and high <= 1:
+                hint = ": halve them and add .5"
+            raise PictureError(f"{name}: floats from {low:g} to {high:g}, expected 0 to 1{hint}")
+        return np.rint(255 * pixels.astype(np.float64).clip(0, 1)).astype(np.uint8)
+    if low < 0 or high > 65535:
+        raise PictureError(f"{name}: integers from {low:g} to {high:g}, expected 0 to 65535")
+    has_alpha = pixels.shape[2] in (2, 4)
+    colors, alpha = (pixels[..., :-1], pixels[..., -1:]) if has_alpha else (pixels, pixels[..., :0])
+    # Where all is opaque, alpha says nothing of the depth: it may have been added by a program.
+    opaque = has_alpha and bool((alpha == alpha.flat[0]).all())
+    parts = (colors, alpha) if opaque else (pixels,)
+    return np.concatenate([_scaled(part) for part in parts], axis=2)
+
+
+def _scaled(values: Shaped[np.ndarray, "H W C"]) -> UInt8[np.ndarray, "H W C"]:
+    whole = 2.0 ** _depth(values) - 1
+    return np.rint(values.astype(np.float64) * (255 / whole)).astype(np.uint8)
+
+
+def _depth(values: Shaped[np.ndarray, "H W C"]) -> int:
+    """Bits of some integers: the fewest usual ones that hold the largest."""
+    return next(bits for bits in DEPTHS if int(values.max(initial=0)) < 2**bits)
