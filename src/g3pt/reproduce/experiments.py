@@ -9,7 +9,7 @@ from g3pt.evaluation.protocol import EvaluationSettings
 from g3pt.models.weights.config import SamplingDefaults
 from g3pt.preparation.sources import ShapeRef, SourceConfig, list_shapes
 from g3pt.training.ingredients import PreparedShapes
-from g3pt.training.runs import Run
+from g3pt.training.runs import CarRun, FlowRun, Run
 
 Scale = Literal["smoke", "toy", "small", "paper"]
 """smoke: seconds, nothing learnt. toy: minutes on a processor. small: for one large
@@ -17,7 +17,7 @@ GPU. paper: the paper's sizes."""
 
 
 RUNS = Path("runs/reproduce")
-"""Where rows are kept unless another folder is named."""
+"""Where rows are kept unless another folder is named; recipes name weights as if it were here."""
 
 WEIGHTS_FOLDER = "weights"
 
@@ -25,6 +25,13 @@ WEIGHTS_FOLDER = "weights"
 def weights_of(scale: Scale, name: str) -> str:
     """The weights of a row's first seed in `RUNS`, for the runs that start from them."""
     return str(RUNS / scale / f"{name}-seed0" / WEIGHTS_FOLDER)
+
+
+def located(run: Run, root: Path) -> Run:
+    """The run of a row that is kept below `root`: it reads there what `weights_of` names."""
+    if isinstance(run, CarRun | FlowRun) and Path(run.tokenizer).is_relative_to(RUNS):
+        return replace(run, tokenizer=str(root / Path(run.tokenizer).relative_to(RUNS)))
+    return run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +125,7 @@ class Experiment:
     claims: tuple[Claim, ...]
     evaluation: tuple[MeasuredSet, ...]
     before: tuple[Variant, ...] = ()
-    """Trained first, from their first seed, where `weights_of` says: the rows' runs read them."""
+    """Trained first, from their first seed, beside the rows, whose runs read them (`located`)."""
     axis: Literal["", "tokens", "codebook", "parameters"] = ""
     """What the rows are plotted against; without one, rows are bars. Over parameters a power law
     is fitted."""

@@ -21,7 +21,7 @@ from g3pt.config import load_json, save_json
 from g3pt.evaluation.results import Row, read_rows
 from g3pt.files import write_whole
 from g3pt.models.weights.folder import CONFIG_FILE as WEIGHTS_CONFIG
-from g3pt.reproduce.experiments import RUNS, WEIGHTS_FOLDER, Experiment, MeasuredSet, Variant
+from g3pt.reproduce.experiments import WEIGHTS_FOLDER, Experiment, MeasuredSet, Variant, located
 from g3pt.reproduce.kinds import kind_of
 from g3pt.training.checkpoint import list_checkpoints
 from g3pt.training.cost import estimate_cost
@@ -65,7 +65,8 @@ def run_series(
 
     Args:
         experiment: what to train and measure.
-        root: folder of the runs; rows in it are taken as they are.
+        root: folder of the runs, those that rows start from among them; what is finished in it is
+            taken as it is.
         workers: runs at a time, each on one thread; 1 trains in this process.
         prepare_workers: processes that prepare shapes.
         on_row: called after every row, with those found finished first.
@@ -84,6 +85,7 @@ def run_series(
         _check_recipe(folder, variant.seeded(seed))
     waiting = [
         _Job(
+            root,
             variant,
             seed,
             folder,
@@ -97,8 +99,8 @@ def run_series(
     if on_row is not None and done:
         on_row("finished before", done, total)
     if waiting:
-        _finish_before(experiment, prepare_workers)
-    for run in dict.fromkeys(job.variant.run for job in waiting):
+        _finish_before(experiment, root, prepare_workers)
+    for run in dict.fromkeys(located(job.variant.run, root) for job in waiting):
         kind_of(run).prepare(experiment.evaluation, prepare_workers)
     borrowing = [job for job in waiting if job.trained_in != job.folder]
     training = [job for job in waiting if job.trained_in == job.folder]
@@ -162,12 +164,19 @@ def _check_recipe(folder: Path, run: Run) -> None:
 
 @dataclass(frozen=True)
 class _Job:
+    root: Path
+    """Folder of all runs."""
     variant: Variant
     seed: int
     folder: Path
     trained_in: Path
     """Folder of the run; another one where the row borrows its weights."""
     sets: tuple[MeasuredSet, ...]
+
+    @property
+    def run(self) -> Run:
+        """As it is trained in this place."""
+        return located(self.variant.seeded(self.seed), self.root)
 
 
 def _finish_all(jobs: list[_Job], workers: int) -> Iterator[_Job]:
@@ -204,15 +213,15 @@ def _finish_alone(job: _Job) -> None:
     _finish(job)
 
 
-def _finish_before(experiment: Experiment, prepare_workers: int) -> None:
+def _finish_before(experiment: Experiment, root: Path, prepare_workers: int) -> None:
     """Train what the rows start from; these are rows of other experiments, measured there."""
     for variant in experiment.before:
         seed = variant.seeds[0]
-        folder = run_folder(RUNS, experiment, variant, seed)
+        folder = run_folder(root, experiment, variant, seed)
         _check_recipe(folder, variant.seeded(seed))
         if not (folder / WEIGHTS_FOLDER / WEIGHTS_CONFIG).is_file():
             kind_of(variant.run).prepare((), prepare_workers)
-        job = _Job(variant, seed, folder, folder, ())
+        job = _Job(root, variant, seed, folder, folder, ())
         try:
             _train(job)
         except Exception as error:
@@ -221,10 +230,10 @@ def _finish_before(experiment: Experiment, prepare_workers: int) -> None:
 
 def _train(job: _Job) -> Path:
     """Train unless it is done, and give the folder of the weights."""
-    run, folder = job.variant.seeded(job.seed), job.folder
+    run, folder = job.run, job.folder
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / RECIPE_FILE).is_file():
-        save_json(folder / RECIPE_FILE, run)
+    if not (folder / RECIPE_FILE).is_file():  # as the recipe says: folders can be moved
+        save_json(folder / RECIPE_FILE, job.variant.seeded(job.seed))
     weights = job.trained_in / WEIGHTS_FOLDER
     if not (weights / WEIGHTS_CONFIG).is_file():
         assert folder == job.trained_in, "rows that borrow weights come after those that lend them"
@@ -240,7 +249,7 @@ def _train(job: _Job) -> Path:
 
 def _finish(job: _Job) -> None:
     """Train, keep the weights, measure, and write the row."""
-    run, folder, weights = job.variant.seeded(job.seed), job.folder, _train(job)
+    run, folder, weights = job.run, job.folder, _train(job)
     reports: dict[str, dict[str, Any]] = {}
     for one in job.sets:
         reports[one.name] = kind_of(run).measure(
