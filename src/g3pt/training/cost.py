@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from g3pt.models.car import Car
+from g3pt.models.conditioning.efficientnet_weights import BUNDLED_SHA256, load_efficientnet
 from g3pt.models.cqt import CqtConfig
 from g3pt.models.cvq import CvqConfig, CvqTokenizer
 from g3pt.models.flops import (
@@ -60,10 +61,14 @@ class RunCost:
 
 def estimate_cost(run: Run) -> RunCost:
     """Count parameters, operations and bytes of a training step of `run` on one process."""
+    if isinstance(run, StreamRun):  # read from a file, which fake tensors cannot be
+        load_efficientnet(BUNDLED_SHA256, torch.device("cpu"), torch.float32)
     # Fake tensors know their shape, type and device, and hold no numbers.
     with FakeTensorMode(allow_non_fake_inputs=True):
         task = open_without_data(run)
         module = task.module
+        if isinstance(run, StreamRun):
+            task.synthetic_loss(1)  # what the first step alone works out is no part of the others
         largest_block = _LargestBlock(module)
         if run.train.recompute_blocks:
             with _kept(module, run) as whole, largest_block.watched(whole):
@@ -179,7 +184,14 @@ def open_without_data(run: Run) -> RunTask:
         case CarRun():
             return CarTask(Car(run.model), _cqt_alone(run), run.data, run.loss, run.validation)
         case StreamRun():
-            return StreamTask(Car(run.model), _cqt_alone(run), run.data, run.loss, run.watch)
+            return StreamTask(
+                Car(run.model),
+                _cqt_alone(run),
+                run.data,
+                run.loss,
+                run.watch,
+                only_guess=run.trained == "guess",
+            )
         case _:
             assert_never(run)
 
@@ -200,7 +212,7 @@ def cqt_config(run: CarRun | StreamRun) -> CvqConfig:
 def _cqt_alone(run: CarRun | StreamRun) -> CvqTokenizer:
     config = cqt_config(run)
     with unset_fake_temporarily():
-        return CvqTokenizer(config)
+        return CvqTokenizer(config).requires_grad_(False)  # frozen, as in a training
 
 
 def _build_tokenizer(config: TokenizerConfig) -> Tokenizer:
