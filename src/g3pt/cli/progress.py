@@ -1,5 +1,6 @@
 """Progress on stderr: bars on a terminal, plain lines elsewhere."""
 
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,29 @@ ItemT = TypeVar("ItemT")
 
 PAUSE_SECONDS = 10.0
 """Between two lines about one step where there is no terminal."""
+
+
+def log_to_stderr(level: int, *names: str) -> None:
+    """Let the library's log lines through, above a bar where there is one.
+
+    Args:
+        level: the least that is shown.
+        names: loggers that are heard; without any all of g3pt.
+    """
+    handler = _Stderr()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    for name in names or ("g3pt",):
+        heard = logging.getLogger(name)
+        heard.setLevel(level)
+        if not any(isinstance(one, _Stderr) for one in heard.handlers):
+            heard.addHandler(handler)
+
+
+class _Stderr(logging.Handler):
+    """Writes to what is stderr at the time, which a bar replaces."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)
 
 
 class Steps:

@@ -186,7 +186,7 @@ def small() -> TokenizerSize:
         name="small",
         model=model,
         shapes=(tokenizer.procedural_shapes(), tokenizer.mesh_shapes()),
-        held_out=(tokenizer.mesh_shapes(),),
+        held_out=(tokenizer.mesh_shapes(), tokenizer.procedural_shapes(held_out=True)),
         data=replace(
             base.data,
             batch_size=64,

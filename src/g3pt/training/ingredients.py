@@ -1,6 +1,8 @@
 """What a run needs before its first step: prepared shapes, pictures, tokens, words."""
 
 import logging
+import math
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +31,8 @@ from g3pt.stream.dataset import StreamConfig
 from g3pt.stream.recorded import RecordedConfig
 
 LOGGER = logging.getLogger(__name__)
+PROGRESS_SECONDS = 5.0
+"""Between two lines about one job."""
 NUM_CAPTIONED = 4096
 """Shapes of families whose captions the words of a stream are collected from."""
 
@@ -41,6 +45,9 @@ class PreparedShapes:
     source: SourceConfig = field(default_factory=ProceduralSourceConfig)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
+    optional: bool = False
+    """Whether a training goes without them, and says so, where neither they nor their source are
+    there."""
 
     @property
     def config(self) -> ShardsConfig:
@@ -65,6 +72,7 @@ def ensure_shapes(wanted: tuple[PreparedShapes, ...], *, workers: int = 1) -> tu
 
 
 def _prepare(shapes: PreparedShapes, workers: int) -> None:
+    LOGGER.info("%s: preparing %s shapes", shapes.path, shapes.source.kind)
     progress = _Progress(f"{shapes.path}: shapes")
     trusted = isinstance(shapes.source, ProceduralSourceConfig) and workers == 1
     report = build_shards(
@@ -228,12 +236,19 @@ def stream_captions(data: StreamConfig | RecordedConfig) -> Iterator[str]:
 
 
 class _Progress:
-    """Log about every tenth of a long job."""
+    """Log how far a job is: at once, every few seconds, and at its end."""
 
     def __init__(self, name: str) -> None:
-        self._name, self._said = name, 0.0
+        self._name, self._began, self._said, self._first = name, time.monotonic(), -math.inf, 0
 
     def __call__(self, done: int, total: int) -> None:
-        if done / total >= self._said + 0.1:
-            self._said = done / total
-            LOGGER.info("%s %d of %d", self._name, done, total)
+        now = time.monotonic()
+        if self._said == -math.inf:
+            self._began, self._first = now, done
+        elif done < total and now - self._said < PROGRESS_SECONDS:
+            return
+        self._said = now
+        here = done - self._first
+        left = (now - self._began) / here * (total - done) if here else 0.0
+        rest = f", {left / 60:.0f} minutes left" if left >= 60 else ""
+        LOGGER.info("%s %d of %d%s", self._name, done, total, rest)

@@ -1,5 +1,6 @@
 """From a run to a training: prepare what is missing, build the task, begin."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,7 @@ from g3pt.training.ingredients import (
     shard_captions,
     stream_captions,
 )
+from g3pt.training.inventory import take_stock
 from g3pt.training.loop import TrainResult, train
 from g3pt.training.regressor_task import RegressorTask
 from g3pt.training.runs import CONFIG_FILE, CarRun, FlowRun, RegressorRun, Run, TokenizerRun
@@ -42,6 +44,8 @@ from g3pt.training.stream_run import StreamRun
 from g3pt.training.stream_task import StreamTask
 from g3pt.training.tokenizer_task import TokenizerTask
 from g3pt.training.trained import load_car, load_flow, load_regressor, load_tokenizer
+
+LOGGER = logging.getLogger(__name__)
 
 ShardsUserT = TypeVar("ShardsUserT", CarDataConfig, CarValidationConfig)
 LatentsUserT = TypeVar("LatentsUserT", FlowDataConfig, FlowValidationConfig)
@@ -51,7 +55,7 @@ RunTask = TokenizerTask | CarTask | StreamTask | FlowTask | RegressorTask
 
 
 def start(run: Run, folder: Path, *, resume: bool = False, workers: int = 1) -> TrainResult:
-    """Prepare what is missing, write the resolved config, and train.
+    """Look at every path and name, prepare what is missing, write the resolved config, and train.
 
     Args:
         run: what to train.
@@ -61,12 +65,14 @@ def start(run: Run, folder: Path, *, resume: bool = False, workers: int = 1) -> 
 
     Raises:
         FileExistsError: if there is a run in `folder` and `resume` is False.
+        FileNotFoundError, ValueError: before anything is made, if a path or name is wrong.
     """
     folder = Path(folder)
-    if (folder / CONFIG_FILE).exists() and not resume:
-        raise FileExistsError(f"{folder} holds a run already: pass --resume, or another --run")
-    folder.mkdir(parents=True, exist_ok=True)
+    if not resume:
+        require_unused(folder)
+    resolve_device(run.train.device)  # before anything is made for it
     run, tokenizer = complete(run, workers=workers)
+    folder.mkdir(parents=True, exist_ok=True)
     save_json(folder / CONFIG_FILE, run)
     task = open_task(run, tokenizer)
     description = {"run": to_json(run), "environment": describe_environment()}
@@ -80,12 +86,31 @@ def start(run: Run, folder: Path, *, resume: bool = False, workers: int = 1) -> 
     )
 
 
+def require_unused(folder: Path) -> None:
+    """See that a new run can begin in a folder.
+
+    Raises:
+        FileExistsError: if there is a run in it.
+    """
+    if (folder / CONFIG_FILE).exists():
+        raise FileExistsError(f"{folder} holds a run already: pass --resume, or another --run")
+
+
 def complete(run: Run, *, workers: int = 1) -> tuple[Run, Tokenizer | None]:
     """Prepare the data that `run` names, and fill in what only the data can tell.
 
+    What is optional and not there is left out and logged.
+
     Returns:
         The run as it will be trained and the frozen tokenizer, of what builds on one.
+
+    Raises:
+        FileNotFoundError, ValueError: before anything is made, if a path or name is wrong.
     """
+    stock = take_stock(run)
+    for line in stock.left_out:
+        LOGGER.warning("%s", line)
+    run = stock.run
     match run:
         case TokenizerRun():
             data, validation = run.data, run.validation

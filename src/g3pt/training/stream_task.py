@@ -38,6 +38,8 @@ class WatchConfig:
 
     yardsticks: tuple[str, ...] = ()
     """Files of them (`g3pt evaluate yardsticks --make`); empty watches nothing."""
+    optional: tuple[str, ...] = ()
+    """More of them, where they are there; a training joins them to `yardsticks` when it begins."""
     num_objects: int = 100
     """Of each, the first ones."""
     num_queries: int = 0

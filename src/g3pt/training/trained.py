@@ -61,6 +61,22 @@ def _build(run: Run) -> Tokenizer | Car | Flow | Regressor:
             assert_never(run)
 
 
+def share_trained(folder: str | Path) -> float:
+    """How much of a run its newest checkpoint has behind it, by steps or by the clock; 1 is all.
+
+    Args:
+        folder: a run folder.
+
+    Raises:
+        CheckpointError: if there is no sound checkpoint.
+    """
+    checkpoint = load_newest_checkpoint(Path(folder) / "checkpoints")
+    if checkpoint is None:
+        raise CheckpointError(f"{folder}: no checkpoint has been written yet")
+    state = checkpoint.state["loop"]
+    return load_run(folder).train.share_of(state["step"], state["elapsed"])
+
+
 def load_tokenizer(source: str | Path) -> Tokenizer:
     """The tokenizer of a run folder, a weights folder, or bundled weights by name.
 
