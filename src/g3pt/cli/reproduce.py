@@ -1,5 +1,6 @@
 """`g3pt reproduce`: a table of the paper by name, trained, measured and printed beside it."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -7,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from g3pt.cli.options import CommonOptions, parse, report, working
-from g3pt.cli.progress import steps
+from g3pt.cli.options import CommonOptions, parse, report, say, working
+from g3pt.cli.progress import log_to_stderr, steps
 from g3pt.cli.shapes import scales_shown
 
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from g3pt.reproduce.figure5 import Gallery
     from g3pt.reproduce.reproduce import Reproduction
     from g3pt.reproduce.trials import Trial
+
+
+HEARD = ("g3pt.training.ingredients", "g3pt.training.features", "g3pt.recipes")
+"""Loggers that tell how far the making of data is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +67,8 @@ class ReproduceOptions(CommonOptions):
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = parse(ReproduceOptions, "reproduce", arguments)
+    say(f"g3pt reproduce: loading {options.name}")  # takes seconds
+    log_to_stderr(logging.INFO, *HEARD)
     from g3pt.reproduce.figure5 import GALLERIES
 
     if options.name in GALLERIES:

@@ -9,6 +9,7 @@ What was stopped goes on in all three.
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ from g3pt.training.stream_run import StreamRun
 from g3pt.training.trained import load_car, load_tokenizer
 from g3pt.training.yardsticks import ReadyYardstick, measure_yardstick, ready_yardstick
 
+LOGGER = logging.getLogger(__name__)
 ROW_FILE = "row.json"
 RECIPE_FILE = "recipe.json"
 NEAREST = "nearest"
@@ -209,7 +211,14 @@ class _Workshop:
         """Make a pool as long as a share wants it."""
         pool = self._table.pool(share.pool)
         num = pool.num if share.num_families or not share.num else share.num
-        record_pool(pool, self._root / "pools", num, self._tokenizer)
+        LOGGER.info("recording %s", pool.name)
+        record_pool(
+            pool,
+            self._root / "pools",
+            num,
+            self._tokenizer,
+            on_part=lambda done, total: LOGGER.info("%s: part %d of %d", pool.name, done, total),
+        )
 
     @staticmethod
     def _write(folder: Path, row: dict[str, Any]) -> None:
