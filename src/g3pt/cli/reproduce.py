@@ -79,9 +79,17 @@ def main(arguments: Sequence[str]) -> int:
         result, lines = _unseen(options)
         report(options, result, lines)
         return 0
+    from g3pt.reproduce.experiments import with_sets_that_are_there
+    from g3pt.reproduce.series import take_stock_of
+
     results: list[dict[str, Any]] = []
     lines: list[str] = []
-    for experiment in _experiments(options):
+    for wanted in _experiments(options):
+        experiment = wanted
+        if not options.try_steps:
+            experiment, left_out = with_sets_that_are_there(wanted)
+            for line in dict.fromkeys((*left_out, *take_stock_of(experiment, options.runs))):
+                say(line)
         try_only = options.dry_run or options.try_steps
         result, printed = (_try if try_only else _reproduce)(options, experiment)
         results.append(result)

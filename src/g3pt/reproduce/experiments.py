@@ -43,6 +43,8 @@ class EvaluationSet:
     settings: EvaluationSettings
     num: int = 0
     """Only so many, spread evenly over the source; 0 is all."""
+    optional: bool = False
+    """Whether rows go without it, and this is said, where its source is not there."""
 
     def objects(self) -> ObjectList:
         """List the shapes."""
@@ -112,6 +114,27 @@ class Claim:
     higher_is_better: bool = True
     of_paper: bool = True
     """False: our own question, which the paper says nothing about."""
+
+
+def with_sets_that_are_there(experiment: "Experiment") -> "tuple[Experiment, tuple[str, ...]]":
+    """An experiment without the optional sets whose source is missing, and a line about each.
+
+    Raises:
+        FileNotFoundError, ValueError: if a set cannot be used that is not optional.
+    """
+    kept: list[MeasuredSet] = []
+    lines: list[str] = []
+    for one in experiment.evaluation:
+        try:
+            if isinstance(one, EvaluationSet):
+                one.objects()
+        except FileNotFoundError as error:
+            if not (isinstance(one, EvaluationSet) and one.optional):
+                raise
+            lines.append(f"{one.name}: rows are measured without this set ({error})")
+            continue
+        kept.append(one)
+    return replace(experiment, evaluation=tuple(kept)), tuple(lines)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,6 +26,7 @@ from g3pt.reproduce.kinds import kind_of
 from g3pt.training.checkpoint import list_checkpoints
 from g3pt.training.cost import estimate_cost
 from g3pt.training.environment import describe_environment
+from g3pt.training.inventory import take_stock
 from g3pt.training.loop import TrainResult
 from g3pt.training.runs import Run
 from g3pt.training.start import start
@@ -72,7 +73,8 @@ def run_series(
         on_row: called after every row, with those found finished first.
 
     Raises:
-        ValueError: if a folder holds the run of another recipe.
+        FileNotFoundError, ValueError: if a folder holds the run of another recipe, or something
+            that a run reads is missing.
         SeriesError: if a row fails.
     """
     # Seed by seed, so that an unfinished series has a row of everything before a second one.
@@ -99,6 +101,7 @@ def run_series(
     if on_row is not None and done:
         on_row("finished before", done, total)
     if waiting:
+        take_stock_of(experiment, root)
         _finish_before(experiment, root, prepare_workers)
     for run in dict.fromkeys(located(job.variant.run, root) for job in waiting):
         kind_of(run).prepare(experiment.evaluation, prepare_workers)
@@ -110,6 +113,31 @@ def run_series(
             if on_row is not None:
                 on_row(job.folder.name, done, total)
     return finished_rows(experiment, root)
+
+
+def take_stock_of(experiment: Experiment, root: Path) -> tuple[str, ...]:
+    """Look at every path and name that the trainings of an experiment read.
+
+    Args:
+        experiment: whose rows and what they start from.
+        root: folder of the runs.
+
+    Returns:
+        What is optional and not there, and what has to be made first, a line each.
+
+    Raises:
+        FileNotFoundError, ValueError: if something is missing or wrong.
+    """
+    promised = [
+        str(run_folder(root, experiment, variant, variant.seeds[0]) / WEIGHTS_FOLDER)
+        for variant in experiment.before
+    ]
+    runs = (*experiment.before, *experiment.variants)
+    stocks = [
+        take_stock(run, promised=promised)
+        for run in dict.fromkeys(located(variant.run, root) for variant in runs)
+    ]
+    return tuple(dict.fromkeys(line for stock in stocks for line in (*stock.left_out, *stock.made)))
 
 
 def finished_rows(experiment: Experiment, root: Path) -> list[FinishedRow]:

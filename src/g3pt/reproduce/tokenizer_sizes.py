@@ -409,6 +409,6 @@ def procedural_set(num: int, settings: EvaluationSettings) -> EvaluationSet:
 
 
 def mesh_set(settings: EvaluationSettings) -> EvaluationSet:
-    """The validation meshes of the folder `meshes`."""
+    """The validation meshes of the folder `meshes`, where there is one."""
     source = FolderSourceConfig(path="meshes", split="val")
-    return EvaluationSet(name="meshes", source=source, settings=settings)
+    return EvaluationSet(name="meshes", source=source, settings=settings, optional=True)

@@ -68,6 +68,7 @@ def run_unseen(
         FileNotFoundError: if stock or yardsticks are not there.
         ValueError: if a folder holds the run of another recipe.
     """
+    _require_inputs(table)
     root.mkdir(parents=True, exist_ok=True)
     workshop = _Workshop(table, root)
     wanted = sorted(
@@ -81,6 +82,25 @@ def run_unseen(
         if on_row is not None:
             on_row(f"{row.name}-seed{seed}", done, len(wanted))
     return finished_rows(table, root)
+
+
+def _require_inputs(table: UnseenTable) -> None:
+    """Look for what is made beforehand, which hours of recording would come to miss.
+
+    Raises:
+        FileNotFoundError: naming all that is missing, and what makes it.
+    """
+    missing = list[str]()
+    if table.stock and not Path(table.stock).is_file():
+        missing.append(f"{table.stock} (g3pt prepare MESHES {table.stock} --stock --split train)")
+    if table.yardsticks:
+        made = f"g3pt evaluate yardsticks --make {table.yardsticks} --meshes MESHES"
+        files = [yardstick_path(table.yardsticks, name) for name in YARDSTICKS]
+        missing += [f"{file} ({made})" for file in files if not file.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            "the table compares with real meshes and needs " + ", ".join(missing)
+        )
 
 
 def finished_rows(table: UnseenTable, root: Path) -> list[dict[str, Any]]:
