@@ -10,6 +10,7 @@ import pytest
 
 from g3pt.cli import train
 from g3pt.recipes import RECIPES, recipe, runs_before
+from g3pt.training.inventory import take_stock
 from g3pt.training.loop import TrainConfig
 from g3pt.training.trained import share_trained
 
@@ -36,6 +37,9 @@ def test_a_recipe_can_start_in_a_clean_folder(name, monkeypatch):
 
     options = _parser().parse_args(["--dry-run"])
     plan = _make_plan(recipe(name), Path("runs") / name, options)
+    assert (
+        take_stock(plan.run, promised=[*map(str, (*plan.before, *plan.yardsticks))]).left_out == ()
+    )
     for line in plan.left_out:
         assert "there are no meshes at meshes" in line or "cache/" in line
 

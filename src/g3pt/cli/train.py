@@ -199,10 +199,11 @@ def _make_plan(run: "Run", folder: Path, options: argparse.Namespace) -> _Plan:
     files = missing_yardsticks(run.watch.yardsticks) if isinstance(run, StreamRun) else ()
     promised = [str(path) for path in (*before, *files)]
     stocks = [take_stock(one, promised=promised) for one in (*before.values(), run)]
+    # Without what is left out, so that it is said once.
     return _Plan(
-        run=run,
+        run=stocks[-1].run,
         folder=folder,
-        before=before,
+        before={place: stock.run for place, stock in zip(before, stocks[:-1], strict=True)},
         yardsticks=files,
         made=tuple(dict.fromkeys(line for stock in stocks for line in stock.made)),
         left_out=tuple(dict.fromkeys(line for stock in stocks for line in stock.left_out)),

@@ -249,7 +249,10 @@ def _with_stream(run: StreamRun, looker: _Looker) -> StreamRun:
                     )
                 elif not found:
                     looker.require(
-                        "data.selections", False, f"there is no recording in {one.folder}"
+                        "data.selections",
+                        False,
+                        f"there is no recording in {one.folder}; docs/training.md says what makes "
+                        "them",
                     )
             pairs = zip(data.selections, there, strict=True)
             kept = tuple(one for one, found in pairs if found or not one.optional)
