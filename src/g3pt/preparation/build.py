@@ -111,7 +111,7 @@ def build_shards(
         engine: who does the work; by default this process.
         part: (i, n): take only every n-th shard, beginning with the i-th.
         val_share: share of ids without a split of their own that go to `val`.
-        on_progress: called before the first object and after every one.
+        on_progress: called before the first object that is to be prepared, and after every one.
 
     Raises:
         ValueError: if the folder holds a set built from another config, or another run is at work
@@ -131,7 +131,7 @@ def build_shards(
         total = sum(len(plan[number]) for number in mine)
         skipped, refused, spent = work.take_up(mine), 0, 0.0
         done = skipped
-        if on_progress is not None:
+        if on_progress is not None and done < total:
             on_progress(Progress(done=done, total=total, refused=refused))
         results = (engine or InlineEngine()).run(work.tasks(mine))
         for result in chain(work.lost(mine), results):
