@@ -3,8 +3,11 @@
 #   make demo                   4 shapes from pictures, 4 from sentences, into out/demo
 #   make test                   every check that continuous integration runs
 #   make PYTHON=python3.12 CONSTRAINTS= demo     another Python, newest allowed libraries
+#   make TORCH=default demo     torch as the package index has it (TORCH=cpu: without CUDA)
 #
 # PYTHON must be 3.11 or newer with the venv module. CONSTRAINTS names the file of tested versions.
+# Without an NVIDIA GPU, torch's own wheels for processors are taken where they are offered: those of
+# the package index bring 3.2 GB of CUDA libraries on Linux.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -19,11 +22,17 @@ FIND_PYTHON := for p in python3.11 python3 python3.12 python3.13 python3.14 pyth
   "$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
   && { echo "$$p"; break; }; done; true
 PYTHON ?= $(shell $(FIND_PYTHON))
+FIND_TORCH := if [ "$$(uname -s)" != Linux ] || nvidia-smi -L >/dev/null 2>&1; then \
+  echo default; else echo cpu; fi
+TORCH ?= $(shell $(FIND_TORCH))
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
 BIN := $(VENV)/bin
 PIN := $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SETUP_FILES := pyproject.toml $(CONSTRAINTS)
+# What torch needs comes from the usual index afterwards; an index out of reach costs seconds.
+CPU_TORCH := $(PIP) $(PIN) --no-deps --retries 0 --timeout 5 --index-url $(TORCH_CPU_INDEX) torch
 
 .PHONY: help install develop demo test lint format docs clean
 
@@ -44,6 +53,10 @@ $(BIN)/python:
 
 $(VENV)/.installed: $(SETUP_FILES) | $(BIN)/python
 	@echo "installing g3pt and its libraries (a few minutes the first time)"
+	@case "$(TORCH)" in \
+	  cpu) $(CPU_TORCH) || echo "$(TORCH_CPU_INDEX) offers no torch here: taking the usual one";; \
+	  default) ;; \
+	  *) echo "TORCH is cpu or default, got $(TORCH)" >&2; exit 2;; esac
 	@$(PIP) $(PIN) --editable .
 	@touch $@
 

@@ -3,7 +3,8 @@
     python scripts/record_guess.py --stock STOCK --out cache/guess --workers 2
 
 Every source has a folder of its own, made longer where it is there already. A shape takes about a
-tenth of a second of a core. STOCK is made by `g3pt prepare MODELS STOCK --stock --split train`.
+tenth of a second of a core. STOCK is made by `g3pt prepare MODELS STOCK --stock --split train`;
+without one the sources that are made of meshes are left out.
 """
 
 import argparse
@@ -20,9 +21,18 @@ def main() -> None:
     from g3pt.recipes.guess import sources
 
     arguments = parse()
+    if arguments.stock is not None and not arguments.stock.is_file():
+        raise SystemExit(f"--stock: there is no file {arguments.stock}")
+    stock = str(arguments.stock or "unused")
+    wanted = [
+        arguments.stock is not None or source.config.source != "meshes" for source in sources(stock)
+    ]
+    if not all(wanted):
+        print("no --stock: the sources that are made of meshes are left out", flush=True)
     jobs = [
-        (number, str(arguments.stock), str(arguments.out), arguments.limit)
-        for number in range(len(sources(str(arguments.stock))))
+        (number, stock, str(arguments.out), arguments.limit)
+        for number, taken in enumerate(wanted)
+        if taken
     ]
     context = multiprocessing.get_context("spawn")
     with context.Pool(min(arguments.workers, len(jobs))) as pool:
@@ -57,7 +67,7 @@ def one(job: tuple[int, str, str, int]) -> tuple[str, int]:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--stock", type=Path, required=True, help="stock of meshes to warp")
+    parser.add_argument("--stock", type=Path, help="stock of meshes to warp")
     parser.add_argument("--out", type=Path, default=Path("cache/guess"), help="folder of sources")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--limit", type=int, default=0, help="examples of each source at most")

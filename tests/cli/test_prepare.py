@@ -50,7 +50,9 @@ def test_a_folder_becomes_shards_with_a_report(g3pt, boxes, tmp_path):
 
 def test_a_second_run_does_no_work_and_says_so(g3pt, boxes, tmp_path):
     out = tmp_path / "out"
-    assert g3pt("prepare", boxes, out, *COARSE)[0] == 0
+    code, _, stderr = g3pt("prepare", boxes, out, *COARSE)
+    assert code == 0 and stderr.startswith(f"g3pt prepare: listing {boxes}")
+    assert "objects 0/4" in stderr
     before = {path: path.stat().st_mtime_ns for path in out.glob("shard-*")}
     code, stdout, _ = g3pt("prepare", boxes, out, *COARSE)
     assert code == 0 and "nothing was left to do" in stdout
@@ -59,9 +61,10 @@ def test_a_second_run_does_no_work_and_says_so(g3pt, boxes, tmp_path):
 
 def test_a_dry_run_writes_nothing_and_tells_the_cost(g3pt, boxes, tmp_path):
     out = tmp_path / "out"
-    code, stdout, _ = g3pt("prepare", boxes, out, *COARSE, "--dry-run", "--json")
+    code, stdout, stderr = g3pt("prepare", boxes, out, *COARSE, "--dry-run", "--json")
     estimate = json.loads(stdout)
     assert code == 0 and estimate["num_objects"] == 4 and estimate["bytes"]["value"] > 0
+    assert estimate["num_sampled"] == 1 and "objects to see what they cost 0/1" in stderr
     assert not out.exists()
 
 

@@ -12,8 +12,12 @@ pytest.importorskip("matplotlib", reason="plots need the extra `eval`")
 def test_a_table_is_trained_written_and_printed_as_json(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["reproduce", "table3b", "--scale", "smoke", "--out", "results", "--json"]) == 0
-    result = json.loads(capsys.readouterr().out)
+    captured = capsys.readouterr()
+    result = json.loads(captured.out)
     assert [row["variant"] for row in result["rows"]] == ["cvq-7-6bit", "cvq-13-6bit"]
+    first, *said = captured.err.splitlines()
+    assert first == "g3pt reproduce: loading table3b"
+    assert any("cache/smoke-train: shapes 0 of 8" in line for line in said)
     assert [entry["claim"] for entry in result["comparisons"]] == [
         "IoU rises from 7 tokens to 13 tokens"
     ]

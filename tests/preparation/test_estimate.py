@@ -113,5 +113,18 @@ def test_the_bytes_are_those_that_are_written_and_nothing_is_written_before(tmp_
 
 
 def test_numbers_that_are_not_positive_are_refused():
-    with pytest.raises(ValueError, match="num_samples and workers of at least 1, got 0 and 4"):
-        estimate(FakeEngine(), num_samples=0)
+    with pytest.raises(ValueError, match="workers of at least 1, got -1 and 4"):
+        estimate(FakeEngine(), num_samples=-1)
+
+
+@pytest.mark.parametrize(("num", "sampled"), [(1, 1), (8, 1), (24, 3), (60, 8), (4000, 20)])
+def test_asking_takes_an_eighth_of_the_work_at_most(num, sampled):
+    config = replace(CONFIG, source=ProceduralSourceConfig(num=num))
+    heard: list[tuple[int, int]] = []
+
+    found = estimate_work(
+        config, FakeEngine(), workers=1, on_progress=lambda *state: heard.append(state)
+    )
+
+    assert (found.num_objects, found.num_sampled) == (num, sampled)
+    assert heard == [(done, sampled) for done in range(sampled + 1)]

@@ -6,15 +6,17 @@ from dataclasses import replace
 
 import pytest
 
+from g3pt.config import load_json
 from g3pt.recipes import recipe
 from g3pt.reproduce import series, tokenizer_rows
 from g3pt.reproduce.car_choices import car_choices
 from g3pt.reproduce.catalogue import EXPERIMENTS
-from g3pt.reproduce.experiments import EvaluationSet
+from g3pt.reproduce.experiments import RUNS, EvaluationSet
 from g3pt.reproduce.figures import figure6
 from g3pt.reproduce.series import SeriesError, run_folder, run_series
 from g3pt.reproduce.tables import table2, table3b, table4
 from g3pt.reproduce.tabulate import tabulate
+from g3pt.training.kinds.car import CarRun
 from g3pt.training.start import start
 
 
@@ -130,14 +132,26 @@ def test_a_row_that_borrows_weights_trains_none(workplace):
         replace(experiment, variants=(borrower,))
 
 
-def test_what_rows_start_from_is_trained_once(workplace, monkeypatch):
+def test_what_rows_start_from_is_trained_once_in_the_folder_of_the_runs(workplace):
     experiment = figure6("smoke")
-    experiment = replace(experiment, variants=experiment.variants[:1], claims=())
-    run_series(experiment, workplace / "first")
-    weights = workplace / experiment.variants[0].run.tokenizer / "model.safetensors"
+    first, second = experiment.variants[:2]
+    (stage1,) = experiment.before
+    root = workplace / "apart"
+    run_series(replace(experiment, variants=(first,), claims=()), root)
+    weights = run_folder(root, experiment, stage1, 0) / "weights" / "model.safetensors"
     before = weights.stat().st_mtime_ns
-    run_series(experiment, workplace / "second")
+    assert not RUNS.exists(), "what the rows start from belongs below the folder of the runs, too"
+    run_series(replace(experiment, variants=(second,), claims=()), root)
     assert weights.stat().st_mtime_ns == before
+    # Rows are those of the recipe wherever they lie, and the folder of the runs can be moved.
+    assert load_json(run_folder(root, experiment, second, 0) / "recipe.json", CarRun) == (
+        second.seeded(0)
+    )
+    root.rename(workplace / "moved")
+    calls, on_row = heard()
+    both = replace(experiment, variants=(first, second), claims=())
+    run_series(both, workplace / "moved", on_row=on_row)
+    assert calls == [("finished before", 2, 2)]
 
 
 def test_two_workers_give_the_rows_of_one(workplace):

@@ -28,6 +28,52 @@ def test_a_pack_holds_what_was_stored(pack, folder_shards):
     assert pack.num_views(0) == min(1, folder_shards.num_views(0))
 
 
+def test_a_pack_gives_only_what_the_selection_takes(pack, folder_shards):
+    from g3pt.shapes.packs import PackedShapes
+    from g3pt.shapes.selection import QualityLimits, Selection
+    from g3pt.shapes.shards import ShardSet
+
+    # By licence, and by a distance to the source that not all boxes keep.
+    distances = [shape["quality"]["solid_to_source"] for shape in folder_shards.shapes]
+    strict = QualityLimits(label_error=1.0, solid_to_source=min(distances))
+    for selection in (
+        Selection(split="train", licences=("MIT-0",)),
+        Selection(licences=("CC0-1.0",)),
+        Selection(flagged=False, limits=strict),
+    ):
+        shards = ShardSet(folder_shards.path, selection)
+        chosen = PackedShapes(pack.path, selection)
+        ids = [shape["id"] for shape in chosen.shapes]
+        assert ids == [shape["id"] for shape in shards.shapes]
+        assert 0 < len(chosen) == len(ids) < len(pack)
+        assert chosen.fingerprint == shards.fingerprint != pack.fingerprint
+        for row in range(len(chosen)):
+            stored = shards[row]
+            assert np.array_equal(chosen.thinned.points_SN3[row], stored.points[:96])
+            assert np.array_equal(chosen.thinned.normals_SN3[row], stored.normals[:96])
+            assert np.array_equal(chosen.thinned.volume_SV[row], stored.volume_inside[:32])
+            assert chosen.thinned.keys_S[row].view(np.uint64) == stored.query_key
+            assert chosen.captions(row) == shards.captions(row)
+            assert np.array_equal(chosen.picture(row, 0), shards.picture(row, 0))
+
+
+def test_a_pack_without_what_is_selected_is_refused(pack):
+    from g3pt.shapes.packs import PackedShapes
+    from g3pt.shapes.selection import VALIDATION
+
+    with pytest.raises(ValueError, match=r"none of its 3 shapes fits .*val"):
+        PackedShapes(pack.path, VALIDATION)
+
+
+def test_a_pack_of_another_format_is_refused(pack):
+    from g3pt.shapes.packs import PackedShapes
+
+    file = pack.path / "pack.json"
+    file.write_text(file.read_text().replace('"format_version": 2', '"format_version": 1'))
+    with pytest.raises(ValueError, match="format version 1, this program reads 2; pack the shards"):
+        PackedShapes(pack.path)
+
+
 def test_training_batches_from_a_pack_are_those_from_its_shards(pack, folder_shards):
     from g3pt.shapes.datasets.resident import ResidentTokenizerDataset
     from g3pt.shapes.datasets.tokenizer import TokenizerDataConfig

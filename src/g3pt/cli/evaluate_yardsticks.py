@@ -13,7 +13,11 @@ from g3pt.cli.options import CommonOptions, make_folder_for, parse, report, requ
 from g3pt.cli.progress import steps
 
 if TYPE_CHECKING:
+    from g3pt.evaluation.objects import ObjectList
     from g3pt.shapes.yardstick import Yardstick
+
+NUM_OBJECTS = 200
+"""Of each yardstick that is made, unless --limit says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,27 +80,33 @@ def _check(options: YardsticksOptions) -> None:
         raise FileNotFoundError(f"{options.against}: no such report")
 
 
+def missing_yardsticks(files: Sequence[str]) -> tuple[Path, ...]:
+    """Those that are not there and that can be made from nothing, by their names."""
+    from g3pt.evaluation.sets.yardsticks import yardstick_objects
+
+    known = yardstick_objects(None, 1)
+    return tuple(
+        Path(file) for file in files if Path(file).stem in known and not Path(file).is_file()
+    )
+
+
+def make_yardstick(file: Path) -> None:
+    """Make one of them, of as many objects as --make takes."""
+    from g3pt.evaluation.sets.yardsticks import yardstick_objects
+
+    _make_one(file, file.stem, yardstick_objects(None, NUM_OBJECTS)[file.stem])
+
+
 def _make(options: YardsticksOptions, folder: Path) -> int:
-    from g3pt.evaluation.sets.yardsticks import build_yardstick, yardstick_objects
-    from g3pt.shapes.yardstick import save_yardstick, yardstick_path
+    from g3pt.evaluation.sets.yardsticks import yardstick_objects
+    from g3pt.shapes.yardstick import yardstick_path
 
     outputs: list[dict[str, Any]] = []
-    found = yardstick_objects(options.meshes, options.limit or 200, gltf_colors=options.gltf_colors)
-    for name, objects in found.items():
-        with steps() as shown, working(f"making {name}"):
-            built = build_yardstick(name, objects, on_progress=partial(shown.show, name))
-            path = yardstick_path(folder, name)
-            make_folder_for(path)
-            save_yardstick(path, built.yardstick)
-        outputs.append(
-            {
-                "path": str(path),
-                "objects": len(built.yardstick),
-                "flagged": int(built.yardstick.flagged_B.sum()),
-                "refused": dict(built.refused),
-                "bytes": path.stat().st_size,
-            }
-        )
+    wanted = yardstick_objects(
+        options.meshes, options.limit or NUM_OBJECTS, gltf_colors=options.gltf_colors
+    )
+    for name, objects in wanted.items():
+        outputs.append(_make_one(yardstick_path(folder, name), name, objects))
     lines = [
         f"{entry['path']}: {entry['objects']} objects, {entry['flagged']} flagged, "
         f"{len(entry['refused'])} refused, {entry['bytes'] / 1e6:.1f} MB"
@@ -104,6 +114,23 @@ def _make(options: YardsticksOptions, folder: Path) -> int:
     ]
     report(options, {"outputs": outputs}, lines)
     return 0
+
+
+def _make_one(path: Path, name: str, objects: "ObjectList") -> dict[str, Any]:
+    from g3pt.evaluation.sets.yardsticks import build_yardstick
+    from g3pt.shapes.yardstick import save_yardstick
+
+    with steps() as shown, working(f"making {path}"):
+        built = build_yardstick(name, objects, on_progress=partial(shown.show, name))
+        make_folder_for(path)
+        save_yardstick(path, built.yardstick)
+    return {
+        "path": str(path),
+        "objects": len(built.yardstick),
+        "flagged": int(built.yardstick.flagged_B.sum()),
+        "refused": dict(built.refused),
+        "bytes": path.stat().st_size,
+    }
 
 
 def _measure(options: YardsticksOptions) -> int:

@@ -4,6 +4,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -63,7 +64,7 @@ class PrepareOptions(CommonOptions):
     share one folder."""
 
     dry_run: bool = False
-    """Prepare 20 objects, write nothing, and say what all will cost."""
+    """Prepare one object of eight, 20 at most, write nothing, and say what all will cost."""
 
     views: int = 24
     """Pictures of each object besides the canonical one."""
@@ -118,6 +119,7 @@ class PrepareOptions(CommonOptions):
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = parse(PrepareOptions, "prepare", arguments)
+    say(f"g3pt prepare: listing {options.source}")
     if options.stock:
         return _stock(options)
     part = _part(options.shard)
@@ -290,9 +292,13 @@ def _engine(options: PrepareOptions, limits: "Limits") -> "Iterator[Engine]":
 def _estimate(options: PrepareOptions, config: "ShardsConfig", limits: "Limits") -> int:
     from g3pt.preparation.estimate import estimate_work
 
-    say("preparing 20 objects to see what they cost")
-    with _engine(options, limits) as engine:
-        estimate = estimate_work(config, engine, workers=options.workers)
+    with steps() as shown, _engine(options, limits) as engine:
+        estimate = estimate_work(
+            config,
+            engine,
+            workers=options.workers,
+            on_progress=partial(shown.show, "objects to see what they cost"),
+        )
     hours, size = estimate.core_hours, estimate.bytes
     lines = [
         f"{estimate.num_objects} objects, {estimate.num_sampled} of them prepared to find out",

@@ -1,5 +1,6 @@
 """`g3pt reproduce`: a table of the paper by name, trained, measured and printed beside it."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -7,15 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from g3pt.cli.options import CommonOptions, parse, report, working
+from g3pt.cli.options import CommonOptions, parse, report, say, working
 from g3pt.cli.progress import steps
 from g3pt.cli.shapes import scales_shown
+from g3pt.cli.speech import WITH_TIME, listen
 
 if TYPE_CHECKING:
     from g3pt.reproduce.experiments import Experiment, Scale
     from g3pt.reproduce.figure5 import Gallery
     from g3pt.reproduce.tabulate import Reproduction
     from g3pt.reproduce.trials import Trial
+
+
+HEARD = ("g3pt.training.ingredients", "g3pt.training.features", "g3pt.reproduce")
+"""Loggers that tell how far the making of data is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +68,8 @@ class ReproduceOptions(CommonOptions):
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = parse(ReproduceOptions, "reproduce", arguments)
+    say(f"g3pt reproduce: loading {options.name}")  # takes seconds
+    listen(logging.INFO, *HEARD, layout=WITH_TIME)
     from g3pt.reproduce.figure5 import GALLERIES
 
     if options.name in GALLERIES:
@@ -72,9 +80,17 @@ def main(arguments: Sequence[str]) -> int:
         result, lines = _unseen(options)
         report(options, result, lines)
         return 0
+    from g3pt.reproduce.experiments import with_sets_that_are_there
+    from g3pt.reproduce.series import take_stock_of
+
     results: list[dict[str, Any]] = []
     lines: list[str] = []
-    for experiment in _experiments(options):
+    for wanted in _experiments(options):
+        experiment = wanted
+        if not options.try_steps:
+            experiment, left_out = with_sets_that_are_there(wanted)
+            for line in dict.fromkeys((*left_out, *take_stock_of(experiment, options.runs))):
+                say(line)
         try_only = options.dry_run or options.try_steps
         result, printed = (_try if try_only else _reproduce)(options, experiment)
         results.append(result)

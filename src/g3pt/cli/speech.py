@@ -8,7 +8,8 @@ import os
 import sys
 import warnings
 
-_PLAIN = "%(message)s"
+PLAIN = "%(message)s"
+WITH_TIME = "%(asctime)s %(message)s"
 _QUIET = {
     "PYTHONWARNINGS": "ignore",  # of the children that prepare
     "TORCH_CPP_LOG_LEVEL": "ERROR",
@@ -18,13 +19,17 @@ _QUIET = {
 """What libraries are told that print past Python's logging; what the user has set stays."""
 
 
-class _Voice(logging.StreamHandler):  # pyright: ignore[reportMissingTypeArgument]
-    """Writes what loggers of g3pt say to stderr, and what others say nowhere."""
+class _Voice(logging.Handler):
+    """Writes what loggers of g3pt say to what is stderr at the time, which a bar replaces."""
 
     def __init__(self) -> None:
-        super().__init__(sys.stderr)
+        super().__init__()
         if not os.environ.get("G3PT_TRACEBACK"):
             self.addFilter(logging.Filter("g3pt"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        print(self.format(record), file=sys.stderr, flush=True)
 
 
 def hear_only_g3pt() -> None:
@@ -38,17 +43,19 @@ def hear_only_g3pt() -> None:
     listen()
 
 
-def listen(level: int = logging.WARNING, layout: str = _PLAIN) -> None:
-    """Show what g3pt logs from a level on; nothing is changed where logging is set up already.
+def listen(level: int = logging.WARNING, *names: str, layout: str = PLAIN) -> None:
+    """Show what g3pt logs from a level on.
 
     Args:
         level: of the lowest messages shown.
+        names: loggers that this is about; without any all of g3pt.
         layout: of each line, as `logging.Formatter` takes it.
     """
     root = logging.getLogger()
-    if not root.handlers:
-        root.addHandler(_Voice())
-    for voice in root.handlers:
-        if isinstance(voice, _Voice):
-            voice.setFormatter(logging.Formatter(layout))
-            logging.getLogger("g3pt").setLevel(level)
+    voice = next((one for one in root.handlers if isinstance(one, _Voice)), None)
+    if voice is None:
+        voice = _Voice()
+        root.addHandler(voice)
+    voice.setFormatter(logging.Formatter(layout, "%H:%M:%S"))
+    for name in names or ("g3pt",):
+        logging.getLogger(name).setLevel(level)

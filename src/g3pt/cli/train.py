@@ -6,22 +6,16 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import tyro
+from g3pt.cli.options import say
+from g3pt.cli.speech import WITH_TIME, listen
 
-from g3pt.cli.speech import listen
-from g3pt.config import save_json
-from g3pt.recipes import RECIPES, SIZES, recipe
-from g3pt.training.checkpoint import CheckpointError
-from g3pt.training.cost import estimate_cost
-from g3pt.training.kinds.car import CarRun
-from g3pt.training.kinds.flow import FlowRun
-from g3pt.training.kinds.stream import StreamRun
-from g3pt.training.loop import TrainingDivergedError, TrainResult
-from g3pt.training.runs import CONFIG_FILE, Run, load_run
-from g3pt.training.start import complete, start
+if TYPE_CHECKING:
+    from g3pt.training.loop import TrainResult
+    from g3pt.training.runs import Run
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
 
@@ -32,24 +26,30 @@ def main(arguments: Sequence[str]) -> int:
     Args:
         arguments: what follows `g3pt train`.
     """
+    say("g3pt train: loading")  # takes seconds
     name, others = _take_recipe(arguments)
     options, overrides = _parser().parse_known_args(others)
     try:
         run, folder = _resolve(name, options, overrides)
+        listen(logging.INFO, layout=WITH_TIME)
         if options.write_config is not None:
             return _write_config(run, options)
+        plan = _make_plan(run, folder, options)
+        for line in plan.lines:
+            say(line)
         if options.dry_run:
-            _print_cost(run, as_json=options.json)
+            _print_cost(plan, as_json=options.json)
             return DONE
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileExistsError, FileNotFoundError) as error:
         print(f"g3pt train: {error}", file=sys.stderr)
         return WRONG_INPUT
-    listen(logging.INFO, "%(asctime)s %(message)s")
-    return _train(run, folder, options)
+    return _train(plan, options)
 
 
 def _take_recipe(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     """Split off the recipe, wherever it stands: not every flag says whether a value follows."""
+    from g3pt.recipes import RECIPES, SIZES
+
     known = [argument for argument in arguments if argument in RECIPES | SIZES]
     first = [argument for argument in arguments[:1] if not argument.startswith("-")]
     name = next(iter(known + first), None)
@@ -60,6 +60,8 @@ def _take_recipe(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from g3pt.recipes import RECIPES, SIZES
+
     parser = argparse.ArgumentParser(
         prog="g3pt train",
         usage="g3pt train RECIPE [--run DIR] [--resume] [--field.name VALUE ...] [--dry-run]",
@@ -70,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--run", type=Path, metavar="DIR", help="run folder (runs/RECIPE)")
     parser.add_argument(
-        "--resume", action="store_true", help="go on with the run in DIR, or begin it"
+        "--resume",
+        action="store_true",
+        help="go on with the run in DIR and with the runs it builds on, or begin them",
     )
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, help="processes that prepare shapes"
@@ -79,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", help="weights whose tokenizer a generator is trained on")
     parser.add_argument("--seed", type=int, help="of the initial weights and of all training")
     parser.add_argument(
-        "--dry-run", action="store_true", help="print parameters, operations and memory of a step"
+        "--dry-run",
+        action="store_true",
+        help="look at every path and name, print parameters, operations and memory of a step",
     )
     parser.add_argument(
         "--write-config",
@@ -92,8 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _named(name: str) -> Run:
+def _named(name: str) -> "Run":
     if "/" not in name:
+        from g3pt.recipes import recipe
+
         return recipe(name)
     from g3pt.reproduce.catalogue import row_recipe  # all tables: only when one is asked for
 
@@ -102,8 +110,16 @@ def _named(name: str) -> Run:
 
 def _resolve(
     name: str | None, options: argparse.Namespace, overrides: list[str]
-) -> tuple[Run, Path]:
+) -> "tuple[Run, Path]":
     """The recipe, or the run that is to be resumed, with the command line's changes; its folder."""
+    import tyro
+
+    from g3pt.recipes import RECIPES, SIZES
+    from g3pt.training.kinds.car import CarRun
+    from g3pt.training.kinds.flow import FlowRun
+    from g3pt.training.kinds.stream import StreamRun
+    from g3pt.training.runs import CONFIG_FILE, load_run
+
     if name is None:
         raise ValueError(f"name a recipe: {', '.join(RECIPES | SIZES)}")
     run = _named(name)
@@ -133,17 +149,94 @@ def _resolve(
     return changed, folder
 
 
-def _write_config(run: Run, options: argparse.Namespace) -> int:
+def _write_config(run: "Run", options: argparse.Namespace) -> int:
+    from g3pt.config import save_json
+    from g3pt.training.start import complete
+
     complete_run, _ = complete(run, workers=options.workers)
     save_json(options.write_config, complete_run)
     print(json.dumps({"path": str(options.write_config)}) if options.json else options.write_config)
     return DONE
 
 
-def _print_cost(run: Run, *, as_json: bool) -> None:
+# --- before the first step -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a command is going to do, after a look at every path and name."""
+
+    run: "Run"
+    folder: Path
+    before: "dict[Path, Run]"
+    """Runs that are trained first, in this order, by their folders."""
+    yardsticks: tuple[Path, ...]
+    """Files that are made first."""
+    made: tuple[str, ...]
+    """Data that are made first, a line each."""
+    left_out: tuple[str, ...]
+    """What is optional and not there, a line each."""
+
+    @property
+    def lines(self) -> list[str]:
+        """For a reader."""
+        return [
+            *self.left_out,
+            *(f"{folder}: is trained first, by {run.name}" for folder, run in self.before.items()),
+            *(f"{file}: is made first" for file in self.yardsticks),
+            *self.made,
+        ]
+
+
+def _make_plan(run: "Run", folder: Path, options: argparse.Namespace) -> _Plan:
+    """Look at everything that the run and those it builds on read.
+
+    Raises:
+        FileExistsError: if there is a run in the folder that is not to be resumed.
+        FileNotFoundError, ValueError: if a path or name is wrong.
+    """
+    from g3pt.cli.evaluate_yardsticks import missing_yardsticks
+    from g3pt.recipes import runs_before
+    from g3pt.training.inventory import take_stock
+    from g3pt.training.kinds.stream import StreamRun
+    from g3pt.training.start import require_unused
+
+    if not options.resume and not options.dry_run:
+        require_unused(folder)
+    before = runs_before(run, resume=options.resume)
+    if options.device is not None:
+        before = {
+            place: replace(one, train=replace(one.train, device=options.device))
+            for place, one in before.items()
+        }
+    files = missing_yardsticks(run.watch.yardsticks) if isinstance(run, StreamRun) else ()
+    promised = [str(path) for path in (*before, *files)]
+    stocks = [take_stock(one, promised=promised) for one in (*before.values(), run)]
+    # Without what is left out, so that it is said once.
+    return _Plan(
+        run=stocks[-1].run,
+        folder=folder,
+        before={place: stock.run for place, stock in zip(before, stocks[:-1], strict=True)},
+        yardsticks=files,
+        made=tuple(dict.fromkeys(line for stock in stocks for line in stock.made)),
+        left_out=tuple(dict.fromkeys(line for stock in stocks for line in stock.left_out)),
+    )
+
+
+def _print_cost(plan: _Plan, *, as_json: bool) -> None:
+    from g3pt.training.cost import estimate_cost
+
+    run = plan.run
     cost = estimate_cost(run)
     if as_json:
-        print(json.dumps({"recipe": run.name, **asdict(cost)}))
+        answer = {
+            "recipe": run.name,
+            **asdict(cost),
+            "before": [str(folder) for folder in plan.before],
+            "made": [*map(str, plan.yardsticks), *plan.made],
+            "left_out": list(plan.left_out),
+        }
+        print(json.dumps(answer))
         return
     print(f"{run.name}: {cost.parameters:,} parameters")
     for part, number in cost.parameters_by_part.items():
@@ -152,9 +245,24 @@ def _print_cost(run: Run, *, as_json: bool) -> None:
     print(f"memory: {cost.memory_bytes / 2**30:.2f} GiB")
 
 
-def _train(run: Run, folder: Path, options: argparse.Namespace) -> int:
+# --- training --------------------------------------------------------------------------------
+
+
+def _train(plan: _Plan, options: argparse.Namespace) -> int:
+    from g3pt.cli.evaluate_yardsticks import make_yardstick
+    from g3pt.training.checkpoint import CheckpointError
+    from g3pt.training.loop import TrainingDivergedError
+    from g3pt.training.start import start
+
     try:
-        result = start(run, folder, resume=options.resume, workers=options.workers)
+        for file in plan.yardsticks:
+            make_yardstick(file)
+        for folder, run in plan.before.items():
+            result = start(run, folder, resume=True, workers=options.workers)
+            if not result.finished:
+                say(f"{folder}: stopped early, go on with --resume")
+                return FAILED
+        result = start(plan.run, plan.folder, resume=options.resume, workers=options.workers)
     except (FileExistsError, FileNotFoundError, ValueError) as error:
         print(f"g3pt train: {error}", file=sys.stderr)
         return FAILED if isinstance(error, CheckpointError) else WRONG_INPUT
@@ -165,7 +273,7 @@ def _train(run: Run, folder: Path, options: argparse.Namespace) -> int:
     return DONE if result.finished else FAILED
 
 
-def _print_result(result: TrainResult, *, as_json: bool) -> None:
+def _print_result(result: "TrainResult", *, as_json: bool) -> None:
     if as_json:
         answer = {
             "run": str(result.run),

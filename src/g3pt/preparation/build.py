@@ -136,7 +136,7 @@ def build_shards(
         engine: who does the work; by default this process.
         part: (i, n): take only every n-th shard, beginning with the i-th.
         val_share: share of ids without a split of their own that go to `val`.
-        on_progress: called after every object.
+        on_progress: called before the first object that is to be prepared, and after every one.
 
     Raises:
         ValueError: if the folder holds a set built from another config, or another run is at work
@@ -156,6 +156,8 @@ def build_shards(
         total = sum(len(plan[number]) for number in mine)
         skipped, refused, spent = work.take_up(mine), 0, 0.0
         done = skipped
+        if on_progress is not None and done < total:
+            on_progress(Progress(done=done, total=total, refused=refused))
         results = (engine or InlineEngine()).run(work.tasks(mine))
         for result in chain(work.lost(mine), results):
             work.keep(result)
@@ -193,19 +195,41 @@ def _reason(row: dict[str, Any]) -> str:
 
 
 def _enter(out: Path, config: ShardsConfig, val_share: float) -> None:
-    """Make the folder and write down what it is built from, or check that it is the same.
+    """Make the folder and write down what it is built from, or check that it is the same."""
+    out.mkdir(parents=True, exist_ok=True)
+    check_folder(out, config, val_share=val_share)
+    file = out / CONFIG_FILE
+    if not file.is_file():
+        write_whole(file, json.dumps(_identity(config, val_share), indent=2) + "\n")
+
+
+def _identity(config: ShardsConfig, val_share: float) -> dict[str, Any]:
+    return {"config": to_json(config), "val_share": val_share}
+
+
+def check_folder(out: Path, config: ShardsConfig, *, val_share: float = 0.0) -> None:
+    """See that a set can be built in a folder: a new one, or one begun from the same config.
 
     The source itself may change, but for how its colours are read: that is how objects are added.
+
+    Args:
+        out: the folder; it need not be there.
+        config: what is to be built.
+        val_share: as for `build_shards`.
+
+    Raises:
+        ValueError: if it holds something else.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    wanted = {"config": to_json(config), "val_share": val_share}
-    file = out / CONFIG_FILE
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise ValueError(f"{out}: expected a new or empty folder, it is a file")
+    wanted, file = _identity(config, val_share), out / CONFIG_FILE
     # Looked at first: another part may be making the folder. A killed run may leave a temporary.
     others = [path.name for path in out.iterdir() if not path.name.endswith(TEMPORARY)]
     if not file.is_file():
         if others:
             raise ValueError(f"{out}: expected a new or empty folder, it holds {others[0]}")
-        write_whole(file, json.dumps(wanted, indent=2) + "\n")
         return
     found = as_once_meant(json.loads(file.read_text(encoding="utf-8")))
     for name in ("prepare", "views", "samples_per_shard"):

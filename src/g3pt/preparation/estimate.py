@@ -1,11 +1,12 @@
 """What preparing a source will cost, from a few of its objects: nothing is written.
 
-Objects are drawn evenly: the source, in order of ids, is cut into as many stretches as objects are
-wanted, and one of each is drawn. Costs of foreign meshes differ by orders of magnitude, so every
+One object of eight is prepared, 20 at most, so that asking takes a fraction of the work. They are
+drawn evenly: the source, in order of ids, is cut into as many stretches as objects are wanted, and
+one of each is drawn. Costs of foreign meshes differ by orders of magnitude, so every
 total comes with a rough interval: the mean plus and minus two standard errors.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,10 @@ from g3pt.preparation.engines import Engine, Limits
 from g3pt.preparation.sources import ShapeRef, list_shapes
 from g3pt.preparation.worker import ObjectResult, ObjectTask
 from g3pt.shapes.shards import as_lines
+
+SHARE = 8
+"""One object of so many is prepared to find out."""
+MAX_SAMPLES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,33 +55,40 @@ def estimate_work(
     config: ShardsConfig,
     engine: Engine,
     *,
-    num_samples: int = 20,
+    num_samples: int = 0,
     workers: int,
     seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Estimate:
     """Prepare a few objects and extrapolate to the whole source.
 
     Args:
         config: what would be prepared.
         engine: who does the work; its limits count for objects that hit them.
-        num_samples: how many objects.
+        num_samples: how many objects; 0 is one of `SHARE`, `MAX_SAMPLES` at most.
         workers: how many objects are going to be worked on at a time.
         seed: seeds the choice of objects.
+        on_progress: hears how many objects are done, and of how many, before the first one too.
 
     Raises:
         FileNotFoundError, ValueError: if there is no such source, or a count is not positive.
     """
-    if min(num_samples, workers) < 1:
+    if num_samples < 0 or workers < 1:
         raise ValueError(
-            "an estimate needs num_samples and workers of at least 1, got "
+            "an estimate needs num_samples of at least 0 and workers of at least 1, got "
             f"{num_samples} and {workers}"
         )
     refs = sorted(list_shapes(config.source), key=lambda ref: ref.id)
-    drawn = _spread(refs, num_samples, seed)
+    drawn = _spread(refs, num_samples or min(MAX_SAMPLES, -(-len(refs) // SHARE)), seed)
     tasks = [
         ObjectTask(number, ref, config.prepare, config.views) for number, ref in enumerate(drawn)
     ]
-    results = list(engine.run(tasks))
+    hear = on_progress or (lambda done, total: None)
+    hear(0, len(tasks))
+    results: list[ObjectResult] = []
+    for result in engine.run(tasks):
+        results.append(result)
+        hear(len(results), len(tasks))
     limits = getattr(engine, "limits", None)
     seconds = _total([_seconds_of(result, limits) for result in results], len(refs))
     sizes = [len(result.data) + len(as_lines([result.row]).encode()) for result in results]

@@ -2,10 +2,17 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from g3pt.models.sizes import LADDER
+from g3pt.models.weights.folder import MODEL_FILE
 from g3pt.recipes import car, guess, rivals, stream, tokenizer
-from g3pt.training.runs import Run
+from g3pt.training.checkpoint import list_checkpoints
+from g3pt.training.runs import CONFIG_FILE, Run, load_run
+from g3pt.training.trained import share_trained
+
+RUN_FOLDERS = Path("runs")
+"""Where a recipe is trained unless another folder is named, in a folder of its name."""
 
 RECIPES: dict[str, Callable[[], Run]] = {
     "tokenizer-tiny-procedural": tokenizer.tiny_procedural,
@@ -63,3 +70,32 @@ def recipe(name: str) -> Run:
     if name not in known:
         raise ValueError(f"{name}: there is no such recipe; there are {', '.join(known)}")
     return known[name]()
+
+
+def runs_before(run: Run, *, resume: bool = False) -> dict[Path, Run]:
+    """The runs that have to be trained before another, because it reads what they make.
+
+    They are found by their folders, `runs/RECIPE`: what lies elsewhere is the user's own.
+
+    Args:
+        run: what reads `initial` and `tokenizer`.
+        resume: also give those that were stopped before their end.
+
+    Returns:
+        By folder, in the order in which they are trained.
+
+    Raises:
+        ConfigError: if the config in a folder that was begun is none.
+    """
+    found: dict[Path, Run] = {}
+    for source in (run.initial, getattr(run, "tokenizer", "")):
+        folder = Path(source)
+        if folder.parent != RUN_FOLDERS or folder.name not in RECIPES | SIZES:
+            continue
+        begun = bool(list_checkpoints(folder / "checkpoints"))
+        if begun or (folder / MODEL_FILE).is_file():
+            if not (resume and begun and share_trained(folder) < 1):
+                continue
+        first = load_run(folder) if (folder / CONFIG_FILE).is_file() else recipe(folder.name)
+        found |= runs_before(first, resume=resume) | {folder: first}
+    return found

@@ -27,7 +27,8 @@ from g3pt.training.optim import AdamWConfig, MuonConfig, ScheduleConfig
 def tiny() -> CarRun:
     """An hour of two cores: pictures and sentences to shapes.
 
-    `meshes` is a folder of meshes with a `manifest.jsonl` (docs/data.md).
+    `meshes` is a folder of meshes with a `manifest.jsonl` (docs/data.md); where there is none,
+    training goes without.
     """
     conditions = (ImageConditionConfig(image_size=96, depth=2), TextConditionConfig())
     model = CarConfig(

@@ -13,6 +13,7 @@ from g3pt.models.weights.config import WeightsConfig
 from g3pt.models.weights.folder import find_weights, read_config
 from g3pt.recipes.pools import Pool, toy_pools
 from g3pt.recipes.stream import small_smoke as small_stream_smoke
+from g3pt.recipes.stream import watched
 from g3pt.stream.maker import MakerConfig
 from g3pt.stream.queries import QueryCounts
 from g3pt.stream.recorded import RecordedConfig
@@ -60,8 +61,7 @@ def sources(stock: str) -> tuple[Pool, ...]:
 
 
 def small() -> StreamRun:
-    """Half an hour on one core, once the examples are recorded."""
-    folders = [str(source.folder("cache/guess")) for source in sources("unused")]
+    """Half an hour on one core, once the examples are recorded; those of meshes are optional."""
     guess = GuessConfig(place_width=8, width=352, shown=False)
     return StreamRun(
         name="guess-small",
@@ -70,16 +70,17 @@ def small() -> StreamRun:
         model=replace(_bundled_car(), guess=guess),
         trained="guess",
         data=RecordedConfig(
-            selections=tuple(Selection(folder=folder) for folder in folders),
+            selections=tuple(
+                Selection(
+                    folder=str(source.folder("cache/guess")),
+                    optional=source.config.source == "meshes",
+                )
+                for source in sources("unused")
+            ),
             batch_size=128,
             num_queries=256,
         ),
-        watch=WatchConfig(
-            yardsticks=tuple(
-                f"cache/yardsticks/{name}.safetensors" for name in ("known", "unseen", "real")
-            ),
-            num_queries=2048,
-        ),
+        watch=watched(num_queries=2048),
         loss=CarLossConfig(
             dropout=0.0,
             single_share=0.0,

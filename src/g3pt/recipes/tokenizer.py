@@ -56,7 +56,8 @@ def tiny_procedural() -> TokenizerRun:
 def tiny() -> TokenizerRun:
     """The tokenizer beneath `car-tiny`: goes on with real meshes mixed in.
 
-    `meshes` is a folder of meshes with a `manifest.jsonl` (docs/data.md).
+    `meshes` is a folder of meshes with a `manifest.jsonl` (docs/data.md); where there is none,
+    training goes on without.
     """
     first = tiny_procedural()
     return replace(
@@ -134,7 +135,7 @@ def small_shapes() -> PreparedShapes:
 
 
 def mesh_shapes() -> PreparedShapes:
-    """The meshes of the folder `meshes`, both splits; their COLOR_0 holds display values."""
+    """The meshes of the folder `meshes`, both splits, where there is one; display colours."""
     return PreparedShapes(
         path="cache/meshes",
         source=FolderSourceConfig(path="meshes", gltf_colors="srgb"),
@@ -146,6 +147,7 @@ def mesh_shapes() -> PreparedShapes:
             solid_resolution=128,
         ),
         views=ViewsConfig(num_views=12, size=160),
+        optional=True,
     )
 
 

@@ -9,6 +9,8 @@ from g3pt.evaluation.protocol import EvaluationSettings
 from g3pt.models.weights.config import SamplingDefaults
 from g3pt.preparation.sources import ShapeRef, SourceConfig, list_shapes
 from g3pt.training.ingredients import PreparedShapes
+from g3pt.training.kinds.car import CarRun
+from g3pt.training.kinds.flow import FlowRun
 from g3pt.training.runs import Run
 
 Scale = Literal["smoke", "toy", "small", "paper"]
@@ -17,7 +19,7 @@ GPU. paper: the paper's sizes."""
 
 
 RUNS = Path("runs/reproduce")
-"""Where rows are kept unless another folder is named."""
+"""Where rows are kept unless another folder is named; recipes name weights as if it were here."""
 
 WEIGHTS_FOLDER = "weights"
 
@@ -25,6 +27,13 @@ WEIGHTS_FOLDER = "weights"
 def weights_of(scale: Scale, name: str) -> str:
     """The weights of a row's first seed in `RUNS`, for the runs that start from them."""
     return str(RUNS / scale / f"{name}-seed0" / WEIGHTS_FOLDER)
+
+
+def located(run: Run, root: Path) -> Run:
+    """The run of a row that is kept below `root`: it reads there what `weights_of` names."""
+    if isinstance(run, CarRun | FlowRun) and Path(run.tokenizer).is_relative_to(RUNS):
+        return replace(run, tokenizer=str(root / Path(run.tokenizer).relative_to(RUNS)))
+    return run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +45,8 @@ class EvaluationSet:
     settings: EvaluationSettings
     num: int = 0
     """Only so many, spread evenly over the source; 0 is all."""
+    optional: bool = False
+    """Whether rows go without it, and this is said, where its source is not there."""
 
     def objects(self) -> ObjectList:
         """List the shapes."""
@@ -107,6 +118,27 @@ class Claim:
     """False: our own question, which the paper says nothing about."""
 
 
+def with_sets_that_are_there(experiment: "Experiment") -> "tuple[Experiment, tuple[str, ...]]":
+    """An experiment without the optional sets whose source is missing, and a line about each.
+
+    Raises:
+        FileNotFoundError, ValueError: if a set cannot be used that is not optional.
+    """
+    kept: list[MeasuredSet] = []
+    lines: list[str] = []
+    for one in experiment.evaluation:
+        try:
+            if isinstance(one, EvaluationSet):
+                one.objects()
+        except FileNotFoundError as error:
+            if not (isinstance(one, EvaluationSet) and one.optional):
+                raise
+            lines.append(f"{one.name}: rows are measured without this set ({error})")
+            continue
+        kept.append(one)
+    return replace(experiment, evaluation=tuple(kept)), tuple(lines)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Experiment:
     """A table or figure by name at one scale."""
@@ -118,7 +150,7 @@ class Experiment:
     claims: tuple[Claim, ...]
     evaluation: tuple[MeasuredSet, ...]
     before: tuple[Variant, ...] = ()
-    """Trained first, from their first seed, where `weights_of` says: the rows' runs read them."""
+    """Trained first, from their first seed, beside the rows, whose runs read them (`located`)."""
     axis: Literal["", "tokens", "codebook", "parameters"] = ""
     """What the rows are plotted against; without one, rows are bars. Over parameters a power law
     is fitted."""

@@ -21,11 +21,12 @@ from g3pt.config import save_json
 from g3pt.evaluation.results import Row, read_rows
 from g3pt.files import write_whole
 from g3pt.models.weights.folder import CONFIG_FILE as WEIGHTS_CONFIG
-from g3pt.reproduce.experiments import RUNS, WEIGHTS_FOLDER, Experiment, MeasuredSet, Variant
+from g3pt.reproduce.experiments import WEIGHTS_FOLDER, Experiment, MeasuredSet, Variant, located
 from g3pt.reproduce.kinds import kind_of
 from g3pt.training.checkpoint import list_checkpoints
 from g3pt.training.cost import estimate_cost
 from g3pt.training.environment import describe_environment
+from g3pt.training.inventory import take_stock
 from g3pt.training.loop import TrainResult
 from g3pt.training.runs import Run, read_run
 from g3pt.training.start import start
@@ -65,13 +66,15 @@ def run_series(
 
     Args:
         experiment: what to train and measure.
-        root: folder of the runs; rows in it are taken as they are.
+        root: folder of the runs, those that rows start from among them; what is finished in it is
+            taken as it is.
         workers: runs at a time, each on one thread; 1 trains in this process.
         prepare_workers: processes that prepare shapes.
         on_row: called after every row, with those found finished first.
 
     Raises:
-        ValueError: if a folder holds the run of another recipe.
+        FileNotFoundError, ValueError: if a folder holds the run of another recipe, or something
+            that a run reads is missing.
         SeriesError: if a row fails.
     """
     # Seed by seed, so that an unfinished series has a row of everything before a second one.
@@ -84,6 +87,7 @@ def run_series(
         _check_recipe(folder, variant.seeded(seed))
     waiting = [
         _Job(
+            root,
             variant,
             seed,
             folder,
@@ -97,8 +101,9 @@ def run_series(
     if on_row is not None and done:
         on_row("finished before", done, total)
     if waiting:
-        _finish_before(experiment, prepare_workers)
-    for run in dict.fromkeys(job.variant.run for job in waiting):
+        take_stock_of(experiment, root)
+        _finish_before(experiment, root, prepare_workers)
+    for run in dict.fromkeys(located(job.variant.run, root) for job in waiting):
         kind_of(run).prepare(experiment.evaluation, prepare_workers)
     borrowing = [job for job in waiting if job.trained_in != job.folder]
     training = [job for job in waiting if job.trained_in == job.folder]
@@ -108,6 +113,31 @@ def run_series(
             if on_row is not None:
                 on_row(job.folder.name, done, total)
     return finished_rows(experiment, root)
+
+
+def take_stock_of(experiment: Experiment, root: Path) -> tuple[str, ...]:
+    """Look at every path and name that the trainings of an experiment read.
+
+    Args:
+        experiment: whose rows and what they start from.
+        root: folder of the runs.
+
+    Returns:
+        What is optional and not there, and what has to be made first, a line each.
+
+    Raises:
+        FileNotFoundError, ValueError: if something is missing or wrong.
+    """
+    promised = [
+        str(run_folder(root, experiment, variant, variant.seeds[0]) / WEIGHTS_FOLDER)
+        for variant in experiment.before
+    ]
+    runs = (*experiment.before, *experiment.variants)
+    stocks = [
+        take_stock(run, promised=promised)
+        for run in dict.fromkeys(located(variant.run, root) for variant in runs)
+    ]
+    return tuple(dict.fromkeys(line for stock in stocks for line in (*stock.left_out, *stock.made)))
 
 
 def finished_rows(experiment: Experiment, root: Path) -> list[FinishedRow]:
@@ -162,12 +192,19 @@ def _check_recipe(folder: Path, run: Run) -> None:
 
 @dataclass(frozen=True)
 class _Job:
+    root: Path
+    """Folder of all runs."""
     variant: Variant
     seed: int
     folder: Path
     trained_in: Path
     """Folder of the run; another one where the row borrows its weights."""
     sets: tuple[MeasuredSet, ...]
+
+    @property
+    def run(self) -> Run:
+        """As it is trained in this place."""
+        return located(self.variant.seeded(self.seed), self.root)
 
 
 def _finish_all(jobs: list[_Job], workers: int) -> Iterator[_Job]:
@@ -204,15 +241,15 @@ def _finish_alone(job: _Job) -> None:
     _finish(job)
 
 
-def _finish_before(experiment: Experiment, prepare_workers: int) -> None:
+def _finish_before(experiment: Experiment, root: Path, prepare_workers: int) -> None:
     """Train what the rows start from; these are rows of other experiments, measured there."""
     for variant in experiment.before:
         seed = variant.seeds[0]
-        folder = run_folder(RUNS, experiment, variant, seed)
+        folder = run_folder(root, experiment, variant, seed)
         _check_recipe(folder, variant.seeded(seed))
         if not (folder / WEIGHTS_FOLDER / WEIGHTS_CONFIG).is_file():
             kind_of(variant.run).prepare((), prepare_workers)
-        job = _Job(variant, seed, folder, folder, ())
+        job = _Job(root, variant, seed, folder, folder, ())
         try:
             _train(job)
         except Exception as error:
@@ -221,10 +258,10 @@ def _finish_before(experiment: Experiment, prepare_workers: int) -> None:
 
 def _train(job: _Job) -> Path:
     """Train unless it is done, and give the folder of the weights."""
-    run, folder = job.variant.seeded(job.seed), job.folder
+    run, folder = job.run, job.folder
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / RECIPE_FILE).is_file():
-        save_json(folder / RECIPE_FILE, run)
+    if not (folder / RECIPE_FILE).is_file():  # as the recipe says: folders can be moved
+        save_json(folder / RECIPE_FILE, job.variant.seeded(job.seed))
     weights = job.trained_in / WEIGHTS_FOLDER
     if not (weights / WEIGHTS_CONFIG).is_file():
         assert folder == job.trained_in, "rows that borrow weights come after those that lend them"
@@ -240,7 +277,7 @@ def _train(job: _Job) -> Path:
 
 def _finish(job: _Job) -> None:
     """Train, keep the weights, measure, and write the row."""
-    run, folder, weights = job.variant.seeded(job.seed), job.folder, _train(job)
+    run, folder, weights = job.run, job.folder, _train(job)
     reports: dict[str, dict[str, Any]] = {}
     for one in job.sets:
         reports[one.name] = kind_of(run).measure(

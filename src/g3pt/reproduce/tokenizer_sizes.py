@@ -185,7 +185,7 @@ def small() -> TokenizerSize:
         name="small",
         model=model,
         shapes=(tokenizer.procedural_shapes(), tokenizer.mesh_shapes()),
-        held_out=(tokenizer.mesh_shapes(),),
+        held_out=(tokenizer.mesh_shapes(), tokenizer.procedural_shapes(held_out=True)),
         data=replace(
             base.data,
             batch_size=64,
@@ -408,6 +408,6 @@ def procedural_set(num: int, settings: EvaluationSettings) -> EvaluationSet:
 
 
 def mesh_set(settings: EvaluationSettings) -> EvaluationSet:
-    """The validation meshes of the folder `meshes`, whose COLOR_0 holds display values."""
+    """The validation meshes of the folder `meshes`, where there is one; display colours."""
     source = FolderSourceConfig(path="meshes", split="val", gltf_colors="srgb")
-    return EvaluationSet(name="meshes", source=source, settings=settings)
+    return EvaluationSet(name="meshes", source=source, settings=settings, optional=True)

@@ -9,6 +9,7 @@ What was stopped goes on in all three.
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ from g3pt.training.start import start
 from g3pt.training.trained import load_car, load_tokenizer
 from g3pt.training.yardsticks import ReadyYardstick, measure_yardstick, ready_yardstick
 
+LOGGER = logging.getLogger(__name__)
 ROW_FILE = "row.json"
 RECIPE_FILE = "recipe.json"
 NEAREST = "nearest"
@@ -66,6 +68,7 @@ def run_unseen(
         FileNotFoundError: if stock or yardsticks are not there.
         ValueError: if a folder holds the run of another recipe.
     """
+    _require_inputs(table)
     root.mkdir(parents=True, exist_ok=True)
     workshop = _Workshop(table, root)
     wanted = sorted(
@@ -79,6 +82,25 @@ def run_unseen(
         if on_row is not None:
             on_row(f"{row.name}-seed{seed}", done, len(wanted))
     return finished_rows(table, root)
+
+
+def _require_inputs(table: UnseenTable) -> None:
+    """Look for what is made beforehand, which hours of recording would come to miss.
+
+    Raises:
+        FileNotFoundError: naming all that is missing, and what makes it.
+    """
+    missing = list[str]()
+    if table.stock and not Path(table.stock).is_file():
+        missing.append(f"{table.stock} (g3pt prepare MESHES {table.stock} --stock --split train)")
+    if table.yardsticks:
+        made = f"g3pt evaluate yardsticks --make {table.yardsticks} --meshes MESHES"
+        files = [yardstick_path(table.yardsticks, name) for name in YARDSTICKS]
+        missing += [f"{file} ({made})" for file in files if not file.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            "the table compares with real meshes and needs " + ", ".join(missing)
+        )
 
 
 def finished_rows(table: UnseenTable, root: Path) -> list[dict[str, Any]]:
@@ -209,7 +231,14 @@ class _Workshop:
         """Make a pool as long as a share wants it."""
         pool = self._table.pool(share.pool)
         num = pool.num if share.num_families or not share.num else share.num
-        record_pool(pool, self._root / "pools", num, self._tokenizer)
+        LOGGER.info("recording %s", pool.name)
+        record_pool(
+            pool,
+            self._root / "pools",
+            num,
+            self._tokenizer,
+            on_part=lambda done, total: LOGGER.info("%s: part %d of %d", pool.name, done, total),
+        )
 
     @staticmethod
     def _write(folder: Path, row: dict[str, Any]) -> None:

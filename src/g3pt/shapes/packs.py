@@ -1,6 +1,6 @@
 """A pack: what a training reads of a set of shards, thinned out, in one file to carry elsewhere.
 
-    pack.json            config, counts, fingerprint, and of every shape what readers choose by
+    pack.json            config, and of every shape its hash and what readers choose by
     pack.safetensors     points, normals, labels, pictures of all shapes, compressed
 
 Half the bytes of a shard are surface points that a small training never draws. A pack keeps the
@@ -27,7 +27,7 @@ from g3pt.files import write_whole
 from g3pt.geometry.framing import frame_object, silhouette_box
 from g3pt.shapes.selection import Selection
 from g3pt.shapes.shape_set import ShapeSet
-from g3pt.shapes.shards import ShardSet
+from g3pt.shapes.shards import ShardSet, fingerprint_of
 from g3pt.shapes.stored import (
     PrepareConfig,
     compress_planes,
@@ -37,12 +37,12 @@ from g3pt.shapes.stored import (
     read_picture,
 )
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 INDEX_FILE = "pack.json"
 DATA_FILE = "pack.safetensors"
 WEBP_QUALITY = 90
 
-_LISTED = ("id", "family", "licence", "split", "captions", "query_key")
+_LISTED = ("id", "sha256", "family", "licence", "split", "captions", "quality", "query_key")
 """What is kept of the index row of a shape."""
 
 
@@ -145,7 +145,6 @@ def write_pack(shapes: ShardSet, out_dir: str | os.PathLike[str], config: PackCo
     save_file(arrays, work / DATA_FILE)
     index = {
         "format_version": FORMAT_VERSION,
-        "fingerprint": shapes.fingerprint,
         "config": to_json(config),
         "prepare": to_json(shapes.prepare),
         "shapes": [
@@ -183,11 +182,16 @@ class PackedShapes:
     """A pack, opened for reading: what trainings ask of a `ShardSet`."""
 
     def __init__(self, path: str | os.PathLike[str], selection: Selection | None = None) -> None:
-        """Read the pack into memory. What it holds was selected when it was written.
+        """Read the pack into memory.
+
+        Args:
+            path: its folder.
+            selection: which of its shapes are read; all by default. What the shards were opened
+                with when the pack was written has chosen before.
 
         Raises:
             FileNotFoundError: if there is no complete pack at `path`.
-            ValueError: if it has another format version.
+            ValueError: if it has another format version, or the selection leaves nothing.
         """
         self.path = Path(path)
         self.selection = selection or Selection()
@@ -202,29 +206,38 @@ class PackedShapes:
             )
         self.config = from_json(PackConfig, index["config"], origin=str(file))
         self.prepare = from_json(PrepareConfig, index["prepare"], origin=str(file))
-        self.fingerprint: str = index["fingerprint"]
-        self.shapes: list[dict[str, Any]] = index["shapes"]
+        packed: list[dict[str, Any]] = index["shapes"]
+        chosen = [place for place, row in enumerate(packed) if self.selection.takes(row)]
+        if not chosen:
+            raise ValueError(f"{self.path}: none of its {len(packed)} shapes fits {self.selection}")
+        self.shapes = [packed[place] for place in chosen]
+        self.fingerprint = fingerprint_of(self.prepare, self.shapes)
         data = load_file(self.path / DATA_FILE)
         self._files = data["pictures"].tobytes()
-        self._starts = self._locate_pictures()
-        self.thinned = self._read_arrays(data)
+        starts = self._locate_pictures(packed)
+        self._starts = [starts[place] for place in chosen]
+        self.thinned = self._read_arrays(data, len(packed), chosen)
 
-    def _read_arrays(self, data: dict[str, np.ndarray]) -> ThinnedShapes:
-        size, num_points = len(self.shapes), self.config.num_points
+    def _read_arrays(
+        self, data: dict[str, np.ndarray], size: int, chosen: list[int]
+    ) -> ThinnedShapes:
+        """The rows `chosen` of `size` packed ones."""
+        num_points = self.config.num_points
         num_near = -(-len(kept_near_numbers(self.prepare, num_points)) // 8)
         num_volume = self.config.num_volume_queries // 8
         keys_S = np.array([row["query_key"] for row in self.shapes], np.uint64).view(np.int64)
         return ThinnedShapes(
-            points_SN3=expand_planes(data["points"], np.int16, (size, num_points, 3)),
-            normals_SN3=expand_planes(data["normals"], np.int8, (size, num_points, 3)),
-            volume_SV=expand_planes(data["volume"], np.uint8, (size, num_volume)),
-            near_SM=expand_planes(data["near"], np.uint8, (size, num_near)),
+            points_SN3=expand_planes(data["points"], np.int16, (size, num_points, 3))[chosen],
+            normals_SN3=expand_planes(data["normals"], np.int8, (size, num_points, 3))[chosen],
+            volume_SV=expand_planes(data["volume"], np.uint8, (size, num_volume))[chosen],
+            near_SM=expand_planes(data["near"], np.uint8, (size, num_near))[chosen],
             keys_S=keys_S,
         )
 
-    def _locate_pictures(self) -> list[list[int]]:
+    @staticmethod
+    def _locate_pictures(packed: list[dict[str, Any]]) -> list[list[int]]:
         starts, position = list[list[int]](), 0
-        for row in self.shapes:
+        for row in packed:
             own: list[int] = []
             for length in row["views"]:
                 own.append(position)

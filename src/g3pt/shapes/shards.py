@@ -104,10 +104,7 @@ class ShardSet:
         """What the index says of each shape."""
         if not self.shapes:
             raise ValueError(f"{self.path}: none of its {len(rows)} shapes fits {self.selection}")
-        digest = hashlib.sha256(json.dumps(to_json(self.prepare)).encode())
-        for row in self.shapes:
-            digest.update(f"{row['id']} {row['sha256']}\n".encode())
-        self.fingerprint = digest.hexdigest()
+        self.fingerprint = fingerprint_of(self.prepare, self.shapes)
         self.damaged: dict[str, str] = {}
         """Ids of damaged samples met so far, with what is wrong with them."""
         self._checked = np.zeros(len(self.shapes), dtype=np.bool_)
@@ -215,6 +212,19 @@ def _reopen(path: str, selection: Selection, max_damaged: int) -> ShardSet:
 def _mapped(path: str) -> memoryview:
     with open(path, "rb") as file:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def fingerprint_of(prepare: PrepareConfig, rows: Sequence[dict[str, Any]]) -> str:
+    """What tells a selection of prepared shapes from others, whether it lies in shards or a pack.
+
+    Args:
+        prepare: what the shapes were made by.
+        rows: of the index, with `id` and `sha256`.
+    """
+    digest = hashlib.sha256(json.dumps(to_json(prepare)).encode())
+    for row in rows:
+        digest.update(f"{row['id']} {row['sha256']}\n".encode())
+    return digest.hexdigest()
 
 
 def is_complete(path: Path) -> bool:

@@ -49,6 +49,8 @@ class StreamConfig:
     meshes: int = 8
     stock: str = ""
     """File of a stock of meshes (`g3pt prepare --stock`); needed where `meshes` is not 0."""
+    stock_is_optional: bool = False
+    """Whether a training goes without meshes, and says so, where there is no such file."""
     num_points: int = 8192
     """Surface points that an example is tokenized from."""
     image_size: int = 224

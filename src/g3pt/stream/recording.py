@@ -201,6 +201,8 @@ class Selection:
     """The first so many; 0 takes all."""
     families: tuple[str, ...] = ()
     """Of these alone; empty takes any."""
+    optional: bool = False
+    """Whether a training goes without it, and says so, where there is no such recording."""
 
 
 class Recording:

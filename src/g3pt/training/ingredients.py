@@ -1,6 +1,8 @@
 """What a run needs before its first step: prepared shapes, pictures, tokens."""
 
 import logging
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +23,8 @@ from g3pt.shapes.shards import ShardSet, is_complete
 from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 
 LOGGER = logging.getLogger(__name__)
+PROGRESS_SECONDS = 5.0
+"""Between two lines about one job."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +35,9 @@ class PreparedShapes:
     source: SourceConfig = field(default_factory=ProceduralSourceConfig)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
+    optional: bool = False
+    """Whether a training goes without them, and says so, where neither they nor their source are
+    there."""
 
     @property
     def config(self) -> ShardsConfig:
@@ -55,6 +62,7 @@ def ensure_shapes(wanted: tuple[PreparedShapes, ...], *, workers: int = 1) -> tu
 
 
 def _prepare(shapes: PreparedShapes, workers: int) -> None:
+    LOGGER.info("%s: preparing %s shapes", shapes.path, shapes.source.kind)
     progress = _Progress(f"{shapes.path}: shapes")
     trusted = isinstance(shapes.source, ProceduralSourceConfig) and workers == 1
     report = build_shards(
@@ -147,12 +155,19 @@ def ensure_latents(
 
 
 class _Progress:
-    """Log about every tenth of a long job."""
+    """Log how far a job is: at once, every few seconds, and at its end."""
 
     def __init__(self, name: str) -> None:
-        self._name, self._said = name, 0.0
+        self._name, self._began, self._said, self._first = name, time.monotonic(), -math.inf, 0
 
     def __call__(self, done: int, total: int) -> None:
-        if done / total >= self._said + 0.1:
-            self._said = done / total
-            LOGGER.info("%s %d of %d", self._name, done, total)
+        now = time.monotonic()
+        if self._said == -math.inf:
+            self._began, self._first = now, done
+        elif done < total and now - self._said < PROGRESS_SECONDS:
+            return
+        self._said = now
+        here = done - self._first
+        left = (now - self._began) / here * (total - done) if here else 0.0
+        rest = f", {left / 60:.0f} minutes left" if left >= 60 else ""
+        LOGGER.info("%s %d of %d%s", self._name, done, total, rest)

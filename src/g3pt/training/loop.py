@@ -80,6 +80,12 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be at least 1, got {getattr(self, name)}")
 
+    def share_of(self, step: int, elapsed: float) -> float:
+        """Share of a run that so many steps and seconds are, whichever is further on."""
+        by_steps = step / self.steps if self.steps else 0.0
+        by_clock = elapsed / (60 * self.minutes) if self.minutes else 0.0
+        return max(by_steps, by_clock)
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -234,10 +240,7 @@ class _Loop:
     def progress(self) -> float:
         """Share of the run that is over, by steps or by the clock."""
         self.state.elapsed = time.monotonic() - self._clock
-        config = self.config
-        by_steps = self.state.step / config.steps if config.steps else 0.0
-        by_clock = self.state.elapsed / (60 * config.minutes) if config.minutes else 0.0
-        return max(by_steps, by_clock)
+        return self.config.share_of(self.state.step, self.state.elapsed)
 
     def _start_clock(self) -> None:
         self._clock = time.monotonic() - self.state.elapsed

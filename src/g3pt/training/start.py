@@ -1,17 +1,22 @@
 """From a run to a training: prepare what is missing, build the task, begin."""
 
+import logging
 from pathlib import Path
 
 from g3pt.config import save_json, to_json
+from g3pt.models.devices import resolve_device
 from g3pt.models.tokenizer import Tokenizer
 from g3pt.training.environment import describe_environment
+from g3pt.training.inventory import take_stock
 from g3pt.training.kinds.contract import SyntheticTask
 from g3pt.training.loop import TrainResult, train
 from g3pt.training.runs import CONFIG_FILE, Run, kind_of
 
+LOGGER = logging.getLogger(__name__)
+
 
 def start(run: Run, folder: Path, *, resume: bool = False, workers: int = 1) -> TrainResult:
-    """Prepare what is missing, write the resolved config, and train.
+    """Look at every path and name, prepare what is missing, write the resolved config, and train.
 
     Args:
         run: what to train.
@@ -21,12 +26,14 @@ def start(run: Run, folder: Path, *, resume: bool = False, workers: int = 1) -> 
 
     Raises:
         FileExistsError: if there is a run in `folder` and `resume` is False.
+        FileNotFoundError, ValueError: before anything is made, if a path or name is wrong.
     """
     folder = Path(folder)
-    if (folder / CONFIG_FILE).exists() and not resume:
-        raise FileExistsError(f"{folder} holds a run already: pass --resume, or another --run")
-    folder.mkdir(parents=True, exist_ok=True)
+    if not resume:
+        require_unused(folder)
+    resolve_device(run.train.device)  # before anything is made for it
     run, tokenizer = complete(run, workers=workers)
+    folder.mkdir(parents=True, exist_ok=True)
     save_json(folder / CONFIG_FILE, run)
     task = open_task(run, tokenizer)
     description = {"run": to_json(run), "environment": describe_environment()}
@@ -40,9 +47,28 @@ def start(run: Run, folder: Path, *, resume: bool = False, workers: int = 1) -> 
     )
 
 
+def require_unused(folder: Path) -> None:
+    """See that a new run can begin in a folder.
+
+    Raises:
+        FileExistsError: if there is a run in it.
+    """
+    if (folder / CONFIG_FILE).exists():
+        raise FileExistsError(f"{folder} holds a run already: pass --resume, or another --run")
+
+
 def complete(run: Run, *, workers: int = 1) -> tuple[Run, Tokenizer | None]:
-    """Prepare the data that `run` names; see `RunKind.complete`."""
-    return kind_of(run).complete(run, workers=workers)
+    """Prepare the data that `run` names; see `RunKind.complete`.
+
+    What is optional and not there is left out and logged.
+
+    Raises:
+        FileNotFoundError, ValueError: before anything is made, if a path or name is wrong.
+    """
+    stock = take_stock(run)
+    for line in stock.left_out:
+        LOGGER.warning("%s", line)
+    return kind_of(stock.run).complete(stock.run, workers=workers)
 
 
 def open_task(run: Run, tokenizer: Tokenizer | None = None) -> SyntheticTask:

@@ -65,6 +65,24 @@ def _build(
             return build_tokenizer(config)
 
 
+def share_trained(folder: str | Path) -> float:
+    """How much of a run its newest checkpoint has behind it, by steps or by the clock; 1 is all.
+
+    Args:
+        folder: a run folder.
+
+    Raises:
+        CheckpointError: if there is no sound checkpoint.
+    """
+    checkpoint = load_newest_checkpoint(Path(folder) / "checkpoints")
+    if checkpoint is None:
+        raise CheckpointError(f"{folder}: no checkpoint has been written yet")
+    from g3pt.training.runs import load_run  # whose kinds load what they start from
+
+    state = checkpoint.state["loop"]
+    return load_run(folder).train.share_of(state["step"], state["elapsed"])
+
+
 def load_tokenizer(source: str | Path) -> Tokenizer:
     """The tokenizer of a run folder, a weights folder, or bundled weights by name.
 

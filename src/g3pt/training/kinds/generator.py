@@ -32,7 +32,7 @@ def cqt_config(model: CarConfig) -> CvqConfig:
 def cqt_alone(model: CarConfig) -> CvqTokenizer:
     """That tokenizer, with real numbers also where tensors are fake."""
     with unset_fake_temporarily():
-        return CvqTokenizer(cqt_config(model))
+        return CvqTokenizer(cqt_config(model)).requires_grad_(False)  # frozen, as in a training
 
 
 def generator_operations(model: CarConfig, loss: CarLossConfig) -> float:

@@ -44,6 +44,8 @@ class WatchConfig:
 
     yardsticks: tuple[str, ...] = ()
     """Files of them (`g3pt evaluate yardsticks --make`); empty watches nothing."""
+    optional: tuple[str, ...] = ()
+    """More of them, where they are there; a training joins them to `yardsticks` when it begins."""
     num_objects: int = 100
     """Of each, the first ones."""
     num_queries: int = 0
@@ -283,7 +285,14 @@ class StreamKind(RunKind[StreamRun]):
 
     def open_without_data(self, run: StreamRun) -> StreamTask:
         """Build it beside a tokenizer of the right layout."""
-        return StreamTask(Car(run.model), cqt_alone(run.model), run.data, run.loss, run.watch)
+        return StreamTask(
+            Car(run.model),
+            cqt_alone(run.model),
+            run.data,
+            run.loss,
+            run.watch,
+            only_guess=run.trained == "guess",
+        )
 
     def operations(self, run: StreamRun) -> float:
         """Of steps without flipped bits."""

@@ -1,0 +1,283 @@
+"""What a run reads, looked for before any work: what is there, what is made, what is left out.
+
+Data that take minutes or hours to make come first in a training. A wrong name found after them
+costs all that time, so every path and name of a run is looked at here, and nothing is made.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, assert_never
+
+from g3pt.models.conditioning import FrozenConfig
+from g3pt.models.conditioning.frozen import HUB_PREFIX as FROZEN_HUB_PREFIX
+from g3pt.models.conditioning.frozen import source_arguments
+from g3pt.models.weights.folder import CONFIG_FILE, HUB_PREFIX, MODEL_FILE, find_weights
+from g3pt.preparation.build import check_folder
+from g3pt.preparation.sources import ObjaverseSourceConfig, list_shapes
+from g3pt.shapes.packs import is_pack
+from g3pt.shapes.shards import is_complete
+from g3pt.stream.dataset import StreamConfig
+from g3pt.stream.recorded import RecordedConfig
+from g3pt.stream.recording import CONFIG_FILE as RECORDING_FILE
+from g3pt.training.checkpoint import list_checkpoints
+from g3pt.training.ingredients import PreparedShapes
+from g3pt.training.kinds.car import CarRun
+from g3pt.training.kinds.flow import FlowRun
+from g3pt.training.kinds.regressor import RegressorRun
+from g3pt.training.kinds.stream import StreamRun
+from g3pt.training.kinds.tokenizer import TokenizerRun
+from g3pt.training.runs import Run
+
+ShapesRun = TokenizerRun | CarRun | FlowRun | RegressorRun
+"""Runs that learn from prepared shapes."""
+
+CACHES = ("tokens", "latents", "image_features", "text_features")
+"""Fields of data configs that name folders beside sets of shapes."""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """A run whose every path and name was looked at."""
+
+    run: Run
+    """Without what is optional and not there."""
+    left_out: tuple[str, ...]
+    """What that is, a line each."""
+    made: tuple[str, ...]
+    """What has to be made before the first step, a line each."""
+
+
+def take_stock(run: Run, *, promised: Collection[str] = ()) -> Inventory:
+    """Look at every path and name of a run; nothing is read whole, and nothing is made.
+
+    Args:
+        run: what is to be trained.
+        promised: folders of runs and files that are going to be there when training begins.
+
+    Raises:
+        FileNotFoundError: naming every field that names something which is not there.
+        ValueError: likewise, where something is there and of no use.
+    """
+    looker = _Looker(promised)
+    if not isinstance(run, RegressorRun):
+        looker.weights("tokenizer", getattr(run, "tokenizer", ""))
+    looker.weights("initial", run.initial)
+    match run:
+        case TokenizerRun() | CarRun() | FlowRun() | RegressorRun():
+            found: Run = _with_shapes(run, looker)
+        case StreamRun():
+            found = _with_stream(run, looker)
+        case _:
+            assert_never(run)
+    looker.raise_problems(run.name)
+    return Inventory(found, tuple(looker.left_out), tuple(looker.made))
+
+
+class _Looker:
+    """Looks at one thing after another, and remembers what was found."""
+
+    def __init__(self, promised: Collection[str]) -> None:
+        self._promised = {Path(path) for path in promised}
+        self._missing: list[str] = []
+        self._wrong: list[str] = []
+        self.left_out: list[str] = []
+        self.made: list[str] = []
+
+    def raise_problems(self, name: str) -> None:
+        """Say what was found wrong, all of it."""
+        problems = self._missing + self._wrong
+        if not problems:
+            return
+        kind = FileNotFoundError if self._missing else ValueError
+        raise kind(f"{name} cannot start:\n  " + "\n  ".join(problems))
+
+    def wrong(self, message: str) -> None:
+        """Note a value that cannot be used."""
+        self._wrong.append(message)
+
+    def promised(self, path: str) -> bool:
+        """Whether something is going to be there."""
+        return Path(path) in self._promised
+
+    def require(self, field: str, there: bool, message: str) -> None:
+        """Note what is missing."""
+        if not there:
+            self._missing.append(f"{field}: {message}")
+
+    def attempt(self, field: str, look: Callable[[], Any]) -> bool:
+        """Note what looking raises; gives whether it went well."""
+        try:
+            look()
+        except FileNotFoundError as error:
+            self._missing.append(f"{field}: {error}")
+            return False
+        except ValueError as error:
+            self._wrong.append(f"{field}: {error}")
+            return False
+        return True
+
+    def weights(self, field: str, source: str) -> None:
+        """A run folder, a weights folder, a bundled name, or weights on the hub."""
+        if not source or self.promised(source) or source.startswith(HUB_PREFIX):
+            return
+        checkpoints = Path(source) / "checkpoints"
+        if checkpoints.is_dir():
+            self.require(
+                field,
+                bool(list_checkpoints(checkpoints)),
+                f"the run in {source} has written no checkpoint yet",
+            )
+        elif self.attempt(field, lambda: find_weights(source)):
+            folder = find_weights(source)
+            self.require(
+                field,
+                all((folder / name).is_file() for name in (CONFIG_FILE, MODEL_FILE)),
+                f"expected a run folder with checkpoints, or {CONFIG_FILE} and {MODEL_FILE} of "
+                f"weights, in {source}",
+            )
+
+    def folders(self, field: str, paths: Collection[str]) -> None:
+        """Caches of a data config."""
+        for path in paths:
+            self.require(field, Path(path).is_dir(), f"there is no folder {path}")
+
+    def shards(self, field: str, paths: Collection[str]) -> None:
+        """Prepared sets that the user named."""
+        for path in paths:
+            self.require(
+                field, _is_prepared(path), f"expected a pack or a complete set of shapes at {path}"
+            )
+
+    def prepared(self, field: str, shapes: PreparedShapes) -> bool:
+        """Whether shapes are there or can be made; False if they are optional and cannot."""
+        if _is_prepared(shapes.path):
+            return True
+        source, problems = shapes.source, len(self._missing)
+        if isinstance(source, ObjaverseSourceConfig):  # is listed over the network
+            self.made.append(f"{shapes.path}: prepared from Objaverse")
+            return True
+        refs: list[Any] = []
+        sound = self.attempt(field, lambda: refs.extend(list_shapes(source)))
+        if not sound and shapes.optional and len(self._missing) > problems:
+            del self._missing[problems:]
+            self.left_out.append(
+                f"{shapes.path}: there are no meshes at {getattr(source, 'path', source.kind)}; "
+                "training goes without them"
+            )
+            return False
+        if sound and self.attempt(field, lambda: check_folder(Path(shapes.path), shapes.config)):
+            self.made.append(f"{shapes.path}: prepared from {len(refs)} {source.kind} shapes")
+        return True
+
+
+def _is_prepared(path: str) -> bool:
+    return is_complete(Path(path)) or is_pack(Path(path))
+
+
+def _with_shapes(run: ShapesRun, looker: _Looker) -> ShapesRun:
+    data, validation = run.data, run.validation
+    for name, config in (("data", data), ("validation", validation)):
+        for cache in CACHES:
+            looker.folders(f"{name}.{cache}", getattr(config, cache, ()))
+    for condition in getattr(run.model, "conditions", ()):
+        if isinstance(condition, FrozenConfig) and not getattr(data, f"{condition.slot}_features"):
+            _look_at_frozen(condition, looker)
+    kept: list[bool] = []
+    if data.shards:
+        looker.shards("data.shards", data.shards)
+    else:
+        kept = [looker.prepared("shapes", shapes) for shapes in run.shapes]
+        if run.shapes and not any(kept):
+            looker.wrong("shapes: nothing of them is there, and nothing is left to learn from")
+    num_parts = len(data.shards or run.shapes)
+    if data.weights and len(data.weights) != num_parts:
+        looker.wrong(
+            f"data.weights: expected one for each of {num_parts} sets of shapes, got {data.weights}"
+        )
+    elif not all(kept) and data.weights:
+        shares = tuple(w for w, keep in zip(data.weights, kept, strict=True) if keep)
+        data = replace(data, weights=shares)
+    shapes = run.shapes
+    if not data.shards:
+        shapes = tuple(one for one, keep in zip(shapes, kept, strict=True) if keep)
+    return replace(run, data=data, shapes=shapes, held_out=_held_out(run, looker))
+
+
+def _held_out(run: ShapesRun, looker: _Looker) -> tuple[PreparedShapes, ...]:
+    named = run.validation.shards
+    if named:
+        looker.shards("validation.shards", (named,) if isinstance(named, str) else named)
+        return run.held_out
+    found = list[PreparedShapes]()
+    for shapes in run.held_out:
+        if looker.prepared("held_out", shapes):
+            found.append(shapes)
+            if isinstance(run, TokenizerRun):  # which looks at one
+                break
+    return tuple(found)
+
+
+def _look_at_frozen(condition: FrozenConfig, looker: _Looker) -> None:
+    field = f"model.conditions: {condition.kind}"
+    if find_spec("transformers") is None:
+        looker.wrong(f"{field}: needs transformers: pip install 'g3pt[hub]'")
+    if not condition.source.startswith(FROZEN_HUB_PREFIX):
+        looker.attempt(field, lambda: source_arguments(condition.kind, condition.source))
+
+
+def _with_stream(run: StreamRun, looker: _Looker) -> StreamRun:
+    data, watch = run.data, run.watch
+    match data:
+        case StreamConfig():
+            if data.meshes and not Path(data.stock).is_file():
+                if data.stock_is_optional and data.grammar + data.families:
+                    looker.left_out.append(
+                        f"{data.stock}: there is no stock of meshes; training goes without them"
+                    )
+                    data = replace(data, meshes=0, stock="")
+                else:
+                    looker.require(
+                        "data.stock",
+                        False,
+                        f"there is no file {data.stock}; `g3pt prepare MESHES {data.stock} "
+                        "--stock` makes it",
+                    )
+        case RecordedConfig():
+            there = [(Path(one.folder) / RECORDING_FILE).is_file() for one in data.selections]
+            for one, found in zip(data.selections, there, strict=True):
+                if not found and one.optional:
+                    looker.left_out.append(
+                        f"{one.folder}: there is no such recording; training goes without it"
+                    )
+                elif not found:
+                    looker.require(
+                        "data.selections",
+                        False,
+                        f"there is no recording in {one.folder}; docs/training.md says what makes "
+                        "them",
+                    )
+            pairs = zip(data.selections, there, strict=True)
+            kept = tuple(one for one, found in pairs if found or not one.optional)
+            if kept:
+                data = replace(data, selections=kept)
+            else:
+                looker.wrong("data.selections: none of these recordings is there")
+        case _:
+            assert_never(data)
+    for file in watch.yardsticks:
+        looker.require(
+            "watch.yardsticks",
+            Path(file).is_file() or looker.promised(file),
+            f"there is no file {file}; `g3pt evaluate yardsticks --make {Path(file).parent}` "
+            "makes it",
+        )
+    optional = tuple(file for file in watch.optional if Path(file).is_file())
+    looker.left_out += [
+        f"{file}: there is no such yardstick; training is watched without it"
+        for file in watch.optional
+        if file not in optional
+    ]
+    watch = replace(watch, yardsticks=(*watch.yardsticks, *optional), optional=())
+    return replace(run, data=data, watch=watch)

@@ -1,0 +1,82 @@
+"""What `make` is going to do, as `make --dry-run` prints it."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+INDEX = "https://download.pytorch.org/whl/cpu"
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+
+
+def make(*arguments: str, path: str = "") -> "subprocess.CompletedProcess[str]":
+    folders = [path, os.environ.get("PATH", "")] if path else [os.environ.get("PATH", "")]
+    return subprocess.run(
+        ["make", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"PATH": os.pathsep.join(folders)},
+    )
+
+
+@pytest.fixture
+def gpu(tmp_path):
+    """A folder with an `nvidia-smi` that finds a GPU."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o755)
+    return str(tmp_path)
+
+
+def test_torch_without_cuda_is_installed_before_the_package(tmp_path):
+    done = make("--dry-run", "install", f"VENV={tmp_path}/env", "TORCH=cpu")
+    assert done.returncode == 0, done.stderr
+    assert INDEX in done.stdout
+    assert done.stdout.index(INDEX) < done.stdout.index("--editable .")
+    assert "--constraint constraints.txt" in done.stdout
+
+
+def test_a_machine_with_a_gpu_takes_the_usual_torch(gpu):
+    assert make("--eval", "torch: ; @echo $(TORCH)", "torch", path=gpu).stdout == "default\n"
+
+
+@pytest.mark.skipif(os.uname().sysname != "Linux", reason="elsewhere no wheel has CUDA")
+def test_a_machine_without_one_takes_torch_without_cuda(tmp_path):
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\nexit 9\n")
+    program.chmod(0o755)
+    done = make("--eval", "torch: ; @echo $(TORCH)", "torch", path=str(tmp_path))
+    assert done.stdout == "cpu\n"
+
+
+def pip(tmp_path, says):
+    """An environment whose interpreter writes its arguments down, and fails as told."""
+    folder = tmp_path / "env" / "bin"
+    folder.mkdir(parents=True)
+    program = folder / "python"
+    log = tmp_path / "log"
+    program.write_text(f'#!/bin/sh\necho "$*" >> {log}\ncase "$*" in {says}) exit 1;; esac\n')
+    program.chmod(0o755)
+    return log
+
+
+@pytest.mark.parametrize("says", ["nothing", "*whl/cpu*"])
+def test_the_package_is_installed_whether_or_not_such_a_torch_is_offered(tmp_path, says):
+    log = pip(tmp_path, says)
+    done = make("install", f"VENV={tmp_path}/env", "TORCH=cpu")
+    assert done.returncode == 0, done.stderr
+    first, last = log.read_text().splitlines()
+    assert INDEX in first and last.endswith("--editable .")
+    assert ("taking the usual one" in done.stdout) == (says != "nothing")
+
+
+def test_another_torch_is_refused_by_name(tmp_path):
+    pip(tmp_path, "nothing")
+    done = make("install", f"VENV={tmp_path}/env", "TORCH=gpu")
+    assert done.returncode != 0 and "TORCH is cpu or default, got gpu" in done.stderr
