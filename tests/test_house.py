@@ -91,6 +91,12 @@ def test_importing_it_does_not_load_torch(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 
+def test_loading_models_does_not_load_the_compiler_of_torch() -> None:
+    code = "import sys, g3pt.recipes; sys.exit('torch._dynamo' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
 def markdown_files() -> list[Path]:
     return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
