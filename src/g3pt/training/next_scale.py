@@ -114,7 +114,9 @@ class NextScale:
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
         """The loss of a batch of the right sizes and no meaning: a step without data."""
-        conditions, given = self.conditions.synthetic(batch_size, device)
+        guess = self.car.config.guess
+        side = None if guess is None else guess.image_size
+        conditions, given = self.conditions.synthetic(batch_size, device, guess_side=side)
         num_tokens = self.car.config.num_tokens
         indices_BT = torch.ones(batch_size, num_tokens, dtype=torch.int64, device=device)
         batch = CarStep(
@@ -207,8 +209,7 @@ class NextScale:
         signs_BTK = None if self.car.guess is None else self.car.guess_signs(given)
         guess_BLC = None
         if signs_BTK is not None and self.car.config.is_shown_guess:
-            with torch.no_grad():
-                guess_BLC = self.tokenizer.decode_signs(signs_BTK)
+            guess_BLC = self.tokenizer.decode_signs(signs_BTK.detach())
         # The CQT decides signs of residuals here: outside autocast, as when the tokens were made.
         with torch.autocast(indices_BT.device.type, enabled=False):
             teacher = teacher_inputs(
