@@ -20,6 +20,9 @@ FIND_PYTHON := for p in python3.11 python3 python3.12 python3.13 python3.14 pyth
   && { echo "$$p"; break; }; done; true
 PYTHON ?= $(shell $(FIND_PYTHON))
 
+# Waiting threads sleep, so that a second busy process does not hold us up (docs/performance.md).
+export OMP_WAIT_POLICY ?= PASSIVE
+
 BIN := $(VENV)/bin
 PIN := $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check

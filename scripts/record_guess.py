@@ -7,16 +7,15 @@ tenth of a second of a core. STOCK is made by `g3pt prepare MODELS STOCK --stock
 """
 
 import argparse
-import multiprocessing
 import os
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def main() -> None:
     """Record every source, several of them at a time."""
+    from g3pt.processes import worker_context
     from g3pt.recipes.guess import sources
 
     arguments = parse()
@@ -24,8 +23,7 @@ def main() -> None:
         (number, str(arguments.stock), str(arguments.out), arguments.limit)
         for number in range(len(sources(str(arguments.stock))))
     ]
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(min(arguments.workers, len(jobs))) as pool:
+    with worker_context().Pool(min(arguments.workers, len(jobs))) as pool:
         for name, num in pool.imap_unordered(one, jobs):
             print(f"{name}: {num} examples", flush=True)
 

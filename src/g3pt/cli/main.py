@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from g3pt import __version__
+from g3pt.processes import let_waiting_threads_sleep
 
 COMMANDS = {
     "generate": ("generate", "pictures, sentences or point clouds to meshes"),
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"g3pt {__version__}")
         return 0
     command, *rest = given
+    let_waiting_threads_sleep()
     if command not in COMMANDS:
         return _fail(f"there is no command {command!r}; there are: {', '.join(COMMANDS)}", 2)
     try:
