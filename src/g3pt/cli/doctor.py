@@ -25,9 +25,8 @@ USES = {
     "hub": "DINOv2 and CLIP encoders",
     "cluster": "preparing meshes on many machines",
     "data": "Parquet lists, Draco-compressed glTF, Objaverse",
-    "app": "web page and HTTP jobs",
+    "eval": "plots of evaluations",
     "export": "face budgets, levels of detail, Draco files",
-    "track": "TensorBoard and W&B",
     "bench": "packages that preparation is measured against",
 }
 MARKS: dict[Status, str] = {"ok": "ok", "note": "note", "problem": "PROBLEM"}

@@ -41,7 +41,8 @@ class ExportOptions(CommonOptions):
     `tokenizer.decoder.`: half the size. Of what makes tokens, that would change the tokens."""
 
     num_points: int | None = None
-    """Surface points that the tokenizer reads (default: as it was trained)."""
+    """Surface points that a shape is sampled with before it becomes tokens (default: as many as
+    the generator's tokens were made of, or as the tokenizer was trained on)."""
 
     guidance: float = 2.0
     temperature: float = 1.0

@@ -1,4 +1,4 @@
-"""`g3pt`: a table from command to function, and the one place where errors end.
+"""`g3pt`: a table from command to function, and where errors end (`train` reports its own).
 
 Exit codes: 0 done, 1 failed while working, 2 the input or the arguments are wrong.
 """
