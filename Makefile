@@ -2,6 +2,7 @@
 #
 #   make demo                   4 shapes from pictures, 4 from sentences, into out/demo
 #   make test                   every check that continuous integration runs
+#   make WORKERS=8 test         the tests on eight processes instead of two
 #   make PYTHON=python3.12 CONSTRAINTS= demo     another Python, newest allowed libraries
 #
 # PYTHON must be 3.11 or newer with the venv module. CONSTRAINTS names the file of tested versions.
@@ -15,6 +16,7 @@ VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
 OUT ?= out
 PYTEST_ARGS ?=
+WORKERS ?= 2
 FIND_PYTHON := for p in python3.11 python3 python3.12 python3.13 python3.14 python; do \
   "$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
   && { echo "$$p"; break; }; done; true
@@ -75,7 +77,7 @@ lint: $(VENV)/.developed  ## style, types, import layers, spelling
 	$(BIN)/codespell
 
 test: lint  ## lint, then every test that runs on a CPU without network
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 format: $(VENV)/.developed  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .

@@ -112,6 +112,16 @@ def test_loading_models_does_not_load_the_compiler_of_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
 
 
+def test_the_tests_run_on_two_processes_with_a_thread_each() -> None:
+    make = subprocess.run(
+        ["make", "--dry-run", "test"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    (line,) = [line for line in make.stdout.splitlines() if "-m pytest" in line]
+
+    assert line.startswith("OMP_NUM_THREADS=1 ")
+    assert "--numprocesses 2 --dist loadfile" in line
+
+
 def markdown_files() -> list[Path]:
     return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 

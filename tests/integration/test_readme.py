@@ -41,7 +41,7 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
         cwd=folder,
-        env=os.environ | {"PATH": path, "OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1"},
+        env=os.environ | {"PATH": path, "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
         timeout=300,
