@@ -19,11 +19,17 @@ SIZES = {
 
 @pytest.fixture
 def preparation(monkeypatch):
-    """The benchmark with few queries, two solids and nothing but our own labels."""
+    """The benchmark with few queries, small pictures, two solids and our own labels alone."""
     from g3pt.benchmarks import preparation
     from g3pt.preparation.prepare import PrepareConfig
+    from g3pt.preparation.views import ViewsConfig
 
     monkeypatch.setattr(preparation, "PrepareConfig", lambda: PrepareConfig(**SIZES))
+
+    def small(*, num_views, size):
+        return ViewsConfig(num_views=num_views, size=size // 4, supersample=1)
+
+    monkeypatch.setattr(preparation, "ViewsConfig", small)
     ours = preparation.CONVERTERS[preparation.OURS]
     monkeypatch.setattr(preparation, "CONVERTERS", {preparation.OURS: ours})
     return preparation
