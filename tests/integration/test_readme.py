@@ -56,6 +56,8 @@ def test_commands_of_the_readme_run_in_their_order(folder: Path) -> None:
 
 
 def test_python_of_the_readme_runs(folder: Path) -> None:
-    for block in fenced_blocks("python"):
+    blocks = fenced_blocks("python")
+    assert blocks
+    for block in blocks:
         done = run([sys.executable, "-c", block], folder)
         assert done.returncode == 0, done.stderr[-2000:]

@@ -32,7 +32,10 @@ def benchmark_waiting(settings: BenchmarkSettings, on_progress: OnProgress) -> l
     A processor's number of threads follows OMP_NUM_THREADS, as always.
     """
     rows: list[BenchmarkRow] = []
-    for number, (name, num_busy) in enumerate((("alone", 0), ("beside-one", 1)), start=1):
+    situations = {"alone": 0, "beside-one": 1}
+    if settings.quick:
+        del situations["alone"]
+    for number, (name, num_busy) in enumerate(situations.items(), start=1):
         asleep = _measure(settings, "PASSIVE", num_busy)
         default = _measure(settings, None, num_busy)
         rows.append(
@@ -47,7 +50,7 @@ def benchmark_waiting(settings: BenchmarkSettings, on_progress: OnProgress) -> l
                 details={"passive": asleep, "default": default, "busy_processes": num_busy},
             )
         )
-        on_progress("waiting", number, 2)
+        on_progress("waiting", number, len(situations))
     return rows
 
 
