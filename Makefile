@@ -2,6 +2,7 @@
 #
 #   make demo                   4 shapes from pictures, 4 from sentences, into out/demo
 #   make test                   every check that continuous integration runs
+#   make WORKERS=8 test         the tests on eight processes instead of two
 #   make PYTHON=python3.12 CONSTRAINTS= demo     another Python, newest allowed libraries
 #   make TORCH=default demo     torch as the package index has it (TORCH=cpu: without CUDA)
 #
@@ -18,6 +19,7 @@ VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
 OUT ?= out
 PYTEST_ARGS ?=
+WORKERS ?= 2
 FIND_PYTHON := for p in python3.11 python3 python3.12 python3.13 python3.14 python; do \
   "$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
   && { echo "$$p"; break; }; done; true
@@ -26,6 +28,9 @@ FIND_TORCH := if [ "$$(uname -s)" != Linux ] || nvidia-smi -L >/dev/null 2>&1; t
   echo default; else echo cpu; fi
 TORCH ?= $(shell $(FIND_TORCH))
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+
+# Waiting threads sleep, so that a second busy process does not hold us up (docs/performance.md).
+export OMP_WAIT_POLICY ?= PASSIVE
 
 BIN := $(VENV)/bin
 PIN := $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
@@ -85,7 +90,7 @@ lint: $(VENV)/.developed  ## style, types, import layers, spelling
 	$(BIN)/codespell
 
 test: lint  ## lint, then every test that runs on a CPU without network
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 format: $(VENV)/.developed  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .

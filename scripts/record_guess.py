@@ -8,16 +8,15 @@ without one the sources that are made of meshes are left out.
 """
 
 import argparse
-import multiprocessing
 import os
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def main() -> None:
     """Record every source, several of them at a time."""
+    from g3pt.processes import worker_context
     from g3pt.recipes.guess import sources
 
     arguments = parse()
@@ -34,8 +33,7 @@ def main() -> None:
         for number, taken in enumerate(wanted)
         if taken
     ]
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(min(arguments.workers, len(jobs))) as pool:
+    with worker_context().Pool(min(arguments.workers, len(jobs))) as pool:
         for name, num in pool.imap_unordered(one, jobs):
             print(f"{name}: {num} examples", flush=True)
 

@@ -4,9 +4,12 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for the processes that tests start
 
 import pytest
 from jaxtyping import install_import_hook
+
+from shared import made_once
 
 install_import_hook("g3pt", "typechecker.checked")
 
@@ -51,13 +54,15 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
             TextConditionConfig(vocabulary=words, max_tokens=16, depth=1, width=32, num_heads=2),
         ),
     )
-    folder = tmp_path_factory.mktemp("weights") / "untrained"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        tokenizer, car = CvqTokenizer(tokenizer_config), Car(car_config)
-    config = WeightsConfig(name="untrained", tokenizer=tokenizer_config, num_points=512)
-    save_weights(folder, tokenizer, car, config=config, card="An untrained model for tests.\n")
-    return folder
+
+    def make(folder: Path) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            tokenizer, car = CvqTokenizer(tokenizer_config), Car(car_config)
+        config = WeightsConfig(name="untrained", tokenizer=tokenizer_config, num_points=512)
+        save_weights(folder, tokenizer, car, config=config, card="An untrained model for tests.\n")
+
+    return made_once(tmp_path_factory, "untrained", make)
 
 
 @pytest.fixture(scope="session")
@@ -68,13 +73,16 @@ def frozen_sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object
     from frozen_folders import write_clip, write_dinov2
     from g3pt.models.conditioning import ClipConditionConfig, DinoConditionConfig
 
-    folder = tmp_path_factory.mktemp("frozen")
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        dinov2 = write_dinov2(folder / "dinov2", **sizes)
-        clip = write_clip(folder / "clip", **sizes, intermediate_size=32, vocab_size=32)
+
+    def make(folder: Path) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            write_dinov2(folder / "dinov2", **sizes)
+            write_clip(folder / "clip", **sizes, intermediate_size=32, vocab_size=32)
+
+    folder = made_once(tmp_path_factory, "frozen", make)
     return {
-        "dinov2": DinoConditionConfig(source=dinov2, width=16),
-        "clip": ClipConditionConfig(source=clip, width=16),
+        "dinov2": DinoConditionConfig(source=str(folder / "dinov2"), width=16),
+        "clip": ClipConditionConfig(source=str(folder / "clip"), width=16),
     }

@@ -2,9 +2,12 @@
 
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
+
+from shared import made_once
 
 
 def box(size, *, center=(0.0, 0.0, 0.0), color=(200, 40, 40, 255)):
@@ -26,9 +29,12 @@ def manifest_row(name, **changes):
 @pytest.fixture(scope="session")
 def mesh_folder(tmp_path_factory):
     """Three good boxes, a sheet without interior and a file that is no mesh."""
+    return made_once(tmp_path_factory, "boxes", fill_with_boxes)
+
+
+def fill_with_boxes(folder):
     from g3pt.geometry.mesh import TriangleMesh, write_mesh
 
-    folder = tmp_path_factory.mktemp("meshes")
     write_mesh(folder / "cube.glb", box((1, 1, 1)))
     write_mesh(folder / "slab.glb", box((4, 1, 2), center=(5, 0, 0)))
     write_mesh(folder / "pole.glb", box((1, 6, 1)))
@@ -45,7 +51,6 @@ def mesh_folder(tmp_path_factory):
         manifest_row("cube", id="named-author", licence="CC-BY-4.0"),
     ]
     (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -87,9 +92,8 @@ def folder_shards(folder_config, tmp_path_factory):
     from g3pt.preparation.build import build_shards
     from g3pt.shapes.shards import ShardSet
 
-    out = tmp_path_factory.mktemp("shards") / "boxes"
-    build_shards(folder_config, out)
-    return ShardSet(out)
+    make = partial(build_shards, folder_config)
+    return ShardSet(made_once(tmp_path_factory, "shards-of-boxes", make))
 
 
 @pytest.fixture(scope="session")

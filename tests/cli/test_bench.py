@@ -19,11 +19,16 @@ SIZES = {
 
 @pytest.fixture
 def preparation(monkeypatch):
-    """The benchmark with few queries, two solids and nothing but our own labels."""
+    """The benchmark with few queries, small pictures, two solids and our own labels alone."""
     from g3pt.benchmarks import preparation
-    from g3pt.shapes.stored import PrepareConfig
+    from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 
     monkeypatch.setattr(preparation, "PrepareConfig", lambda: PrepareConfig(**SIZES))
+
+    def small(*, num_views, size):
+        return ViewsConfig(num_views=num_views, size=size // 4, supersample=1)
+
+    monkeypatch.setattr(preparation, "ViewsConfig", small)
     ours = preparation.CONVERTERS[preparation.OURS]
     monkeypatch.setattr(preparation, "CONVERTERS", {preparation.OURS: ours})
     return preparation
@@ -135,7 +140,7 @@ def call(function, argument):
 
 
 def test_models_are_measured_at_the_sizes_asked_for(g3pt, monkeypatch):
-    from g3pt.benchmarks import generation, steps
+    from g3pt.benchmarks import steps
     from g3pt.recipes import car
 
     def small(name):
@@ -164,7 +169,6 @@ def test_models_are_measured_at_the_sizes_asked_for(g3pt, monkeypatch):
     made = rows["generation/2M"]["details"]
     assert made["tokens"] == 21 and made["flops"] < made["flops_uncached"]
     assert made["floor_seconds_bytes"] > 0 and made["peak_bytes"] > 0
-    assert generation.SPEEDUP_TO_REACH == 2.0
 
 
 def test_extraction_is_held_against_the_whole_grid(g3pt):
@@ -176,6 +180,26 @@ def test_extraction_is_held_against_the_whole_grid(g3pt):
         queries = rows[f"extraction/{resolution}/queries"]
         assert queries["other"] == (resolution + 1) ** 3 >= queries["ours"]
         assert rows[f"extraction/{resolution}/seconds"]["ours"] > 0
+
+
+def test_threads_that_sleep_are_measured_beside_a_busy_process(g3pt):
+    code, out, _ = g3pt("bench", "waiting", "--quick", "--json")
+
+    assert code == 0
+    (row,) = json.loads(out)["rows"]
+    assert row["name"] == "waiting/beside-one"
+    assert row["ours"] == row["details"]["passive"]["seconds"] > 0
+    assert row["other"] == row["details"]["default"]["seconds"] > 0
+
+
+def test_a_process_that_fails_or_hangs_says_so(tmp_path):
+    from g3pt.benchmarks import BenchmarkSettings, waiting
+
+    failed = waiting._measure(BenchmarkSettings(weights=str(tmp_path), quick=True), "PASSIVE", 0)
+    hung = waiting._measure(BenchmarkSettings(seconds=0.1, quick=True), "PASSIVE", 0)
+
+    assert str(tmp_path) in failed["problem"]
+    assert hung == {"problem": "took longer than 0.1 seconds"}
 
 
 def test_a_row_that_does_not_fit_is_tried_smaller_and_says_so_in_the_end():

@@ -1,11 +1,14 @@
 """Tiny settings and simple solids that the tests of evaluation share."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
+
+from shared import made_once
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +70,4 @@ def training_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
         prepare=PrepareConfig(num_points=256, num_volume_queries=2048, num_near_queries=384),
         views=ViewsConfig(num_views=0, size=128, supersample=1),
     )
-    folder = tmp_path_factory.mktemp("shards") / "training"
-    build_shards(config, folder)
-    return folder
+    return made_once(tmp_path_factory, "training-shards", partial(build_shards, config))

@@ -135,7 +135,9 @@ def test_empty_lists_are_refused(pipeline, prompts):
 def test_every_kind_that_reads_pictures_or_sentences_has_prompts(frozen_sources, tiny_weights):
     config = load_weights(tiny_weights, "cpu").car.config
     for slot, prompt in (("image", {"image": draw_picture(0)}), ("text", {"text": "a red chair"})):
-        for kind in (kind for kind, condition in KINDS.items() if condition.slot == slot):
+        kinds = [kind for kind, condition in KINDS.items() if condition.slot == slot]
+        assert kinds
+        for kind in kinds:
             condition = frozen_sources.get(kind, KINDS[kind])
             car = Car(replace(config, conditions=(condition,))).eval()
             encoded = car.encode_condition(read_prompts(car, **prompt).condition)

@@ -96,6 +96,27 @@ def test_sizes_are_near_their_names(recipes, name, low, high):
     assert cost.parameters == sum(cost.parameters_by_part.values())
 
 
+@pytest.mark.parametrize("name", ["car-stream-small", "guess-small"])
+def test_a_recipe_with_a_first_guess_tells_its_cost_at_once(recipes, name):
+    from g3pt.models.conditioning.efficientnet_weights import load_efficientnet
+    from g3pt.models.flops import guess_operations
+    from g3pt.training.cost import estimate_cost, flops_by_formula
+
+    load_efficientnet.cache_clear()  # as in a process that has just begun
+    run = recipes.recipe(name)
+    cost = estimate_cost(run)
+
+    assert cost.parameters == sum(cost.parameters_by_part.values())
+    size = run.data.batch_size
+    if name == "guess-small":  # its own maps, and both sides of its error times the metric
+        num_tokens = sum(run.model.scale_lengths[: run.model.guess.num_scales])
+        num_signs = num_tokens * run.model.num_bits
+        expected = guess_operations(run.model).forward_and_backward + 6 * num_signs**2
+        assert cost.flops_per_step == pytest.approx(size * expected, rel=0.001)
+    else:  # its words come from the data
+        assert cost.flops_per_step == pytest.approx(flops_by_formula(run, size), rel=0.1)
+
+
 def test_paper_sizes_are_those_of_section_4_1(recipes):
     model = recipes.recipe("tokenizer-paper").model
     assert (model.num_latents, model.dim, model.quantizer.num_bits) == (2304, 512, 13)

@@ -23,6 +23,14 @@ def workplace(tmp_path_factory):
         yield folder
 
 
+@pytest.fixture(scope="module")
+def timings(workplace):
+    """Two rounds of asking every row in turn."""
+    experiment = table1("smoke")
+    run_series(experiment, workplace / "runs")
+    return time_rows(experiment, workplace / "runs", rounds=2)
+
+
 @pytest.mark.parametrize("scale", ["smoke", "toy", "small"])
 def test_rivals_have_the_parameters_the_data_and_the_steps_of_the_middle_car(scale):
     experiment = table1(scale)
@@ -65,10 +73,8 @@ def test_only_the_number_of_steps_differs_between_the_rows_of_the_flow():
     assert fast.run == flow.run
 
 
-def test_rows_that_generate_are_timed_in_turn(workplace):
+def test_rows_that_generate_are_timed_in_turn(timings):
     experiment = table1("smoke")
-    run_series(experiment, workplace / "runs")
-    timings = time_rows(experiment, workplace / "runs", rounds=2)
     assert [t.variant for t in timings] == [
         v.name for v in experiment.variants if v.name != "pictures-retrieval"
     ]
@@ -110,12 +116,11 @@ def test_a_timed_row_must_be_one_of_the_table():
         replace(table1("toy"), timed="elsewhere")
 
 
-def test_the_report_shows_the_times(workplace):
+def test_the_report_shows_the_times(workplace, timings):
     from g3pt.reproduce.tabulate import tabulate
 
     experiment = table1("smoke")
     finished = run_series(experiment, workplace / "runs")
-    timings = time_rows(experiment, workplace / "runs", rounds=1)
     table = tabulate(experiment, finished, timings)
     text = markdown(table, "picture.png")
     assert "## Seconds a shape" in text

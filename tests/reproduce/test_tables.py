@@ -125,6 +125,7 @@ def test_every_claim_of_the_paper_has_the_papers_own_order():
     for table in (table2, table3a, table3b, table4):
         experiment = table("toy")
         papers = {variant.name: variant.paper for variant in experiment.variants}
+        assert experiment.claims, experiment.name
         for claim in experiment.claims:
             key = {"iou": "iou", "near_accuracy": "accuracy", "usage": "usage"}[claim.metric]
             assert papers[claim.better][key] > papers[claim.worse][key], claim.text

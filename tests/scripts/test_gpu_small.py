@@ -11,6 +11,7 @@ import pytest
 
 from g3pt.config import save_json
 from g3pt.recipes.stream import small_smoke
+from g3pt.training import fitting
 from g3pt.training.kinds.stream import WatchConfig
 from g3pt.training.start import complete
 
@@ -18,7 +19,9 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "gpu_small.py"
 
 
 @pytest.mark.skipif(not SCRIPT.is_file(), reason="an installed package has no scripts")
-def test_everything_that_is_kept_is_written(tiny_weights: Path, tmp_path: Path):
+def test_everything_that_is_kept_is_written(
+    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     from g3pt.evaluation.objects import list_objects
     from g3pt.evaluation.sets.yardsticks import YardstickConfig, build_yardstick
     from g3pt.models.weights.load import load_weights
@@ -27,6 +30,7 @@ def test_everything_that_is_kept_is_written(tiny_weights: Path, tmp_path: Path):
     sizes = YardstickConfig(num_points=256, num_queries=128, picture_size=64, render_size=64)
     yardstick = build_yardstick("real", list_objects("procedural", limit=2), sizes).yardstick
     save_yardstick(tmp_path / "real.safetensors", yardstick)
+    monkeypatch.setattr(fitting, "NUM_CAPTIONED", 512)  # shapes that give the words
     smoke = small_smoke()
     run, _ = complete(
         replace(

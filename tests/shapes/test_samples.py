@@ -47,7 +47,9 @@ def test_any_webdataset_reader_finds_the_samples(folder_shards):
 
 
 def test_numpy_and_pillow_read_the_members(folder_shards):
-    for row, (_, parts) in enumerate(web_dataset(tars(folder_shards))):
+    samples = list(web_dataset(tars(folder_shards)))
+    assert len(samples) == len(folder_shards)
+    for row, (_, parts) in enumerate(samples):
         arrays = {
             name: np.load(io.BytesIO(parts[f"{name}.npy"]), allow_pickle=False)
             for name in ("points", "normals", "colors", "volume", "near")
@@ -76,7 +78,9 @@ def test_the_index_says_where_every_member_lies(folder_shards):
 
 def test_members_tell_nothing_of_who_made_them_when(folder_shards):
     with tarfile.open(tars(folder_shards)[0]) as archive:
-        for member in archive:
+        members = archive.getmembers()
+        assert members
+        for member in members:
             assert (member.mtime, member.uid, member.gid) == (0, 0, 0)
             assert (member.uname, member.gname, member.mode) == ("", "", 0o644)
             assert member.isreg() and not member.pax_headers

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from shared import made_once
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 
@@ -43,7 +45,10 @@ def unseen_yardstick(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from g3pt.shapes.yardstick import save_yardstick
 
     config = YardstickConfig(num_points=256, num_queries=128, picture_size=64, render_size=64)
-    path = tmp_path_factory.mktemp("yardsticks") / "unseen.safetensors"
-    objects = list_objects("procedural-held-out-families", limit=2)
-    save_yardstick(path, build_yardstick("unseen", objects, config).yardstick)
-    return path
+
+    def make(folder: Path) -> None:
+        objects = list_objects("procedural-held-out-families", limit=2)
+        unseen = build_yardstick("unseen", objects, config).yardstick
+        save_yardstick(folder / "unseen.safetensors", unseen)
+
+    return made_once(tmp_path_factory, "yardsticks", make) / "unseen.safetensors"

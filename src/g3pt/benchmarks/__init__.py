@@ -9,6 +9,7 @@ from g3pt.benchmarks.extraction import benchmark_extraction
 from g3pt.benchmarks.preparation import benchmark_preparation
 from g3pt.benchmarks.probes import benchmark_gemm
 from g3pt.benchmarks.rows import BenchmarkRow, BenchmarkSettings, OnProgress
+from g3pt.benchmarks.waiting import benchmark_waiting
 
 Benchmark = Callable[[BenchmarkSettings, OnProgress], list[BenchmarkRow]]
 
@@ -16,5 +17,6 @@ BENCHMARKS: dict[str, Benchmark] = {
     "prepare": benchmark_preparation,
     "gemm": benchmark_gemm,
     "extraction": benchmark_extraction,
+    "waiting": benchmark_waiting,
 }
 """Name on the command line -> function; those of training and of model sizes are in `recipes`."""

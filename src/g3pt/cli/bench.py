@@ -32,6 +32,7 @@ class BenchOptions(CommonOptions):
     `car-step`, `tokenizer-step`: a training step against a matrix product of the same run.
     `generation-sizes`: tokens of whole shapes, cached against uncached.
     `extraction`: meshing by tracking the surface against asking the whole grid.
+    `waiting`: meshing with threads that sleep while they wait, alone and beside a busy process.
     """
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()

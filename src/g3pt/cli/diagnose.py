@@ -10,6 +10,9 @@ from g3pt.cli.options import CommonOptions, parse, report, say
 class DoctorOptions(CommonOptions):
     """Look at machine and installation; nothing is changed, the network is not used."""
 
+    recipes: bool = False
+    """Also say what each published recipe needs and whether it fits; takes half a minute."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
@@ -17,6 +20,8 @@ def main(arguments: Sequence[str]) -> int:
 
     from g3pt.cli import doctor
 
-    findings = doctor.examine(options.weights, lambda name: say(f"looking at {name}"))
+    findings = doctor.examine(
+        options.weights, lambda name: say(f"looking at {name}"), recipes=options.recipes
+    )
     report(options, doctor.as_json(findings), [doctor.as_text(findings)])
     return 0

@@ -25,9 +25,8 @@ USES = {
     "hub": "DINOv2 and CLIP encoders",
     "cluster": "preparing meshes on many machines",
     "data": "Parquet lists, Draco-compressed glTF, Objaverse",
-    "app": "web page and HTTP jobs",
+    "eval": "plots of evaluations",
     "export": "face budgets, levels of detail, Draco files",
-    "track": "TensorBoard and W&B",
     "bench": "packages that preparation is measured against",
 }
 MARKS: dict[Status, str] = {"ok": "ok", "note": "note", "problem": "PROBLEM"}
@@ -48,16 +47,23 @@ class Finding:
 
 
 def examine(
-    weights: str | None = None, on_start: Callable[[str], None] | None = None
+    weights: str | None = None,
+    on_start: Callable[[str], None] | None = None,
+    *,
+    recipes: bool = False,
 ) -> list[Finding]:
     """Look at machine and installation. Nothing is changed and the network is not used.
 
     Args:
         weights: a folder to look at beside the bundled weights.
-        on_start: told the name of each examination when it begins; the last takes seconds.
+        on_start: told the name of each examination when it begins.
+        recipes: whether to say what each published recipe costs, too; takes a second or two for
+            each of them.
     """
     findings: list[Finding] = []
     examinations = dict(EXAMINATIONS)
+    if recipes:
+        examinations["recipes"] = _recipes
     if weights is not None:
         examinations["weights"] = partial(_weights, weights)
     for name, examination in examinations.items():
@@ -341,5 +347,4 @@ EXAMINATIONS: dict[str, Callable[[], Iterator[Finding]]] = {
     "memory and disk": _memory_and_disk,
     "weights": _weights,
     "extras": _extras,
-    "recipes": _recipes,
 }

@@ -55,7 +55,8 @@ class ExportOptions(CommonOptions):
     that it makes. Inherited; a bare --compact stores none so."""
 
     num_points: int | None = None
-    """Surface points that the tokenizer reads (inherited, or else as it was trained)."""
+    """Surface points that a shape is sampled with before it becomes tokens (inherited, or else as
+    many as the generator's tokens were made of, or as the tokenizer was trained on)."""
 
     guidance: float | None = None
     """How tokens are sampled when nobody says otherwise, like the following: guidance at the

@@ -1,4 +1,4 @@
-"""`g3pt`: a table from command to function, and the one place where errors end.
+"""`g3pt`: a table from command to function, and where errors end (`train` reports its own).
 
 Exit codes: 0 done, 1 failed while working, 2 the input or the arguments are wrong.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from g3pt import __version__
 from g3pt.cli.speech import hear_only_g3pt
+from g3pt.processes import let_waiting_threads_sleep
 
 COMMANDS = {
     "generate": ("generate", "pictures, sentences or point clouds to meshes"),
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"g3pt {__version__}")
         return 0
     command, *rest = given
+    let_waiting_threads_sleep()
     if command not in COMMANDS:
         return _fail(f"there is no command {command!r}; there are: {', '.join(COMMANDS)}", 2)
     if arguments is None:  # our own process, not one that calls us

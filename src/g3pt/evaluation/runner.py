@@ -1,6 +1,5 @@
 """Evaluates objects one by one, in this process or in several, and keeps what is finished."""
 
-import multiprocessing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -8,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 import torch
 
 from g3pt.evaluation.results import Measured, Results
+from g3pt.processes import worker_context
 
 Evaluator = Callable[[int], Measured]
 """Evaluates the object in a slot."""
@@ -64,8 +64,7 @@ def _measure(job: Job, slots: Sequence[int], workers: int) -> Iterator[Measured]
     if workers <= 1 or len(slots) <= 1:
         yield from _measure_here(job, slots)
         return
-    # Started afresh, not forked: the threads of torch do not survive a fork.
-    context = multiprocessing.get_context("spawn")
+    context = worker_context()
     with ProcessPoolExecutor(min(workers, len(slots)), context, _open_in_worker, (job,)) as pool:
         try:
             for future in as_completed([pool.submit(_evaluate_in_worker, slot) for slot in slots]):

@@ -48,7 +48,9 @@ def _vertex_names(grid: SparseGrid, cells_A: Int64[ndarray, " A"]) -> Int64[ndar
     volume = np.ones(size, dtype=np.float32)
     volume[places_A8] = _topological_values(grid, cells_A)
     mask = np.zeros(size, dtype=np.bool_)
-    mask[tuple((origins_A3 + 1).T)] = True  # scikit-image masks a cell at its last corner
+    mask[tuple((origins_A3 + 1).T)] = (
+        True  # a cell is masked at its last corner (scikit-image#8202)
+    )
     vertices, faces, _, _ = _measure.marching_cubes(
         volume, 0.0, mask=mask, gradient_direction="ascent"
     )

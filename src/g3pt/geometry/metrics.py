@@ -1,4 +1,4 @@
-"""How near a predicted mesh is to the truth: IoU, Chamfer, F-score, normals, topology.
+"""How near a predicted mesh is to the truth: IoU, Chamfer, F-score (Sec. 4.3), normals, topology.
 
 Frame: the unit frame; all distances are Euclidean, unsquared, in its lengths. N, M points.
 """

@@ -15,12 +15,12 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, TimeoutE
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import chain
-from multiprocessing import get_context
 from typing import NoReturn
 
 from pebble import ProcessExpired, ProcessPool
 
 from g3pt.preparation.worker import ObjectResult, ObjectTask, prepare_object, refuse
+from g3pt.processes import worker_context
 
 MAX_TASKS_A_PROCESS = 500
 """Children are replaced after so many objects, against leaks of foreign parsers."""
@@ -142,7 +142,7 @@ def child_pool(workers: int, limits: Limits) -> ProcessPool:
         max_tasks=MAX_TASKS_A_PROCESS,
         initializer=_enter_child,
         initargs=(os.getpid(), limits.memory_bytes),
-        context=get_context("spawn"),  # the parent may hold threads that a fork does not survive
+        context=worker_context(),
     )
 
 

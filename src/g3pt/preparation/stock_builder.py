@@ -4,7 +4,6 @@ Legend: F faces, C corners of faces, P vertices, N points. Unit frame.
 """
 
 import logging
-import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,6 +35,7 @@ from g3pt.geometry.quality import points_beside
 from g3pt.geometry.sampling import SurfaceSamples, sample_surface
 from g3pt.geometry.solid import Solid
 from g3pt.preparation.inputs import MeshRef
+from g3pt.processes import worker_context
 from g3pt.shapes.mesh_stock import (
     MAX_COLORS,
     StockConfig,
@@ -169,8 +169,7 @@ def build_stock(
                 on_progress(done, len(refs), count.refused.total())
 
     if workers > 1:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        with ProcessPoolExecutor(workers, mp_context=worker_context()) as pool:
             size = write_stock(path, meshes(pool.map(attempt, refs, chunksize=8)), config)
     else:
         size = write_stock(path, meshes(map(attempt, refs)), config)

@@ -7,7 +7,6 @@ config is the same. A row that another one was trained for has scores alone.
 """
 
 import json
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -21,6 +20,7 @@ from g3pt.config import save_json
 from g3pt.evaluation.results import Row, read_rows
 from g3pt.files import write_whole
 from g3pt.models.weights.folder import CONFIG_FILE as WEIGHTS_CONFIG
+from g3pt.processes import worker_context
 from g3pt.reproduce.experiments import WEIGHTS_FOLDER, Experiment, MeasuredSet, Variant, located
 from g3pt.reproduce.kinds import kind_of
 from g3pt.training.checkpoint import list_checkpoints
@@ -216,9 +216,7 @@ def _finish_all(jobs: list[_Job], workers: int) -> Iterator[_Job]:
                 raise _failed(job, error) from error
             yield job
         return
-    # Started afresh, not forked: the threads of torch do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), context) as pool:
+    with ProcessPoolExecutor(min(workers, len(jobs)), worker_context()) as pool:
         running: dict[Future[None], _Job] = {pool.submit(_finish_alone, job): job for job in jobs}
         try:
             while running:

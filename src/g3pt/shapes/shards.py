@@ -84,7 +84,7 @@ class ShardSet:
         Args:
             path: its folder.
             selection: which samples are read; all by default.
-            max_damaged: how many damaged samples `read_or_next` may pass over.
+            max_damaged: how many damaged samples `readable` may pass over.
 
         Raises:
             FileNotFoundError: if there is no complete set at `path`.

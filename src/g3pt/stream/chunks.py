@@ -4,7 +4,6 @@ A chunk follows from its number alone, whichever process makes it, so a stream t
 goes on with the very shapes that it would have had.
 """
 
-import multiprocessing
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from g3pt.procedural import ASSEMBLY, ProceduralShape, make_shape
+from g3pt.processes import worker_context
 
 AHEAD = 3
 """Chunks under way for every process."""
@@ -79,11 +79,9 @@ def iterate_chunks(
     if not workers:
         yield from (make_chunk(config, number) for number in numbers)
         return
-    # Processes that start anew: a copy of this one would hold its locks and its GPU.
-    context = multiprocessing.get_context("spawn")
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # they inherit it: there are enough of them
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=worker_context()) as pool:
         make = partial(make_chunk, config)
         pending: deque[Future[Chunk]] = deque()
         try:

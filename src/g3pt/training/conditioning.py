@@ -150,11 +150,16 @@ class ConditionDrawer:
         )
 
     def synthetic(
-        self, batch_size: int, device: torch.device | str
+        self, batch_size: int, device: torch.device | str, *, guess_side: int | None = None
     ) -> tuple[ConditionedBatch, GivenConditions]:
         """Conditions of the right sizes and no meaning, none dropped.
 
         Frozen encoders are left out: their features can be cached.
+
+        Args:
+            batch_size: how many shapes.
+            device: where they are made.
+            guess_side: side of the pictures that a first guess reads.
         """
         image, text = self._kinds.get("image"), self._kinds.get("text")
         points = self._kinds.get("points")
@@ -174,8 +179,10 @@ class ConditionDrawer:
             fields["text_summary_BE"] = zeros(text.width)
         if isinstance(points, PointsConditionConfig):
             fields["points_BN3"] = fields["normals_BN3"] = zeros(points.num_points, 3)
-        side = image.image_size if isinstance(image, GridConfig) else 1
-        if isinstance(image, PretrainedImageConditionConfig) and image.features != "own":
+        # The guess shrinks what is larger than it reads, and then has features of its own.
+        side = max(image.image_size if isinstance(image, GridConfig) else 1, guess_side or 1)
+        read = isinstance(image, PretrainedImageConditionConfig) and image.features != "own"
+        if read or guess_side == side:
             places = side // PLACE_SIDE
             fields["picture_features_BGGP"] = zeros(places, places, NUM_FEATURES)
         num_words = text.max_tokens if isinstance(text, SentenceConfig) else 1

@@ -11,7 +11,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from g3pt.models.conditioning.efficientnet_weights import load_efficientnet
+from g3pt.training.kinds.car import CarRun
 from g3pt.training.kinds.contract import SyntheticTask
+from g3pt.training.kinds.stream import StreamRun
 from g3pt.training.optim import Optimizer
 from g3pt.training.recomputation import recompute_blocks, recomputed
 from g3pt.training.runs import Run, kind_of
@@ -35,6 +38,7 @@ class RunCost:
 
 def estimate_cost(run: Run) -> RunCost:
     """Count parameters, operations and bytes of a training step of `run` on one process."""
+    _load_frozen_networks(run)
     # Fake tensors know their shape, type and device, and hold no numbers.
     with FakeTensorMode(allow_non_fake_inputs=True):
         task = open_without_data(run)
@@ -44,11 +48,12 @@ def estimate_cost(run: Run) -> RunCost:
             with _kept(module, run) as whole, largest_block.watched(whole):
                 task.synthetic_loss(1)
             recompute_blocks(module)
+        # Two shapes first: what a training computes once is not to be counted in every step.
+        with _kept(module, run) as of_two:
+            task.synthetic_loss(2)
         counter = flop_counter()
         with _kept(module, run) as of_one, counter:
             task.synthetic_loss(1).backward()
-        with _kept(module, run) as of_two:
-            task.synthetic_loss(2)
         state_values = Optimizer(module, run.optim).num_state_values()
     slice_size = max(1, run.data.batch_size // run.train.accumulation)
     parameters = sum(p.numel() for p in module.parameters())
@@ -61,6 +66,12 @@ def estimate_cost(run: Run) -> RunCost:
         memory_bytes=FLOAT_BYTES * (3 * parameters + state_values) + activations,
         parameters_by_part=_count_by_part(module),
     )
+
+
+def _load_frozen_networks(run: Run) -> None:
+    """Read what a first guess sees with while tensors are real: no file gives fake ones."""
+    if isinstance(run, CarRun | StreamRun) and run.model.guess is not None:
+        load_efficientnet(run.model.guess.sha256, torch.device("cpu"), torch.float32)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ Legend: B batch, T tokens of all scales end to end, S scales, L latents, C token
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
 import numpy as np
@@ -114,11 +114,9 @@ class NextScale:
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
         """The loss of a batch of the right sizes and no meaning: a step without data."""
-        conditions, given = self.conditions.synthetic(batch_size, device)
-        if self._only_guess and self.car.guess is not None:  # its pictures differ in size
-            side = self.car.guess.config.image_size
-            pictures = torch.zeros(batch_size, side, side, 4, dtype=torch.uint8, device=device)
-            conditions = replace(conditions, pictures_BSS4=pictures, picture_features_BGGP=None)
+        guess = self.car.config.guess
+        side = None if guess is None else guess.image_size
+        conditions, given = self.conditions.synthetic(batch_size, device, guess_side=side)
         num_tokens = self.car.config.num_tokens
         indices_BT = torch.ones(batch_size, num_tokens, dtype=torch.int64, device=device)
         batch = CarStep(
@@ -211,8 +209,7 @@ class NextScale:
         signs_BTK = None if self.car.guess is None else self.car.guess_signs(given)
         guess_BLC = None
         if signs_BTK is not None and self.car.config.is_shown_guess:
-            with torch.no_grad():
-                guess_BLC = self.tokenizer.decode_signs(signs_BTK.detach())
+            guess_BLC = self.tokenizer.decode_signs(signs_BTK.detach())
         # The CQT decides signs of residuals here: outside autocast, as when the tokens were made.
         with torch.autocast(indices_BT.device.type, enabled=False):
             teacher = teacher_inputs(

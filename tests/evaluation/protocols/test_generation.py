@@ -143,7 +143,9 @@ def test_a_consensus_is_set_against_the_plain_sample_of_its_first_seed(sampled):
 
 
 def test_likelihood_chooses_the_likeliest(sampled):
-    for best in of_method(sampled, "text_best_of_3"):
+    chosen = of_method(sampled, "text_best_of_3")
+    assert chosen
+    for best in chosen:
         own = [row["nll"] for row in of_method(sampled, "text") if row["id"] == best["id"]]
         assert best["nll"] <= min(own)
 

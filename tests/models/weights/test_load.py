@@ -218,10 +218,6 @@ def test_a_device_that_is_not_there_is_refused() -> None:
             resolve_device("cuda")
 
 
-def test_the_one_bundled_model_is_the_default() -> None:
-    assert bundled_weights() == (DEFAULT_WEIGHTS,)
-
-
 def test_the_picture_encoder_is_no_weights_of_ours() -> None:
     assert bundled_file().is_file()
     name = bundled_file().parent.name

@@ -9,6 +9,7 @@ import torch
 
 from g3pt.config import load_json
 from g3pt.recipes.stream import small_smoke
+from g3pt.training import ingredients
 from g3pt.training.checkpoint import load_newest_checkpoint
 from g3pt.training.kinds.stream import StreamRun, WatchConfig
 from g3pt.training.loop import BEST_FOLDER
@@ -18,12 +19,15 @@ from g3pt.training.trained import load_car
 
 @pytest.fixture(scope="module")
 def run(tiny_weights: Path, unseen_yardstick: Path) -> StreamRun:
-    """The smoke recipe on an untrained tokenizer."""
+    """The smoke recipe on an untrained tokenizer, with the words that a start would collect.
+
+    They come from many shapes, so they are collected once for all tests, and from fewer.
+    """
     smoke = small_smoke()
     model = replace(smoke.model, bitwise_scales=1)
     watch = WatchConfig(yardsticks=(str(unseen_yardstick),), num_objects=2, consensus=2)
     train = replace(smoke.train, eval_every=2, keep_best="iou/new", keep_checkpoints=3)
-    return replace(
+    wanted = replace(
         smoke,
         tokenizer=str(tiny_weights),
         model=model,
@@ -31,6 +35,10 @@ def run(tiny_weights: Path, unseen_yardstick: Path) -> StreamRun:
         watch=watch,
         train=train,
     )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ingredients, "NUM_CAPTIONED", 512)
+        completed, _ = complete(wanted)
+    return completed
 
 
 @pytest.fixture(scope="module")

@@ -98,7 +98,6 @@ class ClipEncoder(nn.Module):
         super().__init__()
         self.config = config
 
-    @torch.compiler.disable
     @torch.no_grad()
     def forward(self, ids_BN: Int[Tensor, "B N"]) -> ConditionOutput:
         """Encode ids of the config's tokenizer.

@@ -66,7 +66,6 @@ class DinoEncoder(nn.Module):
         super().__init__()
         self.config = config
 
-    @torch.compiler.disable
     @torch.no_grad()
     def forward(self, pictures_BSS4: UInt8[Tensor, "B S S 4"]) -> ConditionOutput:
         """Encode pictures, straight-alpha RGBA, laid over white.

@@ -98,7 +98,9 @@ class WeightsConfig:
     """The diffusion rival in place of `car`, on a tokenizer with continuous latents."""
 
     num_points: int = 8192
-    """Surface points with normals that the tokenizer was trained to read."""
+    """Surface points with normals that a shape is sampled with before it becomes tokens; the
+    tokenizer reads any number. `g3pt export` takes as many as the generator's tokens were made of,
+    or else as the tokenizer was trained on."""
 
     classes: tuple[str, ...] = ()
     """Names of the class labels, in the order of their numbers."""
