@@ -1,1 +1,1 @@
-"""Shape sources, preparation and batches."""
+"""Prepared shapes at rest, and batches of them."""
