@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageOps
 
-from g3pt.geometry.formats.textures import silent_decoding
+from g3pt.geometry.formats.textures import is_tiff, silent_decoding
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_BYTES = 64 * 2**20
@@ -61,7 +61,7 @@ def open_picture(picture: object) -> Image.Image:
         case io.IOBase():
             return _open_bytes(_content(picture), "picture")
         case Image.Image():
-            with silent_decoding():
+            with silent_decoding(tiff=picture.format == "TIFF"):
                 _load(picture, "picture")
                 return _to_rgba(picture, "picture")
         case torch.Tensor():
@@ -113,7 +113,8 @@ def _open_bytes(data: bytes, name: str) -> Image.Image:
     _check_bytes(len(data), name)
     _check_pixels(_png_size(data), name)  # Pillow would read on to the first pixels
     try:
-        with silent_decoding():  # Pillow's own limits of size: ours are stricter and say more
+        # Pillow's own limits of size are looser than ours and say less.
+        with silent_decoding(tiff=is_tiff(data)):
             opened = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
         raise PictureError(f"{name}: {_too_many()}") from None
@@ -121,7 +122,7 @@ def _open_bytes(data: bytes, name: str) -> Image.Image:
         raise PictureError(
             f"{name}: is not a readable picture ({', '.join(FORMATS)} are read)"
         ) from error
-    with opened, silent_decoding():
+    with opened, silent_decoding(tiff=is_tiff(data)):
         raw_mode = _raw_mode(opened)
         _load(opened, name)
         if raw_mode.endswith(_HIGH_BYTES) and "transparency" not in opened.info:

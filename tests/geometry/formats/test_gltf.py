@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from geometry.test_foreign import png
+from geometry.formats.test_foreign import png
 
 from g3pt.geometry.mesh import TriangleMesh, parse_mesh, read_mesh, write_mesh
 

@@ -29,15 +29,21 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TGA", "TIFF", "GIF")  # none that sta
 
 
 @contextmanager
-def silent_decoding() -> Generator[None, None, None]:
+def silent_decoding(*, tiff: bool) -> Generator[None, None, None]:
     """Keep what Pillow warns of, and what libtiff prints past Python, from the user.
 
-    Damage that matters arrives as an exception. libtiff writes to the process's own stderr, which
-    is shut for so long as one picture takes.
+    Damage that matters arrives as an exception.
+
+    Args:
+        tiff: whether libtiff may be at work. It writes to the process's own stderr, which is shut
+            for so long as one picture takes; for other kinds it stays open.
     """
-    # One picture at a time: whoever came between would restore what another had shut.
+    # One picture at a time: whoever came between would restore what another had changed.
     with _decoding, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        if not tiff:
+            yield
+            return
         try:
             kept = os.dup(_STDERR)
         except OSError:  # there is none
@@ -55,6 +61,11 @@ def silent_decoding() -> Generator[None, None, None]:
             os.close(kept)
 
 
+def is_tiff(data: bytes) -> bool:
+    """Whether a file begins as TIFF does, little or big endian, classic or of more than 4 GB."""
+    return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
 def open_texture(data: bytes) -> Image.Image | None:
     """Decode a picture as RGBA; None if it is broken or of an unknown kind.
 
@@ -62,7 +73,7 @@ def open_texture(data: bytes) -> Image.Image | None:
         MeshError: with code `too_large` if it has too many pixels; nothing is unpacked then.
     """
     try:
-        with silent_decoding():  # its own limits of size are looser than ours
+        with silent_decoding(tiff=is_tiff(data)):  # its own limits of size are looser than ours
             image = Image.open(BytesIO(data), formats=_FORMATS)
     except Image.DecompressionBombError:
         raise MeshError("has a texture with far too many pixels", "too_large") from None
@@ -76,7 +87,7 @@ def open_texture(data: bytes) -> Image.Image | None:
             "too_large",
         )
     try:
-        with silent_decoding():
+        with silent_decoding(tiff=is_tiff(data)):
             return image.convert("RGBA")
     except (OSError, ValueError, SyntaxError):
         return None
