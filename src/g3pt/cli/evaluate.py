@@ -12,7 +12,7 @@ from g3pt.cli.options import CommonOptions, parse, report
 from g3pt.cli.progress import steps
 
 if TYPE_CHECKING:
-    from g3pt.evaluation.protocol import EvaluationSettings
+    from g3pt.evaluation.objects import EvaluationSettings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -244,7 +244,7 @@ def _predictions(options: GenerationOptions) -> Callable[..., dict[str, Any]]:
 
 
 def _method_lines(result: dict[str, Any]) -> list[str]:
-    from g3pt.evaluation.report.sets import set_lines
+    from g3pt.evaluation.sets.distribution import set_lines
 
     return _lines(result) + set_lines(result["sets"]["methods"])
 
@@ -288,7 +288,7 @@ def _on_data(
 
 
 def _settings(options: EvaluateOptions) -> "EvaluationSettings":
-    from g3pt.evaluation.protocol import EvaluationSettings, quick_settings
+    from g3pt.evaluation.objects import EvaluationSettings, quick_settings
 
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit must be at least 1, got {options.limit}")

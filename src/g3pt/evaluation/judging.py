@@ -9,17 +9,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from g3pt.evaluation.alignment import align
-from g3pt.evaluation.objects import Truth, object_rng
-from g3pt.evaluation.protocol import EvaluationSettings
+from g3pt.evaluation.objects import EvaluationSettings, Truth, object_rng
 from g3pt.evaluation.results import Row
+from g3pt.evaluation.sets.distribution import TRUTH, Sketch, num_cloud
 from g3pt.evaluation.sets.families import FamilyReferences, occupancy_grid
-from g3pt.evaluation.sets.sketches import Sketch, num_cloud
 from g3pt.geometry.mesh import TriangleMesh
 from g3pt.geometry.metrics import Contains, MeshScores, compare_meshes, solid_test, winding_test
 from g3pt.geometry.sampling import sample_surface
-
-TRUTH = "truth"
-"""Name of the true shape's sketch."""
 
 
 class Judge:

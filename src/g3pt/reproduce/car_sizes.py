@@ -8,7 +8,7 @@ laptop. `small` is for one large GPU and has not been run yet; `paper` has the p
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from g3pt.evaluation.protocol import EvaluationSettings, quick_settings
+from g3pt.evaluation.objects import EvaluationSettings, quick_settings
 from g3pt.models.car import CarConfig
 from g3pt.models.conditioning.image import ImageConditionConfig
 from g3pt.models.sizes import size_of_depth

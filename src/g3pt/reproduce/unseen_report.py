@@ -10,7 +10,7 @@ import numpy as np
 from g3pt.evaluation.bootstrap import bootstrap
 from g3pt.evaluation.report.yardsticks import FLAGGED
 from g3pt.evaluation.results import Row, to_csv
-from g3pt.evaluation.sets.nearest_picture import NEAREST_PICTURE
+from g3pt.evaluation.sets.yardsticks import NEAREST_PICTURE
 from g3pt.files import write_whole
 from g3pt.reproduce.unseen import NAME, UnseenTable
 from g3pt.training.yardsticks import TOKENS

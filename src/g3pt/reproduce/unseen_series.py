@@ -19,7 +19,7 @@ import numpy as np
 
 from g3pt.config import load_json, save_json
 from g3pt.evaluation.report.yardsticks import yardstick_report
-from g3pt.evaluation.sets.nearest_picture import NEAREST_PICTURE, nearest_pictures
+from g3pt.evaluation.sets.yardsticks import NEAREST_PICTURE, nearest_pictures
 from g3pt.files import write_whole
 from g3pt.generation.answers import Answer, ConsensusAnswer, GuessAnswer, SampleAnswer
 from g3pt.geometry.triangles import TriangleMesh

@@ -26,8 +26,14 @@ from g3pt.evaluation.codecs.mesh_codecs import (
     snap,
 )
 from g3pt.evaluation.judging import score
-from g3pt.evaluation.objects import ObjectList, Truth, data_hash, load_truth, object_rng
-from g3pt.evaluation.protocol import EvaluationSettings
+from g3pt.evaluation.objects import (
+    EvaluationSettings,
+    ObjectList,
+    Truth,
+    data_hash,
+    load_truth,
+    object_rng,
+)
 from g3pt.evaluation.report.plots import require_matplotlib
 from g3pt.evaluation.report.rate import CODECS, describe_rate, draw, table
 from g3pt.evaluation.report.summary import scored

@@ -16,8 +16,15 @@ from jaxtyping import Float64
 from g3pt import procedural
 from g3pt.config import to_json
 from g3pt.evaluation.judging import Judge
-from g3pt.evaluation.objects import ObjectList, Truth, data_hash, load_truth, object_rng, true_mesh
-from g3pt.evaluation.protocol import EvaluationSettings
+from g3pt.evaluation.objects import (
+    EvaluationSettings,
+    ObjectList,
+    Truth,
+    data_hash,
+    load_truth,
+    object_rng,
+    true_mesh,
+)
 from g3pt.evaluation.protocols.controls import (
     TrainingShapes,
     collect_training_shapes,
@@ -27,8 +34,8 @@ from g3pt.evaluation.protocols.controls import (
 from g3pt.evaluation.report.generation import COMPARED, describe_generation, generation_table
 from g3pt.evaluation.results import Measured, Row
 from g3pt.evaluation.run import Evaluation, Measure, Progress, measure_objects
+from g3pt.evaluation.sets.distribution import pack_sketches
 from g3pt.evaluation.sets.families import PER_FAMILY, FamilyReferences
-from g3pt.evaluation.sets.sketches import pack_sketches
 from g3pt.evaluation.systems import (
     Candidate,
     Generator,

@@ -12,13 +12,11 @@ import numpy as np
 
 from g3pt.config import to_json
 from g3pt.evaluation.judging import Judge
-from g3pt.evaluation.objects import Truth, file_hash, object_rng
-from g3pt.evaluation.protocol import EvaluationSettings
-from g3pt.evaluation.report.sets import report_sets, set_table
+from g3pt.evaluation.objects import EvaluationSettings, Truth, file_hash, object_rng
 from g3pt.evaluation.report.summary import markdown, scored, summarise
 from g3pt.evaluation.results import Measured, Results, refused
 from g3pt.evaluation.run import Evaluation, Evaluator, Progress, measure_slots
-from g3pt.evaluation.sets.sketches import num_cloud, pack_sketches
+from g3pt.evaluation.sets.distribution import num_cloud, pack_sketches, report_sets, set_table
 from g3pt.geometry.boundary import SolidMesh
 from g3pt.geometry.mesh import (
     MESH_SUFFIXES,

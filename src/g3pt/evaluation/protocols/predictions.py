@@ -12,15 +12,14 @@ import numpy as np
 
 from g3pt.config import to_json
 from g3pt.evaluation.judging import Judge
-from g3pt.evaluation.objects import ObjectList, data_hash, file_hash, load_truth
-from g3pt.evaluation.protocol import EvaluationSettings
+from g3pt.evaluation.objects import EvaluationSettings, ObjectList, data_hash, file_hash, load_truth
 from g3pt.evaluation.protocols.generation import family_references
 from g3pt.evaluation.protocols.meshes import meshes_by_name, read_prediction
 from g3pt.evaluation.report.generation import describe_generation, generation_table
 from g3pt.evaluation.results import Measured, Row
 from g3pt.evaluation.run import Evaluation, Measure, Progress, measure_objects
+from g3pt.evaluation.sets.distribution import pack_sketches
 from g3pt.evaluation.sets.families import FamilyReferences
-from g3pt.evaluation.sets.sketches import pack_sketches
 from g3pt.geometry.mesh import MESH_SUFFIXES, TriangleMesh, to_unit, unit_frame_of
 from g3pt.geometry.metrics import solid_test
 from g3pt.preparation.sources import SourceShape

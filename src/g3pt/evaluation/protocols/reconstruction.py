@@ -16,6 +16,7 @@ from g3pt.config import to_json
 from g3pt.evaluation.bootstrap import bootstrap
 from g3pt.evaluation.judging import score
 from g3pt.evaluation.objects import (
+    EvaluationSettings,
     ObjectList,
     Truth,
     data_hash,
@@ -24,7 +25,6 @@ from g3pt.evaluation.objects import (
     object_rng,
     uniform_labels,
 )
-from g3pt.evaluation.protocol import EvaluationSettings
 from g3pt.evaluation.report.summary import (
     cell,
     columns_of,

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from g3pt.evaluation.protocol import EvaluationSettings
-from g3pt.evaluation.report.sets import report_sets, set_table
+from g3pt.evaluation.objects import EvaluationSettings
 from g3pt.evaluation.report.summary import (
     columns_of,
     difference_table,
@@ -15,7 +14,7 @@ from g3pt.evaluation.report.summary import (
     summarise,
 )
 from g3pt.evaluation.results import TEXT_COLUMNS, Results, Row
-from g3pt.evaluation.sets.sketches import num_cloud
+from g3pt.evaluation.sets.distribution import num_cloud, report_sets, set_table
 
 COMPARED = ("iou", "chamfer_mean", "fscore_001")
 """Metrics that are compared with controls, object by object."""
