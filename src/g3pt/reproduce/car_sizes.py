@@ -81,6 +81,18 @@ def deepened(run: CarRun, depth: int) -> CarRun:
     return replace(run, model=model)
 
 
+def rung(of: CarSize, depth: int) -> Variant:
+    """A generator of one depth, trained as all others are."""
+    run = deepened(of.run, depth)
+    size = run.model
+    return Variant(
+        name=f"car-{depth}",
+        label=f"{size.depth} x {size.width}",
+        run=run,
+        seeds=of.seeds,
+    )
+
+
 def toy() -> CarSize:
     """Minutes a run on one core, from canonical pictures of procedural shapes.
 
