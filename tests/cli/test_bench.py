@@ -227,7 +227,7 @@ def test_a_row_that_does_not_fit_is_tried_smaller_and_says_so_in_the_end():
 
 
 def test_what_fails_costs_its_own_rows_alone(g3pt, monkeypatch):
-    from g3pt.benchmarks import registry as benchmarks
+    from g3pt import benchmarks
 
     def broken(settings, on_progress):
         raise RuntimeError("no such kernel")

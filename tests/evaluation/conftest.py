@@ -13,7 +13,7 @@ from shared import made_once
 
 @pytest.fixture(scope="session")
 def tiny_settings():
-    from g3pt.evaluation.protocol import EvaluationSettings
+    from g3pt.evaluation.objects import EvaluationSettings
 
     return EvaluationSettings(
         resolution=16,

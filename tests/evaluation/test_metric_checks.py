@@ -23,8 +23,13 @@ import scipy.stats
 import trimesh
 
 from g3pt.evaluation.bootstrap import bootstrap
-from g3pt.evaluation.objects import LabelledPoints, Truth, near_surface_labels, uniform_labels
-from g3pt.evaluation.protocol import EvaluationSettings
+from g3pt.evaluation.objects import (
+    EvaluationSettings,
+    LabelledPoints,
+    Truth,
+    near_surface_labels,
+    uniform_labels,
+)
 from g3pt.evaluation.protocols.reconstruction import token_report
 from g3pt.geometry.mesh import TriangleMesh, concatenate
 from g3pt.geometry.metrics import (

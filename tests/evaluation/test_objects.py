@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 
 from g3pt.evaluation.objects import (
+    PROTOCOL,
+    EvaluationSettings,
     data_hash,
     list_objects,
     load_truth,
     near_surface_labels,
+    quick_settings,
     uniform_labels,
 )
-from g3pt.evaluation.protocol import PROTOCOL, EvaluationSettings, quick_settings
 from g3pt.evaluation.sets.yardsticks import yardstick_objects
 from g3pt.geometry.mesh import MeshError, is_closed, write_mesh
 from g3pt.procedural import HELD_OUT_FAMILIES, HELD_OUT_SEEDS, TRAIN_FAMILIES

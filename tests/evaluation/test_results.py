@@ -6,26 +6,8 @@ import numpy as np
 import pytest
 
 from g3pt.evaluation.results import Measured, Results, from_csv, to_csv
-from g3pt.evaluation.runner import EvaluationError, Job, run
 
 CONFIG = {"kind": "test", "weights": "abc"}
-
-
-class Squares(Job):
-    """Squares the slot; fails at one of them; remembers what it was asked."""
-
-    def __init__(self, fail_at: int | None = None) -> None:
-        self.fail_at = fail_at
-        self.asked: list[int] = []
-
-    def open(self):
-        def evaluate(slot: int) -> Measured:
-            self.asked.append(slot)
-            if slot == self.fail_at:
-                raise ValueError("no square")
-            return Measured(slot, ({"id": f"n{slot}", "iou": slot**2 / 7},), (slot, slot + 1))
-
-        return evaluate
 
 
 def test_rows_come_back_exactly_from_csv():
@@ -36,30 +18,6 @@ def test_rows_come_back_exactly_from_csv():
     assert from_csv(to_csv(rows)) == rows
 
 
-def test_a_rerun_does_not_do_finished_objects_again(tmp_path: Path):
-    first = Results.open(tmp_path, CONFIG, "v1")
-    with pytest.raises(EvaluationError, match="object 2: ValueError: no square"):
-        run(Squares(fail_at=2), range(4), first)
-    job = Squares()
-    again = Results.open(tmp_path, CONFIG, "v1")
-    run(job, range(4), again)
-    assert job.asked == [2, 3]
-    fresh = Results.open(None, CONFIG, "v1")
-    run(Squares(), range(4), fresh)
-    assert again.rows == fresh.rows
-    assert again.tokens is not None
-    assert fresh.tokens is not None
-    assert again.tokens.tolist() == fresh.tokens.tolist()
-
-
-def test_a_finished_run_asks_for_nothing(tmp_path: Path):
-    run(Squares(), range(3), Results.open(tmp_path, CONFIG))
-    job, heard = Squares(), []
-    run(job, range(3), Results.open(tmp_path, CONFIG), on_progress=lambda *x: heard.append(x))
-    assert job.asked == []
-    assert heard == [(3, 3)]
-
-
 def test_results_of_something_else_are_refused_by_name(tmp_path: Path):
     Results.open(tmp_path, CONFIG)
     with pytest.raises(ValueError, match="differs in weights"):
@@ -67,7 +25,7 @@ def test_results_of_something_else_are_refused_by_name(tmp_path: Path):
 
 
 def test_other_code_is_told_and_recorded(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    run(Squares(), range(1), Results.open(tmp_path, CONFIG, "v1"))
+    Results.open(tmp_path, CONFIG, "v1").add(Measured(0, ({"id": "n0"},)))
     with caplog.at_level(logging.WARNING):
         again = Results.open(tmp_path, CONFIG, "v2")
     assert again.code == ("v1", "v2")

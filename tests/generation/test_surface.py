@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from g3pt.evaluation.decoding import code_shape
+from g3pt.evaluation.protocols.reconstruction import code_shape
 from g3pt.generation.pipeline import G3PT
 from g3pt.generation.surface import encode_surface, place_mesh
 from g3pt.geometry.boundary import SolidMesh

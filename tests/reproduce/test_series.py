@@ -8,11 +8,11 @@ import pytest
 
 from g3pt.config import load_json
 from g3pt.recipes import recipe
-from g3pt.reproduce import series, tokenizer_rows
-from g3pt.reproduce.car_choices import car_choices
+from g3pt.reproduce import rows, series
 from g3pt.reproduce.catalogue import EXPERIMENTS
+from g3pt.reproduce.choices import car_choices
 from g3pt.reproduce.experiments import RUNS, EvaluationSet
-from g3pt.reproduce.figures import figure6
+from g3pt.reproduce.figure6 import figure6
 from g3pt.reproduce.series import SeriesError, run_folder, run_series
 from g3pt.reproduce.tables import table2, table3b, table4
 from g3pt.reproduce.tabulate import tabulate
@@ -167,14 +167,14 @@ def test_a_failing_row_is_named_and_the_others_stay(workplace, monkeypatch):
     experiment = table2("smoke")
     bad = experiment.variants[1].name
 
-    whole = tokenizer_rows.evaluate_reconstruction
+    whole = rows.evaluate_reconstruction
 
     def fail(weights, *args, **kwargs):
         if bad in str(weights):
             raise RuntimeError("no room")
         return whole(weights, *args, **kwargs)
 
-    monkeypatch.setattr(tokenizer_rows, "evaluate_reconstruction", fail)
+    monkeypatch.setattr(rows, "evaluate_reconstruction", fail)
     with pytest.raises(SeriesError, match=rf"{bad}-seed0: RuntimeError: no room"):
         run_series(experiment, workplace / "failing")
     first = run_folder(workplace / "failing", experiment, experiment.variants[0], 0)

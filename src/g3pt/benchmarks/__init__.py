@@ -1,14 +1,16 @@
-"""Measurements of what g3pt promises, each beside other software on the same inputs.
+"""Measurements of what g3pt promises, and of other software on the same inputs.
 
 Every number belongs to the machine and moment it was taken at, so both are in its row.
 """
 
 from collections.abc import Callable
 
+from g3pt.benchmarks.device import benchmark_gemm
 from g3pt.benchmarks.extraction import benchmark_extraction
+from g3pt.benchmarks.generation import benchmark_generation
 from g3pt.benchmarks.preparation import benchmark_preparation
-from g3pt.benchmarks.probes import benchmark_gemm
 from g3pt.benchmarks.rows import BenchmarkRow, BenchmarkSettings, OnProgress
+from g3pt.benchmarks.steps import benchmark_car_step, benchmark_tokenizer_step
 from g3pt.benchmarks.waiting import benchmark_waiting
 
 Benchmark = Callable[[BenchmarkSettings, OnProgress], list[BenchmarkRow]]
@@ -18,5 +20,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "gemm": benchmark_gemm,
     "extraction": benchmark_extraction,
     "waiting": benchmark_waiting,
+    "car-step": benchmark_car_step,
+    "tokenizer-step": benchmark_tokenizer_step,
+    "generation-sizes": benchmark_generation,
 }
-"""Name on the command line -> function; those of training and of model sizes are in `recipes`."""
+"""Name on the command line -> function."""

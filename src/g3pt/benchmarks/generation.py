@@ -10,15 +10,16 @@ from functools import partial
 import torch
 
 from g3pt.benchmarks.device import (
+    Probe,
     device_name,
     median_seconds,
     peak_bytes,
+    probe,
     release,
     reset_peak,
     row_that_fits,
     working_dtype,
 )
-from g3pt.benchmarks.probes import Probe, probe
 from g3pt.benchmarks.rows import BenchmarkRow, BenchmarkSettings, OnProgress
 from g3pt.benchmarks.steps import default_sizes, resampling_alone
 from g3pt.generation.sampler import SampledTokens, generate_tokens

@@ -11,16 +11,17 @@ from functools import partial
 import torch
 
 from g3pt.benchmarks.device import (
+    Probe,
     autocast,
     device_name,
     median_seconds,
     peak_bytes,
+    probe,
     release,
     reset_peak,
     row_that_fits,
     working_dtype,
 )
-from g3pt.benchmarks.probes import Probe, probe
 from g3pt.benchmarks.rows import BenchmarkRow, BenchmarkSettings, OnProgress
 from g3pt.models.car import Car
 from g3pt.models.cvq import CvqConfig, CvqTokenizer

@@ -1,5 +1,6 @@
 """`g3pt evaluate`: score meshes, reconstructions, generations or codes by protocol g3pt-eval-v1."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -8,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from g3pt.cli.options import CommonOptions, parse, report
+from g3pt.cli.options import CommonOptions, make_folder_for, parse, report, require_suffix, working
 from g3pt.cli.progress import steps
 
 if TYPE_CHECKING:
-    from g3pt.evaluation.protocol import EvaluationSettings
+    from g3pt.evaluation.objects import EvaluationSettings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +122,27 @@ class GenerationOptions(DataOptions):
     there by its own bounding box."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnomaliesOptions(CommonOptions):
+    """Score held-out shapes and damaged versions of them, and say how well the two are told apart.
+
+    The score is that of `g3pt score` without a prompt: nats per token.
+    """
+
+    data: str = "procedural"
+    """`procedural` (held-out seeds), `procedural-held-out-families`, a folder of shards, or a
+    folder of meshes."""
+
+    split: str = "val"
+    """Of a folder of shards, or of meshes with a manifest: objects of this split."""
+
+    limit: int = 50
+    """So many objects: the first, or spread evenly over a folder."""
+
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o", "--out"])] = None
+    """JSON file for all scores."""
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     mode, *rest = arguments or [""]
@@ -176,14 +198,21 @@ def _reconstruction(arguments: Sequence[str]) -> int:
 
     from g3pt.evaluation.protocols.reconstruction import evaluate_reconstruction
 
-    return _on_data(options, evaluate_reconstruction)
+    return _on_data(
+        options, partial(evaluate_reconstruction, options.weights, device=options.device)
+    )
 
 
 def _generation(arguments: Sequence[str]) -> int:
     options = parse(GenerationOptions, "evaluate generation", arguments)
     _check_generation(options)
     if options.prediction is not None:
-        return _on_data(options, _predictions(options), _method_lines)
+        from g3pt.evaluation.protocols.predictions import evaluate_predictions
+
+        evaluate = partial(
+            evaluate_predictions, options.prediction, frame=options.frame, align=options.align
+        )
+        return _on_data(options, evaluate, _method_lines)
 
     from g3pt.evaluation.protocols.generation import GenerationSettings, evaluate_generation
 
@@ -201,7 +230,10 @@ def _generation(arguments: Sequence[str]) -> int:
         consensus=options.consensus,
         align=options.align,
     )
-    return _on_data(options, partial(evaluate_generation, generation=generation), _method_lines)
+    evaluate = partial(
+        evaluate_generation, options.weights, generation=generation, device=options.device
+    )
+    return _on_data(options, evaluate, _method_lines)
 
 
 def _check_generation(options: GenerationOptions) -> None:
@@ -220,31 +252,8 @@ def _check_generation(options: GenerationOptions) -> None:
         )
 
 
-def _predictions(options: GenerationOptions) -> Callable[..., dict[str, Any]]:
-    from g3pt.evaluation.objects import ObjectList
-    from g3pt.evaluation.protocols.predictions import evaluate_predictions
-
-    folder = options.prediction
-    assert folder is not None
-
-    def evaluate(
-        weights: str,
-        objects: ObjectList,
-        settings: "EvaluationSettings",
-        *,
-        device: str,
-        **rest: Any,
-    ) -> dict[str, Any]:
-        """No weights are asked: the meshes are there."""
-        return evaluate_predictions(
-            folder, objects, settings, frame=options.frame, align=options.align, **rest
-        )
-
-    return evaluate
-
-
 def _method_lines(result: dict[str, Any]) -> list[str]:
-    from g3pt.evaluation.report.sets import set_lines
+    from g3pt.evaluation.sets.distribution import set_lines
 
     return _lines(result) + set_lines(result["sets"]["methods"])
 
@@ -255,7 +264,8 @@ def _rate(arguments: Sequence[str]) -> int:
     from g3pt.evaluation.codecs.rate_distortion import evaluate_rate
     from g3pt.evaluation.report.rate import comparison_lines
 
-    return _on_data(options, evaluate_rate, comparison_lines)
+    evaluate = partial(evaluate_rate, options.weights, device=options.device)
+    return _on_data(options, evaluate, comparison_lines)
 
 
 def _on_data(
@@ -275,10 +285,8 @@ def _on_data(
     )
     with steps() as shown:
         result = evaluate(
-            options.weights,
             objects,
             settings,
-            device=options.device,
             out=options.output,
             workers=options.workers,
             on_progress=partial(shown.show, "objects"),
@@ -288,7 +296,7 @@ def _on_data(
 
 
 def _settings(options: EvaluateOptions) -> "EvaluationSettings":
-    from g3pt.evaluation.protocol import EvaluationSettings, quick_settings
+    from g3pt.evaluation.objects import EvaluationSettings, quick_settings
 
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit must be at least 1, got {options.limit}")
@@ -311,9 +319,36 @@ def _lines(result: dict[str, Any]) -> list[str]:
 
 
 def _anomalies(arguments: Sequence[str]) -> int:
-    from g3pt.cli import evaluate_anomalies
+    options = parse(AnomaliesOptions, "evaluate anomalies", arguments)
+    if options.output is not None:
+        require_suffix(options.output, (".json",), "-o")
 
-    return evaluate_anomalies.main(arguments)
+    from g3pt.evaluation.objects import list_objects
+    from g3pt.evaluation.protocols.anomalies import evaluate_anomalies
+    from g3pt.files import write_whole
+
+    objects = list_objects(options.data, limit=options.limit, split=options.split)
+    with steps() as shown:
+        result = evaluate_anomalies(
+            options.weights,
+            objects,
+            device=options.device,
+            seed=options.seed,
+            on_progress=partial(shown.show, "objects"),
+        )
+    if options.output is not None:
+        with working("writing"):
+            make_folder_for(options.output)
+            content = json.dumps(result, indent=2, allow_nan=False) + "\n"
+            write_whole(options.output, content)
+    lines = [
+        f"{row['kind']:<16} AUROC {row['auroc']['mean']:.3f} "
+        f"[{row['auroc']['low']:.3f}, {row['auroc']['high']:.3f}], higher than the shape itself in "
+        f"{row['higher_after_damage']:.0%}"
+        for row in result["kinds"]
+    ]
+    report(options, result, lines)
+    return 0
 
 
 def _yardsticks(arguments: Sequence[str]) -> int:

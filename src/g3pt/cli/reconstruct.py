@@ -83,7 +83,7 @@ def _reconstruct(
 ) -> dict[str, Any]:
     import numpy as np
 
-    from g3pt.evaluation.protocol import EvaluationSettings
+    from g3pt.evaluation.objects import EvaluationSettings
     from g3pt.generation.surface import place_mesh
     from g3pt.geometry.mesh import is_closed
     from g3pt.geometry.metrics import compare_meshes, winding_test

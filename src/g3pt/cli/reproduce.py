@@ -142,8 +142,7 @@ def _unseen(options: ReproduceOptions) -> tuple[dict[str, Any], list[str]]:
     if options.scale not in ("smoke", "toy"):
         raise ValueError(f"--scale: unseen is there at smoke and toy scale, got {options.scale!r}")
 
-    from g3pt.reproduce.unseen import unseen
-    from g3pt.reproduce.unseen_report import write_unseen
+    from g3pt.reproduce.unseen import unseen, write_unseen
     from g3pt.reproduce.unseen_series import finished_rows, run_unseen
 
     table = unseen("smoke" if options.scale == "smoke" else "toy")
@@ -240,7 +239,7 @@ def _trial_line(trial: "Trial") -> str:
 
 def _lines(table: "Reproduction", files: Sequence[Path]) -> list[str]:
     from g3pt.evaluation.report.summary import cell
-    from g3pt.reproduce.scaling_report import scaling_text
+    from g3pt.reproduce.figure6 import scaling_text
     from g3pt.reproduce.table_report import metric_name, verdict_of
 
     width = max(len(row.label) for row in table.rows)

@@ -8,19 +8,14 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import UInt8
 
-from g3pt.evaluation.objects import Truth, object_rng
-from g3pt.evaluation.protocol import EvaluationSettings
-from g3pt.evaluation.protocols.alignment import align
-from g3pt.evaluation.protocols.reconstruction import score
+from g3pt.evaluation.alignment import align
+from g3pt.evaluation.objects import EvaluationSettings, Truth, object_rng
 from g3pt.evaluation.results import Row
+from g3pt.evaluation.sets.distribution import TRUTH, Sketch, num_cloud
 from g3pt.evaluation.sets.families import FamilyReferences, occupancy_grid
-from g3pt.evaluation.sets.sketches import Sketch, num_cloud
 from g3pt.geometry.mesh import TriangleMesh
-from g3pt.geometry.metrics import Contains, solid_test, winding_test
+from g3pt.geometry.metrics import Contains, MeshScores, compare_meshes, solid_test, winding_test
 from g3pt.geometry.sampling import sample_surface
-
-TRUTH = "truth"
-"""Name of the true shape's sketch."""
 
 
 class Judge:
@@ -94,6 +89,27 @@ class Judge:
             return row
         found = self._families.classify_grid(grid)
         return {**row, "predicted_family": found, "family_accuracy": found == self.truth.family}
+
+
+def score(
+    mesh: TriangleMesh | None,
+    truth: Truth,
+    settings: EvaluationSettings,
+    contains: Contains | None = None,
+) -> MeshScores:
+    """Score a predicted mesh; `contains` defaults to the winding number of a closed mesh."""
+    if mesh is None or mesh.is_empty:
+        mesh, contains = None, None
+    return compare_meshes(
+        mesh,
+        truth.mesh,
+        truth.contains,
+        rng=object_rng(truth.id, settings, 0),
+        num_volume=settings.num_volume,
+        num_surface=settings.num_surface,
+        prediction_contains=contains or (None if mesh is None else winding_test(mesh)),
+        truth_samples=truth.samples,
+    )
 
 
 def aligned_scores(

@@ -43,6 +43,11 @@ class Measured:
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
+def refused(object_id: str, slot: int, error: Exception) -> Measured:
+    """An object without a usable truth: no numbers, but the reason."""
+    return Measured(slot, ({"id": object_id, "problem": str(error)},))
+
+
 @dataclass(eq=False)
 class Results:
     """Finished objects, in memory and, when a folder is given, on disk."""

@@ -5,8 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from g3pt.evaluation.protocols.true_likelihood import TrueLikelihood
+import numpy as np
+from jaxtyping import Int
+from torch import Tensor
+
+from g3pt.evaluation.results import Row
 from g3pt.generation.answers import answer_of
+from g3pt.generation.likelihood import token_likelihood
+from g3pt.generation.surface import encode_surface
 from g3pt.generation.systems import CarSystem, FlowSystem, RegressorSystem, ShapeGenerator
 from g3pt.geometry.isosurface import extract_surface
 from g3pt.geometry.mesh import TriangleMesh
@@ -16,7 +22,7 @@ from g3pt.models.conditioning.encoders import Conditioner
 from g3pt.models.guidance import GuidanceSchedule
 from g3pt.models.rivals.flow import Flow
 from g3pt.models.rivals.regressor import Regressor
-from g3pt.models.tokenizer import require_tokens
+from g3pt.models.tokenizer import DiscreteTokenizer, require_tokens
 from g3pt.models.weights.config import SamplingDefaults
 from g3pt.models.weights.load import (
     LoadedRegressor,
@@ -25,6 +31,7 @@ from g3pt.models.weights.load import (
     load_regressor_weights,
     load_weights,
 )
+from g3pt.preparation.sources import SourceShape
 
 Generator = Car | Flow | Regressor
 """Reads prompts, and looks at training shapes with its condition encoders."""
@@ -44,6 +51,29 @@ class SystemSettings:
     """Samples of the answer that is the mean of several; 1 makes none. CAR alone can."""
     num_steps: int = 50
     """Of a flow; others have none, as a flow has none of the six above."""
+
+
+class TrueLikelihood:
+    """Scores true shapes under one tokenizer and generator."""
+
+    def __init__(self, tokenizer: DiscreteTokenizer, car: Car, num_points: int) -> None:
+        """Take the models; `num_points` surface points of a shape are read by the tokenizer."""
+        self._tokenizer, self._car, self._num_points = tokenizer, car, num_points
+
+    def tokens(self, shape: SourceShape, rng: np.random.Generator) -> Int[Tensor, "1 T"]:
+        """Tokenize a shape from points of its surface."""
+        return encode_surface(self._tokenizer, shape, self._num_points, rng).indices_T[None]
+
+    def row(self, tokens_1T: Int[Tensor, "1 T"], condition: ConditionBatch) -> Row:
+        """Columns `true_*`: in nats, nats per token (of all and of each scale), and bits."""
+        found = token_likelihood(self._tokenizer, self._car, tokens_1T, condition)
+        row: Row = {
+            "true_nll": float(found.nats[0]),
+            "true_nats_per_token": float(found.nats_per_token[0]),
+            "true_bits_per_shape": float(found.bits_per_shape[0]),
+        }
+        by_scale = found.scale_nats_per_token[0].tolist()
+        return row | {f"true_nats_per_token_{s}": nats for s, nats in enumerate(by_scale, start=1)}
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ laptop. `small` is for one large GPU and has not been run yet; `paper` has the p
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from g3pt.evaluation.protocol import EvaluationSettings, quick_settings
+from g3pt.evaluation.objects import EvaluationSettings, quick_settings
 from g3pt.models.car import CarConfig
 from g3pt.models.conditioning.image import ImageConditionConfig
 from g3pt.models.sizes import size_of_depth
@@ -79,6 +79,18 @@ def deepened(run: CarRun, depth: int) -> CarRun:
     rung = size_of_depth(depth)
     model = replace(run.model, depth=rung.depth, width=rung.width, num_heads=rung.num_heads)
     return replace(run, model=model)
+
+
+def rung(of: CarSize, depth: int) -> Variant:
+    """A generator of one depth, trained as all others are."""
+    run = deepened(of.run, depth)
+    size = run.model
+    return Variant(
+        name=f"car-{depth}",
+        label=f"{size.depth} x {size.width}",
+        run=run,
+        seeds=of.seeds,
+    )
 
 
 def toy() -> CarSize:

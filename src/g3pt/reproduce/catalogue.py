@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from typing import get_args
 
-from g3pt.reproduce.car_choices import car_choices
-from g3pt.reproduce.choices import choices
+from g3pt.reproduce.choices import car_choices, choices
 from g3pt.reproduce.experiments import Experiment, Scale
 from g3pt.reproduce.figure5 import GALLERIES
-from g3pt.reproduce.figures import figure6
+from g3pt.reproduce.figure6 import figure6
 from g3pt.reproduce.table1 import table1
 from g3pt.reproduce.tables import budget, table2, table3a, table3b, table4
 from g3pt.training.runs import Run

@@ -1,16 +1,25 @@
-"""Choices inside CVQ, one row each beside a control with equal steps, tokens and parameters."""
+"""What the paper leaves open or we made otherwise: a row for each choice, with a control.
+
+`choices` are those inside CVQ, with equal steps, tokens and parameters. `car_choices` are those
+inside CAR, with equal tokens, steps and depth.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from g3pt.models.cvq import CvqConfig
+from g3pt.models.weights.config import SamplingDefaults
 from g3pt.recipes.matching import matched, num_parameters
+from g3pt.reproduce.car_sizes import CarSize, car_size, rung
 from g3pt.reproduce.experiments import Claim, Experiment, Scale, Variant
 from g3pt.reproduce.tables import cvq, tokenizer_run
 from g3pt.reproduce.tokenizer_sizes import TokenizerSize, size
+from g3pt.training.curriculum import CurriculumConfig
+from g3pt.training.kinds.car import CarRun
 
 Change = Callable[[Variant], Variant]
+CarChange = Callable[[CarRun], CarRun]
 
 
 def choices(scale: Scale) -> Experiment:
@@ -126,3 +135,103 @@ def _of(row: Variant) -> CvqConfig:
     model = tokenizer_run(row).model
     assert isinstance(model, CvqConfig)
     return model
+
+
+# --- inside CAR --------------------------------------------------------------------------------
+
+
+def car_choices(scale: Scale) -> Experiment:
+    """Every choice that the paper leaves open or that we made otherwise, in stage 2.
+
+    The control is the rung of Figure 6 with the depth of `CarSize.run`: cumulative input, bits
+    chosen one by one, clean inputs, all scales from the start, tokens counted alike, learned
+    positions, guidance that rises.
+    """
+    of = car_size(scale)
+    model = of.run.model
+    control = replace(rung(of, model.depth), label="control")
+    trained = [_trained(control, *choice) for choice in _car_trainings(of)]
+    sampled = [_sampled(control, *choice) for choice in _car_samplings(model.num_scales)]
+    claims = [_car_claim(control, row, metric) for row in trained for metric in ("ce", "iou")]
+    claims += [_car_claim(control, row, "iou") for row in sampled]
+    return Experiment(
+        name="car-choices",
+        title="Choices inside CAR",
+        scale=scale,
+        variants=(control, *trained, *sampled),
+        claims=tuple(claims),
+        evaluation=of.sets,
+        before=(of.stage1,),
+    )
+
+
+def _car_trainings(of: CarSize) -> list[tuple[str, str, CarChange]]:
+    lengths = of.run.model.scale_lengths
+    return [
+        ("previous", "reads the scale before alone (Fig. 3)", _car_model(input_kind="previous")),
+        ("softmax", "one choice among all entries (the paper)", _car_model(head="softmax")),
+        ("bit-softmax", "the same, started from bits", _car_model(head="bit_softmax")),
+        ("sinusoidal", "sinusoidal positions", _car_model(positions="sinusoidal")),
+        ("no-positions", "no positions", _car_model(positions="none")),
+        ("flips", "half of the inputs with flipped bits", _car_loss(flip_share=0.5)),
+        (
+            "progressive",
+            "one scale after the other (the paper)",
+            _car_loss(curriculum=CurriculumConfig(progressive_share=0.5)),
+        ),
+        ("scales", "every scale counts alike", _car_loss(weighting="scales")),
+        (
+            "root-weights",
+            "scales count by the root of their length",
+            _car_loss(scale_weights=tuple(length**0.5 for length in lengths)),
+        ),
+    ]
+
+
+def _car_samplings(num_scales: int) -> list[tuple[str, str, SamplingDefaults]]:
+    falling = tuple(2.0 - scale / max(num_scales - 1, 1) for scale in range(num_scales))
+    return [
+        ("unguided", "no guidance", SamplingDefaults(guidance=1.0)),
+        ("constant", "constant guidance", SamplingDefaults(guidance_schedule="constant")),
+        (
+            "last-half",
+            "guidance of the finer half",
+            SamplingDefaults(guidance_schedule="last_half"),
+        ),
+        ("falling", "guidance that falls", SamplingDefaults(guidance_by_scale=falling)),
+    ]
+
+
+def _trained(control: Variant, name: str, label: str, change: CarChange) -> Variant:
+    assert isinstance(control.run, CarRun)
+    return replace(control, name=f"car-choice-{name}", label=label, run=change(control.run))
+
+
+def _sampled(control: Variant, name: str, label: str, sampling: SamplingDefaults) -> Variant:
+    return replace(
+        control,
+        name=f"car-choice-{name}",
+        label=label,
+        trained_as=control.name,
+        sampling=sampling,
+    )
+
+
+def _car_claim(control: Variant, row: Variant, metric: str) -> Claim:
+    what = {"ce": "cross-entropy", "iou": "IoU of generated meshes"}[metric]
+    return Claim(
+        text=f"the control is better than: {row.label} ({what})",
+        better=control.name,
+        worse=row.name,
+        metric=metric,
+        higher_is_better=metric == "iou",
+        of_paper=False,
+    )
+
+
+def _car_model(**changes: Any) -> CarChange:
+    return lambda run: replace(run, model=replace(run.model, **changes))
+
+
+def _car_loss(**changes: Any) -> CarChange:
+    return lambda run: replace(run, loss=replace(run.loss, **changes))

@@ -4,8 +4,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from g3pt.evaluation.objects import ObjectList
-from g3pt.evaluation.protocol import EvaluationSettings
+from g3pt.evaluation.objects import EvaluationSettings, ObjectList
 from g3pt.models.weights.config import SamplingDefaults
 from g3pt.preparation.sources import ShapeRef, SourceConfig, list_shapes
 from g3pt.training.ingredients import PreparedShapes

@@ -22,7 +22,7 @@ from g3pt.files import write_whole
 from g3pt.models.weights.folder import CONFIG_FILE as WEIGHTS_CONFIG
 from g3pt.processes import worker_context
 from g3pt.reproduce.experiments import WEIGHTS_FOLDER, Experiment, MeasuredSet, Variant, located
-from g3pt.reproduce.kinds import kind_of
+from g3pt.reproduce.rows import kind_of
 from g3pt.training.checkpoint import list_checkpoints
 from g3pt.training.cost import estimate_cost
 from g3pt.training.environment import describe_environment
@@ -84,7 +84,7 @@ def run_series(
     )
     folders = [run_folder(root, experiment, variant, seed) for variant, seed in wanted]
     for (variant, seed), folder in zip(wanted, folders, strict=True):
-        _check_recipe(folder, variant.seeded(seed))
+        check_recipe(folder, variant.seeded(seed))
     waiting = [
         _Job(
             root,
@@ -173,7 +173,7 @@ def read_row(
     return FinishedRow(variant.name, seed, summary, objects)
 
 
-def _check_recipe(folder: Path, run: Run) -> None:
+def check_recipe(folder: Path, run: Run) -> None:
     """A folder belongs to the recipe that made it.
 
     Raises:
@@ -244,7 +244,7 @@ def _finish_before(experiment: Experiment, root: Path, prepare_workers: int) -> 
     for variant in experiment.before:
         seed = variant.seeds[0]
         folder = run_folder(root, experiment, variant, seed)
-        _check_recipe(folder, variant.seeded(seed))
+        check_recipe(folder, variant.seeded(seed))
         if not (folder / WEIGHTS_FOLDER / WEIGHTS_CONFIG).is_file():
             kind_of(variant.run).prepare((), prepare_workers)
         job = _Job(root, variant, seed, folder, folder, ())

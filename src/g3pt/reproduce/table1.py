@@ -10,9 +10,8 @@ from dataclasses import replace
 
 from g3pt.models.weights.config import SamplingDefaults
 from g3pt.recipes.rivals import flow_beside, regressor_beside
-from g3pt.reproduce.car_sizes import CarSize, car_size
+from g3pt.reproduce.car_sizes import CarSize, car_size, rung
 from g3pt.reproduce.experiments import Claim, EvaluationSet, Experiment, Scale, Variant, weights_of
-from g3pt.reproduce.figures import rung
 from g3pt.reproduce.tables import kl, tokenizer_run, trained_longer
 from g3pt.reproduce.tokenizer_sizes import mesh_set, size
 from g3pt.training.kinds.car import CarRun

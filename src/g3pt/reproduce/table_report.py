@@ -11,7 +11,7 @@ from g3pt.evaluation.report.summary import cell
 from g3pt.evaluation.results import Row, to_csv
 from g3pt.files import write_whole
 from g3pt.reproduce.experiments import EvaluationSet, Experiment, LikelihoodSet, MeasuredSet
-from g3pt.reproduce.scaling_report import plot_scaling, scaling_lines
+from g3pt.reproduce.figure6 import plot_scaling, scaling_lines
 from g3pt.reproduce.tabulate import Comparison, Reproduction, TableRow
 
 _FACTS_NOTE = (

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 
 from g3pt.config import to_json
-from g3pt.evaluation.comparison import Outcome, outcome, seeded_difference, seeded_mean
+from g3pt.evaluation.bootstrap import Outcome, outcome, seeded_difference, seeded_mean
 from g3pt.evaluation.report.summary import config_hash
 from g3pt.evaluation.scaling import MIN_SIZES, ScalingFit, fit_scaling
 from g3pt.reproduce.experiments import Claim, Experiment, MeasuredSet, Variant
-from g3pt.reproduce.kinds import kind_of
-from g3pt.reproduce.row_kind import Facts
 from g3pt.reproduce.row_timing import RowTiming
+from g3pt.reproduce.rows import Facts, kind_of
 from g3pt.reproduce.series import FinishedRow
 
 PAPER_METRICS = {

@@ -7,7 +7,7 @@
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from g3pt.evaluation.protocol import EvaluationSettings, quick_settings
+from g3pt.evaluation.objects import EvaluationSettings, quick_settings
 from g3pt.models.alternatives.triplane import TriplaneConfig
 from g3pt.models.alternatives.volume import VolumeConfig
 from g3pt.models.cqt import CqtConfig

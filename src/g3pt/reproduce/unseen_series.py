@@ -11,15 +11,15 @@ What was stopped goes on in all three.
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from g3pt.config import load_json, save_json
+from g3pt.config import save_json
 from g3pt.evaluation.report.yardsticks import yardstick_report
-from g3pt.evaluation.sets.nearest_picture import NEAREST_PICTURE, nearest_pictures
+from g3pt.evaluation.sets.yardsticks import NEAREST_PICTURE, nearest_pictures
 from g3pt.files import write_whole
 from g3pt.generation.answers import Answer, ConsensusAnswer, GuessAnswer, SampleAnswer
 from g3pt.geometry.triangles import TriangleMesh
@@ -27,6 +27,7 @@ from g3pt.models.tokenizer import DiscreteTokenizer, require_tokens
 from g3pt.models.weights.config import SamplingDefaults
 from g3pt.procedural import make_shape
 from g3pt.recipes.pools import record_pool
+from g3pt.reproduce.series import RECIPE_FILE, ROW_FILE, OnRow, check_recipe
 from g3pt.reproduce.unseen import Share, UnseenRow, UnseenTable
 from g3pt.shapes.mesh_stock import MeshStock
 from g3pt.shapes.queries import POSITION_STEPS
@@ -41,13 +42,8 @@ from g3pt.training.trained import load_car, load_tokenizer
 from g3pt.training.yardsticks import ReadyYardstick, measure_yardstick, ready_yardstick
 
 LOGGER = logging.getLogger(__name__)
-ROW_FILE = "row.json"
-RECIPE_FILE = "recipe.json"
 NEAREST = "nearest"
 """Folder of the row that trains nothing."""
-
-OnRow = Callable[[str, int, int], None]
-"""Hears which row was finished, how many are, and of how many."""
 
 
 def run_unseen(
@@ -124,7 +120,7 @@ class _Workshop:
         """Record what a row wants, train it and measure it, as far as that is not done."""
         table, run = self._table, self._table.run(row, seed, self._root)
         folder = self._root / run.name
-        _check_recipe(folder, run)
+        check_recipe(folder, run)
         if (folder / ROW_FILE).exists():
             return
         for share in row.shares:
@@ -248,20 +244,6 @@ class _Workshop:
 def _recorded(run: StreamRun) -> RecordedConfig:
     assert isinstance(run.data, RecordedConfig)
     return run.data
-
-
-def _check_recipe(folder: Path, run: StreamRun) -> None:
-    """A folder belongs to the recipe that made it.
-
-    Raises:
-        ValueError: if it was another one.
-    """
-    file = folder / RECIPE_FILE
-    if file.is_file() and load_json(file, StreamRun) != run:
-        raise ValueError(
-            f"{folder}: was trained by another recipe (see {RECIPE_FILE} in it); move it away, "
-            "or name another folder with --runs"
-        )
 
 
 class _Bank:

@@ -83,7 +83,7 @@ def sampled(tiny_weights: Path, tiny_settings):
     generation = GenerationSettings(num_samples=2, best_of=3, consensus=3, align=True)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("COARSE_STEPS", "FINE_STEPS", "NUM_KEPT"):
-            patch.setattr(f"g3pt.evaluation.protocols.alignment.{name}", 1)
+            patch.setattr(f"g3pt.evaluation.alignment.{name}", 1)
         patch.setattr("g3pt.evaluation.protocols.generation.PER_FAMILY", 1)
         return evaluate_generation(
             tiny_weights, list_objects("procedural", limit=2), tiny_settings, generation
@@ -276,3 +276,23 @@ def test_packed_grids_give_the_iou_of_their_bits():
     expected = [occupancy_iou(bits[0], other) for other in bits]
     np.testing.assert_allclose(grid_ious(packed[0], packed), expected)
     assert grid_ious(packed[0], packed)[0] == 1.0
+
+
+def ball(radius: float):
+    return lambda points: np.linalg.norm(points, axis=1) < radius
+
+
+def test_diversity_is_the_mean_distance_of_all_pairs():
+    points = np.random.default_rng(0).uniform(-1, 1, (100_000, 3))
+    found = diversity([ball(0.5), ball(0.5), ball(1.0)], points)
+    # Two of three pairs share an eighth of the larger ball; the count of points in the
+    # smaller one, 6,500, scatters by 1.2 %.
+    assert found == pytest.approx(2 / 3 * (1 - 1 / 8), abs=0.005)
+
+
+def test_equal_samples_have_no_diversity_and_empty_ones_share_nothing():
+    points = np.random.default_rng(0).uniform(-1, 1, (1000, 3))
+    assert diversity([ball(0.5)] * 3, points) == 0.0
+    assert diversity([ball(0.5), None], points) == 1.0
+    assert diversity([None, None], points) == 0.0
+    assert diversity([ball(0.5)], points) is None

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from g3pt.evaluation.protocols.alignment import align, cube_rotations, fit_similarity
+from g3pt.evaluation.alignment import align, cube_rotations, fit_similarity
 from g3pt.evaluation.protocols.meshes import evaluate_meshes, find_pairs
 from g3pt.geometry.mesh import TriangleMesh, concatenate, write_mesh
 from g3pt.geometry.sampling import sample_surface

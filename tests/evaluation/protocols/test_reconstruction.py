@@ -6,9 +6,9 @@ import pytest
 import torch
 import trimesh
 
-from g3pt.evaluation.objects import Truth, list_objects
-from g3pt.evaluation.protocol import EvaluationSettings
-from g3pt.evaluation.protocols.reconstruction import evaluate_reconstruction, score, token_report
+from g3pt.evaluation.judging import score
+from g3pt.evaluation.objects import EvaluationSettings, Truth, list_objects
+from g3pt.evaluation.protocols.reconstruction import evaluate_reconstruction, token_report
 from g3pt.geometry.mesh import TriangleMesh
 from g3pt.geometry.metrics import EMPTY_CHAMFER
 from g3pt.geometry.sampling import sample_surface

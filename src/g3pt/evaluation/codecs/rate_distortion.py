@@ -6,7 +6,7 @@ of faces, put it on lattices of several bits and write it with Draco or with our
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -25,25 +25,31 @@ from g3pt.evaluation.codecs.mesh_codecs import (
     encode_quantised,
     snap,
 )
-from g3pt.evaluation.decoding import decode_mesh
-from g3pt.evaluation.objects import ObjectList, Truth, data_hash, load_truth, object_rng
-from g3pt.evaluation.protocol import EvaluationSettings
-from g3pt.evaluation.protocols.reconstruction import refused, score
+from g3pt.evaluation.judging import score
+from g3pt.evaluation.objects import (
+    EvaluationSettings,
+    ObjectList,
+    Truth,
+    data_hash,
+    load_truth,
+    object_rng,
+)
 from g3pt.evaluation.report.plots import require_matplotlib
-from g3pt.evaluation.report.rate import CODECS, add_comparisons, draw, table
-from g3pt.evaluation.report.summary import base_report, scored
-from g3pt.evaluation.results import Measured, Results, Row
-from g3pt.evaluation.runner import Evaluator, Job, Progress, run
+from g3pt.evaluation.report.rate import CODECS, describe_rate, draw, table
+from g3pt.evaluation.report.summary import scored
+from g3pt.evaluation.results import Measured, Row
+from g3pt.evaluation.run import Evaluation, Measure, Progress, measure_objects
+from g3pt.generation.field import ShapeField
 from g3pt.generation.surface import encode_surface
 from g3pt.geometry.decimation import fast_simplification
-from g3pt.geometry.mesh import MeshError, TriangleMesh, area_vectors
+from g3pt.geometry.isosurface import extract_surface
+from g3pt.geometry.mesh import TriangleMesh, area_vectors
 from g3pt.geometry.metrics import solid_test
 from g3pt.geometry.sampling import SurfaceSamples
 from g3pt.models.g3t import TokenFrame, TokenPyramid, encode_g3t
 from g3pt.models.tokenizer import require_tokens
 from g3pt.models.weights.load import LoadedWeights, load_weights
-from g3pt.preparation.sources import ShapeError, SourceShape
-from g3pt.versions import code_version
+from g3pt.preparation.sources import SourceShape
 
 ALL_FACES = 2**31 - 1
 """Budget of the mesh that is not decimated."""
@@ -64,28 +70,6 @@ MESH_SETTINGS: Mapping[int, tuple[int, ...]] = {
 """By number of faces: bits per coordinate that are worth their bytes there."""
 
 COLUMNS = ("iou", "chamfer_mean", "fscore_001")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RateJob(Job):
-    """Everything that a worker process needs."""
-
-    weights: str | Path
-    device: str
-    objects: ObjectList
-    settings: EvaluationSettings
-
-    def open(self) -> Evaluator:
-        """Load the weights."""
-        weights = load_weights(self.weights, self.device)
-
-        def evaluate(slot: int) -> Measured:
-            try:
-                return measure(self.objects.load(slot), slot, weights, self.settings)
-            except (ShapeError, MeshError) as error:
-                return refused(self.objects.refs[slot].id, slot, error)
-
-        return evaluate
 
 
 def evaluate_rate(
@@ -122,26 +106,34 @@ def evaluate_rate(
         require_matplotlib()
     loaded = load_weights(weights, device)
     require_tokens(loaded.tokenizer, loaded.name)
-    config = {
-        "kind": "rate",
-        "settings": to_json(settings),
-        "mesh_settings": {_face_word(faces): bits for faces, bits in MESH_SETTINGS.items()},
-        "weights": loaded.sha256,
-        "data": data_hash(objects),
-    }
-    results = Results.open(out, config, code_version())
-    job = RateJob(weights=weights, device=device, objects=objects, settings=settings)
-    run(job, objects.slots, results, workers=workers, on_progress=on_progress)
-    rows = results.rows
-    report = base_report("rate", settings.protocol, rows, config=config, code=results.code)
-    report["data"] = objects.name
-    report["weights"] = {"name": loaded.name, "sha256": loaded.sha256}
-    add_comparisons(report, scored(rows))
-    report["objects"] = rows
-    results.finish(report, table(report))
-    if out is not None and scored(rows):
-        draw(out / "rate_distortion.png", report, scored(rows))
+    load = partial(_load, weights, device, settings)
+    report = Evaluation(
+        kind="rate",
+        protocol=settings.protocol,
+        config={
+            "kind": "rate",
+            "settings": to_json(settings),
+            "mesh_settings": {_face_word(faces): bits for faces, bits in MESH_SETTINGS.items()},
+            "weights": loaded.sha256,
+            "data": data_hash(objects),
+        },
+        slots=objects.slots,
+        measure=lambda slots: measure_objects(objects, load, slots, workers),
+        describe=lambda results: describe_rate(scored(results.rows)),
+        table=table,
+        about={
+            "data": objects.name,
+            "weights": {"name": loaded.name, "sha256": loaded.sha256},
+        },
+    ).run(out, on_progress)
+    rows = scored(report["objects"])
+    if out is not None and rows:
+        draw(out / "rate_distortion.png", report, rows)
     return report
+
+
+def _load(weights: str | Path, device: str, settings: EvaluationSettings) -> Measure:
+    return partial(measure, weights=load_weights(weights, device), settings=settings)
 
 
 def measure(
@@ -175,9 +167,8 @@ def g3t_rows(
     tokenizer = require_tokens(weights.tokenizer, weights.name)
     rows: list[Row] = []
     for number, stop in enumerate(accumulate(tokenizer.scale_lengths), start=1):
-        mesh = decode_mesh(
-            tokenizer, indices_T[:stop], resolution=settings.resolution, seeds=surface.points
-        ).mesh
+        field = ShapeField.from_tokens(tokenizer, indices_T[:stop])
+        mesh = extract_surface(field, resolution=settings.resolution, seeds=surface.points).mesh
         tokens = TokenPyramid(tokenizer.scale_lengths, tokenizer.num_bits, indices_T[:stop])
         size = len(encode_g3t(tokens, TokenFrame(), weights.sha256))
         columns = _scores(mesh, truth, settings, closed=True)

@@ -1,26 +1,59 @@
-"""Generation: pictures and sentences of held-out objects to meshes, beside controls."""
+"""Generation: pictures and sentences of held-out objects to meshes, with controls.
 
-from collections.abc import Sequence
+N points; unit frame.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float64
+
 from g3pt import procedural
 from g3pt.config import to_json
-from g3pt.evaluation.objects import ObjectList, data_hash
-from g3pt.evaluation.protocol import EvaluationSettings
-from g3pt.evaluation.protocols.controls import collect_training_shapes, training_shards
-from g3pt.evaluation.protocols.object_generator import Methods, ObjectGenerator
-from g3pt.evaluation.protocols.reconstruction import refused
-from g3pt.evaluation.report.generation import generation_report, write_report
-from g3pt.evaluation.results import Measured, Results
-from g3pt.evaluation.runner import Evaluator, Job, Progress, run
+from g3pt.evaluation.judging import Judge
+from g3pt.evaluation.objects import (
+    EvaluationSettings,
+    ObjectList,
+    Truth,
+    data_hash,
+    load_truth,
+    object_rng,
+    true_mesh,
+)
+from g3pt.evaluation.protocols.controls import (
+    TrainingShapes,
+    collect_training_shapes,
+    condition_features,
+    training_shards,
+)
+from g3pt.evaluation.report.generation import COMPARED, describe_generation, generation_table
+from g3pt.evaluation.results import Measured, Row
+from g3pt.evaluation.run import Evaluation, Measure, Progress, measure_objects
+from g3pt.evaluation.sets.distribution import pack_sketches
 from g3pt.evaluation.sets.families import PER_FAMILY, FamilyReferences
-from g3pt.evaluation.systems import Generator, SystemSettings, open_systems
-from g3pt.geometry.mesh import MeshError
+from g3pt.evaluation.systems import (
+    Candidate,
+    Generator,
+    Systems,
+    SystemSettings,
+    draw_candidates,
+    open_systems,
+)
+from g3pt.generation.prompts import Prompts, read_prompts
+from g3pt.generation.selection import choose_candidate
+from g3pt.geometry.cameras import canonical_camera
+from g3pt.geometry.metrics import Contains, occupancy_iou, winding_test
+from g3pt.geometry.sampling import sample_volume
 from g3pt.models.guidance import GuidanceSchedule
-from g3pt.preparation.sources import ProceduralRef, ShapeError
-from g3pt.versions import code_version
+from g3pt.preparation.sources import ProceduralRef, SourceShape
+
+PICTURE_SIZE = 256
+"""Side of the pictures that are generated from; encoders read less."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,31 +119,6 @@ class GenerationSettings:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class GenerationJob(Job):
-    """Everything that a worker process needs."""
-
-    weights: str | Path
-    device: str
-    objects: ObjectList
-    settings: EvaluationSettings
-    generation: GenerationSettings
-    methods: Methods
-
-    def open(self) -> Evaluator:
-        """Load the weights."""
-        systems = open_systems(self.weights, self.device, self.generation.system)
-        generator = ObjectGenerator(systems, self.methods, self.settings)
-
-        def evaluate(slot: int) -> Measured:
-            try:
-                return generator.evaluate(self.objects.load(slot), slot)
-            except (ShapeError, MeshError) as error:
-                return refused(self.objects.refs[slot].id, slot, error)
-
-        return evaluate
-
-
 def evaluate_generation(
     weights: str | Path,
     objects: ObjectList,
@@ -149,40 +157,66 @@ def evaluate_generation(
     systems = open_systems(weights, device, generation.system)
     conditions = known_conditions(systems.generator, generation.conditions)
     shards = [training_shards(path).fingerprint for path in generation.training_shards]
-    config = {
-        "kind": "generation",
-        "settings": to_json(settings),
-        "generation": {**to_json(generation), "conditions": conditions, "training_shards": shards},
-        "weights": systems.sha256,
-        "data": data_hash(objects),
-    }
-    results = Results.open(out, config, code_version())
-    if not set(objects.slots) <= results.finished:
-        paths, num = generation.training_shards, generation.num_training
-        job = GenerationJob(
-            weights=weights,
-            device=device,
-            objects=objects,
-            settings=settings,
-            generation=generation,
-            methods=Methods(
-                conditions=conditions,
-                num_samples=generation.num_samples,
-                best_of=generation.best_of,
-                align=generation.align,
-                training=None
-                if not paths
-                else collect_training_shapes(systems.generator, paths, conditions, num),
-                families=family_references(objects) if generation.families else None,
-                unconditional=generation.unconditional,
-            ),
+
+    def measure(slots: Sequence[int]) -> Iterator[Measured]:
+        methods = _methods(systems, conditions, objects, generation)
+        load = partial(_load, weights, device, generation.system, methods, settings)
+        return measure_objects(objects, load, slots, workers)
+
+    return Evaluation(
+        kind="generation",
+        protocol=settings.protocol,
+        config={
+            "kind": "generation",
+            "settings": to_json(settings),
+            "generation": {
+                **to_json(generation),
+                "conditions": conditions,
+                "training_shards": shards,
+            },
+            "weights": systems.sha256,
+            "data": data_hash(objects),
+        },
+        slots=objects.slots,
+        measure=measure,
+        describe=partial(describe_generation, settings=settings, threads=workers),
+        table=partial(generation_table, f"Generation of {objects.name} by {systems.name}"),
+        about={
+            "data": objects.name,
+            "weights": {"name": systems.name, "sha256": systems.sha256},
+        },
+        about_last=True,
+    ).run(out, on_progress)
+
+
+def _methods(
+    systems: Systems, conditions: tuple[str, ...], objects: ObjectList, of: GenerationSettings
+) -> "Methods":
+    """What is done with every object; looks at the training shapes of the controls."""
+    training = None
+    if of.training_shards:
+        training = collect_training_shapes(
+            systems.generator, of.training_shards, conditions, of.num_training
         )
-        run(job, objects.slots, results, workers=workers, on_progress=on_progress)
-    report = generation_report(results, config, settings, threads=workers)
-    report["data"] = objects.name
-    report["weights"] = {"name": systems.name, "sha256": systems.sha256}
-    write_report(results, report, f"Generation of {objects.name} by {systems.name}")
-    return report
+    return Methods(
+        conditions=conditions,
+        num_samples=of.num_samples,
+        best_of=of.best_of,
+        align=of.align,
+        training=training,
+        families=family_references(objects) if of.families else None,
+        unconditional=of.unconditional,
+    )
+
+
+def _load(
+    weights: str | Path,
+    device: str,
+    system: SystemSettings,
+    methods: "Methods",
+    settings: EvaluationSettings,
+) -> Measure:
+    return ObjectGenerator(open_systems(weights, device, system), methods, settings).evaluate
 
 
 def known_conditions(model: Generator, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -205,3 +239,187 @@ def family_references(objects: ObjectList) -> FamilyReferences | None:
     training = found <= set(procedural.TRAIN_FAMILIES)
     families = procedural.TRAIN_FAMILIES if training else procedural.FAMILIES
     return FamilyReferences.build(families, PER_FAMILY)
+
+
+# --- one object ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Methods:
+    """What is done with every object."""
+
+    conditions: tuple[str, ...]
+    unconditional: bool = True
+    """Also sample from nothing, as a control."""
+    num_samples: int = 1
+    best_of: int = 1
+    """Samples that the best is chosen of; 1 chooses nothing."""
+    align: bool = False
+    training: TrainingShapes | None = None
+    families: FamilyReferences | None = None
+
+
+class ObjectGenerator:
+    """Generates and scores one object after the other."""
+
+    def __init__(self, systems: Systems, methods: Methods, settings: EvaluationSettings) -> None:
+        self._systems, self._methods, self._settings = systems, methods, settings
+
+    def evaluate(self, shape: SourceShape, slot: int) -> Measured:
+        """All methods on one object.
+
+        Raises:
+            ShapeError, MeshError: if its truth is of no use.
+        """
+        methods = self._methods
+        truth = load_truth(shape, self._settings)
+        judge = Judge(truth, self._settings, methods.families, aligned=methods.align)
+        prompts = self._prompts(shape, truth)
+        rows: list[Row] = [] if methods.families is None else [judge.judge_truth()]
+        about = self._true_likelihood(shape, prompts)
+        for kind, prompt in prompts.items():
+            rows += self._sampled(judge, kind, prompt, about[kind])
+        if methods.training is not None:
+            for kind, prompt in prompts.items():
+                if kind != "unconditional":
+                    rows.append(self._retrieved(judge, methods.training, kind, prompt))
+            rows.append(judge.judge("mean_shape", methods.training.mean_shape))
+        return Measured(slot, tuple(rows), arrays=pack_sketches(judge.sketches))
+
+    def _prompts(self, shape: SourceShape, truth: Truth) -> dict[str, Prompts]:
+        """What is generated from, by method; nothing at all comes last."""
+        model = self._systems.generator
+        prompts: dict[str, Prompts] = {}
+        if "image" in self._methods.conditions:
+            picture = shape.scene().render(canonical_camera(), size=PICTURE_SIZE, supersample=1)
+            prompts["image"] = read_prompts(model, image=picture)
+        if "text" in self._methods.conditions and truth.caption:
+            prompts["text"] = read_prompts(model, text=truth.caption)
+        if self._methods.unconditional:
+            prompts["unconditional"] = read_prompts(model)
+        return prompts
+
+    def _true_likelihood(
+        self, shape: SourceShape, prompts: Mapping[str, Prompts]
+    ) -> dict[str, Row]:
+        """How likely the true shape is, given what each method is."""
+        model = self._systems.likelihood
+        if model is None:
+            return {kind: {} for kind in prompts}
+        tokens_1T = model.tokens(shape, object_rng(shape.id, self._settings, 4))
+        return {kind: model.row(tokens_1T, prompt.condition) for kind, prompt in prompts.items()}
+
+    # --- samples ---------------------------------------------------------------------------
+
+    def _sampled(self, judge: Judge, kind: str, prompt: Prompts, about: Row) -> list[Row]:
+        num_samples, best_of = self._methods.num_samples, self._methods.best_of
+        if kind == "unconditional":
+            best_of = 1  # nothing was asked for that a sample could agree with
+        first = int(object_rng(judge.truth.id, self._settings, 6).integers(2**31))
+        candidates = draw_candidates(
+            self._systems.plain if kind == "unconditional" else self._systems.guided,
+            prompt.condition,
+            range(first, first + max(num_samples, best_of)),
+            resolution=self._settings.resolution,
+        )
+        scored = [
+            {**judge.judge(kind, candidate.mesh, shown=number < num_samples), **_origin(candidate)}
+            for number, candidate in enumerate(candidates)
+        ]
+        text = prompt.texts[0] if prompt.texts else None
+        rows: list[Row] = [
+            {**row, "sample": sample, "prompt": text, **about}
+            for sample, row in enumerate(scored[:num_samples])
+        ]
+        if num_samples > 1:
+            rows[0]["diversity"] = self._diversity(judge, candidates[:num_samples])
+        if best_of > 1 and (prompt.pictures or candidates[0].nll is not None):
+            best = self._best(judge, prompt, candidates[:best_of], scored[:best_of])
+            rows.append({**best, "prompt": text})
+        if self._systems.consensus is not None and kind != "unconditional":
+            rows.append({**self._consensus(judge, kind, prompt, first), "prompt": text})
+        return rows
+
+    def _consensus(self, judge: Judge, kind: str, prompt: Prompts, first: int) -> Row:
+        """The mean of several samples, from the seed of the plain sample on."""
+        assert self._systems.consensus is not None
+        (candidate,) = draw_candidates(
+            self._systems.consensus,
+            prompt.condition,
+            [first],
+            resolution=self._settings.resolution,
+        )
+        method = f"{kind}_consensus_of_{self._systems.num_consensus}"
+        return {**judge.judge(method, candidate.mesh), **_origin(candidate)}
+
+    def _diversity(self, judge: Judge, candidates: Sequence[Candidate]) -> float | None:
+        points = sample_volume(
+            self._settings.num_prefix, object_rng(judge.truth.id, self._settings, 8)
+        )
+        solids = [None if c.mesh.is_empty else winding_test(c.mesh) for c in candidates]
+        return diversity(solids, points)
+
+    def _best(
+        self, judge: Judge, prompt: Prompts, candidates: Sequence[Candidate], scored: Sequence[Row]
+    ) -> Row:
+        """The candidate that agrees best with the prompt; the truth is in columns of its own.
+
+        Columns `mean_*` are those of a candidate taken at random, `oracle_*` of the one with the
+        highest IoU with the truth: what a perfect choice would reach.
+        """
+        picture = prompt.pictures[0] if prompt.pictures else None
+        choice = choose_candidate(
+            [candidate.mesh for candidate in candidates],
+            [0.0 if candidate.nll is None else candidate.nll for candidate in candidates],
+            picture,
+            [canonical_camera()],
+        )
+        method = f"{scored[0]['method']}_best_of_{len(candidates)}"
+        row = {
+            **scored[choice.index],
+            **judge.judge(method, candidates[choice.index].mesh),
+            "candidate": choice.index,
+            "selected_by": choice.criterion,
+            "agreement": choice.scores[choice.index] if picture is not None else None,
+        }
+        oracle = max(scored, key=lambda each: each["iou"])
+        for name in ("seconds_sample", "seconds_extract"):
+            row[name] = sum(each[name] for each in scored)
+        for name in COMPARED:
+            row[f"mean_{name}"] = float(np.mean([each[name] for each in scored]))
+            row[f"oracle_{name}"] = oracle[name]
+        return row
+
+    # --- controls --------------------------------------------------------------------------
+
+    def _retrieved(self, judge: Judge, training: TrainingShapes, kind: str, prompt: Prompts) -> Row:
+        feature = condition_features(self._systems.generator, prompt.condition, kind)[0]
+        shape = training.load(training.nearest(kind, feature))
+        mesh = true_mesh(shape, self._settings.truth_resolution)
+        row = judge.judge(f"retrieved_by_{kind}", mesh, shape.contains)
+        return {**row, "reference": shape.id}
+
+
+def _origin(candidate: Candidate) -> Row:
+    return {
+        "seed": candidate.seed,
+        "nll": candidate.nll,
+        "seconds_sample": candidate.seconds_sample,
+        "seconds_extract": candidate.seconds_extract,
+    }
+
+
+def diversity(
+    solids: Sequence[Contains | None], points_N3: Float64[np.ndarray, "N 3"]
+) -> float | None:
+    """Mean 1 - IoU over all pairs of samples; None for a single sample.
+
+    Args:
+        solids: inside tests of the samples; None for an empty one.
+        points_N3: where they are asked; two samples without a point inside are equal.
+    """
+    if len(solids) < 2:
+        return None
+    nothing = np.zeros(len(points_N3), dtype=bool)
+    inside = [nothing if contains is None else contains(points_N3) for contains in solids]
+    return float(np.mean([1.0 - occupancy_iou(a, b) for a, b in combinations(inside, 2)]))

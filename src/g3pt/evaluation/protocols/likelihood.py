@@ -5,7 +5,7 @@ Legend: B batch, T tokens of all scales end to end.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from g3pt.evaluation.protocols.generation import known_conditions
-from g3pt.evaluation.report.summary import base_report, cell, summarise
-from g3pt.evaluation.results import Measured, Results, Row
+from g3pt.evaluation.report.summary import cell, summarise
+from g3pt.evaluation.results import Measured, Row
+from g3pt.evaluation.run import Evaluation
 from g3pt.evaluation.systems import generator_of
 from g3pt.generation.likelihood import token_likelihood
 from g3pt.generation.prompts import read_prompts
@@ -24,7 +25,6 @@ from g3pt.models.tokenizer import DiscreteTokenizer, require_tokens
 from g3pt.models.weights.load import load_weights
 from g3pt.shapes.cache.tokens import TokenCache
 from g3pt.shapes.shards import ShardSet
-from g3pt.versions import code_version
 
 PROTOCOL = "g3pt-likelihood-v1"
 """First resampling, canonical view, first caption; teacher forcing with clean inputs."""
@@ -81,28 +81,31 @@ def evaluate_likelihood(
     tokenizer = require_tokens(loaded.tokenizer, loaded.name)
     _check_layout(shapes, tokenizer, loaded.name)
     conditions = known_conditions(car, ())
-    config = {
-        "kind": "likelihood",
-        "settings": {"conditions": conditions, "num": shapes.num},
-        "weights": loaded.sha256,
-        "data": shapes.sha256,
-    }
-    results = Results.open(out, config, code_version())
-    num = min(shapes.num, len(shapes.shards))
-    waiting = [slot for slot in range(num) if slot not in results.finished]
-    for first in range(0, len(waiting), batch_size):
-        slots = waiting[first : first + batch_size]
-        measured = _measure(car, tokenizer, shapes, slots, conditions)
-        for slot, row in zip(slots, measured, strict=True):
-            results.add(Measured(slot, (row,)))
-    rows = results.rows
-    report = base_report("likelihood", PROTOCOL, rows, config=config, code=results.code)
-    report["data"] = shapes.name
-    report["weights"] = {"name": loaded.name, "sha256": loaded.sha256}
-    report["summary"] = summarise(rows)
-    report["objects"] = rows
-    results.finish(report, _table(report))
-    return report
+
+    def measure(slots: Sequence[int]) -> Iterator[Measured]:
+        for first in range(0, len(slots), batch_size):
+            batch = slots[first : first + batch_size]
+            rows = _measure(car, tokenizer, shapes, batch, conditions)
+            yield from (Measured(slot, (row,)) for slot, row in zip(batch, rows, strict=True))
+
+    return Evaluation(
+        kind="likelihood",
+        protocol=PROTOCOL,
+        config={
+            "kind": "likelihood",
+            "settings": {"conditions": conditions, "num": shapes.num},
+            "weights": loaded.sha256,
+            "data": shapes.sha256,
+        },
+        slots=range(min(shapes.num, len(shapes.shards))),
+        measure=measure,
+        describe=lambda results: {"summary": summarise(results.rows)},
+        table=_table,
+        about={
+            "data": shapes.name,
+            "weights": {"name": loaded.name, "sha256": loaded.sha256},
+        },
+    ).run(out)
 
 
 def _check_layout(shapes: TokenizedShapes, tokenizer: DiscreteTokenizer, name: str) -> None:
@@ -171,7 +174,7 @@ def _condition(
     return read_prompts(car, image=pictures, text=texts).condition
 
 
-def _table(report: dict[str, Any]) -> str:
+def _table(report: Mapping[str, Any]) -> str:
     lines = [
         f"# Likelihood of {report['data']} under {report['weights']['name']}",
         "",

@@ -2,8 +2,9 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,11 @@ import numpy as np
 
 from g3pt.config import to_json
 from g3pt.evaluation.judging import Judge
-from g3pt.evaluation.objects import Truth, file_hash, object_rng
-from g3pt.evaluation.protocol import EvaluationSettings
-from g3pt.evaluation.protocols.reconstruction import refused
-from g3pt.evaluation.report.sets import report_sets, set_table
-from g3pt.evaluation.report.summary import base_report, markdown, scored, summarise
-from g3pt.evaluation.results import Measured, Results
-from g3pt.evaluation.runner import Evaluator, Job, Progress, run
-from g3pt.evaluation.sets.sketches import num_cloud, pack_sketches
+from g3pt.evaluation.objects import EvaluationSettings, Truth, file_hash, object_rng
+from g3pt.evaluation.report.summary import markdown, scored, summarise
+from g3pt.evaluation.results import Measured, Results, refused
+from g3pt.evaluation.run import Evaluation, Evaluator, Progress, measure_slots
+from g3pt.evaluation.sets.distribution import num_cloud, pack_sketches, report_sets, set_table
 from g3pt.geometry.boundary import SolidMesh
 from g3pt.geometry.mesh import (
     MESH_SUFFIXES,
@@ -29,7 +27,6 @@ from g3pt.geometry.mesh import (
     unit_frame_of,
 )
 from g3pt.geometry.metrics import solid_test
-from g3pt.versions import code_version
 
 logger = logging.getLogger(__name__)
 
@@ -42,19 +39,6 @@ class Pair:
     truth: Path
     prediction: Path | None
     """None: nothing was; counts as an empty prediction."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MeshesJob(Job):
-    """Everything that a worker process needs."""
-
-    pairs: tuple[Pair, ...]
-    settings: EvaluationSettings
-    align: bool = False
-
-    def open(self) -> Evaluator:
-        """Nothing is shared between pairs."""
-        return lambda slot: compare_pair(self.pairs[slot], slot, self.settings, aligned=self.align)
 
 
 def find_pairs(prediction: Path, truth: Path, limit: int | None = None) -> tuple[Pair, ...]:
@@ -127,25 +111,39 @@ def evaluate_meshes(
         ValueError: if nothing pairs, or `out` holds something else.
     """
     pairs = find_pairs(prediction, truth, limit)
-    config = {
-        "kind": "meshes",
-        "settings": to_json(settings),
-        "align": align,
-        "data": _pairs_hash(pairs),
+    job = partial(_on_pairs, pairs, settings, align)
+    return Evaluation(
+        kind="meshes",
+        protocol=settings.protocol,
+        config={
+            "kind": "meshes",
+            "settings": to_json(settings),
+            "align": align,
+            "data": _pairs_hash(pairs),
+        },
+        slots=range(len(pairs)),
+        measure=lambda slots: measure_slots(job, slots, workers),
+        describe=partial(_describe, settings=settings, threads=workers),
+        table=partial(_table, f"{prediction.name} against {truth.name}", align),
+    ).run(out, on_progress)
+
+
+def _on_pairs(pairs: Sequence[Pair], settings: EvaluationSettings, align: bool) -> Evaluator:
+    return lambda slot: compare_pair(pairs[slot], slot, settings, aligned=align)
+
+
+def _describe(results: Results, settings: EvaluationSettings, threads: int) -> dict[str, Any]:
+    sets = report_sets(results.arrays, threads=threads)
+    return {
+        "summary": summarise(scored(results.rows)),
+        "sets": {"points": num_cloud(settings), "methods": sets},
     }
-    results = Results.open(out, config, code_version())
-    job = MeshesJob(pairs=pairs, settings=settings, align=align)
-    run(job, range(len(pairs)), results, workers=workers, on_progress=on_progress)
-    rows = results.rows
-    report = base_report("meshes", settings.protocol, rows, config=config, code=results.code)
-    report["summary"] = summarise(scored(rows))
-    sets = report_sets(results.arrays, threads=workers)
-    report["sets"] = {"points": num_cloud(settings), "methods": sets}
-    report["objects"] = rows
-    groups = ("", "aligned_") if align else ("",)
-    table = markdown(f"{prediction.name} against {truth.name}", report, groups)
-    results.finish(report, f"{table}\n{set_table(sets)}" if sets else table)
-    return report
+
+
+def _table(title: str, align: bool, report: Mapping[str, Any]) -> str:
+    sets = report["sets"]["methods"]
+    table = markdown(title, report, ("", "aligned_") if align else ("",))
+    return f"{table}\n{set_table(sets)}" if sets else table
 
 
 def _pairs_hash(pairs: Sequence[Pair]) -> str:

@@ -2,8 +2,9 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, assert_never
 
@@ -11,26 +12,17 @@ import numpy as np
 
 from g3pt.config import to_json
 from g3pt.evaluation.judging import Judge
-from g3pt.evaluation.objects import ObjectList, data_hash, file_hash, load_truth
-from g3pt.evaluation.protocol import EvaluationSettings
+from g3pt.evaluation.objects import EvaluationSettings, ObjectList, data_hash, file_hash, load_truth
 from g3pt.evaluation.protocols.generation import family_references
 from g3pt.evaluation.protocols.meshes import meshes_by_name, read_prediction
-from g3pt.evaluation.protocols.reconstruction import refused
-from g3pt.evaluation.report.generation import generation_report, write_report
-from g3pt.evaluation.results import Measured, Results, Row
-from g3pt.evaluation.runner import Evaluator, Job, Progress, run
+from g3pt.evaluation.report.generation import describe_generation, generation_table
+from g3pt.evaluation.results import Measured, Row
+from g3pt.evaluation.run import Evaluation, Measure, Progress, measure_objects
+from g3pt.evaluation.sets.distribution import pack_sketches
 from g3pt.evaluation.sets.families import FamilyReferences
-from g3pt.evaluation.sets.sketches import pack_sketches
-from g3pt.geometry.mesh import (
-    MESH_SUFFIXES,
-    MeshError,
-    TriangleMesh,
-    to_unit,
-    unit_frame_of,
-)
+from g3pt.geometry.mesh import MESH_SUFFIXES, TriangleMesh, to_unit, unit_frame_of
 from g3pt.geometry.metrics import solid_test
-from g3pt.preparation.sources import ShapeError, SourceShape
-from g3pt.versions import code_version
+from g3pt.preparation.sources import SourceShape
 
 logger = logging.getLogger(__name__)
 
@@ -41,42 +33,6 @@ PredictionFrame = Literal["unit", "box"]
 
 USUAL_SIDES = (1.5, 2.2)
 """Longest sides between which meshes may well be in the unit frame, where true ones have 1.9."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictionsJob(Job):
-    """Everything that a worker process needs."""
-
-    objects: ObjectList
-    files: dict[str, Path]
-    frame: PredictionFrame
-    align: bool
-    settings: EvaluationSettings
-    families: FamilyReferences | None
-
-    def open(self) -> Evaluator:
-        """Nothing has to be loaded."""
-
-        def evaluate(slot: int) -> Measured:
-            try:
-                return self._measure(self.objects.load(slot), slot)
-            except (ShapeError, MeshError) as error:
-                return refused(self.objects.refs[slot].id, slot, error)
-
-        return evaluate
-
-    def _measure(self, shape: SourceShape, slot: int) -> Measured:
-        truth = load_truth(shape, self.settings)
-        judge = Judge(truth, self.settings, self.families, aligned=self.align)
-        rows: list[Row] = [] if self.families is None else [judge.judge_truth()]
-        mesh, problem = read_prediction(
-            self.files.get(shape.id), lambda found: _into_unit_frame(found, self.frame)
-        )
-        contains = None if mesh.is_empty else solid_test(mesh)
-        side = None if mesh.is_empty else float(np.ptp(mesh.bounds(), axis=0).max())
-        row = judge.judge("prediction", mesh, contains)
-        rows.append({**row, "longest_side": side, "problem": problem})
-        return Measured(slot, tuple(rows), arrays=pack_sketches(judge.sketches))
 
 
 def evaluate_predictions(
@@ -114,34 +70,68 @@ def evaluate_predictions(
     """
     ids = [ref.id for ref in objects.refs]
     files = find_predictions(folder, ids)
-    config = {
-        "kind": "predictions",
-        "settings": to_json(settings),
-        "frame": frame,
-        "align": align,
-        "predictions": {name: file_hash(path) for name, path in sorted(files.items())},
-        "data": data_hash(objects),
-    }
-    results = Results.open(out, config, code_version())
-    job = PredictionsJob(
-        objects=objects,
-        files=files,
-        frame=frame,
-        align=align,
-        settings=settings,
-        families=None if set(objects.slots) <= results.finished else family_references(objects),
-    )
-    run(job, objects.slots, results, workers=workers, on_progress=on_progress)
-    report = generation_report(results, config, settings, threads=workers)
-    report["data"], report["frame"] = objects.name, frame
-    report["predictions"] = {
-        "folder": folder.name,
-        "found": len(files),
-        "missing": [name for name in ids if name not in files],
-    }
-    _warn_of_frames(results.rows, frame)
-    write_report(results, report, f"Meshes of {folder.name} against {objects.name}")
+
+    def measure(slots: Sequence[int]) -> Iterator[Measured]:
+        placed = _Predictions(files, frame, align, settings, family_references(objects))
+        return measure_objects(objects, placed.measure_all, slots, workers)
+
+    report = Evaluation(
+        kind="generation",  # as a report it is one
+        protocol=settings.protocol,
+        config={
+            "kind": "predictions",
+            "settings": to_json(settings),
+            "frame": frame,
+            "align": align,
+            "predictions": {name: file_hash(path) for name, path in sorted(files.items())},
+            "data": data_hash(objects),
+        },
+        slots=objects.slots,
+        measure=measure,
+        describe=partial(describe_generation, settings=settings, threads=workers),
+        table=partial(generation_table, f"Meshes of {folder.name} against {objects.name}"),
+        about={
+            "data": objects.name,
+            "frame": frame,
+            "predictions": {
+                "folder": folder.name,
+                "found": len(files),
+                "missing": [name for name in ids if name not in files],
+            },
+        },
+        about_last=True,
+    ).run(out, on_progress)
+    _warn_of_frames(report["objects"], frame)
     return report
+
+
+@dataclass(frozen=True)
+class _Predictions:
+    """Meshes of another system by object id, and how they are scored."""
+
+    files: dict[str, Path]
+    frame: PredictionFrame
+    align: bool
+    settings: EvaluationSettings
+    families: FamilyReferences | None
+
+    def measure_all(self) -> Measure:
+        """Nothing has to be loaded."""
+        return self.measure
+
+    def measure(self, shape: SourceShape, slot: int) -> Measured:
+        """Score the mesh of one object."""
+        truth = load_truth(shape, self.settings)
+        judge = Judge(truth, self.settings, self.families, aligned=self.align)
+        rows: list[Row] = [] if self.families is None else [judge.judge_truth()]
+        mesh, problem = read_prediction(
+            self.files.get(shape.id), lambda found: _into_unit_frame(found, self.frame)
+        )
+        contains = None if mesh.is_empty else solid_test(mesh)
+        side = None if mesh.is_empty else float(np.ptp(mesh.bounds(), axis=0).max())
+        row = judge.judge("prediction", mesh, contains)
+        rows.append({**row, "longest_side": side, "problem": problem})
+        return Measured(slot, tuple(rows), arrays=pack_sketches(judge.sketches))
 
 
 def find_predictions(folder: Path, ids: Sequence[str]) -> dict[str, Path]:

@@ -1,10 +1,11 @@
 """Reconstruction: a shape's surface points through the tokenizer and back, scale by scale.
 
-N surface points, T tokens; unit frame.
+T tokens; unit frame.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import torch
 
 from g3pt.config import to_json
 from g3pt.evaluation.bootstrap import bootstrap
-from g3pt.evaluation.decoding import CodedShape, code_shape
+from g3pt.evaluation.judging import score
 from g3pt.evaluation.objects import (
+    EvaluationSettings,
     ObjectList,
     Truth,
     data_hash,
@@ -23,9 +25,7 @@ from g3pt.evaluation.objects import (
     object_rng,
     uniform_labels,
 )
-from g3pt.evaluation.protocol import EvaluationSettings
 from g3pt.evaluation.report.summary import (
-    base_report,
     cell,
     columns_of,
     difference_table,
@@ -34,43 +34,16 @@ from g3pt.evaluation.report.summary import (
     summarise,
 )
 from g3pt.evaluation.results import Measured, Results, Row
-from g3pt.evaluation.runner import Evaluator, Job, Progress, run
+from g3pt.evaluation.run import Evaluation, Measure, Progress, measure_objects
+from g3pt.generation.field import ShapeField
+from g3pt.generation.surface import encode_samples, surface_tensors
 from g3pt.geometry.isosurface import extract_surface
-from g3pt.geometry.mesh import MeshError, TriangleMesh
-from g3pt.geometry.metrics import (
-    Contains,
-    MeshScores,
-    compare_meshes,
-    label_accuracy,
-    occupancy_iou,
-    winding_test,
-)
+from g3pt.geometry.metrics import label_accuracy, occupancy_iou
+from g3pt.geometry.sampling import SurfaceSamples
 from g3pt.models.token_statistics import scale_statistics
+from g3pt.models.tokenizer import DiscreteTokenizer, Tokenizer
 from g3pt.models.weights.load import LoadedWeights, load_weights
-from g3pt.preparation.sources import ShapeError, SourceShape
-from g3pt.versions import code_version
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReconstructionJob(Job):
-    """Everything that a worker process needs."""
-
-    weights: str | Path
-    device: str
-    objects: ObjectList
-    settings: EvaluationSettings
-
-    def open(self) -> Evaluator:
-        """Load the weights."""
-        weights = load_weights(self.weights, self.device)
-
-        def evaluate(slot: int) -> Measured:
-            try:
-                return reconstruct(self.objects.load(slot), slot, weights, self.settings)
-            except (ShapeError, MeshError) as error:
-                return refused(self.objects.refs[slot].id, slot, error)
-
-        return evaluate
+from g3pt.preparation.sources import SourceShape
 
 
 def evaluate_reconstruction(
@@ -101,34 +74,41 @@ def evaluate_reconstruction(
         FileNotFoundError, ValueError: if weights, objects or `out` cannot be used.
     """
     loaded = load_weights(weights, device)
-    config = {
-        "kind": "reconstruction",
-        "settings": to_json(settings),
-        "weights": loaded.sha256,
-        "data": data_hash(objects),
+    load = partial(_load, weights, device, settings)
+    return Evaluation(
+        kind="reconstruction",
+        protocol=settings.protocol,
+        config={
+            "kind": "reconstruction",
+            "settings": to_json(settings),
+            "weights": loaded.sha256,
+            "data": data_hash(objects),
+        },
+        slots=objects.slots,
+        measure=lambda slots: measure_objects(objects, load, slots, workers),
+        describe=partial(_describe, tokenizer=loaded.tokenizer),
+        table=_table,
+        about={
+            "data": objects.name,
+            "weights": {"name": loaded.name, "sha256": loaded.sha256},
+        },
+    ).run(out, on_progress)
+
+
+def _load(weights: str | Path, device: str, settings: EvaluationSettings) -> Measure:
+    return partial(reconstruct, weights=load_weights(weights, device), settings=settings)
+
+
+def _describe(results: Results, tokenizer: Tokenizer) -> dict[str, Any]:
+    rows = scored(results.rows)
+    found: dict[str, Any] = {
+        "summary": summarise(rows),
+        "differences": _gains(rows, len(tokenizer.scale_lengths)),
     }
-    results = Results.open(out, config, code_version())
-    job = ReconstructionJob(weights=weights, device=device, objects=objects, settings=settings)
-    run(job, objects.slots, results, workers=workers, on_progress=on_progress)
-    rows = results.rows
-    report = base_report(
-        "reconstruction",
-        settings.protocol,
-        rows,
-        config=config,
-        code=results.code,
-    )
-    report["data"] = objects.name
-    report["weights"] = {"name": loaded.name, "sha256": loaded.sha256}
-    report["summary"] = summarise(scored(rows))
-    report["differences"] = _gains(scored(rows), len(loaded.tokenizer.scale_lengths))
-    tokens = results.tokens
-    if tokens is not None:
-        tokenizer = loaded.tokenizer
-        report["tokens"] = token_report(tokens, tokenizer.scale_lengths, tokenizer.num_bits)
-    report["objects"] = rows
-    results.finish(report, _table(report))
-    return report
+    if results.tokens is not None:
+        tokens = token_report(results.tokens, tokenizer.scale_lengths, tokenizer.num_bits)
+        found["tokens"] = tokens
+    return found
 
 
 def _gains(rows: Sequence[Row], num_scales: int) -> dict[str, Any]:
@@ -156,11 +136,6 @@ def _table(report: Mapping[str, Any]) -> str:
                 f"{scale['perplexity']:.1f} | {scale['bit_entropy']:.3f} |"
             )
     return "\n".join(lines) + "\n\n" + difference_table(report["differences"])
-
-
-def refused(object_id: str, slot: int, error: Exception) -> Measured:
-    """An object without a usable truth: no numbers, but a reason."""
-    return Measured(slot, ({"id": object_id, "problem": str(error)},))
 
 
 def reconstruct(
@@ -193,25 +168,31 @@ def reconstruct(
     return Measured(slot, (row,), coded.tokens)
 
 
-def score(
-    mesh: TriangleMesh | None,
-    truth: Truth,
-    settings: EvaluationSettings,
-    contains: Contains | None = None,
-) -> MeshScores:
-    """Score a predicted mesh; `contains` defaults to the winding number of a closed mesh."""
-    if mesh is None or mesh.is_empty:
-        mesh, contains = None, None
-    return compare_meshes(
-        mesh,
-        truth.mesh,
-        truth.contains,
-        rng=object_rng(truth.id, settings, 0),
-        num_volume=settings.num_volume,
-        num_surface=settings.num_surface,
-        prediction_contains=contains or (None if mesh is None else winding_test(mesh)),
-        truth_samples=truth.samples,
+@dataclass(frozen=True, eq=False)
+class CodedShape:
+    """A shape after the bottleneck of a tokenizer."""
+
+    fields: tuple[ShapeField, ...]
+    """Its field after each prefix of scales, coarsest first; the last is the whole."""
+    tokens: tuple[int, ...]
+    """Vocabulary indices of all scales end to end; empty if the bottleneck is continuous."""
+
+
+@torch.inference_mode()
+def code_shape(tokenizer: Tokenizer, samples: SurfaceSamples) -> CodedShape:
+    """Send a surface through the bottleneck; what has tokens is decoded from them alone."""
+    if isinstance(tokenizer, DiscreteTokenizer):
+        indices_T = encode_samples(tokenizer, samples)
+        stops = np.cumsum(tokenizer.scale_lengths)
+        fields = tuple(ShapeField.from_tokens(tokenizer, indices_T[:stop]) for stop in stops)
+        return CodedShape(fields, tuple(indices_T.tolist()))
+    device = next(tokenizer.parameters()).device
+    coded = tokenizer.quantize(tokenizer.encode(*surface_tensors(samples, device)))
+    fields = tuple(
+        ShapeField(tokenizer, tokenizer.shape_memory(prefix_1LC, scale))
+        for scale, prefix_1LC in enumerate(coded.prefixes, start=1)
     )
+    return CodedShape(fields, ())
 
 
 def prefix_ious(coded: CodedShape, truth: Truth, settings: EvaluationSettings) -> dict[str, float]:

@@ -54,20 +54,27 @@ def smallest_reaching(rows: Sequence[Row], value: float, metric: str) -> float:
 # --- comparisons -----------------------------------------------------------------------------
 
 
-def add_comparisons(report: dict[str, Any], rows: Sequence[Row]) -> None:
-    """Put `summary`, the means by method, and `comparisons`, object by object, into a report."""
+def describe_rate(rows: Sequence[Row]) -> dict[str, Any]:
+    """The parts of the report that codecs fill.
+
+    Args:
+        rows: of all objects and methods, with their scores.
+
+    Returns:
+        `summary`, the means by method, and `comparisons`, made object by object.
+    """
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    report["summary"] = {}
+    summary: dict[str, Any] = {}
     for method in methods:
-        own = [row for row in rows if row["method"] == method]
-        report["summary"] |= summarise(own, f"{method}/")
-    report["comparisons"] = [
+        summary |= summarise([row for row in rows if row["method"] == method], f"{method}/")
+    comparisons = [
         compare(rows, method, counted, against)
         for method in methods
         if method.startswith("g3t-")
         for counted in ("payload", "file")
         for against in AGAINST
     ]
+    return {"summary": summary, "comparisons": comparisons}
 
 
 def compare(rows: Sequence[Row], method: str, counted: str, against: str) -> dict[str, Any]:

@@ -1,16 +1,53 @@
 """How alike are two sets of shapes? Coverage, minimum matching distance, 1-nearest-neighbour test.
 
 Definitions of Achlioptas et al. 2018 (COV, MMD) and Lopez-Paz and Oquab 2017, as used by PointFlow
-(Yang et al. 2019, Sec. 5.1). All are functions of distances alone. N generated and N reference
-shapes; G and R name the side of a matrix (both of length N).
+(Yang et al. 2019, Sec. 5.1). All are functions of distances alone, and distances are those between
+sketches: some surface points and a coarse occupancy grid of every shape.
+
+Legend: N, M shapes; G generated and R reference shapes, of equal number; P surface points. A packed
+occupancy grid has side**3 / 8 bytes. Unit frame.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float32, Float64, UInt8
+from scipy import spatial
 
 from g3pt.evaluation.bootstrap import Interval, bootstrap
+from g3pt.evaluation.objects import EvaluationSettings
+from g3pt.evaluation.report.summary import cell
+from g3pt.evaluation.sets.families import grid_ious
+from g3pt.geometry.metrics import EMPTY_CHAMFER
+
+_spatial: Any = spatial
+
+TRUTH = "truth"
+"""Name of the true shape's sketch."""
+
+BLOCK = 64
+"""Shapes whose points are looked up together."""
+
+DISTANCES = ("chamfer", "chamfer_squared", "one_minus_iou")
+"""Mean of both directions, unsquared; sum of both directions' mean squares, as PointFlow has it;
+and from occupancy on a grid."""
+
+_WORST = {
+    "chamfer": EMPTY_CHAMFER,
+    "chamfer_squared": 2 * EMPTY_CHAMFER**2,
+    "one_minus_iou": 1.0,
+}
+
+LEFT_OUT = ("mean_shape",)
+"""One shape for all objects: as a set it says nothing."""
+
+METRICS = ("coverage", "mmd", "one_nna")
+
+
+# --- two sets ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,3 +128,180 @@ def compare_sets(distances: SetDistances, *, seed: int = 0) -> dict[str, Interva
         },
         seed=seed,
     )
+
+
+# --- sketches and their distances --------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Sketch:
+    """One shape."""
+
+    points: Float32[np.ndarray, "P 3"]
+    """On its surface, by area; none if it has no surface."""
+    grid: UInt8[np.ndarray, " bytes"]
+    """Packed occupancy at `families.grid_points`."""
+
+    @property
+    def is_empty(self) -> bool:
+        """True without a surface."""
+        return len(self.points) == 0
+
+
+def num_cloud(settings: EvaluationSettings) -> int:
+    """Surface points of a sketch: PointFlow's 2048 at the full protocol, fewer in quick mode."""
+    return min(2048, settings.num_surface // 40)
+
+
+def pack_sketches(sketches: Mapping[str, Sketch]) -> dict[str, np.ndarray]:
+    """Arrays of an object's sketches, by method, for a file."""
+    arrays: dict[str, np.ndarray] = {}
+    for method, sketch in sketches.items():
+        arrays |= {f"{method}/points": sketch.points, f"{method}/grid": sketch.grid}
+    return arrays
+
+
+def unpack_sketches(arrays: Mapping[str, np.ndarray]) -> dict[str, Sketch]:
+    """Inverse of `pack_sketches`."""
+    methods = [name.removesuffix("/grid") for name in arrays if name.endswith("/grid")]
+    return {name: Sketch(arrays[f"{name}/points"], arrays[f"{name}/grid"]) for name in methods}
+
+
+def set_distances(
+    generated: Sequence[Sketch],
+    reference: Sequence[Sketch],
+    within_reference: Mapping[str, Float64[np.ndarray, "M M"]] | None = None,
+    *,
+    threads: int = 1,
+) -> dict[str, SetDistances]:
+    """All that `compare_sets` asks of two sets, by the name of the distance.
+
+    Args:
+        generated: as many as references; some may be empty.
+        reference: none of them empty.
+        within_reference: `distances_between(reference, reference)`, if it is at hand.
+        threads: for the search of neighbours.
+
+    Raises:
+        ValueError: if the sets are not of one size, or below two.
+    """
+    between = partial(distances_between, threads=threads)
+    across = between(generated, reference)
+    within = between(generated, generated)
+    within_reference = within_reference or between(reference, reference)
+    empty = np.array([sketch.is_empty for sketch in generated])
+    return {
+        name: SetDistances(within[name], across[name], within_reference[name], empty)
+        for name in DISTANCES
+    }
+
+
+def distances_between(
+    first: Sequence[Sketch], second: Sequence[Sketch], *, threads: int = 1
+) -> dict[str, Float64[np.ndarray, "N M"]]:
+    """Every distance of every sketch of one set to every one of the other.
+
+    An empty sketch is as far from everything, and from other empty ones, as a distance goes.
+    """
+    ahead = nearest_means(first, second, threads=threads)
+    back = ahead if second is first else nearest_means(second, first, threads=threads)
+    found = {
+        "chamfer": (ahead[0] + back[0].T) / 2,
+        "chamfer_squared": ahead[1] + back[1].T,
+        "one_minus_iou": 1.0 - _grid_ious_between(first, second),
+    }
+    empty = np.logical_or.outer(
+        [sketch.is_empty for sketch in first], [sketch.is_empty for sketch in second]
+    )
+    return {name: np.where(empty, _WORST[name], values) for name, values in found.items()}
+
+
+def _grid_ious_between(
+    first: Sequence[Sketch], second: Sequence[Sketch]
+) -> Float64[np.ndarray, "N M"]:
+    others = np.stack([sketch.grid for sketch in second])
+    return np.stack([grid_ious(sketch.grid, others) for sketch in first])
+
+
+def nearest_means(
+    sources: Sequence[Sketch], targets: Sequence[Sketch], *, threads: int = 1
+) -> Float64[np.ndarray, "2 N M"]:
+    """Mean distance, and mean squared distance, from the points of each source to each target.
+
+    A target's tree answers for the points of a block of sources at once. Empty ones give 0.
+    """
+    means = np.zeros((2, len(sources), len(targets)))
+    full = [number for number, sketch in enumerate(sources) if not sketch.is_empty]
+    blocks = [full[start : start + BLOCK] for start in range(0, len(full), BLOCK)]
+    points = [np.concatenate([sources[number].points for number in block]) for block in blocks]
+    starts = [
+        np.cumsum([0, *(len(sources[number].points) for number in block[:-1])]) for block in blocks
+    ]
+    for column, target in enumerate(targets):
+        if target.is_empty:
+            continue
+        tree = _spatial.cKDTree(target.points)
+        for block, block_points, block_starts in zip(blocks, points, starts, strict=True):
+            distances, _ = tree.query(block_points, workers=threads)
+            counts = np.diff([*block_starts, len(block_points)])
+            for row, values in enumerate((distances, distances**2)):
+                means[row, block, column] = np.add.reduceat(values, block_starts) / counts
+    return means
+
+
+# --- report ------------------------------------------------------------------------------------
+
+
+def report_sets(arrays: Sequence[Mapping[str, np.ndarray]], *, threads: int = 1) -> dict[str, Any]:
+    """Compare the shapes of every method with the true shapes of the same objects.
+
+    Args:
+        arrays: packed sketches of every object, the truth among them.
+        threads: for the search of neighbours.
+
+    Returns:
+        By method and distance: COV, MMD and 1-NNA with intervals, as JSON values. Methods with
+        fewer than two objects are left out.
+    """
+    objects = [unpack_sketches(each) for each in arrays]
+    names = dict.fromkeys(name for sketches in objects for name in sketches)
+    methods = [name for name in names if name not in (TRUTH, *LEFT_OUT)]
+    members = {name: [k for k, each in enumerate(objects) if name in each] for name in methods}
+    if max(map(len, members.values()), default=0) < 2:
+        return {}
+    truths = [sketches[TRUTH] for sketches in objects]
+    within = distances_between(truths, truths, threads=threads)
+    report: dict[str, Any] = {}
+    for name, numbers in members.items():
+        if len(numbers) < 2:
+            continue
+        distances = set_distances(
+            [objects[k][name] for k in numbers],
+            [truths[k] for k in numbers],
+            {kind: values[np.ix_(numbers, numbers)] for kind, values in within.items()},
+            threads=threads,
+        )
+        report[name] = {
+            kind: {metric: found.to_json() for metric, found in compare_sets(each).items()}
+            for kind, each in distances.items()
+        }
+    return report
+
+
+def set_lines(report: Mapping[str, Any]) -> list[str]:
+    """The same for a reader of the terminal, by the Chamfer distance."""
+    lines: list[str] = []
+    for method, distances in report.items():
+        coverage, mmd, one_nna = (distances["chamfer"][name]["mean"] for name in METRICS)
+        lines.append(f"{method}: coverage {coverage:.3f}, MMD {mmd:.4f}, 1-NNA {one_nna:.3f}")
+    return lines
+
+
+def set_table(report: Mapping[str, Any]) -> str:
+    """The same as a Markdown table."""
+    lines = ["| set, distance | COV | MMD | 1-NNA |", "|---|---|---|---|"]
+    for method, distances in report.items():
+        for kind, entry in distances.items():
+            cells = " | ".join(cell(entry[metric]) for metric in METRICS)
+            lines.append(f"| {method}, {kind} | {cells} |")
+    return "\n".join(lines) + "\n"

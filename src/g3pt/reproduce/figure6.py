@@ -1,17 +1,57 @@
-"""The power law of Figure 6: as text, as a table, and drawn on logarithmic axes."""
+"""Figure 6: generators of growing size on the same tokens, and the power law of their loss."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from g3pt.evaluation.report.plots import Curve, Panel, plot_curves
 from g3pt.evaluation.scaling import MIN_SIZES, ScalingFit
+from g3pt.reproduce.car_sizes import car_size, rung
+from g3pt.reproduce.experiments import Claim, Experiment, Scale
 from g3pt.reproduce.tabulate import Reproduction, TableRow
 
 PAPER_STATEMENT = (
     'The paper: "a clear trend where the test loss decreases as the number of model parameters '
     'increases, with a power-law relationship" (Sec. 4.4); it prints no exponent.'
 )
+
+
+def figure6(scale: Scale) -> Experiment:
+    """Cross-entropy of held-out tokens over parameters (Fig. 6)."""
+    of = car_size(scale)
+    variants = [rung(of, depth) for depth in of.depths]
+    claims = [
+        Claim(
+            text=f"cross-entropy falls from {smaller.label} to {larger.label}",
+            better=larger.name,
+            worse=smaller.name,
+            metric="ce",
+            higher_is_better=False,
+        )
+        for smaller, larger in pairwise(variants)
+    ]
+    claims.append(
+        Claim(
+            text=f"IoU of generated meshes rises from {variants[0].label} to {variants[-1].label}",
+            better=variants[-1].name,
+            worse=variants[0].name,
+            of_paper=False,
+        )
+    )
+    return Experiment(
+        name="figure6",
+        title="Figure 6: cross-entropy over parameters",
+        scale=scale,
+        variants=tuple(variants),
+        claims=tuple(claims),
+        evaluation=of.sets,
+        before=(of.stage1,),
+        axis="parameters",
+    )
+
+
+# --- the power law -----------------------------------------------------------------------------
 
 
 def scaling_lines(table: Reproduction) -> list[str]:

@@ -15,11 +15,13 @@ from g3pt.evaluation.report.yardsticks import (
     yardstick_lines,
     yardstick_report,
 )
-from g3pt.evaluation.sets.nearest_picture import PictureBank, nearest_picture_iou, nearest_pictures
 from g3pt.evaluation.sets.yardsticks import (
+    PictureBank,
     YardstickConfig,
     build_picture_bank,
     build_yardstick,
+    nearest_picture_iou,
+    nearest_pictures,
     yardstick_objects,
 )
 from g3pt.generation.answers import ConsensusAnswer, SampleAnswer, answer_features, answer_of

@@ -1,12 +1,6 @@
-import numpy as np
 import pytest
 
-from g3pt.evaluation.sets.samples import (
-    diversity,
-    mean_over_samples,
-    spread_over_samples,
-    spread_rows,
-)
+from g3pt.evaluation.report.generation import mean_over_samples, spread_over_samples, spread_rows
 
 ROWS = [
     {"id": "a", "sample": 0, "iou": 0.2, "empty": False, "prompt": "one", "diversity": 0.3},
@@ -45,23 +39,3 @@ def test_the_spread_is_that_of_a_draw():
         "iou_min": 0.2,
         "iou_max": 0.6,
     }
-
-
-def ball(radius: float):
-    return lambda points: np.linalg.norm(points, axis=1) < radius
-
-
-def test_diversity_is_the_mean_distance_of_all_pairs():
-    points = np.random.default_rng(0).uniform(-1, 1, (100_000, 3))
-    found = diversity([ball(0.5), ball(0.5), ball(1.0)], points)
-    # Two of three pairs share an eighth of the larger ball; the count of points in the
-    # smaller one, 6,500, scatters by 1.2 %.
-    assert found == pytest.approx(2 / 3 * (1 - 1 / 8), abs=0.005)
-
-
-def test_equal_samples_have_no_diversity_and_empty_ones_share_nothing():
-    points = np.random.default_rng(0).uniform(-1, 1, (1000, 3))
-    assert diversity([ball(0.5)] * 3, points) == 0.0
-    assert diversity([ball(0.5), None], points) == 1.0
-    assert diversity([None, None], points) == 0.0
-    assert diversity([ball(0.5)], points) is None

@@ -1,0 +1,107 @@
+"""The skeleton of every evaluation: what is measured again, and what the report is made of."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from g3pt.evaluation.objects import ObjectList, list_objects
+from g3pt.evaluation.results import Measured, Results
+from g3pt.evaluation.run import Evaluation, EvaluationError, measure_objects, measure_slots
+from g3pt.preparation.sources import ShapeError, SourceShape
+
+
+def square(slot: int, *, fail_at: int | None = None) -> Measured:
+    """The square of a slot, with tokens."""
+    if slot == fail_at:
+        raise ValueError("no square")
+    return Measured(slot, ({"id": f"n{slot}", "iou": slot**2 / 7},), (slot, slot + 1))
+
+
+def open_squares(fail_at: int | None = None):
+    return partial(square, fail_at=fail_at)
+
+
+def squares(num: int, *, fail_at: int | None = None, **changes) -> tuple[Evaluation, list[int]]:
+    """An evaluation of squares, and the slots that it was asked for."""
+    asked: list[int] = []
+
+    def measure(slots: Sequence[int]) -> Iterator[Measured]:
+        for measured in measure_slots(partial(open_squares, fail_at), slots):
+            asked.append(measured.slot)
+            yield measured
+
+    fields = {
+        "kind": "squares",
+        "protocol": "by hand",
+        "config": {"kind": "squares", "settings": {"num": num}, "data": "abc"},
+        "slots": range(num),
+        "measure": measure,
+        "describe": lambda results: {"sum": sum(row["iou"] for row in results.rows)},
+        "table": lambda report: f"# {report['about']}: {report['sum']:.3f}\n",
+        "about": {"about": "numbers"},
+    }
+    return Evaluation(**fields | changes), asked
+
+
+def test_a_rerun_measures_what_is_missing_alone(tmp_path: Path):
+    with pytest.raises(EvaluationError, match="object 2: ValueError: no square"):
+        squares(4, fail_at=2)[0].run(tmp_path)
+    evaluation, asked = squares(4)
+    report = evaluation.run(tmp_path)
+    assert asked == [2, 3]
+    assert report["objects"] == squares(4)[0].run(None)["objects"]
+
+
+def test_nothing_is_opened_when_all_is_finished_and_the_report_is_the_same_bytes(tmp_path: Path):
+    squares(3)[0].run(tmp_path)
+    files = [tmp_path / name for name in ("evaluation.json", "report.md", "objects.csv")]
+    before = [file.read_bytes() for file in files]
+    heard: list[tuple[int, int]] = []
+
+    def refuse(slots: Sequence[int]) -> Iterator[Measured]:
+        raise AssertionError(slots)
+
+    evaluation, _ = squares(3, measure=refuse)
+    evaluation.run(tmp_path, lambda *done: heard.append(done))
+
+    assert heard == [(3, 3)]
+    assert [file.read_bytes() for file in files] == before
+    assert before[1] == b"# numbers: 0.714\n"
+
+
+def test_progress_counts_objects_that_were_finished_before(tmp_path: Path):
+    results = Results.open(tmp_path, {})
+    results.add(square(0))
+    heard: list[tuple[int, int]] = []
+    squares(3)[0].finish(results, lambda *done: heard.append(done))
+    assert heard == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("last", "order"), [(False, ["about", "sum", "objects"]), (True, ["sum", "objects", "about"])]
+)
+def test_what_the_report_is_about_stands_before_or_behind_the_objects(last: bool, order: list[str]):
+    report = squares(2, about_last=last)[0].run(None)
+    assert list(report)[-3:] == order
+    assert report["hashes"]["data"] == "abc"
+    assert (report["kind"], report["protocol"]) == ("squares", "by hand")
+
+
+def test_several_processes_measure_the_same():
+    found = sorted(measure_slots(open_squares, range(3), workers=2), key=lambda one: one.slot)
+    assert [one.rows for one in found] == [square(slot).rows for slot in range(3)]
+
+
+def first_alone(shape: SourceShape, slot: int) -> Measured:
+    if slot:
+        raise ShapeError("it is hollow", code="no_interior")
+    return Measured(slot, ({"id": shape.id},))
+
+
+def test_a_shape_without_a_usable_truth_has_its_reason_as_a_row():
+    objects: ObjectList = list_objects("procedural", limit=2)
+    first, second = measure_objects(objects, lambda: first_alone, objects.slots)
+    assert first.rows == ({"id": objects.refs[0].id},)
+    assert second.rows == ({"id": objects.refs[1].id, "problem": "it is hollow"},)
