@@ -16,7 +16,7 @@ def slab(folder_source):
 
 
 def test_cameras_belong_to_the_shape_the_canonical_one_first(small_views):
-    from g3pt.geometry.render import canonical_camera
+    from g3pt.geometry.cameras import canonical_camera
     from g3pt.preparation.views import cameras_of
 
     first, second = cameras_of("a", small_views), cameras_of("b", small_views)

@@ -123,7 +123,7 @@ def test_nothing_is_overwritten_and_too_much_is_refused(pack, folder_shards, tmp
 
 
 def test_pictures_can_be_made_smaller(folder_shards, tmp_path):
-    from g3pt.geometry.framing import OBJECT_FILL, silhouette_box
+    from g3pt.geometry.cameras import OBJECT_FILL, silhouette_box
     from g3pt.shapes.packs import PackConfig, PackedShapes, write_pack
 
     config = PackConfig(num_points=96, num_volume_queries=256, num_views=1, picture_size=48)

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 import stocks
-from g3pt.geometry.cameras import Camera, canonical_camera, orbit_camera
+from g3pt.geometry.cameras import Camera, canonical_camera, orbit_camera, ray_grid
 from g3pt.geometry.mesh import TriangleMesh
-from g3pt.geometry.render import Scene, develop, over_white, ray_grid, shade
+from g3pt.geometry.render import Scene, over_white
+from g3pt.geometry.shading import develop, shade
 from g3pt.shapes.mesh_stock import MeshStock
 from g3pt.stream.casting import Hits
 from g3pt.stream.mesh_batch import ResidentMeshes

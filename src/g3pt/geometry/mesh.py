@@ -22,9 +22,9 @@ import trimesh
 from jaxtyping import Float64
 
 from g3pt.files import write_whole
-from g3pt.geometry.formats.companions import FolderCompanions, read_regular_file
 from g3pt.geometry.formats.foreign import MESH_SUFFIXES, OnNote, known_suffix, parse_mesh
 from g3pt.geometry.formats.gltf import glb_chunks
+from g3pt.geometry.formats.limits import FolderCompanions, read_regular_file
 from g3pt.geometry.formats.textures import display_to_linear
 from g3pt.geometry.triangles import (
     NEUTRAL_GREY,

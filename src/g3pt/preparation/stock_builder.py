@@ -20,7 +20,7 @@ from numpy import ndarray
 from PIL import Image
 
 from g3pt.geometry.boundary import SIDE_STEP
-from g3pt.geometry.decimation import decimate_quickly
+from g3pt.geometry.lod import decimate_quickly
 from g3pt.geometry.mesh import (
     NEUTRAL_GREY,
     MeshError,

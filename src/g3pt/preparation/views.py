@@ -3,7 +3,7 @@
 View 0 is the canonical three-quarter camera of the evaluation. The others follow the camera law
 of TRELLIS: Hammersley directions under a random shift, random field of view, distance to fit.
 What is stored is the drawing itself with its camera. What is fed to a model is framed by the
-silhouette (`geometry.framing`), as users' pictures are: those do not show how far away their
+silhouette (`geometry.cameras`), as users' pictures are: those do not show how far away their
 camera stood, so no picture of training may do so either. S picture side.
 """
 
@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from g3pt.config import from_json
-from g3pt.geometry.render import Camera, canonical_camera, random_cameras
+from g3pt.geometry.cameras import Camera, canonical_camera, random_cameras
 from g3pt.preparation.sources import SourceShape
 from g3pt.shapes.stored import ViewsConfig, shape_seed
 

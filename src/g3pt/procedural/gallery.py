@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from g3pt.geometry.render import canonical_camera, over_white, render, save_png, sheet
+from g3pt.geometry.cameras import canonical_camera
+from g3pt.geometry.render import over_white, render, save_png, sheet
 from g3pt.procedural.shape import FAMILIES, make_shape
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
-from g3pt.geometry.cameras import Camera
-from g3pt.geometry.render import develop, ray_grid, shade
+from g3pt.geometry.cameras import Camera, ray_grid
+from g3pt.geometry.shading import develop, linear, shade
 from g3pt.procedural.shape import ProceduralShape
 from g3pt.procedural.walk import BLOCK, Progress, Walk, started
 
@@ -42,7 +42,7 @@ class TracedScene:
         hits, lengths_N = walk.to_surface(rays_R3[start.rays], start)
         points_N3 = origin + rays_R3[hits] * lengths_N[:, None]
         normals_N3 = self._shape.gradient(points_N3).astype(np.float32) @ axes.T
-        light_R4 = shade(len(rays_R3), hits, normals_N3, self._shape.color_at(points_N3))
+        light_R4 = shade(len(rays_R3), hits, normals_N3, linear(self._shape.color_at(points_N3)))
         return develop(light_R4, size, supersample)
 
 

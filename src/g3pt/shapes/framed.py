@@ -6,7 +6,7 @@ S picture side.
 import numpy as np
 from jaxtyping import UInt8
 
-from g3pt.geometry.framing import frame_object, silhouette_box
+from g3pt.geometry.cameras import frame_object, silhouette_box
 from g3pt.shapes.shape_set import ShapeSet
 
 

@@ -1,6 +1,6 @@
 """Pictures of many shapes at once, on the device that holds them: cameras, frame, light.
 
-The laws are those of `geometry.cameras`, `geometry.framing` and `geometry.render`, but the frame is
+The laws are those of `geometry.cameras` and `geometry.shading`, but the frame is
 found before the picture is drawn: coarse bundles of rays show where the silhouette is, and every
 fine ray falls into the picture that is wanted.
 
@@ -16,9 +16,8 @@ from jaxtyping import Bool, Float32, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from g3pt.geometry.cameras import BOUNDING_RADIUS, canonical_camera
-from g3pt.geometry.framing import OBJECT_FILL
-from g3pt.geometry.light import (
+from g3pt.geometry.cameras import BOUNDING_RADIUS, OBJECT_FILL, canonical_camera
+from g3pt.geometry.shading import (
     AMBIENT,
     DARKEST,
     FILL_DIRECTION,

@@ -35,7 +35,7 @@ from g3pt.evaluation.report.summary import base_report, scored
 from g3pt.evaluation.results import Measured, Results, Row
 from g3pt.evaluation.runner import Evaluator, Job, Progress, run
 from g3pt.generation.surface import encode_surface
-from g3pt.geometry.decimation import fast_simplification
+from g3pt.geometry.lod import fast_simplification
 from g3pt.geometry.mesh import MeshError, TriangleMesh, area_vectors
 from g3pt.geometry.metrics import solid_test
 from g3pt.geometry.sampling import SurfaceSamples

@@ -12,8 +12,7 @@ from jaxtyping import UInt8
 
 from g3pt.evaluation.objects import HELD_OUT, PROCEDURAL, ObjectList, list_objects
 from g3pt.evaluation.sets.nearest_picture import PictureBank
-from g3pt.geometry.cameras import canonical_camera
-from g3pt.geometry.framing import frame_object
+from g3pt.geometry.cameras import canonical_camera, frame_object
 from g3pt.geometry.mesh import GltfColors, MeshError
 from g3pt.preparation.prepare import prepare_shape
 from g3pt.preparation.sources import ShapeError, ShapeRef, SourceShape, load_shape

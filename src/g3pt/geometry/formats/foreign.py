@@ -19,9 +19,8 @@ from jaxtyping import UInt8
 from PIL import Image
 from trimesh.resolvers import Resolver
 
-from g3pt.geometry.formats.companions import Companions, References
 from g3pt.geometry.formats.gltf import parse_gltf
-from g3pt.geometry.formats.limits import MAX_FILE_BYTES, check_counts
+from g3pt.geometry.formats.limits import MAX_FILE_BYTES, Companions, References, check_counts
 from g3pt.geometry.formats.obj import parse_obj
 from g3pt.geometry.formats.textures import read_texture, texture_colors
 from g3pt.geometry.formats.threemf import parse_3mf

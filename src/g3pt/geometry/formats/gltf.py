@@ -16,9 +16,8 @@ import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 from PIL import Image
 
-from g3pt.geometry.formats.companions import References
 from g3pt.geometry.formats.gltf_scene import Placement, placements
-from g3pt.geometry.formats.limits import check_counts
+from g3pt.geometry.formats.limits import References, check_counts
 from g3pt.geometry.formats.textures import (
     display_to_linear,
     linear_to_display,

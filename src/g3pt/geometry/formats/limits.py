@@ -1,4 +1,19 @@
-"""How much a foreign mesh file may ask for. All is checked before memory is taken."""
+"""What a foreign mesh file may ask for: how much memory, and which other files.
+
+Sizes and counts are checked before memory is taken. Companions (files that a mesh file refers to)
+are read from its own folder and below, and from nowhere else. A reader of companions is any
+function from a relative name (`textures/a.png`) to bytes that raises `FileNotFoundError` for what
+is not there: `FolderCompanions`, or a part of an archive.
+"""
+
+import base64
+import os
+import posixpath
+import re
+import stat
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from g3pt.geometry.triangles import MeshError
 
@@ -48,3 +63,129 @@ def check_unpacking(packed: int, unpacked: int, *, limit: int = MAX_FILE_BYTES) 
             f"unpacks {packed} bytes to {unpacked}, more than {UNPACK_RATIO} times as many",
             "too_large",
         )
+
+
+Companions = Callable[[str], bytes]
+"""Reads a companion by its relative name; `FileNotFoundError` if there is none."""
+
+_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C: is a drive
+_DATA = re.compile(r"^data:[^,]{0,200};base64,")
+
+
+class References:
+    """Follows the references of one file, and remembers the first one that was refused.
+
+    Some parsers swallow the errors of what they refer to; `refusal` brings them back. What is
+    missing or unreadable and can be done without is listed in `lost`, in words for people.
+    """
+
+    def __init__(self, companions: Companions | None) -> None:
+        self._companions = companions
+        self.refusal: MeshError | None = None
+        self.lost: list[str] = []
+
+    def lose(self, kind: str, uri: str, what: str) -> None:
+        """Note what the mesh is read without, once.
+
+        Args:
+            kind: what it was to be, such as a texture.
+            uri: how the file calls it; `data:` is inside it.
+            what: what is wrong with it.
+        """
+        words = f"an embedded {kind}" if uri.startswith("data:") else f"{kind} {uri[:80]!r}"
+        if (note := f"{words} {what}") not in self.lost:
+            self.lost.append(note)
+
+    def read(self, uri: str) -> bytes:
+        """Read a companion file, or the bytes of a base64 `data:` URI.
+
+        Raises:
+            FileNotFoundError: if nothing has this name.
+            MeshError: if the reference leads anywhere else than beside the file.
+        """
+        if uri.startswith("data:"):
+            return self._embedded(uri)
+        name = self.checked(uri)
+        if self._companions is None:
+            raise FileNotFoundError(name)
+        try:
+            return self._companions(name)
+        except MeshError as error:
+            self.refusal = self.refusal or error
+            raise
+
+    def checked(self, uri: str) -> str:
+        """Turn a reference into a relative name, without reading it.
+
+        Raises:
+            MeshError: with code `external_reference` if it leads out of the folder.
+        """
+        name = unquote(uri).replace("\\", "/")
+        if _SCHEME.match(name) or name.startswith("//"):
+            raise self._refused(f"refers to {uri[:80]!r}, only files beside it are read")
+        normal = posixpath.normpath(name)
+        if normal.startswith(("/", "..")) or "\0" in normal:
+            raise self._refused(f"refers to {uri[:80]!r}, which is outside its folder")
+        return normal
+
+    def _embedded(self, uri: str) -> bytes:
+        header = _DATA.match(uri)
+        if header is None:
+            raise self._refused(f"refers to {uri[:80]!r}, expected base64 in a data URI")
+        return base64.b64decode(uri[header.end() :].encode("ascii"), validate=True)
+
+    def _refused(self, message: str) -> MeshError:
+        error = MeshError(message, "external_reference")
+        self.refusal = self.refusal or error
+        return error
+
+
+class FolderCompanions:
+    """Companions of a file on disk; links are followed only inside its folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._folder = path.parent.resolve()
+
+    def __call__(self, name: str) -> bytes:
+        """Read `name` from the folder.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            MeshError: if it is no regular file, too large, or leads outside.
+        """
+        target = self._folder / PurePosixPath(name)
+        try:
+            target = target.resolve(strict=True)
+        except (FileNotFoundError, NotADirectoryError):
+            raise FileNotFoundError(name) from None
+        except (OSError, RuntimeError):
+            raise MeshError(
+                f"refers to {name[:80]!r}, which cannot be reached", "not_a_file"
+            ) from None
+        if not target.is_relative_to(self._folder):
+            message = f"refers to {name[:80]!r}, which is outside its folder"
+            raise MeshError(message, "external_reference")
+        return read_regular_file(target)
+
+
+def read_regular_file(path: str | os.PathLike[str]) -> bytes:
+    """Read a whole file, unless opening it could block or it is too large.
+
+    Raises:
+        MeshError: with code `missing`, `not_a_file`, `too_large` or `unreadable`.
+    """
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise MeshError(f"{path}: not a regular file", "not_a_file")
+        if status.st_size > MAX_FILE_BYTES:
+            message = f"{path}: {status.st_size} bytes, expected at most {MAX_FILE_BYTES}"
+            raise MeshError(message, "too_large")
+        return Path(path).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        if os.path.islink(path):
+            raise MeshError(f"{path}: a link to no file", "missing") from None
+        raise MeshError(f"{path}: no such file", "missing") from None
+    except OSError as error:
+        code = "not_a_file" if os.path.islink(path) else "unreadable"  # ELOOP
+        raise MeshError(f"{path}: {error.strerror or error}", code) from None

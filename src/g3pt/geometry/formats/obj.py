@@ -10,8 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 from PIL import Image
 
-from g3pt.geometry.formats.companions import References
-from g3pt.geometry.formats.limits import check_counts
+from g3pt.geometry.formats.limits import References, check_counts
 from g3pt.geometry.formats.textures import read_texture, texture_colors
 from g3pt.geometry.triangles import MeshError, TriangleMesh, concatenate, keep_faces
 

@@ -17,8 +17,7 @@ import trimesh
 from jaxtyping import Float64
 from PIL import Image
 
-from g3pt.geometry.formats.companions import References
-from g3pt.geometry.formats.limits import MAX_TEXTURE_PIXELS
+from g3pt.geometry.formats.limits import MAX_TEXTURE_PIXELS, References
 from g3pt.geometry.triangles import MeshError
 
 _trimesh: Any = trimesh  # its own annotations are partial
