@@ -30,7 +30,7 @@ def test_a_pack_holds_what_was_stored(pack, folder_shards):
 
 def test_a_pack_gives_only_what_the_selection_takes(pack, folder_shards):
     from g3pt.shapes.packs import PackedShapes
-    from g3pt.shapes.selection import QualityLimits, Selection
+    from g3pt.shapes.shape_set import QualityLimits, Selection
     from g3pt.shapes.shards import ShardSet
 
     # By licence, and by a distance to the source that not all boxes keep.
@@ -59,7 +59,7 @@ def test_a_pack_gives_only_what_the_selection_takes(pack, folder_shards):
 
 def test_a_pack_without_what_is_selected_is_refused(pack):
     from g3pt.shapes.packs import PackedShapes
-    from g3pt.shapes.selection import VALIDATION
+    from g3pt.shapes.shape_set import VALIDATION
 
     with pytest.raises(ValueError, match=r"none of its 3 shapes fits .*val"):
         PackedShapes(pack.path, VALIDATION)

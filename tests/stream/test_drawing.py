@@ -15,16 +15,8 @@ from g3pt.geometry.cameras import (
 )
 from g3pt.procedural import make_shape
 from g3pt.procedural.tracing import TracedScene
-from g3pt.stream.drawing import (
-    CHECKS,
-    Cameras,
-    Patterns,
-    canonical_cameras,
-    draw,
-    draw_windows,
-    orbit_cameras,
-    studio_lights,
-)
+from g3pt.stream.cameras import Cameras, canonical_cameras, orbit_cameras
+from g3pt.stream.drawing import CHECKS, Patterns, draw, draw_windows, studio_lights
 from g3pt.stream.primitives import PrimitiveCaster, pad_shapes
 
 FAMILIES = ("chair", "mug", "castle", "fish", "umbrella", "car")

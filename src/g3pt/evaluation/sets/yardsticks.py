@@ -16,7 +16,7 @@ from g3pt.geometry.cameras import canonical_camera, frame_object
 from g3pt.geometry.mesh import GltfColors, MeshError
 from g3pt.preparation.prepare import prepare_shape
 from g3pt.preparation.sources import ShapeError, ShapeRef, SourceShape, load_shape
-from g3pt.shapes.selection import QualityLimits
+from g3pt.shapes.shape_set import QualityLimits
 from g3pt.shapes.stored import PrepareConfig, shape_seed
 from g3pt.shapes.yardstick import Yardstick, query_positions
 
