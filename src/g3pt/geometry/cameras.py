@@ -5,9 +5,9 @@ right-handed. Every camera here stands at the distance from which the sphere aro
 [-0.95, 0.95]^3 just fills its field of view.
 
 A picture says nothing about an object's size, since every shape is moved to the unit frame. So
-`frame_object` centres the object's silhouette and lets its longer side fill a fixed share of the
-picture, whatever camera, margin or format it came with. Training views and users' pictures are
-framed alike. Pictures are (H, W, 4) uint8, straight alpha.
+`frame_object` centres the object's silhouette and scales its longer side to a fixed share of the
+picture, whatever the camera, margin or format. Training views and users' pictures are framed alike.
+Pictures are (H, W, 4) uint8, straight alpha.
 """
 
 import math
@@ -21,7 +21,7 @@ from numpy import ndarray
 from PIL import Image
 
 BOUNDING_RADIUS = 0.95 * 3**0.5
-"""Radius of the sphere around all that fits the unit frame."""
+"""Radius of the smallest sphere around the cube [-0.95, 0.95]^3."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Camera:
     """A pinhole camera for square pictures."""
 
     position: tuple[float, float, float]
-    """Where it stands."""
+    """Position in the unit frame."""
     target: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """What it looks at, in the middle of the picture."""
+    """Point shown in the middle of the picture."""
     up: tuple[float, float, float] = (0.0, 1.0, 0.0)
     """Shown upward in the picture; must not be parallel to the line of sight."""
     fov_degrees: float = 30.0
@@ -66,7 +66,7 @@ def orbit_camera(
 
 
 def canonical_camera() -> Camera:
-    """Three-quarter view used for evaluation: 30 degrees from +Z towards +X, elevation 20."""
+    """The view of the evaluation: azimuth 30 degrees (from +Z towards +X), elevation 20."""
     return orbit_camera(30.0, 20.0)
 
 
@@ -81,13 +81,14 @@ def random_cameras(
     """Training views: directions spread over the sphere, random field of view, distance to fit.
 
     Directions are a Hammersley set under a random shift. The field of view lies between 10 and 70
-    degrees with the inverse square of the distance uniform (the law of TRELLIS), which makes the
-    wide, near views the common ones.
+    degrees, such that the inverse square of the distance is uniform (the distribution of TRELLIS).
+    Wide, near views are therefore the most common.
 
     Args:
         num: how many.
-        rng: gives the shift and the fields of view.
-        elevations: lowest and highest elevation in degrees; by area of the sphere in between.
+        rng: source of the shift and the fields of view.
+        elevations: lowest and highest elevation in degrees; in between uniform by area of the
+            sphere.
     """
     along, around = rng.random(), rng.random()
     low, high = (math.sin(math.radians(degrees)) for degrees in elevations)
@@ -108,7 +109,7 @@ def random_cameras(
 
 @lru_cache(maxsize=4)
 def ray_grid(size: int, fov_degrees: float) -> Float32[ndarray, "H W 3"]:
-    """Directions through pixel centres in the camera's frame, top row first, of length 1."""
+    """Unit directions through pixel centres in the camera's frame, top row first."""
     half = np.tan(np.deg2rad(fov_degrees) / 2)
     line = ((np.arange(size) + 0.5) / size * 2 - 1) * half
     rays = np.empty((size, size, 3))
@@ -118,7 +119,7 @@ def ray_grid(size: int, fov_degrees: float) -> Float32[ndarray, "H W 3"]:
 
 
 def _radical_inverse(index: int) -> float:
-    """Mirror the binary digits of an integer at the point."""
+    """The integer with its binary digits mirrored at the point, in [0, 1) (van der Corput)."""
     digits = f"{index:b}"[::-1]
     return int(digits, 2) / 2 ** len(digits)
 
@@ -137,7 +138,7 @@ MIN_ALPHA = 24
 def silhouette_box(
     picture: UInt8[np.ndarray, "H W 4"], min_alpha: int = MIN_ALPHA
 ) -> tuple[int, int, int, int] | None:
-    """Left, top, right, bottom of what is visible (right and bottom exclusive), None if nothing."""
+    """Left, top, right, bottom of the visible pixels (right and bottom exclusive), or None."""
     visible = picture[..., 3] >= min_alpha
     columns, rows = np.flatnonzero(visible.any(axis=0)), np.flatnonzero(visible.any(axis=1))
     if not len(columns):
@@ -167,12 +168,12 @@ def frame_object(
 def frame_together(
     pictures: Sequence[UInt8[np.ndarray, "_ _ 4"]], size: int, *, fill: float = 0.95
 ) -> list[UInt8[np.ndarray, "S S 4"]]:
-    """Crop pictures of one object alike, so that its place and size can be compared.
+    """Crop pictures of one object with one common box, so that its place and size can be compared.
 
     Args:
         pictures: of one size, from cameras at one distance. Some may show nothing.
         size: side of the results in pixels.
-        fill: share of the side that all silhouettes together cover.
+        fill: share of the side that the union of the silhouettes covers.
     """
     found = [box for picture in pictures if (box := silhouette_box(picture)) is not None]
     if not found:
@@ -186,7 +187,7 @@ def frame_together(
 def _centred(
     picture: UInt8[np.ndarray, "H W 4"], box: tuple[int, int, int, int], size: int, fill: float
 ) -> UInt8[np.ndarray, "S S 4"]:
-    """A part of a picture in the middle of a transparent square, its longer side scaled."""
+    """A part of a picture, scaled to `fill`, in the middle of a transparent square."""
     left, top, right, bottom = box
     factor = fill * size / max(right - left, bottom - top)
     width = max(1, round((right - left) * factor))

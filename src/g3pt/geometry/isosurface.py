@@ -1,4 +1,4 @@
-"""From any field function to a closed mesh, asking the field only near its surface.
+"""From any field function to a closed mesh, evaluating the field only near its surface.
 
 A coarse base grid finds sign changes; from each of them the surface is tracked at full
 resolution, cell by cell through the faces it crosses, so that exactly the corners of crossed
@@ -53,7 +53,7 @@ class Extraction:
     """Points at which the field was evaluated."""
 
     queries_dense: int
-    """Points that the dense grid has: (resolution + 1)^3."""
+    """Points of the dense grid: (resolution + 1)^3."""
 
 
 def extract_surface(
@@ -75,12 +75,12 @@ def extract_surface(
 
     Args:
         field: positive inside; called with at most `chunk` float32 points of the unit frame. It
-            is asked once per grid corner.
+            is evaluated once per grid corner.
         resolution: cells per axis.
         base_resolution: cells per axis of the base grid, whose corners are corners of the full
             grid. A component that passes between them is found only through `seeds` or `band`.
-            From 64 on, every second line is looked at first, and the others only in cells that
-            the surface may cross, judging by the slopes around.
+            From 64 on, every second line is evaluated first, and the others only in cells that the
+            surface may cross, judged by the slopes around them.
         dense: visit every cell; slow and exact.
         seeds: points on or near the surface, in the unit frame: components within two cells of
             one of them are found too.
@@ -116,7 +116,7 @@ def extract_surface(
 
 
 def _crossed_cells_dense(grid: SparseGrid) -> Int64[ndarray, " A"]:
-    """Look at every cell, one slab after the other."""
+    """All crossed cells, found by visiting every cell, slab by slab."""
     line = np.arange(grid.resolution + 2, dtype=np.int64)
     slab = (line[:, None] * AXES[1] + line).reshape(-1)
     found = [_NO_CELLS]
@@ -146,7 +146,7 @@ def _track(grid: SparseGrid, cells_A: Int64[ndarray, " A"]) -> None:
 
 
 def _look_at_base_grid(grid: SparseGrid, base_resolution: int) -> None:
-    """Evaluate the base grid: fully, or its even lines and then where the surface may be."""
+    """Evaluate the base grid: fully, or its even lines and then cells that may be crossed."""
     real = np.rint(np.linspace(1, grid.resolution + 1, base_resolution + 1)).astype(np.int64)
     # The two ring corners are ends of the base lines, for solids that are cut by the cube.
     grid.lay_lattice(np.concatenate([[0], real, [grid.resolution + 2]]))
@@ -208,7 +208,7 @@ def _starts_of_base_grid(grid: SparseGrid) -> Int64[ndarray, " A"]:
 def _cells_at_sign_change(
     grid: SparseGrid, low_N: Int64[ndarray, " N"], high_N: Int64[ndarray, " N"], axis: int
 ) -> Int64[ndarray, " A"]:
-    """Halve segments along an axis whose ends differ in sign; the cells around what remains."""
+    """Bisect segments whose ends differ in sign; return the cells around the result."""
     step = int(AXES[axis])
     low_inside_N = grid.inside(low_N)
     while (wide := high_N - low_N > step).any():
@@ -318,9 +318,9 @@ def _vertex_names(grid: SparseGrid, cells_A: Int64[ndarray, " A"]) -> Int64[ndar
 def _topological_values(grid: SparseGrid, cells_A: Int64[ndarray, " A"]) -> Float32[ndarray, "A 8"]:
     """Values that decide how cells are cut: limited in range, with ties broken.
 
-    Vertex positions come from the true values. Here five decades suffice, so that the float32
-    positions that come back still tell on which edge a vertex lies; and a jitter by corner
-    avoids equal products in the test of ambiguous faces, which would break manifoldness.
+    Vertex positions are computed from the true values. Five decades suffice here, so that the
+    float32 positions returned still tell on which edge a vertex lies. A jitter by corner avoids
+    equal products in the test of ambiguous faces, which would break manifoldness.
     """
     values_A8 = grid.cell_values(cells_A).astype(np.float64)
     corners_A8 = cells_A[:, None] + CUBE_NAMES

@@ -1,9 +1,9 @@
 """Fewer faces: two decimators, levels of detail with their errors, and a GLB file of levels.
 
-Both decimators minimise quadric errors. One is careful and needs a manifold mesh, the other copes
-with any mesh. A level's error is its distance to the finest level. The GLB file is glTF 2.0 with
-MSFT_lod and MSFT_screencoverage: the scene shows the finest level, whose node names the others,
-finest first. A reader without the extension sees the finest level alone.
+Both decimators minimise quadric errors: `decimate_in_order` needs a manifold mesh,
+`decimate_quickly` takes any mesh. A level's error is its distance to the finest level. The GLB file
+is glTF 2.0 with MSFT_lod and MSFT_screencoverage: the scene shows the finest level, whose node
+names the others, finest first. A reader without the extension sees the finest level alone.
 
 Unit frame (longest side 1.9). Legend: P vertices, F faces.
 """
@@ -27,7 +27,7 @@ _igl: Any = igl  # without type stubs
 
 
 def fast_simplification() -> Any:
-    """The module of the quick decimator.
+    """Import the module of `decimate_quickly`.
 
     Raises:
         ImportError: naming the extra, if it is not installed.
@@ -43,13 +43,13 @@ def fast_simplification() -> Any:
 def decimate_quickly(
     mesh: TriangleMesh, num_faces: int, *, aggressiveness: float = 7.0
 ) -> TriangleMesh:
-    """Quadric error metric without a queue; copes with any mesh, may stop early.
+    """Decimate any mesh by quadric errors without a queue; may stop at more faces than wanted.
 
     Args:
         mesh: with merged vertices.
         num_faces: how many are wanted.
-        aggressiveness: how fast the error that is put up with grows; a low one (3) keeps whole
-            parts from being lost, and stops earlier.
+        aggressiveness: how fast the accepted error grows; a low value (3) avoids losing whole parts
+            and stops earlier.
     """
     vertices, faces = fast_simplification().simplify(
         mesh.vertices,
@@ -61,22 +61,22 @@ def decimate_quickly(
 
 
 def decimate_in_order(mesh: TriangleMesh, num_faces: int) -> TriangleMesh:
-    """Quadric error metric, cheapest edge first; gives nothing for non-manifold meshes."""
+    """Decimate by quadric errors, cheapest edge first; empty result for non-manifold meshes."""
     vertices, faces, *_ = _igl.qslim(mesh.vertices, mesh.faces.astype(np.int32), num_faces)
     return TriangleMesh.from_arrays(vertices, faces)
 
 
 NUM_SAMPLES = 10_000
-"""Points of each surface by which a level is compared with the finest."""
+"""Points drawn on each surface to measure the distance of a level to the finest."""
 
 REDUCTION = 4
-"""Faces of a level over those of the next, where no budgets are given."""
+"""Ratio of the face counts of consecutive levels if no budgets are given."""
 
 MIN_FACES = 64
-"""No level is given fewer faces than this by itself."""
+"""Smallest face budget that `face_budgets` gives."""
 
 SCREEN_HEIGHT = 1080
-"""Pixels of the screen that coverages are worked out for."""
+"""Height in pixels of the screen that coverages are computed for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,27 +87,27 @@ class Level:
     error_mean: float
     """Mean distance to the finest level, over points of both surfaces; 0 for the finest."""
     error_max: float
-    """Largest of these distances, either way (Hausdorff, as far as the points tell)."""
+    """Largest of these distances in either direction (Hausdorff distance of the samples)."""
     coverage: float
-    """Share of the screen above which this level is wanted: where its successor's mean error
-    would be as large as a pixel. 0 for the last, which is never dropped."""
+    """Share of the screen above which this level is shown: there the mean error of the next level
+    reaches one pixel. 0 for the last level."""
 
 
 def face_budgets(num_faces: int, num_levels: int) -> list[int]:
-    """Budgets of levels: all faces, then a quarter of the level before."""
+    """Face budgets of levels: all faces, then a quarter each time, at least `MIN_FACES`."""
     return [max(num_faces // REDUCTION**level, MIN_FACES) for level in range(num_levels)]
 
 
 def make_levels(
     meshes: Sequence[TriangleMesh], budgets: Sequence[int], *, seed: int = 0
 ) -> tuple[Level, ...]:
-    """Bring meshes of one object to their face budgets and measure what that costs.
+    """Decimate meshes of one object to their face budgets and measure the errors.
 
     Args:
-        meshes: finest first, one per level; the same mesh may stand for several. Empty ones are
+        meshes: finest first, one per level; the same mesh may be given for several. Empty ones are
             left out.
-        budgets: most faces of each; meshes with fewer stay as they are.
-        seed: of the points that errors are measured with.
+        budgets: largest face count of each; meshes with fewer faces stay as they are.
+        seed: seeds the points that errors are measured at.
 
     Raises:
         ValueError: if the finest mesh is empty or the numbers do not fit.
@@ -130,7 +130,7 @@ def make_levels(
 
 
 def decimate(mesh: TriangleMesh, num_faces: int) -> TriangleMesh:
-    """At most about so many faces; a mesh that has no more stays as it is.
+    """Reduce a mesh to about `num_faces` faces; a mesh with no more stays as it is.
 
     Raises:
         ImportError: if the mesh is not manifold and the extra for such meshes is missing.
@@ -142,7 +142,7 @@ def decimate(mesh: TriangleMesh, num_faces: int) -> TriangleMesh:
 
 
 def coverage_of(error: float) -> float:
-    """Share of the screen that an object covers when `error` is one pixel; at most all of it."""
+    """Share of the screen that an object covers when `error` is one pixel; at most 1."""
     if error == 0:
         return 1.0
     return min((UNIT_LONGEST_SIDE / error / SCREEN_HEIGHT) ** 2, 1.0)
@@ -161,7 +161,7 @@ _VERTICES, _INDICES = 34962, 34963
 
 
 def encode_levels(levels: Sequence[Level]) -> bytes:
-    """The bytes of a GLB file, finest level first; errors stand in the extras of each node."""
+    """Encode levels, finest first, as a GLB file; errors are in the extras of each node."""
     binary = bytearray()
     views: list[dict[str, Any]] = []
     accessors: list[dict[str, Any]] = []

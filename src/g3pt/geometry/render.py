@@ -35,7 +35,7 @@ _SHADOWED_KEY = 0.3
 
 
 class Scene:
-    """A mesh made ready for many views: acceleration structure, normals, linear colours."""
+    """A mesh prepared for many views: acceleration structure, normals, linear colours."""
 
     def __init__(self, mesh: TriangleMesh) -> None:
         self._vertices = mesh.vertices[np.unique(mesh.faces)].astype(np.float32)
@@ -57,10 +57,10 @@ class Scene:
         """Draw the mesh.
 
         Args:
-            camera: where from.
+            camera: the point of view.
             size: side of the picture in pixels.
             supersample: rays per pixel and axis; alpha is the share of them that hit.
-            shadow: let the mesh keep the key light off itself.
+            shadow: whether the mesh casts a shadow of the key light on itself.
         """
         picture = np.zeros((size, size, 4), dtype=np.uint8)
         rows, columns = self._window(camera, size)
@@ -96,7 +96,7 @@ class Scene:
     def _trace(
         self, camera: Camera, local_R3: Float32[ndarray, "R 3"], shadow: bool
     ) -> Float32[ndarray, "R 4"]:
-        """Linear colour and coverage along rays given in the camera's frame."""
+        """Linear colour and coverage of rays given in the camera's frame."""
         axes = camera.axes().astype(np.float32)
         origins_R3 = np.empty_like(local_R3)
         origins_R3[:] = camera.position
@@ -122,7 +122,7 @@ class Scene:
     def _lit_share(
         self, camera: Camera, axes: Float32[ndarray, "3 3"], points_N3: Float32[ndarray, "N 3"]
     ) -> Float32[ndarray, " N"]:
-        """How much of the key light reaches points given in the camera's frame."""
+        """Share of the key light that reaches points given in the camera's frame."""
         origins = points_N3 @ axes + np.asarray(camera.position, dtype=np.float32)
         toward = np.empty_like(origins)
         toward[:] = unit(np.array(KEY_DIRECTION)) @ axes
@@ -143,7 +143,7 @@ def render(
 
 
 def over_white(picture: UInt8[ndarray, "H W 4"]) -> UInt8[ndarray, "H W 3"]:
-    """Put a picture with alpha on a white ground."""
+    """Blend a picture with alpha over white."""
     alpha = picture[..., 3:].astype(np.float32) / 255
     return np.rint(picture[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
 
@@ -154,7 +154,7 @@ def sheet(
     *,
     gap: int = 4,
 ) -> UInt8[ndarray, "_ _ 3"]:
-    """Lay pictures out in rows on white, each with an optional line of text below it.
+    """Lay out pictures in rows on white, each with an optional line of text below it.
 
     Args:
         rows: pictures with three or four channels; every cell is as large as the largest one.
@@ -194,7 +194,7 @@ def save_gif(
     *,
     frames_per_second: float = 12.0,
 ) -> None:
-    """Write pictures on white as an endless animation; complete or not at all."""
+    """Write pictures on white as a looping GIF; the file appears complete or not at all."""
     frames = [Image.fromarray(over_white(p) if p.shape[-1] == 4 else p) for p in pictures]
     if not frames:
         raise ValueError("an animation needs at least one picture")

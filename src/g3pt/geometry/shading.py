@@ -1,8 +1,8 @@
-"""Light and colour of everything that is drawn, and the normals that meshes are shaded with.
+"""Shading of all pictures: light, colour conversion, and smooth normals of meshes.
 
-The light moves with the camera: a key light from its upper left, a weak fill from its right, a
-little light from everywhere. Directions point from the object to the light, in the camera's frame
-(right, up, backward). Normals are smooth over faces that nearly agree and sharp at creases.
+Lights move with the camera: a key light from its upper left, a weak fill light from its right, and
+ambient light. Directions point from the object to the light, in the camera's frame (right, up,
+backward). Normals are smooth over faces that nearly agree and sharp at creases.
 
 Legend: R rays, N hits, H W picture, S side of a square picture, C face corners (three per face).
 """
@@ -19,7 +19,7 @@ FILL_DIRECTION = (0.9, 0.0, 0.45)
 FILL_STRENGTH = 0.16
 AMBIENT = 0.24
 DARKEST = 0.02
-"""Reflectance of black, so that its shape shows."""
+"""Reflectance of black, so that black surfaces still show shading."""
 
 
 CREASE_DEGREES = 35.0
@@ -27,9 +27,10 @@ CREASE_DEGREES = 35.0
 
 
 def crease_normals(mesh: TriangleMesh) -> Float64[ndarray, "C 3"]:
-    """Normal at every face corner: the mean over the faces there that nearly agree with this one.
+    """Normal at every face corner: the area-weighted mean over nearby orientations.
 
-    Corners at one place count together, whether or not they share a vertex. Faces weigh by area.
+    It averages the faces at that position whose normals differ by less than `CREASE_DEGREES`.
+    Corners at one position count together, whether or not they share a vertex.
     """
     areas_C3 = np.repeat(area_vectors(mesh), 3, axis=0)
     units_C3 = areas_C3 / np.maximum(np.linalg.norm(areas_C3, axis=1, keepdims=True), 1e-300)
@@ -53,7 +54,7 @@ def crease_normals(mesh: TriangleMesh) -> Float64[ndarray, "C 3"]:
 
 
 def _places(mesh: TriangleMesh) -> Int64[ndarray, " C"]:
-    """A number for the position of every face corner, equal where positions are equal."""
+    """A number for every face corner, equal for equal positions."""
     low, high = mesh.bounds()
     scale = (1 << 20) / max(float((high - low).max()), 1e-300)
     nodes = np.rint((mesh.triangles.reshape(-1, 3) - low) * scale).astype(np.int64)
@@ -63,7 +64,7 @@ def _places(mesh: TriangleMesh) -> Int64[ndarray, " C"]:
 def develop(
     light_R4: Float32[ndarray, "R 4"], size: int, supersample: int
 ) -> UInt8[ndarray, "S S 4"]:
-    """Linear light of the rays of `ray_grid(size * supersample)` to an sRGB picture."""
+    """Turn the linear light of the rays of `ray_grid(size * supersample)` into an sRGB picture."""
     fine = light_R4.reshape(size, supersample, size, supersample, 4)
     return display(fine.mean(axis=(1, 3)))
 
@@ -75,14 +76,14 @@ def shade(
     albedo_N3: Float32[ndarray, "N 3"] | Float32[ndarray, " 3"],
     lit: Float32[ndarray, " N"] | float = 1.0,
 ) -> Float32[ndarray, "R 4"]:
-    """Light that rays bring home, however it was found where they hit.
+    """Linear light arriving along rays, from the normals and colours of the points that they hit.
 
     Args:
         num_rays: how many there are.
-        hits: the numbers of those that hit.
+        hits: indices of the rays that hit.
         normals_N3: unit normals there, in the camera's frame.
-        albedo_N3: linear reflectance there (`linear`), or one for all.
-        lit: share of the key light that arrives there.
+        albedo_N3: linear reflectance there (see `linear`), or one for all.
+        lit: share of the key light that reaches the points.
 
     Returns:
         Linear colour and coverage of every ray.
@@ -105,19 +106,19 @@ def _studio_light(
 
 
 def unit(vector: Float64[ndarray, " 3"]) -> Float32[ndarray, " 3"]:
-    """The vector with length 1."""
+    """Scale a vector to length 1, as float32."""
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
 def linear(colors: UInt8[ndarray, "*N 3"]) -> Float32[ndarray, "*N 3"]:
-    """SRGB bytes to linear reflectance (IEC 61966-2-1)."""
+    """Turn sRGB bytes into linear reflectance in [0, 1] (IEC 61966-2-1)."""
     values = np.arange(256) / 255.0
     table = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     return table.astype(np.float32)[colors]
 
 
 def display(light_HW4: Float32[ndarray, "H W 4"]) -> UInt8[ndarray, "H W 4"]:
-    """Mean linear light and coverage of pixels to sRGB with straight alpha."""
+    """Turn linear light and coverage of pixels into sRGB with straight alpha."""
     alpha = light_HW4[..., 3:]
     linear = np.clip(light_HW4[..., :3] / np.maximum(alpha, 1e-6), 0.0, 1.0)
     srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)

@@ -30,10 +30,10 @@ MAX_TEXTURE_PIXELS = 2**26
 """Largest texture, 8192 x 8192 pixels."""
 
 UNPACK_RATIO = 200
-"""An archive that unpacks to more than this many times its size is taken for a bomb."""
+"""Largest accepted ratio of unpacked to packed size: more is taken for a decompression bomb."""
 
 FREE_UNPACKED_BYTES = 2**24
-"""Below this size nobody asks for the ratio; drawings of text compress well."""
+"""Below this unpacked size the ratio is not checked, since small text files compress well."""
 
 
 def check_counts(num_vertices: int, num_faces: int) -> None:
@@ -51,7 +51,7 @@ def check_counts(num_vertices: int, num_faces: int) -> None:
 
 
 def check_unpacking(packed: int, unpacked: int, *, limit: int = MAX_FILE_BYTES) -> None:
-    """Refuse compressed data that grows beyond a limit, or suspiciously.
+    """Refuse compressed data that unpacks beyond a limit, or beyond `UNPACK_RATIO`.
 
     Raises:
         MeshError: with code `too_large`.
@@ -66,17 +66,17 @@ def check_unpacking(packed: int, unpacked: int, *, limit: int = MAX_FILE_BYTES) 
 
 
 Companions = Callable[[str], bytes]
-"""Reads a companion by its relative name; `FileNotFoundError` if there is none."""
+"""Reads a companion file by its relative name; raises `FileNotFoundError` if there is none."""
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C: is a drive
 _DATA = re.compile(r"^data:[^,]{0,200};base64,")
 
 
 class References:
-    """Follows the references of one file, and remembers the first one that was refused.
+    """Reads the files that one file refers to, and keeps the first refusal.
 
-    Some parsers swallow the errors of what they refer to; `refusal` brings them back. What is
-    missing or unreadable and can be done without is listed in `lost`, in words for people.
+    Some parsers swallow the errors of their resolvers; `refusal` keeps the first of them. `lost`
+    lists, in words for people, what is missing or unreadable and not essential.
     """
 
     def __init__(self, companions: Companions | None) -> None:
@@ -85,11 +85,11 @@ class References:
         self.lost: list[str] = []
 
     def lose(self, kind: str, uri: str, what: str) -> None:
-        """Note what the mesh is read without, once.
+        """Add something to `lost`, once.
 
         Args:
-            kind: what it was to be, such as a texture.
-            uri: how the file calls it; `data:` is inside it.
+            kind: what it is, such as "texture".
+            uri: the reference in the file; `data:` stands for an embedded one.
             what: what is wrong with it.
         """
         words = f"an embedded {kind}" if uri.startswith("data:") else f"{kind} {uri[:80]!r}"
@@ -101,7 +101,7 @@ class References:
 
         Raises:
             FileNotFoundError: if nothing has this name.
-            MeshError: if the reference leads anywhere else than beside the file.
+            MeshError: if the reference leads out of the file's folder.
         """
         if uri.startswith("data:"):
             return self._embedded(uri)
@@ -141,7 +141,7 @@ class References:
 
 
 class FolderCompanions:
-    """Companions of a file on disk; links are followed only inside its folder."""
+    """Companions of a file on disk; symbolic links are followed only inside its folder."""
 
     def __init__(self, path: Path) -> None:
         self._folder = path.parent.resolve()
@@ -169,7 +169,7 @@ class FolderCompanions:
 
 
 def read_regular_file(path: str | os.PathLike[str]) -> bytes:
-    """Read a whole file, unless opening it could block or it is too large.
+    """Read a whole regular file of at most `MAX_FILE_BYTES`.
 
     Raises:
         MeshError: with code `missing`, `not_a_file`, `too_large` or `unreadable`.
