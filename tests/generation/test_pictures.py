@@ -8,7 +8,7 @@ from PIL import Image
 
 from g3pt.generation.pictures import PictureError, cut_out_object, prepare_picture
 from g3pt.generation.pixels import MAX_BYTES, open_picture
-from g3pt.geometry.framing import OBJECT_FILL, frame_object, frame_together, silhouette_box
+from g3pt.geometry.cameras import OBJECT_FILL, frame_object, frame_together, silhouette_box
 
 SIZE = 64
 

@@ -6,9 +6,14 @@ import pytest
 import trimesh
 
 from g3pt.geometry import lod
-from g3pt.geometry.decimation import decimate_in_order
-from g3pt.geometry.formats.gltf_lod import encode_levels
-from g3pt.geometry.lod import coverage_of, decimate, face_budgets, make_levels
+from g3pt.geometry.lod import (
+    coverage_of,
+    decimate,
+    decimate_in_order,
+    encode_levels,
+    face_budgets,
+    make_levels,
+)
 from g3pt.geometry.mesh import TriangleMesh, is_closed, read_mesh
 
 

@@ -2,20 +2,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from g3pt.geometry.render import (
+from g3pt.geometry.cameras import (
     Camera,
-    Scene,
     canonical_camera,
-    crease_normals,
     orbit_camera,
-    over_white,
     random_cameras,
-    render,
-    save_gif,
-    save_png,
-    sheet,
     turntable_cameras,
 )
+from g3pt.geometry.render import Scene, over_white, render, save_gif, save_png, sheet
+from g3pt.geometry.shading import crease_normals
 from g3pt.geometry.triangles import TriangleMesh, face_normals
 
 

@@ -7,12 +7,12 @@ import torch
 
 from g3pt.nn.attention import (
     Attention,
+    KeyValueCache,
     _weighted_values_written_out,
     merge_heads,
     split_heads,
     weighted_values,
 )
-from g3pt.nn.cache import KeyValueCache
 
 
 def test_attention_equals_the_written_out_softmax():

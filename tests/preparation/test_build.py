@@ -72,7 +72,7 @@ def test_a_source_of_bad_meshes_only_is_an_error(build, folder_config, tmp_path)
 
 
 def test_the_hash_of_an_id_decides_where_no_manifest_does(build, growing, tmp_path):
-    from g3pt.shapes.selection import Selection
+    from g3pt.shapes.shape_set import Selection
     from g3pt.shapes.shards import ShardSet
 
     build(growing[1], tmp_path / "out", val_share=1.0)

@@ -8,8 +8,7 @@ import pytest
 from g3pt import procedural
 from g3pt.geometry.mesh import TriangleMesh, write_mesh
 from g3pt.preparation import leakage
-from g3pt.preparation.descriptor import CELLS, describe_shape, distances_of, fill_of
-from g3pt.preparation.leakage import Leak, find_leaks
+from g3pt.preparation.leakage import CELLS, Leak, describe_shape, distances_of, fill_of, find_leaks
 from g3pt.preparation.prepare import prepare_shape
 from g3pt.preparation.sources import MeshRef, ProceduralShape, SourceShape, load_shape
 from g3pt.shapes.stored import PrepareConfig

@@ -12,7 +12,7 @@ from g3pt.preparation.build import ShardsConfig, build_shards
 from g3pt.preparation.report import NUM_BINS, _histogram, typical, worst, write_report
 from g3pt.preparation.report_page import make_page
 from g3pt.preparation.sources import FolderSourceConfig, ProceduralSourceConfig
-from g3pt.shapes.selection import QualityLimits
+from g3pt.shapes.shape_set import QualityLimits
 from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 
 HOSTILE = "<script>alert('x')</script>&\"<img src=x onerror=y>"

@@ -51,7 +51,7 @@ def test_stated_numbers_of_wheels_touch_the_ground():
 
 def test_size_words_follow_from_the_bounding_box():
     from g3pt.procedural import FAMILIES, make_shape
-    from g3pt.procedural.proportions import TYPICAL_PROPORTIONS
+    from g3pt.procedural.captions import TYPICAL_PROPORTIONS
 
     for family in FAMILIES:
         steep_of = {"tall": [], "low": [], "": []}

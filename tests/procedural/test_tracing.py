@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from g3pt.geometry.render import Scene, canonical_camera, orbit_camera, over_white
+from g3pt.geometry.cameras import canonical_camera, orbit_camera
+from g3pt.geometry.render import Scene, over_white
 from g3pt.procedural.shape import TRAIN_FAMILIES, make_shape
 from g3pt.procedural.tracing import TracedScene
 

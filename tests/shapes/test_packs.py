@@ -30,7 +30,7 @@ def test_a_pack_holds_what_was_stored(pack, folder_shards):
 
 def test_a_pack_gives_only_what_the_selection_takes(pack, folder_shards):
     from g3pt.shapes.packs import PackedShapes
-    from g3pt.shapes.selection import QualityLimits, Selection
+    from g3pt.shapes.shape_set import QualityLimits, Selection
     from g3pt.shapes.shards import ShardSet
 
     # By licence, and by a distance to the source that not all boxes keep.
@@ -59,7 +59,7 @@ def test_a_pack_gives_only_what_the_selection_takes(pack, folder_shards):
 
 def test_a_pack_without_what_is_selected_is_refused(pack):
     from g3pt.shapes.packs import PackedShapes
-    from g3pt.shapes.selection import VALIDATION
+    from g3pt.shapes.shape_set import VALIDATION
 
     with pytest.raises(ValueError, match=r"none of its 3 shapes fits .*val"):
         PackedShapes(pack.path, VALIDATION)
@@ -123,7 +123,7 @@ def test_nothing_is_overwritten_and_too_much_is_refused(pack, folder_shards, tmp
 
 
 def test_pictures_can_be_made_smaller(folder_shards, tmp_path):
-    from g3pt.geometry.framing import OBJECT_FILL, silhouette_box
+    from g3pt.geometry.cameras import OBJECT_FILL, silhouette_box
     from g3pt.shapes.packs import PackConfig, PackedShapes, write_pack
 
     config = PackConfig(num_points=96, num_volume_queries=256, num_views=1, picture_size=48)

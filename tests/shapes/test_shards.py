@@ -1,10 +1,17 @@
+"""Shards by their own reader, and their layout by nothing but `tarfile`, NumPy and Pillow."""
+
+import hashlib
+import io
 import json
 import logging
 import pickle
+import tarfile
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from boxes import in_box
 
@@ -78,8 +85,8 @@ def test_a_description_tells_frame_quality_and_cameras(folder_shards):
 
 
 def test_a_picture_is_what_was_drawn(folder_shards, folder_source, small_views):
+    from g3pt.preparation.prepare import draw_views
     from g3pt.preparation.sources import list_shapes, load_shape
-    from g3pt.preparation.views import draw_views
     from g3pt.shapes.stored import read_picture
 
     (ref,) = (ref for ref in list_shapes(folder_source) if ref.id == "slab")
@@ -123,7 +130,7 @@ def ids(shards):
 
 
 def test_a_selection_keeps_a_split_or_licences(mixed, open_set):
-    from g3pt.shapes.selection import TRAINING, VALIDATION, Selection
+    from g3pt.shapes.shape_set import TRAINING, VALIDATION, Selection
 
     assert ids(open_set(mixed)) == ["cube", "kept-for-validation", "named-author", "pole", "slab"]
     assert ids(open_set(mixed, TRAINING)) == ["cube", "named-author", "pole", "slab"]
@@ -133,7 +140,7 @@ def test_a_selection_keeps_a_split_or_licences(mixed, open_set):
 
 
 def test_flagged_shapes_can_be_left_out(copied, open_set):
-    from g3pt.shapes.selection import QualityLimits, Selection
+    from g3pt.shapes.shape_set import QualityLimits, Selection
 
     file = copied / "shard-00001.jsonl"
     pole, sheet = file.read_text().splitlines()
@@ -147,7 +154,7 @@ def test_flagged_shapes_can_be_left_out(copied, open_set):
 
 
 def test_limits_name_the_numbers_that_are_beyond_them():
-    from g3pt.shapes.selection import QualityLimits
+    from g3pt.shapes.shape_set import QualityLimits
 
     measured = {"label_error": 0.2, "disagreement": 0.1, "solid_to_source": 0.16, "chamfer": 9.0}
     assert QualityLimits().flags({"quality": measured}) == ["label_error", "solid_to_source"]
@@ -155,14 +162,14 @@ def test_limits_name_the_numbers_that_are_beyond_them():
 
 
 def test_a_selection_that_leaves_nothing_is_refused(folder_shards, open_set):
-    from g3pt.shapes.selection import Selection
+    from g3pt.shapes.shape_set import Selection
 
     with pytest.raises(ValueError, match="none of its 3 shapes fits"):
         open_set(folder_shards.path, Selection(split="val"))
 
 
 def test_another_selection_has_another_fingerprint(mixed, open_set):
-    from g3pt.shapes.selection import TRAINING, VALIDATION
+    from g3pt.shapes.shape_set import TRAINING, VALIDATION
 
     prints = {open_set(mixed, each).fingerprint for each in (None, TRAINING, VALIDATION)}
     assert len(prints) == 3
@@ -257,3 +264,133 @@ def test_an_unknown_format_version_is_refused(copied, open_set):
 def test_a_folder_without_an_index_is_no_set(tmp_path, open_set):
     with pytest.raises(FileNotFoundError, match="expected a complete set of prepared shapes"):
         open_set(tmp_path)
+
+
+EXTENSIONS = ["json", "points.npy", "normals.npy", "colors.npy", "volume.npy", "near.npy"]
+EXTENSIONS += [f"view-0{view}.png" for view in range(3)]
+
+
+def tars(shards):
+    return sorted(shards.path.glob("shard-*.tar"))
+
+
+def web_dataset(files):
+    """What a WebDataset reader does: neighbours with one key are one sample."""
+    for file in files:
+        with tarfile.open(file) as archive:
+            parts = [(*member.name.split(".", 1), member) for member in archive]
+            for key, members in groupby(parts, key=lambda part: part[0]):
+                yield key, {ending: archive.extractfile(m).read() for _, ending, m in members}
+
+
+@pytest.fixture
+def record(folder_source, small_prepare):
+    from g3pt.preparation.prepare import prepare_shape
+    from g3pt.preparation.sources import list_shapes, load_shape
+
+    (ref,) = (ref for ref in list_shapes(folder_source) if ref.id == "slab")
+    return prepare_shape(load_shape(ref, solid_resolution=48), small_prepare)
+
+
+def test_any_webdataset_reader_finds_the_samples(folder_shards):
+    samples = list(web_dataset(tars(folder_shards)))
+    assert [json.loads(parts["json"])["id"] for _, parts in samples] == ["cube", "pole", "slab"]
+    assert len({key for key, _ in samples}) == 3
+    for key, parts in samples:
+        assert list(parts) == EXTENSIONS
+        assert key == hashlib.sha256(json.loads(parts["json"])["id"].encode()).hexdigest()[:20]
+
+
+def test_numpy_and_pillow_read_the_members(folder_shards):
+    samples = list(web_dataset(tars(folder_shards)))
+    assert len(samples) == len(folder_shards)
+    for row, (_, parts) in enumerate(samples):
+        arrays = {
+            name: np.load(io.BytesIO(parts[f"{name}.npy"]), allow_pickle=False)
+            for name in ("points", "normals", "colors", "volume", "near")
+        }
+        stored = folder_shards[row]
+        assert np.array_equal(arrays["points"], stored.points)
+        assert np.array_equal(arrays["normals"], stored.normals)
+        assert np.array_equal(arrays["colors"], stored.colors)
+        assert np.array_equal(arrays["volume"], stored.volume_inside)
+        assert np.array_equal(arrays["near"], stored.near_inside)
+        assert [a.dtype for a in arrays.values()] == ["<i2", "i1", "u1", "u1", "u1"]
+        picture = Image.open(io.BytesIO(parts["view-02.png"]))
+        assert (picture.mode, picture.size) == ("RGBA", (48, 48))
+        assert np.array_equal(np.asarray(picture), folder_shards.picture(row, 2))
+
+
+def test_the_index_says_where_every_member_lies(folder_shards):
+    for shape in folder_shards.shapes:
+        with tarfile.open(folder_shards.path / shape["shard"]) as archive:
+            members = {member.name: member for member in archive}
+            for name, start, size in shape["members"]:
+                member = members[f"{shape['key']}.{name}"]
+                assert (member.offset_data, member.size) == (shape["offset"] + start, size)
+                assert member.offset_data % 512 == 0
+
+
+def test_members_tell_nothing_of_who_made_them_when(folder_shards):
+    with tarfile.open(tars(folder_shards)[0]) as archive:
+        members = archive.getmembers()
+        assert members
+        for member in members:
+            assert (member.mtime, member.uid, member.gid) == (0, 0, 0)
+            assert (member.uname, member.gname, member.mode) == ("", "", 0o644)
+            assert member.isreg() and not member.pax_headers
+
+
+def test_the_bytes_depend_on_the_content_alone(record):
+    from g3pt.shapes.shards import pack_sample
+
+    first = pack_sample(record, [b"picture"])
+    # The same values in another layout of memory, the same description in another order.
+    other = replace(
+        record,
+        points=np.asfortranarray(record.points),
+        description=dict(reversed(record.description.items())),
+    )
+    again = pack_sample(other, [b"picture"])
+    assert again == first and again.sha256 == hashlib.sha256(first.data).hexdigest()
+    assert pack_sample(record, [b"another"]).sha256 != first.sha256
+
+
+def test_shapes_without_colours_have_no_member_for_them(record):
+    from g3pt.shapes.shards import pack_sample
+
+    sample = pack_sample(replace(record, colors=None), [])
+    names = [name for name, _, _ in sample.members]
+    assert names == ["json", "points.npy", "normals.npy", "volume.npy", "near.npy"]
+
+
+def test_a_key_is_a_plain_file_name_whatever_the_id():
+    from g3pt.shapes.shards import sample_key
+
+    names = ["../../etc/passwd", "a b.glb", "ü" * 300, "", "a.b", "a/b"]
+    keys = [sample_key(name) for name in names]
+    assert len(set(keys)) == len(names)
+    assert all(key.isalnum() and len(key) == 20 for key in keys)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int8, np.uint8])
+def test_an_array_is_read_where_it_lies(dtype):
+    from g3pt.shapes.shards import read_array
+
+    array = np.arange(24).reshape(8, 3).astype(dtype)
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, array, version=(1, 0))
+    read = read_array(memoryview(buffer.getvalue()))
+    assert np.array_equal(read, array) and read.dtype == dtype
+    assert not read.flags.owndata and not read.flags.writeable
+
+
+def test_other_bytes_than_an_array_are_refused():
+    from g3pt.shapes.shards import read_array
+
+    with pytest.raises(ValueError):
+        read_array(memoryview(b"these bytes are no array of any kind"))
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.asfortranarray(np.zeros((4, 3))), version=(1, 0))
+    with pytest.raises(ValueError, match="row by row"):
+        read_array(memoryview(buffer.getvalue()))

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from g3pt.stream.dataset import StreamConfig, StreamDataset
+from g3pt.stream.fields import QueryCounts
 from g3pt.stream.maker import exact_products
-from g3pt.stream.queries import QueryCounts
 
 CONFIG = StreamConfig(
     batch_size=4,

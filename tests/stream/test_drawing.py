@@ -6,20 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from g3pt.geometry.cameras import canonical_camera, orbit_camera
-from g3pt.geometry.framing import OBJECT_FILL, frame_object, silhouette_box
+from g3pt.geometry.cameras import (
+    OBJECT_FILL,
+    canonical_camera,
+    frame_object,
+    orbit_camera,
+    silhouette_box,
+)
 from g3pt.procedural import make_shape
 from g3pt.procedural.tracing import TracedScene
-from g3pt.stream.drawing import (
-    CHECKS,
-    Cameras,
-    Patterns,
-    canonical_cameras,
-    draw,
-    draw_windows,
-    orbit_cameras,
-    studio_lights,
-)
+from g3pt.stream.cameras import Cameras, canonical_cameras, orbit_cameras
+from g3pt.stream.drawing import CHECKS, Patterns, draw, draw_windows, studio_lights
 from g3pt.stream.primitives import PrimitiveCaster, pad_shapes
 
 FAMILIES = ("chair", "mug", "castle", "fish", "umbrella", "car")

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import stocks
-from g3pt.geometry.creases import crease_normals
 from g3pt.geometry.mesh import TriangleMesh
+from g3pt.geometry.shading import crease_normals
 from g3pt.geometry.solid import Solid
 from g3pt.shapes.mesh_stock import MeshStock
 from g3pt.stream.mesh_batch import MeshBatch, ResidentMeshes

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 import stocks
-from g3pt.geometry.cameras import Camera, canonical_camera, orbit_camera
+from g3pt.geometry.cameras import Camera, canonical_camera, orbit_camera, ray_grid
 from g3pt.geometry.mesh import TriangleMesh
-from g3pt.geometry.render import Scene, develop, over_white, ray_grid, shade
+from g3pt.geometry.render import Scene, over_white
+from g3pt.geometry.shading import develop, linear, shade
 from g3pt.shapes.mesh_stock import MeshStock
 from g3pt.stream.casting import Hits
 from g3pt.stream.mesh_batch import ResidentMeshes
@@ -41,7 +42,7 @@ def _picture(hits: Hits, picture: int, camera: Camera) -> np.ndarray:
     numbers = torch.nonzero(seen).reshape(-1).numpy()
     normals = hits.normals_VR3[picture][seen].numpy() @ camera.axes().T.astype(np.float32)
     colors = hits.colors_VR3[picture][seen].numpy()
-    return develop(shade(seen.numel(), numbers, normals, colors), SIZE, SUPERSAMPLE)
+    return develop(shade(seen.numel(), numbers, normals, linear(colors)), SIZE, SUPERSAMPLE)
 
 
 @pytest.mark.parametrize("cast_by", ["torch", "embree"])

@@ -10,8 +10,8 @@ import torch
 
 from g3pt.procedural import TRAIN_FAMILIES, make_shape
 from g3pt.shapes.queries import POSITION_STEPS
+from g3pt.stream.fields import QueryCounts
 from g3pt.stream.maker import MakerConfig
-from g3pt.stream.queries import QueryCounts
 from g3pt.stream.recorded import RecordedConfig, RecordedDataset
 from g3pt.stream.recording import (
     UNWARPED,

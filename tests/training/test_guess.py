@@ -13,8 +13,8 @@ from g3pt.models.weights.folder import read_config
 from g3pt.models.weights.load import load_weights
 from g3pt.recipes.guess import small, small_smoke, sources
 from g3pt.stream.dataset import StreamConfig
+from g3pt.stream.fields import QueryCounts
 from g3pt.stream.maker import MakerConfig
-from g3pt.stream.queries import QueryCounts
 from g3pt.stream.recorded import RecordedConfig
 from g3pt.stream.recording import RecordingConfig, Selection, record
 from g3pt.training.checkpoint import load_newest_checkpoint

@@ -109,7 +109,7 @@ def write_chain(
     from dataclasses import replace
 
     from g3pt.files import write_whole
-    from g3pt.geometry.formats.gltf_lod import encode_levels
+    from g3pt.geometry.lod import encode_levels
     from g3pt.geometry.mesh import (
         is_closed,
         num_components,

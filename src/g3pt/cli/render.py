@@ -102,8 +102,8 @@ def _read(path: Path) -> "TriangleMesh":
 
 
 def _views(mesh: "TriangleMesh", num: int, options: RenderOptions) -> "list[np.ndarray]":
-    from g3pt.geometry.framing import frame_together
-    from g3pt.geometry.render import Scene, turntable_cameras
+    from g3pt.geometry.cameras import frame_together, turntable_cameras
+    from g3pt.geometry.render import Scene
 
     scene = Scene(mesh)
     pictures = [

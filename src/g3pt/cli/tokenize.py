@@ -113,7 +113,7 @@ def _tokenize_shards(options: TokenizeOptions, path: Path) -> int:
     from g3pt.models.tokenizer import require_tokens
     from g3pt.models.weights.load import load_weights
     from g3pt.shapes.cache.tokens import TokenCacheConfig, TokenizerIdentity, build_token_cache
-    from g3pt.shapes.selection import Selection
+    from g3pt.shapes.shape_set import Selection
     from g3pt.shapes.shards import ShardSet
     from g3pt.training.checkpoint import fingerprint
     from g3pt.training.ingredients import token_folder

@@ -27,7 +27,7 @@ from g3pt.preparation.sources import (
     load_shape,
     stored_source,
 )
-from g3pt.shapes.selection import Selection
+from g3pt.shapes.shape_set import Selection
 from g3pt.shapes.shards import ShardSet, is_complete
 from g3pt.shapes.stored import shape_seed
 

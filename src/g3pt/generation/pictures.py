@@ -1,7 +1,7 @@
 """From any picture file to the object on a transparent square.
 
 `generation.pixels` reads it. The object is what the alpha channel shows, or what differs from the
-colour of the picture's border; `geometry.framing` then centres it as the training views were
+colour of the picture's border; `geometry.cameras` then centres it as the training views were
 centred. Pictures are (H, W, 4) uint8, straight alpha.
 """
 
@@ -15,7 +15,7 @@ from PIL import Image
 from scipy import ndimage
 
 from g3pt.generation.pixels import PictureError, open_picture
-from g3pt.geometry.framing import frame_object, silhouette_box
+from g3pt.geometry.cameras import frame_object, silhouette_box
 
 WORKING_SIDE = 1024
 """Longer pictures are reduced to this before the background is looked for."""

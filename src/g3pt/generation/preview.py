@@ -8,9 +8,9 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from g3pt.generation.results import GeneratedShape, GenerationResult
-from g3pt.geometry.framing import frame_together
+from g3pt.geometry.cameras import canonical_camera, frame_together
 from g3pt.geometry.mesh import TriangleMesh
-from g3pt.geometry.render import canonical_camera, over_white, render, sheet
+from g3pt.geometry.render import over_white, render, sheet
 
 if TYPE_CHECKING:
     from g3pt.generation.pipeline import G3PT

@@ -13,8 +13,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from g3pt.generation.pictures import PreparedPicture
-from g3pt.geometry.cameras import Camera, orbit_camera
-from g3pt.geometry.framing import frame_object, silhouette_box
+from g3pt.geometry.cameras import Camera, frame_object, orbit_camera, silhouette_box
 from g3pt.geometry.mesh import TriangleMesh
 from g3pt.geometry.metrics import occupancy_iou
 from g3pt.geometry.render import Scene

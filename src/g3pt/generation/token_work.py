@@ -18,7 +18,8 @@ from g3pt.generation.codec import TokenSource
 from g3pt.generation.prompts import Picture, PromptError, Prompts
 from g3pt.generation.results import GenerationResult, ScaleEvent
 from g3pt.generation.sampler import PerScale
-from g3pt.geometry.render import canonical_camera, render
+from g3pt.geometry.cameras import canonical_camera
+from g3pt.geometry.render import render
 from g3pt.models.g3t import TokenPyramid
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from g3pt.geometry.sampling import SurfaceSamples, sample_surface
 from g3pt.geometry.solid import Solid
 
 SIDE_STEP = 0.004
-"""How far beside a face the solid is asked which side is inside, in unit-frame lengths."""
+"""Distance from a face, in unit-frame lengths, at which the solid is queried on either side of
+it."""
 
 MAX_DRAWS = 24
 """How often sampling is repeated for a surface that is mostly buried."""
@@ -19,12 +20,12 @@ MAX_DRAWS = 24
 class SolidMesh:
     """A mesh in the unit frame and the solid that it stands for.
 
-    Preparation, evaluation and the way to tokens (`generation.surface.encode_surface`) all see a
-    mesh through this class, so that a tokenizer reads what it was trained on.
+    Preparation, evaluation and `generation.surface.encode_surface` all read a mesh through this
+    class, so that a tokenizer gets what it was trained on.
     """
 
     def __init__(self, mesh: TriangleMesh, *, resolution: int = 256) -> None:
-        """Take a mesh.
+        """Keep a mesh; its solid is built on first use.
 
         Args:
             mesh: any triangles, in the unit frame.
@@ -35,7 +36,7 @@ class SolidMesh:
 
     @cached_property
     def solid(self) -> Solid:
-        """The inside/outside test; built when first asked.
+        """The inside/outside test, built on first use.
 
         Raises:
             MeshError: if no face has area, or the mesh leaves the query cube.
@@ -43,7 +44,7 @@ class SolidMesh:
         return Solid.from_mesh(self.mesh, resolution=self._resolution)
 
     def sample_surface(self, num: int, rng: np.random.Generator) -> SurfaceSamples:
-        """Points by area on the faces that bound the solid, normals outward.
+        """Draw points by area on the faces that bound the solid, with outward normals.
 
         Raises:
             MeshError: if the mesh has no area, or nearly all of it is buried.
@@ -60,9 +61,9 @@ def sample_boundary(
 ) -> SurfaceSamples:
     """Draw points by area on the faces that bound the solid, with normals turned outward.
 
-    Faces with the solid on both sides (overlapping parts, inner shells) are no surface of it and
-    are left out. A face that looks inward is taken from its other side. Where neither side is
-    inside (a lone sheet) the face is taken as it is.
+    Faces with the solid on both sides (overlapping parts, inner shells) do not bound it and are
+    left out. The normal of a face that points inward is reversed. Where neither side is inside (a
+    lone sheet) the face is kept as it is.
 
     Args:
         mesh: any triangles, in the unit frame.

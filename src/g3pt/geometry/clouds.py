@@ -1,7 +1,7 @@
-"""Point clouds: files, missing normals, the place of a cloud. N points, M neighbours.
+"""Point clouds: files, estimated normals, the unit frame. N points, M neighbours.
 
-Read are `.npy` (N, 3 or 6), text of 3 or 6 numbers a line (`.xyz`, `.txt`, `.csv`), `.ply` with
-vertices alone, and any mesh, whose surface is sampled.
+Formats: `.npy` (N, 3 or 6), text of 3 or 6 numbers a line (`.xyz`, `.txt`, `.csv`), `.ply` with
+vertices only, and any mesh, whose surface is sampled.
 """
 
 import io
@@ -26,9 +26,9 @@ CLOUD_SUFFIXES = (".npy", *TEXT_SUFFIXES, *MESH_SUFFIXES)
 """Formats that are read."""
 
 MIN_POINTS = 16
-"""Fewer show no surface."""
+"""Clouds with fewer points are refused."""
 NEIGHBOURS = 16
-"""Points that a missing normal is estimated from."""
+"""Number of neighbours that a missing normal is estimated from."""
 MESH_POINTS = 16_384
 """Points drawn on the surface of a mesh."""
 
@@ -45,7 +45,7 @@ _PLY_TYPES = {
 
 
 class CloudError(ValueError):
-    """A point cloud that cannot be used; says which and why."""
+    """A point cloud that cannot be used; the message names it and the reason."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,10 +117,10 @@ def cloud_of(rows: np.ndarray, name: str = "points") -> PointCloud:
 
 
 def estimate_normals(points: Float64[np.ndarray, "N 3"]) -> Float64[np.ndarray, "N 3"]:
-    """Normals of the planes through the neighbours of each point, away from the middle.
+    """Normals of the planes fitted to the neighbours of each point, pointing away from the centre.
 
-    Which side is outside cannot be told from a part of a surface; away from the centre of its
-    bounding box is right for most parts of most shapes.
+    A partial surface does not tell which side is outside. Away from the centre of its bounding box
+    is right for most parts of most shapes.
     """
     num_near = min(NEIGHBOURS, len(points))
     near: Int64[np.ndarray, "N M"] = _spatial.cKDTree(points).query(points, k=num_near)[1]
@@ -146,7 +146,7 @@ def to_own_frame(points: Float64[np.ndarray, "N 3"]) -> Float64[np.ndarray, "N 3
 
 
 def _ply_vertices(data: bytes) -> np.ndarray | None:
-    """Positions, and normals if there are any, of a PLY of vertices alone; None if it has faces."""
+    """Positions, and normals if present, of a PLY without faces; None if it has faces."""
     head, mark, body = data.partition(b"end_header")
     body = body.partition(b"\n")[2]
     lines = [line.split() for line in head.decode("ascii", errors="replace").splitlines()]

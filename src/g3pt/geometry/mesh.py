@@ -1,10 +1,10 @@
-"""Triangle meshes: files, the unit frame and, from `geometry.triangles`, all about their faces.
+"""Triangle meshes: files, the unit frame and, re-exported, the operations of `geometry.triangles`.
 
 Legend: P vertices, F faces, N points. Unit frame: bounding box centred at 0, longest side 1.9
 inside the query cube [-1, 1]^3, +Y up, +Z front, right-handed, outward normals.
 
-Foreign files are read from memory by `geometry.foreign`. What they refer to (glTF buffers, OBJ
-materials, textures) is read only from the file's own folder and below; nothing ever reaches the
+Foreign files are read from memory by `geometry.formats.foreign`. Files that they refer to (glTF
+buffers, OBJ materials, textures) are read only from the file's own folder and below, never from a
 network.
 """
 
@@ -22,9 +22,9 @@ import trimesh
 from jaxtyping import Float64
 
 from g3pt.files import write_whole
-from g3pt.geometry.formats.companions import FolderCompanions, read_regular_file
 from g3pt.geometry.formats.foreign import MESH_SUFFIXES, OnNote, known_suffix, parse_mesh
 from g3pt.geometry.formats.gltf import glb_chunks
+from g3pt.geometry.formats.limits import FolderCompanions, read_regular_file
 from g3pt.geometry.formats.textures import display_to_linear
 from g3pt.geometry.triangles import (
     NEUTRAL_GREY,
@@ -86,11 +86,11 @@ WRITE_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
 """Formats that are written; `MESH_SUFFIXES` are those that are read."""
 
 FLOAT32_SUFFIXES = (".glb", ".gltf", ".ply", ".stl")
-"""Those of them that hold 32-bit floats."""
+"""Formats among them that store 32-bit floats."""
 
 MAX_FLOAT_STEP = 5e-4
-"""Shares of the longest side from which on the steps of 32-bit floats are warned of: a fifth of
-the finest noise (0.005 of the unit frame) that a tokenizer is trained with."""
+"""Rounding by 32-bit floats, as a share of the longest side, from which on `tell_rounding` warns: a
+fifth of the finest noise (0.005 of the unit frame) that a tokenizer is trained with."""
 
 LOGGER = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def unit_frame_of(mesh: TriangleMesh) -> UnitFrame:
         MeshError: if the mesh has no faces or no extent.
     """
     lowest, highest = mesh.bounds()
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite and NaN values are refused below
         extent = float((highest - lowest).max())
     if not np.isfinite(extent) or extent <= 1e-30:
         message = f"the mesh has extent {extent:g}, expected a finite, positive size"
@@ -128,11 +128,11 @@ def unit_frame_of(mesh: TriangleMesh) -> UnitFrame:
 
 
 def float_step(mesh: TriangleMesh) -> float:
-    """How coarsely 32-bit floats place the vertices of a mesh that lies where it lies.
+    """How coarsely 32-bit floats represent the vertices of a mesh at its position.
 
     Returns:
-        Their largest step there, as a share of the mesh's longest side; 0 of a mesh without extent,
-        which has no shape to lose.
+        The largest spacing of floats there, as a share of the mesh's longest side; 0 for a mesh
+        without extent.
 
     Raises:
         MeshError: if the mesh has no faces.
@@ -147,8 +147,8 @@ def tell_rounding(path: str | os.PathLike[str], mesh: TriangleMesh) -> None:
     """Warn when a mesh lies so far from the origin that a file of 32-bit floats rounds its surface.
 
     Args:
-        path: where it is written; its suffix says what the file holds.
-        mesh: as it is written.
+        path: the file to write; its suffix tells the format.
+        mesh: the mesh to write.
     """
     holds_float32 = Path(path).suffix.lower() in FLOAT32_SUFFIXES
     if holds_float32 and (step := float_step(mesh)) > MAX_FLOAT_STEP:
@@ -235,9 +235,9 @@ def _encoded(mesh: TriangleMesh, kind: str) -> bytes:
 
 
 def _store_linear_colors(buffers: dict[Any, bytes], document: dict[str, Any]) -> None:
-    """Replace the display values that trimesh puts into COLOR_0 by what the specification asks.
+    """Replace the display values that trimesh writes to COLOR_0 by linear light, as glTF 2.0 asks.
 
-    Sixteen bits, since eight would merge dark colours: they lie closer in linear light.
+    Sixteen bits are used, since eight would merge dark colours, which lie closer in linear light.
     """
     for accessor in document["accessors"].values():
         if accessor["type"] != "VEC4":  # nothing but colours has four columns
@@ -252,7 +252,7 @@ def _store_linear_colors(buffers: dict[Any, bytes], document: dict[str, Any]) ->
 
 
 def _as_gltf(data: bytes) -> bytes:
-    """Turn a GLB file into JSON that holds its buffer."""
+    """Turn a GLB file into glTF JSON with its buffer embedded."""
     text, binary = glb_chunks(data)
     document = json.loads(text)
     packed = base64.b64encode(binary or b"").decode()

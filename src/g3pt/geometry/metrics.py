@@ -1,4 +1,4 @@
-"""How near a predicted mesh is to the truth: IoU, Chamfer, F-score (Sec. 4.3), normals, topology.
+"""Scores of a mesh against the true one: IoU, Chamfer, F-score (Sec. 4.3), normals, topology.
 
 Frame: the unit frame; all distances are Euclidean, unsquared, in its lengths. N, M points.
 """
@@ -28,7 +28,7 @@ _igl: Any = igl  # without type stubs
 _spatial: Any = spatial
 
 FSCORE_THRESHOLDS = (0.005, 0.01, 0.02, 0.05)
-"""Distances below which a sample counts as matched; 0.01 is the headline."""
+"""Distances below which a sample counts as matched; 0.01 is reported first."""
 
 EMPTY_CHAMFER = 2.0 * 3.0**0.5
 """Chamfer distance of a prediction without faces: the query cube's diagonal."""
@@ -56,13 +56,13 @@ class MeshScores:
     iou: float
     """Intersection over union of the solids, from uniform points of the query cube."""
     chamfer_mean: float
-    """Mean of the two directions' mean exact distances (headline)."""
+    """Mean of the two directions' mean exact distances; the value reported as Chamfer distance."""
     chamfer_sum: float
-    """Their sum."""
+    """Sum of the two directions' mean exact distances."""
     chamfer_nearest_sample: float
-    """As `chamfer_mean`, to the nearest sample instead of the surface, as older papers do."""
+    """As `chamfer_mean`, but to the nearest sample instead of the surface, as in older papers."""
     fscores: dict[float, FScore]
-    """By threshold."""
+    """F-scores by threshold."""
     normal_consistency: float
     """Mean absolute cosine between a sample's normal and that of the closest face, both ways."""
     components: int
@@ -72,7 +72,7 @@ class MeshScores:
 
     @property
     def fscore_001(self) -> float:
-        """F-score at 0.01, the headline."""
+        """F-score at threshold 0.01, the one reported first."""
         return self.fscores[0.01].fscore
 
     def to_row(self) -> dict[str, float | int | bool]:
@@ -96,7 +96,7 @@ class MeshScores:
 
 @dataclass(frozen=True, eq=False)
 class ClosestFaces:
-    """What is closest to each query point."""
+    """Closest face and point of a mesh for each query point."""
 
     distances: Float64[np.ndarray, " N"]
     faces: Int64[np.ndarray, " N"]
@@ -104,7 +104,7 @@ class ClosestFaces:
 
 
 def closest_faces(points: Float64[np.ndarray, "N 3"], mesh: TriangleMesh) -> ClosestFaces:
-    """Find the exact distance to the closest triangle, and which one it is.
+    """Find the closest triangle to each point and the exact distance to it.
 
     Raises:
         MeshError: if no face has area.
@@ -172,16 +172,16 @@ def compare_meshes(
     """Score a predicted mesh against the true one, both in the unit frame.
 
     Args:
-        prediction: the mesh to score; None or without area counts as empty: IoU 0, F 0, Chamfer
-            the cube's diagonal.
-        truth: the true surface, sampled by area (inner walls too, if it has some).
+        prediction: the mesh to score; None or a mesh without area counts as empty (IoU 0, F-score
+            0, Chamfer distance the cube's diagonal).
+        truth: the true surface, sampled by area, inner walls included.
         truth_contains: inside test of the true solid.
-        rng: where all samples come from.
+        rng: source of all samples.
         num_volume: points for IoU, uniform in the query cube.
         num_surface: samples of each surface.
         prediction_contains: inside test of the prediction; its `Solid` when not given.
-        truth_samples: points of the true surface, drawn by area, when more is known about it than
-            its mesh says; `num_surface` points of the mesh when not given.
+        truth_samples: points drawn by area on the true surface, where it is known better than by
+            its mesh; by default `num_surface` points of the mesh.
 
     Raises:
         MeshError: if the truth has no area.
@@ -226,7 +226,7 @@ def solid_test(mesh: TriangleMesh, resolution: int = 256) -> Contains:
 def winding_test(mesh: TriangleMesh) -> Contains:
     """Inside test of a closed mesh with outward faces, such as an extracted one: winding > 1/2.
 
-    Exact for those, cavities included, and an order of magnitude quicker to build than a `Solid`.
+    Exact for closed meshes, cavities included, and ten times faster to build than a `Solid`.
     """
     tree = _igl.FastWindingNumberBVH()
     tree.init(mesh.vertices, mesh.faces)

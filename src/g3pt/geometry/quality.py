@@ -1,4 +1,4 @@
-"""How far the labels of a mesh can be trusted: numbers by which prepared objects are sorted.
+"""Reliability of the labels of a mesh: the numbers by which prepared objects are flagged.
 
 Unit frame. N points.
 """
@@ -16,10 +16,10 @@ from g3pt.geometry.solid import Solid
 from g3pt.geometry.sparse_grid import FieldFunction
 
 NUM_SAMPLES = 4096
-"""Points asked for each number."""
+"""Points used to estimate each number."""
 
 NEAR_VOXELS = 2.0
-"""Labels are checked up to this many wall voxels from the surface, where they are hardest."""
+"""Labels are checked up to this many wall voxels from the surface, where errors are most likely."""
 
 BOUNDARY_RESOLUTION = 64
 """Cells per axis of the boundary mesh; its vertices lie on exact distances, not on cell borders."""
@@ -27,27 +27,27 @@ BOUNDARY_RESOLUTION = 64
 
 @dataclass(frozen=True)
 class SolidQuality:
-    """What was measured of one solid and the mesh it was made from."""
+    """Measurements of one solid against the mesh it was made from."""
 
     disagreement: float
     """Share of near points on which a decided seal and the winding number differ."""
     label_error: float
-    """Estimated share of wrong labels near the surface: points right above or right below an
-    outer face that do not have the label of their side. A half for sheets."""
+    """Estimated share of wrong labels near the surface: points just above or below an outer face
+    without the label of their side. 0.5 for sheets."""
     source_to_solid: float
-    """Mean distance from the mesh, as it is seen from outside or inside, to the solid's boundary:
-    large when parts enclose nothing."""
+    """Mean distance from the mesh, where it is seen from outside or inside, to the solid's
+    boundary: large when parts enclose nothing."""
     solid_to_source: float
     """Mean distance from the solid's boundary to the mesh: large when holes were bridged."""
     volume_ratio: float
-    """The solid's volume over the mesh's own signed volume without its sign, at most 100; 1 for
-    clean meshes."""
+    """Volume of the solid over the absolute signed volume of the mesh, at most 100; 1 for clean
+    meshes."""
     num_components: int
     """Connected parts of the mesh."""
 
     @property
     def chamfer(self) -> float:
-        """Mean of the two directions, in unit-frame lengths."""
+        """Mean of the two directions' distances, in unit-frame lengths."""
         return (self.source_to_solid + self.solid_to_source) / 2
 
 
@@ -93,11 +93,11 @@ def measure_quality(
 def points_beside(
     boundary: SurfaceSamples, solid: Solid, reach: float, rng: np.random.Generator
 ) -> tuple[Float64[np.ndarray, "N 3"], Bool[np.ndarray, " N"]]:
-    """Points above and below outer faces, which are the closest there, and the label they want.
+    """Points just above and below the outer faces closest to them, and their expected labels.
 
     Args:
         boundary: samples of the solid's surface with outward normals.
-        solid: asked for distances only.
+        solid: used for distances only.
         reach: how far above and below, in unit-frame lengths.
         rng: source of randomness.
     """

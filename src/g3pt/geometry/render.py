@@ -1,62 +1,32 @@
-"""Meshes to pictures on a CPU: ray casting, a fixed studio light, contact sheets, files.
+"""Meshes to pictures on a CPU: ray casting, contact sheets, files.
 
-Rays are cast by Embree, shading is NumPy. Pictures are square, sRGB uint8, RGBA with straight
-alpha on a transparent background. Lights move with the camera: a key light from its upper left, a
-weak fill from its right, a little light from everywhere. Camera frame: right, up, backward.
-Legend: R rays, N hits, H W picture, P vertices, F faces, C face corners (three per face).
+Rays are cast by Embree; light and shading normals are those of `geometry.shading`. Pictures are
+square, sRGB uint8, RGBA with straight alpha on a transparent background.
+Legend: R rays, N hits, H W picture, P vertices, F faces.
 """
 
 import io
 import os
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from embreex import mesh_construction, rtcore_scene  # pyright: ignore[reportMissingTypeStubs]
-from jaxtyping import Float32, Float64, Int64, UInt8
+from jaxtyping import Float32, UInt8
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
 
 from g3pt.files import write_whole
-from g3pt.geometry.cameras import (
-    BOUNDING_RADIUS,
-    Camera,
-    canonical_camera,
-    orbit_camera,
-    random_cameras,
-    turntable_cameras,
-)
-from g3pt.geometry.creases import CREASE_DEGREES, crease_normals
-from g3pt.geometry.light import (
-    AMBIENT,
-    DARKEST,
-    FILL_DIRECTION,
-    FILL_STRENGTH,
+from g3pt.geometry.cameras import Camera, ray_grid
+from g3pt.geometry.shading import (
     KEY_DIRECTION,
-    KEY_STRENGTH,
+    crease_normals,
+    display,
+    linear,
+    shade,
+    unit,
 )
 from g3pt.geometry.triangles import NEUTRAL_GREY, TriangleMesh
-
-__all__ = [
-    "BOUNDING_RADIUS",
-    "CREASE_DEGREES",
-    "Camera",
-    "Scene",
-    "canonical_camera",
-    "crease_normals",
-    "develop",
-    "orbit_camera",
-    "over_white",
-    "random_cameras",
-    "ray_grid",
-    "render",
-    "save_gif",
-    "save_png",
-    "shade",
-    "sheet",
-    "turntable_cameras",
-]
 
 _mesh_construction: Any = mesh_construction  # without type stubs
 _rtcore_scene: Any = rtcore_scene
@@ -65,7 +35,7 @@ _SHADOWED_KEY = 0.3
 
 
 class Scene:
-    """A mesh made ready for many views: acceleration structure, normals, linear colours."""
+    """A mesh prepared for many views: acceleration structure, normals, linear colours."""
 
     def __init__(self, mesh: TriangleMesh) -> None:
         self._vertices = mesh.vertices[np.unique(mesh.faces)].astype(np.float32)
@@ -77,9 +47,9 @@ class Scene:
         )
         self._normals_F33 = crease_normals(mesh).astype(np.float32).reshape(-1, 3, 3)
         self._colors_F33: Float32[ndarray, "F 3 3"] | None = None
-        self._color = _linear(np.array(NEUTRAL_GREY[:3], dtype=np.uint8))
+        self._color = linear(np.array(NEUTRAL_GREY[:3], dtype=np.uint8))
         if mesh.colors is not None:
-            self._colors_F33 = _linear(mesh.colors[:, :3])[mesh.faces]
+            self._colors_F33 = linear(mesh.colors[:, :3])[mesh.faces]
 
     def render(
         self, camera: Camera, *, size: int = 256, supersample: int = 2, shadow: bool = False
@@ -87,10 +57,10 @@ class Scene:
         """Draw the mesh.
 
         Args:
-            camera: where from.
+            camera: the point of view.
             size: side of the picture in pixels.
             supersample: rays per pixel and axis; alpha is the share of them that hit.
-            shadow: let the mesh keep the key light off itself.
+            shadow: whether the mesh casts a shadow of the key light on itself.
         """
         picture = np.zeros((size, size, 4), dtype=np.uint8)
         rows, columns = self._window(camera, size)
@@ -104,7 +74,7 @@ class Scene:
         light_HW4 = self._trace(camera, rays_HW3.reshape(-1, 3), shadow).reshape(
             rows.stop - rows.start, supersample, columns.stop - columns.start, supersample, 4
         )
-        picture[rows, columns] = _display(light_HW4.mean(axis=(1, 3)))
+        picture[rows, columns] = display(light_HW4.mean(axis=(1, 3)))
         return picture
 
     def _window(self, camera: Camera, size: int) -> tuple[slice, slice]:
@@ -126,7 +96,7 @@ class Scene:
     def _trace(
         self, camera: Camera, local_R3: Float32[ndarray, "R 3"], shadow: bool
     ) -> Float32[ndarray, "R 4"]:
-        """Linear colour and coverage along rays given in the camera's frame."""
+        """Linear colour and coverage of rays given in the camera's frame."""
         axes = camera.axes().astype(np.float32)
         origins_R3 = np.empty_like(local_R3)
         origins_R3[:] = camera.position
@@ -147,45 +117,17 @@ class Scene:
         albedo = self._color
         if self._colors_F33 is not None:
             albedo = (weights_N13 @ self._colors_F33[faces])[:, 0]
-        return _lit_rays(len(local_R3), hits, normals_N3, albedo, lit)
+        return shade(len(local_R3), hits, normals_N3, albedo, lit)
 
     def _lit_share(
         self, camera: Camera, axes: Float32[ndarray, "3 3"], points_N3: Float32[ndarray, "N 3"]
     ) -> Float32[ndarray, " N"]:
-        """How much of the key light reaches points given in the camera's frame."""
+        """Share of the key light that reaches points given in the camera's frame."""
         origins = points_N3 @ axes + np.asarray(camera.position, dtype=np.float32)
         toward = np.empty_like(origins)
-        toward[:] = _unit(np.array(KEY_DIRECTION)) @ axes
+        toward[:] = unit(np.array(KEY_DIRECTION)) @ axes
         blocked = self._embree.run(origins, toward) >= 0
         return np.where(blocked, _SHADOWED_KEY, 1.0).astype(np.float32)
-
-
-def shade(
-    num_rays: int,
-    hits: Int64[ndarray, " N"],
-    normals_N3: Float32[ndarray, "N 3"],
-    colors_N3: UInt8[ndarray, "N 3"],
-) -> Float32[ndarray, "R 4"]:
-    """Light that rays bring home, for other ways to find where they hit than a `Scene`.
-
-    Args:
-        num_rays: how many there are.
-        hits: the numbers of those that hit.
-        normals_N3: unit normals there in the camera's frame (right, up, backward).
-        colors_N3: sRGB colours there.
-
-    Returns:
-        Linear colour and coverage of every ray, for `develop`.
-    """
-    return _lit_rays(num_rays, hits, normals_N3, _linear(colors_N3), 1.0)
-
-
-def develop(
-    light_R4: Float32[ndarray, "R 4"], size: int, supersample: int
-) -> UInt8[ndarray, "S S 4"]:
-    """Linear light of the rays of `ray_grid(size * supersample)` to an sRGB picture."""
-    fine = light_R4.reshape(size, supersample, size, supersample, 4)
-    return _display(fine.mean(axis=(1, 3)))
 
 
 def render(
@@ -200,61 +142,8 @@ def render(
     return Scene(mesh).render(camera, size=size, supersample=supersample, shadow=shadow)
 
 
-def _lit_rays(
-    num_rays: int,
-    hits: Int64[ndarray, " N"],
-    normals_N3: Float32[ndarray, "N 3"],
-    albedo_N3: Float32[ndarray, "N 3"] | Float32[ndarray, " 3"],
-    lit: Float32[ndarray, " N"] | float,
-) -> Float32[ndarray, "R 4"]:
-    light_R4 = np.zeros((num_rays, 4), dtype=np.float32)
-    albedo_N3 = DARKEST + (1 - DARKEST) * albedo_N3
-    light_R4[hits, :3] = albedo_N3 * _studio_light(normals_N3, lit)[:, None]
-    light_R4[hits, 3] = 1.0
-    return light_R4
-
-
-def _studio_light(
-    normals_N3: Float32[ndarray, "N 3"], lit: Float32[ndarray, " N"] | float
-) -> Float32[ndarray, " N"]:
-    """Light on surfaces with normals in the camera's frame."""
-    key, fill = _unit(np.array(KEY_DIRECTION)), _unit(np.array(FILL_DIRECTION))
-    light_N = np.maximum(normals_N3 @ key, 0) * (KEY_STRENGTH * lit)
-    light_N += np.maximum(normals_N3 @ fill, 0) * FILL_STRENGTH
-    return (light_N + np.float32(AMBIENT)).astype(np.float32)
-
-
-def _unit(vector: Float64[ndarray, " 3"]) -> Float32[ndarray, " 3"]:
-    return (vector / np.linalg.norm(vector)).astype(np.float32)
-
-
-@lru_cache(maxsize=4)
-def ray_grid(size: int, fov_degrees: float) -> Float32[ndarray, "H W 3"]:
-    """Directions through pixel centres in the camera's frame, top row first, of length 1."""
-    half = np.tan(np.deg2rad(fov_degrees) / 2)
-    line = ((np.arange(size) + 0.5) / size * 2 - 1) * half
-    rays = np.empty((size, size, 3))
-    rays[...] = -1.0
-    rays[..., 0], rays[..., 1] = line, -line[:, None]
-    return (rays / np.linalg.norm(rays, axis=-1, keepdims=True)).astype(np.float32)
-
-
-def _linear(colors: UInt8[ndarray, "*N 3"]) -> Float32[ndarray, "*N 3"]:
-    values = np.arange(256) / 255.0
-    table = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-    return table.astype(np.float32)[colors]
-
-
-def _display(light_HW4: Float32[ndarray, "H W 4"]) -> UInt8[ndarray, "H W 4"]:
-    """Mean linear light and coverage of pixels to sRGB with straight alpha."""
-    alpha = light_HW4[..., 3:]
-    linear = np.clip(light_HW4[..., :3] / np.maximum(alpha, 1e-6), 0.0, 1.0)
-    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.rint(np.concatenate([srgb, alpha], axis=-1) * 255).astype(np.uint8)
-
-
 def over_white(picture: UInt8[ndarray, "H W 4"]) -> UInt8[ndarray, "H W 3"]:
-    """Put a picture with alpha on a white ground."""
+    """Blend a picture with alpha over white."""
     alpha = picture[..., 3:].astype(np.float32) / 255
     return np.rint(picture[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
 
@@ -265,7 +154,7 @@ def sheet(
     *,
     gap: int = 4,
 ) -> UInt8[ndarray, "_ _ 3"]:
-    """Lay pictures out in rows on white, each with an optional line of text below it.
+    """Lay out pictures in rows on white, each with an optional line of text below it.
 
     Args:
         rows: pictures with three or four channels; every cell is as large as the largest one.
@@ -305,7 +194,7 @@ def save_gif(
     *,
     frames_per_second: float = 12.0,
 ) -> None:
-    """Write pictures on white as an endless animation; complete or not at all."""
+    """Write pictures on white as a looping GIF; the file appears complete or not at all."""
     frames = [Image.fromarray(over_white(p) if p.shape[-1] == 4 else p) for p in pictures]
     if not frames:
         raise ValueError("an animation needs at least one picture")

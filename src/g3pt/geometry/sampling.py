@@ -8,12 +8,13 @@ from jaxtyping import Float64, Int64
 from g3pt.geometry.triangles import MeshError, TriangleMesh, area_vectors
 
 NEAR_SIGMAS = (0.005, 0.05)
-"""Noise of near-surface queries in unit-frame lengths; each serves an equal share."""
+"""Standard deviations of near-surface noise in unit-frame lengths; each applies to an equal share
+of the points."""
 
 
 @dataclass(frozen=True, eq=False)
 class SurfaceSamples:
-    """Points on a surface, with what is known there."""
+    """Points on a surface, with their normals and faces."""
 
     points: Float64[np.ndarray, "N 3"]
     """Positions, in the frame of the surface."""
@@ -51,9 +52,9 @@ def sample_volume(num: int, rng: np.random.Generator) -> Float64[np.ndarray, "N 
 def perturb(
     points: Float64[np.ndarray, "N 3"], sigmas: tuple[float, ...], rng: np.random.Generator
 ) -> Float64[np.ndarray, "N 3"]:
-    """Add Gaussian noise; point i gets sigma i modulo their number, so any stretch is balanced.
+    """Add Gaussian noise; point i gets sigma number i modulo the number of sigmas.
 
-    The result may leave the query cube: outside it everything is empty.
+    The result may leave the query cube, outside of which everything is empty.
     """
     spread = np.resize(np.array(sigmas), len(points))
     return points + rng.standard_normal(points.shape) * spread[:, None]

@@ -24,23 +24,25 @@ _igl: Any = igl  # without type stubs
 _ndimage: Any = ndimage
 
 OUTSIDE, WALL, INSIDE = 0, 1, 2
-"""States of a voxel: joined to infinity by free voxels, near the surface, enclosed."""
+"""States of a voxel: connected to infinity by free voxels, near the surface, enclosed."""
 
 UNDECIDED = 3
-"""What the seal says of a point whose way out of the wall may cross another surface."""
+"""State of a point that the seal cannot decide: its path out of the wall may cross another
+surface."""
 
 WALK_STEPS = 4
-"""Half-voxel steps on the way out; a wall is at most two half-diagonals (1.7 voxels) deep."""
+"""Half-voxel steps of a walk out of a wall, which is at most two half-diagonals (1.7 voxels)
+thick."""
 
 MAX_WALKS = 3
-"""Walks before the seal gives up on a point: where walls meet, the way out of one leads along the
-others, and each wants a walk of its own."""
+"""Walks before the seal leaves a point undecided: where walls meet, the path out of one may end in
+another, which needs a walk of its own."""
 
 COVERING_BALLS = 6
-"""Surface-free balls tried to cover the way out before the seal gives up on a point."""
+"""Surface-free balls tried to cover a path before the seal leaves a point undecided."""
 
 COARSEST = 16
-"""Side, in voxels, of the cells at which the octree refinement begins."""
+"""Side, in voxels, of the coarsest cells of the octree refinement."""
 
 MAX_VOXELS = 2**30
 """Refuse state grids beyond this many voxels."""
@@ -48,27 +50,27 @@ MAX_VOXELS = 2**30
 
 @dataclass(frozen=True, eq=False)
 class Solid:
-    """Which points a mesh encloses, for meshes with holes, flipped, doubled or nested faces.
+    """Inside/outside test for meshes with holes or with flipped, doubled or nested faces.
 
-    A point is inside when either of two tests with hardly overlapping failures says so:
+    A point is inside if either of two tests says so; their failures hardly overlap:
 
-    - *seal*: voxels that may touch the surface are walls; what no path of free voxels joins to
-      infinity is enclosed. Blind to orientation; lost on holes wider than about two voxels.
+    - *seal*: voxels that may touch the surface are walls; voxels without a path of free voxels to
+    infinity are enclosed. Independent of orientation; fails on holes wider than about two voxels.
       A point inside a wall voxel walks straight away from its closest surface point until it
       leaves the wall and takes the state found there, but only if that way crosses no other
-      surface. Where it gets into another wall, as in corners, it walks away from that one next.
-      In parts thinner than the wall no such way exists and the seal says nothing.
+      surface. If it enters another wall, as in corners, it walks away from that one next. In parts
+      thinner than the wall no such path exists and the seal does not decide.
     - *winding*: the absolute generalised winding number exceeds 1/2. Bridges holes of any width;
-      lost on flipped, doubled and reversed inner faces.
+    fails on flipped, doubled and reversed inner faces.
 
-    Policies, where a mesh alone settles nothing: a box without a lid is full, and so is a
-    one-sided bowl; cavities within a closed shell are full, whatever the orientation of their
-    walls; overlapping parts are joined; a lone sheet encloses nothing; a mesh that is inside out
-    is taken for its solid. Points outside the grid are outside.
+    Conventions where a mesh is ambiguous: a box without a lid is full, and so is a one-sided bowl;
+        cavities within a closed shell are full, whatever the orientation of their walls;
+        overlapping parts are joined; a lone sheet encloses nothing; an inverted mesh gives the same
+        solid. Points outside the grid are outside.
     """
 
     voxel: float
-    """Side of a voxel; the states have this spacing."""
+    """Side of a voxel in unit-frame lengths."""
     origin: Float64[np.ndarray, " 3"]
     """Lowest corner of voxel (0, 0, 0)."""
     states: UInt8[np.ndarray, "X Y Z"]
@@ -78,7 +80,8 @@ class Solid:
     _tree: Any = field(repr=False)
     _winding: Any = field(repr=False)
     _open_winding: Any = field(repr=False)
-    """Winding of the parts that have a boundary; None if there are none (see `contains`)."""
+    """Winding number of the parts that have a boundary edge; None if there are none (see
+    `contains`)."""
 
     @classmethod
     def from_mesh(cls, mesh: TriangleMesh, resolution: int = 256) -> "Solid":
@@ -87,7 +90,7 @@ class Solid:
         Args:
             mesh: any triangles within the query cube.
             resolution: voxels along the query cube. More resolve finer parts and gaps, fewer seal
-                wider holes; building costs about its square.
+                wider holes. The cost of building grows with about its square.
 
         Raises:
             MeshError: if no face has area, or the mesh leaves the query cube.
@@ -120,9 +123,10 @@ class Solid:
     def contains(self, points: Float64[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
         """Tell which points are inside by the seal or by the winding number.
 
-        Closed parts enclose nothing that is joined to infinity, so there only the other parts are
-        asked. Closed means without a boundary, whichever way the faces look: next to faces that
-        look the wrong way the winding number is wrong far from the surface too.
+        Closed parts enclose no point that is connected to infinity, so at such points only the
+        winding number of the other parts counts. Closed means without a boundary edge, whatever the
+        orientation of the faces: a reversed face makes the winding number wrong far from the
+        surface too.
         """
         states = self.seal_states(points)
         inside = states == INSIDE
@@ -150,7 +154,7 @@ class Solid:
         return inside
 
     def seal_contains(self, points: Float64[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
-        """Tell which points are enclosed by walls; those it cannot decide count as outside."""
+        """Tell which points are enclosed by walls; undecided points count as outside."""
         return self.seal_states(points) == INSIDE
 
     def seal_states(self, points: Float64[np.ndarray, "N 3"]) -> UInt8[np.ndarray, " N"]:
@@ -165,8 +169,8 @@ class Solid:
     def disagreement(self, points: Float64[np.ndarray, "N 3"]) -> float:
         """Share of points on which a decided seal and the winding number differ.
 
-        A quality score: near 0 for a clean mesh. Ask it at near-surface points, where labels are
-        hardest.
+        A quality score, near 0 for a clean mesh. Meant for near-surface points, where errors are
+        most likely.
         """
         states = self.seal_states(points)
         decided = states != UNDECIDED
@@ -221,7 +225,7 @@ class Solid:
     def _closest(
         self, points: Float64[np.ndarray, "N 3"]
     ) -> tuple[Float64[np.ndarray, " N"], Float64[np.ndarray, "N 3"]]:
-        """Distance to the surface and the place on it."""
+        """Distance to the surface and the closest point on it."""
         if len(points) == 0:
             return np.zeros(0), points
         squared, _, closest = self._tree.squared_distance(
@@ -269,7 +273,7 @@ def _wall_voxels(
 ) -> Int64[np.ndarray, "M 3"]:
     """Find all voxels whose centre is within half a diagonal of the surface, coarse to fine.
 
-    They hold every voxel that the surface touches, so no path of face neighbours passes it.
+    They include every voxel that the surface touches, so no path of face neighbours crosses it.
     """
     counts = -(-shape // COARSEST)
     cells = np.stack(np.meshgrid(*map(np.arange, counts), indexing="ij"), axis=-1).reshape(-1, 3)
@@ -280,7 +284,7 @@ def _wall_voxels(
         side = size * voxel
         centres = origin + (cells + 0.5) * side
         reach = 0.75 * side**2 * (1 + 1e-9)
-        # Close enough to a known place of the surface: no need to look for a closer one.
+        # A known surface point is close enough: no need to find the closest one.
         near = ((centres - places) ** 2).sum(axis=1) <= reach
         asked = np.flatnonzero(~near)
         if len(asked):
@@ -299,7 +303,7 @@ def _wall_voxels(
 def _flood(
     walls: Int64[np.ndarray, "M 3"], shape: Int64[np.ndarray, " 3"]
 ) -> UInt8[np.ndarray, "X Y Z"]:
-    """Fill in from the grid's border: free voxels not reached are enclosed."""
+    """Flood fill from the grid's border: free voxels that it does not reach are enclosed."""
     free = np.ones(tuple(shape.tolist()), dtype=np.bool_)
     free[tuple(walls.T)] = False
     labels: Int32[np.ndarray, "X Y Z"] = _ndimage.label(free)[0]

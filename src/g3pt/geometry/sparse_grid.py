@@ -1,4 +1,4 @@
-"""Values of a field at the corners of a fine grid, asked for once each and kept in small blocks.
+"""Values of a field at the corners of a fine grid, evaluated once each and kept in small blocks.
 
 Grid corners are named by one integer (12 bits per axis, x highest), counted from a ring of
 virtual corners around the query cube [-1, 1]^3 that is always outside: real corners have
@@ -17,23 +17,23 @@ FieldFunction = Callable[[Float32[ndarray, "N 3"]], Float32[ndarray, " N"]]
 _BITS = 12
 _MASK = (1 << _BITS) - 1
 MAX_RESOLUTION = _MASK - 2
-"""Most cells per axis that corner names can count."""
+"""Largest number of cells per axis that corner names can express."""
 AXES = np.array([1 << 2 * _BITS, 1 << _BITS, 1], dtype=np.int64)
 """Step of a corner's name along x, y and z."""
 CUBE = np.array([[i >> 2 & 1, i >> 1 & 1, i & 1] for i in range(8)], dtype=np.int64)
-"""Corners of a cell, as coordinates from its lowest one."""
+"""Corners of a cell, as coordinates relative to its lowest corner."""
 CUBE_NAMES = CUBE @ AXES
-"""Corners of a cell, as steps of the name."""
+"""Corners of a cell, as steps of the corner's name."""
 
 _BLOCK_BITS = 3
 _BLOCK = 1 << 3 * _BLOCK_BITS
 
 
 class SparseGrid:
-    """Field values at grid corners and flags of crossed cells, in blocks made when touched.
+    """Field values at grid corners and flags of crossed cells, in blocks allocated on first use.
 
-    Besides the blocks there is one lattice of far-apart corners (the base grid), whose values are
-    kept in one array, so that looking everywhere once does not make every block.
+    The values of the base grid, a lattice of far-apart corners, are kept in one separate array, so
+    that evaluating it does not allocate every block.
     """
 
     def __init__(self, field: FieldFunction, resolution: int, *, chunk: int, level: float) -> None:
@@ -53,13 +53,13 @@ class SparseGrid:
         self.lattice_values = np.empty((0, 0, 0), dtype=np.float32)
 
     def lay_lattice(self, line: Int64[ndarray, " L"]) -> None:
-        """Choose the coordinates (the same along each axis) of the lattice, with nothing known."""
+        """Set the coordinates of the lattice (the same along each axis); no value is known yet."""
         self._place_on_line[line] = np.arange(len(line))
         self.lattice_names = line[:, None, None] * AXES[0] + line[:, None] * AXES[1] + line
         self.lattice_values = np.full(self.lattice_names.shape, np.nan, dtype=np.float32)
 
     def fill_lattice(self, wanted: Bool[ndarray, "L L L"]) -> None:
-        """Evaluate some corners of the lattice, where not yet known."""
+        """Evaluate the wanted corners of the lattice that are not yet known."""
         wanted = wanted & np.isnan(self.lattice_values)
         self.lattice_values[wanted] = self._ask(self.lattice_names[wanted])
 
@@ -81,26 +81,26 @@ class SparseGrid:
         return self.values((cells_A[:, None] + CUBE_NAMES).reshape(-1)).reshape(-1, 8)
 
     def mark(self, cells_A: Int64[ndarray, " A"]) -> None:
-        """Note cells as crossed by the surface."""
-        slots_A = self._slots(cells_A)  # first: it may replace the arrays by longer ones
+        """Flag cells as crossed by the surface."""
+        slots_A = self._slots(cells_A)  # first: it may reallocate the arrays
         self._crossed.reshape(-1)[slots_A] = True
 
     def is_marked(self, cells_A: Int64[ndarray, " A"]) -> Bool[ndarray, " A"]:
-        """Whether cells were noted as crossed."""
+        """Whether cells are flagged as crossed."""
         slots_A = self._slots(cells_A)
         return self._crossed.reshape(-1)[slots_A]
 
     def crossed_cells(self) -> Int64[ndarray, " A"]:
-        """All noted cells, in increasing order."""
+        """All flagged cells, in increasing order."""
         row, local = np.nonzero(self._crossed[: self._num_rows])
         return np.sort(self._lowest[row] + _block_offsets()[local])
 
     def positions(self, corners_N: Int64[ndarray, " N"]) -> Float64[ndarray, "N 3"]:
-        """Where corners are, in the unit frame."""
+        """Positions of corners in the unit frame."""
         return (unpack(corners_N) - 1) * (2.0 / self.resolution) - 1.0
 
     def _slots(self, corners_N: Int64[ndarray, " N"]) -> Int64[ndarray, " N"]:
-        """Index of corners into the flattened blocks, after making the blocks they need."""
+        """Index of corners into the flattened blocks; allocates the blocks they need."""
         x, y, z = corners_N >> 2 * _BITS, corners_N >> _BITS & _MASK, corners_N & _MASK
         size = self._rows.shape[0]
         block = x >> _BLOCK_BITS
@@ -114,7 +114,7 @@ class SparseGrid:
         return rows_N.astype(np.int64) * _BLOCK + local
 
     def _make_blocks(self, blocks: Int64[ndarray, " K"]) -> None:
-        """Give blocks their rows; the arrays grow by doubling."""
+        """Allocate rows for blocks; the arrays grow by doubling."""
         first, last = self._num_rows, self._num_rows + len(blocks)
         if last > len(self._values):
             grow = max(last, 2 * len(self._values)) - len(self._values)
@@ -126,7 +126,7 @@ class SparseGrid:
         self._num_rows = last
 
     def _evaluate(self, corners_N: Int64[ndarray, " N"]) -> Float32[ndarray, " N"]:
-        """Take what the lattice knows and ask the field for the rest."""
+        """Take known values from the lattice and evaluate the field for the rest."""
         if not len(self.lattice_values):
             return self._ask(corners_N)
         x, y, z = self._place_on_line[unpack(corners_N)].T
@@ -155,16 +155,16 @@ class SparseGrid:
 
 
 def distinct(names_N: Int64[ndarray, " N"]) -> Int64[ndarray, " M"]:
-    """Sort and drop repetitions; several times faster on large arrays than `np.unique`."""
+    """Sort and drop duplicates; several times faster on large arrays than `np.unique`."""
     names_N = np.sort(names_N)
     return names_N[np.concatenate([[True], names_N[1:] != names_N[:-1]])[: len(names_N)]]
 
 
 def unpack(corners_N: Int64[ndarray, " N"]) -> Int64[ndarray, "N 3"]:
-    """Coordinates of corners, counted from the ring."""
+    """Coordinates of corners; the ring is 0."""
     return corners_N[:, None] // AXES & _MASK
 
 
 def _block_offsets() -> Int64[ndarray, " K"]:
-    """Corner numbers inside a block, in the order of its slots."""
+    """Names of corners inside a block, relative to its lowest, in the order of its slots."""
     return np.stack(np.unravel_index(np.arange(_BLOCK), (1 << _BLOCK_BITS,) * 3), -1) @ AXES

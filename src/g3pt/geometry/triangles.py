@@ -1,8 +1,7 @@
 """The triangle mesh value type: normals, volume, merging, closedness and connected parts.
 
-Legend: P vertices, F faces, N points, M merged
-vertices, K kept faces, C face corners. Import these names from `geometry.mesh`,
-which adds files and the unit frame.
+Import these names from `geometry.mesh`, which adds files and the unit frame. Legend: P vertices, F
+faces, N points, M merged vertices, K kept faces, C face corners.
 """
 
 from collections.abc import Sequence
@@ -19,13 +18,13 @@ _sparse: Any = sparse  # without type stubs
 _csgraph: Any = csgraph
 
 MERGE_GRID = 2.0**-20
-"""Vertices that round to the same node of this grid (of the largest extent) are one."""
+"""Spacing, as a share of the largest extent, of the grid on which vertices are merged."""
 
 UNIT_LONGEST_SIDE = 1.9
 """Longest side of an object's bounding box in the unit frame."""
 
 NEUTRAL_GREY = (178, 178, 178, 255)
-"""RGBA of a part without colours inside a mesh that has some."""
+"""RGBA of parts without colours in a mesh where others have some."""
 
 GltfColors = Literal["linear", "srgb"]
 """What COLOR_0 of a GLB or glTF file holds: linear light, as the specification asks, or sRGB
@@ -33,11 +32,11 @@ display values, as some programs write."""
 
 
 class MeshError(ValueError):
-    """A mesh that cannot be used; the message is one sentence for the person who gave it.
+    """A mesh that cannot be used; the message is one sentence for the user.
 
-    `code` is the same reason for programs: `missing`, `not_a_file`, `unknown_format`,
-    `too_large`, `cut_off`, `compressed`, `external_reference`, `no_triangles`, `not_finite`,
-    `bad_indices`, `no_extent`, `checksum`, or `unreadable` for all else.
+    `code` gives the reason to programs: `missing`, `not_a_file`, `unknown_format`, `too_large`,
+    `cut_off`, `compressed`, `external_reference`, `no_triangles`, `not_finite`, `bad_indices`,
+    `no_extent`, `checksum`, or `unreadable` for everything else.
     """
 
     def __init__(self, message: str, code: str = "unreadable") -> None:
@@ -45,7 +44,7 @@ class MeshError(ValueError):
         self.code = code
 
     def __reduce__(self) -> tuple[type["MeshError"], tuple[str, str]]:
-        return MeshError, (str(self), self.code)  # crosses processes with its code
+        return MeshError, (str(self), self.code)  # keeps its code when pickled
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +52,11 @@ class TriangleMesh:
     """Triangles with optional vertex colours; may be empty, open or self-intersecting."""
 
     vertices: Float64[np.ndarray, "P 3"]
-    """Positions, in whatever frame the holder says."""
+    """Positions; the frame is the holder's to say."""
     faces: Int64[np.ndarray, "F 3"]
     """Vertex indices, counter-clockwise seen from outside."""
     colors: UInt8[np.ndarray, "P 4"] | None = None
-    """RGBA display values (sRGB, as a PLY would hold), one per vertex."""
+    """RGBA display values (sRGB, as in PLY files), one per vertex."""
 
     @classmethod
     def from_arrays(
@@ -75,7 +74,7 @@ class TriangleMesh:
 
     @property
     def is_empty(self) -> bool:
-        """True without any face."""
+        """True if there is no face."""
         return len(self.faces) == 0
 
     @property
@@ -86,7 +85,7 @@ class TriangleMesh:
     def colors_at(
         self, faces: Int64[np.ndarray, " N"], points: Float64[np.ndarray, "N 3"]
     ) -> UInt8[np.ndarray, "N 4"]:
-        """Colours at points on faces, between those of their corners.
+        """Colours at points on faces, interpolated from their corners.
 
         Raises:
             MeshError: if the mesh has no colours.
@@ -105,7 +104,7 @@ class TriangleMesh:
         return np.rint(mixed).clip(0, 255).astype(np.uint8)
 
     def bounds(self) -> Float64[np.ndarray, "2 3"]:
-        """Smallest and largest corner of the faces' bounding box; unused vertices do not count.
+        """Smallest and largest corner of the faces' bounding box; unused vertices are ignored.
 
         Raises:
             MeshError: if there is no face.
@@ -117,7 +116,7 @@ class TriangleMesh:
 
 
 def concatenate(meshes: Sequence[TriangleMesh]) -> TriangleMesh:
-    """Put meshes side by side into one; parts without colours turn grey if others have some."""
+    """Join meshes into one; parts without colours become `NEUTRAL_GREY` if others have some."""
     if not meshes:
         return TriangleMesh(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64))
     starts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])
@@ -138,15 +137,15 @@ def _colors_or_grey(mesh: TriangleMesh) -> UInt8[np.ndarray, "P 4"]:
 
 
 def merge_vertices(mesh: TriangleMesh) -> TriangleMesh:
-    """Join vertices at the same place, drop collapsed faces and unused vertices.
+    """Merge vertices at the same position, drop collapsed faces and unused vertices.
 
-    Places are compared on a grid of 2^-20 of the largest extent. The first vertex of each place
-    gives position and colour; the order of first appearance is kept.
+    Positions are compared on a grid of 2^-20 of the largest extent. The first vertex at each
+    position gives position and colour; the order of first appearance is kept.
     """
     if mesh.is_empty:
         return TriangleMesh(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64))
     _, first, inverse = np.unique(_corner_places(mesh), return_index=True, return_inverse=True)
-    faces = first[inverse].reshape(-1, 3)  # each corner named by the first corner at its place
+    faces = first[inverse].reshape(-1, 3)  # each corner named by the first corner at its position
     distinct = (faces != np.roll(faces, 1, axis=1)).all(axis=1)
     kept, faces = np.unique(faces[distinct], return_inverse=True)
     source = mesh.faces.reshape(-1)[kept]
@@ -168,8 +167,8 @@ def _corner_places(mesh: TriangleMesh) -> Int64[np.ndarray, " C"]:
 def is_closed(mesh: TriangleMesh) -> bool:
     """Tell whether the faces bound a volume, after merging vertices by position.
 
-    True when every directed edge is balanced by as many opposite ones: no boundary, winding
-    consistent. Edges shared by four faces (two boxes touching) are allowed. False when empty.
+    True when every directed edge is matched by as many opposite ones: no boundary, consistent
+        winding. Edges shared by four faces (two boxes touching) are allowed. False when empty.
     """
     merged = merge_vertices(mesh)
     if merged.is_empty:
@@ -183,11 +182,11 @@ def is_closed(mesh: TriangleMesh) -> bool:
 
 
 def face_components(mesh: TriangleMesh) -> Int64[np.ndarray, " F"]:
-    """Number the connected part each face belongs to; parts touch when they share a position.
+    """Number of the connected part of each face; faces that share a position are connected.
 
     Returns:
         One number per face of `mesh`, counted from 0; collapsed faces count as parts of their
-        own only if nothing touches them.
+        own only if no other face touches them.
     """
     if mesh.is_empty:
         return np.zeros(0, dtype=np.int64)
@@ -210,7 +209,7 @@ def num_components(mesh: TriangleMesh) -> int:
 def largest_components(
     mesh: TriangleMesh, keep: int | None = 1, *, min_share: float = 0.0
 ) -> TriangleMesh:
-    """Keep the largest connected parts by surface area; unused vertices are dropped.
+    """Keep only the largest connected parts by surface area; unused vertices are dropped.
 
     Args:
         mesh: any mesh.
@@ -227,7 +226,7 @@ def largest_components(
 
 
 def keep_faces(mesh: TriangleMesh, indices: Int64[np.ndarray, " K"]) -> TriangleMesh:
-    """Build the mesh of some faces only, with the vertices they use."""
+    """A mesh of some of the faces, with the vertices they use."""
     used, faces = np.unique(mesh.faces[indices], return_inverse=True)
     return TriangleMesh(
         mesh.vertices[used],
@@ -270,6 +269,6 @@ def volume(mesh: TriangleMesh) -> float:
     """Signed volume of a closed mesh: positive when its faces look outward."""
     if mesh.is_empty:
         return 0.0
-    corners = mesh.triangles - mesh.bounds().mean(axis=0)  # centred, to lose fewer digits
+    corners = mesh.triangles - mesh.bounds().mean(axis=0)  # centred, to lose less precision
     products = np.einsum("fi,fi->f", corners[:, 0], np.cross(corners[:, 1], corners[:, 2]))
     return float(products.sum() / 6)

@@ -19,10 +19,9 @@ from g3pt.models.conditioning.pixels import shrink_pictures
 from g3pt.models.guess import Guess, GuessConfig
 from g3pt.models.heads import HEADS, HeadKind
 from g3pt.models.tokenizer import DiscreteTokenizer
-from g3pt.nn.blocks import GatedBlock
-from g3pt.nn.cache import KeyValueCache
+from g3pt.nn.attention import KeyValueCache
+from g3pt.nn.blocks import AdaLn, GatedBlock
 from g3pt.nn.embeddings import sinusoids
-from g3pt.nn.modulation import AdaLn
 from g3pt.nn.scale_attention import block_numbers, plan_attention
 
 InputKind = Literal["cumulative", "previous"]

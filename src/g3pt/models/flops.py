@@ -21,7 +21,7 @@ from g3pt.models.conditioning.pretrained import OWN_PATCH, PretrainedImageCondit
 from g3pt.models.conditioning.text import TextConditionConfig
 from g3pt.models.conditioning.word_vectors import load_table
 from g3pt.models.cvq import CvqConfig, LatentSetConfig
-from g3pt.nn.modulation import NUM_PARTS
+from g3pt.nn.blocks import NUM_PARTS
 from g3pt.nn.scale_attention import merge_blocks
 
 

@@ -1,6 +1,6 @@
-"""Pre-norm transformer blocks.
+"""Transformer blocks: pre-norm, and shifted, scaled and gated by a condition (adaptive layer norm).
 
-Legend: B batch, T tokens, M context tokens, C width, H heads.
+Legend: B batch, T tokens, M context tokens, C width, H heads, Y blocks ("layers").
 """
 
 from collections.abc import Callable
@@ -11,10 +11,42 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from g3pt.nn.attention import Attention, KeyValues, merge_heads
-from g3pt.nn.modulation import modulate
 
 AttentionFunction = Callable[[Tensor, KeyValues], Tensor]
 """(queries_BHTC, keys and values) -> mixed values, heads apart."""
+
+NUM_PARTS = 6
+"""Shift, scale and gate of the attention, then of the MLP."""
+
+
+class AdaLn(nn.Module):
+    """The modulation of all blocks from the condition vector, in one product.
+
+    Each block has a learned offset, to which one matrix for all blocks adds what the vector says
+    (PixArt-alpha's form; DiT's matrix for every block would hold a large part of a small model).
+    All start at zero, where blocks are plain pre-norm blocks.
+    """
+
+    def __init__(self, dim: int, num_blocks: int) -> None:
+        super().__init__()
+        self.offsets = nn.Parameter(torch.zeros(num_blocks, NUM_PARTS, dim))
+        self.expand = nn.Linear(dim, NUM_PARTS * dim, bias=False)
+        nn.init.zeros_(self.expand.weight)
+
+    def forward(self, vector_BC: Float[Tensor, "B C"]) -> Float[Tensor, "Y 6 B 1 C"]:
+        """Give the six parts of each block, ready to broadcast over tokens."""
+        offsets = self.offsets[:, :, None, None, :]
+        change = self.expand(F.silu(vector_BC)).unflatten(-1, (NUM_PARTS, -1))
+        return offsets + change.transpose(0, 1)[None, :, :, None, :].to(offsets.dtype)
+
+
+def modulate(
+    x_BTC: Float[Tensor, "B T C"],
+    shift_B1C: Float[Tensor, "B 1 C"],
+    scale_B1C: Float[Tensor, "B 1 C"],
+) -> Float[Tensor, "B T C"]:
+    """Normalise each token, then scale by 1 + scale and shift."""
+    return F.layer_norm(x_BTC, x_BTC.shape[-1:]) * (1 + scale_B1C) + shift_B1C
 
 
 class Mlp(nn.Module):

@@ -38,9 +38,9 @@ from g3pt.preparation.sources import (
     list_shapes,
 )
 from g3pt.preparation.worker import ObjectResult, ObjectTask
-from g3pt.shapes.samples import END_OF_ARCHIVE
-from g3pt.shapes.selection import QualityLimits
+from g3pt.shapes.shape_set import QualityLimits
 from g3pt.shapes.shards import (
+    END_OF_ARCHIVE,
     FORMAT_VERSION,
     INDEX_FILE,
     QUARANTINE_FILE,

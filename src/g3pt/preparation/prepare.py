@@ -1,24 +1,38 @@
-"""One solid in, its training record out: surface points, labelled queries, measured quality.
+"""One solid in, its training record out: surface points, labelled queries, quality, pictures.
 
 Positions are stored as 16-bit integers (`shapes/stored.py`). Queries are not stored at all:
 `shapes/queries.py` works them out. A label is evaluated at the position that is stored or worked
 out, after rounding, so every label is exact for the point it belongs to.
 
-N surface points, V volume queries, M near-surface queries; all in the unit frame.
+View 0 is the canonical three-quarter camera of the evaluation. The others follow the camera law
+of TRELLIS: Hammersley directions under a random shift, random field of view, distance to fit.
+What is stored is the drawing itself with its camera. What is fed to a model is framed by the
+silhouette (`geometry.cameras`), as users' pictures are: those do not show how far away their
+camera stood, so no picture of training may do so either.
+
+N surface points, V volume queries, M near-surface queries; all in the unit frame. S picture side.
 """
 
+import io
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int16
+from jaxtyping import Bool, Int16, UInt8
+from PIL import Image
 
+from g3pt.config import from_json
+from g3pt.geometry.cameras import Camera, canonical_camera, random_cameras
 from g3pt.geometry.quality import SolidQuality
 from g3pt.preparation.sources import ShapeError, SourceShape
-from g3pt.preparation.stopwatch import Stopwatch
 from g3pt.shapes.queries import near_queries, volume_queries
 from g3pt.shapes.stored import (
     PrepareConfig,
     ShapeRecord,
+    ViewsConfig,
     pack_labels,
     positions,
     quantize_normals,
@@ -26,6 +40,72 @@ from g3pt.shapes.stored import (
     query_key,
     shape_seed,
 )
+
+
+class Stopwatch:
+    """Seconds by stage. After an exception `current` names the stage that it came from."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.current = "start"
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the block; the same name may come again."""
+        self.current = name
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - began
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+
+PNG_EFFORT = 3
+"""zlib's level: 6 saves a twentieth of the bytes for twice the time."""
+
+
+def cameras_of(shape_id: str, config: ViewsConfig) -> list[Camera]:
+    """The canonical camera, then the others of one shape."""
+    rng = np.random.default_rng([*shape_seed(shape_id, config.seed), 5])
+    return [
+        canonical_camera(),
+        *random_cameras(config.num_views, rng, elevations=config.elevations),
+    ]
+
+
+def draw_views(shape: SourceShape, config: ViewsConfig) -> tuple[list[bytes], list[dict[str, Any]]]:
+    """Draw a shape.
+
+    Returns:
+        PNG files (RGBA, straight alpha, transparent background) and their cameras as JSON values.
+    """
+    scene = shape.scene()
+    cameras = cameras_of(shape.id, config)
+    files = [
+        _png(scene.render(camera, size=config.size, supersample=config.supersample))
+        for camera in cameras
+    ]
+    return files, [_camera_json(camera) for camera in cameras]
+
+
+def camera_from_json(data: dict[str, Any]) -> Camera:
+    """A stored camera."""
+    return from_json(Camera, data, origin="camera")
+
+
+def _camera_json(camera: Camera) -> dict[str, Any]:
+    return {
+        name: [round(x, 6) for x in value] if isinstance(value, tuple) else round(value, 6)
+        for name, value in asdict(camera).items()
+    }
+
+
+def _png(picture: UInt8[np.ndarray, "S S 4"]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG", compress_level=PNG_EFFORT)
+    return buffer.getvalue()
+
 
 CHUNK = 65_536
 """Queries labelled at a time."""

@@ -17,11 +17,11 @@ from jaxtyping import UInt8
 from scipy.stats import rankdata
 
 from g3pt.files import write_whole
-from g3pt.geometry.framing import frame_object, silhouette_box
+from g3pt.geometry.cameras import frame_object, silhouette_box
 from g3pt.geometry.render import save_png, sheet
 from g3pt.preparation.leakage import find_leaks
 from g3pt.preparation.report_page import make_page
-from g3pt.shapes.selection import QualityLimits
+from g3pt.shapes.shape_set import QualityLimits
 from g3pt.shapes.shards import QUARANTINE_FILE, ShardSet, read_lines
 
 NUM_PICTURES = 40

@@ -20,7 +20,7 @@ from numpy import ndarray
 from PIL import Image
 
 from g3pt.geometry.boundary import SIDE_STEP
-from g3pt.geometry.decimation import decimate_quickly
+from g3pt.geometry.lod import decimate_quickly
 from g3pt.geometry.mesh import (
     NEUTRAL_GREY,
     MeshError,
@@ -48,7 +48,7 @@ from g3pt.shapes.mesh_stock import (
     write_stock,
 )
 from g3pt.shapes.queries import POSITION_STEPS
-from g3pt.shapes.selection import QualityLimits
+from g3pt.shapes.shape_set import QualityLimits
 from g3pt.shapes.sub_triangles import CENTRE_WEIGHTS, NUM_PARTS
 
 _igl: Any = igl  # without type stubs

@@ -8,12 +8,10 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from g3pt.preparation.descriptor import describe_shape
-from g3pt.preparation.prepare import prepare_shape
+from g3pt.preparation.leakage import describe_shape
+from g3pt.preparation.prepare import Stopwatch, draw_views, prepare_shape
 from g3pt.preparation.sources import MeshRef, ProceduralRef, ShapeRef, load_shape
-from g3pt.preparation.stopwatch import Stopwatch
-from g3pt.preparation.views import draw_views
-from g3pt.shapes.samples import pack_sample, sample_key
+from g3pt.shapes.shards import pack_sample, sample_key
 from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 
 INDEX_FIELDS = (

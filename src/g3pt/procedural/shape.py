@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from g3pt.geometry.sampling import SurfaceSamples
 from g3pt.geometry.triangles import TriangleMesh
 from g3pt.procedural.builder import UNIT_SIZE, Builder, Draw
-from g3pt.procedural.captions import Facts, size_words, write_caption
+from g3pt.procedural.captions import TYPICAL_PROPORTIONS, Facts, size_words, write_caption
 from g3pt.procedural.families import FAMILY_BUILDERS
 from g3pt.procedural.primitives import (
     ShapeArrays,
@@ -21,7 +21,6 @@ from g3pt.procedural.primitives import (
     slope,
     surface_owner,
 )
-from g3pt.procedural.proportions import TYPICAL_PROPORTIONS
 from g3pt.procedural.surfaces import sample_primitives, surface_areas
 
 FAMILIES: tuple[str, ...] = tuple(FAMILY_BUILDERS)

@@ -14,8 +14,8 @@ from g3pt.models.weights.folder import find_weights, read_config
 from g3pt.recipes.pools import Pool, toy_pools
 from g3pt.recipes.stream import small_smoke as small_stream_smoke
 from g3pt.recipes.stream import watched
+from g3pt.stream.fields import QueryCounts
 from g3pt.stream.maker import MakerConfig
-from g3pt.stream.queries import QueryCounts
 from g3pt.stream.recorded import RecordedConfig
 from g3pt.stream.recording import RecordingConfig, Selection
 from g3pt.training.kinds.stream import StreamRun, WatchConfig

@@ -11,8 +11,8 @@ from g3pt.models.conditioning.pretrained import frozen_features
 from g3pt.models.tokenizer import DiscreteTokenizer
 from g3pt.procedural import TRAIN_FAMILIES
 from g3pt.stream.augmentation import Augmentation
+from g3pt.stream.fields import QueryCounts
 from g3pt.stream.maker import MakerConfig
-from g3pt.stream.queries import QueryCounts
 from g3pt.stream.recording import UNWARPED, RecordingConfig, record
 
 PoolName = Literal["families", "few_families", "grammar", "real", "warped"]

@@ -8,7 +8,7 @@ from g3pt.models.quantizers import LfqConfig
 from g3pt.preparation.sources import OPEN_LICENCES, FolderSourceConfig, ProceduralSourceConfig
 from g3pt.procedural import HELD_OUT_SEEDS
 from g3pt.shapes.datasets.tokenizer import TokenizerDataConfig
-from g3pt.shapes.selection import Selection
+from g3pt.shapes.shape_set import Selection
 from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 from g3pt.training.ingredients import PreparedShapes
 from g3pt.training.kinds.tokenizer import TokenizerLossConfig, TokenizerRun

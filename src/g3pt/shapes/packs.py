@@ -24,9 +24,8 @@ from safetensors.numpy import load_file, save_file
 
 from g3pt.config import from_json, to_json
 from g3pt.files import write_whole
-from g3pt.geometry.framing import frame_object, silhouette_box
-from g3pt.shapes.selection import Selection
-from g3pt.shapes.shape_set import ShapeSet
+from g3pt.geometry.cameras import frame_object, silhouette_box
+from g3pt.shapes.shape_set import Selection, ShapeSet
 from g3pt.shapes.shards import ShardSet, fingerprint_of
 from g3pt.shapes.stored import (
     PrepareConfig,

@@ -1,11 +1,22 @@
 """A folder of prepared shapes: tar shards in WebDataset layout, and an index with checksums.
 
     index.json            format version, config, counts, fingerprint; written last
-    shard-00000.tar       samples (see `samples.py`), at most `samples_per_shard` of them
+    shard-00000.tar       samples, at most `samples_per_shard` of them
     shard-00000.jsonl     one line an object of this shard: where its sample lies, its SHA-256, and
                           what readers choose by; or why it was refused
     quarantine.jsonl      one line a refused object: id, path, stage, reason code, message
     report.html, report.json
+
+A sample is one prepared shape, a piece of a tar file:
+
+    KEY.json          id, family, licence, split, captions, frame, quality, cameras ...
+    KEY.points.npy    int16 (N, 3), KEY.normals.npy int8 (N, 3), KEY.colors.npy uint8 (N, 3)
+    KEY.volume.npy    uint8 (V / 8): packed labels of the volume queries, KEY.near.npy likewise
+    KEY.view-00.png   the canonical picture, KEY.view-01.png ... the others
+
+KEY is the start of the SHA-256 of the id. The bytes depend on the content alone: no times, no
+owners, one order. Members are stored as they are and begin at multiples of 512 bytes, so that
+arrays can be used where they lie in a mapped file.
 
 Any WebDataset reader can stream the tars. Here they are mapped: a `ShardSet` gives any sample at
 any time, and checks its hash when it is first touched.
@@ -14,11 +25,13 @@ N surface points, S picture side.
 """
 
 import hashlib
+import io
 import json
 import logging
 import mmap
 import os
-from collections.abc import Sequence
+import tarfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,9 +42,92 @@ from jaxtyping import Int8, Int16, UInt8
 
 from g3pt.config import from_json, to_json
 from g3pt.shapes.queries import near_queries, volume_queries
-from g3pt.shapes.samples import read_array
-from g3pt.shapes.selection import Selection
-from g3pt.shapes.stored import PrepareConfig, ViewsConfig, labels_at, read_picture
+from g3pt.shapes.shape_set import Selection
+from g3pt.shapes.stored import PrepareConfig, ShapeRecord, ViewsConfig, labels_at, read_picture
+
+END_OF_ARCHIVE = bytes(10_240)
+"""What a tar file ends with."""
+
+_BLOCK = tarfile.BLOCKSIZE
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The bytes of one prepared shape and where its members lie in them."""
+
+    data: bytes
+    """A run of whole tar members, without the end of an archive."""
+    members: tuple[tuple[str, int, int], ...]
+    """Name without the key, first byte and length of every member."""
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the bytes."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+def sample_key(shape_id: str) -> str:
+    """The name of a shape's members: file systems and tar readers take it whatever the id."""
+    return hashlib.sha256(shape_id.encode()).hexdigest()[:20]
+
+
+def pack_sample(record: ShapeRecord, pictures: list[bytes]) -> Sample:
+    """Lay out a prepared shape."""
+    arrays = {
+        "points": record.points,
+        "normals": record.normals,
+        "colors": record.colors,
+        "volume": record.volume_inside,
+        "near": record.near_inside,
+    }
+    files = {"json": json.dumps(record.description, sort_keys=True, indent=1).encode() + b"\n"}
+    files |= {f"{name}.npy": _npy(array) for name, array in arrays.items() if array is not None}
+    files |= {f"view-{number:02d}.png": data for number, data in enumerate(pictures)}
+    return _pack(sample_key(record.description["id"]), files)
+
+
+def _pack(key: str, files: Mapping[str, bytes]) -> Sample:
+    pieces: list[bytes] = []
+    members: list[tuple[str, int, int]] = []
+    position = 0
+    for name, content in files.items():
+        header = tarfile.TarInfo(f"{key}.{name}")
+        header.size = len(content)
+        header.mode = 0o644
+        start = header.tobuf(tarfile.USTAR_FORMAT)
+        members.append((name, position + len(start), len(content)))
+        pieces += [start, content, bytes(-len(content) % _BLOCK)]
+        position += len(start) + len(content) + len(pieces[-1])
+    return Sample(b"".join(pieces), tuple(members))
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0))
+    return buffer.getvalue()
+
+
+def read_array(data: memoryview) -> np.ndarray:
+    """The array of an .npy member, without a copy.
+
+    Raises:
+        ValueError: if the bytes are no such file.
+    """
+    length = 10 + int.from_bytes(data[8:10], "little")
+    shape, dtype = _header(bytes(data[:length]))
+    return np.frombuffer(data, dtype, count=int(np.prod(shape)), offset=length).reshape(shape)
+
+
+@lru_cache(maxsize=256)
+def _header(start: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    buffer = io.BytesIO(start)
+    if np.lib.format.read_magic(buffer) != (1, 0):
+        raise ValueError("expected an .npy file of version 1.0")
+    shape, by_columns, dtype = np.lib.format.read_array_header_1_0(buffer)
+    if by_columns:
+        raise ValueError("expected an array stored row by row")
+    return shape, dtype
+
 
 FORMAT_VERSION = 2
 INDEX_FILE = "index.json"

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float32, UInt8
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, max_pool2d, normalize, pad
 
-from g3pt.geometry.framing import MIN_ALPHA
+from g3pt.geometry.cameras import MIN_ALPHA
 from g3pt.stream.drawing import MARBLE, STRIPES, Lights, Patterns, studio_lights
 
 _LUMA = (0.299, 0.587, 0.114)

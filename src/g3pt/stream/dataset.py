@@ -15,11 +15,11 @@ from torch import Tensor
 from g3pt.shapes.batch import CarBatch
 from g3pt.shapes.queries import POSITION_STEPS
 from g3pt.stream.augmentation import Augmentation
+from g3pt.stream.cameras import ViewLaw
 from g3pt.stream.chunks import Chunk, ChunkConfig, iterate_chunks
+from g3pt.stream.fields import QueryCounts
 from g3pt.stream.maker import ExampleMaker, MakerConfig
 from g3pt.stream.pool import Pool
-from g3pt.stream.queries import QueryCounts
-from g3pt.stream.views import ViewLaw
 from g3pt.stream.warps import WarpConfig
 
 Tokenize = Callable[[Tensor, Tensor], Tensor]

@@ -1,6 +1,6 @@
-"""Pictures of many shapes at once, on the device that holds them: cameras, frame, light.
+"""Pictures of many shapes at once, on the device that holds them: frame and light.
 
-The laws are those of `geometry.cameras`, `geometry.framing` and `geometry.render`, but the frame is
+The laws are those of `geometry.cameras` and `geometry.shading`, but the frame is
 found before the picture is drawn: coarse bundles of rays show where the silhouette is, and every
 fine ray falls into the picture that is wanted.
 
@@ -16,9 +16,8 @@ from jaxtyping import Bool, Float32, Int, UInt8
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from g3pt.geometry.cameras import BOUNDING_RADIUS, canonical_camera
-from g3pt.geometry.framing import OBJECT_FILL
-from g3pt.geometry.light import (
+from g3pt.geometry.cameras import OBJECT_FILL
+from g3pt.geometry.shading import (
     AMBIENT,
     DARKEST,
     FILL_DIRECTION,
@@ -26,6 +25,7 @@ from g3pt.geometry.light import (
     KEY_DIRECTION,
     KEY_STRENGTH,
 )
+from g3pt.stream.cameras import Cameras
 from g3pt.stream.casting import Hits, RayCaster
 
 _SEARCH_SIDES = (48, 128)
@@ -41,20 +41,6 @@ _GLOSS_EXPONENT = 24.0
 PLAIN, STRIPES, CHECKS, MARBLE = range(4)
 
 Rows = TypeVar("Rows", "Cameras", "Lights", "Patterns")
-
-
-@dataclass(frozen=True)
-class Cameras:
-    """Pinhole cameras for square pictures, one a picture, in the unit frame."""
-
-    positions_V3: Float32[Tensor, "V 3"]
-    axes_V33: Float32[Tensor, "V 3 3"]
-    """Rows: right, up and backward, of length 1."""
-    tangents_V: Float32[Tensor, " V"]
-    """Tangents of half the angle of view."""
-
-    def __len__(self) -> int:
-        return len(self.tangents_V)
 
 
 @dataclass(frozen=True)
@@ -83,43 +69,6 @@ class Patterns:
     """Linear, 0 to 1."""
     strengths_V: Float32[Tensor, " V"]
     """How much of the surface's own colour it covers, 0 to 1."""
-
-
-def orbit_cameras(
-    azimuths_V: Float32[Tensor, " V"],
-    elevations_V: Float32[Tensor, " V"],
-    fovs_V: Float32[Tensor, " V"],
-) -> Cameras:
-    """Look at the centre from where the bounding sphere just fills the picture.
-
-    Args:
-        azimuths_V: in degrees, 0 in front (+Z), 90 at +X.
-        elevations_V: in degrees above the horizon; straight up and down are allowed.
-        fovs_V: full angles of view in degrees.
-    """
-    azimuths_V, elevations_V = azimuths_V.deg2rad(), elevations_V.deg2rad()
-    halves_V, none_V = fovs_V.deg2rad() / 2, torch.zeros_like(azimuths_V)
-    toward_V3 = torch.stack([azimuths_V.sin(), none_V, azimuths_V.cos()], dim=-1)
-    high_V3 = torch.stack([none_V, torch.ones_like(none_V), none_V], dim=-1)
-    sine_V1, cosine_V1 = elevations_V.sin()[:, None], elevations_V.cos()[:, None]
-    backward_V3 = toward_V3 * cosine_V1 + high_V3 * sine_V1
-    up_V3 = high_V3 * cosine_V1 - toward_V3 * sine_V1
-    return Cameras(
-        positions_V3=backward_V3 * (BOUNDING_RADIUS / halves_V.sin())[:, None],
-        axes_V33=torch.stack([up_V3.cross(backward_V3, dim=-1), up_V3, backward_V3], dim=1),
-        tangents_V=halves_V.tan(),
-    )
-
-
-def canonical_cameras(num: int, device: torch.device | str) -> Cameras:
-    """Return the canonical view, several times."""
-    camera = canonical_camera()
-    axes_33 = torch.tensor(camera.axes(), dtype=torch.float32, device=device)
-    position_3 = torch.tensor(camera.position, dtype=torch.float32, device=device)
-    fov = torch.tensor(camera.fov_degrees, dtype=torch.float32, device=device)
-    return Cameras(
-        position_3.expand(num, 3), axes_33.expand(num, 3, 3), (fov.deg2rad() / 2).tan().expand(num)
-    )
 
 
 def studio_lights(num: int, device: torch.device | str) -> Lights:

@@ -22,15 +22,11 @@ from g3pt.stream.augmentation import (
     random_lights,
     random_patterns,
 )
-from g3pt.stream.casting import RayCaster
+from g3pt.stream.cameras import Cameras, ViewLaw, canonical_cameras, draw_views, orbit_cameras
+from g3pt.stream.casting import RayCaster, WalkingCaster
 from g3pt.stream.chunks import Chunk
-from g3pt.stream.drawing import (
-    Cameras,
-    canonical_cameras,
-    draw,
-    orbit_cameras,
-    point_windows,
-)
+from g3pt.stream.drawing import draw, point_windows
+from g3pt.stream.fields import QueryCounts, label_queries, sample_field_surfaces
 from g3pt.stream.mesh_batch import ResidentMeshes
 from g3pt.stream.mesh_caster import CastBy
 from g3pt.stream.mesh_caster import check_device as check_mesh_kernel
@@ -41,10 +37,6 @@ from g3pt.stream.primitives import (
     checked_backend,
     pad_shapes,
 )
-from g3pt.stream.queries import QueryCounts, label_queries
-from g3pt.stream.surface import sample_field_surfaces
-from g3pt.stream.views import ViewLaw, draw_views
-from g3pt.stream.walking import WalkingCaster
 from g3pt.stream.warps import WarpConfig, draw_warps
 
 LOGGER = logging.getLogger(__name__)

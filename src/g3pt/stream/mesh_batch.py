@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from g3pt.geometry.creases import CREASE_DEGREES
+from g3pt.geometry.shading import CREASE_DEGREES
 from g3pt.shapes.mesh_stock import MeshStock
 from g3pt.shapes.queries import POSITION_STEPS
 from g3pt.shapes.sub_triangles import QUARTER_WEIGHTS, chosen_parts, num_chosen
@@ -138,7 +138,7 @@ class ResidentMeshes:
         return torch.from_numpy(np.array(array)).to(self.device)
 
     def _crease_normals(self, vertices_G3: np.ndarray) -> Float[Tensor, "G 3 3"]:
-        """As `geometry.creases` has them, many meshes at once."""
+        """As `geometry.shading` has them, many meshes at once."""
         ends_M = (self._starts_M + self._counts_M).tolist()
         normals: list[Tensor] = []
         start = 0
@@ -267,7 +267,7 @@ class MeshBatch:
 def crease_normals(
     corners_F33: Float[Tensor, "F 3 3"], vertices_F3: Int[Tensor, "F 3"]
 ) -> Float[Tensor, "F 3 3"]:
-    """Normals for shading, as `geometry.creases.crease_normals` gives them, on any device.
+    """Normals for shading, as `geometry.shading.crease_normals` gives them, on any device.
 
     Args:
         corners_F33: positions.

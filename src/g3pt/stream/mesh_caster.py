@@ -17,8 +17,10 @@ R rays of a picture.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any, Literal, assert_never
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
@@ -132,8 +134,6 @@ class MeshCaster:
             case "torch":
                 faces_VR, lengths_VR = first_faces_in_torch(table_VFK, counts_V, rays_VR3, **limits)
             case "embree":
-                from g3pt.stream.embree_faces import first_faces_by_embree
-
                 faces_VR, lengths_VR = first_faces_by_embree(
                     triangles, shapes_V, origins_V3, rays_VR3
                 )
@@ -236,6 +236,46 @@ def first_faces_in_torch(
             lengths_VR[picture, part] = best_R
             faces_VR[picture, part] = torch.where(best_R < 3.0e38, face_R, -1).int()
     return faces_VR, lengths_VR
+
+
+def first_faces_by_embree(
+    triangles: Triangles,
+    shapes_V: Int[Tensor, " V"],
+    origins_V3: Float[Tensor, "V 3"],
+    rays_VR3: Float[Tensor, "V R 3"],
+) -> tuple[Int[Tensor, "V R"], Float[Tensor, "V R"]]:
+    """The results of `first_faces_in_torch`, the obvious twin, by Embree. Needs embreex.
+
+    Args:
+        triangles: on the CPU.
+        shapes_V: the shape that each picture shows.
+        origins_V3: where its rays start.
+        rays_VR3: unit directions.
+    """
+    faces_VR = torch.empty(rays_VR3.shape[:2], dtype=torch.int32)
+    lengths_VR = torch.empty(rays_VR3.shape[:2])
+    scenes: dict[int, Any] = {}
+    for picture, shape in enumerate(shapes_V.tolist()):
+        if shape not in scenes:
+            scenes[shape] = _embree_scene(triangles, shape)
+        rays_R3 = rays_VR3[picture].contiguous().numpy()
+        origins_R3 = np.tile(origins_V3[picture].numpy(), (len(rays_R3), 1))
+        answer = scenes[shape].run(origins_R3, rays_R3, output=True)
+        faces_VR[picture] = torch.from_numpy(answer["primID"].astype(np.int32))
+        lengths_VR[picture] = torch.from_numpy(answer["tfar"].astype(np.float32))
+    return faces_VR, lengths_VR
+
+
+def _embree_scene(triangles: Triangles, shape: int) -> Any:
+    """One shape, ready to be hit."""
+    start, count = int(triangles.starts_B[shape]), int(triangles.counts_B[shape])
+    mesh_construction: Any = import_module("embreex.mesh_construction")
+    rtcore_scene: Any = import_module("embreex.rtcore_scene")
+    scene = rtcore_scene.EmbreeScene()
+    corners = triangles.corners_F33[start : start + count].reshape(-1, 3).numpy()
+    faces = np.arange(3 * count, dtype=np.int32).reshape(-1, 3)
+    mesh_construction.TriangleMesh(scene, np.ascontiguousarray(corners), faces)
+    return scene
 
 
 def _display(light: Float[Tensor, "*N 3"]) -> UInt8[Tensor, "*N 3"]:

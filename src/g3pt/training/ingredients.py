@@ -14,7 +14,7 @@ from g3pt.models.tokenizer import DiscreteTokenizer
 from g3pt.preparation.build import ShardsConfig, build_shards
 from g3pt.preparation.engines import InlineEngine, ProcessEngine
 from g3pt.preparation.sources import ProceduralSourceConfig, SourceConfig
-from g3pt.shapes.cache.draws import DrawsConfig
+from g3pt.shapes.cache.arrays import DrawsConfig
 from g3pt.shapes.cache.latents import LatentsIdentity, build_latent_cache
 from g3pt.shapes.cache.tokens import TokenCacheConfig, TokenizerIdentity, build_token_cache
 from g3pt.shapes.packs import is_pack

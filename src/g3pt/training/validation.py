@@ -13,7 +13,7 @@ from torch import Tensor
 
 from g3pt.models.token_statistics import scale_statistics
 from g3pt.models.tokenizer import Tokenizer
-from g3pt.shapes.selection import VALIDATION, Selection
+from g3pt.shapes.shape_set import VALIDATION, Selection
 from g3pt.shapes.shards import ShardSet
 from g3pt.shapes.stored import normals, positions
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from geometry.formats.test_foreign import png
 
 from g3pt.geometry.mesh import TriangleMesh, parse_mesh, read_mesh, write_mesh
+from geometry.formats.test_foreign import png
 
 TRIANGLE = np.array([(0, 0, 0), (1, 0, 0), (0, 1, 0)], dtype="<f4")
 EVERY_BYTE = np.stack([np.arange(256)] * 3 + [255 - np.arange(256)], axis=1).astype(np.uint8)

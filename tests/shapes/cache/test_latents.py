@@ -28,7 +28,7 @@ def identity(cache):
 
 @pytest.fixture(scope="module")
 def config():
-    from g3pt.shapes.cache.draws import DrawsConfig
+    from g3pt.shapes.cache.arrays import DrawsConfig
 
     return DrawsConfig(resamplings=2, num_points=32, batch_size=4)
 

@@ -115,7 +115,7 @@ def test_car_batches_pair_tokens_with_words(car_config, folder_shards, tokens):
 
 
 def test_pictures_are_framed_and_stay_bytes(car_config, folder_shards):
-    from g3pt.geometry.framing import frame_object
+    from g3pt.geometry.cameras import frame_object
     from g3pt.shapes.datasets.tokenizer import CarDataset
 
     batch = CarDataset(replace(car_config, canonical_share=1.0, image_size=40)).batch(0)

@@ -123,7 +123,7 @@ def test_a_missing_folder_is_named(config):
 
 def test_only_the_selected_shapes_are_drawn(config):
     from g3pt.shapes.datasets.tokenizer import TokenizerDataset
-    from g3pt.shapes.selection import Selection
+    from g3pt.shapes.shape_set import Selection
 
     selection = Selection(split="train", licences=("MIT-0",))
     dataset = TokenizerDataset(replace(config, selection=selection))

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from g3pt.evaluation.objects import Truth
-from g3pt.geometry.decimation import decimate_in_order, decimate_quickly
 from g3pt.geometry.isosurface import extract_surface
+from g3pt.geometry.lod import decimate_in_order, decimate_quickly
 from g3pt.geometry.mesh import TriangleMesh, area_vectors, keep_faces, merge_vertices
 from g3pt.geometry.metrics import chamfer
 from g3pt.geometry.sampling import sample_surface

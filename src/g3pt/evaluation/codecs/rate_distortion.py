@@ -41,8 +41,8 @@ from g3pt.evaluation.results import Measured, Row
 from g3pt.evaluation.run import Evaluation, Measure, Progress, measure_objects
 from g3pt.generation.field import ShapeField
 from g3pt.generation.surface import encode_surface
-from g3pt.geometry.decimation import fast_simplification
 from g3pt.geometry.isosurface import extract_surface
+from g3pt.geometry.lod import fast_simplification
 from g3pt.geometry.mesh import TriangleMesh, area_vectors
 from g3pt.geometry.metrics import solid_test
 from g3pt.geometry.sampling import SurfaceSamples

@@ -20,7 +20,7 @@ from g3pt.models.conditioning import ConditionBatch, ConditionOutput
 from g3pt.models.conditioning.encoders import Condition
 from g3pt.preparation.sources import SourceShape, list_shapes, load_shape, stored_source
 from g3pt.shapes.queries import POSITION_STEPS
-from g3pt.shapes.selection import TRAINING
+from g3pt.shapes.shape_set import TRAINING
 from g3pt.shapes.shards import ShardSet
 
 BATCH = 64

@@ -16,12 +16,11 @@ from jaxtyping import Bool, Float, Float64, Int, UInt8
 from torch import Tensor
 
 from g3pt.evaluation.objects import HELD_OUT, PROCEDURAL, ObjectList, list_objects
-from g3pt.geometry.cameras import canonical_camera
-from g3pt.geometry.framing import frame_object
+from g3pt.geometry.cameras import canonical_camera, frame_object
 from g3pt.geometry.mesh import GltfColors, MeshError
 from g3pt.preparation.prepare import prepare_shape
 from g3pt.preparation.sources import ShapeError, ShapeRef, SourceShape, load_shape
-from g3pt.shapes.selection import QualityLimits
+from g3pt.shapes.shape_set import QualityLimits
 from g3pt.shapes.stored import PrepareConfig, shape_seed
 from g3pt.shapes.yardstick import Yardstick, query_positions
 

@@ -1,1 +1,1 @@
-"""Every byte that came from somebody else is read here."""
+"""Mesh files: every file of unknown origin is read here, within limits."""

@@ -1,6 +1,6 @@
-"""Any mesh file's bytes to a mesh, or to a `MeshError` with its reason.
+"""From the bytes of any mesh file to a mesh, or to a `MeshError` with its reason.
 
-What a header declares is compared with what there is before anything is parsed. GLB, glTF, OBJ
+What a header declares is compared with the bytes present before anything is parsed. GLB, glTF, OBJ
 and 3MF have readers of their own; PLY, OFF and ASCII STL are then parsed by trimesh.
 """
 
@@ -19,9 +19,8 @@ from jaxtyping import UInt8
 from PIL import Image
 from trimesh.resolvers import Resolver
 
-from g3pt.geometry.formats.companions import Companions, References
 from g3pt.geometry.formats.gltf import parse_gltf
-from g3pt.geometry.formats.limits import MAX_FILE_BYTES, check_counts
+from g3pt.geometry.formats.limits import MAX_FILE_BYTES, Companions, References, check_counts
 from g3pt.geometry.formats.obj import parse_obj
 from g3pt.geometry.formats.textures import read_texture, texture_colors
 from g3pt.geometry.formats.threemf import parse_3mf
@@ -31,13 +30,13 @@ _trimesh: Any = trimesh  # its own annotations are partial
 
 logger = logging.getLogger(__name__)
 OnNote = Callable[[str], None]
-"""Told in one line what a mesh is read without."""
+"""Called with one line for each thing that is missing from a mesh, such as a texture."""
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf")
 """Formats that are read."""
 
 LARGEST_COORDINATE = 1e100
-"""Beyond it areas and volumes overflow."""
+"""Largest accepted absolute coordinate; beyond it areas and volumes overflow."""
 
 _SIGNATURES = (
     (re.compile(rb"glTF"), (".glb", ".gltf"), "GLB"),
@@ -69,10 +68,10 @@ def parse_mesh(
         data: the whole file.
         file_type: its suffix, with or without the dot.
         name: what errors call it.
-        companions: reads what the file refers to; without it there is nothing to refer to.
+        companions: reads the files that this one refers to; None if there are none.
         gltf_colors: what COLOR_0 of a GLB or glTF file holds; other formats hold sRGB.
-        on_note: told, in one line, what the mesh is read without (a texture that is missing); by
-            default it is logged as a warning.
+        on_note: called with one line for each thing that is missing, such as a texture; by default
+            it is logged as a warning.
 
     Raises:
         MeshError: whatever is wrong with it; `code` says what kind of wrong.
@@ -92,7 +91,7 @@ def parse_mesh(
         raise MeshError(f"{name}: {error}", error.code) from None
     except MemoryError:
         raise MeshError(f"{name}: there is not enough memory to read it", "too_large") from None
-    except Exception as error:  # whatever a foreign file makes a parser do
+    except Exception as error:  # a foreign file can make a parser raise anything
         reason = (" ".join(str(error).split()) or type(error).__name__)[:150]
         reason = f"unknown or missing {reason}" if isinstance(error, KeyError) else reason
         kind = file_type.lstrip(".").upper()
@@ -119,7 +118,7 @@ def known_suffix(suffix: str) -> str:
 
 
 def _check_signature(data: bytes, suffix: str) -> None:
-    """Refuse what is plainly something else; some parsers would find triangles in it."""
+    """Refuse files that begin as another format does: some parsers would find triangles in them."""
     for pattern, suffixes, kind in _SIGNATURES:
         if suffix not in suffixes and pattern.match(data[:64]):
             raise MeshError(f"this is {kind}, expected what its suffix {suffix} says")
@@ -247,7 +246,7 @@ def _check_off_lines(data: bytes) -> None:
 
 
 class _Resolver(Resolver):
-    """Hands trimesh the textures of PLY files."""
+    """Gives trimesh the textures that PLY files refer to."""
 
     def __init__(self, references: References) -> None:
         self._references = references
@@ -294,7 +293,7 @@ def _parsed_by_trimesh(data: bytes, suffix: str, references: References) -> Tria
 
 @contextmanager
 def _silent(log: logging.Logger) -> Generator[None, None, None]:
-    """Drop what a library logs in this thread; its errors arrive as exceptions."""
+    """Discard what a library logs in this thread; its errors still arrive as exceptions."""
     thread = threading.get_ident()
 
     def is_of_another(record: logging.LogRecord) -> bool:
@@ -308,7 +307,7 @@ def _silent(log: logging.Logger) -> Generator[None, None, None]:
 
 
 def _colors(part: Any, image: Image.Image | None) -> UInt8[np.ndarray, "P 4"] | None:
-    """Colours of the file: trimesh gives a grey of its own where a texture is missing."""
+    """Colours of the file; None where trimesh substitutes grey for a missing texture."""
     visual: Any = part.visual
     if visual.kind in ("vertex", "face"):
         return np.array(visual.vertex_colors, dtype=np.uint8).reshape(len(part.vertices), 4)

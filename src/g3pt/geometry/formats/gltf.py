@@ -1,7 +1,7 @@
-"""glTF 2.0, as GLB or JSON: every number in the file is checked before it is believed.
+"""glTF 2.0, as GLB or JSON: every number in the file is checked before it is used.
 
-Read here rather than by trimesh, which ignores `normalized` and sparse accessors and takes the
-file at its word. Legend: P vertices, F faces, N rows of an accessor, C columns of it.
+Trimesh is not used here: it ignores `normalized` and sparse accessors and does not check the file.
+Legend: P vertices, F faces, N rows of an accessor, C columns of it.
 """
 
 import json
@@ -16,9 +16,8 @@ import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 from PIL import Image
 
-from g3pt.geometry.formats.companions import References
 from g3pt.geometry.formats.gltf_scene import Placement, placements
-from g3pt.geometry.formats.limits import check_counts
+from g3pt.geometry.formats.limits import References, check_counts
 from g3pt.geometry.formats.textures import (
     display_to_linear,
     linear_to_display,
@@ -31,10 +30,10 @@ from g3pt.geometry.triangles import GltfColors, MeshError, TriangleMesh, concate
 Json = Mapping[str, Any]
 
 MAX_JSON_VALUES = 5_000_000
-"""Most commas and brackets of a document; each costs some 100 bytes once it is parsed."""
+"""Most commas and brackets in a document; each costs some 100 bytes once parsed."""
 
 FREE_ZEROS = 65_536
-"""Rows that an accessor without data may have; more must be backed by bytes of the file."""
+"""Rows that an accessor without data may have."""
 
 _DTYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _COLUMNS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
@@ -46,18 +45,18 @@ _MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 def parse_gltf(
     data: bytes, references: References, *, gltf_colors: GltfColors = "linear"
 ) -> TriangleMesh:
-    """Read all triangles of the file's scene, placed and joined.
+    """Read all triangles of the file's scene, transformed and joined.
 
     Colours are the product of COLOR_0, the base colour texture and the base colour factor, taken
     in linear light (glTF 2.0, 3.9.2) and given as sRGB display values.
 
     Args:
         data: the whole file.
-        references: what it refers to.
+        references: reads the files that it refers to.
         gltf_colors: what COLOR_0 holds.
 
     Raises:
-        MeshError, ValueError, LookupError, TypeError: if it is not to be read.
+        MeshError, ValueError, LookupError, TypeError: if it cannot be read.
     """
     text, binary = glb_chunks(data) if data[:4] == b"glTF" else (data, None)
     document = _parse_json(text)
@@ -121,7 +120,7 @@ def _refuse_constant(name: str) -> float:
 
 
 def _check_extensions(document: Json) -> None:
-    """Refuse what would be read as something else than it is."""
+    """Refuse required extensions without which the file would be misread."""
     named = {*_list(document, "extensionsRequired"), *_list(document, "extensionsUsed")}
     if named.intersection(_MESHOPT):
         raise MeshError(
@@ -173,7 +172,7 @@ def _count(owner: Json, key: str, default: int | None = None) -> int:
 
 @dataclass(frozen=True)
 class _Rows:
-    """How the rows of an accessor lie in a buffer view."""
+    """Layout of the rows of an accessor in a buffer view."""
 
     dtype: np.dtype[Any]
     columns: int
@@ -212,7 +211,7 @@ class _Reader:
         return items[index]
 
     def _check_size(self, placed: list[Placement]) -> None:
-        """Add up what all instances would take, from the declared counts alone."""
+        """Add up the vertices and faces of all instances, from the declared counts alone."""
         costs: dict[int, tuple[int, int]] = {}
         num_vertices = num_faces = 0
         for place in placed:
@@ -243,7 +242,7 @@ class _Reader:
 
         Args:
             index: which accessor.
-            packed: its rows where Draco held them.
+            packed: its rows if they were compressed with Draco.
         """
         entry = self._item("accessors", index)
         dtype = np.dtype(_DTYPES[entry["componentType"]])
@@ -379,7 +378,7 @@ class _Reader:
     def _material_light(
         self, primitive: Json, packed: Mapping[str, Shaped[np.ndarray, "N C"]], num: int
     ) -> Float64[np.ndarray, "P 4"]:
-        """Texture times factor, linear, from 0 to 1; white where the material has neither."""
+        """Base colour texture times factor, linear, in [0, 1]; white if there is neither."""
         material = self._item("materials", primitive["material"])
         gloss = material.get("extensions", {}).get("KHR_materials_pbrSpecularGlossiness", {})
         rough = material.get("pbrMetallicRoughness", {})
@@ -400,13 +399,13 @@ class _Reader:
         webp = texture.get("extensions", {}).get("EXT_texture_webp", {})
         source = webp.get("source", texture.get("source"))
         if source is None:
-            return None  # a picture of an extension that is not known here
+            return None  # the picture belongs to an unknown extension
         if source not in self._textures:
             self._textures[source] = self._image(self._item("images", source))
         return self._textures[source]
 
     def _image(self, image: Json) -> Image.Image | None:
-        """A picture; None if it is lost: textures often are, the shape is not."""
+        """A decoded picture; None if it is missing or damaged."""
         if "uri" in image:
             return read_texture(self._references, image["uri"])
         content, start, length, _ = self._view(image.get("bufferView"))

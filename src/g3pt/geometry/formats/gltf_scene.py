@@ -1,4 +1,4 @@
-"""Where the node tree of a glTF document puts its meshes. Legend: P vertices."""
+"""Placement of meshes by the node tree of a glTF document. Legend: P vertices."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Placement:
-    """One mesh at one place of the scene."""
+    """One instance of a mesh in the scene."""
 
     mesh: int
     """Its index in the document."""
@@ -22,7 +22,7 @@ class Placement:
     """From the mesh's frame to the scene's, for column vectors."""
 
     def put(self, part: TriangleMesh) -> TriangleMesh:
-        """Move a part into the scene; a mirror also turns its faces, so they still look out."""
+        """Transform a part into the scene; reflections reverse faces, which keeps them outward."""
         vertices = part.vertices @ self.matrix[:3, :3].T + self.matrix[:3, 3]
         mirrored = np.linalg.det(self.matrix[:3, :3]) < 0
         faces = part.faces[:, ::-1].copy() if mirrored else part.faces
@@ -33,7 +33,7 @@ def placements(document: Json) -> list[Placement]:
     """List every mesh that the document's scene shows.
 
     Raises:
-        MeshError: if the nodes are no forest: a node in two places, or inside itself.
+        MeshError: if the nodes are not a forest (a node with two parents, or inside itself).
     """
     nodes = cast("list[Json]", document.get("nodes", []))
     children = [_indices(node.get("children", []), len(nodes)) for node in nodes]
@@ -72,7 +72,7 @@ def _scene_roots(document: Json, num_nodes: int) -> list[int] | None:
 
 
 def _checked_forest(children: list[list[int]]) -> list[int]:
-    """Check that every node has one parent at most and none is inside itself; give the roots."""
+    """Check that every node has at most one parent and none is inside itself; return the roots."""
     has_parent = [False] * len(children)
     for group in children:
         for child in group:
@@ -103,7 +103,7 @@ def _local_matrix(node: Json) -> Float64[np.ndarray, "4 4"]:
 
 
 def _rotation(quaternion: Float64[np.ndarray, " 4"]) -> Float64[np.ndarray, "3 3"]:
-    """Rotation matrix of a quaternion x, y, z, w; any length but zero."""
+    """Rotation matrix of a quaternion (x, y, z, w) of any length but zero."""
     length = float(np.linalg.norm(quaternion))
     if not length > 0:
         raise MeshError("a node is rotated by a quaternion of length zero")

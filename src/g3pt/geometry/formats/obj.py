@@ -10,8 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 from PIL import Image
 
-from g3pt.geometry.formats.companions import References
-from g3pt.geometry.formats.limits import check_counts
+from g3pt.geometry.formats.limits import References, check_counts
 from g3pt.geometry.formats.textures import read_texture, texture_colors
 from g3pt.geometry.triangles import MeshError, TriangleMesh, concatenate, keep_faces
 
@@ -31,7 +30,7 @@ class _Material:
 
 
 class _Content:
-    """Everything of the file that counts; smoothing, names and normals do not."""
+    """The content of the file that is used; smoothing, names and normals are not."""
 
     def __init__(self) -> None:
         self.points, self.tints, self.uvs = array("d"), array("d"), array("d")
@@ -65,10 +64,10 @@ class _Content:
 def parse_obj(data: bytes, references: References) -> TriangleMesh:
     """Read an OBJ file: polygons become fans, colours come from materials or the vertices.
 
-    Missing material libraries and textures leave the object without their colours.
+    Without its material libraries and textures an object is read without their colours.
 
     Raises:
-        MeshError, ValueError: if it is not to be read.
+        MeshError, ValueError: if it cannot be read.
     """
     content = _read_lines(data)
     vertices = np.array(content.points, dtype=np.float64).reshape(-1, 3)
@@ -134,7 +133,7 @@ def _text_after(line: bytes, keyword: bytes) -> str:
 
 
 def _from_zero(index: int, num: int) -> int:
-    """Turn an OBJ index into one from zero; negative ones count back from the latest."""
+    """Turn an OBJ index, from 1 or negative from the latest entry, into one from zero."""
     resolved = index - 1 if index > 0 else num + index
     if index == 0 or resolved < 0 or resolved >= 2**62:
         raise MeshError(f"a face names number {str(index)[:20]} of {num} so far", "bad_indices")

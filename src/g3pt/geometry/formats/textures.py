@@ -1,4 +1,4 @@
-"""Colours of materials: textures, factors and what they give at a vertex.
+"""Colours of materials: textures, factors, and the colour that they give a vertex.
 
 Legend: P vertices.
 """
@@ -17,8 +17,7 @@ import trimesh
 from jaxtyping import Float64
 from PIL import Image
 
-from g3pt.geometry.formats.companions import References
-from g3pt.geometry.formats.limits import MAX_TEXTURE_PIXELS
+from g3pt.geometry.formats.limits import MAX_TEXTURE_PIXELS, References
 from g3pt.geometry.triangles import MeshError
 
 _trimesh: Any = trimesh  # its own annotations are partial
@@ -94,10 +93,10 @@ def open_texture(data: bytes) -> Image.Image | None:
 
 
 def read_texture(references: References, uri: str) -> Image.Image | None:
-    """Read a picture that a mesh file refers to; None if it is lost, which `references` notes.
+    """Read a picture that a mesh file refers to; None if it is missing, which `references` notes.
 
     Raises:
-        MeshError: if it is not to be read.
+        MeshError: if the reference is refused or the picture is too large.
     """
     try:
         data = references.read(uri)
@@ -119,12 +118,12 @@ def texture_colors(
 
 
 def linear_to_display(rgba: Float64[np.ndarray, "P 4"]) -> Float64[np.ndarray, "P 4"]:
-    """Turn linear light from 0 to 1 into sRGB display values; alpha, which is no light, stays."""
+    """Turn linear light in [0, 1] into sRGB display values (IEC 61966-2-1); alpha stays."""
     curve = np.where(rgba <= 0.0031308, 12.92 * rgba, 1.055 * rgba ** (1 / 2.4) - 0.055)
     return np.concatenate([curve[:, :3], rgba[:, 3:]], axis=1)
 
 
 def display_to_linear(rgba: Float64[np.ndarray, "P 4"]) -> Float64[np.ndarray, "P 4"]:
-    """Turn sRGB display values from 0 to 1 into linear light (IEC 61966-2-1); alpha stays."""
+    """Turn sRGB display values in [0, 1] into linear light (IEC 61966-2-1); alpha stays."""
     curve = np.where(rgba <= 0.04045, rgba / 12.92, ((rgba + 0.055) / 1.055) ** 2.4)
     return np.concatenate([curve[:, :3], rgba[:, 3:]], axis=1)

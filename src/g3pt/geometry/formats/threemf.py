@@ -1,4 +1,4 @@
-"""3MF: a zip of XML models. Streamed through expat, so nothing grows beyond what is kept.
+"""3MF: a zip of XML models, parsed as a stream, so that memory holds only what is kept.
 
 Legend: P vertices, F faces.
 """
@@ -19,15 +19,15 @@ from g3pt.geometry.formats.limits import check_counts, check_unpacking
 from g3pt.geometry.triangles import MeshError, TriangleMesh, concatenate
 
 MAX_NESTING = 64
-"""Objects inside objects."""
+"""Largest depth of objects inside objects."""
 
 MAX_INSTANCES = 1_000_000
-"""Most placed objects of one file."""
+"""Most object instances in one file."""
 
 _BLOCK = 2**18
 
 Key = tuple[str, str]
-"""Model part and object id."""
+"""Name of the model part, and object id."""
 
 
 @dataclass
@@ -39,7 +39,7 @@ class _Use:
 
 
 class _Object:
-    """Its own triangles, and the objects that it is put together from."""
+    """Its own triangles, and the objects that it is composed of."""
 
     def __init__(self) -> None:
         self.points, self.corners = array("d"), array("q")
@@ -47,10 +47,10 @@ class _Object:
 
 
 def parse_3mf(data: bytes) -> TriangleMesh:
-    """Read all triangles of the build, placed and joined, in the file's own unit.
+    """Read all triangles of the build, transformed and joined, in the file's own unit.
 
     Raises:
-        MeshError, ValueError, LookupError: if it is not to be read.
+        MeshError, ValueError, LookupError: if it cannot be read.
     """
     try:
         archive = zipfile.ZipFile(BytesIO(data))
@@ -74,7 +74,7 @@ class _Package:
         self._read_parts: set[str] = set()
 
     def build(self) -> TriangleMesh:
-        """Place everything on the build plate."""
+        """Every object on the build plate, transformed."""
         root = self._root_name()
         items = self._read(root)
         sizes: dict[Key, tuple[int, int, int]] = {}
@@ -90,7 +90,7 @@ class _Package:
         return concatenate([part for part in parts if not part.is_empty])
 
     def _root_name(self) -> str:
-        """Name of the root model: the usual one, else what the relations say."""
+        """Name of the root model: the usual one, else the one named by the relationships."""
         if "3d/3dmodel.model" in self._names:
             return "3d/3dmodel.model"
         if "_rels/.rels" in self._names:
@@ -151,7 +151,7 @@ class _Package:
 
 
 class _ModelReader:
-    """One XML model part, element by element; prefixes of names do not matter."""
+    """Parser of one XML model part, element by element; namespace prefixes are ignored."""
 
     def __init__(self, part: str, objects: dict[Key, _Object]) -> None:
         self._part, self._objects = part, objects

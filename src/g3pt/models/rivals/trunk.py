@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from g3pt.models.conditioning.contract import ConditionBatch, ConditionOutput
 from g3pt.models.conditioning.encoders import ConditionConfig, Conditioner
 from g3pt.nn.attention import KeyValues
-from g3pt.nn.blocks import GatedBlock
-from g3pt.nn.modulation import AdaLn
+from g3pt.nn.blocks import AdaLn, GatedBlock
 from g3pt.nn.scale_attention import plan_attention
 
 

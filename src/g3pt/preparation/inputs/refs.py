@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from g3pt.geometry.formats.companions import FolderCompanions, read_regular_file
 from g3pt.geometry.formats.foreign import known_suffix
+from g3pt.geometry.formats.limits import FolderCompanions, read_regular_file
 from g3pt.geometry.mesh import GltfColors, MeshError, OnNote, TriangleMesh, parse_mesh
 from g3pt.preparation.inputs.archives import ArchiveCompanions, opened_archive
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from g3pt.procedural.bounds import EmptyShapeError, outer_box
 from g3pt.procedural.builder import UNIT_SIZE, Paint, Vector, normalised, thickened, turned
 from g3pt.procedural.captions import Facts
-from g3pt.procedural.grammar.attachments import attach
+from g3pt.procedural.grammar.attachments import attach, hub_of, is_inside, touch
 from g3pt.procedural.grammar.chance import Chance
 from g3pt.procedural.grammar.clusters import (
     blended,
@@ -23,7 +23,6 @@ from g3pt.procedural.grammar.clusters import (
     rotated,
     scaled,
 )
-from g3pt.procedural.grammar.contact import hub_of, is_inside, touch
 from g3pt.procedural.grammar.plans import PLANS, Plan
 from g3pt.procedural.grammar.solids import ALONG, Taste, arc, sizes, solid
 from g3pt.procedural.primitives import Kind, ShapeArrays

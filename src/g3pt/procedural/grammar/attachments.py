@@ -1,15 +1,160 @@
-"""Attaching a cluster to what is there, once or in a symmetric arrangement."""
+"""Where solids can touch, and attaching a cluster to what is there, once or symmetrically."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from math import cos, pi
+
 import numpy as np
+from numpy.typing import NDArray
 
 from g3pt.procedural.builder import turned
 from g3pt.procedural.grammar.chance import Chance
 from g3pt.procedural.grammar.clusters import mirrored, moved, rotated
-from g3pt.procedural.grammar.contact import Touch, is_inside, place, touch
 from g3pt.procedural.grammar.solids import facing
-from g3pt.procedural.primitives import ShapeArrays, signed_distance
+from g3pt.procedural.primitives import DISTANCES, Kind, ShapeArrays, signed_distance
+
+Vector = NDArray[np.floating]
+_RAY = np.linspace(0, 1, 24)[:, None]
+_NUDGE = 1e-3
+_PROBE = np.concatenate([np.zeros((1, 3)), _NUDGE * np.eye(3)])
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """An ellipsoid inside a primitive, axes along the primitive's, in its own frame."""
+
+    at: tuple[float, float, float]
+    radii: tuple[float, float, float]
+
+    def reach(self, direction: Vector) -> float:
+        """How far from the middle the ellipsoid goes along a unit vector."""
+        x, y, z = (float(d) / r for d, r in zip(direction, self.radii, strict=True))
+        return (x * x + y * y + z * z) ** -0.5
+
+
+def hub_of(cluster: ShapeArrays, row: int) -> Hub:
+    """Find the hub of one primitive."""
+    p = cluster.parameters[row].tolist()
+    match Kind(int(cluster.kinds[row])):
+        case Kind.BOX:
+            return Hub((0, 0, 0), (p[0] + p[3], p[1] + p[3], p[2] + p[3]))
+        case Kind.CYLINDER | Kind.CONE:
+            middle = (p[0] + p[1]) / 2
+            round_ = 1.0 if p[0] == p[1] else 0.7
+            return Hub((0, 0, 0), (round_ * middle + p[3], p[2] + p[3], round_ * middle + p[3]))
+        case Kind.ELLIPSOID | Kind.SUPERQUADRIC:
+            give = 1.0 if p[3] == 0 or min(p[3], p[4]) >= 2 else 0.57
+            return Hub((0, 0, 0), (give * p[0], give * p[1], give * p[2]))
+        case Kind.TORUS:
+            return Hub((p[0], 0, 0), (p[1], p[1], p[1]))
+        case Kind.FRUSTUM:
+            x, z = 0.35 * (p[0] + p[2]), 0.35 * (p[1] + p[3])
+            return Hub((p[5] / 2, 0, p[6] / 2), (x, 0.9 * p[4], z))
+        case Kind.PRISM:
+            inner = p[0] * cos(pi / p[2])
+            return Hub((0, 0, 0), (inner, p[1], inner))
+        case Kind.DOME:
+            low, high = p[3], p[1]
+            rest = 0.6 * (1 - max(low / high, 0.0) ** 2) ** 0.5
+            half = (high - low) / 2
+            return Hub((0, low + half, 0), (rest * p[0], half, rest * p[2]))
+        case Kind.LATHE:
+            inner = min(p[2:8])
+            return Hub((0, 0, 0), (inner, p[0], inner))
+        case Kind.PLATE:
+            rim, narrow = p[1], min(p[1:11])
+            if p[11] == 0:
+                inner = 0.9 * narrow * (1 - max(p[12], 0.0))
+                return Hub((0, 0, 0), (inner, p[0], inner))
+            scale = 1 - p[12] / 2
+            wall = 0.4 * narrow * (1 - p[11]) * (1 - abs(p[12]))
+            return Hub(((1 + p[11]) / 2 * rim * scale, 0, 0), (wall, 0.6 * p[0], wall))
+        case Kind.ARC:
+            out, up = p[1] + p[5], p[2] + p[5]
+            return Hub((p[0], 0, 0), (out, up, min(p[0] * min(p[3], 1.0), 2 * max(out, up))))
+        case Kind.TERRAIN:
+            depth = p[2] - abs(p[3]) - abs(p[7]) - abs(p[11])
+            return Hub((0, -p[2] + depth / 2, 0), (p[0], depth / 2, p[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """A point of a primitive's surface in the cluster's frame, with the outward normal there."""
+
+    row: int
+    point: Vector
+    normal: Vector
+
+
+def touch(cluster: ShapeArrays, row: int, chance: Chance) -> Touch | None:
+    """Shoot from inside a primitive along one of its axes, or anywhere; None if that fails.
+
+    Args:
+        cluster: what is there.
+        row: which primitive.
+        chance: where from and where to.
+    """
+    hub = hub_of(cluster, row)
+    radii = np.array(hub.radii)
+    if chance.flag(0.75):
+        x, y, z = hub.radii
+        axis = chance.weighted({0: y * z + 0.3 * x * x, 1: x * z + 0.5 * y * y, 2: x * y})
+        direction = np.zeros(3)
+        direction[axis] = chance.sign()
+    else:
+        direction = chance.rotation()[0] * radii
+        direction /= np.linalg.norm(direction)
+    start = np.array(hub.at)
+    if chance.flag(0.7):
+        start = start + radii * (chance.rotation()[0] * chance.real(0.2, 0.95))
+    distance = DISTANCES[Kind(int(cluster.kinds[row]))]
+    p = cluster.parameters[row][:, None, None]
+    length = 2.2 * float(cluster.parameters[row, :11].max()) + 0.1
+    ray = (start + length * _RAY**1.5 * direction).astype(np.float32)
+    field = distance(ray[None, :, 0], ray[None, :, 1], ray[None, :, 2], p)[0]
+    outside = np.flatnonzero(field > 0)
+    if not len(outside) or outside[0] == 0:
+        return None
+    last, first = int(outside[0]) - 1, int(outside[0])
+    share = field[last] / (field[last] - field[first])
+    local = ray[last] + share * (ray[first] - ray[last])
+    probe = (local + _PROBE).astype(np.float32)
+    values = distance(probe[None, :, 0], probe[None, :, 1], probe[None, :, 2], p)[0]
+    normal = (values[1:] - values[0]) / _NUDGE
+    size = float(np.linalg.norm(normal))
+    if not size > 1e-3:
+        return None
+    normal = normal / size
+    local = local - normal * min(float(values[0]) / size, 0.1)
+    rotation = cluster.rotations[row]
+    return Touch(row, rotation @ local + cluster.translations[row], rotation @ normal)
+
+
+def is_inside(cluster: ShapeArrays, row: int, points: Vector, slack: float) -> NDArray[np.bool_]:
+    """Say which of (N, 3) points lie in one primitive or within a distance of it."""
+    local = (points - cluster.translations[row]) @ cluster.rotations[row]
+    local = local.astype(np.float32)[None]
+    distance = DISTANCES[Kind(int(cluster.kinds[row]))]
+    p = cluster.parameters[row][:, None, None]
+    return distance(local[..., 0], local[..., 1], local[..., 2], p)[0] < slack
+
+
+def place(child: ShapeArrays, row: int, spot: Touch, depth: float) -> Vector:
+    """Shift after which the named primitive of the child stands on a spot.
+
+    Args:
+        child: what is to be moved.
+        row: the primitive that is to touch.
+        spot: where.
+        depth: how deep it sinks in, as a share of the way from its surface to its hub.
+    """
+    hub = hub_of(child, row)
+    rotation = child.rotations[row]
+    reach = hub.reach(rotation.T @ -spot.normal)
+    middle = rotation @ np.array(hub.at) + child.translations[row]
+    return spot.point + spot.normal * (reach * (1 - depth)) - middle
+
 
 _SLACK = 2e-3
 """How far a copy's foot may be off the surface that it is to stand on; it is sunk in by more."""

@@ -22,8 +22,7 @@ from jaxtyping import Float16
 from torch import Tensor
 
 from g3pt.shapes.cache.arrays import StoredArray, fill_arrays, read_index
-from g3pt.shapes.framed import framed_view
-from g3pt.shapes.shape_set import ShapeSet
+from g3pt.shapes.shape_set import ShapeSet, framed_view
 
 FORMAT_VERSION = 1
 

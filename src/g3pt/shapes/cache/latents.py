@@ -17,8 +17,7 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from g3pt.shapes.cache.arrays import StoredArray, read_index
-from g3pt.shapes.cache.draws import DrawsConfig, build_draws_cache
+from g3pt.shapes.cache.arrays import DrawsConfig, StoredArray, build_draws_cache, read_index
 from g3pt.shapes.shards import ShardSet
 
 FORMAT_VERSION = 1

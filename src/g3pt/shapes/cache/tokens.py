@@ -16,8 +16,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from g3pt.shapes.cache.arrays import StoredArray, read_index
-from g3pt.shapes.cache.draws import DrawsConfig, build_draws_cache
+from g3pt.shapes.cache.arrays import DrawsConfig, StoredArray, build_draws_cache, read_index
 from g3pt.shapes.shape_set import ShapeSet
 
 FORMAT_VERSION = 1

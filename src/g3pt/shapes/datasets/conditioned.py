@@ -1,6 +1,8 @@
 """Shapes with what generators can be told about them, drawn out of shards.
 
-B batch, V views, N surface points, S picture side, I tokens and E width of a frozen encoder.
+Pictures, captions and the part of the surface that somebody sees (`choose_visible`).
+B batch, V views, N surface points, M visible points, S picture side, I tokens and E width of a
+frozen encoder.
 """
 
 from collections.abc import Sequence
@@ -10,17 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float32, Int64, UInt8
 
 from g3pt.shapes.batch import ConditionedBatch
 from g3pt.shapes.cache.features import FeatureCache, FeatureIdentity
-from g3pt.shapes.framed import framed_view
 from g3pt.shapes.order import MixedOrder
 from g3pt.shapes.packs import open_shapes
-from g3pt.shapes.selection import TRAINING, Selection
-from g3pt.shapes.shape_set import ShapeSet
+from g3pt.shapes.shape_set import TRAINING, Selection, ShapeSet, framed_view
 from g3pt.shapes.stored import normals, positions
-from g3pt.shapes.visible import choose_visible
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -299,3 +298,41 @@ def _open_features(
                 f"data.image_size is {image_size}"
             )
     return caches
+
+
+SMALLEST_SHARE = 0.25
+"""Of the surface points, the fewest that a cut leaves."""
+
+
+def choose_visible(
+    points: Float32[np.ndarray, "N 3"],
+    normals: Float32[np.ndarray, "N 3"],
+    num: int,
+    rng: np.random.Generator,
+) -> Int64[np.ndarray, " M"]:
+    """Draw points of the part that is seen from a random direction.
+
+    Half the time a plane across the direction cuts the far part off, at a depth that leaves a
+    share uniform in [`SMALLEST_SHARE`, 1] of the points: an unfinished scan. Otherwise it is the
+    surface that faces the direction: one depth picture, hidden parts aside.
+
+    Args:
+        points: surface points.
+        normals: their outward normals.
+        num: how many to draw; some twice where fewer are visible.
+        rng: the same state gives the same points.
+
+    Returns:
+        Row numbers of the drawn points.
+    """
+    direction = rng.standard_normal(3).astype(np.float32)
+    cut, share = rng.random() < 0.5, rng.uniform(SMALLEST_SHARE, 1.0)
+    if cut:
+        depths = points @ direction
+        seen = depths >= np.quantile(depths, 1.0 - share)
+    else:
+        seen = normals @ direction > 0
+        if not seen.any():  # a sheet, seen from its other side
+            seen = ~seen
+    visible = np.flatnonzero(seen)
+    return rng.choice(visible, num, replace=len(visible) < num)

@@ -18,7 +18,7 @@ from g3pt.shapes.datasets.conditioned import (
 )
 from g3pt.shapes.order import MixedOrder
 from g3pt.shapes.queries import POSITION_STEPS
-from g3pt.shapes.selection import TRAINING, Selection
+from g3pt.shapes.shape_set import TRAINING, Selection
 from g3pt.shapes.shards import ShardSet, StoredShape
 from g3pt.shapes.stored import NORMAL_STEPS
 

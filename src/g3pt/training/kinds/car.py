@@ -18,7 +18,7 @@ from g3pt.models.tokenizer import DiscreteTokenizer, Tokenizer, require_tokens
 from g3pt.shapes.cache.tokens import TokenCacheConfig
 from g3pt.shapes.datasets.tokenizer import CarDataConfig, CarDataset
 from g3pt.shapes.packs import open_shapes
-from g3pt.shapes.selection import VALIDATION, Selection
+from g3pt.shapes.shape_set import VALIDATION, Selection
 from g3pt.training.checkpoint import fingerprint
 from g3pt.training.conditioning import only
 from g3pt.training.features import ensure_features

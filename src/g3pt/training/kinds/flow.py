@@ -22,9 +22,9 @@ from g3pt.models.rivals.flow import (
     velocity_errors,
 )
 from g3pt.models.tokenizer import Tokenizer
-from g3pt.shapes.cache.draws import DrawsConfig
+from g3pt.shapes.cache.arrays import DrawsConfig
 from g3pt.shapes.datasets.rivals import FlowBatch, FlowDataConfig, FlowDataset
-from g3pt.shapes.selection import VALIDATION, Selection
+from g3pt.shapes.shape_set import VALIDATION, Selection
 from g3pt.shapes.shards import ShardSet
 from g3pt.training.checkpoint import fingerprint
 from g3pt.training.conditioning import (

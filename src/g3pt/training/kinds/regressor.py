@@ -15,7 +15,7 @@ from g3pt.models.losses import occupancy_loss
 from g3pt.models.rivals.regressor import Regressor, RegressorConfig
 from g3pt.models.tokenizer import Tokenizer
 from g3pt.shapes.datasets.rivals import RegressorBatch, RegressorDataConfig, RegressorDataset
-from g3pt.shapes.selection import VALIDATION, Selection
+from g3pt.shapes.shape_set import VALIDATION, Selection
 from g3pt.training.conditioning import (
     ConditionDrawer,
     ConditionLossConfig,

@@ -6,15 +6,10 @@ import torch
 from scipy.spatial import cKDTree
 
 from g3pt.procedural import ASSEMBLY, make_shape
-from g3pt.stream.drawing import (
-    draw,
-    frame_windows,
-    orbit_cameras,
-    point_windows,
-    window_rays,
-)
+from g3pt.stream.cameras import orbit_cameras
+from g3pt.stream.casting import WalkingCaster
+from g3pt.stream.drawing import draw, frame_windows, point_windows, window_rays
 from g3pt.stream.primitives import PrimitiveCaster, pad_shapes
-from g3pt.stream.walking import WalkingCaster
 
 SIZE = 40
 KINDS = ("chair", "mug", "fish", ASSEMBLY)

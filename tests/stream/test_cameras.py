@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from g3pt.stream.views import ViewLaw, draw_views
+from g3pt.stream.cameras import ViewLaw, draw_views
 
 
 def views(law, num=4000, front=False, seed=0):

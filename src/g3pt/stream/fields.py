@@ -1,18 +1,19 @@
-"""Points spread evenly over surfaces that are known by their field alone, many shapes at once.
+"""Surface points and labelled queries of shapes that are known by their fields, many at once.
 
 What lies within a small distance of a surface is a shell of even thickness: points drawn evenly in
 the shell and sent to the surface along the field's gradient are even on it, up to a share at edges
 that vanishes with the thickness. A grid tells where the shell may be. `ProceduralShape` draws on
 the primitives and drops what is buried, which is the slow twin and exact.
 
-Legend: B shapes, G cells of the grid, M candidates, N points.
+Legend: B shapes, G cells of the grid, M candidates, N surface points, Q queries.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 CELLS = 64
@@ -95,3 +96,56 @@ def _first(values_BMX: Tensor, kept_BM: Tensor, num: int) -> Tensor:
     counts_B1 = kept_BM.sum(dim=1, keepdim=True).clamp(min=1)
     chosen_BN = order_BM.gather(1, places_N % counts_B1)
     return values_BMX.gather(1, chosen_BN[..., None].expand(-1, -1, values_BMX.shape[-1]))
+
+
+NEAR_SIGMAS = (0.005, 0.02, 0.05)
+"""Per axis; near queries are shared equally by them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueryCounts:
+    """How many points of the field go with every example."""
+
+    num_volume: int = 1024
+    """Uniform in the cube [-1, 1]^3."""
+    num_near: int = 510
+    """Near the surface."""
+
+    def __post_init__(self) -> None:
+        if self.num_volume < 1 or self.num_near < 1 or self.num_near % len(NEAR_SIGMAS):
+            raise ValueError(
+                f"queries need num_volume >= 1 and num_near in multiples of {len(NEAR_SIGMAS)}, "
+                f"got {self.num_volume} and {self.num_near}"
+            )
+
+    @property
+    def total(self) -> int:
+        """All of them; those of the volume come first."""
+        return self.num_volume + self.num_near
+
+
+def label_queries(
+    field: Callable[[Tensor], Tensor],
+    points_BN3: Float[Tensor, "B N 3"],
+    counts: QueryCounts,
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, "B Q 3"], Bool[Tensor, "B Q"]]:
+    """Draw query points and ask which are inside.
+
+    Args:
+        field: negative inside; (B, Q, 3) points to (B, Q) values.
+        points_BN3: on the surfaces, unit frame, in random order.
+        counts: how many.
+        generator: source of randomness, on the device of the points.
+    """
+    size, device = len(points_BN3), points_BN3.device
+    volume_BQ3 = torch.rand(size, counts.num_volume, 3, generator=generator, device=device) * 2 - 1
+    bases_BQ3 = points_BN3[:, : counts.num_near]
+    if bases_BQ3.shape[1] < counts.num_near:
+        repeats = -(-counts.num_near // bases_BQ3.shape[1])
+        bases_BQ3 = bases_BQ3.repeat(1, repeats, 1)[:, : counts.num_near]
+    sigmas_Q = torch.tensor(NEAR_SIGMAS, device=device).repeat(counts.num_near // len(NEAR_SIGMAS))
+    noise_BQ3 = torch.randn(bases_BQ3.shape, generator=generator, device=device)
+    near_BQ3 = (bases_BQ3 + noise_BQ3 * sigmas_Q[:, None]).clamp(-1, 1)
+    queries_BQ3 = torch.cat([volume_BQ3, near_BQ3], dim=1)
+    return queries_BQ3, field(queries_BQ3) < 0

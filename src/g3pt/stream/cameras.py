@@ -1,4 +1,4 @@
-"""From where the shapes of a stream are drawn, and in whose frame their pictures are answered.
+"""Cameras of many pictures at once, and the law by which a stream draws them.
 
 A shape without a kind has no front of its own, and a picture does not say how its object was turned
 before it was taken. So the frame that a picture is answered in has to follow from the picture: of
@@ -6,15 +6,17 @@ the four in which an object's sides lie along the axes, it is the one that the c
 azimuth within a quarter turn around the canonical 30 degrees. Shapes of families, whose front a
 model can learn to know, are now and then seen from anywhere.
 
-Legend: V pictures.
+Cameras are those of `geometry.cameras`, in the unit frame. Legend: V pictures.
 """
 
 import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32
 from torch import Tensor
+
+from g3pt.geometry.cameras import BOUNDING_RADIUS, canonical_camera
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,4 +81,55 @@ def draw_views(
         elevation_V=torch.where(canonical_V, 20.0, elevation_V),
         fov_V=torch.where(canonical_V, 30.0, fov_V),
         canonical_V=canonical_V,
+    )
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """Pinhole cameras for square pictures, one a picture, in the unit frame."""
+
+    positions_V3: Float32[Tensor, "V 3"]
+    axes_V33: Float32[Tensor, "V 3 3"]
+    """Rows: right, up and backward, of length 1."""
+    tangents_V: Float32[Tensor, " V"]
+    """Tangents of half the angle of view."""
+
+    def __len__(self) -> int:
+        return len(self.tangents_V)
+
+
+def orbit_cameras(
+    azimuths_V: Float32[Tensor, " V"],
+    elevations_V: Float32[Tensor, " V"],
+    fovs_V: Float32[Tensor, " V"],
+) -> Cameras:
+    """Look at the centre from where the bounding sphere just fills the picture.
+
+    Args:
+        azimuths_V: in degrees, 0 in front (+Z), 90 at +X.
+        elevations_V: in degrees above the horizon; straight up and down are allowed.
+        fovs_V: full angles of view in degrees.
+    """
+    azimuths_V, elevations_V = azimuths_V.deg2rad(), elevations_V.deg2rad()
+    halves_V, none_V = fovs_V.deg2rad() / 2, torch.zeros_like(azimuths_V)
+    toward_V3 = torch.stack([azimuths_V.sin(), none_V, azimuths_V.cos()], dim=-1)
+    high_V3 = torch.stack([none_V, torch.ones_like(none_V), none_V], dim=-1)
+    sine_V1, cosine_V1 = elevations_V.sin()[:, None], elevations_V.cos()[:, None]
+    backward_V3 = toward_V3 * cosine_V1 + high_V3 * sine_V1
+    up_V3 = high_V3 * cosine_V1 - toward_V3 * sine_V1
+    return Cameras(
+        positions_V3=backward_V3 * (BOUNDING_RADIUS / halves_V.sin())[:, None],
+        axes_V33=torch.stack([up_V3.cross(backward_V3, dim=-1), up_V3, backward_V3], dim=1),
+        tangents_V=halves_V.tan(),
+    )
+
+
+def canonical_cameras(num: int, device: torch.device | str) -> Cameras:
+    """Return the canonical view, several times."""
+    camera = canonical_camera()
+    axes_33 = torch.tensor(camera.axes(), dtype=torch.float32, device=device)
+    position_3 = torch.tensor(camera.position, dtype=torch.float32, device=device)
+    fov = torch.tensor(camera.fov_degrees, dtype=torch.float32, device=device)
+    return Cameras(
+        position_3.expand(num, 3), axes_33.expand(num, 3, 3), (fov.deg2rad() / 2).tan().expand(num)
     )
