@@ -8,6 +8,7 @@ from typing import Any, assert_never, final
 from g3pt.evaluation.protocols.generation import GenerationSettings, evaluate_generation
 from g3pt.evaluation.protocols.likelihood import TokenizedShapes, evaluate_likelihood
 from g3pt.evaluation.results import Row
+from g3pt.hashes import tensors_sha256
 from g3pt.models.tokenizer import require_tokens
 from g3pt.models.weights.config import WeightsConfig
 from g3pt.models.weights.load import save_weights
@@ -15,7 +16,6 @@ from g3pt.reproduce.experiments import EvaluationSet, LikelihoodSet, MeasuredSet
 from g3pt.reproduce.row_kind import Facts, Report, RowKind
 from g3pt.shapes.cache.tokens import TokenCache
 from g3pt.shapes.shards import ShardSet
-from g3pt.training.checkpoint import fingerprint
 from g3pt.training.ingredients import ensure_shapes, ensure_tokens
 from g3pt.training.kinds.car import CarRun
 from g3pt.training.start import complete
@@ -65,7 +65,9 @@ class CarRows(RowKind):
         (path,) = ensure_shapes((one.shapes,), workers=workers)
         shards = ShardSet(path)
         tokenizer = require_tokens(load_tokenizer(self.run.tokenizer), self.run.tokenizer)
-        (tokens,) = ensure_tokens([shards], tokenizer, fingerprint(tokenizer), self.run.tokens)
+        (tokens,) = ensure_tokens(
+            [shards], tokenizer, tensors_sha256(tokenizer.state_dict()), self.run.tokens
+        )
         return TokenizedShapes(one.name, shards, TokenCache(tokens), one.num)
 
     def keep(self, variant: Variant, seed: int, run_folder: Path, weights: Path) -> None:

@@ -4,7 +4,6 @@ Nothing is ever unpickled. The config is read strictly, the tensors are checked 
 SHA-256 in it, and names and shapes must be exactly those of the model that the config describes.
 """
 
-import hashlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from g3pt.config import load_json
+from g3pt.hashes import file_sha256
 from g3pt.models.weights.bundled import bundled_root
 from g3pt.models.weights.config import StorageType
 
@@ -96,7 +96,7 @@ def write_tensors(folder: Path, tensors: dict[str, Tensor]) -> str:
         temporary.replace(folder / MODEL_FILE)
     finally:
         temporary.unlink(missing_ok=True)
-    return _sha256(folder / MODEL_FILE)
+    return file_sha256(folder / MODEL_FILE)
 
 
 def write_beside(folder: Path, contents: Mapping[str, str | Path | None]) -> None:
@@ -154,7 +154,7 @@ def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     Raises:
         WeightsError: if the file is another or damaged.
     """
-    if _sha256(path) != sha256:
+    if file_sha256(path) != sha256:
         raise WeightsError(
             f"{path}: is damaged or of other weights, its SHA-256 is not the one in {CONFIG_FILE}; "
             "copy or download the folder again"
@@ -199,19 +199,3 @@ def _fill(module: nn.Module, prefix: str, tensors: dict[str, Tensor], folder: Pa
             )
     module.load_state_dict(given)
     module.eval().requires_grad_(False)
-
-
-def tokenizer_fingerprint(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over the tokenizer's tensors as stored."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        if name.startswith("tokenizer."):
-            tensor = tensors[name]
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

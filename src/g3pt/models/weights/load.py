@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from g3pt.config import save_json
+from g3pt.hashes import tensors_sha256
 from g3pt.models.car import Car
 from g3pt.models.devices import resolve_device
 from g3pt.models.rivals.flow import Flow
@@ -28,7 +29,6 @@ from g3pt.models.weights.folder import (
     read_config,
     read_tensors,
     stored_tensors,
-    tokenizer_fingerprint,
     write_beside,
     write_tensors,
 )
@@ -194,12 +194,13 @@ def load_weights(
     fill_all(present, expand(tensors), folder)
     if car is not None:
         cast_weights(car, number_format)
+    of_tokenizer = {name: each for name, each in tensors.items() if name.startswith("tokenizer.")}
     return LoadedWeights(
         config=config,
         tokenizer=tokenizer.to(target),
         car=None if car is None else car.to(target),
         flow=None if flow is None else flow.to(target),
-        fingerprint=tokenizer_fingerprint(tensors),
+        fingerprint=tensors_sha256(of_tokenizer),
     )
 
 
