@@ -59,7 +59,7 @@ def test_everything_that_is_kept_is_written(
     assert all(path.stat().st_size <= 15_000_000 for path in out.iterdir())
     folder = tmp_path / "weights"
     folder.mkdir()
-    for name in ("config.json", "model.safetensors", "README.md"):
+    for name in ("config.json", "vocab.txt", "model.safetensors", "README.md"):
         (folder / name).write_bytes((out / name).read_bytes())
     car = load_weights(folder, "cpu").car
     assert car is not None

@@ -109,20 +109,20 @@ def _tokenize_shards(options: TokenizeOptions, path: Path) -> int:
     import numpy as np
     import torch
 
+    from g3pt.hashes import tensors_sha256
     from g3pt.models.token_statistics import scale_statistics
     from g3pt.models.tokenizer import require_tokens
     from g3pt.models.weights.load import load_weights
     from g3pt.shapes.cache.tokens import TokenCacheConfig, TokenizerIdentity, build_token_cache
     from g3pt.shapes.shape_set import Selection
     from g3pt.shapes.shards import ShardSet
-    from g3pt.training.checkpoint import fingerprint
     from g3pt.training.ingredients import token_folder
 
     licences = names_of(options.licence)
     shapes = ShardSet(path, Selection(split=options.split, licences=licences))
     weights = load_weights(options.weights, options.device)
     tokenizer = require_tokens(weights.tokenizer, weights.name)
-    name = fingerprint(tokenizer)
+    name = tensors_sha256(tokenizer.state_dict())
     folder = options.output or token_folder(shapes, name)
     identity = TokenizerIdentity(
         fingerprint=name, scale_lengths=tokenizer.scale_lengths, num_bits=tokenizer.num_bits

@@ -17,6 +17,7 @@ from g3pt import procedural
 from g3pt.geometry.mesh import GltfColors, TriangleMesh
 from g3pt.geometry.metrics import Contains
 from g3pt.geometry.sampling import SurfaceSamples, sample_near_surface
+from g3pt.hashes import file_sha256
 from g3pt.preparation.sources import (
     FolderSourceConfig,
     MeshRef,
@@ -269,5 +270,4 @@ def file_hash(path: Path) -> str:
     """SHA-256 of a file, or of nothing if it is missing."""
     if not path.is_file():
         return "missing"
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)

@@ -4,10 +4,10 @@ It touches no file but the object's own and returns bytes, so whoever called it 
 kept. Its result depends on the task alone.
 """
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from g3pt.hashes import text_key
 from g3pt.preparation.leakage import describe_shape
 from g3pt.preparation.prepare import Stopwatch, draw_views, prepare_shape
 from g3pt.preparation.sources import MeshRef, ProceduralRef, ShapeRef, load_shape
@@ -131,5 +131,4 @@ def split_of(ref: ShapeRef, val_share: float) -> str:
     """
     if ref.split:
         return ref.split
-    digest = hashlib.sha256(f"split {ref.id}".encode()).digest()
-    return "val" if int.from_bytes(digest[:8], "little") < val_share * 2**64 else "train"
+    return "val" if text_key(f"split {ref.id}") < val_share * 2**64 else "train"

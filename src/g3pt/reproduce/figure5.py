@@ -13,7 +13,6 @@ from typing import Any, assert_never
 import numpy as np
 
 from g3pt.config import to_json
-from g3pt.evaluation.report.summary import config_hash
 from g3pt.evaluation.sets.families import FamilyReferences
 from g3pt.files import write_whole
 from g3pt.generation.pipeline import G3PT
@@ -22,6 +21,7 @@ from g3pt.generation.results import GeneratedShape, ScaleEvent
 from g3pt.geometry.mesh import is_closed, num_components
 from g3pt.geometry.metrics import winding_test
 from g3pt.geometry.render import save_png, sheet
+from g3pt.hashes import json_sha256
 from g3pt.models.weights.load import DEFAULT_WEIGHTS
 from g3pt.procedural import TRAIN_FAMILIES
 from g3pt.reproduce.experiments import Scale
@@ -152,7 +152,7 @@ class DrawnGallery:
         return {
             "name": self.gallery.name,
             "scale": self.gallery.scale,
-            "recipe": config_hash({"gallery": to_json(self.gallery)}),
+            "recipe": json_sha256({"gallery": to_json(self.gallery)}),
             "weights": self.weights,
             "rows": [asdict(row) for row in self.rows],
             "right": self.num_right,

@@ -15,6 +15,7 @@ from g3pt.evaluation.protocols.generation import GenerationSettings, evaluate_ge
 from g3pt.evaluation.protocols.likelihood import TokenizedShapes, evaluate_likelihood
 from g3pt.evaluation.protocols.reconstruction import evaluate_reconstruction
 from g3pt.evaluation.results import Row
+from g3pt.hashes import tensors_sha256
 from g3pt.models.alternatives.kl import require_gaussian
 from g3pt.models.tokenizer import require_tokens
 from g3pt.models.tokenizers import build_tokenizer
@@ -23,7 +24,6 @@ from g3pt.models.weights.load import save_regressor_weights, save_weights
 from g3pt.reproduce.experiments import EvaluationSet, LikelihoodSet, MeasuredSet, Variant
 from g3pt.shapes.cache.tokens import TokenCache
 from g3pt.shapes.shards import ShardSet
-from g3pt.training.checkpoint import fingerprint
 from g3pt.training.ingredients import ensure_shapes, ensure_tokens
 from g3pt.training.kinds.car import CarRun
 from g3pt.training.kinds.flow import FlowRun
@@ -239,7 +239,9 @@ class CarRows(RowKind):
         (path,) = ensure_shapes((one.shapes,), workers=workers)
         shards = ShardSet(path)
         tokenizer = require_tokens(load_tokenizer(self.run.tokenizer), self.run.tokenizer)
-        (tokens,) = ensure_tokens([shards], tokenizer, fingerprint(tokenizer), self.run.tokens)
+        (tokens,) = ensure_tokens(
+            [shards], tokenizer, tensors_sha256(tokenizer.state_dict()), self.run.tokens
+        )
         return TokenizedShapes(one.name, shards, TokenCache(tokens), one.num)
 
     def keep(self, variant: Variant, seed: int, run_folder: Path, weights: Path) -> None:

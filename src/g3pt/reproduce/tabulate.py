@@ -8,8 +8,8 @@ import numpy as np
 
 from g3pt.config import to_json
 from g3pt.evaluation.bootstrap import Outcome, outcome, seeded_difference, seeded_mean
-from g3pt.evaluation.report.summary import config_hash
 from g3pt.evaluation.scaling import MIN_SIZES, ScalingFit, fit_scaling
+from g3pt.hashes import json_sha256
 from g3pt.reproduce.experiments import Claim, Experiment, MeasuredSet, Variant
 from g3pt.reproduce.row_timing import RowTiming
 from g3pt.reproduce.rows import Facts, kind_of
@@ -86,7 +86,7 @@ class Reproduction:
         return {
             "name": experiment.name,
             "scale": experiment.scale,
-            "recipe": config_hash({"experiment": to_json(experiment)}),
+            "recipe": json_sha256({"experiment": to_json(experiment)}),
             "rows": [asdict(row) for row in self.rows],
             "comparisons": [asdict(comparison) for comparison in self.comparisons],
             "missing": self.missing,

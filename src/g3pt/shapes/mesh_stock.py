@@ -12,7 +12,6 @@ Legend: M meshes, P welded vertices, W wedges (a vertex with a colour), F faces,
 box around a mesh, N queries near its surface. Everything lies in the unit frame.
 """
 
-import hashlib
 import json
 import lzma
 import os
@@ -30,6 +29,7 @@ from safetensors.numpy import save
 from g3pt.config import from_json, to_json
 from g3pt.files import write_whole
 from g3pt.geometry.triangles import TriangleMesh
+from g3pt.hashes import text_key
 from g3pt.shapes.queries import POSITION_STEPS, near_queries, uniform_fields
 from g3pt.shapes.sub_triangles import QUARTER_WEIGHTS, chosen_parts, num_chosen
 
@@ -122,7 +122,7 @@ class ExposedPoints:
 
 def stock_key(mesh_id: str) -> int:
     """The key from which the labelled positions of a mesh follow."""
-    return int.from_bytes(hashlib.sha256(f"stock {mesh_id}".encode()).digest()[:8], "little")
+    return text_key(f"stock {mesh_id}")
 
 
 def exposed_points(surface: StockSurface, key: int, num: int) -> ExposedPoints:

@@ -5,7 +5,6 @@ stored: `queries.py` works them out from a key. Everything in the unit frame. N 
 V volume queries, M near-surface queries, Q queries, K of them, S picture side.
 """
 
-import hashlib
 import io
 import zlib
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int8, Int16, UInt8
 from PIL import Image
 
+from g3pt.hashes import text_key
 from g3pt.shapes.queries import POSITION_STEPS
 
 NORMAL_STEPS = 127
@@ -147,11 +147,9 @@ def read_picture(data: bytes) -> UInt8[np.ndarray, "S S 4"]:
 
 def shape_seed(shape_id: str, seed: int) -> list[int]:
     """Entropy for a generator that belongs to one shape, the same on every machine."""
-    digest = hashlib.sha256(shape_id.encode()).digest()
-    return [seed, int.from_bytes(digest[:8], "little")]
+    return [seed, text_key(shape_id)]
 
 
 def query_key(shape_id: str, seed: int) -> int:
     """The key that the queries of one shape follow from."""
-    digest = hashlib.sha256(f"queries {seed} {shape_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "little")
+    return text_key(f"queries {seed} {shape_id}")

@@ -4,7 +4,6 @@ A checkpoint is a folder `step-N` of safetensors and JSON, written under a tempo
 flushed to disk, listed with checksums in `manifest.json` and renamed into place last.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -18,6 +17,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from g3pt.hashes import file_sha256
 
 LOGGER = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
@@ -55,7 +56,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
         json.dumps({"step": checkpoint.step, **checkpoint.state}, indent=1), encoding="utf-8"
     )
     files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
         for path in sorted(temporary.iterdir())
     }
     (temporary / MANIFEST).write_text(
@@ -101,7 +102,7 @@ def load_checkpoint(folder: Path, step: int) -> Checkpoint:
     try:
         manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
         for name, expected in manifest["files"].items():
-            if _sha256(source / name) != expected["sha256"]:
+            if file_sha256(source / name) != expected["sha256"]:
                 raise CheckpointError(f"{source / name}: does not match its checksum")
         tensors = {path.stem: load_file(path) for path in source.glob("*.safetensors")}
         state = json.loads((source / "state.json").read_text(encoding="utf-8"))
@@ -165,15 +166,6 @@ def load_module_tensors(module: nn.Module, tensors: dict[str, Tensor]) -> None:
         tensor.copy_(tensors[name])
 
 
-def fingerprint(module: nn.Module) -> str:
-    """SHA-256 over the names and values of a module's tensors."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
 def discard_after(folder: Path, step: int) -> None:
     """Remove checkpoints newer than `step` (damaged, or of a course that was rolled back)."""
     for newer in list_checkpoints(folder):
@@ -191,11 +183,6 @@ def _discard(folder: Path, step: int) -> None:
 def _remove_leftovers(folder: Path) -> None:
     for path in folder.glob(".tmp-*"):
         shutil.rmtree(path)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flush(path: Path) -> None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, assert_never
+from typing import TypeVar, assert_never
 
 from g3pt.models.weights.config import (
     RegressorWeightsConfig,
@@ -170,8 +170,9 @@ def are_copies(
     first = origins[0]
     if len(folders) != 1 or any(one.trained for one in origins) or first.config is None:
         return None
-    same: Any = replace(first.config, sha256=written.sha256)
-    return first.weights if same == written else None
+    checksums = {"sha256": "", "vocabulary_sha256": ""}  # writing fills them in
+    same = replace(first.config, **checksums) == replace(written, **checksums)
+    return first.weights if same else None
 
 
 def describe(

@@ -9,7 +9,6 @@ Legend: B objects, N surface points, Q queries, S picture side, T tokens, L late
 channels, K bits, G temperatures; in array names below, S also counts scales.
 """
 
-import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from jaxtyping import Bool, Float, Float64, Int, UInt8
 from torch import Tensor, nn
 
 from g3pt.generation.answers import Answer, answer_features
+from g3pt.hashes import text_key
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.conditioning import ConditionBatch, PictureConfig
 from g3pt.models.conditioning.pixels import shrink_pictures
@@ -263,8 +263,7 @@ def measure_answers(
 
 def object_seed(object_id: str, seed: int = 0) -> int:
     """Seed of an object's first sample; it belongs to the object, wherever that stands."""
-    digest = hashlib.sha256(f"yardstick {seed} {object_id}".encode()).digest()
-    return int.from_bytes(digest[:4], "little") >> 1
+    return (text_key(f"yardstick {seed} {object_id}") & 0xFFFF_FFFF) >> 1
 
 
 def picture_condition(pictures_BSS4: UInt8[Tensor, "B S S 4"], config: CarConfig) -> ConditionBatch:

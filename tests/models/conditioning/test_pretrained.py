@@ -6,11 +6,11 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from conditions import KINDS, draw_pictures
-from g3pt.config import load_json, save_json
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.conditioning import ConditionBatch, Conditioner
 from g3pt.models.conditioning.pretrained import PretrainedImageConditionConfig
 from g3pt.models.weights.config import WeightsConfig
+from g3pt.models.weights.folder import read_config, write_config
 from g3pt.models.weights.load import load_weights, save_weights
 
 CONFIG = PretrainedImageConditionConfig(image_size=64, depth=1, width=16, num_heads=2)
@@ -139,10 +139,10 @@ def test_weights_leave_the_network_out_and_name_it(tmp_path, tiny_weights):
     before, after = (model.encode_condition(draw_batch()) for model in (car, loaded.car))
     assert torch.equal(before.tokens_BID, after.tokens_BID)
 
-    config = load_json(tmp_path / "w" / "config.json", WeightsConfig)
+    config = read_config(tmp_path / "w", WeightsConfig)
     other = replace(CONFIG, sha256="0" * 64)
     config = replace(config, car=replace(config.car, conditions=(other,)))
-    save_json(tmp_path / "w" / "config.json", config)
+    write_config(tmp_path / "w", config)
     with pytest.raises(ValueError, match="trained with another picture network"):
         load_weights(tmp_path / "w", "cpu")
 

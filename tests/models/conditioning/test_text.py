@@ -4,12 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from g3pt.config import from_json, load_json, save_json, to_json
+from g3pt.config import from_json, to_json
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.conditioning import ConditionBatch
 from g3pt.models.conditioning.text import TextConditionConfig, TextEncoder
 from g3pt.models.conditioning.vocabulary import FIRST_WORD, PADDING
 from g3pt.models.weights.config import WeightsConfig
+from g3pt.models.weights.folder import read_config, write_config
 from g3pt.models.weights.load import load_weights, save_weights
 
 CONFIG = TextConditionConfig(
@@ -121,7 +122,7 @@ def test_weights_leave_the_table_out_and_refuse_another(tmp_path, tiny_weights):
             conditions=(DISTILLED,),
         )
     ).eval()
-    config = load_json(tiny_weights / "config.json", WeightsConfig)
+    config = read_config(tiny_weights, WeightsConfig)
     save_weights(tmp_path / "w", tokenizer, car, config=replace(config, storage="float32"))
     loaded = load_weights(tmp_path / "w", "cpu")
     told = torch.tensor(DISTILLED.build_tokenizer().encode_batch(["a red settee"]))
@@ -129,11 +130,8 @@ def test_weights_leave_the_table_out_and_refuse_another(tmp_path, tiny_weights):
     before, after = (model.encode_condition(batch) for model in (car, loaded.car))
     assert torch.equal(before.tokens_BID, after.tokens_BID)
 
-    config = load_json(tmp_path / "w" / "config.json", WeightsConfig)
+    config = read_config(tmp_path / "w", WeightsConfig)
     other = replace(DISTILLED, table_sha256="0" * 64)
-    save_json(
-        tmp_path / "w" / "config.json",
-        replace(config, car=replace(config.car, conditions=(other,))),
-    )
+    write_config(tmp_path / "w", replace(config, car=replace(config.car, conditions=(other,))))
     with pytest.raises(ValueError, match="trained with another table of words"):
         load_weights(tmp_path / "w", "cpu")

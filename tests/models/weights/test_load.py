@@ -7,11 +7,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from g3pt.config import ConfigError
+from g3pt.config import ConfigError, load_json, to_json
 from g3pt.models.conditioning.efficientnet_weights import bundled_file
 from g3pt.models.devices import resolve_device
 from g3pt.models.weights.config import WeightsConfig
-from g3pt.models.weights.folder import WeightsError, bundled_weights, find_weights
+from g3pt.models.weights.folder import (
+    WeightsError,
+    bundled_weights,
+    find_weights,
+    write_config,
+)
 from g3pt.models.weights.load import DEFAULT_WEIGHTS, load_weights, save_weights
 
 
@@ -164,6 +169,68 @@ def test_an_unknown_config_field_is_refused(folder: Path) -> None:
         load_weights(folder)
 
 
+def test_words_are_a_file_of_their_own(tiny_weights: Path, folder: Path) -> None:
+    words = (tiny_weights / "vocab.txt").read_text(encoding="utf-8").split()
+    data = json.loads((folder / "config.json").read_text())
+    (text,) = (each for each in data["car"]["conditions"] if each["kind"] == "text")
+    assert text["vocabulary"] == []
+    loaded = load_weights(folder).config
+    (read,) = (each for each in loaded.car.conditions if each.kind == "text")
+    assert list(read.vocabulary) == words
+    # The weights of earlier versions list them in the config.
+    text["vocabulary"] = words
+    del data["vocabulary_sha256"]
+    (folder / "config.json").write_text(json.dumps(data))
+    (folder / "vocab.txt").unlink()
+    assert load_weights(folder).config == replace(loaded, vocabulary_sha256="")
+
+
+def test_words_must_be_those_of_the_weights(folder: Path) -> None:
+    path = folder / "vocab.txt"
+    words = path.read_text(encoding="utf-8").split()
+    path.write_text("\n".join([*words[::-1], ""]), encoding="utf-8")
+    with pytest.raises(WeightsError, match=r"vocab\.txt: is damaged or of other weights"):
+        load_weights(folder)
+    path.unlink()
+    with pytest.raises(WeightsError, match=r"vocab\.txt: is missing; .* one a line"):
+        load_weights(folder)
+
+
+def test_words_are_told_in_one_place(folder: Path) -> None:
+    data = json.loads((folder / "config.json").read_text())
+    (text,) = (each for each in data["car"]["conditions"] if each["kind"] == "text")
+    text["vocabulary"] = ["red"]
+    (folder / "config.json").write_text(json.dumps(data))
+    with pytest.raises(WeightsError, match=r"expected one condition of kind text that lists none"):
+        load_weights(folder)
+
+
+@pytest.mark.parametrize("word", ["", "two\nlines"])
+def test_a_word_that_is_no_line_is_refused(word: str, folder: Path) -> None:
+    config = load_weights(folder).config
+    conditions = tuple(
+        replace(each, vocabulary=("red", word)) if each.kind == "text" else each
+        for each in config.car.conditions
+    )
+    with pytest.raises(WeightsError, match=r"vocab\.txt: holds a word a line"):
+        write_config(folder, replace(config, car=replace(config.car, conditions=conditions)))
+
+
+def test_weights_without_words_leave_no_file_of_them(folder: Path) -> None:
+    weights = load_weights(folder)
+    save_weights(folder, weights.tokenizer, config=weights.config)
+    assert not (folder / "vocab.txt").exists()
+    assert load_weights(folder).config.vocabulary_sha256 == ""
+
+
+def test_configs_of_bundled_weights_can_be_read_by_people() -> None:
+    for name in bundled_weights():
+        path = find_weights(name) / "config.json"
+        assert path.stat().st_size < 4096
+        data = json.loads(path.read_text(encoding="utf-8"))
+        assert data == to_json(load_json(path, WeightsConfig)), "not as this version writes it"
+
+
 def test_a_config_of_another_kind_is_refused(folder: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "clip"}')
     with pytest.raises(ConfigError, match=r"config\.json"):
@@ -206,7 +273,7 @@ def test_a_folder_written_half_does_not_load(tiny_weights: Path, tmp_path: Path)
 
 def test_the_card_is_written_beside_the_weights(tiny_weights: Path) -> None:
     names = {path.name for path in tiny_weights.iterdir()}
-    assert names == {"model.safetensors", "config.json", "README.md"}
+    assert names == {"model.safetensors", "config.json", "vocab.txt", "README.md"}
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:

@@ -1,7 +1,5 @@
 """From rows to a report: means with intervals, differences to controls, hashes, a table."""
 
-import hashlib
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +10,7 @@ import torch
 from g3pt import __version__
 from g3pt.evaluation.bootstrap import Interval, bootstrap
 from g3pt.evaluation.results import TEXT_COLUMNS, Row
+from g3pt.hashes import json_sha256
 
 NOT_MEASURED = TEXT_COLUMNS | {"slot", "seed", "sample", "candidate"}
 """Columns that have no mean."""
@@ -89,7 +88,7 @@ def base_report(
             "problems": len(problems),
         },
         "hashes": {
-            "config": config_hash(config),
+            "config": json_sha256(config),
             **{name: config[name] for name in ("data", "weights") if name in config},
             "code": ", ".join(code),
         },
@@ -102,11 +101,6 @@ def base_report(
         },
         "problems": [{"id": row["id"], "problem": row["problem"]} for row in problems],
     }
-
-
-def config_hash(config: Mapping[str, Any]) -> str:
-    """SHA-256 of JSON values."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 # --- tables --------------------------------------------------------------------------------

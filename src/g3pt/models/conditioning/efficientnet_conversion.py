@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from g3pt.hashes import file_sha256
 from g3pt.models.conditioning.efficientnet import STAGES
-from g3pt.models.weights.bundled import file_sha256
 from g3pt.models.weights.compact import STEPS_SUFFIX, compact
 
 SOURCE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"

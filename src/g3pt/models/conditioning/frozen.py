@@ -5,7 +5,6 @@ evaluation mode, without gradients, and never among the parameters of a model of
 they are neither trained nor stored with it.
 """
 
-import hashlib
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any, Literal, assert_never
 
 import torch
 from torch import nn
+
+from g3pt.hashes import tensors_sha256
 
 HUB_PREFIX = "hub:"
 _PINNED = re.compile(r"hub:[\w.-]+/[\w.-]+@[0-9a-f]{40}")
@@ -107,8 +108,4 @@ def load_frozen(architecture: Architecture, source: str) -> nn.Module:
 
 def frozen_fingerprint(architecture: Architecture, source: str) -> str:
     """Hash of an encoder's weights: equal means equal features."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(load_frozen(architecture, source).state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+    return tensors_sha256(load_frozen(architecture, source).state_dict())

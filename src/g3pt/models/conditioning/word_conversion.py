@@ -25,9 +25,9 @@ import torch
 from jaxtyping import Float
 from safetensors.numpy import save_file
 
+from g3pt.hashes import file_sha256
 from g3pt.models.conditioning.frozen import import_transformers
 from g3pt.models.conditioning.word_vectors import file_tensors, read_table
-from g3pt.models.weights.bundled import file_sha256
 
 SOURCE_SHA256 = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",

@@ -4,10 +4,11 @@ A config names the checksum of the frozen file that its model was trained with, 
 means equal.
 """
 
-import hashlib
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+
+from g3pt.hashes import file_sha256
 
 
 def bundled_root() -> Path:
@@ -41,9 +42,3 @@ def check_file(path: Path, sha256: str, *, field: str, what: str) -> None:
             f"{field} is {sha256}: the model was trained with another {what} than {path} "
             f"({found}); use the version of g3pt that it was made with"
         )
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -90,6 +90,10 @@ class WeightsConfig:
     sha256: str = ""
     """Of `model.safetensors`."""
 
+    vocabulary_sha256: str = ""
+    """Of `vocab.txt`, which holds the words of the text condition; empty where there are none. The
+    weights of earlier versions list them in the condition."""
+
     tokenizer: TokenizerConfig
     car: CarConfig | None = None
     """None: no generator; a tokenizer alone is enough to reconstruct."""
@@ -118,6 +122,8 @@ class RegressorWeightsConfig:
     storage: StorageType = "float16"
     sha256: str = ""
     """Of `model.safetensors`."""
+    vocabulary_sha256: str = ""
+    """As in `WeightsConfig`."""
     regressor: RegressorConfig
     classes: tuple[str, ...] = ()
     """Names of the class labels, in the order of their numbers."""

@@ -1,33 +1,38 @@
 """The files of a weights folder: where it is, and how tensors go into it and come out.
 
-Nothing is ever unpickled. The config is read strictly, the tensors are checked against the
+Nothing is ever unpickled. The config is read strictly, tensors and words are checked against the
 SHA-256 in it, and names and shapes must be exactly those of the model that the config describes.
+The words of a text condition are a file of their own, one a line.
 """
 
-import hashlib
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from g3pt.config import load_json
+from g3pt.config import load_json, save_json
+from g3pt.files import write_whole
+from g3pt.hashes import file_sha256
+from g3pt.models.conditioning.text import TextConditionConfig
 from g3pt.models.weights.bundled import bundled_root
-from g3pt.models.weights.config import StorageType
+from g3pt.models.weights.config import RegressorWeightsConfig, StorageType, WeightsConfig
 
 MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
+VOCABULARY_FILE = "vocab.txt"
 CARD_FILE = "README.md"
 EVALUATION_FILE = "evaluation.json"
 ATTRIBUTION_FILE = "ATTRIBUTION.md"
 LICENCE_FILE = "LICENSE"
 HUB_PREFIX = "hub:"
 
-ConfigT = TypeVar("ConfigT")
+ConfigT = TypeVar("ConfigT", WeightsConfig, RegressorWeightsConfig)
 
 
 class WeightsError(ValueError):
@@ -73,7 +78,8 @@ def _from_hub(weights: str) -> Path:
     from huggingface_hub import snapshot_download
 
     name, _, revision = weights.removeprefix(HUB_PREFIX).partition("@")
-    wanted = [MODEL_FILE, CONFIG_FILE, CARD_FILE, EVALUATION_FILE, ATTRIBUTION_FILE, LICENCE_FILE]
+    wanted = [MODEL_FILE, CONFIG_FILE, VOCABULARY_FILE]
+    wanted += [CARD_FILE, EVALUATION_FILE, ATTRIBUTION_FILE, LICENCE_FILE]
     try:
         folder = snapshot_download(name, revision=revision or None, allow_patterns=wanted)
     except Exception as error:  # many kinds: no network, no such repository, no such revision
@@ -96,7 +102,7 @@ def write_tensors(folder: Path, tensors: dict[str, Tensor]) -> str:
         temporary.replace(folder / MODEL_FILE)
     finally:
         temporary.unlink(missing_ok=True)
-    return _sha256(folder / MODEL_FILE)
+    return file_sha256(folder / MODEL_FILE)
 
 
 def write_beside(folder: Path, contents: Mapping[str, str | Path | None]) -> None:
@@ -131,8 +137,34 @@ def stored_tensors(prefix: str, module: nn.Module, storage: StorageType) -> dict
     return tensors
 
 
+def write_config(folder: Path, config: ConfigT) -> ConfigT:
+    """Write the config and, where a text condition knows words, the file of these.
+
+    Returns:
+        The config as `read_config` gives it.
+
+    Raises:
+        WeightsError: if a word does not fit into a line, or two models know other words.
+    """
+    file = folder / VOCABULARY_FILE
+    vocabularies = {condition.vocabulary for condition in _text_conditions(config)}
+    if len(vocabularies) > 1:
+        raise WeightsError(f"{file}: holds one vocabulary, and these models have several")
+    words = next(iter(vocabularies), ())
+    for word in words:
+        if not word or "\n" in word:
+            raise WeightsError(f"{file}: holds a word a line, which {word!r} cannot be")
+    if words:
+        write_whole(file, "".join(f"{word}\n" for word in words))
+    else:
+        file.unlink(missing_ok=True)
+    written = replace(config, vocabulary_sha256=file_sha256(file) if words else "")
+    save_json(folder / CONFIG_FILE, _with_words(written, ()))
+    return written
+
+
 def read_config(folder: Path, kind: type[ConfigT]) -> ConfigT:
-    """The config of a weights folder.
+    """The config of a weights folder, the words of its text condition among it.
 
     Raises:
         WeightsError, ConfigError: if there is none, or it is another's.
@@ -143,9 +175,55 @@ def read_config(folder: Path, kind: type[ConfigT]) -> ConfigT:
             f"{folder}: is not a weights folder, it has no {' and no '.join(missing)}"
         )
     try:
-        return load_json(folder / CONFIG_FILE, kind)
+        config = load_json(folder / CONFIG_FILE, kind)
     except UnicodeDecodeError:
         raise WeightsError(f"{folder / CONFIG_FILE}: is not text") from None
+    if not config.vocabulary_sha256:
+        return config
+    if [condition.vocabulary for condition in _text_conditions(config)] != [()]:
+        raise WeightsError(
+            f"{folder / CONFIG_FILE}: vocabulary_sha256 says that {VOCABULARY_FILE} holds the "
+            "words of a text condition; expected one condition of kind text that lists none itself"
+        )
+    return _with_words(config, _read_words(folder / VOCABULARY_FILE, config.vocabulary_sha256))
+
+
+def _read_words(file: Path, sha256: str) -> tuple[str, ...]:
+    if not file.is_file() or file_sha256(file) != sha256:
+        what = "is damaged or of other weights" if file.is_file() else "is missing"
+        raise WeightsError(
+            f"{file}: {what}; {CONFIG_FILE} has the SHA-256 of a file of words, one a line. Copy "
+            "or download the folder again"
+        )
+    return tuple(file.read_bytes().decode().removesuffix("\n").split("\n"))
+
+
+def _models(config: WeightsConfig | RegressorWeightsConfig) -> dict[str, Any]:
+    """Configs of models that know conditions, by their field."""
+    models = {name: getattr(config, name, None) for name in ("car", "flow", "regressor")}
+    return {name: model for name, model in models.items() if model is not None}
+
+
+def _text_conditions(
+    config: WeightsConfig | RegressorWeightsConfig,
+) -> list[TextConditionConfig]:
+    conditions = [each for model in _models(config).values() for each in model.conditions]
+    return [each for each in conditions if isinstance(each, TextConditionConfig)]
+
+
+def _with_words(config: ConfigT, words: tuple[str, ...]) -> ConfigT:
+    """The config whose text conditions know these words."""
+
+    def fill(condition: object) -> object:
+        if isinstance(condition, TextConditionConfig):
+            return replace(condition, vocabulary=words)
+        return condition
+
+    models = {
+        name: replace(model, conditions=tuple(map(fill, model.conditions)))
+        for name, model in _models(config).items()
+    }
+    return replace(config, **models)
 
 
 def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
@@ -154,7 +232,7 @@ def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     Raises:
         WeightsError: if the file is another or damaged.
     """
-    if _sha256(path) != sha256:
+    if file_sha256(path) != sha256:
         raise WeightsError(
             f"{path}: is damaged or of other weights, its SHA-256 is not the one in {CONFIG_FILE}; "
             "copy or download the folder again"
@@ -199,19 +277,3 @@ def _fill(module: nn.Module, prefix: str, tensors: dict[str, Tensor], folder: Pa
             )
     module.load_state_dict(given)
     module.eval().requires_grad_(False)
-
-
-def tokenizer_fingerprint(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over the tokenizer's tensors as stored."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        if name.startswith("tokenizer."):
-            tensor = tensors[name]
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from g3pt.config import save_json
+from g3pt.hashes import tensors_sha256
 from g3pt.models.car import Car
 from g3pt.models.devices import resolve_device
 from g3pt.models.rivals.flow import Flow
@@ -28,8 +28,8 @@ from g3pt.models.weights.folder import (
     read_config,
     read_tensors,
     stored_tensors,
-    tokenizer_fingerprint,
     write_beside,
+    write_config,
     write_tensors,
 )
 from g3pt.models.weights.precision import DtypeName, cast_weights, resolve_dtype
@@ -119,8 +119,7 @@ def save_weights(
         car=None if car is None else car.config,
         flow=None if flow is None else flow.config,
     )
-    save_json(folder / CONFIG_FILE, written)
-    return written
+    return write_config(folder, written)
 
 
 def save_regressor_weights(
@@ -142,8 +141,7 @@ def save_regressor_weights(
     sha256 = write_tensors(folder, stored_tensors("regressor", regressor, config.storage))
     write_beside(folder, _beside(card, evaluation, attribution, licence))
     written = replace(config, sha256=sha256, regressor=regressor.config)
-    save_json(folder / CONFIG_FILE, written)
-    return written
+    return write_config(folder, written)
 
 
 def _beside(
@@ -194,12 +192,13 @@ def load_weights(
     fill_all(present, expand(tensors), folder)
     if car is not None:
         cast_weights(car, number_format)
+    of_tokenizer = {name: each for name, each in tensors.items() if name.startswith("tokenizer.")}
     return LoadedWeights(
         config=config,
         tokenizer=tokenizer.to(target),
         car=None if car is None else car.to(target),
         flow=None if flow is None else flow.to(target),
-        fingerprint=tokenizer_fingerprint(tensors),
+        fingerprint=tensors_sha256(of_tokenizer),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor
 
+from g3pt.hashes import tensors_sha256
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.devices import resolve_device
 from g3pt.models.tokenizer import DiscreteTokenizer, Tokenizer, require_tokens
@@ -19,7 +20,6 @@ from g3pt.shapes.cache.tokens import TokenCacheConfig
 from g3pt.shapes.datasets.tokenizer import CarDataConfig, CarDataset
 from g3pt.shapes.packs import open_shapes
 from g3pt.shapes.shape_set import VALIDATION, Selection
-from g3pt.training.checkpoint import fingerprint
 from g3pt.training.conditioning import only
 from g3pt.training.features import ensure_features
 from g3pt.training.fitting import fit_to_tokenizer, shard_captions
@@ -176,7 +176,7 @@ def _check_fit(dataset: CarDataset, car: Car, tokenizer: DiscreteTokenizer) -> N
             "scale lengths and bits differ: "
             + ", ".join(f"{name} {layout}" for name, layout in layouts.items())
         )
-    if identity.fingerprint != fingerprint(tokenizer):
+    if identity.fingerprint != tensors_sha256(tokenizer.state_dict()):
         LOGGER.warning(
             "%s: the tokens carry another fingerprint than the tokenizer at hand; unless these are "
             "the same weights under another name, tokenize again",
@@ -260,7 +260,9 @@ def _with_tokens(
     shards = ensure_shapes(shapes, workers=workers)
     opened = [open_shapes(path, config.selection) for path in shards]
     device = resolve_device(run.train.device)
-    tokens = ensure_tokens(opened, tokenizer, fingerprint(tokenizer), run.tokens, device=device)
+    tokens = ensure_tokens(
+        opened, tokenizer, tensors_sha256(tokenizer.state_dict()), run.tokens, device=device
+    )
     return replace(config, shards=shards, tokens=tokens)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from g3pt.hashes import tensors_sha256
 from g3pt.models.alternatives.kl import KlTokenizer, require_gaussian
 from g3pt.models.devices import resolve_device
 from g3pt.models.rivals.flow import (
@@ -26,7 +27,6 @@ from g3pt.shapes.cache.arrays import DrawsConfig
 from g3pt.shapes.datasets.rivals import FlowBatch, FlowDataConfig, FlowDataset
 from g3pt.shapes.shape_set import VALIDATION, Selection
 from g3pt.shapes.shards import ShardSet
-from g3pt.training.checkpoint import fingerprint
 from g3pt.training.conditioning import (
     ConditionDrawer,
     ConditionLossConfig,
@@ -309,7 +309,9 @@ def _with_latents(
     shards = ensure_shapes(shapes, workers=workers)
     opened = [ShardSet(path, config.selection) for path in shards]
     device = resolve_device(run.train.device)
-    latents = ensure_latents(opened, tokenizer, fingerprint(tokenizer), run.latents, device=device)
+    latents = ensure_latents(
+        opened, tokenizer, tensors_sha256(tokenizer.state_dict()), run.latents, device=device
+    )
     return replace(config, shards=shards, latents=latents)
 
 
