@@ -178,7 +178,7 @@ def test_a_consensus_has_coarser_scales_and_tells_how_far_it_is(pipeline: G3PT) 
 def test_what_a_consensus_cannot_be_is_refused(
     arguments: dict, sentence: str, pipeline: G3PT
 ) -> None:
-    with pytest.raises(PromptError, match=sentence):
+    with pytest.raises(ValueError, match=sentence):
         pipeline.generate(text="a mug", **arguments)
     known = pipeline.generate(text="a mug", resolution=RESOLUTION).tokens[0].truncate(1)
     with pytest.raises(PromptError, match="one of consensus and known"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from g3pt.generation.arguments import check_number, check_whole, seed_of
+from g3pt.arguments import check_number, check_whole, seed_of
 from g3pt.generation.field import ShapeField
 from g3pt.generation.results import Reconstruction
 from g3pt.generation.surface import (
@@ -104,6 +104,7 @@ class ShapeCodec:
             MeshError: if the mesh cannot be read, has no extent, or bounds nothing.
         """
         self.check_num_scales(num_scales)
+        seed = seed_of(seed)
         source = place_mesh(mesh)
         tokens = self._pyramid_of(self._encode(source, seed), num_scales)
         return TokenFile(

@@ -88,7 +88,7 @@ class RivalRows(RowKind):
             case EvaluationSet():
                 generation = GenerationSettings(
                     conditions=("image",),
-                    guidance=variant.sampling.guidance,
+                    sampling=variant.sampling,
                     num_steps=variant.num_steps,
                     families=False,
                     unconditional=False,

@@ -1,7 +1,7 @@
 """Generation: pictures and sentences of held-out objects to meshes, beside controls."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from g3pt.evaluation.runner import Evaluator, Job, Progress, run
 from g3pt.evaluation.sets.families import PER_FAMILY, FamilyReferences
 from g3pt.evaluation.systems import Generator, SystemSettings, open_systems
 from g3pt.geometry.mesh import MeshError
-from g3pt.models.guidance import GuidanceSchedule
+from g3pt.models.sampling import Sampling
 from g3pt.preparation.sources import ProceduralRef, ShapeError
 from g3pt.versions import code_version
 
@@ -30,14 +30,8 @@ class GenerationSettings:
     conditions: tuple[str, ...] = ()
     """`image`, `text`; empty takes all that the weights know."""
 
-    guidance: float | None = None
-    """None takes what the weights say, as in the next five."""
-
-    guidance_schedule: GuidanceSchedule | None = None
-    guidance_by_scale: tuple[float, ...] | None = None
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    """What it leaves open is as the weights say; `consensus` is a row of its own."""
 
     training_shards: tuple[str, ...] = ()
     """Prepared training shapes, for the retrieved and the mean shape; empty leaves those out."""
@@ -75,12 +69,7 @@ class GenerationSettings:
     def system(self) -> SystemSettings:
         """How the generator is sampled."""
         return SystemSettings(
-            guidance=self.guidance,
-            guidance_schedule=self.guidance_schedule,
-            guidance_by_scale=self.guidance_by_scale,
-            temperature=self.temperature,
-            top_k=self.top_k,
-            top_p=self.top_p,
+            sampling=self.sampling,
             consensus=self.consensus,
             num_steps=self.num_steps,
         )
