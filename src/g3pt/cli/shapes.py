@@ -191,4 +191,16 @@ def sample_stems(stem: str, options: SamplingOptions) -> list[str]:
 def scales_shown() -> "Iterator[Callable[[ScaleEvent], None]]":
     """Show how many scales are sampled while the block runs; failures in it are of the work."""
     with steps() as shown, working("generating"):
-        yield lambda event: shown.show("scales", event.scale + 1, event.num_scales)
+        total = 0
+
+        def show(event: "ScaleEvent") -> None:
+            nonlocal total
+            if event.stage == "tokens":
+                shown.show("scales", event.scale + 1, event.num_scales)
+            else:
+                total = event.total
+                shown.show("meshes", event.first, total, f"{event.queries:,} points")
+
+        yield show
+        if total:
+            shown.show("meshes", total, total)

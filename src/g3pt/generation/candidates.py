@@ -310,7 +310,7 @@ def select_drafts(
     drafts: Sequence[Draft],
     best_of: int,
     prompts: Prompts,
-    mesh_of: Callable[[TokenPyramid], TriangleMesh],
+    mesh_of: Callable[[Draft], TriangleMesh],
 ) -> list[tuple[Draft, Selection]]:
     """Keep the best of every `best_of` drafts that follow each other; see `choose_candidate`.
 
@@ -324,7 +324,7 @@ def select_drafts(
     for first in range(0, len(drafts), best_of):
         group = drafts[first : first + best_of]
         choice = choose_candidate(
-            [mesh_of(draft.tokens) for draft in group],
+            [mesh_of(draft) for draft in group],
             [draft.nll for draft in group],
             prompts.pictures[group[0].prompt] if prompts.pictures else None,
         )

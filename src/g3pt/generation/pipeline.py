@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypedDict, get_args
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from g3pt.generation.candidates import (
 )
 from g3pt.generation.codec import (
     DEFAULT_RESOLUTION,
+    OnBlock,
     ShapeCodec,
     TokenSource,
     check_resolution,
@@ -68,6 +69,13 @@ from g3pt.models.weights.precision import DtypeName
 
 BATCH_SIZE = 16
 """Shapes whose tokens are sampled together."""
+
+
+class _Grid(TypedDict):
+    """How every mesh of a request is made."""
+
+    resolution: int
+    min_share: float
 
 
 class G3PT(ShapeCodec):
@@ -143,7 +151,8 @@ class G3PT(ShapeCodec):
             resolution: grid cells per axis of the mesh.
             min_share: drop parts below this share of the whole surface (floaters).
             every_scale: also make the mesh of every coarser scale.
-            on_scale: called after each scale of each batch; raising in it cancels.
+            on_scale: called after each scale of each batch, and several times a second while
+                meshes are made (`ScaleEvent.stage`); raising in it cancels.
             told: fields of `Sampling` by name, such as `guidance=3`; they count more than
                 `sampling`.
 
@@ -185,6 +194,7 @@ class G3PT(ShapeCodec):
             for k in range(num * best_of)
         ]
         batch_size = max(1, BATCH_SIZE // samples)
+        hears = _Listener(on_scale, self._pyramid, len(owners) * samples)
         drafts: list[Draft] = []
         started = time.perf_counter()
         for first in range(0, len(owners), batch_size):
@@ -202,19 +212,22 @@ class G3PT(ShapeCodec):
                 samples_each=samples,
                 sampling=settings,
                 known_BT=None if known is None else known.indices.expand(len(seeds), -1),
-                on_scale=None if on_scale is None else self._listener(on_scale, first * samples),
+                on_scale=hears.tokens(first * samples),
             )
             drafts += drafts_of(answer, self.tokenizer, car, condition, batch, sampled)
         timings["tokens"] = time.perf_counter() - started
         started = time.perf_counter()
+        hears.place(drafts)
         shapes: list[GeneratedShape] = []
-        for draft, selection in self._selected(drafts, best_of, prompts, resolution, min_share):
-            extraction = self._mesh(draft, resolution, min_share)
+        grid: _Grid = {"resolution": resolution, "min_share": min_share}
+        for draft, selection in self._selected(drafts, best_of, prompts, grid, hears):
+            on_block = hears.mesh(draft)
+            extraction = self._mesh(draft, grid, on_block)
             if extraction.mesh.is_empty and draft.consensus and draft.consensus.instead:
                 draft = draft.consensus.instead
-                extraction = self._mesh(draft, resolution, min_share)
+                extraction = self._mesh(draft, grid, on_block)
             tokens, agreed = draft.tokens, draft.consensus
-            scales = self.coarser_meshes(tokens, resolution, min_share) if every_scale else ()
+            scales = self.coarser_meshes(tokens, **grid, on_block=on_block) if every_scale else ()
             shapes.append(
                 GeneratedShape(
                     draft.prompt,
@@ -232,31 +245,27 @@ class G3PT(ShapeCodec):
         timings["extract"] = time.perf_counter() - started
         return GenerationResult(shapes=tuple(shapes), prompts=prompts, timings=timings)
 
-    def _mesh(self, draft: Draft, resolution: int, min_share: float) -> Extraction:
+    def _mesh(self, draft: Draft, grid: _Grid, on_block: OnBlock | None) -> Extraction:
         """Of what the draft stands for, or of its tokens."""
         if draft.consensus is None:
-            return self.decode(draft.tokens, resolution=resolution, min_share=min_share)
-        return self.decode_features(
-            draft.consensus.features_LC,
-            draft.tokens.num_scales,
-            resolution=resolution,
-            min_share=min_share,
-        )
+            return self.decode(draft.tokens, **grid, on_block=on_block)
+        features_LC, num_scales = draft.consensus.features_LC, draft.tokens.num_scales
+        return self.decode_features(features_LC, num_scales, **grid, on_block=on_block)
 
     def _selected(
         self,
         drafts: Sequence[Draft],
         best_of: int,
         prompts: Prompts,
-        resolution: int,
-        min_share: float,
+        grid: _Grid,
+        hears: "_Listener",
     ) -> Sequence[tuple[Draft, Selection | None]]:
         if best_of == 1:
             return [(draft, None) for draft in drafts]
-        rough = min(resolution, DRAFT_RESOLUTION)
+        rough: _Grid = {**grid, "resolution": min(grid["resolution"], DRAFT_RESOLUTION)}
 
-        def mesh_of(tokens: TokenPyramid) -> TriangleMesh:
-            return self.decode(tokens, resolution=rough, min_share=min_share).mesh
+        def mesh_of(draft: Draft) -> TriangleMesh:
+            return self.decode(draft.tokens, **rough, on_block=hears.mesh(draft)).mesh
 
         return select_drafts(drafts, best_of, prompts, mesh_of)
 
@@ -277,15 +286,6 @@ class G3PT(ShapeCodec):
                 f"weights {self.weights.name} hold a tokenizer alone; they cannot generate"
             )
         return self.car
-
-    def _listener(
-        self, on_scale: Callable[[ScaleEvent], None], first: int
-    ) -> Callable[[ScaleSample], None]:
-        def listen(sample: ScaleSample) -> None:
-            tokens = tuple(self._pyramid(indices_T) for indices_T in sample.indices_BT.cpu())
-            on_scale(ScaleEvent(first, sample.scale, sample.num_scales, tokens))
-
-        return listen
 
     # --- work on tokens ----------------------------------------------------------------
 
@@ -501,3 +501,51 @@ def _of_candidates(told: Sampling) -> Sampling:
         if getattr(told, name) is not None:
             raise PromptError(f"completions are single samples of all scales: give no {name}")
     return told
+
+
+class _Listener:
+    """Tells `on_scale` what the sampler and the meshing tell of themselves."""
+
+    def __init__(
+        self,
+        on_scale: Callable[[ScaleEvent], None] | None,
+        pyramid_of: Callable[[torch.Tensor], TokenPyramid],
+        num_samples: int,
+    ) -> None:
+        self._on_scale = on_scale
+        self._pyramid_of = pyramid_of
+        self._num_samples = num_samples
+        self._places: dict[int, int] = {}
+
+    def tokens(self, first: int) -> Callable[[ScaleSample], None] | None:
+        """What the sampler of a batch is to call; its first sample has this number."""
+        on_scale = self._on_scale
+        if on_scale is None:
+            return None
+
+        def listen(sample: ScaleSample) -> None:
+            tokens = tuple(self._pyramid_of(indices_T) for indices_T in sample.indices_BT.cpu())
+            event = ScaleEvent(first, sample.scale, sample.num_scales, tokens)
+            on_scale(replace(event, total=self._num_samples))
+
+        return listen
+
+    def place(self, drafts: Sequence[Draft]) -> None:
+        """Drafts as they were sampled: what is meshed of them has their number."""
+        self._places = {id(draft): number for number, draft in enumerate(drafts)}
+
+    def mesh(self, draft: Draft) -> OnBlock | None:
+        """What the meshing of a draft is to call."""
+        on_scale = self._on_scale
+        if on_scale is None:
+            return None
+        num_scales = draft.tokens.num_scales
+        event = ScaleEvent(
+            self._places[id(draft)],
+            num_scales - 1,
+            num_scales,
+            (draft.tokens,),
+            "mesh",
+            len(self._places),
+        )
+        return lambda queries: on_scale(replace(event, queries=queries))

@@ -63,6 +63,7 @@ def extract_surface(
     band: float | None = None,
     chunk: int = 65536,
     level: float = 0.0,
+    on_block: Callable[[int], None] | None = None,
 ) -> Extraction:
     """Mesh the surface where a field crosses a level inside the query cube [-1, 1]^3.
 
@@ -85,6 +86,8 @@ def extract_surface(
             cells as long as that holds, so that specks between base corners are found too.
         chunk: largest number of points per call of the field.
         level: value of the field at the surface.
+        on_block: called with the number of queries so far after each call of the field, and while
+            the mesh is put together; what it raises ends the extraction.
 
     Returns:
         The mesh (vertices ordered by grid edge, faces by cell) and the number of queries.
@@ -97,7 +100,7 @@ def extract_surface(
             f"expected base_resolution >= 1 and 2 <= resolution <= {MAX_RESOLUTION}, "
             f"got {base_resolution} and {resolution}"
         )
-    grid = SparseGrid(field, resolution, chunk=chunk, level=level)
+    grid = SparseGrid(field, resolution, chunk=chunk, level=level, on_block=on_block)
     if dense:
         cells_A = _crossed_cells_dense(grid)
     else:

@@ -20,17 +20,26 @@ _EDGES = np.array(
     [(i, i | bit) for bit in (4, 2, 1) for i in range(8) if not i & bit], dtype=np.int64
 )
 _LATTICE = 32
+_POSITIONED = 1 << 17  # vertices between two words to whoever listens
 
 
 def polygonise(grid: SparseGrid, cells_A: Int64[ndarray, " A"]) -> TriangleMesh:
     """Marching cubes on crossed cells, joined by the names of the grid edges they share."""
     step = _LATTICE**3
     parts = [cells_A[start : start + step] for start in range(0, len(cells_A), step)]
-    corners_F3 = [_vertex_names(grid, part) for part in parts]
+    corners_F3: list[Int64[ndarray, "F 3"]] = []
+    for part in parts:
+        corners_F3.append(_vertex_names(grid, part))
+        grid.tell()
     names_F3 = np.concatenate([np.empty((0, 3), dtype=np.int64), *corners_F3])
     names_P, faces_F3 = np.unique(names_F3, return_inverse=True)
+    grid.tell()
+    vertices: list[Float64[ndarray, "P 3"]] = []
+    for start in range(0, len(names_P), _POSITIONED):
+        vertices.append(_vertex_positions(grid, names_P[start : start + _POSITIONED]))
+        grid.tell()
     return TriangleMesh(
-        vertices=_vertex_positions(grid, names_P),
+        vertices=np.concatenate([np.empty((0, 3)), *vertices]),
         faces=faces_F3.reshape(-1, 3).astype(np.int64),
         colors=None,
     )
