@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from g3pt.models.weights.config import SamplingDefaults
+from g3pt.models.sampling import STANDARD, Sampling
 from g3pt.models.weights.folder import find_weights
 from g3pt.models.weights.load import load_weights, save_weights
 from g3pt.training.kinds.car import CarRun
@@ -171,9 +171,9 @@ def tuned_weights(tiny_weights: Path, tmp_path: Path) -> Path:
         compact=("car.", "tokenizer.decoder."),
         num_points=777,
         classes=("mug", "table"),
-        sampling=SamplingDefaults(
+        sampling=Sampling(
             guidance=3.0, temperature=0.5, num_scales=2, consensus=4, guidance_schedule="constant"
-        ),
+        ).over(STANDARD),
     )
     folder = tmp_path / "tuned"
     save_weights(
@@ -279,7 +279,7 @@ def test_every_setting_has_a_flag(g3pt, tuned_weights: Path, tmp_path: Path) -> 
     code, _, stderr = g3pt("export", *sources, *given, *lists, "-o", tmp_path / "out")
     assert code == 0, stderr
     config = load_weights(tmp_path / "out", "cpu").config
-    assert config.sampling == SamplingDefaults(
+    assert config.sampling == Sampling(
         guidance=1.5,
         guidance_schedule="ramp",
         guidance_by_scale=(1.0, 2.0, 3.0),
@@ -288,6 +288,8 @@ def test_every_setting_has_a_flag(g3pt, tuned_weights: Path, tmp_path: Path) -> 
         top_p=0.8,
         num_scales=3,
         consensus=2,
+        guess=False,
+        guess_above="never",
     )
     assert (config.num_points, config.storage, config.compact) == (123, "bfloat16", ("car.",))
     assert (tmp_path / "out" / "LICENSE").read_text() == "MIT\n"
@@ -309,7 +311,7 @@ def test_never_takes_an_inherited_threshold_away(g3pt, tmp_path: Path) -> None:
     sources = ("--tokenizer", "g3pt-small", "--car", "g3pt-small", "--guess-above", "never")
     assert g3pt("export", *sources, "-o", tmp_path / "out")[0] == 0
     sampling = load_weights(tmp_path / "out", "cpu").config.sampling
-    assert (sampling.consensus, sampling.guess_above) == (8, None)
+    assert (sampling.consensus, sampling.guess_above) == (8, "never")
 
 
 def test_inheriting_can_be_turned_elsewhere_or_off(
@@ -324,7 +326,7 @@ def test_inheriting_can_be_turned_elsewhere_or_off(
     assert g3pt("export", *sources, "--inherit", tuned_weights, "-o", tmp_path / "a")[0] == 0
     assert load_weights(tmp_path / "a", "cpu").config.sampling.consensus == 4
     assert g3pt("export", *sources, "--inherit", "nothing", "-o", tmp_path / "b")[0] == 0
-    assert load_weights(tmp_path / "b", "cpu").config.sampling == SamplingDefaults()
+    assert load_weights(tmp_path / "b", "cpu").config.sampling == STANDARD
 
 
 def test_settings_that_the_models_cannot_serve_are_refused(

@@ -81,7 +81,7 @@ def test_mix_joins_the_scales_of_two_shapes(
         ("vary", ("--keep", 3), "keep must lie in 1..2"),
         ("vary", ("--keep", 1, "--num", 2), "2 results do not fit one file"),
         ("vary", ("--keep", 1, "--num", 0), "--num must be at least 1"),
-        ("vary", ("--keep", 1, "--top-p", 2), "--top-p must lie between"),
+        ("vary", ("--keep", 1, "--top-p", 2), "--top-p must be within (0, 1]"),
         ("vary", ("--keep", 1, "--text", " "), "text is empty"),
         ("vary", ("--keep", 1, "--image", "nowhere.png"), "no such picture"),
         ("mix", ("--keep", 0), "keep must lie in 1..2"),

@@ -15,6 +15,7 @@ from g3pt.models.conditioning import ImageConditionConfig
 from g3pt.models.cvq import FieldDecoderConfig
 from g3pt.models.rivals.flow import Flow, FlowConfig
 from g3pt.models.rivals.regressor import Regressor, RegressorConfig
+from g3pt.models.sampling import Sampling
 from g3pt.models.weights.config import RegressorWeightsConfig, WeightsConfig
 from g3pt.models.weights.load import save_regressor_weights, save_weights
 
@@ -85,8 +86,11 @@ def test_what_samples_no_tokens_has_no_consensus(folders):
 
 
 def test_samples_of_nothing_are_drawn_without_guidance(folders):
-    strong = open_systems(folders["car"], "cpu", SystemSettings(guidance=8.0, top_p=1.0))
-    neutral = open_systems(folders["car"], "cpu", SystemSettings(guidance=1.0, top_p=1.0))
+    def told(guidance: float) -> SystemSettings:
+        return SystemSettings(sampling=Sampling(guidance=guidance, top_p=1.0))
+
+    strong = open_systems(folders["car"], "cpu", told(8.0))
+    neutral = open_systems(folders["car"], "cpu", told(1.0))
     condition = read_prompts(strong.generator, text="a red mug").condition
 
     def nll(system) -> float | None:

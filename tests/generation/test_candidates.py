@@ -26,8 +26,8 @@ def draft(prompt: int, shape: int, nll: float) -> Draft:
     return Draft(prompt, 10 * prompt + shape, TokenPyramid((1,), 4, torch.tensor([shape])), nll)
 
 
-def mesh_of(tokens: TokenPyramid) -> TriangleMesh:
-    return BOXES[int(tokens.indices[0])]
+def mesh_of(draft: Draft) -> TriangleMesh:
+    return BOXES[int(draft.tokens.indices[0])]
 
 
 def prompts_of(*pictures: TriangleMesh) -> Prompts:

@@ -24,8 +24,9 @@ from g3pt.geometry.mesh import TriangleMesh, UnitFrame, unit_frame_of, write_mes
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.conditioning import ConditionBatch
 from g3pt.models.conditioning.points import PointsConditionConfig
+from g3pt.models.sampling import UNCHANGED
 
-SETTINGS = {"seed": 0, "num_points": 256, "temperature": 1.0, "top_p": 1.0}
+SETTINGS = {"seed": 0, "num_points": 256, "sampling": UNCHANGED}
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from g3pt.generation.consensus import sample_spread
 from g3pt.generation.pipeline import G3PT
 from g3pt.models.car import Car
 from g3pt.models.guess import GuessConfig
-from g3pt.models.weights.config import SamplingDefaults
+from g3pt.models.sampling import Sampling
 from g3pt.models.weights.load import load_weights, save_weights
 
 
@@ -154,9 +154,9 @@ def test_the_evaluation_settles_as_the_product_does(pipeline, picture):
     assert guess.num_scales_B.tolist() == [2, 2] and consensus.num_scales_B.tolist() == [3, 3]
 
 
-def test_a_rule_about_samples_needs_samples():
+def test_a_rule_about_samples_needs_samples(pipeline):
     with pytest.raises(ValueError, match=r"sampling\.consensus must be at least 2, got 1"):
-        SamplingDefaults(guess_above=0.1)
+        replace(pipeline.weights.config, sampling=Sampling(guess_above=0.1))
 
 
 def test_the_command_says_when_it_guessed_by_itself():

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from g3pt.generation.likelihood import token_likelihood
 from g3pt.generation.prompts import read_prompts
 from g3pt.generation.sampler import generate_tokens
+from g3pt.models.sampling import UNCHANGED
 from g3pt.models.tokenizer import require_tokens
 from g3pt.models.weights.load import load_weights
 
@@ -25,7 +27,9 @@ def condition(models):
 
 @pytest.fixture(scope="module")
 def sampled(models, condition):
-    return generate_tokens(*models, condition, seeds=[3, 4], guidance=1.5)
+    return generate_tokens(
+        *models, condition, seeds=[3, 4], sampling=replace(UNCHANGED, guidance=1.5)
+    )
 
 
 def test_samples_score_what_the_sampler_says_of_them(models, condition, sampled):

@@ -1,3 +1,4 @@
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from g3pt.geometry.mesh import (
     unit_frame_of,
     write_mesh,
 )
-from g3pt.models.g3t import read_g3t, write_g3t
+from g3pt.models.g3t import TokenPyramid, read_g3t, write_g3t
 
 RESOLUTION = 16
 
@@ -162,7 +163,9 @@ def test_a_consensus_has_coarser_scales_and_tells_how_far_it_is(pipeline: G3PT) 
         resolution=RESOLUTION,
         on_scale=events.append,
     )
-    assert [len(event.tokens) for event in events] == [3, 3]
+    sampled = [event for event in events if event.stage == "tokens"]
+    assert [len(event.tokens) for event in sampled] == [3, 3]
+    assert {event.total for event in sampled} == {3}
     (shape,) = result.shapes
     assert shape.tokens.num_scales == 2
     assert len(shape.scales) == 1
@@ -178,7 +181,7 @@ def test_a_consensus_has_coarser_scales_and_tells_how_far_it_is(pipeline: G3PT) 
 def test_what_a_consensus_cannot_be_is_refused(
     arguments: dict, sentence: str, pipeline: G3PT
 ) -> None:
-    with pytest.raises(PromptError, match=sentence):
+    with pytest.raises(ValueError, match=sentence):
         pipeline.generate(text="a mug", **arguments)
     known = pipeline.generate(text="a mug", resolution=RESOLUTION).tokens[0].truncate(1)
     with pytest.raises(PromptError, match="one of consensus and known"):
@@ -214,8 +217,9 @@ def test_generating_leaves_the_global_random_state_alone(pipeline: G3PT) -> None
 def test_every_scale_is_heard_and_extends_the_one_before(pipeline: G3PT) -> None:
     events: list[ScaleEvent] = []
     result = pipeline.generate(text="a mug", num=2, resolution=RESOLUTION, on_scale=events.append)
-    assert [event.scale for event in events] == list(range(pipeline.num_scales))
-    for event in events:
+    sampled = [event for event in events if event.stage == "tokens"]
+    assert [event.scale for event in sampled] == list(range(pipeline.num_scales))
+    for event in sampled:
         assert event.num_scales == pipeline.num_scales
         for tokens, final in zip(event.tokens, result.tokens, strict=True):
             assert tokens.equals(final.truncate(event.scale + 1))
@@ -230,6 +234,44 @@ def test_an_error_in_the_listener_cancels(pipeline: G3PT) -> None:
 
     with pytest.raises(CancelledError):
         pipeline.generate(text="a mug", resolution=RESOLUTION, on_scale=cancel)
+
+
+def test_meshing_is_heard_shape_by_shape(pipeline: G3PT) -> None:
+    events: list[ScaleEvent] = []
+    result = pipeline.generate(text="a mug", num=2, resolution=RESOLUTION, on_scale=events.append)
+    meshing = events[pipeline.num_scales :]
+    assert {event.stage for event in meshing} == {"mesh"}
+    for number, shape in enumerate(result.shapes):
+        own = [event for event in meshing if event.first == number]
+        assert own and {event.total for event in own} == {2}
+        assert all(event.tokens == (shape.tokens,) for event in own)
+        assert own[-1].queries == shape.extraction.queries
+
+
+@pytest.mark.parametrize("asked", [{}, {"best_of": 2}, {"consensus": 2}, {"every_scale": True}])
+def test_an_error_while_meshing_cancels_at_once(pipeline: G3PT, asked: dict) -> None:
+    heard: list[ScaleEvent] = []
+
+    def cancel(event: ScaleEvent) -> None:
+        if event.stage == "mesh":
+            heard.append(event)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.generate(text="a mug", resolution=RESOLUTION, on_scale=cancel, **asked)
+    assert len(heard) == 1
+
+
+def test_whoever_listens_hears_of_meshing_within_a_second() -> None:
+    pipeline = G3PT.from_pretrained("g3pt-small", "cpu")
+    times: list[float] = []
+    tokens = TokenPyramid(
+        tuple(pipeline.tokenizer.scale_lengths), pipeline.tokenizer.num_bits, torch.zeros(1).long()
+    )
+    began = time.process_time()
+    pipeline.decode(tokens, resolution=128, on_block=lambda _: times.append(time.process_time()))
+    # Of processor time: another process on the same cores makes a second longer.
+    assert max(np.diff([began, *times, time.process_time()])) < 1.0
 
 
 def test_meshes_of_coarser_scales_are_those_of_the_truncated_tokens(pipeline: G3PT) -> None:

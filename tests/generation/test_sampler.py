@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -13,6 +15,7 @@ from g3pt.models.cqt import CqtConfig
 from g3pt.models.cvq import CvqConfig, CvqTokenizer
 from g3pt.models.guess import GuessConfig
 from g3pt.models.quantizers import LfqConfig
+from g3pt.models.sampling import UNCHANGED, Sampling
 from g3pt.models.teacher import teacher_inputs
 
 SCALES = (1, 4, 8, 16)
@@ -65,6 +68,10 @@ def car(request):
     return car
 
 
+def drawn(**told) -> Sampling:
+    return replace(UNCHANGED, **told)
+
+
 def draw_condition(rows=(0, 1, 2)):
     pictures = draw_pictures(3, 16, generator=1)
     larger = draw_pictures(3, 32, generator=2)
@@ -112,7 +119,7 @@ def sample_uncached(
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_cached_sampling_gives_the_tokens_of_the_full_model(tokenizer, car, temperature, guidance):
     seeds = [5, 6, 7]
-    options = {"seeds": seeds, "temperature": temperature, "guidance": guidance}
+    options = {"seeds": seeds, "sampling": drawn(temperature=temperature, guidance=guidance)}
     ours = generate_tokens(tokenizer, car, draw_condition(), **options)
     again = generate_tokens(tokenizer, car, draw_condition(), cached=False, **options)
     assert torch.equal(ours.indices_BT, again.indices_BT)
@@ -124,9 +131,8 @@ def test_cached_sampling_gives_the_tokens_of_the_full_model(tokenizer, car, temp
 
 
 def test_the_likelihood_is_that_of_the_full_model_without_guidance(tokenizer, car):
-    out = generate_tokens(
-        tokenizer, car, draw_condition(), seeds=[1, 2, 3], guidance=2.5, temperature=0.7, top_p=0.9
-    )
+    sampling = drawn(guidance=2.5, temperature=0.7, top_p=0.9)
+    out = generate_tokens(tokenizer, car, draw_condition(), seeds=[1, 2, 3], sampling=sampling)
     with torch.no_grad():
         guess = car.shown_features(tokenizer, draw_condition())
         inputs, targets = teacher_inputs(tokenizer, out.indices_BT, guess_BLC=guess)
@@ -138,9 +144,12 @@ def test_the_likelihood_is_that_of_the_full_model_without_guidance(tokenizer, ca
 
 
 def test_tokens_do_not_depend_on_who_shares_the_batch(tokenizer, car):
-    together = generate_tokens(tokenizer, car, draw_condition(), seeds=[8, 9, 8], guidance=2.0)
+    sampling = drawn(guidance=2.0)
+    together = generate_tokens(tokenizer, car, draw_condition(), seeds=[8, 9, 8], sampling=sampling)
     for row, seed in ((0, 8), (1, 9), (2, 8)):
-        alone = generate_tokens(tokenizer, car, draw_condition([row]), seeds=[seed], guidance=2.0)
+        alone = generate_tokens(
+            tokenizer, car, draw_condition([row]), seeds=[seed], sampling=sampling
+        )
         assert torch.equal(alone.indices_BT[0], together.indices_BT[row])
 
 
@@ -153,15 +162,17 @@ def test_equal_seeds_give_equal_shapes_and_others_do_not(tokenizer, car):
 
 @pytest.mark.parametrize("num_scales", [1, 2, 3])
 def test_fewer_scales_give_the_first_tokens(tokenizer, car, num_scales):
-    options = {"seeds": [1, 2, 3], "guidance": 3.0, "top_p": 0.9}
-    whole = generate_tokens(tokenizer, car, draw_condition(), **options)
-    part = generate_tokens(tokenizer, car, draw_condition(), num_scales=num_scales, **options)
+    sampling = drawn(guidance=3.0, top_p=0.9)
+    seeds = [1, 2, 3]
+    whole = generate_tokens(tokenizer, car, draw_condition(), seeds=seeds, sampling=sampling)
+    fewer = replace(sampling, num_scales=num_scales)
+    part = generate_tokens(tokenizer, car, draw_condition(), seeds=seeds, sampling=fewer)
     assert torch.equal(part.indices_BT, whole.indices_BT[:, : sum(SCALES[:num_scales])])
 
 
 @pytest.mark.parametrize("num_known", [1, 2, 3, 4])
 def test_a_shapes_own_first_scales_and_seed_give_the_shape_again(tokenizer, car, num_known):
-    options = {"seeds": [1, 2, 3], "guidance": 3.0, "top_p": 0.9}
+    options = {"seeds": [1, 2, 3], "sampling": drawn(guidance=3.0, top_p=0.9)}
     whole = generate_tokens(tokenizer, car, draw_condition(), **options)
     known = whole.indices_BT[:, : sum(SCALES[:num_known])]
     again = generate_tokens(tokenizer, car, draw_condition(), known_BT=known, **options)
@@ -183,30 +194,34 @@ def test_scales_after_given_ones_are_those_of_the_full_model(tokenizer, car):
 
 def test_greedy_tokens_do_not_depend_on_the_seed(tokenizer, car):
     condition = draw_condition([0, 0])
-    indices = generate_tokens(tokenizer, car, condition, seeds=[1, 2], temperature=0.0).indices_BT
+    greedy = drawn(temperature=0.0)
+    indices = generate_tokens(tokenizer, car, condition, seeds=[1, 2], sampling=greedy).indices_BT
     assert torch.equal(indices[0], indices[1])
-    top_1 = generate_tokens(tokenizer, car, condition, seeds=[1, 2], top_k=1).indices_BT
+    one = drawn(top_k=1)
+    top_1 = generate_tokens(tokenizer, car, condition, seeds=[1, 2], sampling=one).indices_BT
     assert torch.equal(indices, top_1)
 
 
 def test_one_setting_per_scale_is_taken_as_it_is(tokenizer, car):
-    ramped = generate_tokens(tokenizer, car, draw_condition(), seeds=[1, 2, 3], guidance=4.0)
-    explicit = generate_tokens(
-        tokenizer,
-        car,
-        draw_condition(),
-        seeds=[1, 2, 3],
-        guidance=(1.0, 2.0, 3.0, 4.0),
-        temperature=(1.0,) * 4,
-        top_k=(0,) * 4,
+    seeds = [1, 2, 3]
+    ramped = generate_tokens(
+        tokenizer, car, draw_condition(), seeds=seeds, sampling=drawn(guidance=4.0)
     )
+    each = drawn(guidance_by_scale=(1.0, 2.0, 3.0, 4.0), temperature=(1.0,) * 4, top_k=(0,) * 4)
+    explicit = generate_tokens(tokenizer, car, draw_condition(), seeds=seeds, sampling=each)
     assert torch.equal(ramped.indices_BT, explicit.indices_BT)
 
 
 def test_each_scale_is_announced_with_what_decodes_so_far(tokenizer, car):
     heard = []
+    sampling = drawn(num_scales=3)
     out = generate_tokens(
-        tokenizer, car, draw_condition(), seeds=[1, 2, 3], num_scales=3, on_scale=heard.append
+        tokenizer,
+        car,
+        draw_condition(),
+        seeds=[1, 2, 3],
+        sampling=sampling,
+        on_scale=heard.append,
     )
     assert [(event.scale, event.num_scales) for event in heard] == [(0, 3), (1, 3), (2, 3)]
     for event in heard:
@@ -218,10 +233,9 @@ def test_each_scale_is_announced_with_what_decodes_so_far(tokenizer, car):
 
 def test_several_samples_of_a_condition_are_those_of_its_repeated_row(tokenizer, car):
     seeds = [1, 2, 5, 6, 9, 10]
-    sampled = generate_tokens(
-        tokenizer, car, draw_condition(), seeds=seeds, samples_each=2, guidance=2.0
-    )
-    twin = generate_tokens(tokenizer, car, draw_condition().repeat(2), seeds=seeds, guidance=2.0)
+    options = {"seeds": seeds, "sampling": drawn(guidance=2.0)}
+    sampled = generate_tokens(tokenizer, car, draw_condition(), samples_each=2, **options)
+    twin = generate_tokens(tokenizer, car, draw_condition().repeat(2), **options)
     assert torch.equal(sampled.indices_BT, twin.indices_BT)
     torch.testing.assert_close(sampled.nll_B, twin.nll_B)
     with pytest.raises(ValueError, match="6 seeds for 3 conditions of 3 samples"):
@@ -232,15 +246,13 @@ def test_several_samples_of_a_condition_are_those_of_its_repeated_row(tokenizer,
     ("options", "message"),
     [
         ({"seeds": [1]}, "1 seeds for 3 conditions"),
-        ({"num_scales": 5}, "within 1 to 4"),
-        ({"temperature": -1.0}, "temperature must not be negative"),
-        ({"top_p": 0.0}, "top_p must be within"),
-        ({"top_k": -1}, "top_k must not be negative"),
-        ({"guidance": (1.0, 2.0)}, "guidance needs one value or 4, got 2"),
+        ({"sampling": drawn(num_scales=5)}, "within 1 to 4"),
+        ({"sampling": drawn(top_k=(1, 2))}, "top_k needs one value or 4, got 2"),
+        ({"sampling": drawn(guidance_by_scale=(1.0, 2.0))}, "needs 4 numbers, one a scale, got 2"),
         ({"known_BT": torch.zeros(2, 5, dtype=torch.int64)}, "of 2 shapes for 3 seeds"),
         ({"known_BT": torch.zeros(3, 6, dtype=torch.int64)}, "do not end with a scale"),
         (
-            {"known_BT": torch.zeros(3, 13, dtype=torch.int64), "num_scales": 2},
+            {"known_BT": torch.zeros(3, 13, dtype=torch.int64), "sampling": drawn(num_scales=2)},
             "cover 3 scales, num_scales is 2",
         ),
     ],

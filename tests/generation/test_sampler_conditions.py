@@ -1,5 +1,7 @@
 """Cached sampling equals the full model under every condition and guidance setting."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from g3pt.models.car import Car, CarConfig
 from g3pt.models.cqt import CqtConfig
 from g3pt.models.cvq import CvqConfig, CvqTokenizer
 from g3pt.models.quantizers import LfqConfig
+from g3pt.models.sampling import UNCHANGED, Sampling, told_sampling
 from g3pt.models.teacher import teacher_inputs
 
 SCALES = (1, 3, 6)
@@ -57,6 +60,10 @@ def build(configs):
     return car
 
 
+def guided(number: float) -> Sampling:
+    return replace(UNCHANGED, guidance_by_scale=(number,) * len(SCALES))
+
+
 def sample_uncached(tokenizer, car, condition, guidance):
     """The slow, obvious twin: the whole model again for every scale."""
     generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
@@ -78,7 +85,13 @@ def sample_uncached(tokenizer, car, condition, guidance):
 @every_combination
 def test_cached_sampling_gives_the_tokens_of_the_full_model(tokenizer, configs, given, meant):
     car, condition = build(configs), draw_conditions(configs)
-    ours = generate_tokens(tokenizer, car, condition, seeds=SEEDS, guidance=given)
+    ours = generate_tokens(
+        tokenizer,
+        car,
+        condition,
+        seeds=SEEDS,
+        sampling=told_sampling(UNCHANGED, {"guidance": given}),
+    )
     assert torch.equal(ours.indices_BT, sample_uncached(tokenizer, car, condition, meant))
 
 
@@ -87,7 +100,7 @@ def test_cached_sampling_gives_the_tokens_of_the_full_model(tokenizer, configs, 
 def test_guidance_1_is_no_guidance_bit_for_bit(tokenizer, configs):
     car, condition = build(configs), draw_conditions(configs)
     plain = generate_tokens(tokenizer, car, condition, seeds=SEEDS)
-    one = generate_tokens(tokenizer, car, condition, seeds=SEEDS, guidance=(1.0,) * len(SCALES))
+    one = generate_tokens(tokenizer, car, condition, seeds=SEEDS, sampling=guided(1.0))
     assert torch.equal(plain.indices_BT, one.indices_BT)
     assert torch.equal(plain.nll_B, one.nll_B)
     assert torch.equal(plain.indices_BT, sample_uncached(tokenizer, car, condition, None))
@@ -106,7 +119,7 @@ def test_a_scale_with_guidance_1_takes_the_conditional_logits_as_they_are():
 def test_guidance_0_forgets_the_condition(tokenizer, configs):
     car, condition = build(configs), draw_conditions(configs)
     nothing = condition.without_conditions()
-    ours = generate_tokens(tokenizer, car, condition, seeds=SEEDS, guidance=(0.0,) * len(SCALES))
+    ours = generate_tokens(tokenizer, car, condition, seeds=SEEDS, sampling=guided(0.0))
     plain = generate_tokens(tokenizer, car, nothing, seeds=SEEDS)
     assert torch.equal(ours.indices_BT, plain.indices_BT)
     assert not torch.equal(ours.nll_B, plain.nll_B)

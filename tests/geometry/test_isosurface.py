@@ -229,3 +229,32 @@ def test_faces_come_cell_by_cell_in_the_order_of_memory() -> None:
     middles = faces_of(np.ones((3, 3, 3), dtype=np.bool_)).mean(axis=1)
 
     np.testing.assert_array_equal(np.floor(middles), CELLS)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_every_block_is_told_with_the_queries_so_far(dense):
+    told = []
+    listened = extract_surface(
+        sphere(0.7), resolution=64, dense=dense, chunk=1000, on_block=told.append
+    )
+    assert told == sorted(told) and told[-1] == listened.queries
+    assert len(set(told)) >= listened.queries / 1000
+    plain = extract_surface(sphere(0.7), resolution=64, dense=dense)
+    np.testing.assert_array_equal(listened.mesh.vertices, plain.mesh.vertices)
+    np.testing.assert_array_equal(listened.mesh.faces, plain.mesh.faces)
+
+
+def test_whoever_hears_of_a_block_can_end_the_extraction():
+    asked = []
+
+    def field(points):
+        asked.append(len(points))
+        return sphere(0.7)(points)
+
+    def stop(queries):
+        if queries > 2500:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        extract_surface(field, resolution=64, chunk=1000, on_block=stop)
+    assert sum(asked) <= 3500

@@ -26,6 +26,7 @@ from g3pt.models.flops import (
     prefix_length,
 )
 from g3pt.models.quantizers import LfqConfig
+from g3pt.models.sampling import UNCHANGED
 from g3pt.training.cost import flop_counter
 
 LENGTHS = (1, 4, 16, 64)
@@ -123,9 +124,8 @@ def test_every_scale_of_a_generation_costs_what_pytorch_counts(cached, guidance)
                 car,
                 whole_condition(2),
                 seeds=[0, 1],
-                guidance=guidance,
+                sampling=replace(UNCHANGED, guidance=guidance, num_scales=num),
                 cached=cached,
-                num_scales=num,
             )
         )
         for num in range(1, len(LENGTHS) + 1)
@@ -148,10 +148,9 @@ def test_generations_at_the_papers_sizes_cost_what_pytorch_counts(name):
     pictures_BSS4 = torch.zeros(1, 224, 224, 4, dtype=torch.uint8, device="meta")
     condition = ConditionBatch(batch_size=1, pictures_BSS4=pictures_BSS4)
 
+    greedy = replace(UNCHANGED, guidance=2.0, temperature=0.0)
     total = counted(
-        lambda: generate_tokens(
-            resampling, model, condition, seeds=[0], guidance=2.0, temperature=0.0
-        )
+        lambda: generate_tokens(resampling, model, condition, seeds=[0], sampling=greedy)
     )
 
     prefix = prefix_length(config.conditions)

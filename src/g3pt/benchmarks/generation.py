@@ -5,6 +5,7 @@ both with guidance on pictures. What a floor says: operations at the rate of a m
 weights, keys and values read once at the rate of a copy, both measured in the same run.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -34,6 +35,7 @@ from g3pt.models.flops import (
     generation_operations,
     prefix_length,
 )
+from g3pt.models.sampling import UNCHANGED
 from g3pt.models.weights.precision import cast_weights
 from g3pt.recipes import car
 
@@ -104,12 +106,12 @@ def _measure(
             model,
             condition,
             seeds=range(settings.seed, settings.seed + batch_size),
-            guidance=GUIDANCE,
-            top_p=0.95,
+            sampling=replace(UNCHANGED, guidance=GUIDANCE, top_p=0.95),
             cached=cached,
         )
 
-    generate_tokens(tokenizer, model, condition, seeds=range(batch_size), num_scales=2)  # warms up
+    warm = replace(UNCHANGED, num_scales=2)
+    generate_tokens(tokenizer, model, condition, seeds=range(batch_size), sampling=warm)
     seconds: dict[bool, float] = {}
     peaks: dict[bool, int] = {}
     floors = _floors(config, tokenizer, reached, batch_size, weight.element_size())

@@ -1,7 +1,7 @@
 """`g3pt complete`: whole shapes from a partial mesh or point cloud."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +18,7 @@ from g3pt.cli.options import (
     require_files,
     working,
 )
-from g3pt.cli.shapes import write_one, write_tokens
+from g3pt.cli.shapes import SamplingFlags, write_one, write_tokens
 
 if TYPE_CHECKING:
     from g3pt.generation.completion import CompletionResult
@@ -63,8 +63,7 @@ class CompleteOptions(CommonOptions):
     survivors: int = 4
     """Candidates that go on; more at scales of few tokens."""
 
-    temperature: float = 0.8
-    """Below, candidates are more typical and less different."""
+    sampling: SamplingFlags = field(default_factory=SamplingFlags)
 
     resolution: int = 128
     """Grid cells per axis of the mesh, 16 to 1024."""
@@ -85,8 +84,7 @@ def main(arguments: Sequence[str]) -> int:
     require_files([options.part], "mesh or point cloud")
     if options.image is not None:
         require_files([options.image], "picture")
-    if options.temperature < 0:
-        raise ValueError(f"--temperature must not be negative, got {options.temperature:g}")
+    sampling = options.sampling.told()
     if not 0 <= options.min_share <= 1:
         raise ValueError(f"--min-share must lie between 0 and 1, got {options.min_share:g}")
     frame = _frame(options.whole)
@@ -114,7 +112,7 @@ def main(arguments: Sequence[str]) -> int:
             num=options.num,
             prompts=prompts,
             seed=options.seed,
-            temperature=options.temperature,
+            sampling=sampling,
             resolution=options.resolution,
             min_share=options.min_share,
         )

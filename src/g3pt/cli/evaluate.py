@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,6 +11,7 @@ import tyro
 
 from g3pt.cli.options import CommonOptions, make_folder_for, parse, report, require_suffix, working
 from g3pt.cli.progress import steps
+from g3pt.cli.shapes import SamplingFlags
 
 if TYPE_CHECKING:
     from g3pt.evaluation.objects import EvaluationSettings
@@ -78,17 +79,7 @@ class GenerationOptions(DataOptions):
     condition: tuple[Literal["image", "text"], ...] = ()
     """What to generate from (default: all that the weights know)."""
 
-    guidance: float | None = None
-    """How much more the prompt counts, 1 is neutral (default: as the weights say)."""
-
-    temperature: float | None = None
-    """Below 1 is more typical, 0 always takes the likeliest token."""
-
-    top_k: int | None = None
-    """Keep the k likeliest tokens; 0 keeps all."""
-
-    top_p: float | None = None
-    """Keep the likeliest tokens that hold this probability."""
+    sampling: SamplingFlags = field(default_factory=SamplingFlags)
 
     steps: int = 50
     """Steps of a flow; other generators have none."""
@@ -106,9 +97,6 @@ class GenerationOptions(DataOptions):
     best_of: int = 1
     """Also take the one of so many samples whose silhouette agrees best with the picture (of
     sentences: the likeliest)."""
-
-    consensus: int = 1
-    """Also mesh the mean of so many samples, which is what `g3pt generate --consensus` does."""
 
     align: bool = False
     """Also score after the best of 24 rotations, a scale and ICP, in columns of their own."""
@@ -205,6 +193,7 @@ def _reconstruction(arguments: Sequence[str]) -> int:
 
 def _generation(arguments: Sequence[str]) -> int:
     options = parse(GenerationOptions, "evaluate generation", arguments)
+    sampling = options.sampling.told()
     _check_generation(options)
     if options.prediction is not None:
         from g3pt.evaluation.protocols.predictions import evaluate_predictions
@@ -218,16 +207,13 @@ def _generation(arguments: Sequence[str]) -> int:
 
     generation = GenerationSettings(
         conditions=options.condition,
-        guidance=options.guidance,
-        temperature=options.temperature,
-        top_k=options.top_k,
-        top_p=options.top_p,
+        sampling=replace(sampling, consensus=None),
         training_shards=tuple(str(path) for path in options.training),
         num_training=options.num_training,
         num_steps=options.steps,
         num_samples=options.samples,
         best_of=options.best_of,
-        consensus=options.consensus,
+        consensus=sampling.consensus or 1,
         align=options.align,
     )
     evaluate = partial(
@@ -237,15 +223,19 @@ def _generation(arguments: Sequence[str]) -> int:
 
 
 def _check_generation(options: GenerationOptions) -> None:
-    for flag in ("samples", "best_of", "consensus", "steps"):
+    for flag in ("samples", "best_of", "steps"):
         if getattr(options, flag) < 1:
             name = flag.replace("_", "-")
             raise ValueError(f"--{name} must be at least 1, got {getattr(options, flag)}")
+    if options.sampling.guess or options.sampling.guess_above is not None:
+        raise ValueError(
+            "samples and their consensus are measured: leave out --guess and --guess-above"
+        )
     if options.prediction is None:
         return
     if not options.prediction.is_dir():
         raise FileNotFoundError(f"{options.prediction}: no such folder of meshes")
-    if options.samples > 1 or options.best_of > 1 or options.consensus > 1:
+    if options.samples > 1 or options.best_of > 1 or (options.sampling.consensus or 1) > 1:
         raise ValueError(
             "--prediction: a folder holds one mesh of each object; leave out --samples, "
             "--best-of and --consensus"

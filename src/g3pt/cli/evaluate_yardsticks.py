@@ -180,7 +180,7 @@ def _measured(options: YardsticksOptions, yardsticks: "Sequence[Yardstick]") -> 
     answers: dict[Answer, None] = dict.fromkeys((SampleAnswer(), answer_of(options.consensus)))
     if car.guess is not None:
         answers[GuessAnswer()] = None
-        above = weights.config.sampling.guess_above
+        above = weights.config.sampling.spread_limit
         if above is not None and options.consensus > 1:
             answers[SettledAnswer(num_samples=options.consensus, guess_above=above)] = None
     measured = []

@@ -1,23 +1,28 @@
 """`g3pt export`: trained runs to a weights folder that every other command takes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from g3pt.cli.options import CommonOptions, Output, parse, report, working
-from g3pt.models.guidance import GuidanceSchedule
+from g3pt.cli.shapes import said_with_flags
+from g3pt.models.sampling import STANDARD, Sampling
 
 if TYPE_CHECKING:
     from g3pt.models.car import Car
     from g3pt.models.rivals.flow import Flow
     from g3pt.models.tokenizer import Tokenizer
-    from g3pt.models.weights.config import (
-        RegressorWeightsConfig,
-        SamplingDefaults,
-        WeightsConfig,
-    )
+    from g3pt.models.weights.config import RegressorWeightsConfig, WeightsConfig
     from g3pt.training.origins import Origin
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SettingFlags(Sampling):
+    """How shapes are sampled when nobody says otherwise (inherited)."""
+
+    def __post_init__(self) -> None:
+        """Flags are not looked at while they are read; `said_with_flags` names what is wrong."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,36 +63,7 @@ class ExportOptions(CommonOptions):
     """Surface points that a shape is sampled with before it becomes tokens (inherited, or else as
     many as the generator's tokens were made of, or as the tokenizer was trained on)."""
 
-    guidance: float | None = None
-    """How tokens are sampled when nobody says otherwise, like the following: guidance at the
-    finest scale; 1 is none."""
-
-    guidance_schedule: GuidanceSchedule | None = None
-    """How it reaches the other scales."""
-
-    guidance_by_scale: tuple[float, ...] | None = None
-    """Guidance of every scale, coarsest first, in place of the two."""
-
-    temperature: float | None = None
-
-    top_k: int | None = None
-    """Entries kept per token; 0 keeps all."""
-
-    top_p: float | None = None
-    """Probability mass kept per token; 1 keeps all."""
-
-    num_scales: int | None = None
-    """Scales that are sampled; 0 is all."""
-
-    consensus: int | None = None
-    """Samples whose mean is the answer to a picture; 1 is a plain sample."""
-
-    guess: bool | None = None
-    """Answer with the first guess where one answer is wanted of a picture."""
-
-    guess_above: float | Literal["never"] | None = None
-    """The first guess answers in place of the consensus where the samples are further apart; or
-    `never`."""
+    sampling: SettingFlags = field(default_factory=SettingFlags)
 
     card: Path | None = None
     """Model card to put beside the weights, in Markdown (default: one that says where they come
@@ -104,20 +80,6 @@ class ExportOptions(CommonOptions):
 
     output: Output
     """The folder."""
-
-
-SAMPLING_FLAGS = (
-    "guidance",
-    "guidance_schedule",
-    "guidance_by_scale",
-    "temperature",
-    "top_k",
-    "top_p",
-    "num_scales",
-    "consensus",
-    "guess",
-    "guess_above",
-)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -178,6 +140,8 @@ def _export_generator(options: ExportOptions) -> "WeightsConfig":
     num_points = options.num_points or of_run or made.num_points
     assert num_points, "every run and all weights say how many points a tokenizer reads"
     compact = inherited_compact(made, generator) if options.compact is None else options.compact
+    inherited = None if generator is None else generator.sampling
+    inherited = None if generator is None else generator.sampling
     config = WeightsConfig(
         name=options.name,
         storage=options.storage or inherited_storage(list(origins.values())),
@@ -187,7 +151,7 @@ def _export_generator(options: ExportOptions) -> "WeightsConfig":
         flow=None if flow is None else flow.config,
         num_points=num_points,
         classes=(generator.classes if generator else ()) or made.classes,
-        sampling=_sampling(options, None if generator is None else generator.sampling),
+        sampling=said_with_flags(options.sampling, {}).over(inherited or STANDARD).over(STANDARD),
     )
     _check_sampling(config, len(getattr(tokenizer, "scale_lengths", ())))
     with working("writing"):
@@ -201,23 +165,6 @@ def _export_generator(options: ExportOptions) -> "WeightsConfig":
         )
 
 
-def _sampling(options: ExportOptions, inherited: "SamplingDefaults | None") -> "SamplingDefaults":
-    """What the flags say, and else what is inherited.
-
-    Raises:
-        ValueError: if that does not go together.
-    """
-    from g3pt.models.weights.config import SamplingDefaults
-
-    given = {name: getattr(options, name) for name in SAMPLING_FLAGS}
-    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if changes.get("guess_above") == "never":
-        changes["guess_above"] = None
-    if {"guidance", "guidance_schedule"} & changes.keys():
-        changes.setdefault("guidance_by_scale", ())  # it would count in their place
-    return replace(inherited or SamplingDefaults(), **changes)
-
-
 def _check_sampling(config: "WeightsConfig", num_scales: int) -> None:
     """Refuse defaults that the models cannot serve.
 
@@ -227,13 +174,13 @@ def _check_sampling(config: "WeightsConfig", num_scales: int) -> None:
     sampling = config.sampling
     if config.car is None:
         return
-    if not 0 <= sampling.num_scales <= num_scales:
+    if (sampling.num_scales or 0) > num_scales:
         raise ValueError(
             f"--num-scales must lie in 0..{num_scales}, the scales of the tokenizer, got "
             f"{sampling.num_scales}"
         )
-    sampling.guidance_of(num_scales)
-    if config.car.guess is None and (sampling.guess or sampling.guess_above is not None):
+    sampling.per_scale(num_scales)
+    if config.car.guess is None and (sampling.guess or sampling.spread_limit is not None):
         raise ValueError(
             "the generator makes no first guess to answer with: give --guess False and "
             "--guess-above never"

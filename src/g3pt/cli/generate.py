@@ -66,19 +66,6 @@ class GenerateOptions(SamplingOptions):
     """Candidates of every sample, of which the one that agrees best with the picture, or else the
     likeliest, is kept; their seeds follow each other."""
 
-    consensus: int | None = None
-    """Mesh the mean of so many samples, safer and smoother than one of them; their seeds follow
-    each other (default: as the weights say for pictures, and 1, a plain sample, for sentences and
-    with --num or --best-of)."""
-
-    guess: bool = False
-    """Mesh the generator's first guess, without sampling, for weights that make one. Some weights
-    do so for pictures of themselves, or where the samples of a consensus do not agree, and say so;
-    --consensus 1 asks those for a sample."""
-
-    scales: int | None = None
-    """Stop after this many scales, a coarser shape (default: as the weights say)."""
-
     every_scale: bool = False
     """Also write the mesh of every coarser scale, as NAME-scale1.glb and so on."""
 
@@ -96,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
     files = options.image[:1] if options.views else options.image or options.points
     stems = [path.stem for path in files] + [words_to_stem(text) for text in options.text]
     if options.num > 1:
-        step = options.best_of * (options.consensus or 1)
+        step = options.best_of * (options.sampling.consensus or 1)
         seeds = [options.seed + k * step for k in range(options.num)]
         stems = [f"{stem}-{seed}" for stem in stems for seed in seeds]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
@@ -150,9 +137,7 @@ def _check(options: GenerateOptions) -> None:
         require_suffix(options.preview, (".png",), "--preview")
     if options.best_of < 1:
         raise ValueError(f"--best-of must be at least 1, got {options.best_of}")
-    if options.consensus is not None and options.consensus < 1:
-        raise ValueError(f"--consensus must be at least 1, got {options.consensus}")
-    if options.best_of > 1 and (options.consensus or 1) > 1:
+    if options.best_of > 1 and (options.sampling.consensus or 1) > 1:
         raise ValueError(
             "--best-of keeps one of several samples, --consensus joins them: give one of the two"
         )
@@ -160,17 +145,14 @@ def _check(options: GenerateOptions) -> None:
 
 
 def _generate(pipeline: "G3PT", prompts: "Prompts", options: GenerateOptions) -> "GenerationResult":
-    pipeline.check_num_scales(options.scales)
+    pipeline.check_num_scales(options.sampling.num_scales or None)
     with scales_shown() as on_scale:
         return pipeline.generate(
             prompts=prompts,
-            num_scales=options.scales,
             every_scale=options.every_scale or options.lod.needs_scales,
             best_of=options.best_of,
-            consensus=options.consensus,
-            guess=options.guess or None,
             on_scale=on_scale,
-            **options.sampling(),
+            **options.request(),
         )
 
 

@@ -70,7 +70,6 @@ def main(arguments: Sequence[str]) -> int:
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
 
     from g3pt.generation.pipeline import G3PT
-    from g3pt.generation.token_work import start_mix
     from g3pt.models.g3t import TokenFrame
 
     pipeline = G3PT.from_pretrained(options.weights, options.device, dtype=options.dtype)
@@ -79,10 +78,15 @@ def main(arguments: Sequence[str]) -> int:
     prompts = None
     if options.image is not None or options.text is not None:
         prompts = pipeline.read_prompts(image=options.image, text=options.text)
-    start = start_mix(pipeline, coarse.tokens, fine.tokens, options.keep, options.method, prompts)
     with scales_shown() as on_scale:
-        result = pipeline.generate(
-            prompts=start.prompts, known=start.known, on_scale=on_scale, **options.sampling()
+        result = pipeline.mix(
+            coarse,
+            fine,
+            keep=options.keep,
+            method=options.method,
+            prompts=prompts,
+            on_scale=on_scale,
+            **options.request(),
         )
     with working("writing"):
         frame = TokenFrame() if options.unit_frame else coarse.frame

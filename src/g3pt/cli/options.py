@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
-from g3pt.generation.arguments import MAX_SEED
+from g3pt.arguments import MAX_SEED, PromptError
 
 MESH_FORMATS = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
 
@@ -66,11 +66,12 @@ def working(what: str) -> Iterator[None]:
     """Inputs have been checked: what fails from here on is a failure of the work.
 
     Raises:
-        WorkError: in place of any error but the user's interrupt.
+        WorkError: in place of any error but the user's interrupt, and a request that cannot be
+            served as it was put (`PromptError`).
     """
     try:
         yield
-    except (WorkError, KeyboardInterrupt):
+    except (WorkError, PromptError, KeyboardInterrupt):
         raise
     except Exception as error:
         raise WorkError(f"{what}: {type(error).__name__}: {error}") from error

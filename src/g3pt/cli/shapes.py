@@ -2,19 +2,65 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
 
 from g3pt.cli.options import CommonOptions, make_folder_for, working
 from g3pt.cli.progress import steps
+from g3pt.models.sampling import Sampling
 
 if TYPE_CHECKING:
     from g3pt.generation.pipeline import G3PT
     from g3pt.generation.results import GenerationResult, ScaleEvent
-    from g3pt.generation.token_work import SamplingNumbers
     from g3pt.geometry.mesh import TriangleMesh
     from g3pt.models.g3t import TokenFrame, TokenPyramid
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplingFlags(Sampling):
+    """What can be told to the sampler; by default each is as the weights say."""
+
+    num_scales: Annotated[int | None, tyro.conf.arg(name="scales")] = None
+    """Stop after this many scales, a coarser shape."""
+
+    guess: bool = False
+    """Mesh the generator's first guess, without sampling, for weights that make one. Some weights
+    do so for pictures of themselves, or where the samples of a consensus do not agree, and say so;
+    --consensus 1 asks those for a sample."""
+
+    def __post_init__(self) -> None:
+        """Flags are not looked at while they are read; `told` names what is wrong."""
+
+    def told(self) -> Sampling:
+        """What was said; a flag that is not there says nothing.
+
+        Raises:
+            ValueError: naming the flag and its range.
+        """
+        return said_with_flags(self, {"num_scales": "scales"}, guess=self.guess or None)
+
+
+def said_with_flags(flags: Sampling, names: dict[str, str], **changes: Any) -> Sampling:
+    """Settings that came as flags, checked.
+
+    Args:
+        flags: as they were read.
+        names: of flags that are not called as their setting.
+        changes: settings to take in place of theirs.
+
+    Raises:
+        ValueError: naming the flag and its range.
+    """
+    said = {one.name: getattr(flags, one.name) for one in fields(Sampling)}
+    try:
+        return Sampling(**{**said, **changes})
+    except ValueError as error:
+        name, _, rule = str(error).partition(" ")
+        flag = names.get(name, name).replace("_", "-")
+        raise ValueError(f"--{flag} {rule}") from None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,17 +73,7 @@ class SamplingOptions(CommonOptions):
     resolution: int = 128
     """Grid cells per axis of the mesh, 16 to 1024."""
 
-    guidance: float | None = None
-    """How much more the prompt counts, 1 is neutral (default: as the weights say)."""
-
-    temperature: float | None = None
-    """Below 1 is more typical, 0 always takes the likeliest token."""
-
-    top_k: int | None = None
-    """Keep the k likeliest tokens; 0 keeps all."""
-
-    top_p: float | None = None
-    """Keep the likeliest tokens that hold this probability."""
+    sampling: SamplingFlags = field(default_factory=SamplingFlags)
 
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the generator; auto is bfloat16 where a GPU has it, else float32."""
@@ -59,26 +95,16 @@ class SamplingOptions(CommonOptions):
         check_resolution(self.resolution)
         if self.num < 1:
             raise ValueError(f"--num must be at least 1, got {self.num}")
-        limits = {
-            "guidance": (self.guidance, 0.0, float("inf")),
-            "temperature": (self.temperature, 0.0, float("inf")),
-            "top-k": (self.top_k, 0, float("inf")),
-            "top-p": (self.top_p, 1e-9, 1.0),
-            "min-share": (self.min_share, 0.0, 1.0),
-        }
-        for name, (value, low, high) in limits.items():
-            if value is not None and not low <= value <= high:
-                raise ValueError(f"--{name} must lie between {low:g} and {high:g}, got {value:g}")
+        self.sampling.told()
+        if not 0 <= self.min_share <= 1:
+            raise ValueError(f"--min-share must lie between 0 and 1, got {self.min_share:g}")
 
-    def sampling(self) -> "SamplingNumbers":
+    def request(self) -> dict[str, Any]:
         """The flags as arguments of `G3PT.generate`."""
         return {
             "seed": self.seed,
             "num": self.num,
-            "guidance": self.guidance,
-            "temperature": self.temperature,
-            "top_k": self.top_k,
-            "top_p": self.top_p,
+            "sampling": self.sampling.told(),
             "resolution": self.resolution,
             "min_share": self.min_share,
         }
@@ -165,4 +191,16 @@ def sample_stems(stem: str, options: SamplingOptions) -> list[str]:
 def scales_shown() -> "Iterator[Callable[[ScaleEvent], None]]":
     """Show how many scales are sampled while the block runs; failures in it are of the work."""
     with steps() as shown, working("generating"):
-        yield lambda event: shown.show("scales", event.scale + 1, event.num_scales)
+        total = 0
+
+        def show(event: "ScaleEvent") -> None:
+            nonlocal total
+            if event.stage == "tokens":
+                shown.show("scales", event.scale + 1, event.num_scales)
+            else:
+                total = event.total
+                shown.show("meshes", event.first, total, f"{event.queries:,} points")
+
+        yield show
+        if total:
+            shown.show("meshes", total, total)

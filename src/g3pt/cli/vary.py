@@ -65,16 +65,14 @@ def main(arguments: Sequence[str]) -> int:
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
 
     from g3pt.generation.pipeline import G3PT
-    from g3pt.generation.token_work import kept_scales
     from g3pt.models.g3t import TokenFrame
 
     pipeline = G3PT.from_pretrained(options.weights, options.device, dtype=options.dtype)
     prompts = pipeline.read_prompts(image=options.image, text=options.text)
     source = pipeline.tokens_of(options.source, seed=options.seed)
-    kept_scales(pipeline, source.tokens, options.keep)
     with scales_shown() as on_scale:
         result = pipeline.vary(
-            source, keep=options.keep, prompts=prompts, on_scale=on_scale, **options.sampling()
+            source, keep=options.keep, prompts=prompts, on_scale=on_scale, **options.request()
         )
     with working("writing"):
         frame = TokenFrame() if options.unit_frame else source.frame

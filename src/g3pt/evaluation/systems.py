@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,10 @@ from g3pt.geometry.mesh import TriangleMesh
 from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch
 from g3pt.models.conditioning.encoders import Conditioner
-from g3pt.models.guidance import GuidanceSchedule
 from g3pt.models.rivals.flow import Flow
 from g3pt.models.rivals.regressor import Regressor
+from g3pt.models.sampling import Sampling
 from g3pt.models.tokenizer import DiscreteTokenizer, require_tokens
-from g3pt.models.weights.config import SamplingDefaults
 from g3pt.models.weights.load import (
     LoadedRegressor,
     LoadedWeights,
@@ -39,18 +38,13 @@ Generator = Car | Flow | Regressor
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SystemSettings:
-    """How a system is sampled; None takes what the weights say."""
+    """How a system is sampled; what `sampling` leaves open is as the weights say."""
 
-    guidance: float | None = None
-    guidance_schedule: GuidanceSchedule | None = None
-    guidance_by_scale: tuple[float, ...] | None = None
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
+    sampling: Sampling = field(default_factory=Sampling)
     consensus: int = 1
     """Samples of the answer that is the mean of several; 1 makes none. CAR alone can."""
     num_steps: int = 50
-    """Of a flow; others have none, as a flow has none of the six above."""
+    """Of a flow; others have none. Of `sampling` a flow takes the guidance alone."""
 
 
 class TrueLikelihood:
@@ -120,13 +114,13 @@ def open_systems(
 
 
 def _car(weights: LoadedWeights, settings: SystemSettings) -> Systems:
-    car, sampling = generator_of(weights), chosen_sampling(weights, settings)
+    car, sampling = generator_of(weights), settings.sampling
     tokenizer = require_tokens(weights.tokenizer, weights.name)
     return Systems(
         name=weights.name,
         sha256=weights.sha256,
         guided=CarSystem(weights, sampling=sampling),
-        plain=CarSystem(weights, sampling=replace(sampling, guidance=1.0, guidance_by_scale=())),
+        plain=CarSystem(weights, sampling=Sampling(guidance=1.0).over(sampling)),
         likelihood=TrueLikelihood(tokenizer, car, weights.config.num_points),
         consensus=None
         if settings.consensus == 1
@@ -137,7 +131,7 @@ def _car(weights: LoadedWeights, settings: SystemSettings) -> Systems:
 
 def _flow(weights: LoadedWeights, settings: SystemSettings) -> Systems:
     steps = settings.num_steps
-    guided = FlowSystem(weights, num_steps=steps, guidance=settings.guidance)
+    guided = FlowSystem(weights, num_steps=steps, guidance=settings.sampling.guidance)
     return Systems(
         name=guided.name,
         sha256=weights.sha256,
@@ -174,16 +168,6 @@ def conditioner_of(model: Generator) -> Conditioner:
     return model.conditioner if isinstance(model, Car) else model.trunk.conditioner
 
 
-def chosen_sampling(weights: LoadedWeights, settings: SystemSettings) -> SamplingDefaults:
-    """How tokens are sampled: as the weights say, but for what was asked."""
-    names = ("guidance", "guidance_schedule", "guidance_by_scale", "temperature", "top_k", "top_p")
-    asked = {name: getattr(settings, name) for name in names}
-    if settings.guidance is not None and settings.guidance_by_scale is None:
-        asked["guidance_by_scale"] = ()  # the number is to count, not a list in the weights
-    given = {name: value for name, value in asked.items() if value is not None}
-    return replace(weights.config.sampling, **given)
-
-
 @dataclass(frozen=True, eq=False)
 class Candidate:
     """One sample as a mesh."""
@@ -211,9 +195,9 @@ def draw_candidates(
     drawn = system.generate(condition.repeat(len(seeds)), seeds)
     nlls = drawn.nll or (None,) * len(seeds)
     candidates: list[Candidate] = []
-    for seed, field, nll in zip(seeds, drawn.fields, nlls, strict=True):
+    for seed, occupancy, nll in zip(seeds, drawn.fields, nlls, strict=True):
         started = time.perf_counter()
-        mesh = extract_surface(field, resolution=resolution).mesh
+        mesh = extract_surface(occupancy, resolution=resolution).mesh
         taken = time.perf_counter() - started
         candidates.append(Candidate(seed, mesh, nll, drawn.seconds / len(seeds), taken))
     return candidates

@@ -19,11 +19,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from g3pt.generation.consensus import consensus_features, sample_spread
-from g3pt.generation.sampler import SampledTokens, generate_tokens
+from g3pt.generation.sampler import generate_tokens
 from g3pt.models.car import Car
 from g3pt.models.conditioning.contract import ConditionBatch
+from g3pt.models.sampling import Sampling
 from g3pt.models.tokenizer import DiscreteTokenizer
-from g3pt.models.weights.config import SamplingDefaults
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +31,11 @@ class SampleAnswer:
     """Tokens drawn once."""
 
     kind: Literal["sample"] = "sample"
+
+    @property
+    def num_samples(self) -> int:
+        """Seeds that an answer takes."""
+        return 1
 
     @property
     def name(self) -> str:
@@ -82,6 +87,11 @@ class GuessAnswer:
     kind: Literal["guess"] = "guess"
 
     @property
+    def num_samples(self) -> int:
+        """Seeds that an answer takes."""
+        return 1
+
+    @property
     def name(self) -> str:
         """In tables."""
         return "guess"
@@ -119,7 +129,7 @@ def answer_features(
     answer: Answer,
     *,
     seeds: Sequence[int],
-    sampling: SamplingDefaults,
+    sampling: Sampling,
 ) -> Answered:
     """Summed features of one answer per prompt.
 
@@ -136,10 +146,13 @@ def answer_features(
     """
     match answer:
         case SampleAnswer():
-            summed_BLC = sample_tokens(tokenizer, car, condition, seeds, sampling).summed_BLC
+            sampled = generate_tokens(tokenizer, car, condition, seeds=seeds, sampling=sampling)
+            summed_BLC = sampled.summed_BLC
         case ConsensusAnswer(num_samples=num) | SettledAnswer(num_samples=num):
             every = [seed + k for seed in seeds for k in range(num)]
-            summed_MLC = sample_tokens(tokenizer, car, condition, every, sampling, num).summed_BLC
+            summed_MLC = generate_tokens(
+                tokenizer, car, condition, seeds=every, samples_each=num, sampling=sampling
+            ).summed_BLC
             summed_BLC = consensus_features(summed_MLC, num)
             if isinstance(answer, SettledAnswer):
                 guess = _guess(tokenizer, car, condition)
@@ -165,30 +178,5 @@ def _guess(tokenizer: DiscreteTokenizer, car: Car, condition: ConditionBatch) ->
     return Answered(summed_BLC, num_scales_B)
 
 
-def _scales(
-    car: Car, sampling: SamplingDefaults, num: int, device: torch.device
-) -> Int[Tensor, " B"]:
+def _scales(car: Car, sampling: Sampling, num: int, device: torch.device) -> Int[Tensor, " B"]:
     return torch.full((num,), sampling.num_scales or car.config.num_scales, device=device)
-
-
-def sample_tokens(
-    tokenizer: DiscreteTokenizer,
-    car: Car,
-    condition: ConditionBatch,
-    seeds: Sequence[int],
-    sampling: SamplingDefaults,
-    samples_each: int = 1,
-) -> SampledTokens:
-    """`generate_tokens`, set as weights say it."""
-    return generate_tokens(
-        tokenizer,
-        car,
-        condition,
-        seeds=seeds,
-        samples_each=samples_each,
-        guidance=sampling.guidance_of(car.config.num_scales),
-        temperature=sampling.temperature,
-        top_k=sampling.top_k,
-        top_p=sampling.top_p,
-        num_scales=sampling.num_scales or None,
-    )

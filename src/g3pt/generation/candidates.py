@@ -5,19 +5,29 @@ Legend: L latents, C tokenizer channels, T tokens.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from g3pt.arguments import PromptError
+from g3pt.generation.answers import (
+    Answer,
+    ConsensusAnswer,
+    GuessAnswer,
+    SampleAnswer,
+    SettledAnswer,
+)
 from g3pt.generation.consensus import consensus_features, consensus_tokens, sample_spread
-from g3pt.generation.prompts import PromptError, Prompts
+from g3pt.generation.prompts import Prompts
 from g3pt.generation.sampler import SampledTokens
 from g3pt.generation.selection import Choice, choose_candidate
 from g3pt.geometry.mesh import TriangleMesh
 from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch
 from g3pt.models.g3t import TokenPyramid
+from g3pt.models.sampling import Sampling
 from g3pt.models.tokenizer import DiscreteTokenizer
 
 DRAFT_RESOLUTION = 64
@@ -165,6 +175,68 @@ def settled_drafts(
     return drafts
 
 
+def drafts_of(
+    answer: SampleAnswer | ConsensusAnswer | SettledAnswer,
+    tokenizer: DiscreteTokenizer,
+    car: Car,
+    condition: ConditionBatch,
+    owners: Sequence[Owner],
+    sampled: SampledTokens,
+) -> list[Draft]:
+    """The drafts of a batch of samples; arguments as for `consensus_drafts`."""
+    match answer:
+        case SampleAnswer():
+            return plain_drafts(tokenizer, owners, sampled)
+        case ConsensusAnswer(num_samples=num):
+            return consensus_drafts(tokenizer, car, condition, owners, sampled, num)
+        case SettledAnswer(num_samples=num, guess_above=above):
+            return settled_drafts(tokenizer, car, condition, owners, sampled, num, above)
+        case _:
+            assert_never(answer)
+
+
+def answer_to(
+    told: Sampling,
+    weights: Sampling,
+    *,
+    pictured: bool,
+    num: int = 1,
+    best_of: int = 1,
+    has_known: bool = False,
+) -> Answer:
+    """What is made of each prompt.
+
+    Args:
+        told: what the user says of consensus and guess, which holds.
+        weights: what the weights say, which holds for pictures of which one answer is wanted.
+        pictured: whether the prompts have pictures.
+        num: answers that are wanted of each prompt.
+        best_of: candidates of each answer.
+        has_known: whether coarse scales are given.
+
+    Raises:
+        PromptError: if a count is not positive, or the arguments exclude each other.
+    """
+    asked = {"num": num, "best_of": best_of, "has_known": has_known}
+    by_default = bool(weights.guess) and pictured
+    if answers_with_guess(told.guess, by_default, consensus=told.consensus, **asked):
+        return GuessAnswer()
+    samples = num_consensus(told.consensus, (weights.consensus or 1) if pictured else 1, **asked)
+    limit = told.spread_limit
+    if limit is not None and samples == 1:
+        raise PromptError(
+            "guess_above says how far apart the samples of a consensus may be: give a consensus "
+            "of at least 2"
+        )
+    if told.guess_above is None and told.consensus is None:
+        limit = weights.spread_limit  # who says what they want gets that
+    if samples == 1:
+        return SampleAnswer()
+    if limit is None:
+        return ConsensusAnswer(num_samples=samples)
+    return SettledAnswer(num_samples=samples, guess_above=limit)
+
+
 def answers_with_guess(
     asked: bool | None,
     default: bool,
@@ -238,7 +310,7 @@ def select_drafts(
     drafts: Sequence[Draft],
     best_of: int,
     prompts: Prompts,
-    mesh_of: Callable[[TokenPyramid], TriangleMesh],
+    mesh_of: Callable[[Draft], TriangleMesh],
 ) -> list[tuple[Draft, Selection]]:
     """Keep the best of every `best_of` drafts that follow each other; see `choose_candidate`.
 
@@ -252,7 +324,7 @@ def select_drafts(
     for first in range(0, len(drafts), best_of):
         group = drafts[first : first + best_of]
         choice = choose_candidate(
-            [mesh_of(draft.tokens) for draft in group],
+            [mesh_of(draft) for draft in group],
             [draft.nll for draft in group],
             prompts.pictures[group[0].prompt] if prompts.pictures else None,
         )

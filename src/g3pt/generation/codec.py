@@ -4,12 +4,13 @@ Everything is in the unit frame (longest side 1.9, centred, +Y up, +Z front) unl
 source. Legend: N points, T tokens.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from g3pt.generation.arguments import check_number, check_whole, seed_of
+from g3pt.arguments import check_number, check_whole, seed_of
 from g3pt.generation.field import ShapeField
 from g3pt.generation.results import Reconstruction
 from g3pt.generation.surface import (
@@ -27,6 +28,9 @@ from g3pt.models.weights.load import LoadedWeights
 
 TokenSource = TokenFile | TokenPyramid | MeshSource
 """Tokens, a mesh at any place and scale, or a file of either."""
+
+OnBlock = Callable[[int], None]
+"""Hears how many points a field was asked for so far, several times a second."""
 
 MIN_RESOLUTION = 16
 MAX_RESOLUTION = 1024
@@ -104,6 +108,7 @@ class ShapeCodec:
             MeshError: if the mesh cannot be read, has no extent, or bounds nothing.
         """
         self.check_num_scales(num_scales)
+        seed = seed_of(seed)
         source = place_mesh(mesh)
         tokens = self._pyramid_of(self._encode(source, seed), num_scales)
         return TokenFile(
@@ -177,6 +182,7 @@ class ShapeCodec:
         dense: bool = False,
         seeds: np.ndarray | None = None,
         min_share: float = 0.0,
+        on_block: OnBlock | None = None,
     ) -> Extraction:
         """Mesh the field of some tokens, all scales or the first few.
 
@@ -186,6 +192,7 @@ class ShapeCodec:
             dense: query the whole grid: slow, and exact for parts between base grid corners.
             seeds: points near the surface, if known.
             min_share: drop parts below this share of the whole surface.
+            on_block: called with the number of queries so far; what it raises ends the meshing.
 
         Raises:
             ValueError: if the resolution is out of range or the tokens are of another tokenizer.
@@ -194,7 +201,14 @@ class ShapeCodec:
         check_number("min_share", min_share)
         self._check_pyramid(tokens)
         field = ShapeField.from_tokens(self.tokenizer, tokens.indices)
-        extraction = extract_surface(field, resolution=resolution, dense=dense, seeds=seeds)
+        extraction = extract_surface(
+            field,
+            resolution=resolution,
+            dense=dense,
+            seeds=seeds,
+            chunk=field.block,
+            on_block=on_block,
+        )
         return _without_small_parts(extraction, min_share)
 
     def decode_features(
@@ -204,6 +218,7 @@ class ShapeCodec:
         *,
         resolution: int = DEFAULT_RESOLUTION,
         min_share: float = 0.0,
+        on_block: OnBlock | None = None,
     ) -> Extraction:
         """Mesh the field of a sum of upsampled features, which need not be that of any tokens.
 
@@ -212,21 +227,30 @@ class ShapeCodec:
             num_scales: scales in the sum.
             resolution: grid cells per axis.
             min_share: drop parts below this share of the whole surface.
+            on_block: as in `decode`.
 
         Raises:
             ValueError: if the resolution is out of range.
         """
         check_resolution(resolution)
         field = ShapeField.from_features(self.tokenizer, summed_LC, num_scales)
-        return _without_small_parts(extract_surface(field, resolution=resolution), min_share)
+        extraction = extract_surface(
+            field, resolution=resolution, chunk=field.block, on_block=on_block
+        )
+        return _without_small_parts(extraction, min_share)
 
     def coarser_meshes(
-        self, tokens: TokenPyramid, resolution: int = DEFAULT_RESOLUTION, min_share: float = 0.0
+        self,
+        tokens: TokenPyramid,
+        resolution: int = DEFAULT_RESOLUTION,
+        min_share: float = 0.0,
+        *,
+        on_block: OnBlock | None = None,
     ) -> tuple[TriangleMesh, ...]:
         """Meshes of the first scales of some tokens, coarsest first, without that of all."""
+        settings = {"resolution": resolution, "min_share": min_share, "on_block": on_block}
         return tuple(
-            self.decode(tokens.truncate(k), resolution=resolution, min_share=min_share).mesh
-            for k in range(1, tokens.num_scales)
+            self.decode(tokens.truncate(k), **settings).mesh for k in range(1, tokens.num_scales)
         )
 
     def _encode(self, source: PlacedMesh, seed: int) -> EncodedSurface:

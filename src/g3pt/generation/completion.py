@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from g3pt.generation.arguments import check_whole
+from g3pt.arguments import check_whole
 from g3pt.generation.results import GeneratedShape
 from g3pt.generation.sampler import generate_tokens
 from g3pt.geometry.clouds import PointCloud, estimate_normals, read_cloud
@@ -27,6 +27,7 @@ from g3pt.geometry.sampling import sample_surface
 from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch
 from g3pt.models.conditioning.points import PointsConditionConfig, encode_points
+from g3pt.models.sampling import Sampling
 from g3pt.models.tokenizer import DiscreteTokenizer
 
 NUM_CHECKED = 128
@@ -41,6 +42,10 @@ most."""
 
 CHUNK = 32
 """Candidates whose fields are asked together."""
+
+COMPLETION = Sampling(guidance=1.0, temperature=0.8, top_k=0)
+"""How candidates are sampled when nobody says otherwise: they have to differ more than single
+samples do."""
 
 NEAR = 0.05
 """A given point counts as met within this distance of the surface."""
@@ -175,8 +180,7 @@ def search_completions(
     *,
     seed: int,
     num_points: int,
-    temperature: float,
-    top_p: float,
+    sampling: Sampling,
 ) -> Int[Tensor, "B T"]:
     """Tokens of whole shapes that agree with the given points, best first.
 
@@ -188,8 +192,7 @@ def search_completions(
         search: how many scales are kept and how many candidates are drawn.
         seed: of the points that are drawn, and of candidate k plus k.
         num_points: points that the tokenizer reads.
-        temperature: as in `generate_tokens`, like the next.
-        top_p: see there.
+        sampling: of every continuation, over all scales.
 
     Returns:
         As many rows as survive.
@@ -216,9 +219,7 @@ def search_completions(
             car,
             condition.repeat(width),
             seeds=[seed + k for k in range(width)],
-            temperature=temperature,
-            top_p=top_p,
-            num_scales=scale + 1,
+            sampling=replace(sampling, num_scales=scale + 1),
             known_BT=known_BT if known_BT.shape[1] else None,
         )
         losses_B = field_losses(tokenizer, sampled.summed_BLC, scale + 1, checked)

@@ -14,6 +14,9 @@ from g3pt.models.tokenizer import DiscreteTokenizer, Tokenizer
 CHUNK = {"cpu": 1024, "cuda": 65536, "mps": 16384}
 """Query points a call by device: large enough to keep it busy, small enough for its caches."""
 
+SMALLEST_BLOCK = 8192
+"""Query points between two words to whoever listens: an eighth of a second on one slow core."""
+
 
 class ShapeField:
     """Occupancy logits of one shape: positive inside, unit frame.
@@ -40,6 +43,11 @@ class ShapeField:
         self._memory = memory
         self._device = next(tokenizer.parameters()).device
         self._chunk = chunk or CHUNK.get(self._device.type, 16384)
+
+    @property
+    def block(self) -> int:
+        """Points to ask for at once where somebody listens: answered well within a second."""
+        return max(self._chunk, SMALLEST_BLOCK)
 
     @classmethod
     @torch.inference_mode()

@@ -8,31 +8,32 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
+from typing import Any, TypedDict, get_args
 
 import numpy as np
 import torch
+from PIL import Image
 
-from g3pt.generation.arguments import check_sampling, seed_of
+from g3pt.arguments import PromptError, check_number, check_whole, seed_of
+from g3pt.generation.answers import GuessAnswer
 from g3pt.generation.candidates import (
     DRAFT_RESOLUTION,
     Draft,
     Selection,
-    answers_with_guess,
-    consensus_drafts,
+    answer_to,
+    drafts_of,
     guess_drafts,
-    num_consensus,
-    plain_drafts,
     select_drafts,
-    settled_drafts,
 )
 from g3pt.generation.codec import (
     DEFAULT_RESOLUTION,
+    OnBlock,
     ShapeCodec,
     TokenSource,
     check_resolution,
 )
 from g3pt.generation.completion import (
+    COMPLETION,
     Completion,
     CompletionResult,
     SearchConfig,
@@ -45,25 +46,36 @@ from g3pt.generation.prompts import (
     Cloud,
     Picture,
     Pictures,
-    PromptError,
     Prompts,
     read_prompts,
 )
 from g3pt.generation.results import GeneratedShape, GenerationResult, ScaleEvent
-from g3pt.generation.sampler import PerScale, ScaleSample, generate_tokens
-from g3pt.generation.token_work import MixMethod, Sampling, mix_tokens, vary_tokens
+from g3pt.generation.sampler import ScaleSample, generate_tokens
+from g3pt.generation.token_work import (
+    PICTURE_RESOLUTION,
+    MixMethod,
+    kept_scales,
+    picture_of,
+    splice,
+)
 from g3pt.geometry.clouds import PointCloud
 from g3pt.geometry.isosurface import Extraction
 from g3pt.geometry.mesh import TriangleMesh, UnitFrame
 from g3pt.models.car import Car
 from g3pt.models.g3t import TokenPyramid
+from g3pt.models.sampling import STANDARD, Sampling, told_sampling
 from g3pt.models.weights.load import DEFAULT_WEIGHTS, LoadedWeights, load_weights
 from g3pt.models.weights.precision import DtypeName
 
-COMPLETION_TEMPERATURE = 0.8
-"""Of `G3PT.complete`: the candidates of a search have to differ more than single samples do."""
 BATCH_SIZE = 16
 """Shapes whose tokens are sampled together."""
+
+
+class _Grid(TypedDict):
+    """How every mesh of a request is made."""
+
+    resolution: int
+    min_share: float
 
 
 class G3PT(ShapeCodec):
@@ -107,19 +119,14 @@ class G3PT(ShapeCodec):
         prompts: Prompts | None = None,
         seed: int = 0,
         num: int = 1,
-        guidance: PerScale | None = None,
-        temperature: PerScale | None = None,
-        top_k: int | Sequence[int] | None = None,
-        top_p: PerScale | None = None,
-        num_scales: int | None = None,
+        best_of: int = 1,
+        sampling: Sampling | None = None,
         known: TokenPyramid | None = None,
         resolution: int = DEFAULT_RESOLUTION,
         min_share: float = 0.0,
         every_scale: bool = False,
-        best_of: int = 1,
-        consensus: int | None = None,
-        guess: bool | None = None,
         on_scale: Callable[[ScaleEvent], None] | None = None,
+        **told: Any,
     ) -> GenerationResult:
         """Make shapes from pictures, sentences, parts of their surface, or from nothing.
 
@@ -131,33 +138,23 @@ class G3PT(ShapeCodec):
             prompts: what `read_prompts` made of them earlier, instead of the three.
             seed: sample k of every prompt has seed + k.
             num: samples per prompt.
-            guidance: how much more the prompt counts than it would by itself; 1 is neutral. As
-                the next three: a number, or one per scale; None takes what the weights say.
-            temperature: below 1 is more typical, 0 always takes the likeliest token.
-            top_k: keep the k likeliest tokens; 0 keeps all.
-            top_p: keep the likeliest tokens that hold this probability.
-            num_scales: stop after this many scales, a coarser shape; None takes what the weights
-                say, which may not be all.
+            best_of: candidates of every sample, of which the one that agrees best with the prompt
+                is kept (`choose_candidate`): sample k is chosen among the seeds from
+                seed + k * best_of on. They are compared at 64 cells per axis.
+            sampling: how each is sampled; what it leaves open is as the weights say. Answer k of a
+                consensus is of the seeds from seed + k * consensus on; its tokens are the mean's,
+                quantised, and where the mean has no inside, the first sample takes its place.
+                Consensus and guess of the weights hold for pictures of which one answer is wanted
+                (without `num`, `best_of`, `known`).
             known: coarse scales that every shape begins with; the others are sampled. Their
                 likelihood counts in `nll`.
             resolution: grid cells per axis of the mesh.
             min_share: drop parts below this share of the whole surface (floaters).
             every_scale: also make the mesh of every coarser scale.
-            best_of: candidates of every sample, of which the one that agrees best with the prompt
-                is kept (`choose_candidate`): sample k is chosen among the seeds from
-                seed + k * best_of on. They are compared at 64 cells per axis.
-            consensus: samples whose mean features are meshed in place of one sample's
-                (`consensus_features`): answer k is of the seeds from seed + k * consensus on. Safer
-                and smoother than a sample, at the price of that many token samplings and one
-                extraction. Its tokens are the mean's, quantised. Where the mean has no inside, the
-                first sample takes its place. 1 is a plain sample; None is as the weights say for
-                pictures, or 1 where variety or something to begin with is asked for (`num`,
-                `best_of`, `known`). Weights may also say that where the samples do not agree, the
-                first guess takes their place (`guessed` of the shape).
-            guess: mesh the generator's first guess, without sampling: the likeliest single answer
-                for things that are unlike those it learned. None is as the weights say, for
-                pictures of which one answer is wanted.
-            on_scale: called after each scale of each batch; raising in it cancels.
+            on_scale: called after each scale of each batch, and several times a second while
+                meshes are made (`ScaleEvent.stage`); raising in it cancels.
+            told: fields of `Sampling` by name, such as `guidance=3`; they count more than
+                `sampling`.
 
         Raises:
             FileNotFoundError: if a picture or a cloud does not exist.
@@ -165,33 +162,20 @@ class G3PT(ShapeCodec):
         """
         car = self._generator()
         check_resolution(resolution)
-        self.check_num_scales(num_scales)
         seed = seed_of(seed)
-        check_sampling(
-            num=num,
-            best_of=best_of,
-            consensus=consensus,
-            guidance=guidance,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            min_share=min_share,
-        )
-        pictured = image is not None or (prompts is not None and bool(prompts.pictures))
-        guess = answers_with_guess(
-            guess,
-            self.weights.config.sampling.guess and pictured,
-            consensus=consensus,
+        check_whole("num", num)
+        check_whole("best_of", best_of)
+        check_number("min_share", min_share)
+        wanted = told_sampling(sampling, told)
+        self.check_num_scales(wanted.num_scales or None)
+        by_weights = self.weights.config.sampling.over(STANDARD)
+        answer = answer_to(
+            wanted,
+            by_weights,
+            pictured=image is not None or (prompts is not None and bool(prompts.pictures)),
             num=num,
             best_of=best_of,
             has_known=known is not None,
-        )
-        default = self.weights.config.sampling.consensus if pictured else 1
-        guess_above = self.weights.config.sampling.guess_above
-        if consensus is not None or not pictured or num > 1 or best_of > 1 or known is not None:
-            guess_above = None  # who says what they want gets that
-        consensus = num_consensus(
-            consensus, default, num=num, best_of=best_of, has_known=known is not None
         )
         if known is not None:
             self._check_pyramid(known)
@@ -199,59 +183,51 @@ class G3PT(ShapeCodec):
         if prompts is None:
             prompts = read_prompts(car, image, text, points, tokenizer=self.tokenizer)
         timings = {"condition": time.perf_counter() - started}
-        defaults = self.weights.config.sampling
-        if num_scales is None and (known is None or known.num_scales < defaults.num_scales):
-            num_scales = defaults.num_scales or None
-        if isinstance(guidance, float | int):
-            defaults = replace(defaults, guidance=float(guidance), guidance_by_scale=())
-        if not isinstance(guidance, Sequence):
-            guidance = defaults.guidance_of(self.num_scales)
+        settings = wanted.over(by_weights)
+        if wanted.num_scales is None and known is not None:
+            if known.num_scales >= (by_weights.num_scales or 0):
+                settings = replace(settings, num_scales=0)
+        samples = answer.num_samples
         owners = [
-            (prompt, seed + k * consensus)
+            (prompt, seed + k * samples)
             for prompt in range(len(prompts))
             for k in range(num * best_of)
         ]
-        batch_size = max(1, BATCH_SIZE // consensus)
+        batch_size = max(1, BATCH_SIZE // samples)
+        hears = _Listener(on_scale, self._pyramid, len(owners) * samples)
         drafts: list[Draft] = []
         started = time.perf_counter()
         for first in range(0, len(owners), batch_size):
             batch = owners[first : first + batch_size]
-            seeds = [own_seed + k for _, own_seed in batch for k in range(consensus)]
             condition = prompts.condition.rows(torch.tensor([prompt for prompt, _ in batch]))
-            if guess:
+            if isinstance(answer, GuessAnswer):
                 drafts += guess_drafts(self.tokenizer, car, condition, batch)
                 continue
+            seeds = [own_seed + k for _, own_seed in batch for k in range(samples)]
             sampled = generate_tokens(
                 self.tokenizer,
                 car,
                 condition,
                 seeds=seeds,
-                samples_each=consensus,
-                guidance=guidance,
-                temperature=defaults.temperature if temperature is None else temperature,
-                top_k=defaults.top_k if top_k is None else top_k,
-                top_p=defaults.top_p if top_p is None else top_p,
-                num_scales=num_scales,
+                samples_each=samples,
+                sampling=settings,
                 known_BT=None if known is None else known.indices.expand(len(seeds), -1),
-                on_scale=None if on_scale is None else self._listener(on_scale, first * consensus),
+                on_scale=hears.tokens(first * samples),
             )
-            asked = (self.tokenizer, car, condition, batch, sampled, consensus)
-            if consensus > 1 and guess_above is not None:
-                drafts += settled_drafts(*asked, guess_above)
-            elif consensus == 1:
-                drafts += plain_drafts(self.tokenizer, batch, sampled)
-            else:
-                drafts += consensus_drafts(*asked)
+            drafts += drafts_of(answer, self.tokenizer, car, condition, batch, sampled)
         timings["tokens"] = time.perf_counter() - started
         started = time.perf_counter()
+        hears.place(drafts)
         shapes: list[GeneratedShape] = []
-        for draft, selection in self._selected(drafts, best_of, prompts, resolution, min_share):
-            extraction = self._mesh(draft, resolution, min_share)
+        grid: _Grid = {"resolution": resolution, "min_share": min_share}
+        for draft, selection in self._selected(drafts, best_of, prompts, grid, hears):
+            on_block = hears.mesh(draft)
+            extraction = self._mesh(draft, grid, on_block)
             if extraction.mesh.is_empty and draft.consensus and draft.consensus.instead:
                 draft = draft.consensus.instead
-                extraction = self._mesh(draft, resolution, min_share)
+                extraction = self._mesh(draft, grid, on_block)
             tokens, agreed = draft.tokens, draft.consensus
-            scales = self.coarser_meshes(tokens, resolution, min_share) if every_scale else ()
+            scales = self.coarser_meshes(tokens, **grid, on_block=on_block) if every_scale else ()
             shapes.append(
                 GeneratedShape(
                     draft.prompt,
@@ -269,31 +245,27 @@ class G3PT(ShapeCodec):
         timings["extract"] = time.perf_counter() - started
         return GenerationResult(shapes=tuple(shapes), prompts=prompts, timings=timings)
 
-    def _mesh(self, draft: Draft, resolution: int, min_share: float) -> Extraction:
+    def _mesh(self, draft: Draft, grid: _Grid, on_block: OnBlock | None) -> Extraction:
         """Of what the draft stands for, or of its tokens."""
         if draft.consensus is None:
-            return self.decode(draft.tokens, resolution=resolution, min_share=min_share)
-        return self.decode_features(
-            draft.consensus.features_LC,
-            draft.tokens.num_scales,
-            resolution=resolution,
-            min_share=min_share,
-        )
+            return self.decode(draft.tokens, **grid, on_block=on_block)
+        features_LC, num_scales = draft.consensus.features_LC, draft.tokens.num_scales
+        return self.decode_features(features_LC, num_scales, **grid, on_block=on_block)
 
     def _selected(
         self,
         drafts: Sequence[Draft],
         best_of: int,
         prompts: Prompts,
-        resolution: int,
-        min_share: float,
+        grid: _Grid,
+        hears: "_Listener",
     ) -> Sequence[tuple[Draft, Selection | None]]:
         if best_of == 1:
             return [(draft, None) for draft in drafts]
-        rough = min(resolution, DRAFT_RESOLUTION)
+        rough: _Grid = {**grid, "resolution": min(grid["resolution"], DRAFT_RESOLUTION)}
 
-        def mesh_of(tokens: TokenPyramid) -> TriangleMesh:
-            return self.decode(tokens, resolution=rough, min_share=min_share).mesh
+        def mesh_of(draft: Draft) -> TriangleMesh:
+            return self.decode(draft.tokens, **rough, on_block=hears.mesh(draft)).mesh
 
         return select_drafts(drafts, best_of, prompts, mesh_of)
 
@@ -315,22 +287,29 @@ class G3PT(ShapeCodec):
             )
         return self.car
 
-    def _listener(
-        self, on_scale: Callable[[ScaleEvent], None], first: int
-    ) -> Callable[[ScaleSample], None]:
-        def listen(sample: ScaleSample) -> None:
-            tokens = tuple(self._pyramid(indices_T) for indices_T in sample.indices_BT.cpu())
-            on_scale(ScaleEvent(first, sample.scale, sample.num_scales, tokens))
-
-        return listen
-
     # --- work on tokens ----------------------------------------------------------------
 
     def vary(
-        self, source: TokenSource, *, keep: int, **sampling: Unpack[Sampling]
+        self, source: TokenSource, *, keep: int, seed: int = 0, **request: Any
     ) -> GenerationResult:
-        """Keep the first scales of a shape and sample the others anew; see `vary_tokens`."""
-        return vary_tokens(self, source, keep, sampling)
+        """Keep the first scales of a shape and sample the others anew.
+
+        A shape that was generated comes out unchanged if it is varied with its own seed, prompt and
+        settings.
+
+        Args:
+            source: the shape to vary; a mesh is tokenized with the seed first.
+            keep: how many scales to keep; all but the last change least.
+            seed: of the first variation.
+            request: arguments of `generate`; the prompt may differ from the one of the shape, or be
+                left out.
+
+        Raises:
+            ValueError: if `keep` leaves nothing to sample, or the shape has not as many scales.
+        """
+        tokens = self.tokens_of(source, seed=seed).tokens
+        known = kept_scales(tokens, keep, self.num_scales)
+        return self.generate(known=known, seed=seed, **request)
 
     def mix(
         self,
@@ -339,10 +318,57 @@ class G3PT(ShapeCodec):
         *,
         keep: int,
         method: MixMethod = "resample",
-        **sampling: Unpack[Sampling],
+        image: Picture | None = None,
+        text: str | None = None,
+        prompts: Prompts | None = None,
+        seed: int = 0,
+        num: int = 1,
+        **request: Any,
     ) -> GenerationResult:
-        """Join the coarse scales of one shape and the finer ones of another; see `mix_tokens`."""
-        return mix_tokens(self, coarse, fine, keep, method, sampling)
+        """Join the coarse scales of one shape and the finer scales of another.
+
+        Args:
+            coarse: shape whose first scales are kept.
+            fine: shape that the finer scales are from.
+            keep: how many scales are those of `coarse`.
+            method: `resample` samples the finer scales anew, with `fine` as the prompt: the given
+                image or text, or else a picture of it. `tokens` takes its tokens as they are: exact
+                and without chance, but they were residuals of other coarse scales. A prompt then
+                counts in the likelihood alone.
+            image: picture of `fine`.
+            text: sentence about it.
+            prompts: what `read_prompts` made of the two earlier.
+            seed: of the first sample, and of the points that are sampled on meshes.
+            num: samples; one with `tokens`.
+            request: arguments of `generate`.
+
+        Raises:
+            PromptError: if `keep` leaves nothing to `fine`, several samples of `tokens` are asked
+                for, or there is no prompt and the weights take no pictures.
+            ValueError: if a shape has not all scales it needs.
+        """
+        if method not in get_args(MixMethod):
+            raise PromptError(f"method must be {' or '.join(get_args(MixMethod))}, got {method!r}")
+        if method == "tokens" and num != 1:
+            raise PromptError("mixing tokens leaves nothing to chance: num must be 1")
+        if prompts is None and (image is not None or text is not None):
+            prompts = self.read_prompts(image, text)
+        ours, theirs = (self.tokens_of(one, seed=seed).tokens for one in (coarse, fine))
+        known = kept_scales(ours, keep, self.num_scales)
+        if method == "tokens":
+            known = splice(known, theirs)
+        elif prompts is None:
+            prompts = self.read_prompts(image=self._picture_of(theirs))
+        return self.generate(known=known, prompts=prompts, seed=seed, num=num, **request)
+
+    def _picture_of(self, tokens: TokenPyramid) -> Image.Image:
+        slots = [condition.slot for condition in self._generator().config.conditions]
+        if "image" not in slots:
+            raise PromptError(
+                f"weights {self.weights.name} take no pictures: say with a text what the finer "
+                "scales are to show, or mix the tokens themselves"
+            )
+        return picture_of(self.decode(tokens, resolution=PICTURE_RESOLUTION).mesh)
 
     def complete(
         self,
@@ -353,9 +379,10 @@ class G3PT(ShapeCodec):
         num: int = 1,
         prompts: Prompts | None = None,
         seed: int = 0,
-        temperature: float = COMPLETION_TEMPERATURE,
+        sampling: Sampling | None = None,
         resolution: int = DEFAULT_RESOLUTION,
         min_share: float = 0.0,
+        **told: Any,
     ) -> CompletionResult:
         """Make whole shapes of a part of a surface; see `search_completions`.
 
@@ -367,9 +394,11 @@ class G3PT(ShapeCodec):
             num: how many to give, at most as many as survive the search.
             prompts: picture or text of the whole shape (`read_prompts`), if there is one.
             seed: of everything random.
-            temperature: below 1 candidates are more typical and less different.
+            sampling: guidance, temperature and truncation of candidates; what it leaves open is as
+                in `COMPLETION`, then as the weights say.
             resolution: grid cells per axis of the meshes.
             min_share: drop parts below this share of the whole surface.
+            told: fields of `Sampling` by name, such as `temperature=0.5`.
 
         Raises:
             MeshError: if the part cannot be read or has no extent.
@@ -378,7 +407,9 @@ class G3PT(ShapeCodec):
         car = self._generator()
         check_resolution(resolution)
         seed = seed_of(seed)
-        check_sampling(num=num, temperature=temperature, min_share=min_share)
+        check_whole("num", num)
+        check_number("min_share", min_share)
+        wanted = _of_candidates(told_sampling(sampling, told))
         search = SearchConfig() if search is None else search
         prompts = self.read_prompts() if prompts is None else prompts
         self.check_completion(search, num, prompts)
@@ -392,8 +423,7 @@ class G3PT(ShapeCodec):
             search,
             seed=seed,
             num_points=num_points,
-            temperature=temperature,
-            top_p=self.weights.config.sampling.top_p,
+            sampling=wanted.over(COMPLETION).over(self.weights.config.sampling),
         )
         nats = token_likelihood(
             self.tokenizer, car, indices_BT, prompts.condition.repeat(len(indices_BT))
@@ -459,3 +489,63 @@ class G3PT(ShapeCodec):
         if num_scales is not None:
             tokens = tokens.truncate(num_scales)
         return token_likelihood(self.tokenizer, car, tokens.indices[None], prompts.condition)
+
+
+def _of_candidates(told: Sampling) -> Sampling:
+    """Settings of a search, which looks at single samples of all scales.
+
+    Raises:
+        PromptError: naming a setting that it has no use for.
+    """
+    for name in ("num_scales", "consensus", "guess", "guess_above"):
+        if getattr(told, name) is not None:
+            raise PromptError(f"completions are single samples of all scales: give no {name}")
+    return told
+
+
+class _Listener:
+    """Tells `on_scale` what the sampler and the meshing tell of themselves."""
+
+    def __init__(
+        self,
+        on_scale: Callable[[ScaleEvent], None] | None,
+        pyramid_of: Callable[[torch.Tensor], TokenPyramid],
+        num_samples: int,
+    ) -> None:
+        self._on_scale = on_scale
+        self._pyramid_of = pyramid_of
+        self._num_samples = num_samples
+        self._places: dict[int, int] = {}
+
+    def tokens(self, first: int) -> Callable[[ScaleSample], None] | None:
+        """What the sampler of a batch is to call; its first sample has this number."""
+        on_scale = self._on_scale
+        if on_scale is None:
+            return None
+
+        def listen(sample: ScaleSample) -> None:
+            tokens = tuple(self._pyramid_of(indices_T) for indices_T in sample.indices_BT.cpu())
+            event = ScaleEvent(first, sample.scale, sample.num_scales, tokens)
+            on_scale(replace(event, total=self._num_samples))
+
+        return listen
+
+    def place(self, drafts: Sequence[Draft]) -> None:
+        """Drafts as they were sampled: what is meshed of them has their number."""
+        self._places = {id(draft): number for number, draft in enumerate(drafts)}
+
+    def mesh(self, draft: Draft) -> OnBlock | None:
+        """What the meshing of a draft is to call."""
+        on_scale = self._on_scale
+        if on_scale is None:
+            return None
+        num_scales = draft.tokens.num_scales
+        event = ScaleEvent(
+            self._places[id(draft)],
+            num_scales - 1,
+            num_scales,
+            (draft.tokens,),
+            "mesh",
+            len(self._places),
+        )
+        return lambda queries: on_scale(replace(event, queries=queries))

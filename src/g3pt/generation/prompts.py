@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from g3pt.arguments import PromptError
 from g3pt.generation.pictures import PreparedPicture, prepare_picture
 from g3pt.generation.pixels import Picture
 from g3pt.geometry.clouds import cloud_of, estimate_normals, read_cloud, to_own_frame
@@ -34,10 +35,6 @@ Pictures = Picture | Sequence[Picture | Sequence[Picture]]
 """One picture, or one of each shape; a list in its place is several views of that shape."""
 Cloud = str | Path | np.ndarray
 """A file, or an array (N, 3 or 6) of positions and normals."""
-
-
-class PromptError(ValueError):
-    """A request that these weights cannot serve."""
 
 
 @dataclass(frozen=True, eq=False)

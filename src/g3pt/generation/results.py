@@ -1,6 +1,7 @@
 """What the pipeline gives back."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from g3pt.generation.candidates import Selection
 from g3pt.generation.prompts import Prompts
@@ -11,16 +12,23 @@ from g3pt.models.g3t import TokenPyramid
 
 @dataclass(frozen=True, eq=False)
 class ScaleEvent:
-    """What `on_scale` hears: a batch of shapes has one scale more."""
+    """What `on_scale` hears: a batch of shapes has one scale more, or a mesh is being made."""
 
     first: int
     """Number of the batch's first sample; with `best_of` every candidate counts as one, with
-    `consensus` every one of the samples."""
+    `consensus` every one of the samples. Of a mesh: its own number, candidates counted."""
     scale: int
+    """The scale that was sampled last, or the finest one of the tokens that are meshed."""
     num_scales: int
     """Scales that will be made in all."""
     tokens: tuple[TokenPyramid, ...]
     """Tokens so far of each shape; `G3PT.decode` makes meshes of them."""
+    stage: Literal["tokens", "mesh"] = "tokens"
+    """`tokens` once for each scale of each batch; then `mesh` several times a second."""
+    total: int = 1
+    """How many there are in all of what `first` counts."""
+    queries: int = 0
+    """While a mesh is made: points at which the field was asked so far."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,12 +21,10 @@ from g3pt.models.conditioning.contract import (
     ConditionOutput,
     concatenate_batches,
 )
-from g3pt.models.guidance import guidance_per_scale
 from g3pt.models.quantizers import pack_bits
+from g3pt.models.sampling import UNCHANGED, Sampling, ScaleSampling
 from g3pt.models.teacher import ScaleInputs
 from g3pt.models.tokenizer import DiscreteTokenizer
-
-PerScale = float | int | Sequence[float | int]
 
 
 @dataclass(frozen=True)
@@ -65,11 +63,7 @@ def generate_tokens(
     *,
     seeds: Sequence[int],
     samples_each: int = 1,
-    guidance: PerScale = 1.0,
-    temperature: PerScale = 1.0,
-    top_k: int | Sequence[int] = 0,
-    top_p: PerScale = 1.0,
-    num_scales: int | None = None,
+    sampling: Sampling = UNCHANGED,
     known_BT: Int[Tensor, "B T"] | None = None,
     cached: bool = True,
     on_scale: Callable[[ScaleSample], None] | None = None,
@@ -82,29 +76,25 @@ def generate_tokens(
         condition: raw conditions, one row per seed, or per `samples_each` of them.
         seeds: one per shape.
         samples_each: shapes made of each row, side by side; the row is encoded once.
-        guidance: classifier-free guidance, 1 is none. One number g is ramped from 1 at the
-            coarsest scale to g at the finest; a number per scale is taken as it is.
-        temperature: one number or one per scale, like the next two; 0 takes the likeliest.
-        top_k: keep the k likeliest tokens; 0 keeps all.
-        top_p: keep the smallest set of tokens that holds this probability.
-        num_scales: stop after this many scales; coarser tokens do not depend on it.
+        sampling: guidance, temperature, truncation and number of scales; coarser tokens do not
+            depend on the last. By default the generator's own distribution.
         known_BT: tokens of the first scales, which are taken as they are; their likelihood counts.
             A shape's own first scales with its own seed give that shape again.
         cached: keep keys and values of coarser scales; False computes them again at every scale.
         on_scale: called after each scale; what it raises ends the sampling.
 
     Raises:
-        ValueError: if counts do not fit or a setting is out of its range.
+        ValueError: if counts or settings do not fit the models.
     """
     total = car.config.num_scales
-    num_scales = total if num_scales is None else num_scales
-    if not 1 <= num_scales <= total:
+    num_scales = sampling.num_scales or total
+    if num_scales > total:
         raise ValueError(f"num_scales must be within 1 to {total}, got {num_scales}")
     if len(seeds) != condition.batch_size * samples_each:
         times = f" of {samples_each} samples" if samples_each > 1 else ""
         raise ValueError(f"{len(seeds)} seeds for {condition.batch_size} conditions{times}")
     given = _known_scales(tokenizer, known_BT, len(seeds), num_scales)
-    settings = _settings_per_scale(total, guidance, temperature, top_k, top_p)
+    settings = sampling.per_scale(total)
     guided = any(setting.guidance != 1 for setting in settings)
     encoded = _encode(car, condition, samples_each, guided=guided)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -130,47 +120,6 @@ def generate_tokens(
     return SampledTokens(torch.cat(indices, dim=1), nll_B, inputs.summed())
 
 
-@dataclass(frozen=True)
-class _Setting:
-    """The settings of one scale."""
-
-    guidance: float
-    temperature: float
-    top_k: int
-    top_p: float
-
-    def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise ValueError(f"temperature must not be negative, got {self.temperature}")
-        if self.top_k < 0:
-            raise ValueError(f"top_k must not be negative, got {self.top_k}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be within (0, 1], got {self.top_p}")
-        if self.guidance < 0:
-            raise ValueError(f"guidance must not be negative, got {self.guidance}")
-
-
-def _settings_per_scale(
-    num_scales: int,
-    guidance: PerScale,
-    temperature: PerScale,
-    top_k: int | Sequence[int],
-    top_p: PerScale,
-) -> list[_Setting]:
-    if not isinstance(guidance, Sequence):
-        guidance = guidance_per_scale(guidance, num_scales)
-    columns = [
-        _per_scale(name, value, num_scales)
-        for name, value in {
-            "guidance": guidance,
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-        }.items()
-    ]
-    return [_Setting(g, t, int(k), p) for g, t, k, p in zip(*columns, strict=True)]
-
-
 def _known_scales(
     tokenizer: DiscreteTokenizer, known_BT: Tensor | None, num_shapes: int, num_scales: int
 ) -> Sequence[Tensor]:
@@ -187,14 +136,6 @@ def _known_scales(
     if num_known > num_scales:
         raise ValueError(f"known tokens cover {num_known} scales, num_scales is {num_scales}")
     return known_BT.split(list(tokenizer.scale_lengths[:num_known]), dim=1)
-
-
-def _per_scale(name: str, value: PerScale, num_scales: int) -> list[float]:
-    if not isinstance(value, Sequence):
-        return [float(value)] * num_scales
-    if len(value) != num_scales:
-        raise ValueError(f"{name} needs one value or {num_scales}, got {len(value)}")
-    return [float(one) for one in value]
 
 
 def _encode(
@@ -229,7 +170,7 @@ def _guide(logits_BTV: Tensor, guidance: float, *, guided: bool) -> tuple[Tensor
 
 
 def _draw(
-    logits_BTV: Tensor, head: str, setting: _Setting, generators: Sequence[torch.Generator]
+    logits_BTV: Tensor, head: str, setting: ScaleSampling, generators: Sequence[torch.Generator]
 ) -> Tensor:
     """Draw the tokens of one scale, each shape from its own generator."""
     if head != "bitwise":

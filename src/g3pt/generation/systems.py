@@ -7,27 +7,23 @@ Legend: B batch, T tokens, L latents.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
 
-from g3pt.generation.answers import (
-    Answer,
-    SampleAnswer,
-    answer_features,
-    sample_tokens,
-)
+from g3pt.generation.answers import Answer, SampleAnswer, answer_features
 from g3pt.generation.field import ShapeField
 from g3pt.generation.flow_sampler import Method, generate_latents
+from g3pt.generation.sampler import generate_tokens
 from g3pt.models.alternatives.kl import require_gaussian
 from g3pt.models.car import Car
 from g3pt.models.conditioning.contract import ConditionBatch
 from g3pt.models.rivals.flow import Flow
 from g3pt.models.rivals.regressor import Regressor
+from g3pt.models.sampling import STANDARD, Sampling
 from g3pt.models.tokenizer import require_tokens
-from g3pt.models.weights.config import SamplingDefaults
 from g3pt.models.weights.load import (
     LoadedRegressor,
     LoadedWeights,
@@ -83,14 +79,14 @@ class CarSystem:
         self,
         weights: LoadedWeights,
         *,
-        sampling: SamplingDefaults | None = None,
+        sampling: Sampling | None = None,
         answer: Answer | None = None,
     ) -> None:
         """Take weights that hold a CAR.
 
         Args:
             weights: tokenizer and generator.
-            sampling: how tokens are sampled; None takes what the weights say.
+            sampling: how tokens are sampled; what it leaves open is as the weights say.
             answer: what is made of each condition; None takes one sample.
 
         Raises:
@@ -101,7 +97,7 @@ class CarSystem:
         self.model: Car = weights.car
         self.name = weights.name
         self._tokenizer = require_tokens(weights.tokenizer, weights.name)
-        self._sampling = sampling or weights.config.sampling
+        self._sampling = (sampling or Sampling()).over(weights.config.sampling)
         self._answer = answer or SampleAnswer()
 
     @property
@@ -123,7 +119,7 @@ class CarSystem:
             memory = self._tokenizer.shape_memory(answered.summed_BLC, answered.num_scales_B)
             fields = [ShapeField(self._tokenizer, row) for row in memory.split(1)]
             return GeneratedFields(fields, clock.seconds())
-        sampled = sample_tokens(*models, condition, seeds, self._sampling)
+        sampled = generate_tokens(*models, condition, seeds=seeds, sampling=self._sampling)
         fields = [ShapeField.from_tokens(self._tokenizer, row_T) for row_T in sampled.indices_BT]
         return GeneratedFields(fields, clock.seconds(), tuple(sampled.nll_B.tolist()))
 
@@ -150,7 +146,9 @@ class FlowSystem:
         self.name = f"{weights.name}, {num_steps} steps"
         self._tokenizer = require_gaussian(weights.tokenizer, weights.name)
         self._num_steps = num_steps
-        self._guidance = weights.config.sampling.guidance if guidance is None else guidance
+        said = Sampling(guidance=guidance).over(weights.config.sampling).over(STANDARD).guidance
+        assert said is not None
+        self._guidance = said
         self._method: Method = method
 
     @property
@@ -222,10 +220,7 @@ def load_system(
     loaded = load_weights(weights, device)
     if loaded.flow is not None:
         return FlowSystem(loaded, num_steps=num_steps, guidance=guidance)
-    sampling = loaded.config.sampling
-    if guidance is not None:
-        sampling = replace(sampling, guidance=guidance)
-    return CarSystem(loaded, sampling=sampling)
+    return CarSystem(loaded, sampling=Sampling(guidance=guidance))
 
 
 class _Clock:

@@ -66,6 +66,7 @@ def extract_surface(
     band: float | None = None,
     chunk: int = 65536,
     level: float = 0.0,
+    on_block: Callable[[int], None] | None = None,
 ) -> Extraction:
     """Mesh the surface where a field crosses a level inside the query cube [-1, 1]^3.
 
@@ -88,6 +89,8 @@ def extract_surface(
             cells as long as that holds, so that specks between base corners are found too.
         chunk: largest number of points per call of the field.
         level: value of the field at the surface.
+        on_block: called with the number of queries so far after each call of the field, and while
+            the mesh is put together; what it raises ends the extraction.
 
     Returns:
         The mesh (vertices ordered by grid edge, faces by cell) and the number of queries.
@@ -100,7 +103,7 @@ def extract_surface(
             f"expected base_resolution >= 1 and 2 <= resolution <= {MAX_RESOLUTION}, "
             f"got {base_resolution} and {resolution}"
         )
-    grid = SparseGrid(field, resolution, chunk=chunk, level=level)
+    grid = SparseGrid(field, resolution, chunk=chunk, level=level, on_block=on_block)
     if dense:
         cells_A = _crossed_cells_dense(grid)
     else:
@@ -271,17 +274,26 @@ _EDGES = np.array(
     [(i, i | bit) for bit in (4, 2, 1) for i in range(8) if not i & bit], dtype=np.int64
 )
 _LATTICE = 32
+_POSITIONED = 1 << 17  # vertices between two words to whoever listens
 
 
 def polygonise(grid: SparseGrid, cells_A: Int64[ndarray, " A"]) -> TriangleMesh:
     """Marching cubes on crossed cells, joined by the names of the grid edges they share."""
     step = _LATTICE**3
     parts = [cells_A[start : start + step] for start in range(0, len(cells_A), step)]
-    corners_F3 = [_vertex_names(grid, part) for part in parts]
+    corners_F3: list[Int64[ndarray, "F 3"]] = []
+    for part in parts:
+        corners_F3.append(_vertex_names(grid, part))
+        grid.tell()
     names_F3 = np.concatenate([np.empty((0, 3), dtype=np.int64), *corners_F3])
     names_P, faces_F3 = np.unique(names_F3, return_inverse=True)
+    grid.tell()
+    vertices: list[Float64[ndarray, "P 3"]] = []
+    for start in range(0, len(names_P), _POSITIONED):
+        vertices.append(_vertex_positions(grid, names_P[start : start + _POSITIONED]))
+        grid.tell()
     return TriangleMesh(
-        vertices=_vertex_positions(grid, names_P),
+        vertices=np.concatenate([np.empty((0, 3)), *vertices]),
         faces=faces_F3.reshape(-1, 3).astype(np.int64),
         colors=None,
     )

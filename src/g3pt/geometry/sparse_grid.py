@@ -36,11 +36,20 @@ class SparseGrid:
     that evaluating it does not allocate every block.
     """
 
-    def __init__(self, field: FieldFunction, resolution: int, *, chunk: int, level: float) -> None:
+    def __init__(
+        self,
+        field: FieldFunction,
+        resolution: int,
+        *,
+        chunk: int,
+        level: float,
+        on_block: Callable[[int], None] | None = None,
+    ) -> None:
         self.field = field
         self.resolution = resolution
         self.chunk = chunk
         self.level = level
+        self._on_block = on_block
         self.num_queries = 0
         num_blocks = (resolution + 2 >> _BLOCK_BITS) + 1
         self._rows = np.full((num_blocks,) * 3, -1, dtype=np.int32)
@@ -51,6 +60,11 @@ class SparseGrid:
         self._place_on_line = np.full(resolution + 3, -1, dtype=np.int64)
         self.lattice_names = np.empty((0, 0, 0), dtype=np.int64)
         self.lattice_values = np.empty((0, 0, 0), dtype=np.float32)
+
+    def tell(self) -> None:
+        """Say that a block of work is done; whoever hears it may raise."""
+        if self._on_block is not None:
+            self._on_block(self.num_queries)
 
     def lay_lattice(self, line: Int64[ndarray, " L"]) -> None:
         """Set the coordinates of the lattice (the same along each axis); no value is known yet."""
@@ -150,7 +164,8 @@ class SparseGrid:
                     f"{len(part)} points, {np.isnan(answer).sum()} of them NaN"
                 )
             values_N[part] = np.clip(answer - self.level, -1e30, 1e30)
-        self.num_queries += len(real)
+            self.num_queries += len(part)
+            self.tell()
         return values_N
 
 

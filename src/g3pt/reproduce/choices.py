@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from g3pt.models.cvq import CvqConfig
-from g3pt.models.weights.config import SamplingDefaults
+from g3pt.models.sampling import STANDARD, Sampling
 from g3pt.recipes.matching import matched, num_parameters
 from g3pt.reproduce.car_sizes import CarSize, car_size, rung
 from g3pt.reproduce.experiments import Claim, Experiment, Scale, Variant
@@ -188,17 +188,17 @@ def _car_trainings(of: CarSize) -> list[tuple[str, str, CarChange]]:
     ]
 
 
-def _car_samplings(num_scales: int) -> list[tuple[str, str, SamplingDefaults]]:
+def _car_samplings(num_scales: int) -> list[tuple[str, str, Sampling]]:
     falling = tuple(2.0 - scale / max(num_scales - 1, 1) for scale in range(num_scales))
     return [
-        ("unguided", "no guidance", SamplingDefaults(guidance=1.0)),
-        ("constant", "constant guidance", SamplingDefaults(guidance_schedule="constant")),
+        ("unguided", "no guidance", Sampling(guidance=1.0)),
+        ("constant", "constant guidance", Sampling(guidance_schedule="constant")),
         (
             "last-half",
             "guidance of the finer half",
-            SamplingDefaults(guidance_schedule="last_half"),
+            Sampling(guidance_schedule="last_half"),
         ),
-        ("falling", "guidance that falls", SamplingDefaults(guidance_by_scale=falling)),
+        ("falling", "guidance that falls", Sampling(guidance_by_scale=falling)),
     ]
 
 
@@ -207,13 +207,13 @@ def _trained(control: Variant, name: str, label: str, change: CarChange) -> Vari
     return replace(control, name=f"car-choice-{name}", label=label, run=change(control.run))
 
 
-def _sampled(control: Variant, name: str, label: str, sampling: SamplingDefaults) -> Variant:
+def _sampled(control: Variant, name: str, label: str, sampling: Sampling) -> Variant:
     return replace(
         control,
         name=f"car-choice-{name}",
         label=label,
         trained_as=control.name,
-        sampling=sampling,
+        sampling=sampling.over(STANDARD),
     )
 
 

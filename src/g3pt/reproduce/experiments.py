@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from g3pt.evaluation.objects import EvaluationSettings, ObjectList
-from g3pt.models.weights.config import SamplingDefaults
+from g3pt.models.sampling import STANDARD, Sampling
 from g3pt.preparation.sources import ShapeRef, SourceConfig, list_shapes
 from g3pt.training.ingredients import PreparedShapes
 from g3pt.training.kinds.car import CarRun
@@ -80,7 +80,7 @@ class Variant:
     trained_as: str = ""
     """Name of the variant that has the same run: this one measures its weights in another way
     and trains none."""
-    sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
+    sampling: Sampling = STANDARD
     """Of generators, when their meshes are measured."""
     num_steps: int = 50
     """Of a flow, when its meshes are measured."""

@@ -83,14 +83,7 @@ def _open(experiment: Experiment, variant: Variant, root: Path, device: str) -> 
         other for other in experiment.variants if other.name == (variant.trained_as or variant.name)
     )
     folder = run_folder(root, experiment, lender, variant.seeds[0]) / WEIGHTS_FOLDER
-    sampling = variant.sampling
-    settings = SystemSettings(
-        guidance=sampling.guidance,
-        temperature=sampling.temperature,
-        top_k=sampling.top_k,
-        top_p=sampling.top_p,
-        num_steps=variant.num_steps,
-    )
+    settings = SystemSettings(sampling=variant.sampling, num_steps=variant.num_steps)
     return open_systems(folder, device, settings)
 
 

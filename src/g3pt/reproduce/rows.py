@@ -287,15 +287,10 @@ class CarRows(RowKind):
 
     def _generation(self, variant: Variant) -> GenerationSettings:
         """From pictures alone, without controls unless the row is one of them."""
-        sampling, retrieved = variant.sampling, variant.method.startswith("retrieved")
+        retrieved = variant.method.startswith("retrieved")
         return GenerationSettings(
             conditions=("image",),
-            guidance=sampling.guidance,
-            guidance_schedule=sampling.guidance_schedule,
-            guidance_by_scale=sampling.guidance_by_scale,
-            temperature=sampling.temperature,
-            top_k=sampling.top_k,
-            top_p=sampling.top_p,
+            sampling=variant.sampling,
             training_shards=tuple(s.path for s in self.run.shapes) if retrieved else (),
             families=False,
             unconditional=False,
@@ -394,7 +389,7 @@ class RivalRows(RowKind):
             case EvaluationSet():
                 generation = GenerationSettings(
                     conditions=("image",),
-                    guidance=variant.sampling.guidance,
+                    sampling=variant.sampling,
                     num_steps=variant.num_steps,
                     families=False,
                     unconditional=False,

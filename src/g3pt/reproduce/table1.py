@@ -8,7 +8,7 @@ feed-forward regressor (TripoSR). Beside them stands the training shape whose pi
 
 from dataclasses import replace
 
-from g3pt.models.weights.config import SamplingDefaults
+from g3pt.models.sampling import STANDARD, Sampling
 from g3pt.recipes.rivals import flow_beside, regressor_beside
 from g3pt.reproduce.car_sizes import CarSize, car_size, rung
 from g3pt.reproduce.experiments import Claim, EvaluationSet, Experiment, Scale, Variant, weights_of
@@ -81,7 +81,7 @@ def table1(scale: Scale) -> Experiment:
     )
 
 
-SAMPLING = SamplingDefaults(guidance=2.0, temperature=0.7)
+SAMPLING = Sampling(guidance=2.0, temperature=0.7).over(STANDARD)
 """Of CAR and, as far as it has the same knobs, of the flow."""
 
 

@@ -23,8 +23,8 @@ from g3pt.evaluation.sets.yardsticks import NEAREST_PICTURE, nearest_pictures
 from g3pt.files import write_whole
 from g3pt.generation.answers import Answer, ConsensusAnswer, GuessAnswer, SampleAnswer
 from g3pt.geometry.triangles import TriangleMesh
+from g3pt.models.sampling import Sampling
 from g3pt.models.tokenizer import DiscreteTokenizer, require_tokens
-from g3pt.models.weights.config import SamplingDefaults
 from g3pt.procedural import make_shape
 from g3pt.recipes.pools import record_pool
 from g3pt.reproduce.series import RECIPE_FILE, ROW_FILE, OnRow, check_recipe
@@ -137,7 +137,7 @@ class _Workshop:
         answers: list[Answer] = [SampleAnswer(), ConsensusAnswer(num_samples=table.consensus)]
         if car.guess is not None:
             answers.append(GuessAnswer())
-        sampling = SamplingDefaults(guidance=1.5, temperature=0.5)
+        sampling = Sampling(guidance=1.5, temperature=0.5)
         measured = [
             measure_yardstick(self._tokenizer, car, ready, answers, sampling, seed=seed)
             for ready in self.ready

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar, assert_never
 
+from g3pt.models.sampling import Sampling
 from g3pt.models.weights.config import (
     RegressorWeightsConfig,
-    SamplingDefaults,
     StorageType,
     WeightsConfig,
 )
@@ -53,7 +53,7 @@ class Origin:
     num_points: int | None = None
     """Surface points that the tokenizer reads."""
     classes: tuple[str, ...] = ()
-    sampling: SamplingDefaults | None = None
+    sampling: Sampling | None = None
 
     @property
     def storage(self) -> StorageType | None:

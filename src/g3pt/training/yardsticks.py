@@ -27,9 +27,9 @@ from g3pt.models.conditioning import ConditionBatch, PictureConfig
 from g3pt.models.conditioning.pixels import shrink_pictures
 from g3pt.models.heads import HEADS
 from g3pt.models.quantizers import unpack_bits
+from g3pt.models.sampling import Sampling
 from g3pt.models.teacher import teacher_inputs
 from g3pt.models.tokenizer import DiscreteTokenizer
-from g3pt.models.weights.config import SamplingDefaults
 from g3pt.shapes.yardstick import Yardstick
 
 TOKENS = "tokens"
@@ -150,7 +150,7 @@ def measure_yardsticks(
     car: Car,
     yardsticks: Sequence[Yardstick | ReadyYardstick],
     answers: Sequence[Answer],
-    sampling: SamplingDefaults,
+    sampling: Sampling,
     *,
     num_points: int | None = None,
     seed: int = 0,
@@ -181,7 +181,7 @@ def measure_yardstick(
     car: Car,
     ready: ReadyYardstick,
     answers: Sequence[Answer],
-    sampling: SamplingDefaults,
+    sampling: Sampling,
     *,
     seed: int = 0,
     batch_size: int = BATCH_SIZE,
@@ -232,7 +232,7 @@ def measure_answers(
     car: Car,
     ready: ReadyYardstick,
     answers: Sequence[Answer],
-    sampling: SamplingDefaults,
+    sampling: Sampling,
     *,
     seed: int = 0,
     batch_size: int = BATCH_SIZE,

@@ -13,8 +13,9 @@ from g3pt.evaluation.protocols.generation import (
     known_conditions,
 )
 from g3pt.evaluation.sets.families import FamilyReferences, grid_ious
-from g3pt.evaluation.systems import SystemSettings, chosen_sampling, generator_of
+from g3pt.evaluation.systems import generator_of
 from g3pt.geometry.metrics import occupancy_iou, winding_test
+from g3pt.models.sampling import Sampling
 from g3pt.models.weights.load import LoadedWeights, load_weights
 from g3pt.preparation.build import ShardsConfig, build_shards
 from g3pt.preparation.sources import ProceduralSourceConfig
@@ -207,16 +208,10 @@ def test_meshes_of_a_folder_have_no_families(tiny_weights, mesh_set, tiny_settin
         tiny_weights,
         list_objects(str(mesh_set), limit=1),
         tiny_settings,
-        GenerationSettings(conditions=("text",), guidance=1.0),
+        GenerationSettings(conditions=("text",), sampling=Sampling(guidance=1.0)),
     )
     assert [row["method"] for row in result["objects"]] == ["text", "unconditional"]
     assert not any("family_accuracy" in row for row in result["objects"])
-
-
-def test_what_is_asked_wins_over_what_the_weights_say(weights: LoadedWeights):
-    sampling = chosen_sampling(weights, SystemSettings(guidance=0.0, top_k=1))
-    assert (sampling.guidance, sampling.top_k) == (0.0, 1)
-    assert sampling.top_p == weights.config.sampling.top_p
 
 
 def test_weights_that_cannot_do_it_say_so(weights: LoadedWeights):

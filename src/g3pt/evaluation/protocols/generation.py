@@ -4,7 +4,7 @@ N points; unit frame.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -49,7 +49,7 @@ from g3pt.generation.selection import choose_candidate
 from g3pt.geometry.cameras import canonical_camera
 from g3pt.geometry.metrics import Contains, occupancy_iou, winding_test
 from g3pt.geometry.sampling import sample_volume
-from g3pt.models.guidance import GuidanceSchedule
+from g3pt.models.sampling import Sampling
 from g3pt.preparation.sources import ProceduralRef, SourceShape
 
 PICTURE_SIZE = 256
@@ -63,14 +63,8 @@ class GenerationSettings:
     conditions: tuple[str, ...] = ()
     """`image`, `text`; empty takes all that the weights know."""
 
-    guidance: float | None = None
-    """None takes what the weights say, as in the next five."""
-
-    guidance_schedule: GuidanceSchedule | None = None
-    guidance_by_scale: tuple[float, ...] | None = None
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    """What it leaves open is as the weights say; `consensus` is a row of its own."""
 
     training_shards: tuple[str, ...] = ()
     """Prepared training shapes, for the retrieved and the mean shape; empty leaves those out."""
@@ -108,12 +102,7 @@ class GenerationSettings:
     def system(self) -> SystemSettings:
         """How the generator is sampled."""
         return SystemSettings(
-            guidance=self.guidance,
-            guidance_schedule=self.guidance_schedule,
-            guidance_by_scale=self.guidance_by_scale,
-            temperature=self.temperature,
-            top_k=self.top_k,
-            top_p=self.top_p,
+            sampling=self.sampling,
             consensus=self.consensus,
             num_steps=self.num_steps,
         )

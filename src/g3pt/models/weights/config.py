@@ -1,74 +1,15 @@
 """What `config.json` of a weights folder says."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from g3pt.models.car import CarConfig
-from g3pt.models.guidance import GuidanceSchedule, guidance_per_scale
 from g3pt.models.rivals.flow import FlowConfig
 from g3pt.models.rivals.regressor import RegressorConfig
+from g3pt.models.sampling import STANDARD, Sampling
 from g3pt.models.tokenizers import TokenizerConfig
 
 StorageType = Literal["float32", "float16", "bfloat16"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SamplingDefaults:
-    """How tokens are sampled when nobody says otherwise; chosen with the weights."""
-
-    guidance: float = 2.0
-    """Classifier-free guidance at the finest scale; 1 is none."""
-
-    guidance_schedule: GuidanceSchedule = "ramp"
-    """How it reaches the other scales."""
-
-    guidance_by_scale: tuple[float, ...] = ()
-    """Guidance of every scale, coarsest first, in place of the two; empty leaves it to them."""
-
-    temperature: float = 1.0
-    top_k: int = 0
-    """Entries kept per token; 0 keeps all."""
-
-    top_p: float = 0.95
-    """Probability mass kept per token; 1 keeps all."""
-
-    num_scales: int = 0
-    """Scales that are sampled; 0 is all."""
-
-    consensus: int = 1
-    """Samples whose mean is the answer to a picture where a single one is asked for; 1 is a plain
-    sample."""
-
-    guess: bool = False
-    """Answer with the first guess where one answer is wanted of a picture."""
-
-    guess_above: float | None = None
-    """The first guess answers in place of the consensus where the samples are further apart than
-    this (`sample_spread`); None: never."""
-
-    def __post_init__(self) -> None:
-        if self.consensus < 1:
-            raise ValueError(f"sampling.consensus must be at least 1, got {self.consensus}")
-        if self.guess_above is not None and self.consensus < 2:
-            raise ValueError(
-                "sampling.guess_above compares samples, so sampling.consensus must be at least 2, "
-                f"got {self.consensus}"
-            )
-
-    def guidance_of(self, num_scales: int) -> tuple[float, ...]:
-        """Guidance of each scale, coarsest first.
-
-        Raises:
-            ValueError: if `guidance_by_scale` names another number of scales.
-        """
-        if not self.guidance_by_scale:
-            return guidance_per_scale(self.guidance, num_scales, self.guidance_schedule)
-        if len(self.guidance_by_scale) != num_scales:
-            raise ValueError(
-                f"sampling.guidance_by_scale needs {num_scales} numbers, one a scale, got "
-                f"{len(self.guidance_by_scale)}"
-            )
-        return self.guidance_by_scale
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,7 +50,16 @@ class WeightsConfig:
     classes: tuple[str, ...] = ()
     """Names of the class labels, in the order of their numbers."""
 
-    sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
+    sampling: Sampling = STANDARD
+    """How shapes are sampled when nobody says otherwise; chosen with the weights."""
+
+    def __post_init__(self) -> None:
+        said = self.sampling.over(STANDARD)
+        if said.spread_limit is not None and said.consensus == 1:
+            raise ValueError(
+                "sampling.guess_above compares samples, so sampling.consensus must be at least 2, "
+                f"got {said.consensus}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

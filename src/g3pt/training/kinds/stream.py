@@ -16,8 +16,8 @@ from g3pt.generation.answers import Answer, ConsensusAnswer, GuessAnswer, Sample
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.conditioning.encoders import Condition
 from g3pt.models.conditioning.pretrained import PretrainedImageEncoder, frozen_features
+from g3pt.models.sampling import STANDARD, Sampling
 from g3pt.models.tokenizer import DiscreteTokenizer, Tokenizer, require_tokens
-from g3pt.models.weights.config import SamplingDefaults
 from g3pt.shapes.yardstick import load_yardstick
 from g3pt.stream.dataset import StreamConfig, StreamDataset
 from g3pt.stream.recorded import RecordedConfig, RecordedDataset
@@ -58,11 +58,12 @@ class WatchConfig:
     """Scales that are sampled; 0 is all."""
 
     @property
-    def sampling(self) -> SamplingDefaults:
+    def sampling(self) -> Sampling:
         """Of every sample."""
-        return SamplingDefaults(
+        told = Sampling(
             guidance=self.guidance, temperature=self.temperature, num_scales=self.num_scales
         )
+        return told.over(STANDARD)
 
 
 class StreamTask:

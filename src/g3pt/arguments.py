@@ -5,9 +5,13 @@ Without it a text or a fraction fails somewhere below, in words that do not name
 
 import math
 import operator
-from collections.abc import Sequence
 from numbers import Real
 from typing import Any
+
+
+class PromptError(ValueError):
+    """A request that cannot be served as it was put."""
+
 
 MAX_SEED = 2**62
 """Largest seed; counting up from it stays within what torch takes."""
@@ -48,41 +52,6 @@ def check_number(name: str, value: object) -> None:
     """
     if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
         raise ValueError(f"{name} must be a number, got {_shown(value)}")
-
-
-def check_sampling(
-    *,
-    num: Any = 1,
-    best_of: Any = 1,
-    consensus: Any = None,
-    guidance: Any = None,
-    temperature: Any = None,
-    top_k: Any = None,
-    top_p: Any = None,
-    min_share: Any = 0.0,
-) -> None:
-    """Refuse arguments of sampling that are not the numbers they stand for; ranges come later.
-
-    Guidance, temperature, top_k and top_p may be sequences with a number for every scale. None is
-    what the weights say.
-
-    Raises:
-        ValueError: naming the argument and what came.
-    """
-    check_whole("num", num)
-    check_whole("best_of", best_of)
-    check_number("min_share", min_share)
-    if consensus is not None:
-        check_whole("consensus", consensus)
-    for name, value, check in (
-        ("guidance", guidance, check_number),
-        ("temperature", temperature, check_number),
-        ("top_k", top_k, check_whole),
-        ("top_p", top_p, check_number),
-    ):
-        several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
-        for one in value if several else () if value is None else (value,):
-            check(name, one)
 
 
 def _shown(value: Any) -> str:

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from g3pt.generation.arguments import (
+from g3pt.arguments import (
     MAX_SEED,
     check_number,
-    check_sampling,
     check_whole,
     seed_of,
 )
@@ -124,4 +123,3 @@ def test_numbers_of_other_libraries_are_numbers() -> None:
         assert seed_of(value) == 3
     for value in (3, 0.5, np.float32(0.5), np.int64(3)):
         check_number("top_p", value)
-    check_sampling(num=np.int64(1), top_k=[1, np.int32(2)], top_p=(0.5, 1), guidance=None)
