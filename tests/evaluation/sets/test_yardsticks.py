@@ -16,11 +16,8 @@ from g3pt.evaluation.report.yardsticks import (
     yardstick_report,
 )
 from g3pt.evaluation.sets.yardsticks import (
-    PictureBank,
     YardstickConfig,
-    build_picture_bank,
     build_yardstick,
-    nearest_picture_iou,
     nearest_pictures,
     yardstick_objects,
 )
@@ -279,25 +276,11 @@ def test_a_consensus_is_the_mean_of_the_samples_of_its_seeds(models, known) -> N
         ConsensusAnswer(num_samples=1)
 
 
-def test_the_nearest_picture_is_copied(known) -> None:
-    bank = PictureBank(known.pictures_BSS4[[4, 2, 0]], known.inside_BQ[[4, 2, 0]])
-    assert nearest_pictures(known.pictures_BSS4[[0, 2, 4]], bank.pictures_MSS4).tolist() == [
-        2,
-        1,
-        0,
-    ]
-    found_B = nearest_picture_iou(known, bank)
-    assert found_B[[0, 2, 4]].tolist() == [1, 1, 1]
-    assert np.all(found_B[[1, 3]] < 1)
-    with pytest.raises(ValueError, match="labelled at 8 queries"):
-        nearest_picture_iou(known, PictureBank(bank.pictures_MSS4, bank.inside_MQ[:, :8]))
-
-
-def test_a_bank_that_holds_the_shape_itself_is_copied_from_without_error(known) -> None:
-    refs = list_objects("procedural", limit=5).refs
-    bank = build_picture_bank(refs[::-1], CONFIG)
-    assert bank.pictures_MSS4.shape == (5, 32, 32, 4)
-    assert nearest_picture_iou(known, bank).tolist() == [1] * 5
+def test_the_nearest_picture_is_that_of_the_object_itself(known) -> None:
+    bank_MSS4 = known.pictures_BSS4[[4, 2, 0]]
+    assert nearest_pictures(known.pictures_BSS4[[0, 2, 4]], bank_MSS4).tolist() == [2, 1, 0]
+    small_MSS4 = shrink_pictures(torch.from_numpy(bank_MSS4), 24).numpy()
+    assert nearest_pictures(known.pictures_BSS4[[0, 2, 4]], small_MSS4).tolist() == [2, 1, 0]
 
 
 # --- reports -------------------------------------------------------------------------------

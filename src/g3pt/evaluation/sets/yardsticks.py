@@ -1,8 +1,8 @@
 """Making the yardsticks: what is drawn, sampled and labelled of each held-out object.
 
-Also the baseline that a generator has to beat: the training shape whose picture is nearest.
+Also the baseline that a generator has to beat: the known shape whose picture is nearest.
 
-Legend: B objects, M training shapes, Q queries, S picture side, P numbers of a small picture.
+Legend: B objects, M known shapes, Q queries, S picture side, P numbers of a small picture.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Float64, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from g3pt.evaluation.objects import HELD_OUT, PROCEDURAL, ObjectList, list_objects
@@ -170,72 +170,26 @@ def _joined(name: str, rows: Sequence[Yardstick]) -> Yardstick:
     )
 
 
-# --- the baseline: copy the training shape whose picture is nearest in pixels -------------------
+# --- the baseline: copy the known shape whose picture is nearest in pixels ----------------------
 
 NEAREST_PICTURE = "nearest_picture"
 """Name of the answer in tables."""
 
 
-@dataclass(frozen=True, eq=False)
-class PictureBank:
-    """What is copied from."""
-
-    pictures_MSS4: UInt8[np.ndarray, "M S S 4"]
-    """Framed views with straight alpha, small: 32 pixels are enough. The canonical view is what
-    yardsticks ask with."""
-    inside_MQ: Bool[np.ndarray, "M Q"]
-    """Labels at the first queries of every yardstick (`query_positions`)."""
-
-
-def build_picture_bank(
-    refs: Sequence[ShapeRef], config: YardstickConfig | None = None, *, picture_size: int = 32
-) -> PictureBank:
-    """Canonical pictures and labels of training shapes, for the baseline that copies them.
-
-    Args:
-        refs: shapes that labels can be trusted of; their quality is not asked.
-        config: of the yardsticks that will ask.
-        picture_size: side of the pictures.
-
-    Raises:
-        ShapeError, MeshError: if a shape is of no use.
-    """
-    config = config or YardstickConfig()
-    queries_Q3 = query_positions(config.num_queries)
-    pictures, labels = [], []
-    for ref in refs:
-        shape = load_shape(ref, solid_resolution=config.solid_resolution)
-        pictures.append(_picture(shape, 2 * picture_size, picture_size))
-        labels.append(shape.contains(queries_Q3))
-    return PictureBank(np.stack(pictures), np.stack(labels))
-
-
-def nearest_picture_iou(yardstick: Yardstick, bank: PictureBank) -> Float64[np.ndarray, " B"]:
-    """IoU of every object with the shape of the bank whose picture is nearest.
-
-    Distances are of colours over white and of alpha alike, at the size of the bank's pictures.
-
-    Args:
-        yardstick: the objects.
-        bank: at least one shape.
-
-    Raises:
-        ValueError: if the bank has other queries.
-    """
-    found, wanted = bank.inside_MQ.shape[1], yardstick.inside_BQ.shape[1]
-    if found != wanted:
-        raise ValueError(f"the bank is labelled at {found} queries, the yardstick at {wanted}")
-    chosen_B = nearest_pictures(yardstick.pictures_BSS4, bank.pictures_MSS4)
-    copied_BQ = bank.inside_MQ[chosen_B]
-    union_B = (copied_BQ | yardstick.inside_BQ).sum(axis=1)
-    both_B = (copied_BQ & yardstick.inside_BQ).sum(axis=1)
-    return np.where(union_B == 0, 1.0, both_B / np.maximum(union_B, 1))
-
-
 def nearest_pictures(
     asked_BSS4: UInt8[np.ndarray, "B S1 S1 4"], bank_MSS4: UInt8[np.ndarray, "M S2 S2 4"]
 ) -> Int[np.ndarray, " B"]:
-    """Number of the nearest picture of the bank; pictures that ask are averaged to its size."""
+    """Find the nearest known picture.
+
+    Distances are of colours over white and of alpha alike.
+
+    Args:
+        asked_BSS4: framed pictures with straight alpha; they are averaged to the size of the bank.
+        bank_MSS4: pictures of known shapes, small: 32 pixels are enough.
+
+    Returns:
+        Its number in the bank, for every picture.
+    """
     side = bank_MSS4.shape[1]
     bank_MP, asked_BP = (_pixels(each, side) for each in (bank_MSS4, asked_BSS4))
     return torch.cdist(asked_BP, bank_MP).argmin(dim=1).numpy()
