@@ -1,6 +1,6 @@
-"""Dirty meshes of solids that are known exactly, and how wrong labels are near their surface.
+"""Damaged meshes of solids that are known exactly, and the error of labels near their surface.
 
-Each mesh is broken in one way that foreign meshes are broken in; what it stands for is a formula.
+Each mesh has one defect that is common in foreign meshes; the solid it stands for is a formula.
 Where a mesh alone settles nothing, the truth is the policy of `geometry.solid`: a box without a
 lid is full, and so are closed cavities. Unit frame; N points.
 """

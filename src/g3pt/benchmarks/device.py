@@ -86,7 +86,7 @@ def row_that_fits(
 
     Args:
         name: of the row, for when none fits.
-        unit: likewise.
+        unit: of the row, for when none fits.
         measure: makes the row of a batch size; what it held is free again when it returns.
         batch_sizes: to try, one after the other.
 

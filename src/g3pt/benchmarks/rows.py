@@ -13,7 +13,7 @@ from typing import Any, Literal
 from g3pt.versions import code_version
 
 OnProgress = Callable[[str, int, int], None]
-"""Told the name of a step, how much of it is done, and how much there is."""
+"""Is told the name of a step, how much of it is done, and of how much."""
 
 DISTRIBUTIONS = ("g3pt", "numpy", "torch", "libigl", "embreex", "mesh2sdf", "point-cloud-utils")
 """Packages whose versions go into every row."""
@@ -88,7 +88,7 @@ def versions() -> dict[str, str | None]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchmarkRow:
-    """One number of ours, beside that of something else where there is one."""
+    """One number of ours, and that of the software it is compared with, if there is any."""
 
     name: str
     unit: str

@@ -1,4 +1,4 @@
-"""Meshing alone and beside a busy process, by how threads of OpenMP wait for each other.
+"""Meshing on a quiet machine and with another busy process, by how threads of OpenMP wait.
 
 OpenMP reads its settings once, when torch is loaded, so that every number comes from a process of
 its own.
@@ -27,7 +27,7 @@ _BUSY = "import os\nstarter = os.getppid()\nwhile os.getppid() == starter: pass"
 
 
 def benchmark_waiting(settings: BenchmarkSettings, on_progress: OnProgress) -> list[BenchmarkRow]:
-    """Seconds of a mesh with threads that sleep, beside those with the default of OpenMP.
+    """Seconds of a mesh with threads that sleep, and with the default of OpenMP.
 
     A processor's number of threads follows OMP_NUM_THREADS, as always.
     """

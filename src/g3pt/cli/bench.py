@@ -1,4 +1,4 @@
-"""`g3pt bench`: measure what g3pt promises on this machine, beside other software."""
+"""`g3pt bench`: measure what g3pt promises on this machine, and compare other software."""
 
 import json
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class BenchOptions(CommonOptions):
     `car-step`, `tokenizer-step`: a training step against a matrix product of the same run.
     `generation-sizes`: tokens of whole shapes, cached against uncached.
     `extraction`: meshing by tracking the surface against asking the whole grid.
-    `waiting`: meshing with threads that sleep while they wait, alone and beside a busy process.
+    `waiting`: meshing with threads that sleep while they wait, alone and with another busy process.
     """
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()

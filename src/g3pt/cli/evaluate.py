@@ -66,12 +66,12 @@ class DataOptions(EvaluateOptions):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RateOptions(DataOptions):
-    """Bytes of `.g3t` files, cut after every scale, beside compressed meshes: which is closer."""
+    """Compare `.g3t` files, cut after every scale, with compressed meshes of as many bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationOptions(DataOptions):
-    """Make held-out objects from their pictures and captions, and score them beside controls.
+    """Make held-out objects from their pictures and captions, and score them with controls.
 
     With --prediction, score the meshes that another system made of them.
     """
@@ -92,7 +92,7 @@ class GenerationOptions(DataOptions):
     """Training shapes to look among."""
 
     samples: int = 1
-    """Samples of each prompt; the headline is their mean, beside their spread and diversity."""
+    """Samples of each prompt: the headline is their mean, spread and diversity are reported."""
 
     best_of: int = 1
     """Also take the one of so many samples whose silhouette agrees best with the picture (of

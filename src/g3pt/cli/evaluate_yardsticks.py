@@ -1,4 +1,4 @@
-"""`g3pt evaluate yardsticks`: known kinds, unseen kinds and real models side by side."""
+"""`g3pt evaluate yardsticks`: a generator on known kinds, unseen kinds and real models."""
 
 import json
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ NUM_OBJECTS = 200
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class YardsticksOptions(CommonOptions):
-    """Measure a generator on what it has seen the kind of, and on what it has not.
+    """Measure a generator on kinds of things that it has seen, and on kinds that it has not.
 
     With --make, write the files that it is measured by: new seeds of the training families,
     families that were never trained on, and the held-out models of a folder.
@@ -209,4 +209,4 @@ def _read_report(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path}: is no report in JSON: {error}") from error
+        raise ValueError(f"{path}: is not a JSON report: {error}") from error

@@ -1,4 +1,4 @@
-"""`g3pt reproduce`: a table of the paper by name, trained, measured and printed beside it."""
+"""`g3pt reproduce`: trains and measures a table of the paper, and prints it with the paper's."""
 
 import logging
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ HEARD = ("g3pt.training.ingredients", "g3pt.training.features", "g3pt.reproduce"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReproduceOptions(CommonOptions):
-    """Train what is missing, measure, and print a table beside the paper's.
+    """Train what is missing, measure, and print a table with the paper's numbers.
 
     Finished rows are kept below --runs and taken as they are; a run that was stopped goes on.
     `table2`, `table3a`, `table3b`, `table4`: tokenizers. `budget`: the ends of Table 4 with twice

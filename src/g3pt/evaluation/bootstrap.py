@@ -18,7 +18,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and the interval that holds the mean of another such draw of objects."""
+    """A mean and its 95 % interval over draws of objects."""
 
     mean: float
     low: float
@@ -39,8 +39,8 @@ def bootstrap(
 ) -> dict[str, Interval]:
     """Percentile bootstrap of the mean of each column over objects.
 
-    The same objects are drawn for all columns of a length, so that numbers may be set side by side.
-    Undefined values (NaN) are left out of their column.
+    Columns of equal length are resampled with the same objects, so that their intervals can be
+    compared. Undefined values (NaN) are left out of their column.
     """
     intervals: dict[str, Interval] = {}
     for name, values in columns.items():
@@ -85,7 +85,7 @@ def seeded_difference(
     """Mean of ours - other; the interval draws objects again for both together, seeds apart.
 
     An interval over objects alone would take the luck of one initialisation for a property of
-    the system. With two or three seeds theirs is still a rough estimate, on the narrow side.
+    the system. With two or three seeds the interval is a rough estimate, rather too narrow.
 
     Raises:
         ValueError: if the objects are not as many.

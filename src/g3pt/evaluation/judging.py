@@ -32,7 +32,7 @@ class Judge:
         """Take an object.
 
         Args:
-            truth: what it really is.
+            truth: the true shape.
             settings: how finely to measure.
             families: shapes whose family is known; None leaves the family out.
             aligned: also score after the best similarity, in columns `aligned_*`.
@@ -44,7 +44,7 @@ class Judge:
         """By method; of several samples, the first."""
 
     def judge_truth(self) -> Row:
-        """How well the true shape itself can be told by its family."""
+        """Classify the true shape itself, which says how reliable the classifier is."""
         return self._named("true_shape", self.sketches[TRUTH].grid)
 
     def judge(
@@ -62,7 +62,7 @@ class Judge:
             mesh: unit frame; an empty one scores as such.
             contains: its inside test; by default the mesh is taken to be closed, as extracted
                 ones are, and its winding number decides.
-            shown: False leaves out columns that are costly and only asked of rows that are shown.
+            shown: False leaves out the costly columns, for samples that get no row of their own.
         """
         inside_of = winding_test if contains is None else solid_test
         if contains is None and not mesh.is_empty:

@@ -1,4 +1,4 @@
-"""Protocol g3pt-eval-v1: how finely is measured, which objects, what they really are, their hashes.
+"""Protocol g3pt-eval-v1: its settings, its objects, the true shapes, and hashes.
 
 Ground truth is the solid in the unit frame. Predictions are meshed from their tokens and nothing is
 filtered. Chamfer and F-scores use exact point-to-triangle distances. IoU asks uniform points of the
@@ -175,7 +175,7 @@ def list_objects(
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What one object really is."""
+    """The true shape of one object."""
 
     id: str
     family: str
@@ -213,7 +213,7 @@ def true_mesh(shape: SourceShape, resolution: int) -> TriangleMesh:
 
 
 def object_rng(shape_id: str, settings: EvaluationSettings, stream: int) -> np.random.Generator:
-    """Samples of an object that do not depend on the other objects, nor on one another."""
+    """Random numbers that depend on the object, the seed and the stream alone."""
     return np.random.default_rng([*shape_seed(shape_id, settings.seed), stream])
 
 

@@ -1,9 +1,9 @@
-"""Results on disk: written as they come, whole or not at all, and taken up again by a rerun.
+"""Results on disk: each object is written when it is finished; a rerun continues from there.
 
 config.json       what is evaluated and how; a rerun must agree with it
 objects.csv       the rows of every finished object
 tokens.json       the tokens behind them, where there are any, by slot
-arrays/SLOT.npz   what comparing whole sets needs to know of an object, where that is done
+arrays/SLOT.npz   sketches of the object, where whole sets are compared
 evaluation.json   the report
 report.md         the same as a table
 """
@@ -59,7 +59,7 @@ class Results:
 
     @classmethod
     def open(cls, folder: Path | None, config: dict[str, Any], code: str = "") -> "Results":
-        """Begin, or take up what an earlier run with the same config left.
+        """Start, or continue from what an earlier run with the same config left.
 
         Args:
             folder: where the files go; None keeps everything in memory.
@@ -134,7 +134,7 @@ class Results:
         write_whole(self.folder / "objects.csv", to_csv(rows))
 
     def finish(self, report: dict[str, Any], table: str) -> None:
-        """Write the report beside the rows."""
+        """Write the report into the folder of the rows."""
         if self.folder is None:
             return
         text = json.dumps(report, indent=2, allow_nan=False) + "\n"

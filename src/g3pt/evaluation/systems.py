@@ -1,4 +1,4 @@
-"""Whatever generates shapes, CAR or a rival, as the evaluation asks it."""
+"""Generators of shapes, CAR and its rivals, with one interface for the evaluation."""
 
 import time
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ from g3pt.models.weights.load import (
 from g3pt.preparation.sources import SourceShape
 
 Generator = Car | Flow | Regressor
-"""Reads prompts, and looks at training shapes with its condition encoders."""
+"""A model that makes shapes of prompts. Its condition encoders also serve the controls."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +44,7 @@ class SystemSettings:
     consensus: int = 1
     """Samples of the answer that is the mean of several; 1 makes none. CAR alone can."""
     num_steps: int = 50
-    """Of a flow; others have none. Of `sampling` a flow takes the guidance alone."""
+    """Integration steps of a flow, which of `sampling` uses the guidance alone."""
 
 
 class TrueLikelihood:
@@ -72,7 +72,7 @@ class TrueLikelihood:
 
 @dataclass(frozen=True, eq=False)
 class Systems:
-    """One generator, asked with guidance and without."""
+    """One generator, sampled with guidance and without."""
 
     name: str
     sha256: str

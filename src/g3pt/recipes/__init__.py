@@ -51,7 +51,7 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "regressor-paper": rivals.regressor_paper,
     "regressor-paper-smoke": rivals.regressor_paper_smoke,
 }
-"""By the name that the run carries, too."""
+"""By the name of the run."""
 
 SIZES: dict[str, Callable[[], Run]] = {f"car-{size}": partial(car.of_size, size) for size in LADDER}
 """The paper's generator at every size of the ladder."""
@@ -75,7 +75,7 @@ def recipe(name: str) -> Run:
 def runs_before(run: Run, *, resume: bool = False) -> dict[Path, Run]:
     """The runs that have to be trained before another, because it reads what they make.
 
-    They are found by their folders, `runs/RECIPE`: what lies elsewhere is the user's own.
+    They are found by their folders, `runs/RECIPE`; other folders belong to the user.
 
     Args:
         run: what reads `initial` and `tokenizer`.
@@ -85,7 +85,7 @@ def runs_before(run: Run, *, resume: bool = False) -> dict[Path, Run]:
         By folder, in the order in which they are trained.
 
     Raises:
-        ConfigError: if the config in a folder that was begun is none.
+        ConfigError: if a folder of a begun run holds no valid config.
     """
     found: dict[Path, Run] = {}
     for source in (run.initial, getattr(run, "tokenizer", "")):

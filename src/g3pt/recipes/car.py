@@ -28,7 +28,7 @@ def tiny() -> CarRun:
     """An hour of two cores: pictures and sentences to shapes.
 
     `meshes` is a folder of meshes with a `manifest.jsonl` (docs/data.md); where there is none,
-    training goes without.
+    the run trains without them.
     """
     conditions = (ImageConditionConfig(image_size=96, depth=2), TextConditionConfig())
     model = CarConfig(

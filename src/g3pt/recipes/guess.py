@@ -1,8 +1,8 @@
 """The first guess of the bundled generator, on recorded examples and a processor or two.
 
-Everything else of the generator stays as it is: what is trained is a small network on the features
-of a frozen one, so a step takes a hundredth of what a step of CAR takes, and the recordings are
-what costs (`scripts/record_guess.py`).
+The rest of the generator is kept. A small network is trained on the features of a frozen one, so
+that a step costs a hundredth of a step of CAR; most of the cost is that of the recordings
+(`scripts/record_guess.py`).
 """
 
 from dataclasses import replace
@@ -28,7 +28,7 @@ GENERATOR = "g3pt-small"
 
 
 def sources(stock: str) -> tuple[Pool, ...]:
-    """What is learnt from: framed pictures of 128 pixels, and tokens.
+    """The examples: framed pictures of 128 pixels, and tokens.
 
     Three recordings with two pictures of every shape, and those of the table `unseen`, which
     have one; no shape is in two of them, but a mesh is in many warps.

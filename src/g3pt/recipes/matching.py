@@ -50,8 +50,8 @@ def matched(config: TokenizerConfig, wanted: int) -> TokenizerConfig:
 def num_generator_parameters(config: CarConfig | FlowConfig | RegressorConfig) -> int:
     """Parameters of what makes latents or tokens of a condition.
 
-    The field decoder of a regressor does not count, as that of the tokenizer does not for the
-    others. Nothing is allocated.
+    The field decoder of a regressor does not count, because the others use that of the tokenizer,
+    which does not count either. Nothing is allocated.
     """
     with torch.device("meta"):
         match config:

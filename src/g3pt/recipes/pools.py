@@ -18,7 +18,7 @@ from g3pt.stream.recording import UNWARPED, RecordingConfig, record
 PoolName = Literal["families", "few_families", "grammar", "real", "warped"]
 
 NUM_FEW = 6
-"""Families of the row with the fewest, which needs more shapes of each."""
+"""Number of families of the row with the fewest, which needs more shapes of each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +30,7 @@ class Pool:
     num: int
 
     def folder(self, root: str | Path) -> Path:
-        """Where it lies."""
+        """Its folder."""
         return Path(root) / self.name
 
 
@@ -41,14 +41,14 @@ def record_pool(
     tokenizer: DiscreteTokenizer,
     on_part: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Make a pool so long; see `record`.
+    """Record a pool up to a number of examples; see `record`.
 
     Args:
         pool: what is recorded.
-        root: where pools lie.
+        root: folder of the pools.
         num: examples wanted.
         tokenizer: whose tokens are recorded.
-        on_part: hears how many parts are there, and of how many.
+        on_part: is told how many parts are done, and of how many.
 
     Returns:
         Number of examples in it.

@@ -1,7 +1,7 @@
-"""The rivals of Table 1, each beside a CAR: same data, conditions, steps and parameters.
+"""The rivals of Table 1, each for one CAR: same data, conditions, steps and parameters.
 
-`flow_beside` and `regressor_beside` make a rival of any training of stage 2; the named runs
-are those beside the named ones of `recipes/car.py`.
+`flow_for` and `regressor_for` make a rival of any training of stage 2; the named runs
+are the rivals of those of `recipes/car.py`.
 """
 
 from dataclasses import fields, replace
@@ -32,7 +32,7 @@ from g3pt.training.kinds.regressor import (
 from g3pt.training.kinds.tokenizer import TokenizerRun
 
 
-def kl_beside(stage1: TokenizerRun, *, name: str, latent_dim: int | None = None) -> TokenizerRun:
+def kl_for(stage1: TokenizerRun, *, name: str, latent_dim: int | None = None) -> TokenizerRun:
     """The KL tokenizer that a flow runs over: the latents, layers and size of another one.
 
     Args:
@@ -53,7 +53,7 @@ def kl_beside(stage1: TokenizerRun, *, name: str, latent_dim: int | None = None)
     )
 
 
-def flow_beside(car: CarRun, stage1: TokenizerRun, *, name: str, tokenizer: str = "") -> FlowRun:
+def flow_for(car: CarRun, stage1: TokenizerRun, *, name: str, tokenizer: str = "") -> FlowRun:
     """The flow that a CAR is compared with.
 
     Args:
@@ -87,7 +87,7 @@ def flow_beside(car: CarRun, stage1: TokenizerRun, *, name: str, tokenizer: str 
     )
 
 
-def regressor_beside(car: CarRun, stage1: TokenizerRun, *, name: str) -> RegressorRun:
+def regressor_for(car: CarRun, stage1: TokenizerRun, *, name: str) -> RegressorRun:
     """The regressor that a CAR is compared with.
 
     Args:
@@ -144,62 +144,60 @@ def _condition_loss(car: CarRun) -> dict[str, Any]:
 def kl_tiny() -> TokenizerRun:
     """The KL tokenizer of `flow_tiny`: the steps of both legs of `tokenizer-tiny`, in one."""
     first, last = tokenizer.tiny_procedural(), tokenizer.tiny()
-    run = kl_beside(last, name="tokenizer-kl-tiny")
+    run = kl_for(last, name="tokenizer-kl-tiny")
     return replace(run, train=replace(run.train, steps=first.train.steps + last.train.steps))
 
 
 def flow_tiny() -> FlowRun:
-    """The flow beside `car-tiny`."""
-    return flow_beside(car.tiny(), kl_tiny(), name="flow-tiny")
+    """The flow that `car-tiny` is compared with."""
+    return flow_for(car.tiny(), kl_tiny(), name="flow-tiny")
 
 
 def regressor_tiny() -> RegressorRun:
-    """The regressor beside `car-tiny`."""
-    return regressor_beside(car.tiny(), tokenizer.tiny(), name="regressor-tiny")
+    """The regressor that `car-tiny` is compared with."""
+    return regressor_for(car.tiny(), tokenizer.tiny(), name="regressor-tiny")
 
 
 def kl_paper() -> TokenizerRun:
     """A KL tokenizer of the paper's size, 64 channels a latent (CLAY)."""
-    return kl_beside(tokenizer.paper(), name="tokenizer-kl-paper")
+    return kl_for(tokenizer.paper(), name="tokenizer-kl-paper")
 
 
 def flow_paper() -> FlowRun:
-    """The flow beside `car-paper`, 0.1B."""
-    return flow_beside(car.paper(), kl_paper(), name="flow-paper")
+    """The flow that `car-paper` is compared with, 0.1B."""
+    return flow_for(car.paper(), kl_paper(), name="flow-paper")
 
 
 def regressor_paper() -> RegressorRun:
-    """The regressor beside `car-paper`, 0.1B."""
-    return regressor_beside(car.paper(), tokenizer.paper(), name="regressor-paper")
+    """The regressor that `car-paper` is compared with, 0.1B."""
+    return regressor_for(car.paper(), tokenizer.paper(), name="regressor-paper")
 
 
 def kl_tiny_smoke() -> TokenizerRun:
     """`kl_tiny` in seconds."""
-    return kl_beside(tokenizer.tiny_smoke(), name="tokenizer-kl-tiny-smoke")
+    return kl_for(tokenizer.tiny_smoke(), name="tokenizer-kl-tiny-smoke")
 
 
 def kl_paper_smoke() -> TokenizerRun:
     """`kl_paper` in seconds."""
-    return kl_beside(tokenizer.paper_smoke(), name="tokenizer-kl-paper-smoke")
+    return kl_for(tokenizer.paper_smoke(), name="tokenizer-kl-paper-smoke")
 
 
 def flow_tiny_smoke() -> FlowRun:
     """`flow_tiny` in seconds, on the latents of `tokenizer-kl-tiny-smoke`."""
-    return flow_beside(car.tiny_smoke(), kl_tiny_smoke(), name="flow-tiny-smoke")
+    return flow_for(car.tiny_smoke(), kl_tiny_smoke(), name="flow-tiny-smoke")
 
 
 def flow_paper_smoke() -> FlowRun:
     """`flow_paper` in seconds, on the latents of `tokenizer-kl-paper-smoke`."""
-    return flow_beside(car.paper_smoke(), kl_paper_smoke(), name="flow-paper-smoke")
+    return flow_for(car.paper_smoke(), kl_paper_smoke(), name="flow-paper-smoke")
 
 
 def regressor_tiny_smoke() -> RegressorRun:
     """`regressor_tiny` in seconds."""
-    return regressor_beside(car.tiny_smoke(), tokenizer.tiny_smoke(), name="regressor-tiny-smoke")
+    return regressor_for(car.tiny_smoke(), tokenizer.tiny_smoke(), name="regressor-tiny-smoke")
 
 
 def regressor_paper_smoke() -> RegressorRun:
     """`regressor_paper` in seconds."""
-    return regressor_beside(
-        car.paper_smoke(), tokenizer.paper_smoke(), name="regressor-paper-smoke"
-    )
+    return regressor_for(car.paper_smoke(), tokenizer.paper_smoke(), name="regressor-paper-smoke")

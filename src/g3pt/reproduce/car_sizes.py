@@ -51,7 +51,7 @@ class CarSize:
 
     @property
     def sets(self) -> tuple[LikelihoodSet | EvaluationSet, ...]:
-        """Likelihood first: it tells rows apart that meshes do not."""
+        """Likelihood first: it separates rows that meshes do not separate."""
         return (self.likelihood, *self.evaluation)
 
 

@@ -45,7 +45,7 @@ class EvaluationSet:
     num: int = 0
     """Only so many, spread evenly over the source; 0 is all."""
     optional: bool = False
-    """Whether rows go without it, and this is said, where its source is not there."""
+    """Rows are measured without it where its source is missing, and a line says so."""
 
     def objects(self) -> ObjectList:
         """List the shapes."""
@@ -57,7 +57,7 @@ class EvaluationSet:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LikelihoodSet:
-    """Held-out prepared shapes whose tokens a generator is to foresee."""
+    """Held-out prepared shapes whose tokens a generator is to predict."""
 
     name: str
     shapes: PreparedShapes
@@ -73,7 +73,7 @@ class Variant:
     """A row of a table: a run, trained once for every seed."""
 
     name: str
-    """Of the run folder, too. Equal names in two tables are the same run."""
+    """Also names the run folder. Equal names in two tables are the same run."""
     label: str
     run: Run
     seeds: tuple[int, ...] = (0,)
@@ -149,12 +149,12 @@ class Experiment:
     claims: tuple[Claim, ...]
     evaluation: tuple[MeasuredSet, ...]
     before: tuple[Variant, ...] = ()
-    """Trained first, from their first seed, beside the rows, whose runs read them (`located`)."""
+    """Trained before the rows, from their first seed; the runs of rows read them (`located`)."""
     axis: Literal["", "tokens", "codebook", "parameters"] = ""
     """What the rows are plotted against; without one, rows are bars. Over parameters a power law
     is fitted."""
     timed: str = ""
-    """All rows that generate are timed beside one another, as ratios to the row of this name."""
+    """All rows that generate are timed in turn; ratios are to the row of this name."""
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]

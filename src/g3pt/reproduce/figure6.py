@@ -55,7 +55,7 @@ def figure6(scale: Scale) -> Experiment:
 
 
 def scaling_lines(table: Reproduction) -> list[str]:
-    """Both laws as a table, beside what the paper says."""
+    """Both laws as a table, and what the paper says."""
     if not table.scaling:
         return [f"Fewer than {MIN_SIZES} sizes are finished; there is nothing to fit yet."]
     lines = [

@@ -1,7 +1,7 @@
-"""How long the rows of a table take for a shape, asked in turn, so that all meet the same machine.
+"""Times the rows of a table: seconds for a shape, on the same machine under the same load.
 
 What is timed is the way from a picture to a field, and from the field to a mesh, one shape at a
-time. Rows are asked round by round, each once a round: a disturbance falls on all of them alike.
+time. Rows take turns, each once a round, so that a disturbance affects all of them alike.
 """
 
 import statistics

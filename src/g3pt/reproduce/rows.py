@@ -46,10 +46,10 @@ GENERATED = ("iou", "chamfer_mean", "fscore_001")
 
 @dataclass(frozen=True, kw_only=True)
 class Facts(ABC):
-    """What a row says of its model and its training beside scores."""
+    """What a row says of its model and its training, in addition to scores."""
 
     tokens: int
-    """What a shape consists of for the model: tokens or latents, those of all scales."""
+    """Tokens or latents of a shape, those of all scales."""
 
     @abstractmethod
     def cells(self) -> dict[str, str]:
@@ -264,7 +264,7 @@ class CarRows(RowKind):
     def measure(
         self, variant: Variant, weights: Path, one: MeasuredSet, out: Path, device: str
     ) -> Report:
-        """Generate the objects from their pictures, or measure how well tokens are foreseen."""
+        """Generate the objects from their pictures, or measure how well tokens are predicted."""
         match one:
             case EvaluationSet():
                 return evaluate_generation(

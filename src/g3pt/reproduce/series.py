@@ -1,4 +1,4 @@
-"""Trains and measures the rows of an experiment: what is finished stays, what is missing is done.
+"""Trains and measures the rows of an experiment: finished rows are kept, missing ones are made.
 
 One folder a run, below a folder named after the scale: the run itself (config, checkpoints,
 metrics), `weights/` when training is over, `evaluation-SET/` with the scores of every object, and
@@ -35,7 +35,7 @@ ROW_FILE = "row.json"
 RECIPE_FILE = "recipe.json"
 
 OnRow = Callable[[str, int, int], None]
-"""Hears which row was finished, how many are, and of how many."""
+"""Is told which row was finished, how many are finished, and of how many."""
 
 
 class SeriesError(RuntimeError):
@@ -174,10 +174,10 @@ def read_row(
 
 
 def check_recipe(folder: Path, run: Run) -> None:
-    """A folder belongs to the recipe that made it.
+    """Refuse a folder that another recipe made.
 
     Raises:
-        ValueError: if it was another one.
+        ValueError: if it is one.
     """
     file = folder / RECIPE_FILE
     if file.is_file() and read_run(file) != run:

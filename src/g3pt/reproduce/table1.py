@@ -9,7 +9,7 @@ feed-forward regressor (TripoSR). Beside them stands the training shape whose pi
 from dataclasses import replace
 
 from g3pt.models.sampling import STANDARD, Sampling
-from g3pt.recipes.rivals import flow_beside, regressor_beside
+from g3pt.recipes.rivals import flow_for, regressor_for
 from g3pt.reproduce.car_sizes import CarSize, car_size, rung
 from g3pt.reproduce.experiments import Claim, EvaluationSet, Experiment, Scale, Variant, weights_of
 from g3pt.reproduce.tables import kl, tokenizer_run, trained_longer
@@ -29,7 +29,7 @@ def table1(scale: Scale) -> Experiment:
     flow = Variant(
         name="pictures-flow",
         label="rectified flow, 50 steps",
-        run=flow_beside(
+        run=flow_for(
             run,
             tokenizer_run(continuous),
             name="flow",
@@ -42,7 +42,7 @@ def table1(scale: Scale) -> Experiment:
     regressor = Variant(
         name="pictures-regressor",
         label="feed-forward regression",
-        run=regressor_beside(run, tokenizer_run(of.stage1), name="regressor"),
+        run=regressor_for(run, tokenizer_run(of.stage1), name="regressor"),
         seeds=middle.seeds,
         paper=_TRIPOSR,
     )

@@ -56,7 +56,7 @@ def write_report(table: Reproduction, folder: Path) -> list[Path]:
 
 
 def markdown(table: Reproduction, picture: str) -> str:
-    """The table beside the paper's, the comparisons, and what it cost."""
+    """The table with the paper's numbers, the comparisons, and the cost."""
     experiment = table.experiment
     lines = [f"# {experiment.title}, {experiment.scale} scale", ""]
     lines += [_preamble(table), ""]

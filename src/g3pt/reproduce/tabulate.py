@@ -1,4 +1,4 @@
-"""From finished rows to a table beside the paper's, and what became of each comparison."""
+"""From finished rows to a table with the paper's numbers, and the outcome of each comparison."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -48,7 +48,7 @@ class TableRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A claim and what became of it."""
+    """A claim and its outcome."""
 
     claim: str
     set: str

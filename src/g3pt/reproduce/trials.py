@@ -1,4 +1,4 @@
-"""What every row of an experiment costs: counted, and if asked for tried on synthetic input."""
+"""The cost of every row of an experiment: counted, and on request measured on synthetic input."""
 
 import resource
 import time

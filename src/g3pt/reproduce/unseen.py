@@ -1,8 +1,8 @@
-"""The table `unseen`: what a generator has to learn from, and be made of, to know new things.
+"""The table `unseen`: which data and which parts help a generator with kinds it never saw.
 
 Small generators of the first scales of the bundled tokenizer are trained on selections of the same
-recordings (`unseen_pools`) and measured by the three yardsticks (`unseen_series`). Rows stand in
-the order in which they are wanted: a table is worth reading before it is complete.
+recordings (`unseen_pools`) and measured by the three yardsticks (`unseen_series`). Rows are in
+order of importance: a table can be read before it is complete.
 """
 
 import json
@@ -49,14 +49,14 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnseenRow:
-    """A row: what is learnt from, and by what."""
+    """A row: what data is learnt from, and by which model."""
 
     name: str
     label: str
     shares: tuple[Share, ...]
     guess: GuessKind = "none"
     features: Literal["own", "both"] = "own"
-    """Whether a frozen network looks at the pictures beside our own encoder."""
+    """`both`: a frozen pretrained network encodes the pictures, too, not our own encoder alone."""
     dropout: float = 0.0
     """Of blocks, and as large for stochastic depth."""
     seeds: tuple[int, ...] = (0,)

@@ -1,11 +1,11 @@
-"""Records, trains and measures the rows of the table `unseen`: what is finished stays.
+"""Records, trains and measures the rows of the table `unseen`; finished ones are kept.
 
     ROOT/unseen-SCALE/
-        pools/NAME/         recordings, made when a row wants them and as long as it wants them
+        pools/NAME/         recordings, made when a row needs them and as long as it needs them
         NAME-seedN/         a run, as `g3pt train` leaves it, and
             row.json        last: what the yardsticks say of it
 
-What was stopped goes on in all three.
+A rerun continues all three where they were stopped.
 """
 
 import json
@@ -81,7 +81,7 @@ def run_unseen(
 
 
 def _require_inputs(table: UnseenTable) -> None:
-    """Look for what is made beforehand, which hours of recording would come to miss.
+    """Check for files that must be made beforehand, before hours are spent on recording.
 
     Raises:
         FileNotFoundError: naming all that is missing, and what makes it.
@@ -107,7 +107,7 @@ def finished_rows(table: UnseenTable, root: Path) -> list[dict[str, Any]]:
 
 
 class _Workshop:
-    """What all rows share: tokenizer and yardsticks, made ready once."""
+    """What all rows share: tokenizer and yardsticks, prepared once."""
 
     def __init__(self, table: UnseenTable, root: Path) -> None:
         self._table, self._root = table, root
@@ -117,7 +117,7 @@ class _Workshop:
         self._ready: list[ReadyYardstick] | None = None
 
     def finish(self, row: UnseenRow, seed: int) -> None:
-        """Record what a row wants, train it and measure it, as far as that is not done."""
+        """Record what a row needs, train it and measure it, as far as that is not done."""
         table, run = self._table, self._table.run(row, seed, self._root)
         folder = self._root / run.name
         check_recipe(folder, run)
@@ -224,7 +224,7 @@ class _Workshop:
         return [build_yardstick(name, each, config).yardstick for name, each in objects.items()]
 
     def _record(self, share: Share) -> None:
-        """Make a pool as long as a share wants it."""
+        """Record a pool to the length that a share needs."""
         pool = self._table.pool(share.pool)
         num = pool.num if share.num_families or not share.num else share.num
         LOGGER.info("recording %s", pool.name)

@@ -1,1 +1,1 @@
-"""Token files as a codec, beside compressed meshes."""
+"""Token files as a codec, compared with compressed meshes."""

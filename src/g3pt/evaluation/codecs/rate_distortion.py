@@ -1,8 +1,8 @@
-"""The `.g3t` file as a codec of shapes: bits against distortion, beside compressed meshes.
+"""The `.g3t` file as a codec of shapes: bits against distortion, with compressed meshes.
 
 Every prefix of scales is one point of g3t. The baselines decimate the true mesh to several numbers
-of faces, put it on lattices of several bits and write it with Draco or with our own code (see
-`decimation` and `mesh_codecs`). What is scored was read back from the bytes. Unit frame.
+of faces, round it to lattices of several bits and write it with Draco or with our own code (see
+`decimation` and `mesh_codecs`). Scores are those of what was decoded from the bytes. Unit frame.
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,7 +67,7 @@ MESH_SETTINGS: Mapping[int, tuple[int, ...]] = {
     4000: (9,),
     ALL_FACES: (12,),
 }
-"""By number of faces: bits per coordinate that are worth their bytes there."""
+"""Bits per coordinate that are measured, by number of faces: those that are worth their bytes."""
 
 COLUMNS = ("iou", "chamfer_mean", "fscore_001")
 
@@ -181,7 +181,7 @@ def mesh_rows(
 ) -> list[Row]:
     """One row per baseline, number of faces and bits per coordinate, as in `MESH_SETTINGS`.
 
-    What two settings give back as the same triangles is scored once. A mesh that collapses on its
+    Settings that decode to the same triangles are scored once. A mesh without a face left on its
     lattice cannot be written and has no row.
     """
     known: dict[bytes, Row] = {}

@@ -1,4 +1,4 @@
-"""Is an unusual shape told by its likelihood? Damaged shapes against the shapes themselves.
+"""Does likelihood tell unusual shapes? Damaged shapes against the undamaged ones.
 
 Scores are nats per token without any prompt. N surface points, T tokens; unit frame.
 """
@@ -57,7 +57,7 @@ def evaluate_anomalies(
         ValueError: if the weights have no generator.
     """
     pipeline = G3PT.from_pretrained(weights, device)
-    pipeline.read_prompts()  # says so if there is no generator
+    pipeline.read_prompts()  # raises if there is no generator
     rows = [(ref.id, np.random.default_rng([seed, slot])) for slot, ref in enumerate(objects.refs)]
     tokens: list[dict[str, Int[torch.Tensor, " T"]]] = []
     for slot, (_, rng) in enumerate(rows):
@@ -114,7 +114,7 @@ def auroc_interval(
 def _tokens_of_kinds(
     pipeline: G3PT, samples: SurfaceSamples, rng: np.random.Generator
 ) -> dict[str, Int[torch.Tensor, " T"]]:
-    """Tokens of a shape and of what can be made of it alone."""
+    """Tokens of a shape, and of the damaged versions that need no other shape."""
     own_T = _tokenize(pipeline, samples)
     finest = pipeline.tokenizer.scale_lengths[-1]
     order = torch.from_numpy(rng.permutation(finest))

@@ -1,4 +1,4 @@
-"""What a generator has to beat: a training shape looked up, or the same mean shape for everyone.
+"""Controls that a generator has to beat: the most similar training shape, one mean shape for all.
 
 Legend: N training shapes, E width of features, S picture side, G cells along the grid.
 """
@@ -26,13 +26,13 @@ from g3pt.shapes.shards import ShardSet
 BATCH = 64
 GRID = 32
 MEAN_QUERIES = 8192
-"""Stored labels of a shape that count for the mean shape."""
+"""Stored labels of each shape that the mean shape is made of."""
 THRESHOLDS = np.linspace(0.02, 0.6, 30)
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingShapes:
-    """Shapes of training shards, with what the generator's own encoders see in them."""
+    """Shapes of training shards, with features of the generator's own condition encoders."""
 
     shards: tuple[str, ...]
     places: tuple[tuple[int, int], ...]
@@ -64,7 +64,7 @@ def training_shards(path: str | Path) -> ShardSet:
 def collect_training_shapes(
     model: Generator, paths: Sequence[str | Path], kinds: Sequence[str], num: int
 ) -> TrainingShapes:
-    """Look at training shapes with the generator's encoders.
+    """Encode training shapes with the generator's condition encoders.
 
     Args:
         model: the generator.

@@ -73,7 +73,7 @@ class GenerationSettings:
     """Training shapes to look among."""
 
     families: bool = True
-    """Tell the family of every procedural result; its references take half a minute to make."""
+    """Classify results on procedural objects by family, whose references take half a minute."""
 
     unconditional: bool = True
     """Also sample from nothing, as a control."""
@@ -119,7 +119,7 @@ def evaluate_generation(
     workers: int = 1,
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Generate every object from its picture and its sentence, and score that beside controls.
+    """Generate every object from its picture and its sentence, and score that with controls.
 
     Seeds belong to the object. The picture is the canonical view, the sentence the first caption.
     Nothing is aligned with the truth in the headline. Controls: an unconditional sample of the

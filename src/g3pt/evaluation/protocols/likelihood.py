@@ -60,8 +60,8 @@ def evaluate_likelihood(
     """Measure the cross-entropy of every object's tokens.
 
     Each row holds `ce` (nats a token over all scales), `ce_1` to `ce_S` (scale by scale, the
-    coarsest first), `bits_per_shape`, and `unconditional_ce`: how far that lies above `ce` says
-    how much the conditions are made use of.
+    coarsest first), `bits_per_shape`, and `unconditional_ce`, without conditions: the more
+    that lies above `ce`, the more the generator uses them.
 
     Args:
         weights: a weights folder or a bundled name, with a generator.
@@ -109,7 +109,7 @@ def evaluate_likelihood(
 
 
 def _check_layout(shapes: TokenizedShapes, tokenizer: DiscreteTokenizer, name: str) -> None:
-    """Tokens of another layout would be read as something else.
+    """Refuse tokens of another layout, which would be misread.
 
     Raises:
         ValueError: if they differ.

@@ -32,7 +32,7 @@ PredictionFrame = Literal["unit", "box"]
 """Meshes are in the unit frame already, or each is moved there by its own bounding box."""
 
 USUAL_SIDES = (1.5, 2.2)
-"""Longest sides between which meshes may well be in the unit frame, where true ones have 1.9."""
+"""Range of the longest side of meshes that are likely in the unit frame; true ones have 1.9."""
 
 
 def evaluate_predictions(

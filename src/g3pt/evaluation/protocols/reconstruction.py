@@ -180,7 +180,7 @@ class CodedShape:
 
 @torch.inference_mode()
 def code_shape(tokenizer: Tokenizer, samples: SurfaceSamples) -> CodedShape:
-    """Send a surface through the bottleneck; what has tokens is decoded from them alone."""
+    """Encode a surface and decode it; a discrete tokenizer decodes from its tokens alone."""
     if isinstance(tokenizer, DiscreteTokenizer):
         indices_T = encode_samples(tokenizer, samples)
         stops = np.cumsum(tokenizer.scale_lengths)

@@ -1,4 +1,4 @@
-"""Curves with bands, side by side in one picture."""
+"""Plots: curves with bands in panels, and means with their intervals."""
 
 import io
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class Curve:
     marker: str = ""
     """`o`, `s`, `^`; empty for none."""
     faint: bool = False
-    """Drawn small and pale, as what stands behind the other curves."""
+    """Drawn small and pale, as background of the other curves."""
 
     def __post_init__(self) -> None:
         lengths = {len(values) for values in (self.x, self.y, *self._edges)}
@@ -73,7 +73,7 @@ class Dot:
 
 
 def require_matplotlib() -> None:
-    """Find out early that no plot can be drawn.
+    """Check that plots can be drawn, before work is done for them.
 
     Raises:
         ImportError: naming the extra, if matplotlib is not installed.

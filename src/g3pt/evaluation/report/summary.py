@@ -126,7 +126,7 @@ def markdown(title: str, report: Mapping[str, Any], groups: Sequence[str] = ("",
 
 
 def difference_table(differences: Mapping[str, Any]) -> str:
-    """Paired differences as a table; those whose interval leaves out zero are marked."""
+    """Paired differences as a table; those whose interval excludes zero are marked."""
     lines = ["| difference, object by object | mean [95 % interval] | |", "|---|---|---|"]
     for name, entry in differences.items():
         certain = entry["low"] > 0 or entry["high"] < 0

@@ -1,4 +1,4 @@
-"""What the yardsticks say, as JSON values and as lines: sets side by side, two reports in pairs.
+"""Reports of yardsticks as JSON values and as lines, and differences between two reports.
 
 Legend: B objects, S scales.
 """
@@ -73,7 +73,7 @@ def _intervals(values_BS: Float64[np.ndarray, "B S"]) -> list[dict[str, float | 
 
 
 def _memory(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """By answer: how much of the IoU on known kinds is not there on unseen ones."""
+    """By answer: the IoU on known kinds minus that on unseen kinds."""
     if not {"known", "unseen"} <= set(rows):
         return {}
     known, unseen = rows["known"]["iou"], rows["unseen"]["iou"]
@@ -162,7 +162,7 @@ def yardstick_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def comparison_lines(differences: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Differences for a reader; those whose interval leaves out zero are marked."""
+    """Differences for a reader; those whose interval excludes zero are marked."""
     return [
         f"{row['set']:<14} {row['what']:<24} {row['mean']:+.3f} [{row['low']:+.3f}, "
         f"{row['high']:+.3f}]{' *' if row['low'] > 0 or row['high'] < 0 else ''}"

@@ -42,7 +42,7 @@ _WORST = {
 }
 
 LEFT_OUT = ("mean_shape",)
-"""One shape for all objects: as a set it says nothing."""
+"""One shape for all objects, which makes no set."""
 
 METRICS = ("coverage", "mmd", "one_nna")
 
@@ -58,7 +58,7 @@ class SetDistances:
     across_GR: Float64[np.ndarray, "G R"]
     reference_RR: Float64[np.ndarray, "R R"]
     empty_G: Bool[np.ndarray, " G"]
-    """Generated shapes without a surface: they match nothing and are told from any reference."""
+    """Generated shapes without a surface: they match no reference and count as told apart."""
 
     def __post_init__(self) -> None:
         num_generated, num_reference = self.across_GR.shape
@@ -174,12 +174,12 @@ def set_distances(
     *,
     threads: int = 1,
 ) -> dict[str, SetDistances]:
-    """All that `compare_sets` asks of two sets, by the name of the distance.
+    """The distances that `compare_sets` needs of two sets, by the name of the distance.
 
     Args:
         generated: as many as references; some may be empty.
         reference: none of them empty.
-        within_reference: `distances_between(reference, reference)`, if it is at hand.
+        within_reference: `distances_between(reference, reference)`, if it is already computed.
         threads: for the search of neighbours.
 
     Raises:
@@ -201,7 +201,7 @@ def distances_between(
 ) -> dict[str, Float64[np.ndarray, "N M"]]:
     """Every distance of every sketch of one set to every one of the other.
 
-    An empty sketch is as far from everything, and from other empty ones, as a distance goes.
+    An empty sketch has the largest distance to everything, other empty ones included.
     """
     ahead = nearest_means(first, second, threads=threads)
     back = ahead if second is first else nearest_means(second, first, threads=threads)
@@ -289,7 +289,7 @@ def report_sets(arrays: Sequence[Mapping[str, np.ndarray]], *, threads: int = 1)
 
 
 def set_lines(report: Mapping[str, Any]) -> list[str]:
-    """The same for a reader of the terminal, by the Chamfer distance."""
+    """The report of `report_sets` as lines for the terminal, by the Chamfer distance."""
     lines: list[str] = []
     for method, distances in report.items():
         coverage, mmd, one_nna = (distances["chamfer"][name]["mean"] for name in METRICS)
@@ -298,7 +298,7 @@ def set_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def set_table(report: Mapping[str, Any]) -> str:
-    """The same as a Markdown table."""
+    """The report of `report_sets` as a Markdown table."""
     lines = ["| set, distance | COV | MMD | 1-NNA |", "|---|---|---|---|"]
     for method, distances in report.items():
         for kind, entry in distances.items():

@@ -1,7 +1,7 @@
 """Which family does a shape belong to? That of the most similar of some thousand known shapes.
 
-Similarity is the IoU of occupancy on a grid of the unit frame. How often this is right on real
-held-out shapes is reported beside every result: nothing generated can be expected to do better.
+Similarity is the IoU of occupancy on a grid of the unit frame. Every report also gives the accuracy
+on the true shapes themselves: generated ones cannot be expected to do better.
 
 N reference shapes, G = side**3 / 8 bytes of packed occupancy.
 """
@@ -49,7 +49,7 @@ class FamilyReferences:
         return self.classify_grid(occupancy_grid(contains))
 
     def classify_grid(self, grid: UInt8[np.ndarray, " G"]) -> str | None:
-        """The same for an occupancy that is at hand."""
+        """The same for an occupancy that was computed before."""
         if not grid.any():
             return None
         return self.families[int(grid_ious(grid, self.grids).argmax())]

@@ -60,7 +60,7 @@ class YardstickConfig:
 def yardstick_objects(
     meshes: str | Path | None, limit: int, *, gltf_colors: GltfColors = "linear"
 ) -> dict[str, ObjectList]:
-    """The objects of each yardstick; `real` is there if a folder of meshes is.
+    """The objects of each yardstick; `real` only with a folder of meshes.
 
     Args:
         meshes: a folder whose manifest says which objects are held out (split `val`).
@@ -84,7 +84,7 @@ def yardstick_objects(
 
 @dataclass(frozen=True)
 class BuiltYardstick:
-    """A yardstick, and what could not be used for it."""
+    """A yardstick, and the objects that could not be used for it."""
 
     yardstick: Yardstick
     refused: Mapping[str, str]
