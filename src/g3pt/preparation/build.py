@@ -248,7 +248,7 @@ def check_folder(out: Path, config: ShardsConfig, *, val_share: float = 0.0) -> 
         )
     if found["val_share"] != val_share:
         raise ValueError(
-            f"{out}: was begun with a validation share of {found['val_share']}, not {val_share}"
+            f"{out}: was started with a validation share of {found['val_share']}, not {val_share}"
         )
 
 
@@ -272,7 +272,7 @@ def _lock(file: IO[str], out: Path, name: str) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise ValueError(f"{out}: another run is at work on it ({name})") from error
+        raise ValueError(f"{out}: another run is working on it ({name})") from error
 
 
 def _extend_plan(out: Path, refs: dict[str, ShapeRef]) -> dict[str, int]:

@@ -91,7 +91,7 @@ class ProcessEngine(Engine):
                 return
             failures += 1
             if failures == MAX_POOLS:
-                raise RuntimeError(f"child processes broke off {failures} times, not at any object")
+                raise RuntimeError(f"child processes died {failures} times while idle")
             logger.warning("child processes broke off; starting others")
             waiting = chain(unfinished, waiting)
 

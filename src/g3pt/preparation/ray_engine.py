@@ -221,7 +221,7 @@ def run_limited(task: ObjectTask, limits: Limits) -> ObjectResult:
         if not isinstance(future.exception(), BrokenProcessPool):
             return outcome(future, task, limits)
         _children.cache_clear()
-    raise RuntimeError(f"child processes broke off {MAX_POOLS} times, not at any object")
+    raise RuntimeError(f"child processes died {MAX_POOLS} times while idle")
 
 
 @lru_cache(maxsize=1)

@@ -328,7 +328,9 @@ class MeshStock:
             with safe_open(path, "numpy") as file:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != FORMAT:
-                    raise ValueError(f"{path}: is no stock of meshes; `g3pt prepare --stock` is")
+                    raise ValueError(
+                        f"{path}: not a stock of meshes; make one with `g3pt prepare --stock`"
+                    )
                 if metadata.get("version") != str(FORMAT_VERSION):
                     raise ValueError(
                         f"{path}: version {metadata.get('version')} of the format, this program "

@@ -152,7 +152,7 @@ def load_yardstick(path: str | os.PathLike[str]) -> Yardstick:
             header = _header_of(path, file.metadata() or {})
             data = {name: file.get_tensor(name) for name in file.keys()}
     except SafetensorError as error:
-        raise ValueError(f"{path}: is no yardstick: {error}") from error
+        raise ValueError(f"{path}: not a yardstick: {error}") from error
     shape = (3, len(header["ids"]), header["num_points"])
     points_BN3 = expand_planes(data["points"], np.int16, shape).transpose(1, 2, 0)
     normals_BN3 = expand_planes(data["normals"], np.int8, shape).transpose(1, 2, 0)
@@ -192,7 +192,7 @@ def yardstick_path(folder: str | os.PathLike[str], name: str) -> Path:
 
 def _header_of(path: str | os.PathLike[str], metadata: dict[str, str]) -> dict[str, Any]:
     if _HEADER not in metadata:
-        raise ValueError(f"{path}: is no yardstick")
+        raise ValueError(f"{path}: not a yardstick")
     header = json.loads(metadata[_HEADER])
     found = (header["format_version"], header["query_key"])
     if found != (FORMAT_VERSION, QUERY_KEY):

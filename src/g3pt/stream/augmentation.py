@@ -69,7 +69,7 @@ class Augmentation:
         low, high = self.pattern_lengths
         if not 0 < low <= high:
             raise ValueError(
-                f"augmentation.pattern_lengths must be positive and rise, got {(low, high)}"
+                f"augmentation.pattern_lengths must be positive and increasing, got {(low, high)}"
             )
         if not 0 <= self.scale < 1:
             raise ValueError(f"augmentation.scale must lie in [0, 1), got {self.scale}")

@@ -43,7 +43,7 @@ class ViewLaw:
         for name in ("azimuths", "elevations", "fields_of_view"):
             low, high = getattr(self, name)
             if low > high:
-                raise ValueError(f"views.{name} must not fall, got {low} and {high}")
+                raise ValueError(f"views.{name} must not decrease, got {low} and {high}")
 
 
 @dataclass(frozen=True)
