@@ -22,7 +22,6 @@ import numpy as np
 from jaxtyping import Bool, Int16, UInt8
 from PIL import Image
 
-from g3pt.config import from_json
 from g3pt.geometry.cameras import Camera, canonical_camera, random_cameras
 from g3pt.geometry.quality import SolidQuality
 from g3pt.preparation.sources import ShapeError, SourceShape
@@ -85,11 +84,6 @@ def draw_views(shape: SourceShape, config: ViewsConfig) -> tuple[list[bytes], li
         for camera in cameras
     ]
     return files, [_camera_json(camera) for camera in cameras]
-
-
-def camera_from_json(data: dict[str, Any]) -> Camera:
-    """Read a stored camera."""
-    return from_json(Camera, data, origin="camera")
 
 
 def _camera_json(camera: Camera) -> dict[str, Any]:

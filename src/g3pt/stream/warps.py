@@ -157,23 +157,6 @@ class Warps:
         return points_BN3 @ self.twist_B3[:, :, None]
 
 
-def no_warps(num: int, device: torch.device | str = "cpu") -> Warps:
-    """Identity warps."""
-    eye_B33 = torch.eye(3, device=device).expand(num, 3, 3)
-    zero_B3, one_B = torch.zeros(num, 3, device=device), torch.ones(num, device=device)
-    return Warps(
-        linear_B33=eye_B33,
-        linear_inverse_B33=eye_B33,
-        taper_B3=zero_B3,
-        bend_B33=torch.zeros(num, 3, 3, device=device),
-        twist_B3=zero_B3,
-        turn_B33=eye_B33,
-        offset_B3=zero_B3,
-        scale_B=one_B,
-        orientation_B=one_B,
-    )
-
-
 def draw_warps(
     config: WarpConfig,
     num: int,
