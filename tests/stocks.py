@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from g3pt.geometry.mesh import TriangleMesh, concatenate, write_mesh
 from g3pt.preparation.inputs import MeshRef
 from g3pt.preparation.stock_builder import stock_mesh
 from g3pt.shapes.mesh_stock import MeshStock, StockConfig, StockMesh, write_stock
 from g3pt.shapes.shape_set import QualityLimits
+from g3pt.stream.warps import Warps
 
 CONFIG = StockConfig(max_faces=3000, num_volume=512, num_near=768)
 
@@ -97,3 +99,20 @@ def stock(folder: Path) -> MeshStock:
     path = folder / "meshes.safetensors"
     write_stock(path, prepared(folder), CONFIG)
     return MeshStock.read(path)
+
+
+def no_warps(num: int, device: torch.device | str = "cpu") -> Warps:
+    """Identity warps."""
+    eye_B33 = torch.eye(3, device=device).expand(num, 3, 3)
+    zero_B3, one_B = torch.zeros(num, 3, device=device), torch.ones(num, device=device)
+    return Warps(
+        linear_B33=eye_B33,
+        linear_inverse_B33=eye_B33,
+        taper_B3=zero_B3,
+        bend_B33=torch.zeros(num, 3, 3, device=device),
+        twist_B3=zero_B3,
+        turn_B33=eye_B33,
+        offset_B3=zero_B3,
+        scale_B=one_B,
+        orientation_B=one_B,
+    )

@@ -368,7 +368,7 @@ def test_references_to_the_network_are_refused_without_a_connection(tmp_path, mo
 
     monkeypatch.setattr(socket, "socket", refuse)
     path = gltf_with_buffer(tmp_path, "https://example.org/a.bin")
-    assert "only files beside it are read" in message_of(path)
+    assert "only files in its own folder are read" in message_of(path)
 
 
 def test_obj_material_libraries_outside_the_folder_are_refused(tmp_path):

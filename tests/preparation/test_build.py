@@ -251,7 +251,7 @@ def test_two_parts_together_give_the_bytes_of_one_run(
 
 def test_a_second_run_on_the_same_part_is_refused(build, folder_config, tmp_path):
     def start_another(state):
-        with pytest.raises(ValueError, match=r"another run is at work on it \(part-0-of-2\)"):
+        with pytest.raises(ValueError, match=r"another run is working on it \(part-0-of-2\)"):
             build(folder_config, tmp_path / "boxes", part=(0, 2))
         raise StoppedError
 
@@ -263,7 +263,7 @@ def test_a_second_run_on_the_same_part_is_refused(build, folder_config, tmp_path
 @pytest.mark.parametrize("part", [(0, 1), (1, 3)])
 def test_parts_of_another_count_do_not_work_side_by_side(build, folder_config, tmp_path, part):
     def start_another(state):
-        with pytest.raises(ValueError, match=r"another run is at work on it \(part-0-of-2\)"):
+        with pytest.raises(ValueError, match=r"another run is working on it \(part-0-of-2\)"):
             build(folder_config, tmp_path / "boxes", part=part)
         raise StoppedError
 

@@ -127,7 +127,7 @@ def test_children_that_do_not_even_start_are_an_error(run, monkeypatch):
 
     monkeypatch.setattr(engines, "_enter_child", os.abort)
     monkeypatch.setattr(engines, "MAX_POOLS", 2)
-    with pytest.raises(RuntimeError, match="broke off 2 times"):
+    with pytest.raises(RuntimeError, match="died 2 times"):
         run([harmless()])
 
 

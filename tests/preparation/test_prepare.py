@@ -228,10 +228,12 @@ def test_cameras_keep_to_the_elevations(small_views):
 
 
 def test_a_camera_survives_json(slab, small_views):
-    from g3pt.preparation.prepare import camera_from_json, cameras_of, draw_views
+    from g3pt.config import from_json
+    from g3pt.geometry.cameras import Camera
+    from g3pt.preparation.prepare import cameras_of, draw_views
 
     _, stored = draw_views(slab, small_views)
-    read = [camera_from_json(each) for each in json.loads(json.dumps(stored))]
+    read = [from_json(Camera, each, origin="camera") for each in json.loads(json.dumps(stored))]
     for camera, drawn in zip(read, cameras_of("slab", small_views), strict=True):
         for name, value in stored[0].items():
             # Rounded to six digits.

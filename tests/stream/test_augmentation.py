@@ -129,7 +129,7 @@ def test_lights_and_patterns_come_as_often_as_asked_for():
     ("wrong", "message"),
     [
         ({"blur": 1.5}, r"augmentation\.blur is a share"),
-        ({"pattern_lengths": (0.5, 0.1)}, "must be positive and rise"),
+        ({"pattern_lengths": (0.5, 0.1)}, "must be positive and increasing"),
         ({"scale": 1.0}, r"scale must lie in \[0, 1\)"),
         ({"fewest_levels": 1}, "at least 2, got 1"),
     ],

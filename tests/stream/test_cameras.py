@@ -34,7 +34,7 @@ def test_shapes_with_a_front_are_sometimes_seen_from_behind():
 
 
 def test_a_law_that_makes_no_sense_is_refused():
-    with pytest.raises(ValueError, match=r"views.elevations must not fall"):
+    with pytest.raises(ValueError, match=r"views.elevations must not decrease"):
         ViewLaw(elevations=(10, 0))
     with pytest.raises(ValueError, match=r"views.canonical_share"):
         ViewLaw(canonical_share=1.5)

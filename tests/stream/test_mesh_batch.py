@@ -12,7 +12,7 @@ from g3pt.geometry.shading import crease_normals
 from g3pt.geometry.solid import Solid
 from g3pt.shapes.mesh_stock import MeshStock
 from g3pt.stream.mesh_batch import MeshBatch, ResidentMeshes
-from g3pt.stream.warps import WarpConfig, draw_warps, no_warps
+from g3pt.stream.warps import WarpConfig, draw_warps
 
 AFFINE = WarpConfig(
     shear_share=1.0, taper_share=0.0, bend_share=0.0, twist_share=0.0, any_turn_share=0.3
@@ -52,7 +52,7 @@ def test_without_a_warp_shapes_are_what_is_stored(
     stock: MeshStock, resident: ResidentMeshes
 ) -> None:
     rows = torch.tensor([2, 0, 2])
-    batch = resident.batch(rows, no_warps(3))
+    batch = resident.batch(rows, stocks.no_warps(3))
     for shape, row in enumerate(rows.tolist()):
         found = batch.triangles.corners_F33[batch.shapes_F == shape].numpy()
         # The box on the stored grid is 1.9 long within a step.
@@ -86,7 +86,7 @@ def test_moved_labels_agree_with_the_solid_of_the_moved_mesh(resident: ResidentM
 
 def test_volume_queries_are_uniform_in_the_cube(resident: ResidentMeshes) -> None:
     rows = torch.zeros(40, dtype=torch.long)  # a box: its volume is known
-    batch = resident.batch(rows, no_warps(40))
+    batch = resident.batch(rows, stocks.no_warps(40))
     queries = batch.queries(torch.Generator().manual_seed(3))
     volume = queries.inside_BQ[:, : stocks.CONFIG.num_volume]
     assert abs(volume.float().mean() - float(batch.half_B3[0].prod())) < 0.015
@@ -120,7 +120,7 @@ def test_surface_normals_are_orthogonal_to_the_warped_triangles(resident: Reside
 
 
 def test_surface_points_spread_by_area(resident: ResidentMeshes) -> None:
-    batch = resident.batch(torch.tensor([3, 0]), no_warps(2))
+    batch = resident.batch(torch.tensor([3, 0]), stocks.no_warps(2))
     points, _ = batch.surface(40_000, torch.Generator().manual_seed(6))
     half = batch.half_B3[1]
     on_top = (points[1, :, 1] > half[1] - 1e-4).float().mean()
@@ -129,7 +129,7 @@ def test_surface_points_spread_by_area(resident: ResidentMeshes) -> None:
 
 
 def test_buried_faces_get_no_points(resident: ResidentMeshes) -> None:
-    batch = resident.batch(torch.tensor([2]), no_warps(1))
+    batch = resident.batch(torch.tensor([2]), stocks.no_warps(1))
     points, _ = batch.surface(4000, torch.Generator().manual_seed(6))
     # The middle of the cross; its border is blurred by the size of a part of a face.
     assert not (points.abs() < 0.2).all(dim=-1).any()
@@ -138,7 +138,7 @@ def test_buried_faces_get_no_points(resident: ResidentMeshes) -> None:
 def test_crease_normals_are_those_of_the_renderer(
     stock: MeshStock, resident: ResidentMeshes
 ) -> None:
-    batch = resident.batch(torch.arange(len(stock)), no_warps(len(stock)))
+    batch = resident.batch(torch.arange(len(stock)), stocks.no_warps(len(stock)))
     for row in range(len(stock)):
         expected = crease_normals(stock.surface(row).mesh()).reshape(-1, 3, 3)
         found = batch.triangles.normals_F33[batch.shapes_F == row]

@@ -19,7 +19,7 @@ from g3pt.shapes.mesh_stock import MeshStock
 from g3pt.stream.casting import Hits
 from g3pt.stream.mesh_batch import ResidentMeshes
 from g3pt.stream.mesh_caster import CastBy, check_device
-from g3pt.stream.warps import WarpConfig, draw_warps, no_warps
+from g3pt.stream.warps import WarpConfig, draw_warps
 
 CAMERAS = [canonical_camera(), orbit_camera(200, -35), orbit_camera(95, 70, fov_degrees=50)]
 SIZE, SUPERSAMPLE = 48, 2
@@ -48,7 +48,7 @@ def _picture(hits: Hits, picture: int, camera: Camera) -> np.ndarray:
 @pytest.mark.parametrize("cast_by", ["torch", "embree"])
 def test_pictures_are_those_of_the_renderer(stock: MeshStock, cast_by: CastBy) -> None:
     resident = ResidentMeshes(stock, "cpu", cast_by=cast_by)
-    caster = resident.batch(torch.arange(len(stock)), no_warps(len(stock))).caster()
+    caster = resident.batch(torch.arange(len(stock)), stocks.no_warps(len(stock))).caster()
     assert caster.num_shapes == len(stock)
     origins, rays = _rays(CAMERAS)
     for row in range(len(stock)):
@@ -89,7 +89,7 @@ def test_embree_and_torch_name_the_same_faces(stock: MeshStock) -> None:
     shapes = torch.tensor([2, 1, 0])
     fast, slow = (
         ResidentMeshes(stock, "cpu", cast_by=cast_by)
-        .batch(torch.arange(3), no_warps(3))
+        .batch(torch.arange(3), stocks.no_warps(3))
         .caster()
         .cast(shapes, origins, rays)
         for cast_by in ("embree", "torch")
@@ -108,7 +108,7 @@ def test_ways_to_cast_that_a_device_does_not_have_are_refused(stock: MeshStock) 
 
 
 def test_what_is_hit_looks_at_the_viewer_and_misses_are_empty(stock: MeshStock) -> None:
-    caster = ResidentMeshes(stock, "cpu").batch(torch.tensor([1]), no_warps(1)).caster()
+    caster = ResidentMeshes(stock, "cpu").batch(torch.tensor([1]), stocks.no_warps(1)).caster()
     origins, rays = _rays(CAMERAS[:1])
     hits = caster.cast(torch.zeros(1, dtype=torch.long), origins, rays)
     seen = hits.hit_VR[0]

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from g3pt.stream.warps import WarpConfig, Warps, draw_warps, fit_to_unit, no_warps
+from g3pt.stream.warps import WarpConfig, Warps, draw_warps, fit_to_unit
+from stocks import no_warps
 
 OFTEN = WarpConfig(
     shear_share=1.0,

@@ -87,7 +87,7 @@ def read_cloud(path: str | os.PathLike[str]) -> PointCloud:
         raise
     except (ValueError, KeyError, OSError, EOFError) as error:
         reason = " ".join(str(error).split())[:150]
-        raise CloudError(f"{path}: is not a readable point cloud ({reason})") from None
+        raise CloudError(f"{path}: not a readable point cloud ({reason})") from None
     samples = sample_surface(read_mesh(path), MESH_POINTS, np.random.default_rng(0))
     return PointCloud(samples.points, samples.normals)
 
@@ -107,12 +107,14 @@ def cloud_of(rows: np.ndarray, name: str = "points") -> PointCloud:
         raise CloudError(f"{name}: {len(rows)} points, expected at least {MIN_POINTS}")
     rows = rows.astype(np.float64)
     if not np.isfinite(rows).all():
-        raise CloudError(f"{name}: holds numbers that are not finite")
+        raise CloudError(f"{name}: contains numbers that are not finite")
     if rows.shape[1] == 3:
         return PointCloud(rows)
     lengths = np.linalg.norm(rows[:, 3:], axis=1, keepdims=True)
     if not (lengths > 0).all():
-        raise CloudError(f"{name}: holds normals of length zero; leave them out to have them made")
+        raise CloudError(
+            f"{name}: contains normals of length zero; leave normals out to have them estimated"
+        )
     return PointCloud(rows[:, :3], rows[:, 3:] / lengths)
 
 

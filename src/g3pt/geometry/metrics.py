@@ -111,7 +111,7 @@ def closest_faces(points: Float64[np.ndarray, "N 3"], mesh: TriangleMesh) -> Clo
     """
     kept = np.flatnonzero((area_vectors(mesh) != 0).any(axis=1))
     if len(kept) == 0:
-        raise MeshError("there is no distance to a mesh without any face with area")
+        raise MeshError("there is no distance to a mesh without area")
     solid_faces = keep_faces(mesh, kept)
     tree = _igl.AABB()
     tree.init(solid_faces.vertices, solid_faces.faces)

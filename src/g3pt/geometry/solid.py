@@ -153,10 +153,6 @@ class Solid:
             inside[boxed] = np.abs(numbers) > 0.5
         return inside
 
-    def seal_contains(self, points: Float64[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
-        """Tell which points are enclosed by walls; undecided points count as outside."""
-        return self.seal_states(points) == INSIDE
-
     def seal_states(self, points: Float64[np.ndarray, "N 3"]) -> UInt8[np.ndarray, " N"]:
         """Give OUTSIDE, INSIDE or UNDECIDED for every point, by the seal alone."""
         states = self._voxel_states(points)

@@ -1,4 +1,4 @@
-"""Multi-head attention with its three steps apart, and a cache of the keys and values of a model.
+"""Multi-head attention in three separate steps, and a cache of keys and values.
 
 Legend: B batch, T queries, M keys, C width, H heads, D channels of a head.
 """
@@ -39,10 +39,10 @@ def weighted_values(
 ) -> Float[Tensor, "B H T D"]:
     """softmax(scale q k^T) v; `scale` defaults to 1/sqrt(D).
 
-    `mask` is True where seen, or a number to add to the logits, in the queries' dtype.
+    `mask` is True where a key is visible, or a bias for the logits in the queries' dtype.
 
-    PyTorch's fused kernel everywhere but in bfloat16 training on a CPU, where its backward
-    pass is slower than that of the two products written out (unless `sdpa_kernel` forbids it).
+    Uses PyTorch's fused kernel except for bfloat16 training on a CPU, where its backward pass is
+    slower than that of two explicit products (unless `sdpa_kernel` forbids them).
     """
     trains = torch.is_grad_enabled() and queries_BHTD.requires_grad
     slow = queries_BHTD.device.type == "cpu" and queries_BHTD.dtype == torch.bfloat16
@@ -63,7 +63,7 @@ def _weighted_values_written_out(
     scale: float | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """The same in the input's own precision; softmax accumulates in float32 inside."""
+    """The same by explicit products in the input's precision; softmax accumulates in float32."""
     factor = queries_BHTD.shape[-1] ** -0.5 if scale is None else scale
     with torch.autocast(queries_BHTD.device.type, enabled=False):
         if factor != 1:
@@ -77,7 +77,7 @@ def _weighted_values_written_out(
 
 
 def unit_vectors(x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
-    """Take the mean of each vector out and scale it to length one."""
+    """Subtract the mean of each vector and scale it to length one."""
     dim = x.shape[-1]
     return F.layer_norm(x, (dim,), weight=x.new_full((dim,), dim**-0.5), eps=1e-6)
 
@@ -87,8 +87,8 @@ class Attention(nn.Module):
 
     With `normalize_qk`, queries and keys are unit vectors before the product
     (Sec. 4.1, "normalized to unit vectors") and a learned temperature per head,
-    starting at 8, replaces 1/sqrt(D). Their mean is taken out first, because that makes
-    it a layer norm, which trains several times faster than separate steps.
+    starting at 8, replaces 1/sqrt(D). Their mean is subtracted first: the result is a layer norm,
+    which trains several times faster than separate operations.
     """
 
     def __init__(
@@ -112,9 +112,9 @@ class Attention(nn.Module):
 
     @torch.no_grad()
     def look_alike(self, gain: float) -> None:
-        """Start by attending to what is similar: queries and keys get the same orthogonal map.
+        """Initialise queries and keys with one orthogonal map: attention follows similarity.
 
-        Of inputs with unit variance, logits then begin at `gain`**2 sqrt(D) times the cosine.
+        For inputs of unit variance, logits then start at `gain`**2 sqrt(D) times the cosine.
         """
         dim = self.to_queries.weight.shape[0]
         assert self.to_keys_values.in_features == dim, "queries and context differ in width"
@@ -144,7 +144,7 @@ class Attention(nn.Module):
         keys_values: KeyValues,
         mask: Bool[Tensor, "*#B #T M"] | None = None,
     ) -> Float[Tensor, "B T C"]:
-        """Weighted sum of the values and output projection; `mask` is True where seen."""
+        """Weighted sum of the values, then projection; `mask` is True where a key is visible."""
         attended = weighted_values(
             queries_BHTD,
             keys_values.keys_BHMD,
@@ -160,7 +160,7 @@ class Attention(nn.Module):
         context_BMC: Float[Tensor, "B M K"] | None = None,
         mask: Bool[Tensor, "*#B #T M"] | None = None,
     ) -> Float[Tensor, "B T C"]:
-        """Attend in one call."""
+        """All three steps in one call."""
         context_BMC = x_BTC if context_BMC is None else context_BMC
         return self.attend(self.queries(x_BTC), self.keys_values(context_BMC), mask)
 
@@ -172,7 +172,7 @@ class KeyValueCache:
         self._layers: list[KeyValues | None] = [None] * num_layers
 
     def append(self, layer: int, new: KeyValues) -> KeyValues:
-        """Add the keys and values of one step and return all that the layer holds."""
+        """Add the keys and values of one step; return all of the layer's."""
         held = self._layers[layer]
         if held is not None:
             new = KeyValues(

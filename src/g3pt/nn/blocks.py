@@ -13,18 +13,18 @@ from torch import Tensor, nn
 from g3pt.nn.attention import Attention, KeyValues, merge_heads
 
 AttentionFunction = Callable[[Tensor, KeyValues], Tensor]
-"""(queries_BHTC, keys and values) -> mixed values, heads apart."""
+"""(queries_BHTC, keys and values) -> weighted values with separate heads."""
 
 NUM_PARTS = 6
 """Shift, scale and gate of the attention, then of the MLP."""
 
 
 class AdaLn(nn.Module):
-    """The modulation of all blocks from the condition vector, in one product.
+    """The modulation of all blocks from the condition vector, by one matrix product.
 
-    Each block has a learned offset, to which one matrix for all blocks adds what the vector says
-    (PixArt-alpha's form; DiT's matrix for every block would hold a large part of a small model).
-    All start at zero, where blocks are plain pre-norm blocks.
+    Each block has a learned offset, to which a projection of the vector shared by all blocks is
+    added (as in PixArt-alpha; DiT's separate matrices would be a large part of a small model). All
+    weights start at zero, where blocks are plain pre-norm blocks.
     """
 
     def __init__(self, dim: int, num_blocks: int) -> None:
@@ -34,7 +34,7 @@ class AdaLn(nn.Module):
         nn.init.zeros_(self.expand.weight)
 
     def forward(self, vector_BC: Float[Tensor, "B C"]) -> Float[Tensor, "Y 6 B 1 C"]:
-        """Give the six parts of each block, ready to broadcast over tokens."""
+        """Return the six parts of each block, broadcastable over tokens."""
         offsets = self.offsets[:, :, None, None, :]
         change = self.expand(F.silu(vector_BC)).unflatten(-1, (NUM_PARTS, -1))
         return offsets + change.transpose(0, 1)[None, :, :, None, :].to(offsets.dtype)
@@ -113,7 +113,7 @@ class CrossAttentionBlock(nn.Module):
         context_BMC: Float[Tensor, "B M K"],
         mask: Bool[Tensor, "*#B #T M"] | None = None,
     ) -> Float[Tensor, "B T C"]:
-        """Let each query gather from the context."""
+        """Each query attends to the context."""
         context_BMC = self.context_norm(context_BMC)
         x_BTC = x_BTC + self.attention(self.attention_norm(x_BTC), context_BMC, mask)
         if self.mlp is None or self.mlp_norm is None:
@@ -126,11 +126,11 @@ class GatedBlock(nn.Module):
 
     Args:
         dim: width of the tokens.
-        num_heads: of the attention, whose queries and keys are unit vectors.
-        mlp_ratio: width of the MLP over that of the tokens.
-        closed: whether gates start at zero, where the block changes nothing, rather than at one.
-        dropout: share of the numbers that a part adds which training leaves out.
-        skip_share: share of the samples that do without each part in training.
+        num_heads: heads of the attention, whose queries and keys are unit vectors.
+        mlp_ratio: hidden width of the MLP over the width of the tokens.
+        closed: whether gates start at zero, which makes the block the identity, or at one.
+        dropout: dropout rate of the outputs of both parts.
+        skip_share: share of the samples for which training skips each part (stochastic depth).
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class GatedBlock(nn.Module):
 
     @property
     def draws(self) -> bool:
-        """Whether training draws random numbers."""
+        """Whether training draws random numbers (dropout or skipped parts)."""
         return bool(self._dropout or self._skip_share)
 
     def forward(
@@ -166,8 +166,8 @@ class GatedBlock(nn.Module):
         Args:
             x_BTC: the tokens.
             modulation_6B1C: shift, scale and gate of the attention, then of the MLP.
-            attend: which keys every query sees (`scale_attention.plan_attention`).
-            remember: swaps the tokens' own keys for all that are to be seen.
+            attend: the attention function, which knows the mask (`scale_attention.plan_attention`).
+            remember: replaces the tokens' keys and values by all visible ones, as a cache does.
         """
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = modulation_6B1C.unbind()
         normed_BTC = modulate(x_BTC, shift, scale)
@@ -181,7 +181,7 @@ class GatedBlock(nn.Module):
         return torch.addcmul(x_BTC, changed_BTC, self._start + mlp_gate)
 
     def _thinned(self, added_BTC: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
-        """What a part adds, less what training leaves out; the mean stays what it is."""
+        """Apply dropout and skipping to the output of a part; its expectation is unchanged."""
         if not self.training:
             return added_BTC
         if self._dropout:

@@ -1,4 +1,4 @@
-"""Residual convolutions of feature planes and volumes, and the MLP that reads a field off them.
+"""Residual convolutions of feature planes and volumes, and the MLP that decodes a field from them.
 
 Legend: B batch, Q query points, C channels.
 """
@@ -30,13 +30,13 @@ class ResidualBlock(nn.Module):
         self.contract = convolution(hidden, dim, 3, padding=1)
 
     def forward(self, x: Float[Tensor, "B C *grid"]) -> Float[Tensor, "B C *grid"]:
-        """Mix each place with its neighbours."""
+        """Apply the block."""
         hidden = self.expand(F.silu(self.input_norm(x)))
         return x + self.contract(F.silu(self.hidden_norm(hidden)))
 
 
 class FieldHead(nn.Module):
-    """A sampled feature and the embedded position of the query to a logit."""
+    """MLP from a sampled feature and the embedded query position to a logit."""
 
     def __init__(self, dim: int, hidden: int, num_octaves: int) -> None:
         super().__init__()

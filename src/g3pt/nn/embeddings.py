@@ -1,4 +1,4 @@
-"""Fourier embedding of positions in space, and of places in a row.
+"""Fourier embedding of points in space, and sinusoidal embedding of positions in a sequence.
 
 Legend: B batch, N points, T tokens, D width.
 """
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class FourierEmbedding(nn.Module):
-    """Sines and cosines of a position at doubling frequencies, beside the raw value.
+    """A position with its sines and cosines at doubling frequencies.
 
     PosEmb of Eq. 2 and Eq. 5. The angular frequencies are `2**k` for k < `num_octaves`
     without a factor of pi, as in the published code of 3DShape2VecSet's successors; the
@@ -34,7 +34,7 @@ class FourierEmbedding(nn.Module):
 
 
 def sinusoids(num_tokens: int, dim: int, *, longest: float = 10_000.0) -> Float[Tensor, "T D"]:
-    """Sines, then cosines, of the places 0, 1, ... at geometrically falling frequencies.
+    """Sines, then cosines, of the positions 0, 1, ... at geometrically decreasing frequencies.
 
     Raises:
         ValueError: if the width is odd.

@@ -1,8 +1,8 @@
 """Block-causal attention over scales: a token sees the prefix, coarser scales and its own.
 
-The tokens are a condition prefix, which sees itself only, followed by the scales, coarsest
-first. They are computed scale by scale without a mask, small neighbouring blocks merged under a
-small one; with `merged_tokens` as large as everything that is one dense mask, the slow, obvious
+The tokens are a condition prefix, which sees only itself, followed by the scales, coarsest first.
+Attention is computed block by block without a mask; small neighbouring blocks are merged under a
+small mask. With `merged_tokens` as large as the sequence there is one dense mask: the slow, obvious
 twin.
 
 Legend: B batch, H heads, T queries, M keys, D channels of a head, I prefix tokens.
@@ -20,8 +20,8 @@ from g3pt.nn.attention import KeyValues, weighted_values
 from g3pt.nn.blocks import AttentionFunction
 
 MERGED_TOKENS = 512
-"""Neighbouring blocks of at most this many tokens in all share one masked call: a mask over
-few tokens costs less than several calls."""
+"""Neighbouring blocks of at most this many tokens in total share one masked call, which is then
+faster than several calls."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Span:
     stop: int
     num_keys: int
     blocks: tuple[int, ...]
-    """Lengths of the blocks inside; more than one means that a mask is needed."""
+    """Lengths of the blocks in the span; with more than one a mask is needed."""
 
 
 def merge_blocks(
@@ -61,7 +61,7 @@ def merge_blocks(
 def block_causal_mask(
     block_lengths: tuple[int, ...], *, first_key: int = 0, device: torch.device | None = None
 ) -> Bool[Tensor, "T M"]:
-    """Give True where the query's block is the key's or a later one."""
+    """True where the query's block is the key's or a later one."""
     blocks_T = block_numbers(block_lengths, device=device)
     seen_TT = blocks_T[:, None] >= blocks_T[None, :]
     return F.pad(seen_TT, (first_key, 0), value=True)
@@ -90,7 +90,7 @@ def plan_attention(
         block_lengths: blocks of the queries at hand, in order.
         first_key: keys that a cache holds before those of the queries.
         valid_BI: which of the first I keys (the prefix) count; None when all do.
-        device: where the masks live.
+        device: device of the masks.
         merged_tokens: see `merge_blocks`.
 
     Returns:

@@ -1,1 +1,1 @@
-"""From files to shards."""
+"""Preparation: from mesh files and procedural shapes to shards and stocks."""

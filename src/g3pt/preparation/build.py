@@ -1,10 +1,10 @@
-"""Builds a set of shards, resumably: the same inputs give the same bytes, whatever happens.
+"""Builds a set of shards, resumably: the same inputs always give the same bytes.
 
-Which object goes where is settled before any work: ids that are new are sorted and written to a
-plan, `samples_per_shard` of them a shard. Results are kept one file an object until all of a
-shard are there; then its tar and its lines appear, each by a rename. So workers, their number,
-their order and kills cannot change a byte, a rerun does what is missing, and inputs that are
-added later become shards of their own behind those that exist.
+The place of each object is fixed before any work: new ids are sorted and written to a plan,
+`samples_per_shard` of them per shard. Results are kept in one file per object until a shard is
+complete; then its tar and its index appear, each by a rename. So the number of workers, their order
+and interruptions do not change a byte, a rerun does only what is missing, and inputs added later
+become new shards after the existing ones.
 
     plan/00000.jsonl      ids and sizes of the inputs of one plan, in order
     work/00000/...        results of a shard that is not complete yet
@@ -59,13 +59,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardsConfig:
-    """What a set of shards is built from; the same config and inputs give the same bytes."""
+    """Config of a set of shards; the same config and inputs give the same bytes."""
 
     source: SourceConfig
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
     samples_per_shard: int = 256
-    """Objects of one shard; refused ones count."""
+    """Objects per shard, refused ones included."""
 
     def __post_init__(self) -> None:
         if self.samples_per_shard < 1:
@@ -74,41 +74,43 @@ class ShardsConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far a run is."""
+    """Progress of a run."""
 
     done: int
-    """Objects handled, those of earlier runs included."""
+    """Objects done, including those of earlier runs."""
     total: int
     refused: int
-    """Of them, refused in this run."""
+    """Objects refused in this run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildReport:
-    """What a run did, and what is there after it."""
+    """Result of a run, and the state of the set after it."""
 
     path: Path
     prepared: int
-    """Objects with a sample, in the whole set."""
+    """Objects with a sample in the whole set."""
     flagged: int
-    """Of them, with a quality number beyond its limit."""
+    """Objects with a sample whose quality exceeds a limit."""
     refused: int
-    """Objects without, in the whole set."""
+    """Objects without a sample in the whole set."""
     noted: int
-    """Objects read without something that they refer to, such as a texture, in the whole set."""
+    """Objects in the whole set that were read without a file that they refer to, such as a
+    texture."""
     first_note: str
-    """What the first of them lacks; empty if there is none."""
+    """Message about the first of these; empty if there is none."""
     skipped: int
-    """Objects that were there before this run."""
+    """Objects that were done before this run."""
     changed: int
-    """Of those, files whose size is not what it was: prepare into another folder to redo them."""
+    """Objects done before whose file has another size now: prepare into another folder to redo
+    them."""
     seconds: float
-    """Of this run."""
+    """Wall-clock time of this run."""
     worker_seconds: float
-    """Of all workers, on the objects of this run."""
+    """Time of all workers on the objects of this run."""
     shards: int
     complete: bool
-    """False while other parts are still at work."""
+    """False while other parts are not done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +133,16 @@ def build_shards(
     """Prepare every object of a source that the set does not have yet.
 
     Args:
-        config: the source and what is kept of its objects.
+        config: the source, and what is stored of its objects.
         out_dir: the folder of the set.
-        engine: who does the work; by default this process.
-        part: (i, n): take only every n-th shard, beginning with the i-th.
-        val_share: share of ids without a split of their own that go to `val`.
-        on_progress: called before the first object that is to be prepared, and after every one.
+        engine: runs the tasks; by default this process.
+        part: (i, n) builds only every n-th shard, beginning with the i-th.
+        val_share: share of the objects without a given split that go to `val`.
+        on_progress: called before the first object and after every object.
 
     Raises:
-        ValueError: if the folder holds a set built from another config, or another run is at work
-            on the same part, or nothing could be prepared.
+        ValueError: if the folder holds a set with another config, another run is working on the
+            same part, or no object could be prepared.
     """
     out, began = Path(out_dir), time.monotonic()
     index, count = part
@@ -195,7 +197,7 @@ def _reason(row: dict[str, Any]) -> str:
 
 
 def _enter(out: Path, config: ShardsConfig, val_share: float) -> None:
-    """Make the folder and write down what it is built from, or check that it is the same."""
+    """Make the folder and record its config, or check that the recorded one is the same."""
     out.mkdir(parents=True, exist_ok=True)
     check_folder(out, config, val_share=val_share)
     file = out / CONFIG_FILE
@@ -208,24 +210,24 @@ def _identity(config: ShardsConfig, val_share: float) -> dict[str, Any]:
 
 
 def check_folder(out: Path, config: ShardsConfig, *, val_share: float = 0.0) -> None:
-    """See that a set can be built in a folder: a new one, or one begun from the same config.
+    """Check that a set can be built in a folder: a new one, or one with the same config.
 
-    The source itself may change, but for how its colours are read: that is how objects are added.
+    The source may differ, since this is how objects are added, but not the reading of its colours.
 
     Args:
-        out: the folder; it need not be there.
-        config: what is to be built.
+        out: the folder; it need not exist.
+        config: config of the set.
         val_share: as for `build_shards`.
 
     Raises:
-        ValueError: if it holds something else.
+        ValueError: if the folder holds something else.
     """
     if not out.exists():
         return
     if not out.is_dir():
         raise ValueError(f"{out}: expected a new or empty folder, it is a file")
     wanted, file = _identity(config, val_share), out / CONFIG_FILE
-    # Looked at first: another part may be making the folder. A killed run may leave a temporary.
+    # Read first, since another part may be making the folder. A killed run may leave a temporary.
     others = [path.name for path in out.iterdir() if not path.name.endswith(TEMPORARY)]
     if not file.is_file():
         if others:
@@ -246,18 +248,18 @@ def check_folder(out: Path, config: ShardsConfig, *, val_share: float = 0.0) -> 
         )
     if found["val_share"] != val_share:
         raise ValueError(
-            f"{out}: was begun with a validation share of {found['val_share']}, not {val_share}"
+            f"{out}: was started with a validation share of {found['val_share']}, not {val_share}"
         )
 
 
 @contextmanager
 def _alone(out: Path, name: str) -> Iterator[None]:
-    """Hold a lock that ends with this process, however that ends."""
+    """Hold a lock that is released when this process ends, also when it is killed."""
     locks = out / "work"
     locks.mkdir(exist_ok=True)
     with (locks / f"{name}.lock").open("w") as file:
         _lock(file, out, name)
-        # Parts of another count would take shards of ours: none of them may be at work.
+        # Runs with another number of parts would take shards of ours: none of them may be running.
         count = name.rpartition("-")[2]
         for other in sorted(locks.glob("part-*.lock")):
             if other.stem.rpartition("-")[2] != count:
@@ -270,11 +272,11 @@ def _lock(file: IO[str], out: Path, name: str) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise ValueError(f"{out}: another run is at work on it ({name})") from error
+        raise ValueError(f"{out}: another run is working on it ({name})") from error
 
 
 def _extend_plan(out: Path, refs: dict[str, ShapeRef]) -> dict[str, int]:
-    """Plan the objects that are new; gives the sizes of those that are not."""
+    """Add new objects to the plan; return the sizes of those planned before."""
     folder = out / "plan"
     folder.mkdir(exist_ok=True)
     while True:
@@ -284,7 +286,7 @@ def _extend_plan(out: Path, refs: dict[str, ShapeRef]) -> dict[str, int]:
         if not new:
             return known
         rows = [{"id": name, "size": _size(refs[name])} for name in new]
-        # By a link, which never replaces: of two parts that plan at once one plans, both read.
+        # A link never replaces a file: of two parts that plan at once, one plans and both read.
         temporary = folder / f".{os.getpid()}{TEMPORARY}"
         write_whole(temporary, as_lines(rows))
         try:
@@ -321,7 +323,7 @@ def _shards_of(out: Path, config: ShardsConfig) -> list[list[_Planned]]:
 
 
 class _Work:
-    """Hands out the tasks of incomplete shards, keeps their results, puts shards together."""
+    """Gives the tasks of incomplete shards, stores their results and assembles shards."""
 
     def __init__(
         self,
@@ -337,7 +339,7 @@ class _Work:
         self._missing: dict[int, set[int]] = {}
 
     def take_up(self, shards: Sequence[int]) -> int:
-        """Find what earlier runs left; gives the number of objects that are done."""
+        """Find results of earlier runs; return the number of objects done."""
         done = 0
         for shard in shards:
             planned = {object.number for object in self._plan[shard]}
@@ -357,7 +359,7 @@ class _Work:
         return done
 
     def lost(self, shards: Sequence[int]) -> Iterator[ObjectResult]:
-        """Refuse the objects that were planned once and are not in the source any more."""
+        """Refuse planned objects that are no longer in the source."""
         message = "was planned, and is no longer in the source"
         for planned in self._open(shards):
             if planned.id not in self._refs:
@@ -365,7 +367,7 @@ class _Work:
                 yield ObjectResult(planned.number, {**row, "message": message})
 
     def tasks(self, shards: Sequence[int]) -> Iterator[ObjectTask]:
-        """The objects that are not done, shard by shard."""
+        """Tasks for the objects that are not done, shard by shard."""
         config = self._config
         for planned in self._open(shards):
             if planned.id in self._refs:
@@ -381,14 +383,14 @@ class _Work:
         ]
 
     def keep(self, result: ObjectResult) -> None:
-        """Write one result down; the last of a shard makes the shard."""
+        """Store one result; the last one of a shard completes it."""
         shard = self._shard_of[result.number]
         file = self._folder(shard) / f"{result.number:08d}.json"
         if result.is_refused:
             logger.info("%s refused: %s", result.row["id"], result.row["message"])
         else:
             write_whole(file.with_suffix(".sample"), result.data)
-        # The row last: an object is done when its row is there.
+        # The row last: an object is done when its row exists.
         write_whole(file, json.dumps({"row": result.row, "seconds": result.seconds}))
         self._missing[shard].discard(result.number)
         if not self._missing[shard]:
@@ -432,7 +434,7 @@ def _rows_if_there(out: Path, shard: int) -> list[dict[str, Any]]:
 
 
 def _finish(out: Path, config: ShardsConfig, num_shards: int) -> bool:
-    """Write the index if all shards are there; gives whether they are."""
+    """Write the index if all shards are complete; return whether they are."""
     if not all((out / shard_name(n, ".jsonl")).is_file() for n in range(num_shards)):
         return False
     rows = read_rows(out, num_shards)
@@ -452,6 +454,6 @@ def _finish(out: Path, config: ShardsConfig, num_shards: int) -> bool:
 
 
 def _renew(path: Path, text: str) -> None:
-    """Leave a file alone that says just that already."""
+    """Write a file unless it has this content already."""
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_whole(path, text)

@@ -1,7 +1,7 @@
-"""Who does the work: this process, or a pool of limited child processes.
+"""Engines run preparation tasks: in this process, or in child processes with limits.
 
-An engine takes tasks and gives results in any order, one a task, whatever a task does: a crash,
-a hang or a memory bomb costs that one object. `ray_engine.py` is the same for a cluster.
+An engine takes tasks and yields one result per task, in any order. A crash, a hang or excessive
+memory costs only that one object. `ray_engine.py` does the same on a cluster.
 """
 
 import logging
@@ -23,27 +23,27 @@ from g3pt.preparation.worker import ObjectResult, ObjectTask, prepare_object, re
 from g3pt.processes import worker_context
 
 MAX_TASKS_A_PROCESS = 500
-"""Children are replaced after so many objects, against leaks of foreign parsers."""
+"""Objects after which a child process is replaced, because foreign parsers leak memory."""
 
 WINDOW = 4
-"""Tasks handed out ahead, a worker: enough to keep all busy, few enough to hold in memory."""
+"""Tasks submitted ahead per worker: enough to keep all busy, few enough to hold in memory."""
 
 MAX_POOLS = 5
-"""Pools of children that may break before a run ends."""
+"""Pools of child processes that may break before a run is given up."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What one object may cost. Whatever exceeds it is refused and named."""
+    """Limits of time and memory per object; objects beyond them are refused with a reason."""
 
     seconds: float = 180.0
-    """Time on the wall."""
+    """Wall-clock time."""
     cpu_seconds: float = 150.0
-    """Time of processors."""
+    """Processor time."""
     memory_bytes: int = 6 * 2**30
-    """Address space of the child process."""
+    """Address space of the child process, in bytes."""
 
     def __post_init__(self) -> None:
         if min(self.seconds, self.cpu_seconds) <= 0 or self.memory_bytes < 2**29:
@@ -54,15 +54,15 @@ class Limits:
 
 
 class Engine(ABC):
-    """A way to run tasks."""
+    """Runs tasks."""
 
     @abstractmethod
     def run(self, tasks: Iterable[ObjectTask]) -> Iterator[ObjectResult]:
-        """Run every task; results come as they are ready."""
+        """Run every task; yield results as they are ready."""
 
 
 class InlineEngine(Engine):
-    """In this process, one after the other, without limits: for sources that are trusted."""
+    """Runs tasks in this process, one after the other, without limits: for trusted sources."""
 
     def run(self, tasks: Iterable[ObjectTask]) -> Iterator[ObjectResult]:
         """Run every task in order."""
@@ -70,7 +70,7 @@ class InlineEngine(Engine):
 
 
 class ProcessEngine(Engine):
-    """In child processes of this machine, each under limits."""
+    """Runs tasks in child processes of this machine, each with limits."""
 
     def __init__(self, workers: int = 1, limits: Limits | None = None) -> None:
         if workers < 1:
@@ -79,10 +79,10 @@ class ProcessEngine(Engine):
         self.limits = limits or Limits()
 
     def run(self, tasks: Iterable[ObjectTask]) -> Iterator[ObjectResult]:
-        """Run every task; whoever stops early stops the children.
+        """Run every task; closing the iterator early stops the child processes.
 
         Raises:
-            RuntimeError: if children do not even start.
+            RuntimeError: if child processes do not start.
         """
         waiting, failures = iter(tasks), 0
         while True:
@@ -91,7 +91,7 @@ class ProcessEngine(Engine):
                 return
             failures += 1
             if failures == MAX_POOLS:
-                raise RuntimeError(f"child processes broke off {failures} times, not at any object")
+                raise RuntimeError(f"child processes died {failures} times while idle")
             logger.warning("child processes broke off; starting others")
             waiting = chain(unfinished, waiting)
 
@@ -100,10 +100,10 @@ class ProcessEngine(Engine):
     ) -> Generator[ObjectResult, None, list[ObjectTask]]:
         """Run tasks until none are left or the pool breaks.
 
-        It breaks when a child dies that is not at work on anything: no object is to blame.
+        It breaks when an idle child process dies, for which no object is the cause.
 
         Returns:
-            Tasks that were handed out and have no result.
+            Submitted tasks without a result.
         """
         running: dict[Future[ObjectResult], ObjectTask] = {}
         with child_pool(self.workers, self.limits) as pool:
@@ -136,7 +136,7 @@ class ProcessEngine(Engine):
 
 
 def child_pool(workers: int, limits: Limits) -> ProcessPool:
-    """Child processes that die with this one and may not use more than `limits`."""
+    """A pool of child processes that end with this one and obey `limits`."""
     return ProcessPool(
         max_workers=workers,
         max_tasks=MAX_TASKS_A_PROCESS,
@@ -147,7 +147,7 @@ def child_pool(workers: int, limits: Limits) -> ProcessPool:
 
 
 def outcome(future: "Future[ObjectResult]", task: ObjectTask, limits: Limits) -> ObjectResult:
-    """The result of a finished task, or what its child process died of."""
+    """The result of a finished task, or a refusal with the cause of its child's death."""
     try:
         return future.result()
     except TimeoutError:
@@ -159,7 +159,7 @@ def outcome(future: "Future[ObjectResult]", task: ObjectTask, limits: Limits) ->
         return refuse(task, "worker", "cancelled", "the run was stopped")
     except MemoryError:
         return refuse(task, "worker", "memory", "ran out of the memory it may use")
-    except Exception as error:  # a result that cannot be sent, a broken child
+    except Exception as error:  # a result that cannot be pickled, or a broken child
         message = f"{type(error).__name__}: {error}"
         return refuse(task, "worker", "crash", " ".join(message.split())[:500])
 
@@ -177,7 +177,7 @@ def _cause(error: ProcessExpired, limits: Limits) -> tuple[str, str]:
 
 
 def limited(task: ObjectTask, cpu_seconds: float) -> ObjectResult:
-    """`prepare_object` in a child process, with processor time for this object alone."""
+    """Run `prepare_object` in a child process, with a limit of processor time for this object."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     allowed = int(used.ru_utime + used.ru_stime + cpu_seconds) + 1
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
@@ -188,8 +188,8 @@ def limited(task: ObjectTask, cpu_seconds: float) -> ObjectResult:
 
 
 def _enter_child(parent: int, memory_bytes: int) -> None:
-    """Set the limits of a fresh child: memory, no core files, no files written at all."""
-    os.environ.setdefault("IGL_NUM_THREADS", "1")  # a core an object: libigl would take all of them
+    """Set the limits of a new child process: memory, no core dumps, no written files."""
+    os.environ.setdefault("IGL_NUM_THREADS", "1")  # one per object: libigl takes all
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -197,7 +197,7 @@ def _enter_child(parent: int, memory_bytes: int) -> None:
 
 
 def _follow(parent: int) -> NoReturn:
-    """End with the parent, however that ends."""
+    """End with the parent process, also when that is killed."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

@@ -1,9 +1,9 @@
-"""What preparing a source will cost, from a few of its objects: nothing is written.
+"""Estimates the cost of preparing a source from a sample of its objects; nothing is written.
 
-One object of eight is prepared, 20 at most, so that asking takes a fraction of the work. They are
-drawn evenly: the source, in order of ids, is cut into as many stretches as objects are wanted, and
-one of each is drawn. Costs of foreign meshes differ by orders of magnitude, so every
-total comes with a rough interval: the mean plus and minus two standard errors.
+One object of eight is prepared, 20 at most, so that an estimate takes a fraction of the work. The
+sample is stratified: the source, in order of ids, is cut into intervals of equal length, and one
+object of each is drawn. Costs of foreign meshes differ by orders of magnitude, so every total comes
+with a rough interval: the mean plus and minus two standard errors.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from g3pt.preparation.worker import ObjectResult, ObjectTask
 from g3pt.shapes.shards import as_lines
 
 SHARE = 8
-"""One object of so many is prepared to find out."""
+"""One object of this many is sampled."""
 MAX_SAMPLES = 20
 
 
@@ -28,27 +28,27 @@ class Range:
 
     value: float
     low: float
-    """Two standard errors below; at least what the drawn objects alone came to."""
+    """Two standard errors below the total, at least the cost of the sample itself."""
     high: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """What a source will cost."""
+    """Estimated cost of preparing a source."""
 
     num_objects: int
     num_sampled: int
-    """Objects that were prepared to find out."""
+    """Number of objects in the sample."""
     workers: int
     seconds: Range
-    """On the wall, with so many workers."""
+    """Wall-clock time with the given number of workers."""
     core_hours: Range
     bytes: Range
-    """On disk, when all is done."""
+    """Bytes on disk of the finished set."""
     refused: Range
-    """Objects that cannot be used."""
+    """Number of objects that will be refused."""
     stages: dict[str, float]
-    """Mean seconds of an object by stage of the work."""
+    """Mean seconds per object by stage."""
 
 
 def estimate_work(
@@ -63,12 +63,12 @@ def estimate_work(
     """Prepare a few objects and extrapolate to the whole source.
 
     Args:
-        config: what would be prepared.
-        engine: who does the work; its limits count for objects that hit them.
-        num_samples: how many objects; 0 is one of `SHARE`, `MAX_SAMPLES` at most.
-        workers: how many objects are going to be worked on at a time.
+        config: config of the set.
+        engine: runs the tasks; an object that exceeds its limits counts as having used them up.
+        num_samples: size of the sample; 0 takes one object of `SHARE`, at most `MAX_SAMPLES`.
+        workers: number of workers of the planned run.
         seed: seeds the choice of objects.
-        on_progress: hears how many objects are done, and of how many, before the first one too.
+        on_progress: called with the number of objects done and their total, also before the first.
 
     Raises:
         FileNotFoundError, ValueError: if there is no such source, or a count is not positive.
@@ -105,14 +105,14 @@ def estimate_work(
 
 
 def _spread(refs: Sequence[ShapeRef], num: int, seed: int) -> list[ShapeRef]:
-    """One of each of `num` stretches of equal length; all if there are no more."""
+    """One random item of each of `num` intervals of equal length; all if there are no more."""
     edges = np.linspace(0, len(refs), min(num, len(refs)) + 1).astype(int)
     rng = np.random.default_rng(seed)
     return [refs[i] for i in rng.integers(edges[:-1], edges[1:])]
 
 
 def _seconds_of(result: ObjectResult, limits: Limits | None) -> float:
-    """Worker time; a child process that was ended did not tell, but used up its limit."""
+    """Worker time of an object; a terminated child process counts with its full limit."""
     if limits is not None and result.row.get("code") == "timeout":
         return limits.seconds
     if limits is not None and result.row.get("code") == "cpu_time":
@@ -121,10 +121,10 @@ def _seconds_of(result: ObjectResult, limits: Limits | None) -> float:
 
 
 def _total(values: Sequence[float], num_objects: int) -> Range:
-    """The sum over all objects, two standard errors either way."""
+    """Estimated sum over all objects, plus and minus two standard errors."""
     drawn = np.asarray(values, dtype=np.float64)
     spread = drawn.std(ddof=1) if len(drawn) > 1 else drawn[0]
-    # Nothing is left to guess where all objects were drawn.
+    # The sum is exact if all objects were sampled.
     unseen = np.sqrt(max(1 - len(drawn) / num_objects, 0.0))
     error = float(2 * spread / np.sqrt(len(drawn)) * unseen) * num_objects
     value = float(drawn.mean()) * num_objects
@@ -132,7 +132,7 @@ def _total(values: Sequence[float], num_objects: int) -> Range:
 
 
 def _share(refused: Sequence[bool], num_objects: int) -> Range:
-    """How many are refused; the interval of Wilson (1927), which holds for none and for all."""
+    """Estimated number refused, with the interval of Wilson (1927), valid also for none and all."""
     count, num = sum(refused), len(refused)
     if num == num_objects:
         return Range(count, count, count)

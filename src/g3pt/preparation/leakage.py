@@ -1,16 +1,17 @@
-"""Finds shapes of one split that are in the other too, by descriptors that the index holds.
+"""Finds shapes of one split that also occur in the other, by descriptors stored in the index.
 
-A shape's descriptor has two parts, both from the stored labels and points: how full each of 6^3
-cells of the query cube is, and the distribution of distances between surface points (D2, Osada et
-al. 2002), which no rotation changes.
+A shape's descriptor has two parts, computed from the stored labels and points: the occupied share
+of each of 6^3 cells of the query cube, and the distribution of distances between surface points
+(D2, Osada et al. 2002), which is invariant under rotation.
 
-Two descriptors of one shape differ only by sampling noise, and how much of that there is follows
-from the descriptors: a cell of fill p that n queries fell into has variance p (1 - p) / n. So the
-distance of two shapes is the root of (sum of squared differences of their cells / sum of the
-variances that one shape sampled twice would have): about 1 for the same shape, whatever its size
-and thickness. The smallest over the turns by 90 degrees about +Y and their mirror images counts.
+Two descriptors of one shape differ only by sampling noise, whose size follows from the descriptors:
+a cell with occupied share p ("fill") estimated from n queries has variance p (1 - p) / n. The
+distance of two shapes is the square root of a ratio: the sum of the squared differences of their
+cells over the sum of the variances expected for one shape sampled twice. It is about 1 for the same
+shape, whatever its size and thickness. The minimum over rotations by multiples of 90 degrees about
++Y and their mirror images is taken.
 
-Both sums follow from the inner product of the fills, so all pairs are one matrix product.
+Both sums follow from inner products of the fills, so one matrix product covers all pairs.
 T training shapes, V validation shapes, C = 216 cells.
 """
 
@@ -30,11 +31,11 @@ BINS = 32
 NUM_PAIRS = 8192
 NUM_QUERIES = 32_768
 LONGEST = 2.0 * 0.95 * 3**0.5
-"""Longest distance that fits the unit frame."""
+"""Largest distance between points of the unit frame."""
 
 
 def describe_shape(record: ShapeRecord, config: PrepareConfig) -> str:
-    """The descriptor of a prepared shape, as text for the index."""
+    """The descriptor of a prepared shape as base85 text for the index."""
     num = min(NUM_QUERIES, config.num_volume_queries)
     places = volume_queries(record.description["query_key"], np.arange(num)).astype(np.int64)
     cells = np.minimum((places + POSITION_STEPS) * CELLS // (2 * POSITION_STEPS), CELLS - 1)
@@ -44,7 +45,7 @@ def describe_shape(record: ShapeRecord, config: PrepareConfig) -> str:
     fill = np.bincount(cell, inside, minlength=CELLS**3) / np.maximum(count, 1)
     points = record.points / POSITION_STEPS
     first = np.arange(NUM_PAIRS) % len(points)
-    # Points are stored in random order: a fixed shift pairs strangers.
+    # Points are stored in random order: a fixed shift gives random pairs.
     second = (first + 1 + np.arange(NUM_PAIRS) // len(points)) % len(points)
     lengths = np.linalg.norm(points[first] - points[second], axis=1)
     histogram = np.histogram(lengths, bins=BINS, range=(0.0, LONGEST))[0] / NUM_PAIRS
@@ -53,7 +54,7 @@ def describe_shape(record: ShapeRecord, config: PrepareConfig) -> str:
 
 
 def fill_of(descriptor: str) -> Float32[np.ndarray, "6 6 6"]:
-    """How full each cell is, x by y by z."""
+    """Occupied share of each cell, x by y by z."""
     return _values(descriptor)[: CELLS**3].reshape(CELLS, CELLS, CELLS) / np.float32(255)
 
 
@@ -67,16 +68,18 @@ def _values(descriptor: str) -> UInt8[np.ndarray, " D"]:
 
 
 MAX_DISTANCE = 1.5
-"""Measured on 94 procedural shapes of all families: sampled again at most 1.34, as a mesh turned
-by 90 degrees at most 1.23, as a mesh of a tenth of the faces below 1.4 in 95 of 100. With the next
-limit it takes 6 of 100 pairs of one family (thin ones: guitars, wrenches), of two hardly any."""
+"""Largest distance of twins. Measured on 94 procedural shapes of all families: at most 1.34 if
+sampled again, at most 1.23 as a mesh rotated by 90 degrees, below 1.4 for 95 of 100 as a mesh with
+a tenth of the faces. Together with the next limit it accepts 6 of 100 pairs of one family (thin
+ones: guitars, wrenches) and hardly any of two families."""
 
 MAX_D2_DISTANCE = 0.04
-"""Between the distance histograms (Euclidean). Tells thin shapes apart, whose cells are nearly
-empty. Same measurement: at most 0.024, at most 0.031, below 0.04 in 95 of 100."""
+"""Largest Euclidean distance between the distance histograms of twins. It distinguishes thin
+shapes, whose cells are nearly empty. In the same measurement: at most 0.024, at most 0.031, and
+below 0.04 for 95 of 100."""
 
 ROUNDING = 1 / (12 * 255**2)
-"""Variance that storing a fill in 8 bits adds."""
+"""Variance added by storing a fill in 8 bits."""
 
 MAX_PRODUCTS = 2**23
 """Inner products in memory at a time."""
@@ -84,18 +87,18 @@ MAX_PRODUCTS = 2**23
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """A validation shape that is, as far as descriptors tell, also in training."""
+    """A validation shape that, judged by descriptors, is also in training."""
 
     train_id: str
     """The most similar shape of the training split."""
     val_id: str
     distance: float
-    """In units of sampling noise: about 1 between two samplings of one shape."""
+    """Distance in units of sampling noise: about 1 between two samplings of one shape."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Shapes:
-    """Descriptors of many shapes, side by side."""
+    """Descriptors of many shapes."""
 
     fills: Float32[np.ndarray, "N 216"]
     histograms: Float32[np.ndarray, "N 32"]
@@ -108,17 +111,16 @@ def find_leaks(
     num_queries: int = NUM_QUERIES,
     max_distance: float = MAX_DISTANCE,
 ) -> list[Leak]:
-    """Find validation shapes with a near twin in training, also turned or mirrored.
+    """Find validation shapes with a twin in training, possibly rotated or mirrored.
 
     Args:
-        train_rows: rows of the index, of one split.
-        val_rows: rows of the other.
-        num_queries: volume queries that the descriptors were made from; they use at most
-            `NUM_QUERIES`.
-        max_distance: shapes at most this far apart, in units of sampling noise, are twins.
+        train_rows: index rows of the training split.
+        val_rows: index rows of the other split.
+        num_queries: volume queries stored per shape; descriptors use at most `NUM_QUERIES` of them.
+        max_distance: largest distance of twins, in units of sampling noise.
 
     Returns:
-        One entry for every validation shape that has a twin, with the nearest one; nearest first.
+        One entry for every validation shape with a twin, with its nearest one; nearest first.
     """
     if not train_rows or not val_rows:
         return []
@@ -141,7 +143,7 @@ def _shapes(rows: Sequence[Mapping[str, Any]]) -> _Shapes:
 def _nearest(
     train: _Shapes, val: _Shapes, queries_per_cell: float
 ) -> tuple[Float32[np.ndarray, " V"], Int64[np.ndarray, " V"]]:
-    """Distance to the nearest training shape of every validation shape, and which that is."""
+    """Distance to the nearest training shape of every validation shape, and its index."""
     turned = _turned(val.fills)
     best = np.full(len(val.fills), np.inf, dtype=np.float32)
     which = np.zeros(len(val.fills), dtype=np.int64)
@@ -160,7 +162,7 @@ def _nearest(
 
 
 def _turned(fills: Float32[np.ndarray, "V 216"]) -> Float32[np.ndarray, "8 V 216"]:
-    """Every shape in the eight ways to stand upright on its cells (axes are x, y, z)."""
+    """Every shape in its eight upright orientations, mirrored ones included (axes are x, y, z)."""
     grids = fills.reshape(-1, CELLS, CELLS, CELLS)
     turned = [np.rot90(g, k, axes=(1, 3)) for g in (grids, grids[..., ::-1]) for k in range(4)]
     return np.stack(turned).reshape(8, *fills.shape)
@@ -171,10 +173,10 @@ def _fill_distances(
     turned: Float32[np.ndarray, "8 V 216"],
     queries_per_cell: float,
 ) -> Float32[np.ndarray, "T V"]:
-    """The distance over the best of the eight turns.
+    """The distance, minimal over the eight orientations.
 
-    Of cells a and b whose true fill is (a + b) / 2 the expected squared difference is
-    (a + b - (a + b)^2 / 2) / n: the larger a . b, the smaller the distance.
+    For cells a and b with true fill (a + b) / 2 the expected squared difference is (a + b - (a +
+    b)^2 / 2) / n. The larger a . b, the smaller the distance.
     """
     val = turned[0]
     products = (train @ turned.reshape(-1, CELLS**3).T).reshape(len(train), 8, -1).max(axis=1)

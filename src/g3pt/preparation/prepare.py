@@ -1,14 +1,12 @@
-"""One solid in, its training record out: surface points, labelled queries, quality, pictures.
+"""From one solid to its training record: surface points, labelled queries, quality, pictures.
 
-Positions are stored as 16-bit integers (`shapes/stored.py`). Queries are not stored at all:
-`shapes/queries.py` works them out. A label is evaluated at the position that is stored or worked
-out, after rounding, so every label is exact for the point it belongs to.
+Positions are stored as 16-bit integers (`shapes.stored`). Queries are not stored: `shapes.queries`
+computes them. Labels are evaluated at the rounded positions, so every label is exact for its point.
 
-View 0 is the canonical three-quarter camera of the evaluation. The others follow the camera law
-of TRELLIS: Hammersley directions under a random shift, random field of view, distance to fit.
-What is stored is the drawing itself with its camera. What is fed to a model is framed by the
-silhouette (`geometry.cameras`), as users' pictures are: those do not show how far away their
-camera stood, so no picture of training may do so either.
+View 0 is the canonical three-quarter camera of the evaluation. The others are distributed as in
+TRELLIS: Hammersley directions under a random shift, random field of view, distance to fit. Pictures
+are stored as drawn, with their cameras. Models get them framed by the silhouette
+(`geometry.cameras`), like users' pictures, which do not reveal the distance of their camera.
 
 N surface points, V volume queries, M near-surface queries; all in the unit frame. S picture side.
 """
@@ -24,7 +22,6 @@ import numpy as np
 from jaxtyping import Bool, Int16, UInt8
 from PIL import Image
 
-from g3pt.config import from_json
 from g3pt.geometry.cameras import Camera, canonical_camera, random_cameras
 from g3pt.geometry.quality import SolidQuality
 from g3pt.preparation.sources import ShapeError, SourceShape
@@ -43,7 +40,7 @@ from g3pt.shapes.stored import (
 
 
 class Stopwatch:
-    """Seconds by stage. After an exception `current` names the stage that it came from."""
+    """Measures seconds by stage. After an exception `current` names the stage that raised it."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -51,7 +48,7 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time the block; the same name may come again."""
+        """Time a block; times of the same name add up."""
         self.current = name
         began = time.perf_counter()
         try:
@@ -62,11 +59,11 @@ class Stopwatch:
 
 
 PNG_EFFORT = 3
-"""zlib's level: 6 saves a twentieth of the bytes for twice the time."""
+"""Compression level of zlib; 6 would save a twentieth of the bytes in twice the time."""
 
 
 def cameras_of(shape_id: str, config: ViewsConfig) -> list[Camera]:
-    """The canonical camera, then the others of one shape."""
+    """The cameras of one shape, the canonical one first."""
     rng = np.random.default_rng([*shape_seed(shape_id, config.seed), 5])
     return [
         canonical_camera(),
@@ -75,7 +72,7 @@ def cameras_of(shape_id: str, config: ViewsConfig) -> list[Camera]:
 
 
 def draw_views(shape: SourceShape, config: ViewsConfig) -> tuple[list[bytes], list[dict[str, Any]]]:
-    """Draw a shape.
+    """Draw the pictures of a shape.
 
     Returns:
         PNG files (RGBA, straight alpha, transparent background) and their cameras as JSON values.
@@ -87,11 +84,6 @@ def draw_views(shape: SourceShape, config: ViewsConfig) -> tuple[list[bytes], li
         for camera in cameras
     ]
     return files, [_camera_json(camera) for camera in cameras]
-
-
-def camera_from_json(data: dict[str, Any]) -> Camera:
-    """A stored camera."""
-    return from_json(Camera, data, origin="camera")
 
 
 def _camera_json(camera: Camera) -> dict[str, Any]:
@@ -114,15 +106,15 @@ CHUNK = 65_536
 def prepare_shape(
     shape: SourceShape, config: PrepareConfig, watch: Stopwatch | None = None
 ) -> ShapeRecord:
-    """Sample and label one shape. The result depends on its id and the config alone.
+    """Sample and label one shape. The result depends only on its id and the config.
 
     Args:
         shape: the solid.
-        config: what is kept of it.
-        watch: told which stage the work is in.
+        config: numbers of points and queries.
+        watch: measures the stages.
 
     Raises:
-        ShapeError, MeshError: if it has no surface or no interior to speak of.
+        ShapeError, MeshError: if it has no surface or almost no interior.
     """
     watch = watch or Stopwatch()
     rng = np.random.default_rng(shape_seed(shape.id, config.seed))

@@ -1,12 +1,12 @@
-"""Many machines at work on one set of shards, by Ray (extra `cluster`).
+"""Preparation of one set of shards on many machines with Ray (extra `cluster`).
 
-Ray carries tasks to the nodes and results back, and tells when a node died. What it runs there is
-what `ProcessEngine` runs here: every Ray worker keeps one limited child process, so that a crash,
-a hang or a memory bomb costs one object and not the worker.
+Ray sends tasks to the nodes and results back, and reports when a node died. Every Ray worker keeps
+one child process with limits, as `ProcessEngine` does, so that a crash, a hang or excessive memory
+costs one object and not the worker.
 
-Every node needs the same g3pt and a shared file system: inputs are read by the paths that the
-source lists, so those must exist on all of them. Results come to the process that calls `run`,
-which alone writes.
+Every node needs the same version of g3pt and a shared file system: the paths that the source lists
+must exist on all nodes. Results are returned to the process that calls `run`, the only one that
+writes.
 """
 
 import logging
@@ -24,28 +24,28 @@ from g3pt.preparation.engines import MAX_POOLS, Engine, Limits, child_pool, limi
 from g3pt.preparation.worker import ObjectResult, ObjectTask, refuse
 
 WINDOW = 3
-"""Objects handed out, a processor of the cluster: one at work and two waiting beside it."""
+"""Objects submitted per processor of the cluster: one running and two waiting."""
 
 MAX_RETRIES = 2
-"""How often Ray itself starts an object again whose node or worker died."""
+"""How often Ray itself retries an object whose node or worker died."""
 
 MAX_ATTEMPTS = 3
-"""How often an object is handed out: late ones are waited for then, lost ones given up."""
+"""How often an object is submitted; after that late ones are waited for and lost ones given up."""
 
 PATIENCE = WINDOW + 1
-"""An object out for longer than this many time limits, waiting included, is handed out again."""
+"""An object submitted longer ago than this many time limits is submitted again."""
 
 POLL_SECONDS = 1.0
-"""How often the size of the cluster and the time are looked at."""
+"""Interval at which the size of the cluster and late objects are checked."""
 
 SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # no reports to Ray's makers
+    "RAY_USAGE_STATS_ENABLED": "0",  # no usage reports
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` Ray would upload the working folder
 }
 LOCAL_SETTINGS = {
-    # Makes Ray bind to 127.0.0.1, on Linux too; asked for that address it takes the outer one.
+    # Makes Ray bind to 127.0.0.1, on Linux too; given that address it takes the external one.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    # By default workers give way to every other process, and may wait longer than their limits.
+    # By default workers have low priority and may wait longer than their limits.
     "RAY_worker_niceness": "0",
 }
 
@@ -54,25 +54,25 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Out:
-    """An object that is handed out, perhaps more than once: the first result counts."""
+    """A submitted object, possibly with several copies: the first result counts."""
 
     task: ObjectTask
     since: float
     copies: set[Any] = field(default_factory=set)
-    """Ray's references to its results to come."""
+    """Ray's references to its pending results."""
     attempts: int = 0
 
 
 class RayEngine(Engine):
-    """On the nodes of a Ray cluster, each object in a child process under limits."""
+    """Runs tasks on the nodes of a Ray cluster, each in a child process with limits."""
 
     def __init__(self, address: str = "local", limits: Limits | None = None) -> None:
-        """Join a cluster, or start one of this machine alone.
+        """Join a cluster, or start one on this machine.
 
         Args:
             address: "local" starts Ray here, reachable from this machine only; "auto" finds the
                 cluster of this node; "ip:port" and "ray://ip:port" name one.
-            limits: what one object may cost.
+            limits: time and memory per object.
 
         Raises:
             ImportError: without the extra `cluster`.
@@ -91,13 +91,13 @@ class RayEngine(Engine):
         self.close()
 
     def close(self) -> None:
-        """End the Ray that was started here; leave one that was joined."""
+        """Shut down Ray if it was started here; leave a cluster that was joined."""
         if self._is_ours:
             self._ray.shutdown()
             self._is_ours = False
 
     def run(self, tasks: Iterable[ObjectTask]) -> Iterator[ObjectResult]:
-        """Run every task; whoever stops early takes back what is handed out."""
+        """Run every task; closing the iterator early cancels submitted tasks."""
         dispatch = _Dispatch(self._ray, self.limits)
         waiting = iter(tasks)
         try:
@@ -114,7 +114,7 @@ class RayEngine(Engine):
 
 
 class _Dispatch:
-    """What is handed out at the moment."""
+    """The objects submitted at the moment."""
 
     def __init__(self, ray: Any, limits: Limits) -> None:
         self._ray, self._limits = ray, limits
@@ -129,20 +129,20 @@ class _Dispatch:
         return len(self._out)
 
     def window(self) -> int:
-        """How many objects may be out; follows the size of the cluster."""
+        """Number of objects that may be submitted at once; follows the size of the cluster."""
         now = time.monotonic()
         if now - self._looked >= POLL_SECONDS:
             processors = int(self._ray.cluster_resources().get("CPU", 0))
-            # One even without processors: it tells a cluster that grows on demand to grow.
+            # At least one, without processors too: it makes an autoscaling cluster grow.
             self._window, self._looked = max(WINDOW * processors, 1), now
         return self._window
 
     def hand_out(self, task: ObjectTask) -> None:
-        """Send an object to the cluster."""
+        """Submit an object to the cluster."""
         self._send(self._out.setdefault(task.number, _Out(task, 0.0)))
 
     def collect(self) -> Iterator[ObjectResult]:
-        """Results that are there, after a short wait; sends lost and late objects again."""
+        """Results available after a short wait; resubmits lost and late objects."""
         done, _ = self._ray.wait(list(self._owner), num_returns=1, timeout=POLL_SECONDS)
         for copy in done:
             yield from self._received(copy)
@@ -152,7 +152,7 @@ class _Dispatch:
                 self._remind(out)
 
     def take_back(self) -> None:
-        """Stop everything that is out."""
+        """Cancel everything submitted."""
         for out in list(self._out.values()):
             self._forget(out)
 
@@ -172,14 +172,14 @@ class _Dispatch:
                 f"{out.task.ref.id}: a Ray worker cannot run g3pt, expected the same version of it "
                 f"on every node, got: {error}"
             ) from error
-        except self._ray.exceptions.RayError as error:  # its node, its worker, its result is gone
+        except self._ray.exceptions.RayError as error:  # its node, worker or result is lost
             yield from self._lost(out, type(error).__name__)
         else:
             self._forget(out)
             yield result
 
     def _lost(self, out: _Out, reason: str) -> Iterator[ObjectResult]:
-        """Hand an object out again unless another copy is still out, or give it up."""
+        """Resubmit an object unless another copy is pending, or give it up."""
         if out.copies:
             return
         if out.attempts < MAX_ATTEMPTS:
@@ -191,7 +191,7 @@ class _Dispatch:
         yield refuse(out.task, "worker", "lost", message)
 
     def _remind(self, out: _Out) -> None:
-        """Hand a late object out a second time, in case its node is stuck; then wait."""
+        """Submit a late object a second time, in case its node hangs; then wait."""
         logger.warning("%s has been out for long", out.task.ref.id)
         if len(out.copies) < 2 and out.attempts < MAX_ATTEMPTS:
             self._send(out)
@@ -208,7 +208,7 @@ def run_limited(task: ObjectTask, limits: Limits) -> ObjectResult:
     """Run one object in the child process of this Ray worker.
 
     Raises:
-        RuntimeError: if child processes do not even start.
+        RuntimeError: if child processes do not start.
     """
     for _ in range(MAX_POOLS):
         try:
@@ -221,7 +221,7 @@ def run_limited(task: ObjectTask, limits: Limits) -> ObjectResult:
         if not isinstance(future.exception(), BrokenProcessPool):
             return outcome(future, task, limits)
         _children.cache_clear()
-    raise RuntimeError(f"child processes broke off {MAX_POOLS} times, not at any object")
+    raise RuntimeError(f"child processes died {MAX_POOLS} times while idle")
 
 
 @lru_cache(maxsize=1)

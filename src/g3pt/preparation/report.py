@@ -1,8 +1,8 @@
-"""What is in a complete set of shards, for people: `report.json` and `report.html` beside it.
+"""Report of a complete set of shards: `report.json` and `report.html` in its folder.
 
-Counts, refusals, distributions, speed, leakage between splits, and two contact sheets: the worst
-objects by their measured quality, and typical ones. `report_page.py` makes the page of it. Times
-stand here alone: they are no part of a set's identity.
+It has counts, refusals, distributions, speed, leakage between splits, and two contact sheets: the
+worst objects by measured quality, and typical ones. `report_page.py` makes the HTML page. Times
+appear only here: they are not part of a set's identity.
 """
 
 import json
@@ -31,7 +31,7 @@ NUM_FAMILIES = 20
 NUM_REFUSED = 200
 NUM_BINS = 20
 LIMITED = ("label_error", "disagreement", "solid_to_source")
-"""Quality numbers that have a limit, in the order in which they break ties."""
+"""Quality numbers with a limit, in the order in which they break ties."""
 
 Row = dict[str, Any]
 
@@ -41,10 +41,10 @@ def write_report(path: Path, *, run: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         path: the folder.
-        run: facts about the run as JSON values: command, machine, versions.
+        run: JSON values about the run: command, machine, versions.
 
     Returns:
-        What `report.json` holds.
+        The content of `report.json`.
 
     Raises:
         FileNotFoundError: if there is no complete set.
@@ -97,7 +97,7 @@ def _counts(rows: Sequence[Row], refused: Sequence[Row], limits: QualityLimits) 
 
 
 def _most_common(names: Iterable[str], num: int | None = None) -> dict[str, int]:
-    """Names with their counts, the most frequent first, names of equal count in order."""
+    """Names with their counts, the most frequent first, ties in alphabetical order."""
     counted = sorted(Counter(names).items(), key=lambda item: (-item[1], item[0]))
     return dict(counted[:num])
 
@@ -106,7 +106,7 @@ def _most_common(names: Iterable[str], num: int | None = None) -> dict[str, int]
 
 
 def _histograms(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
-    """Distributions by name; those of numbers that no object has are left out."""
+    """Histograms by name; numbers that no object has are left out."""
     quality = dict.fromkeys(name for row in rows for name in row["quality"])
     values = {
         "faces": [row["num_faces"] for row in rows if "num_faces" in row],
@@ -125,13 +125,13 @@ def _histograms(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
 
 def _aspect(row: Row) -> float:
-    """At most 1000, which sheets without thickness get too."""
+    """Longest over shortest side of the bounding box, at most 1000."""
     shortest, longest = min(row["extents"]), max(row["extents"])
     return min(longest / shortest, 1000.0) if shortest > 0 else 1000.0
 
 
 def _histogram(values: np.ndarray, by_factors: bool) -> dict[str, Any]:
-    """Counts in bins of equal width, or of equal factors; the long tail is in the last bin."""
+    """Counts in bins of equal width or ratio; the last one holds all above the 99th percentile."""
     low, high = float(values.min()), float(np.quantile(values, 0.99))
     if by_factors:
         low = max(low, 1e-3)
@@ -155,7 +155,7 @@ def _histogram(values: np.ndarray, by_factors: bool) -> dict[str, Any]:
 
 
 def _read_times(path: Path) -> list[dict[str, float]]:
-    """Seconds by stage of every object, of those that told any."""
+    """Seconds by stage of every object that has any."""
     files = sorted((path / "times").glob("*.json"))
     times = [t for file in files for t in json.loads(file.read_text("utf-8")).values()]
     return [seconds for seconds in times if seconds]
@@ -202,8 +202,8 @@ def _leakage(shards: ShardSet) -> dict[str, Any]:
 def worst(rows: Sequence[Row], limits: QualityLimits) -> list[int]:
     """Rows with measured quality, the worst first.
 
-    What counts is the number that exceeds its limit most, as a multiple of it; ties are broken by
-    label_error, disagreement and solid_to_source in this order.
+    Objects are ranked by their largest ratio of a number to its limit; ties are broken by
+    label_error, disagreement and solid_to_source, in this order.
     """
     measured = [number for number, row in enumerate(rows) if row["quality"]]
     ratios = {number: _ratios(rows[number], limits) for number in measured}
@@ -212,7 +212,7 @@ def worst(rows: Sequence[Row], limits: QualityLimits) -> list[int]:
 
 
 def typical(rows: Sequence[Row]) -> list[int]:
-    """Rows nearest the median of all numbers together, by mean distance of ranks."""
+    """Rows nearest to the median in all numbers together, by mean distance of ranks."""
     numbers = [_numbers_of(row) for row in rows]
     names = dict.fromkeys(name for known in numbers for name in known)
     distance = np.zeros(len(rows))
@@ -231,12 +231,12 @@ def _numbers_of(row: Row) -> dict[str, float]:
 
 
 def _ratios(row: Row, limits: QualityLimits) -> tuple[float, ...]:
-    """The numbers as multiples of their limits."""
+    """Ratios of the numbers to their limits."""
     return tuple(row["quality"][n] / max(getattr(limits, n), 1e-9) for n in LIMITED)
 
 
 def _entry(row: Row, limits: QualityLimits) -> dict[str, Any]:
-    """What the page says of a picture."""
+    """Caption data of a picture on the page."""
     entry = {"id": row["id"], "family": row["family"]}
     if not row["quality"]:
         return entry
@@ -263,7 +263,7 @@ def _draw(
 
 
 def _label(number: int, entry: Mapping[str, Any]) -> str:
-    """Short enough for one line below a picture; the page has the whole id."""
+    """A label for one line below a picture; the page has the full id."""
     name = " ".join(entry["id"].replace("\\", "/").split("/")[-1].split())
     shown = "".join(char if char.isprintable() else "?" for char in name)
     ratio = f"{entry['times_limit']:.1f}x  " if "times_limit" in entry else ""

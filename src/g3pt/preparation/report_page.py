@@ -1,7 +1,7 @@
-"""The report of a set of shards as one HTML file: no scripts, nothing to load.
+"""The report of a set of shards as one HTML file without scripts or external resources.
 
-Ids, captions and messages come from foreign files: everything that is shown is escaped. A table
-cell is a text; HTML comes from the functions here alone, as `Markup`.
+Ids, captions and messages come from foreign files, so all text is escaped. Table cells are text;
+only functions of this module make HTML, as `Markup`.
 """
 
 import base64
@@ -13,7 +13,7 @@ from typing import Any
 BAR_WIDTH, BAR_HEIGHT = 320, 90
 MAX_TWINS = 100
 FEWEST_BINS = 6
-"""Bars are not wider than if there were so many."""
+"""Bars are at most as wide as with this many bins."""
 
 STYLE = """
 :root { color-scheme: light dark; --line: #d0d0d0; --soft: #666; --bar: #3b6ea8; }
@@ -46,7 +46,7 @@ details { margin: .6rem 0; }
 
 
 class Markup(str):
-    """Text that is HTML already, and made here."""
+    """HTML made by this module, which is not escaped again."""
 
     __slots__ = ()
 
@@ -55,8 +55,8 @@ def make_page(report: Mapping[str, Any], pictures: Path) -> str:
     """Lay out a report.
 
     Args:
-        report: as `write_report` gathers it.
-        pictures: the folder of its contact sheets, `worst.png` and `typical.png`.
+        report: the content of `report.json`, from `write_report`.
+        pictures: folder of the contact sheets `worst.png` and `typical.png`.
     """
     counts = report["counts"]
     body = [
@@ -215,7 +215,7 @@ def _count_table(counts: Mapping[str, int]) -> Markup:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markup:
-    """A table of texts and numbers; a column is one of numbers if its first cell is."""
+    """A table of texts and numbers; a column is right-aligned if its first cell is a number."""
     listed = list(rows)
     kinds = ["number" if isinstance(x, int | float) else "" for x in (listed[0] if listed else ())]
     kinds += [""] * (len(head) - len(kinds))
@@ -239,7 +239,7 @@ def _shown(value: Any) -> str:
 
 
 def _bars(histogram: Mapping[str, Any]) -> Markup:
-    """A histogram as a drawing with the ends of its axis and its highest count."""
+    """A histogram as a drawing, with the ends of its axis and its highest count."""
     counts, edges = histogram["counts"], histogram["edges"]
     highest, step = max(counts), BAR_WIDTH / max(len(counts), FEWEST_BINS)
     end = step * len(counts)

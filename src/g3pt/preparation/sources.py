@@ -1,9 +1,8 @@
-"""Where shapes come from. Every source yields solids in the unit frame that can be queried.
+"""Sources of shapes: every source yields solids in the unit frame that can be sampled and queried.
 
-A source config stands for a list of references, small enough to be sent to any worker; loading
-one gives a `SourceShape`, which knows its surface, its inside, its mesh and its words, whatever
-it is made of. What can go wrong with one shape is a `ShapeError` or a `MeshError`: preparation
-records it and goes on.
+A source config stands for a list of references, small enough to be sent to any worker. Loading one
+gives a `SourceShape` with its surface, inside test, mesh and captions, whatever it is made of.
+Errors of one shape are a `ShapeError` or a `MeshError`: preparation records them and continues.
 """
 
 from abc import ABC, abstractmethod
@@ -59,17 +58,17 @@ __all__ = [
 ]
 
 OPEN_LICENCES = ("CC0-1.0", "MIT-0", "public domain")
-"""Licences that ask for nothing, not even a name: what the bundled weights are trained on."""
+"""Licences without any conditions, not even attribution."""
 
 MESH_RESOLUTION = 96
 """Cells per axis of the meshes of procedural shapes."""
 
 NUM_CAPTIONS = 8
-"""Sentences asked of the grammar for each procedural shape."""
+"""Captions generated for each procedural shape."""
 
 
 class ShapeError(ValueError):
-    """A shape that cannot be prepared; the message is its reason in the quarantine list."""
+    """A shape that cannot be prepared; the message is the reason in the quarantine list."""
 
     def __init__(self, message: str, *, code: str) -> None:
         super().__init__(message)
@@ -85,7 +84,7 @@ def _shape_error(message: str, code: str) -> ShapeError:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProceduralSourceConfig:
-    """Shapes from the parametric families or the kind-free grammar (`g3pt.procedural`)."""
+    """Shapes of the parametric families or of the grammar of assemblies (`g3pt.procedural`)."""
 
     kind: Literal["procedural"] = "procedural"
     num: int = 1024
@@ -93,10 +92,9 @@ class ProceduralSourceConfig:
     first_seed: int = 0
     """Seed of the first shape; the following ones count up."""
     families: Literal["train", "held_out", "all", "grammar"] = "train"
-    """Which families: those of training, those kept away from it, or both; or assemblies of the
-    grammar, which have no kind."""
+    """Families of training, held-out families, or both; or assemblies of the grammar."""
     only: tuple[str, ...] = ()
-    """Keep only these of them, by name; empty keeps all."""
+    """Keep only families with these names; empty keeps all."""
 
     def __post_init__(self) -> None:
         if self.num < 1 or self.first_seed < 0:
@@ -113,11 +111,11 @@ class ProceduralRef:
     seed: int
     family: str
     split: str = ""
-    """Which split it belongs to; empty leaves that to the hash of its id."""
+    """Its split; if empty it follows from the hash of its id."""
 
     @property
     def id(self) -> str:
-        """Its name in prepared sets and reports."""
+        """Its id in prepared sets and reports."""
         return f"procedural-{self.family}-{self.seed}"
 
 
@@ -131,20 +129,20 @@ class _Stored:
 
 
 def stored_source(shards: ShardSet) -> SourceConfig:
-    """Where the shapes of a prepared set came from.
+    """Source config of a prepared set.
 
     Raises:
-        ConfigError: if its index names no source of this program.
+        ConfigError: if its index names an unknown source.
     """
     stored = as_once_meant({"source": shards.source})
     return from_json(_Stored, stored, origin=str(shards.path)).source
 
 
 def list_shapes(config: SourceConfig) -> list[ShapeRef]:
-    """Everything that a source config stands for.
+    """The references of all shapes of a source.
 
     Raises:
-        FileNotFoundError, ValueError: if there is no such source, or nothing in it fits.
+        FileNotFoundError, ValueError: if the source is missing, or no shape passes its filters.
     """
     if isinstance(config, ProceduralSourceConfig):
         return list(_procedural_refs(config))
@@ -157,9 +155,9 @@ def load_shape(
     """Load one shape.
 
     Args:
-        ref: which.
+        ref: reference of the shape.
         solid_resolution: wall voxels per axis of the inside/outside test of meshes.
-        on_note: told what a mesh is read without; None logs that as a warning.
+        on_note: called with one line for each thing missing from a mesh; None logs a warning.
 
     Raises:
         MeshError: if it cannot be read or has no extent.
@@ -181,11 +179,11 @@ class SourceShape(ABC):
     licence: str
     captions: tuple[str, ...]
     details: dict[str, Any]
-    """JSON values worth keeping: seed, frame, number of faces."""
+    """JSON values to keep: seed, frame, number of faces."""
 
     @abstractmethod
     def make_queryable(self) -> None:
-        """Do the costly preparation of `contains` now, where there is any."""
+        """Do the costly preparation of `contains`, if any."""
 
     @abstractmethod
     def sample_surface(self, num: int, rng: np.random.Generator) -> SurfaceSamples:
@@ -193,7 +191,7 @@ class SourceShape(ABC):
 
     @abstractmethod
     def surface_colors(self, samples: SurfaceSamples) -> UInt8[np.ndarray, "N 3"] | None:
-        """SRGB at samples of the surface; None without colours."""
+        """Colours at surface samples, sRGB; None without colours."""
 
     @abstractmethod
     def contains(self, points: Float[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
@@ -203,22 +201,22 @@ class SourceShape(ABC):
     def measure_quality(
         self, samples: SurfaceSamples, rng: np.random.Generator
     ) -> SolidQuality | None:
-        """How far the labels can be trusted; None where the field is exact."""
+        """Reliability of the labels; None where the field is exact."""
 
     @abstractmethod
     def mesh(self) -> TriangleMesh:
-        """A coloured mesh."""
+        """The shape as a coloured mesh."""
 
     @abstractmethod
     def scene(self) -> Scene | TracedScene:
-        """Ready to be drawn from any camera."""
+        """A scene to draw from any camera."""
 
 
 # --- procedural ----------------------------------------------------------------------------
 
 
 class ProceduralShape(SourceShape):
-    """A shape of the families or the grammar; its field is exact and its surface needs no mesh."""
+    """A shape of the families or the grammar, with an exact field and sampled without a mesh."""
 
     licence = "CC0-1.0"
 
@@ -231,10 +229,10 @@ class ProceduralShape(SourceShape):
         self.details = {"seed": seed}
 
     def make_queryable(self) -> None:
-        """Nothing to prepare."""
+        """Do nothing: the field needs no preparation."""
 
     def sample_surface(self, num: int, rng: np.random.Generator) -> SurfaceSamples:
-        """Points on the primitives, kept where the whole field is zero."""
+        """Points on the primitives that lie on the surface of the whole shape."""
         return self._shape.sample_surface(num, rng)
 
     def surface_colors(self, samples: SurfaceSamples) -> UInt8[np.ndarray, "N 3"]:
@@ -246,19 +244,19 @@ class ProceduralShape(SourceShape):
         return self._shape.contains(points)
 
     def measure_quality(self, samples: SurfaceSamples, rng: np.random.Generator) -> None:
-        """Nothing to measure: labels are exact."""
+        """None: labels are exact."""
 
     def mesh(self) -> TriangleMesh:
-        """The field's zero set, projected on it, coloured."""
+        """The field's zero set as a coloured mesh."""
         return self._shape.mesh(MESH_RESOLUTION)
 
     def scene(self) -> TracedScene:
-        """Drawn from the field, several times as fast as from the mesh."""
+        """A scene traced from the field, several times as fast as from a mesh."""
         return TracedScene(self._shape)
 
 
 def _procedural_refs(config: ProceduralSourceConfig) -> Iterable[ProceduralRef]:
-    """Consecutive seeds, families in turn."""
+    """References with consecutive seeds that cycle through the families."""
     families = _families(config)
     for seed in range(config.first_seed, config.first_seed + config.num):
         held_out = seed in procedural.HELD_OUT_SEEDS
@@ -289,7 +287,7 @@ def _families(config: ProceduralSourceConfig) -> tuple[str, ...]:
 
 
 class MeshShape(SourceShape):
-    """A mesh file moved to the unit frame, with solid labels that survive dirty meshes."""
+    """A mesh file moved to the unit frame, with labels that are robust to defective meshes."""
 
     def __init__(
         self, ref: MeshRef, *, solid_resolution: int = 256, on_note: OnNote | None = None
@@ -309,7 +307,7 @@ class MeshShape(SourceShape):
 
     @property
     def solid(self) -> Solid:
-        """The inside/outside test; built when first asked."""
+        """The inside/outside test, built on first use."""
         return self._bounded.solid
 
     def make_queryable(self) -> None:
@@ -321,12 +319,12 @@ class MeshShape(SourceShape):
         return self._bounded.sample_surface(num, rng)
 
     def surface_colors(self, samples: SurfaceSamples) -> UInt8[np.ndarray, "N 3"] | None:
-        """Colours of the corners around, by barycentric weights."""
+        """Colours interpolated from the corners of the faces."""
         mesh = self._bounded.mesh
         return None if mesh.colors is None else mesh.colors_at(samples.faces, samples.points)[:, :3]
 
     def contains(self, points: Float[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
-        """Seal or winding number (see `geometry.solid`)."""
+        """True for points inside by seal or winding number (see `geometry.solid`)."""
         return self._bounded.contains(points)
 
     def measure_quality(self, samples: SurfaceSamples, rng: np.random.Generator) -> SolidQuality:
@@ -334,9 +332,9 @@ class MeshShape(SourceShape):
         return measure_quality(self._bounded.mesh, self.solid, samples, rng)
 
     def mesh(self) -> TriangleMesh:
-        """The mesh itself, in the unit frame."""
+        """The mesh in the unit frame."""
         return self._bounded.mesh
 
     def scene(self) -> Scene:
-        """The mesh itself."""
+        """A scene of the mesh."""
         return Scene(self._bounded.mesh)

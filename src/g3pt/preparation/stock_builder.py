@@ -1,4 +1,4 @@
-"""Making a stock out of mesh files: decimation, solids, exposed parts, labels, quality.
+"""Makes a stock from mesh files: decimation, solids, exposed parts, labels, quality.
 
 Legend: F faces, C corners of faces, P vertices, N points. Unit frame.
 """
@@ -54,54 +54,55 @@ from g3pt.shapes.sub_triangles import CENTRE_WEIGHTS, NUM_PARTS
 _igl: Any = igl  # without type stubs
 
 SMALL_FACE, MEDIUM_FACE = 0.1, 0.3
-"""Faces with no longer edge are asked for their side once, or once a quarter, not once a part."""
+"""Faces with no longer edge are tested for exposure as a whole, or by quarters, instead of by
+parts."""
 
 LABEL_REACH = 1 / 64
-"""How far from the surface labels are checked: two wall voxels of a full preparation."""
+"""Distance from the surface at which labels are checked: two wall voxels of a full preparation."""
 
 NUM_COMPARED = 1024
 MAX_DISTANCE = 0.005
-"""Refuse meshes of which so many surface points lie farther than this, on average, from what
-decimation left."""
+"""Largest mean distance from the original surface to the decimated mesh; beyond it a mesh is
+refused."""
 
 NUM_CHECKED = 4096
-"""Surface points beside which labels are checked."""
+"""Surface points near which labels are checked."""
 
 PALETTE_COLORS = 64
-"""Colours of meshes that have more than fit a palette, as scans do."""
+"""Colours left of meshes that have more than fit a palette, such as scans."""
 
 COARSE_CELLS = 12
-"""Cells per axis of a mesh's box in which the solid's own boundary is looked for."""
+"""Cells per axis of the grid on a mesh's box that locates the solid's boundary."""
 
 logger = logging.getLogger(__name__)
 OnProgress = Callable[[int, int, int], None]
-"""Told how many meshes are done, how many there are, and how many were refused."""
+"""Called with the numbers of meshes done, in total, and refused."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StockReport:
-    """What became of the meshes of a source."""
+    """Outcome for the meshes of a source."""
 
     meshes: int
     flagged: int
-    """Of them, with a quality number beyond its limit."""
+    """Meshes in the stock whose quality exceeds a limit."""
     decimated: int
     faces: int
     noted: int
-    """Of them, read without something that they refer to, such as a texture."""
+    """Meshes in the stock that were read without a file that they refer to, such as a texture."""
     first_note: str
-    """What the first of them lacks; empty if there is none."""
+    """Message about the first of these; empty if there is none."""
     refused: dict[str, int]
-    """How many were left out, by the reason."""
+    """Number of refused meshes by reason."""
     examples: dict[str, str]
-    """The first mesh and message of every reason."""
+    """First mesh and message for each reason."""
     bytes: int
     seconds: float
 
 
 @dataclass(frozen=True)
 class _Refusal:
-    """Why a mesh was left out."""
+    """Reason why a mesh was refused."""
 
     code: str
     message: str
@@ -109,7 +110,7 @@ class _Refusal:
 
 @dataclass
 class _Count:
-    """What has been seen so far."""
+    """Running counts."""
 
     refused: Counter[str] = field(default_factory=Counter[str])
     examples: dict[str, str] = field(default_factory=dict[str, str])
@@ -120,7 +121,7 @@ class _Count:
     meshes: int = 0
 
     def add(self, tried: StockMesh | _Refusal) -> None:
-        """Take in what became of a mesh."""
+        """Count the outcome of a mesh."""
         if isinstance(tried, _Refusal):
             self.refused[tried.code] += 1
             self.examples.setdefault(tried.code, tried.message)
@@ -142,18 +143,18 @@ def build_stock(
     workers: int = 1,
     on_progress: OnProgress | None = None,
 ) -> StockReport:
-    """Make the stock of some meshes; those that cannot be used are counted, not mourned.
+    """Make a stock; meshes that cannot be used are counted and left out.
 
     Args:
-        refs: where they are.
+        refs: references of the meshes.
         path: the file to write.
-        config: what is kept.
-        limits: beyond which a mesh is flagged.
-        workers: processes; the file is the same for any number of them.
+        config: how meshes are reduced and labelled.
+        limits: quality limits beyond which a mesh is flagged.
+        workers: number of processes; it does not change the file.
         on_progress: called after every mesh.
 
     Raises:
-        ValueError: if none could be used.
+        ValueError: if no mesh could be used.
     """
     began, count = time.monotonic(), _Count()
     limits = limits or QualityLimits()
@@ -191,17 +192,17 @@ def _attempt(config: StockConfig, limits: QualityLimits, ref: MeshRef) -> "Stock
     try:
         return stock_mesh(ref, config, limits)
     except ImportError:
-        raise  # nothing the mesh can help
-    except Exception as error:  # whatever is wrong with one mesh, the others must go on
+        raise  # not caused by the mesh
+    except Exception as error:  # an error of one mesh must not stop the others
         code = error.code if isinstance(error, MeshError) else type(error).__name__
         return _Refusal(code, f"{ref.id}: {error}")
 
 
 def stock_mesh(ref: MeshRef, config: StockConfig, limits: QualityLimits) -> StockMesh:
-    """Read, reduce, label and judge one mesh.
+    """Read, decimate, label and measure one mesh.
 
     Raises:
-        MeshError: if it cannot be read, has no surface, or no interior to speak of.
+        MeshError: if it cannot be read, or has no surface or almost no interior.
     """
     notes: list[str] = []
     source = ref.read(notes.append)
@@ -251,10 +252,10 @@ def stock_mesh(ref: MeshRef, config: StockConfig, limits: QualityLimits) -> Stoc
 
 
 def decimated(mesh: TriangleMesh, num_faces: int) -> TriangleMesh:
-    """Fewer faces, by quadrics; corners take the colour of the closest place of the source.
+    """Decimate by quadric errors; corners take the colour of the closest point of the source.
 
     Raises:
-        MeshError: if twice as many are left, or too much is lost.
+        MeshError: if more than twice the wanted faces remain, or the surface moved too far.
     """
     fewer = decimate_quickly(merge_vertices(mesh), num_faces, aggressiveness=3)
     if fewer.is_empty or len(fewer.faces) > 2 * num_faces:
@@ -266,7 +267,7 @@ def decimated(mesh: TriangleMesh, num_faces: int) -> TriangleMesh:
         raise MeshError(f"decimation moved the surface by {distance:.3f}", "decimation")
     if mesh.colors is None:
         return fewer
-    # A corner belongs to the side of a colour border that its face lies on.
+    # At a colour border, a corner takes the colour of its face's side.
     corners_F33 = fewer.triangles
     middles_F13 = corners_F33.mean(axis=1, keepdims=True)
     asked_C3 = (corners_F33 + 0.25 * (middles_F13 - corners_F33)).reshape(-1, 3)
@@ -279,12 +280,12 @@ def decimated(mesh: TriangleMesh, num_faces: int) -> TriangleMesh:
 
 
 def quantized(mesh: TriangleMesh) -> tuple[TriangleMesh, UInt8[ndarray, "F 3 3"]]:
-    """Weld a mesh of the unit frame on the stored grid; its colours stay with the corners.
+    """Merge vertices on the stored grid; colours stay with the corners.
 
-    Faces that collapse are left out.
+    Collapsed faces are left out.
 
     Raises:
-        MeshError: if none is left.
+        MeshError: if no face remains.
     """
     nodes_P3 = np.rint(mesh.vertices * POSITION_STEPS).astype(np.int64)
     names_P = (nodes_P3 + 32768) @ np.array([1 << 32, 1 << 16, 1])
@@ -303,7 +304,7 @@ def quantized(mesh: TriangleMesh) -> tuple[TriangleMesh, UInt8[ndarray, "F 3 3"]
 
 
 def _few_colors(colors_F33: UInt8[ndarray, "F 3 3"]) -> UInt8[ndarray, "F 3 3"]:
-    """The same colours if they fit a palette, the nearest of a smaller one if not."""
+    """The colours if they fit a palette, else their nearest ones of a smaller palette."""
     if len(np.unique(colors_F33.reshape(-1, 3), axis=0)) <= MAX_COLORS:
         return colors_F33
     picture = Image.fromarray(colors_F33.reshape(1, -1, 3))
@@ -317,14 +318,14 @@ def _few_colors(colors_F33: UInt8[ndarray, "F 3 3"]) -> UInt8[ndarray, "F 3 3"]:
 
 
 def exposure(mesh: TriangleMesh, solid: Solid) -> tuple[UInt16[ndarray, " F"], Bool[ndarray, " F"]]:
-    """Which parts of every face bound the solid, and which faces look into it.
+    """Which parts of every face bound the solid, and which faces point into it.
 
-    As `geometry.boundary.sample_boundary` decides for points, here for the middle of a small face,
-    of the quarters of a larger one, of the 16 parts of a large one. Faces without area bound
+    The rule is that of `geometry.boundary.sample_boundary`, applied to the centre of a small face,
+    of the quarters of a medium one, and of the 16 parts of a large one. Faces without area bound
     nothing.
 
     Returns:
-        masks (see `StockSurface.masks_F`), and True where the solid lies in front.
+        Masks (see `StockSurface.masks_F`), and True where the solid lies in front.
     """
     vectors_F3 = area_vectors(mesh)
     lengths_F = np.linalg.norm(vectors_F3, axis=1)
@@ -340,7 +341,7 @@ def exposure(mesh: TriangleMesh, solid: Solid) -> tuple[UInt16[ndarray, " F"], B
         places_N3 = np.einsum("gc,fcx->fgx", centres_G3, corners_F33[faces]).reshape(-1, 3)
         steps_N3 = SIDE_STEP * np.repeat(normals_F3[faces], len(groups_G16), axis=0)
         front_N = solid.contains(places_N3 + steps_N3)
-        # Where the front is outside the face is exposed, whatever is behind it.
+        # A face whose front is outside is exposed, whatever is behind it.
         buried_N = np.zeros(len(front_N), dtype=np.bool_)
         asked = np.flatnonzero(front_N)
         buried_N[asked] = solid.contains(places_N3[asked] - steps_N3[asked])
@@ -353,7 +354,7 @@ def exposure(mesh: TriangleMesh, solid: Solid) -> tuple[UInt16[ndarray, " F"], B
 
 
 def _part_groups() -> tuple[Int64[ndarray, "G 16"], ...]:
-    """Parts that are asked together: all of them, by quarters of the triangle, each alone."""
+    """Groups of parts tested together: all, by quarters of the triangle, or each alone."""
     by_quarter = np.where(CENTRE_WEIGHTS.max(axis=1) > 0.5, CENTRE_WEIGHTS.argmax(axis=1), 3)
     return (
         np.ones((1, NUM_PARTS), dtype=np.int64),
@@ -369,7 +370,7 @@ _GROUPS = _part_groups()
 
 
 def _quality(mesh: TriangleMesh, surface: StockSurface, solid: Solid, key: int) -> dict[str, float]:
-    """The numbers by which preparation flags, from fewer points."""
+    """The quality numbers of preparation, estimated from fewer points."""
     rng = np.random.default_rng(key)
     exposed = exposed_points(surface, key, NUM_CHECKED)
     vectors_F3 = area_vectors(mesh)
@@ -387,9 +388,10 @@ def _quality(mesh: TriangleMesh, surface: StockSurface, solid: Solid, key: int) 
 
 
 def _distance_of_boundary(solid: Solid) -> float:
-    """Mean distance from the solid's own boundary to the mesh, on a coarse grid; 0 if it has none.
+    """Mean distance from the solid's boundary to the mesh, on a coarse grid; 0 without a boundary.
 
-    The boundary is crossed where neighbours of the grid differ, and found by halving.
+    Boundary points lie between neighbours of the grid with different labels and are found by
+    bisection.
     """
     low_3, high_3 = solid.mesh.bounds()
     steps_3 = np.maximum(high_3 - low_3, 1e-3) / COARSE_CELLS

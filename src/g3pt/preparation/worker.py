@@ -1,7 +1,7 @@
-"""What a worker does with one object: the same function here, in a child process, on a cluster.
+"""The work on one object: the same function for this process, child processes and a cluster.
 
-It touches no file but the object's own and returns bytes, so whoever called it decides what is
-kept. Its result depends on the task alone.
+It reads only the object's own files and returns bytes; the caller stores them. The result depends
+only on the task.
 """
 
 from dataclasses import dataclass, field
@@ -25,33 +25,33 @@ INDEX_FIELDS = (
     "num_faces",
     "extents",
 )
-"""What the index repeats of a sample's description, for readers to choose by."""
+"""Fields of a sample's description that the index repeats for selection."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectTask:
-    """One object and what is wanted of it."""
+    """One object and how to prepare it."""
 
     number: int
-    """Its place in the plan."""
+    """Number of the object in the plan."""
     ref: ShapeRef
     prepare: PrepareConfig
     views: ViewsConfig
     val_share: float = 0.0
-    """Share of ids without a split of their own that go to `val`."""
+    """Share of the objects without a given split that go to `val`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectResult:
-    """What became of one object."""
+    """Result of one object."""
 
     number: int
     row: dict[str, Any]
-    """Its line in the index, or in the quarantine list."""
+    """Its row in the index or in the quarantine list."""
     data: bytes = b""
-    """Its sample; empty if it was refused."""
+    """Bytes of its sample; empty if it was refused."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Time by stage."""
+    """Seconds by stage."""
 
     @property
     def is_refused(self) -> bool:
@@ -60,13 +60,13 @@ class ObjectResult:
 
 
 def prepare_object(task: ObjectTask) -> ObjectResult:
-    """Prepare one object; whatever goes wrong with it becomes its refusal."""
+    """Prepare one object; any error is returned as a refusal."""
     watch = Stopwatch()
     try:
         return _prepare(task, watch)
     except MemoryError:
         refusal = refuse(task, watch.current, "memory", "ran out of the memory it may use")
-    except Exception as error:  # whatever one object does, the others must go on
+    except Exception as error:  # an error of one object must not stop the others
         code = getattr(error, "code", None)
         code = code if isinstance(code, str) else "error"
         message = " ".join(str(error).split())[:500] or type(error).__name__
@@ -100,7 +100,7 @@ def _prepare(task: ObjectTask, watch: Stopwatch) -> ObjectResult:
         "key": sample_key(shape.id),
     }
     if notes and isinstance(task.ref, MeshRef):
-        # Without the path: a set does not depend on where its source lies.
+        # Without the path: a set does not depend on the location of its source.
         row["notes"] = [note.removeprefix(f"{task.ref.name}: ") for note in notes]
     return ObjectResult(task.number, row, sample.data, watch.seconds)
 
@@ -118,16 +118,16 @@ def refuse(task: ObjectTask, stage: str, code: str, message: str) -> ObjectResul
 
 
 def path_of(ref: ShapeRef) -> str:
-    """Where an object lies, for people."""
+    """Path of an object, for messages."""
     if isinstance(ref, ProceduralRef):
         return ref.id
     return f"{ref.location}!{ref.member}" if ref.member else ref.location
 
 
 def split_of(ref: ShapeRef, val_share: float) -> str:
-    """The split that an object was given, or else one by the hash of its id.
+    """The given split of an object, else a split by the hash of its id.
 
-    An id keeps its split whatever else is in the set, and a larger share only adds to `val`.
+    An id keeps its split whatever else is in the set, and a larger `val_share` only adds to `val`.
     """
     if ref.split:
         return ref.split

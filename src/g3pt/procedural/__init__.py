@@ -1,6 +1,7 @@
 """Procedural shapes: seeded compositions of solids with exact fields, colours and captions.
 
-They come from families, which are kinds of things, and from a grammar of assemblies without a kind.
+Families model kinds of objects, such as chairs. A grammar makes assemblies that are no known
+object.
 """
 
 from g3pt.procedural.shape import (

@@ -1,6 +1,7 @@
 """The bounding box of a shape.
 
-It follows from the extreme points of the primitives, and is measured where carving took those away.
+It is computed from the extreme points of the primitives, and measured on samples where carving
+removed those.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ _AXES = np.concatenate([np.eye(3), -np.eye(3)])
 
 
 def outer_box(arrays: ShapeArrays) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lowest and highest corners (K, 3) of boxes that each primitive certainly lies in."""
+    """Lowest and highest corners (K, 3) of a box that contains each primitive."""
     half = np.empty((len(arrays), 3))
     for kind in np.unique(arrays.kinds):
         rows = arrays.kinds == kind
         parameters = np.abs(arrays.parameters[rows].astype(np.float64)).T
         half[rows] = np.stack(np.broadcast_arrays(*_OUTER[Kind(kind)](parameters)), axis=1)
     reach = np.einsum("kij,kj->ki", np.abs(arrays.rotations.astype(np.float64)), half)
-    reach = 1.00001 * reach + 1e-6  # more than single precision loses
+    reach = 1.00001 * reach + 1e-6  # more than the rounding of single precision
     return arrays.translations - reach, arrays.translations + reach
 
 
 class EmptyShapeError(ValueError):
-    """Carving has left nothing of a shape."""
+    """Raised when carving has removed a whole shape."""
 
 
 def bounding_box(
@@ -65,14 +66,14 @@ def bounding_box(
     low, high = _ends(candidates)
     if not arrays.carves.any():
         return low, high
-    # Steps towards a blend, and samples beside it, come near the surface, not onto it.
+    # Newton steps towards a blend, and samples next to it, end near the surface, not on it.
     tolerance = (5e-3 if arrays.blends.any() else 1e-5) * float((high - low).max())
     kept = _kept(arrays, candidates, tolerance)
     kept_low, kept_high = kept.min(axis=0, initial=np.inf), kept.max(axis=0, initial=-np.inf)
     trimmed = np.concatenate([kept_low > low + tolerance, kept_high < high - tolerance])
     if not trimmed.any():
         return low, high
-    # Any primitive may be the farthest of what carving has left.
+    # Any primitive may hold the extreme of what carving has left.
     added = np.flatnonzero(~arrays.carves).tolist()
     candidates = _swollen(arrays, {row: _extreme_points(arrays, row) for row in added})
     kept = _kept(arrays, candidates, tolerance)
@@ -96,7 +97,7 @@ def bounding_box(
 
 
 Candidates = dict[int, NDArray[np.float64]]
-"""Points of the surface among which extremes are looked for, by primitive."""
+"""Surface points among which extremes are searched, by primitive."""
 
 
 def _ends(candidates: Candidates) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -128,7 +129,7 @@ def _reaching(arrays: ShapeArrays) -> Candidates:
 
 
 def _swollen(arrays: ShapeArrays, candidates: Candidates) -> Candidates:
-    """The same points, those near the outside moved out onto the blends that cover them."""
+    """The points; those near the outside are moved onto the blends that cover them."""
     if not arrays.blends.any():
         return candidates
     points = np.concatenate(list(candidates.values()))
@@ -144,7 +145,7 @@ def _swollen(arrays: ShapeArrays, candidates: Candidates) -> Candidates:
 def _measure(
     arrays: ShapeArrays, reaching: list[int], tolerance: float, num: int
 ) -> NDArray[np.float64]:
-    """Surface points, from a fixed sample, on the primitives that reach beyond the known ones."""
+    """Points of a fixed sample, on the primitives that may reach beyond the known points."""
     rng = np.random.default_rng(0)
     outer = arrays.only(reaching)
     areas = surface_areas(outer)
@@ -154,7 +155,7 @@ def _measure(
 
 
 def _extreme_points(arrays: ShapeArrays, index: int) -> NDArray[np.float64]:
-    """Surface points of one primitive among which its extremes along the six axes are found."""
+    """Surface points of one primitive that include its extremes along the six axes."""
     rotation = arrays.rotations[index].astype(np.float64)
     parameters = arrays.parameters[index].astype(np.float64)
     directions = _AXES @ rotation  # the axes in the primitive's frame
@@ -172,7 +173,7 @@ def _circle(angles: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _headings(directions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Unit circle points under the directions, with a few more for directions along the axis."""
+    """Unit projections of the directions on the xz plane; several for directions along y."""
     return _circle(np.concatenate([np.arctan2(directions[:, 2], directions[:, 0]), _AROUND]))
 
 
@@ -217,7 +218,7 @@ def _dome(p: NDArray[np.float64], directions: NDArray[np.float64]) -> NDArray[np
 
 
 def _superquadric(p: NDArray[np.float64], directions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The points that touch planes across the directions, by the exponents' dual norms."""
+    """Points of tangency of planes normal to the directions, by the dual norms of the exponents."""
     upright, across = p[3] / (p[3] - 1), p[4] / (p[4] - 1)
     pull = np.maximum(np.abs(directions * p[:3]), 1e-12)
     ring = (pull[:, 0] ** across + pull[:, 2] ** across) ** (1 / across)
@@ -268,7 +269,7 @@ def _arc(p: NDArray[np.float64], directions: NDArray[np.float64]) -> NDArray[np.
     turn = facing - angle
     flat = np.hypot(directions[:, 0], directions[:, 2])
     out, around = flat * np.cos(turn), flat * np.sin(turn)
-    # Rounding reaches beyond the section only where the arc ends.
+    # Rounding extends beyond the cross-section only at the ends of the arc.
     around = np.where(around * np.sign(angle) * (np.abs(angle) >= half) > 0, around, 0.0)
     up = np.broadcast_to(directions[:, 1], out.shape)
     length = np.maximum(np.sqrt(out**2 + up**2 + around**2), 1e-12)
@@ -331,4 +332,4 @@ _OUTER: dict[Kind, Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], ..
     Kind.ARC: lambda p: (p[0] + p[1] + p[5], p[2] + p[5], p[0] + p[1] + p[5]),
     Kind.TERRAIN: lambda p: (p[0], np.maximum(p[2], p[3] + p[7] + p[11]), p[1]),
 }
-"""Half lengths of a box around each kind in its own frame, from the sizes of its parameters."""
+"""By kind: half lengths of a bounding box in the primitive's frame, from its parameters."""

@@ -1,4 +1,4 @@
-"""Words to build shapes with: solids in a free frame, and the random choices that size them."""
+"""Building blocks of families: a builder that collects solids, random choices, and colours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from g3pt.procedural.primitives import LENGTHS, NUM_PARAMETERS, Kind, ShapeArray
 UNIT_SIZE = 1.9
 """Longest side of a shape in the unit frame."""
 THINNEST = 0.046
-"""No added primitive is thinner than this in the unit frame."""
+"""Smallest thickness of an added primitive in the unit frame."""
 
 
 Vector = tuple[float, float, float]
@@ -43,14 +43,14 @@ METAL = ("grey", "black", "white", "yellow")
 
 @dataclass(frozen=True)
 class Paint:
-    """A colour by its name, with the shade that one shape happens to have."""
+    """A named colour, and the shade of it in one shape."""
 
     name: str
     rgb: tuple[int, int, int]
 
 
 class Draw:
-    """Random choices of one shape, in the words that families use."""
+    """Random choices of one shape, as families need them."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
@@ -72,7 +72,7 @@ class Draw:
         return options[int(self._rng.integers(len(options)))]
 
     def paint(self, *names: str, unlike: Paint | None = None) -> Paint:
-        """Return a shade of one of the named colours, by default any, unlike another paint."""
+        """Return a shade of a named colour, by default any, different from another paint."""
         choices = [name for name in names or PALETTE if unlike is None or name != unlike.name]
         name = self.pick(*choices)
         shade = np.array(PALETTE[name]) * self.real(0.92, 1.06) + self._rng.uniform(-6, 6, 3)
@@ -80,7 +80,7 @@ class Draw:
         return Paint(name, (red, green, blue))
 
     def apart(self, paint: Paint, other: Paint, *names: str) -> Paint:
-        """Return the paint, or one of the named colours if it is like the other paint."""
+        """Return the paint, or one of the named colours if it resembles the other paint."""
         return paint if paint.name != other.name else self.paint(*names, unlike=other)
 
 
@@ -103,7 +103,7 @@ def pointing(direction: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def outwards(turn: float) -> NDArray[np.float64]:
-    """Rotation matrix that takes y outwards, `turn` radians about the upright axis, and x up."""
+    """Rotation matrix that takes y outwards, at `turn` radians about the vertical, and x up."""
     out = np.array([np.cos(turn), 0.0, -np.sin(turn)])
     up = np.array([0.0, 1.0, 0.0])
     return np.stack([up, out, np.cross(up, out)], axis=1)
@@ -114,10 +114,10 @@ _ALONG = {"x": turned(z=-90), "y": np.eye(3), "z": turned(x=90)}
 
 @dataclass
 class Builder:
-    """Collects primitives in order. Sizes are full lengths, radii are radii; `at` is the centre.
+    """Collects primitives in order. Sizes are full lengths, and `at` is the centre.
 
-    `axis` lays the y axis of a round solid along another axis; `turn` then rotates by degrees about
-    x, y and z (see `turned`).
+    `axis` aligns the y axis of a round solid with another axis; `turn` then rotates by degrees
+    about x, y and z (see `turned`).
     """
 
     kinds: list[Kind] = field(default_factory=list)
@@ -209,7 +209,7 @@ class Builder:
         self.add(Kind.PRISM, (radius, height / 2, float(sides)), at, paint, **pose)
 
     def dome(self, radii: Vector, cut: float, at: Vector, paint: Paint, **pose) -> None:
-        """Add what an ellipsoid has above the height `cut` over its centre."""
+        """Add the part of an ellipsoid above the height `cut` over its centre."""
         self.add(Kind.DOME, (*radii, cut), at, paint, **pose)
 
     def rod(self, start: Vector, end: Vector, radius: float, paint: Paint, **options) -> None:
@@ -232,7 +232,7 @@ class Builder:
         self.box(size, middle, paint, rotation=pointing(direction), **options)
 
     def finish(self) -> tuple[ShapeArrays, Vector]:
-        """Return the shape in the unit frame, nothing too thin, and the sides of its box."""
+        """Return the shape in the unit frame, without too thin parts, and the sides of its box."""
         parameters = np.zeros((len(self.kinds), NUM_PARAMETERS), np.float32)
         for row, values in zip(parameters, self.parameters, strict=True):
             row[: len(values)] = values

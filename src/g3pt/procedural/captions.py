@@ -1,8 +1,8 @@
 """Captions from a grammar, each sentence true of the shape that it describes.
 
 A family states facts: what the thing is called, which words describe its form, which parts it has
-and in what colours. The grammar picks some of the facts and an order of words. Size words come from
-the finished shape's own proportions, compared with those of its family (`TYPICAL_PROPORTIONS`).
+and in what colours. The grammar picks some of the facts and an order of words. Size words follow
+from the finished shape's proportions, compared with those of its family (`TYPICAL_PROPORTIONS`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Facts:
     Attributes:
         nouns: names for the thing, the plainest first.
         paint: its main colour.
-        words: adjectives that hold, such as "round" or "rounded".
+        words: adjectives that are true, such as "round" or "rounded".
         parts: phrases that follow "with", such as "four legs".
-        accents: further colours with the part that wears them, as (part, paint).
+        accents: further colours with the part that has them, as (part, paint).
     """
 
     nouns: tuple[str, ...]

@@ -1,9 +1,9 @@
-"""Surfaces of the kinds that are maps from pairs of numbers to points, and points spread over them.
+"""Parametrised surfaces of some kinds of primitives, and uniform points on them.
 
-A patch takes parameters (R, 16), the number of a piece per row (R,) and M pairs of numbers in
-[0, 1) per row (R, M, 2). It returns points (R, M, 3) and, for each, the outward normal (R, M, 3)
-whose length is the area that a unit of the numbers' square covers there: its mean over the square
-is the piece's area. One of a few random candidates in proportion to it is a point spread evenly.
+A patch takes parameters (R, 16), the number of a piece per row (R,) and M pairs of numbers in [0,
+1) per row (R, M, 2). It returns points (R, M, 3) and an outward normal for each (R, M, 3), whose
+length is the area element of the parametrisation. Its mean over the unit square is the piece's
+area. Choosing one of a few random candidates in proportion to it gives nearly uniform points.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Patch = Callable[[Array, Pieces, Array], tuple[Array, Array]]
 
 _NUM_CANDIDATES = 6
 _STEP = 1e-5
-"""Step of differences that give the slope of a profile or an outline."""
+"""Step of the finite differences that give the slope of a profile or an outline."""
 
 
 def _lattice(num: int) -> Array:
-    """Pairs of numbers that fill the unit square evenly."""
+    """A regular lattice of points in the unit square."""
     index = np.arange(num) + 0.5
     return np.stack([index / num, (index * (5**0.5 - 1) / 2) % 1], axis=1)
 
@@ -61,7 +61,7 @@ def sample_patches(
 
 
 def _columns(p: Array) -> Array:
-    """Parameters first, to broadcast with (R, M) numbers."""
+    """Parameters along the first axis, to broadcast with (R, M) numbers."""
     return p.T[:, :, None]
 
 
@@ -70,7 +70,7 @@ def _xyz(x: Array, y: Array, z: Array) -> Array:
 
 
 def _superquadric(p: Array, piece: Pieces, numbers: Array) -> tuple[Array, Array]:
-    """The unit solid seen from its middle, each direction moved to the surface, then stretched."""
+    """The unit solid, parametrised by directions from its centre, then stretched."""
     del piece
     q = _columns(p)
     upright, across = q[3], q[4]
@@ -140,7 +140,7 @@ def _plate(p: Array, piece: Pieces, numbers: Array) -> tuple[Array, Array]:
 
 
 def _arc_sweep(p: Array, piece: Pieces, numbers: Array) -> tuple[Array, Array]:
-    """The outline of a rounded rectangle, swept along the arc."""
+    """The rounded rectangle of the cross-section, swept along the arc."""
     del piece
     ring, across, along, half, taper, rounding = _columns(p)[:6]
     flat, upright, corners = 4 * across, 4 * along, 2 * np.pi * rounding
@@ -192,7 +192,7 @@ def _terrain(p: Array, piece: Pieces, numbers: Array) -> tuple[Array, Array]:
 
 
 def polar(angle: Array, outward: Array, up: Array, around: Array | float) -> Array:
-    """Turn components along the radius, y and the growing angle at an angle into x, y, z."""
+    """Cylindrical components (along the radius, y and increasing angle) as x, y, z."""
     cosine, sine = np.cos(angle), np.sin(angle)
     return _xyz(outward * cosine - around * sine, up, outward * sine + around * cosine)
 
@@ -204,4 +204,4 @@ PATCHES: dict[Kind, tuple[Patch, int]] = {
     Kind.ARC: (_arc_sweep, 1),
     Kind.TERRAIN: (_terrain, 6),
 }
-"""Each kind's patch and number of pieces; of an ARC only what is swept, without its ends."""
+"""Patch and number of pieces by kind; for an ARC only the swept surface, without its ends."""

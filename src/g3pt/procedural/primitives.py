@@ -1,11 +1,12 @@
-"""A shape as data: arrays of primitives, and the one function that turns them into a field.
+"""Shapes as arrays of primitives, and the function that evaluates their field.
 
-Every primitive is a solid with its own distance function, placed by a rotation and a translation,
-and either added to what the earlier ones made or carved out of it, sharply or with a blend: a
-fillet of a given radius. The sign of the field is exact (a blended shape is what its field says);
-its size is the distance for boxes, cylinders, cones, tori and regular prisms, and an estimate with
-the right zero set for the others and wherever solids overlap. The estimates of the kinds after DOME
-are divided by a bound on their slope, so that outside they hardly overstate the distance.
+Every primitive is a solid with its own distance function, placed by a rotation and a translation.
+It is added to the union of the earlier ones or carved out of it, with a sharp edge or with a blend:
+a fillet of a given radius. The sign of the field is exact (a blended shape is defined by its
+field). Its magnitude is the distance for boxes, cylinders, cones, tori and regular prisms; for
+other kinds, and where solids overlap, it is an estimate with the correct zero set. Estimates of the
+kinds after DOME are divided by a bound of their slope, so that outside they rarely exceed the
+distance.
 
 Parameters of each kind, in its own frame (half lengths; the axis of round things is y):
 
@@ -51,11 +52,11 @@ _TETRAHEDRON = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / 3*
 _STATIONS = np.arange(NUM_STATIONS, dtype=np.float32)
 _SPOKES = np.arange(NUM_SPOKES, dtype=np.float32)
 _CHUNK = 4096
-"""Points evaluated at a time: small enough that the temporaries stay in the cache."""
+"""Points evaluated at a time: few enough that temporaries stay in the cache."""
 
 
 class Kind(IntEnum):
-    """What a primitive is; the module's docstring lists the parameters."""
+    """Kinds of primitives; the module's docstring lists their parameters."""
 
     BOX = 0
     CYLINDER = 1
@@ -85,11 +86,12 @@ def _lengths() -> NDArray[np.bool_]:
 
 
 LENGTHS = _lengths()
-"""Which parameters of each kind grow with the shape; the others are counts, shares and angles."""
+"""True for parameters that scale with the shape, by kind; the others are counts, shares and
+angles."""
 
 
 class EvaluationPlan(NamedTuple):
-    """The primitives' frames as one matrix, and the primitives of each kind side by side."""
+    """The primitives' frames as one matrix, and the primitives grouped by kind."""
 
     matrix: NDArray[np.float32]
     offset: NDArray[np.float32]
@@ -98,17 +100,17 @@ class EvaluationPlan(NamedTuple):
 
 @dataclass(frozen=True)
 class ShapeArrays:
-    """K primitives in the order in which they apply.
+    """K primitives in the order in which they are applied.
 
     Attributes:
         kinds: (K,) int64, a `Kind` each.
         parameters: (K, 16) float32, zero where a kind has fewer.
         rotations: (K, 3, 3) float32, from the primitive's frame to the shape's.
         translations: (K, 3) float32, centre of the primitive in the shape's frame.
-        carves: (K,) bool, True where the primitive is taken away instead of added.
+        carves: (K,) bool, True where the primitive is carved out instead of added.
         colors: (K, 3) uint8, colour of the surface that the primitive makes.
-        blends: (K,) float32, radius over which the primitive melts into what the earlier ones made;
-            zero for a sharp edge.
+        blends: (K,) float32, radius of the fillet with the earlier primitives; zero for a sharp
+            edge.
     """
 
     kinds: NDArray[np.int64]
@@ -123,7 +125,7 @@ class ShapeArrays:
         return len(self.kinds)
 
     def only(self, rows: list[int]) -> ShapeArrays:
-        """Return the named primitives alone."""
+        """Return only the primitives at some indices."""
         return ShapeArrays(
             kinds=self.kinds[rows],
             parameters=self.parameters[rows],
@@ -136,7 +138,7 @@ class ShapeArrays:
 
     @cached_property
     def plan(self) -> EvaluationPlan:
-        """What every evaluation of the field needs, made once."""
+        """Data that every evaluation of the field needs, computed once."""
         to_local = self.rotations.transpose(0, 2, 1)
         groups = [(kind, np.flatnonzero(self.kinds == kind)) for kind in np.unique(self.kinds)]
         return EvaluationPlan(
@@ -155,7 +157,7 @@ def signed_distance(arrays: ShapeArrays, points: NDArray[np.floating]) -> NDArra
 
 
 def surface_owner(arrays: ShapeArrays, points: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Index of the primitive that decides the field at each of the (N, 3) points."""
+    """Index of the primitive that determines the field at each of the (N, 3) points."""
     owner = _evaluate(arrays, points, with_owner=True)[1]
     assert owner is not None
     return owner
@@ -164,7 +166,7 @@ def surface_owner(arrays: ShapeArrays, points: NDArray[np.floating]) -> NDArray[
 def slope(
     arrays: ShapeArrays, points: NDArray[np.floating], step: float = 1e-3
 ) -> NDArray[np.float64]:
-    """Gradient of the field at (N, 3) points, by differences along a tetrahedron's corners."""
+    """Gradient of the field at (N, 3) points, by finite differences at a tetrahedron's corners."""
     around = (points[None] + step * _TETRAHEDRON[:, None]).reshape(-1, 3)
     values = signed_distance(arrays, around).reshape(4, -1).astype(np.float64)
     return values.T @ _TETRAHEDRON * (0.75 / step)
@@ -173,7 +175,7 @@ def slope(
 def onto_surface(
     arrays: ShapeArrays, points: NDArray[np.floating], num_steps: int = 3
 ) -> NDArray[np.float64]:
-    """Move (N, 3) points near the surface onto it, by Newton's steps along the field's gradient."""
+    """Move (N, 3) points near the surface onto it, by Newton steps along the field's gradient."""
     moved = np.asarray(points, np.float64)
     for _ in range(num_steps):
         direction = slope(arrays, moved)
@@ -214,8 +216,8 @@ def _combine(
 ) -> NDArray[np.float32]:
     """Apply the primitives in order: minimum to add, maximum with the negative to carve.
 
-    A blend lowers the minimum, or raises the maximum, where the two differ by less than its radius:
-    by a quarter of the radius where they are equal.
+    A blend lowers the minimum, or raises the maximum, where the two values differ by less than its
+    radius, by up to a quarter of the radius where they are equal.
     """
     result = np.full(distances.shape[1], np.inf, np.float32)
     if owner is not None:
@@ -344,7 +346,7 @@ def _superquadric(x, y, z, p):
     upright, across = p[3], p[4]
     ring = _power_norm(a, c, across)
     gauge = _power_norm(ring, b, upright)
-    # The gauge is convex, so that its first-order distance is too small outside, not too large.
+    # The gauge is convex, so its first-order distance outside is never too large.
     slope = _squared((b / gauge) ** (upright - 1) / p[1]) + (ring / gauge) ** (2 * upright - 2) * (
         _squared((a / ring) ** (across - 1) / p[0]) + _squared((c / ring) ** (across - 1) / p[2])
     )
@@ -362,13 +364,13 @@ def _squared(value):
 
 
 def _spline(away):
-    """Weight of a control value that many stations away in a cubic B-spline."""
+    """Weight of a control value in a cubic B-spline, by its distance in stations."""
     far, near = np.maximum(2 - away, 0), np.maximum(1 - away, 0)
     return (far * far * far - 4 * near * near * near) / 6
 
 
 def lathe_radius(y, p):
-    """Radius of a LATHE at a height; beyond its ends that of the end."""
+    """Radius of a LATHE at a height; beyond its ends the radius of the end."""
     place = np.clip(y / p[0] + 1, 0, 2) * ((NUM_STATIONS - 1) / 2)
     away = np.abs(place - _STATIONS.reshape(-1, *(1,) * place.ndim))
     straight = np.maximum(1 - away, 0)
@@ -428,7 +430,7 @@ def _arc(x, y, z, p):
 
 
 def terrain_height(x, z, p):
-    """Height of the top of a TERRAIN over its zero."""
+    """Height of the top of a TERRAIN above its zero level."""
     height = 0.0
     for wave in (3, 7, 11):
         turns = p[wave + 1] * x / p[0] + p[wave + 2] * z / p[1]

@@ -25,11 +25,11 @@ from g3pt.procedural.surfaces import sample_primitives, surface_areas
 
 FAMILIES: tuple[str, ...] = tuple(FAMILY_BUILDERS)
 HELD_OUT_FAMILIES: tuple[str, ...] = ("axe", "bench", "bridge", "cactus", "helicopter", "teapot")
-"""Never trained on; fixed by name."""
+"""Families that are never trained on."""
 TRAIN_FAMILIES: tuple[str, ...] = tuple(name for name in FAMILIES if name not in HELD_OUT_FAMILIES)
 
 ASSEMBLY = "assembly"
-"""The name that stands in a family's place for shapes of the grammar, which have no kind."""
+"""Family name of shapes of the grammar."""
 
 NUM_TRAIN_SEEDS = 2**31
 """Training uses seeds below this number."""
@@ -37,11 +37,11 @@ HELD_OUT_SEEDS = range(2**31, 2**31 + 2**20)
 """Seeds kept for validation and test; no training run may use them."""
 
 _ON_SURFACE = 1e-3
-"""A surface point has solid this far behind it and nothing this far before it."""
+"""Distance behind a surface point that must be inside, and in front of it that must be outside."""
 
 
 class NoSurfaceError(RuntimeError):
-    """Hardly any point of a shape's primitives is on its surface."""
+    """Raised when almost no point of a shape's primitives is on its surface."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class ProceduralShape:
 
     @property
     def id(self) -> str:
-        """Name of the shape, enough to make it again."""
+        """Id of the shape, from which it can be made again."""
         return f"procedural-{self.family}-{self.seed}"
 
     @cached_property
@@ -66,7 +66,7 @@ class ProceduralShape:
         return size_words(self.extents, TYPICAL_PROPORTIONS[self.family])
 
     def caption(self, variant: int | np.random.Generator = 0) -> str:
-        """Describe the shape; variants say different true things about it."""
+        """Describe the shape; each variant states other facts."""
         if isinstance(variant, int | np.integer):
             if variant < 0:
                 raise ValueError(f"a caption variant is a number from 0 up, got {variant}")
@@ -74,11 +74,11 @@ class ProceduralShape:
         return write_caption(self.facts, self.size_words, variant)
 
     def field(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Signed distance, or an estimate of the right sign, at (N, 3) points; negative inside."""
+        """Signed distance, or an estimate of the same sign, at (N, 3) points; negative inside."""
         return signed_distance(self.arrays, points)
 
     def contains(self, points: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """True where a point lies inside."""
+        """True for points inside."""
         return self.field(points) < 0
 
     def color_at(self, points: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -86,12 +86,12 @@ class ProceduralShape:
         return self.arrays.colors[surface_owner(self.arrays, points)]
 
     def sample_surface(self, num: int, rng: np.random.Generator) -> SurfaceSamples:
-        """Draw points evenly over the surface, insides of vessels included, without meshing.
+        """Draw uniform points on the surface, insides of vessels included, without meshing.
 
-        The faces field of the result holds the primitive that each point lies on.
+        `faces` of the result holds the index of the primitive that each point lies on.
 
         Raises:
-            NoSurfaceError: if nearly all that is drawn is buried.
+            NoSurfaceError: if nearly all drawn points are buried.
         """
         areas = surface_areas(self.arrays)
         share = areas / areas.sum()
@@ -113,7 +113,7 @@ class ProceduralShape:
     def _visible(
         self, points: NDArray, normals: NDArray, owners: NDArray[np.int64]
     ) -> tuple[NDArray, NDArray, NDArray]:
-        """Keep points with solid behind them and nothing before them; move them onto blends."""
+        """Keep points with solid behind and empty space in front; move them onto blends."""
         normals = np.where(self.arrays.carves[owners, None], -normals, normals)
         sharp = self._sharp_arrays
         outside = signed_distance(sharp, points + _ON_SURFACE * normals) > 0
@@ -139,7 +139,7 @@ class ProceduralShape:
 
         Args:
             resolution: cells along each side of the cube [-1, 1]^3.
-            project: move each vertex onto the exact surface, where that is less than a cell away.
+            project: move each vertex onto the exact surface, if that is less than a cell away.
         """
         from g3pt.geometry.isosurface import extract_surface
 
@@ -153,7 +153,7 @@ class ProceduralShape:
         return TriangleMesh(vertices=vertices, faces=extraction.mesh.faces, colors=colors)
 
     def _projected(self, vertices: NDArray[np.float64], cell: float) -> NDArray[np.float64]:
-        """Newton steps along the field's gradient, none longer than half a cell in all."""
+        """Vertices after Newton steps along the gradient, limited to half a cell in total."""
         moved = vertices.copy()
         for _ in range(2):
             moved -= self.field(moved)[:, None] * self.gradient(moved)
@@ -162,7 +162,7 @@ class ProceduralShape:
         return vertices + step * np.minimum(1.0, 0.5 * cell / np.maximum(length, 1e-12))
 
     def gradient(self, points: NDArray[np.floating], step: float = 1e-3) -> NDArray[np.float64]:
-        """Unit direction in which the field grows, by differences along a tetrahedron's corners."""
+        """Normalised gradient of the field, by finite differences at a tetrahedron's corners."""
         direction = slope(self.arrays, points, step)
         return direction / np.maximum(np.linalg.norm(direction, axis=1, keepdims=True), 1e-12)
 
@@ -171,10 +171,10 @@ def make_shape(seed: int, family: str | None = None) -> ProceduralShape:
     """Make the shape of a seed.
 
     Args:
-        seed: any number from 0 up; training uses seeds below `NUM_TRAIN_SEEDS`, evaluation has
-            `HELD_OUT_SEEDS` for itself.
-        family: one of `FAMILIES`, or `ASSEMBLY` for a shape of no kind; by default a training
-            family that follows from the seed.
+        seed: any number from 0 up; training uses seeds below `NUM_TRAIN_SEEDS`, evaluation
+            `HELD_OUT_SEEDS`.
+        family: one of `FAMILIES`, or `ASSEMBLY` for a shape of the grammar; by default a training
+            family chosen by the seed.
 
     Raises:
         ValueError: if the seed is negative or the family is unknown.

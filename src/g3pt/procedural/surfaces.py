@@ -1,9 +1,9 @@
-"""Areas of the primitives' surfaces, and points spread evenly over them.
+"""Areas of the primitives' surfaces, and uniform points on them.
 
 Each sampler takes the parameters of one primitive *per point*, (N, 16), and the piece of its
 surface to draw from, so that points on many primitives of a kind are drawn in one call. Rounded
-solids are sums of a core and a ball: a normal is drawn first, and the core point that it touches
-follows.
+solids are Minkowski sums of a core and a ball: a normal is drawn first, then a point of the core
+with this normal.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _box_pieces(p: Array) -> Array:
 
 def _sample_box(p: Array, piece: Pieces, rng: np.random.Generator) -> tuple[Array, Array]:
     normals = _sphere(len(p), rng)
-    # A face keeps one component of the normal, an edge drops one, a corner keeps all three.
+    # On a face the normal has one non-zero component, on an edge two, on a corner three.
     keep = np.concatenate([np.eye(3), 1 - np.eye(3), np.ones((1, 3))])[piece]
     normals *= keep
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
@@ -119,7 +119,7 @@ def _sample_cone(p: Array, piece: Pieces, rng: np.random.Generator) -> tuple[Arr
         ],
         np.arcsin(sine_high.clip(-1, 1)),
     )
-    # Along the side, rings weigh by their radius: a mixture of a uniform and a linear density.
+    # Along the side the density grows with the radius: a mixture of a uniform and a linear one.
     start, end = bottom + r * np.cos(tilt), top + r * np.cos(tilt)
     along = (start - np.sqrt(start**2 + u * (end**2 - start**2))) / np.where(
         np.abs(start - end) < 1e-9, 1, start - end
@@ -173,7 +173,7 @@ def _sample_ellipsoid(
     around = rng.uniform(0, 2 * np.pi, height.shape)
     flat = np.sqrt(1 - height**2)
     units = np.stack([flat * np.cos(around), height, flat * np.sin(around)], axis=2)
-    # One of a few candidates, by how much the stretch enlarges the patch around each.
+    # Choose one of a few candidates in proportion to the area element of the stretch.
     chosen = _choose(np.linalg.norm(units / p[:, None, :3], axis=2), None, rng)
     unit = units[np.arange(len(p)), chosen]
     normals = unit / p[:, :3]
@@ -188,7 +188,7 @@ def _sample_torus(p: Array, piece: Pieces, rng: np.random.Generator) -> tuple[Ar
     del piece
     ring, tube = p[:, 0], p[:, 1]
     angle = rng.uniform(0, 2 * np.pi, len(p))
-    # Mirror an angle to the outside of the ring as often as the ring is longer there.
+    # Mirror angles to the outside of the ring in proportion to its larger circumference there.
     mirror = rng.random(len(p)) * 2 * ring > ring + tube * np.cos(angle)
     angle = np.where(mirror, np.pi - angle, angle)
     around = rng.uniform(0, 2 * np.pi, len(p))
@@ -276,14 +276,14 @@ def _sample_dome(p: Array, piece: Pieces, rng: np.random.Generator) -> tuple[Arr
 
 
 def _arc_ends(p: Array) -> Array:
-    """The rounded box that both ends of an arc, put together, are."""
+    """The rounded box that the two ends of an arc form if joined."""
     across, along, rounding = p[:, 1], p[:, 2], p[:, 5]
     box = np.stack([across, along, np.zeros(len(p)), rounding], axis=1)
     return box * (1 - p[:, 4:5])
 
 
 def _arc_pieces(p: Array) -> Array:
-    """What is swept, then the pieces of the ends."""
+    """Areas of the swept surface, then of the pieces of the ends."""
     return np.concatenate([patch_areas(Kind.ARC, p), _box_pieces(_arc_ends(p))], axis=1)
 
 

@@ -23,7 +23,7 @@ class FieldBatch:
     num_slots: int
     """Primitives of the longest shape, K."""
     kinds: tuple[tuple[Kind, Int[Tensor, " _"]], ...]
-    """For each kind that occurs, which of the M primitives are of it."""
+    """For each kind that occurs, indices of its primitives among the M."""
     shapes_M: Int[Tensor, " M"]
     slots_M: Int[Tensor, " M"]
     parameters_MP: Float[Tensor, "M P"]
@@ -91,7 +91,7 @@ def field_torch(
     """Evaluate each shape's field, negative inside, at its own query points.
 
     Args:
-        batch: B shapes; stack them once with `stack_shapes` when they are asked more than once.
+        batch: B shapes from `stack_shapes`; stack them once to evaluate them repeatedly.
         points_BQ3: query points in the unit frame.
     """
     batch = _batch_for(batch, points_BQ3)
@@ -101,7 +101,7 @@ def field_torch(
 def owner_torch(
     batch: FieldBatch | Sequence[ShapeArrays], points_BQ3: Float[Tensor, "B Q 3"]
 ) -> Int[Tensor, "B Q"]:
-    """Number of the primitive that decides the field at each point: twin of `surface_owner`."""
+    """Index of the primitive that determines the field at each point: twin of `surface_owner`."""
     batch = _batch_for(batch, points_BQ3)
     return _combine(_distances(batch, points_BQ3), batch)[1]
 
@@ -138,11 +138,11 @@ def _distances(batch: FieldBatch, points_BQ3: Float[Tensor, "B Q 3"]) -> Float[T
 def _combine(
     distances_BKQ: Float[Tensor, "B K Q"], batch: FieldBatch
 ) -> tuple[Float[Tensor, "B Q"], Int[Tensor, "B Q"]]:
-    """The field and the slot of the primitive that decides it."""
+    """The field and the slot of the primitive that determines it."""
     result_BQ = torch.full_like(distances_BKQ[:, 0], torch.inf)
     owner_BQ = torch.zeros_like(result_BQ, dtype=torch.int64)
     for slot in range(distances_BKQ.shape[1]):
-        # Carving is adding to the negative of the field.
+        # Carving is addition to the negated field.
         sign_B1 = torch.where(batch.carves_BK[:, slot, None], -1.0, 1.0)
         result_BQ, distance = sign_B1 * result_BQ, distances_BKQ[:, slot]
         owner_BQ.masked_fill_(distance < result_BQ, slot)

@@ -1,10 +1,9 @@
 """Pictures of a procedural shape straight from its field: sphere tracing instead of a mesh.
 
-That is several times cheaper than meshing the shape, and keeps its edges sharp. A ray walks as far
-as the field says that nothing is near, again and again, until it stands at the surface or has left
-the bounding box. The field of ellipsoids and frusta is an estimate; a step that lands inside is
-taken back by bisection. Light, colours and frames are those of `geometry.render`, which draws the
-meshed shape and is the twin that the tests compare with.
+This is several times faster than meshing the shape, and keeps its edges sharp. A ray advances by
+the value of the field until it reaches the surface or leaves the bounding box. The field of some
+kinds is an estimate; a step that ends inside is corrected by bisection. Light, colours and frames
+are those of `geometry.render`, which draws the meshed shape and is the twin in tests.
 
 Legend: R rays, N some of them, S side of a picture.
 """
@@ -21,24 +20,24 @@ from g3pt.geometry.shading import develop, linear, shade
 from g3pt.procedural.shape import ProceduralShape
 
 BLOCK = 8
-"""Pixels along a side of the blocks that walk together while nothing is near."""
+"""Side in pixels of the blocks that advance together while no surface is near."""
 _NEAR_ENOUGH = 4e-4
 _SMALLEST_STEPS = np.linspace(2e-3, 1.2e-2, 32, dtype=np.float32)
-"""Of the steps of a ray, in turn, so that those which graze a surface get ahead as well. A ray that
-has not arrived after the last one counts as a miss."""
+"""Minimum lengths of a ray's steps, in order, so that rays that graze a surface advance too. A ray
+that has not arrived after the last step counts as a miss."""
 _NUM_BISECTIONS = 8
 
 
 class Progress(NamedTuple):
-    """Rays that are still on their way."""
+    """Rays and the distances they have advanced."""
 
     rays: Int64[ndarray, " N"]
     length: Float32[ndarray, " N"]
-    """How far each has come."""
+    """Distance of each from the origin."""
 
 
 class Walk:
-    """Rays from one point that go towards the surface of a shape."""
+    """Sphere tracing of rays from one point at one shape."""
 
     def __init__(self, shape: ProceduralShape, origin: Float32[ndarray, " 3"]) -> None:
         self._shape = shape
@@ -46,10 +45,10 @@ class Walk:
         self._half = np.asarray(shape.extents) / 2 + 2e-3
 
     def in_bundles(self, rays_R3: Float32[ndarray, "R 3"]) -> Progress:
-        """Let blocks of neighbouring rays go until something is near the cone around them.
+        """Advance blocks of neighbouring rays until a surface is near the cone around them.
 
         Args:
-            rays_R3: unit rays of a square picture, its rows one after another.
+            rays_R3: unit rays of a square picture, row by row.
         """
         side = math.isqrt(len(rays_R3))
         assert side * side == len(rays_R3), "pictures are square"
@@ -71,12 +70,12 @@ class Walk:
         spread_R: Float32[ndarray, " R"],
         farthest: np.float32,
     ) -> Float32[ndarray, " R"]:
-        """How far cones can go until something may be in them; infinite for those that miss.
+        """Distances that cones can advance until they may contain a surface; infinite for misses.
 
         Args:
-            rays_R3: their middles.
-            spread_R: their radii at distance 1.
-            farthest: no part of the shape is further away than this.
+            rays_R3: axes of the cones.
+            spread_R: radii of the cones at distance 1.
+            farthest: largest distance of any part of the shape.
         """
         half_R3 = self._half + (spread_R * farthest)[:, None]
         length, leave = _through_box(half_R3, self._origin, rays_R3)
@@ -94,7 +93,7 @@ class Walk:
         return near
 
     def to_surface(self, rays_N3: Float32[ndarray, "N 3"], start: Progress) -> Progress:
-        """Let rays go to the surface; those that never arrive are left out."""
+        """Advance rays to the surface; rays that miss are left out."""
         enter, leave = _through_box(self._half, self._origin, rays_N3)
         length = np.maximum(enter, start.length)
         alive = np.flatnonzero(length < leave)
@@ -127,7 +126,7 @@ class Walk:
 
 
 def started(near_SS: Float32[ndarray, "S S"]) -> Progress:
-    """The rays of a picture that may meet something, from how far each can go."""
+    """The rays of a picture that may hit, from the distance that each can advance."""
     starts_R = near_SS.reshape(-1)
     rays = np.flatnonzero(np.isfinite(starts_R))
     return Progress(rays, starts_R[rays])
@@ -136,7 +135,7 @@ def started(near_SS: Float32[ndarray, "S S"]) -> Progress:
 def _through_box(
     half: ndarray, origin: Float32[ndarray, " 3"], rays_R3: Float32[ndarray, "R 3"]
 ) -> tuple[Float32[ndarray, " R"], Float32[ndarray, " R"]]:
-    """Lengths at which rays enter and leave the box of these half sides around the origin."""
+    """Lengths at which rays enter and leave the box with these half sides around the origin."""
     safe_R3 = np.where(np.abs(rays_R3) < 1e-9, np.float32(1e-9), rays_R3)
     low, high = (-half - origin) / safe_R3, (half - origin) / safe_R3
     enter, leave = np.minimum(low, high).max(axis=1), np.maximum(low, high).min(axis=1)
@@ -144,7 +143,7 @@ def _through_box(
 
 
 class TracedScene:
-    """A procedural shape ready to be drawn; the same call as `geometry.render.Scene`."""
+    """A procedural shape to draw, with the interface of `geometry.render.Scene`."""
 
     def __init__(self, shape: ProceduralShape) -> None:
         self._shape = shape
@@ -155,7 +154,7 @@ class TracedScene:
         """Draw the shape.
 
         Args:
-            camera: where from.
+            camera: the point of view.
             size: side of the picture in pixels.
             supersample: rays per pixel and axis; alpha is the share of them that hit.
         """
@@ -180,7 +179,7 @@ def _in_blocks(
     wider = np.rad2deg(
         2 * np.arctan(np.tan(np.deg2rad(fov_degrees) / 2) * num_blocks * BLOCK / side)
     )
-    # The grid of the blocks may be larger than that of the rays; both have one middle.
+    # The grid of the blocks may be larger than that of the rays; they are concentric.
     shift = (num_blocks * BLOCK - side) / 2
     rays_R3 = (ray_grid(num_blocks, float(wider)) @ axes).reshape(-1, 3)
     spread = np.float32(2.0 / num_blocks * np.tan(np.deg2rad(wider) / 2) * 0.5**0.5)

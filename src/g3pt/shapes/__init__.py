@@ -1,1 +1,1 @@
-"""Prepared shapes at rest, and batches of them."""
+"""Prepared shapes on disk, and batches of them for training."""

@@ -1,4 +1,4 @@
-"""What the data side hands to training: batches of torch tensors in the unit frame.
+"""Batches that training reads: torch tensors in the unit frame.
 
 B batch, N surface points, Q query points, T tokens of all scales laid end to end, S picture side.
 """
@@ -28,10 +28,10 @@ class TokenizerBatch:
     near_BQ: Bool[Tensor, "B Q"]
     """True for near-surface queries."""
     ids: tuple[str, ...]
-    """Shape of each row."""
+    """Id of the shape of each row."""
 
     def first(self, num: int) -> "TokenizerBatch":
-        """The first rows alone."""
+        """Only the first rows."""
         return TokenizerBatch(
             points_BN3=self.points_BN3[:num],
             normals_BN3=self.normals_BN3[:num],
@@ -55,33 +55,33 @@ class TokenizerBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionedBatch:
-    """Shapes and what a generator can be told about them."""
+    """Conditions of a generator for each shape: pictures, captions, labels, visible points."""
 
     pictures_BSS4: UInt8[Tensor, "B *V S S 4"] | None
-    """Pictures as straight-alpha RGBA bytes; zeros where there is none; V views of each shape where
-    several are asked for. None where their features are given instead."""
+    """Pictures as straight-alpha RGBA bytes, zeros where there is none, with V views of each shape
+    if the config asks for several. None if their features are given instead."""
     has_image_B: Bool[Tensor, " B"]
     """False where the shape has no picture (its image condition must be the learned null)."""
     view_B: Int[Tensor, " B"]
-    """Which view of the shape the picture is; 0 is the canonical camera, -1 none."""
+    """Number of the view shown; 0 is the canonical camera, -1 means no picture."""
     captions: tuple[str, ...]
-    """One sentence a shape; empty where it has none."""
+    """One sentence for each shape; empty if it has none."""
     labels_B: Int[Tensor, " B"]
     """Index of the shape's family in the dataset's `classes`, -1 when it is not one of them."""
     ids: tuple[str, ...]
-    """Shape of each row."""
+    """Id of the shape of each row."""
     num_views_B: Int[Tensor, " B"] | None = None
-    """How many of the V views each shape has, the first ones; at least 1."""
+    """Number of valid views of each shape; they come first. At least 1."""
     image_features_BIE: Float[Tensor, "B *V I E"] | None = None
     image_summary_BE: Float[Tensor, "B *V E"] | None = None
-    """What a frozen encoder made of the pictures, where that is cached."""
+    """Cached summary vectors of the pictures from a frozen encoder; None without a cache."""
     picture_features_BGGP: Float[Tensor, "B G G P"] | None = None
-    """What a frozen network made of the pictures, for an encoder that reads both."""
+    """Features of the pictures from a frozen network, for encoders that read both."""
     text_features_BNE: Float[Tensor, "B N F"] | None = None
     text_summary_BE: Float[Tensor, "B F"] | None = None
-    """What a frozen encoder made of the captions, where that is cached."""
+    """Cached summary vectors of the captions from a frozen encoder; None without a cache."""
     points_BN3: Float[Tensor, "B N_visible 3"] | None = None
-    """Surface points of the visible part of each shape, unit frame, where asked for."""
+    """Surface points of the visible part of each shape, unit frame; None if not asked for."""
     normals_BN3: Float[Tensor, "B N_visible 3"] | None = None
     """Their outward normals."""
 
@@ -95,12 +95,12 @@ class ConditionedBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class CarBatch(ConditionedBatch):
-    """One step of generator training: tokens and what they are conditioned on (Eq. 6)."""
+    """One step of generator training: tokens and their conditions (Eq. 6)."""
 
     indices_BT: Int[Tensor, "B T"]
     """Token indices of all scales, coarsest first."""
     queries_BQ3: Float[Tensor, "B Q 3"] | None = None
-    """Query points in [-1, 1]^3, for a generator whose first guess learns from the field too."""
+    """Query points in [-1, 1]^3, for generators whose first guess also learns from the field."""
     inside_BQ: Bool[Tensor, "B Q"] | None = None
     """Their labels."""
     near_BQ: Bool[Tensor, "B Q"] | None = None

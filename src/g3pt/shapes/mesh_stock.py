@@ -1,12 +1,12 @@
-"""A stock: thousands of meshes with labels in one small file, from which a training warps its own.
+"""A stock: thousands of labelled meshes in one small file, which a training warps into new shapes.
 
-The file is a safetensors file whose tensors are compressed streams of bytes (LZMA), one a kind of
-number, all meshes end to end. What makes them small: positions are 16-bit integers of the grid of
-`data.queries`; vertices are numbered in the order in which the faces first name them, and a name
-is stored as its distance from the next new one, so that a new vertex is a zero; colours come from
-a palette of at most 256 a mesh; the positions of labelled queries follow from a key.
+The file is a safetensors file. Its tensors are byte streams compressed by LZMA, one for each kind
+of number, all meshes end to end. They are small because positions are 16-bit integers on the grid
+of `shapes.queries`; vertices are numbered by first use in the faces and stored as the distance from
+the next new number, so that a new vertex is a zero; colours come from a palette of at most 256 per
+mesh; the positions of labelled queries follow from a key.
 
-Reading needs neither Embree nor libigl. Making one is `stream.stock_builder`.
+Reading needs neither Embree nor libigl. `preparation.stock_builder` makes stocks.
 
 Legend: M meshes, P welded vertices, W wedges (a vertex with a colour), F faces, V queries in the
 box around a mesh, N queries near its surface. Everything lies in the unit frame.
@@ -37,27 +37,29 @@ FORMAT = "g3pt-mesh-stock"
 FORMAT_VERSION = 1
 MAX_COLORS = 256
 MAX_STOCK_FACES = 20_000
-"""Wedges are counted in 16 bits; a face brings at most three."""
+"""Wedges are numbered in 16 bits; a face adds at most three."""
 
 _FACES, _PLACES, _BOX = 3, 4, 5  # streams of `uniform_fields`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StockConfig:
-    """What a stock keeps of its meshes."""
+    """How the meshes of a stock are reduced and labelled."""
 
     max_faces: int = 3000
-    """Meshes with more are decimated to about so many."""
+    """Meshes with more faces are decimated to about this number."""
     num_volume: int = 1024
-    """Labelled points uniform in the box around each mesh; beyond it all is outside."""
+    """Labelled points uniform in the bounding box of each mesh; everything beyond it is outside."""
     num_near: int = 1024
-    """Labelled points near the exposed surface; number i has sigma i modulo their number."""
+    """Labelled points near the exposed surface; point i has sigma number i modulo the number of
+    sigmas."""
     near_sigmas: tuple[float, ...] = (0.005, 0.02, 0.05)
-    """Standard deviations of their Gaussian offsets (per axis)."""
+    """Standard deviations, per axis, of their Gaussian offsets in unit-frame lengths."""
     solid_resolution: int = 96
     """Wall voxels per axis of the inside/outside test."""
     min_near_inside: float = 0.02
-    """Refuse meshes with a smaller share of the first near points inside: they have no interior."""
+    """Meshes with a smaller share of the nearest points inside are refused: they have no
+    interior."""
 
     def __post_init__(self) -> None:
         if not 4 <= self.max_faces <= MAX_STOCK_FACES:
@@ -83,12 +85,12 @@ class StockSurface:
     colors_F33: UInt8[ndarray, "F 3 3"]
     """SRGB at the corners of every face."""
     masks_F: UInt16[ndarray, " F"]
-    """Bit k: part k of the face (`sub_triangles`) bounds the solid."""
+    """Bit k is set if part k of the face (see `sub_triangles`) bounds the solid."""
     flipped_F: Bool[ndarray, " F"]
-    """The solid lies in front of the face: its outward normal is the reverse of its own."""
+    """True if the solid lies in front of the face, whose normal is then reversed."""
 
     def mesh(self) -> TriangleMesh:
-        """As a mesh in which every face has vertices of its own, for their colours."""
+        """A mesh with separate vertices for every face, which carry its colours."""
         corners = self.vertices_P3[self.faces_F3.reshape(-1)] / POSITION_STEPS
         return TriangleMesh.from_arrays(
             corners, np.arange(len(corners)).reshape(-1, 3), self.colors_F33.reshape(-1, 3)
@@ -97,11 +99,11 @@ class StockSurface:
 
 @dataclass(frozen=True, eq=False)
 class StockMesh:
-    """One mesh with its labels and what is known of it."""
+    """One mesh with its labels and description."""
 
     object: dict[str, Any]
-    """JSON values: id, family, captions, licence, split, flagged, and details such as the source
-    and the authors."""
+    """JSON values: id, family, captions, licence, split, flagged, and details such as source and
+    authors."""
     surface: StockSurface
     volume_V: Bool[ndarray, " V"]
     """Which points of `volume_positions` are inside."""
@@ -121,14 +123,15 @@ class ExposedPoints:
 
 
 def stock_key(mesh_id: str) -> int:
-    """The key from which the labelled positions of a mesh follow."""
+    """The key that determines the labelled positions of a mesh."""
     return text_key(f"stock {mesh_id}")
 
 
 def exposed_points(surface: StockSurface, key: int, num: int) -> ExposedPoints:
     """Points by area on the exposed parts, the same on every machine.
 
-    Integers but for the areas, which take only operations that IEEE 754 fixes to the last bit.
+    Integer arithmetic except for the areas, which use only operations that IEEE 754 defines
+    exactly.
 
     Raises:
         ValueError: if nothing is exposed.
@@ -159,7 +162,7 @@ def exposed_points(surface: StockSurface, key: int, num: int) -> ExposedPoints:
 def near_positions(
     surface: StockSurface, key: int, num: int, sigmas: Sequence[float]
 ) -> Int16[ndarray, "N 3"]:
-    """Labelled positions near the surface; number i has sigma i modulo their number."""
+    """Labelled positions near the surface; point i has sigma i modulo the number of sigmas."""
     points = exposed_points(surface, key, num).points_N3
     near_N3 = np.empty((num, 3), dtype=np.int16)
     for first, sigma in enumerate(sigmas):
@@ -195,7 +198,7 @@ _STREAMS: dict[str, type[np.generic]] = {
     "counts": np.int32,
     "objects": np.uint8,
 }
-"""Every stream of the file and the type of its numbers."""
+"""The streams of the file and the types of their numbers."""
 
 
 def write_stock(
@@ -206,10 +209,10 @@ def write_stock(
     Args:
         path: the file.
         meshes: at least one.
-        config: how they were made.
+        config: the config they were made with.
 
     Returns:
-        Its size in bytes.
+        Size of the file in bytes.
 
     Raises:
         ValueError: if there is no mesh, or one has too many colours or faces.
@@ -263,7 +266,7 @@ def _append(parts: dict[str, list[ndarray]], mesh: StockMesh) -> None:
 def _by_first_use(
     names: Int64[ndarray, " C"],
 ) -> tuple[Int64[ndarray, " C"], Int64[ndarray, " K"]]:
-    """Number what is named in the order of its first mention; and what each number stands for."""
+    """Renumber values in the order of first use; also return the value of each number."""
     known, first, inverse = np.unique(names, return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.empty(len(known), dtype=np.int64)
@@ -272,7 +275,7 @@ def _by_first_use(
 
 
 def _distances(numbers: Int64[ndarray, " C"]) -> UInt16[ndarray, " C"]:
-    """How far each number lies below the next new one, for numbers in order of first use."""
+    """Distance of each number below the next new one, for numbers in order of first use."""
     next_new = np.concatenate([[0], np.maximum.accumulate(numbers)[:-1] + 1])
     return (next_new - numbers).astype(np.uint16)
 
@@ -280,7 +283,7 @@ def _distances(numbers: Int64[ndarray, " C"]) -> UInt16[ndarray, " C"]:
 def _numbers(
     distances_C: UInt16[ndarray, " C"], counts_M: Int64[ndarray, " M"]
 ) -> Int64[ndarray, " C"]:
-    """The reverse of `_distances` for many meshes end to end, counted anew in each."""
+    """Inverse of `_distances` for many meshes end to end; each starts from zero."""
     new_C = distances_C == 0
     before_C = np.cumsum(new_C) - new_C
     starts_M = np.cumsum(counts_M) - counts_M
@@ -298,7 +301,7 @@ class MeshStock:
 
     config: StockConfig
     objects: tuple[dict[str, Any], ...]
-    """What is known of every mesh (see `StockMesh.object`)."""
+    """Description of every mesh (see `StockMesh.object`)."""
     face_starts: Int64[ndarray, " M_1"]
     """Faces of mesh m are those from entry m up to entry m + 1."""
     vertex_starts: Int64[ndarray, " M_1"]
@@ -309,7 +312,7 @@ class MeshStock:
     masks_F: UInt16[ndarray, " F"]
     flipped_F: Bool[ndarray, " F"]
     labels_MQ: Bool[ndarray, "M Q"] = field(repr=False)
-    """Which queries are inside: those in the box first, then those near the surface."""
+    """True for queries inside; those in the box come first, then those near the surface."""
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "MeshStock":
@@ -325,7 +328,9 @@ class MeshStock:
             with safe_open(path, "numpy") as file:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != FORMAT:
-                    raise ValueError(f"{path}: is no stock of meshes; `g3pt prepare --stock` is")
+                    raise ValueError(
+                        f"{path}: not a stock of meshes; make one with `g3pt prepare --stock`"
+                    )
                 if metadata.get("version") != str(FORMAT_VERSION):
                     raise ValueError(
                         f"{path}: version {metadata.get('version')} of the format, this program "
@@ -373,7 +378,7 @@ class MeshStock:
         )
 
     def query_positions(self, row: int) -> Int16[ndarray, "Q 3"]:
-        """Where the labelled queries of one mesh lie: those in its box, then those near it."""
+        """Positions of the labelled queries of one mesh: in its box, then near its surface."""
         surface, key = self.surface(row), stock_key(self.objects[row]["id"])
         config = self.config
         return np.concatenate(
@@ -411,7 +416,7 @@ def _assembled(config: StockConfig, streams: dict[str, ndarray]) -> MeshStock:
 def _rows_of_three(
     stored: Int16[ndarray, " _"], vertices_M: Int64[ndarray, " M"]
 ) -> Int16[ndarray, "P 3"]:
-    """All x of a mesh, then all y, then all z, mesh after mesh: to one row a vertex."""
+    """One row per vertex, from streams with all x of a mesh, then all y, then all z."""
     starts_P = np.repeat(_starts(vertices_M)[:-1], vertices_M)
     own_P = np.arange(len(starts_P)) - starts_P
     size_P = np.repeat(vertices_M, vertices_M)

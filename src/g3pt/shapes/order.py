@@ -1,7 +1,7 @@
-"""The order in which training sees its shapes, as a pure function of (seed, step).
+"""The order in which training sees its shapes, a pure function of (seed, step).
 
-Nothing is remembered between calls, so a resumed run continues exactly, and any number of
-processes that each take their slice of the global batch see the same global order.
+It has no state, so a resumed run continues exactly, and any number of processes that each take a
+slice of the global batch see the same global order.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,14 +13,14 @@ from jaxtyping import Int
 
 @dataclass(frozen=True)
 class Draws:
-    """Which sample of which part fills each place of a batch."""
+    """The samples of a batch: their parts, rows and numbers."""
 
     parts: Int[np.ndarray, " B"]
     """Part (set of shapes) of each sample."""
     rows: Int[np.ndarray, " B"]
     """Row inside that part."""
     numbers: Int[np.ndarray, " B"]
-    """Position of the sample in the endless global order; seeds whatever is random about it."""
+    """Position of the sample in the endless global order; seeds its random choices."""
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -34,10 +34,10 @@ class Draws:
 class MixedOrder:
     """Endless shuffled order over several parts, mixed by weight.
 
-    A pattern of `period` places, shuffled once by the seed, says which part each place of the
+    A pattern of `period` places, shuffled once by the seed, gives the part that each place of the
     order draws from. Part p appears `counts[p]` times in it, so the number of draws from p before
-    any place is known without walking there. The k-th draw from a part of n rows is entry k % n
-    of its permutation number k // n: each epoch of a part shows every row once.
+    any place is known directly. The k-th draw from a part of n rows is entry k % n of its
+    permutation number k // n: each epoch of a part shows every row once.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class MixedOrder:
         Args:
             sizes: rows of each part.
             weights: relative share of draws of each part; empty means in proportion to `sizes`.
-            seed: of the pattern and of every permutation.
+            seed: seeds the pattern and every permutation.
             period: length of the pattern; shares are rounded to multiples of 1 / period.
 
         Raises:

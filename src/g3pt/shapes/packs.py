@@ -1,11 +1,11 @@
-"""A pack: what a training reads of a set of shards, thinned out, in one file to carry elsewhere.
+"""A pack: a reduced copy of a set of shards for training on another machine.
 
-    pack.json            config, and of every shape its hash and what readers choose by
+    pack.json            config, and for every shape its hash and the fields used for selection
     pack.safetensors     points, normals, labels, pictures of all shapes, compressed
 
 Half the bytes of a shard are surface points that a small training never draws. A pack keeps the
-first of them (they are in random order) and the labels of the queries that lie at those: a tenth
-of the bytes, on which a GPU elsewhere trains as it would on the shards.
+first of them (they are in random order) and the labels of the queries at those points: a tenth of
+the bytes.
 
 S shapes, N points kept of each, V volume queries, M near-surface queries kept.
 """
@@ -42,22 +42,22 @@ DATA_FILE = "pack.safetensors"
 WEBP_QUALITY = 90
 
 _LISTED = ("id", "sha256", "family", "licence", "split", "captions", "quality", "query_key")
-"""What is kept of the index row of a shape."""
+"""Fields kept of the index row of a shape."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackConfig:
-    """How much of every shape is kept."""
+    """How much of each shape is kept."""
 
     num_points: int = 2048
-    """The first surface points, and the near-surface queries that lie at them."""
+    """Number of surface points to keep, with the near-surface queries at them."""
     num_volume_queries: int = 16_384
-    """The first volume queries."""
+    """Number of volume queries to keep."""
     num_views: int = 3
-    """The first pictures, the canonical one among them."""
+    """Number of pictures to keep, the canonical one first."""
     picture_size: int = 0
-    """Pictures are framed by their silhouette, scaled to this side and kept as lossy WebP; 0 keeps
-    the files as they are."""
+    """Side in pixels to which pictures, framed by their silhouette, are scaled before they are
+    stored as lossy WebP; 0 keeps the files as they are."""
 
     def __post_init__(self) -> None:
         if self.num_views < 0 or self.picture_size < 0:
@@ -81,9 +81,9 @@ class ThinnedShapes:
     volume_SV: UInt8[np.ndarray, "S V_8"]
     """Packed labels of the first volume queries."""
     near_SM: UInt8[np.ndarray, "S M_8"]
-    """Packed labels of the near-surface queries named by `near_numbers`."""
+    """Packed labels of the near-surface queries numbered by `kept_near_numbers`."""
     keys_S: Int64[np.ndarray, " S"]
-    """Keys of the queries, the 64 bits read as a signed number."""
+    """Keys of the queries; their 64 bits are read as a signed number."""
 
 
 def kept_near_numbers(prepare: PrepareConfig, num_points: int) -> Int64[np.ndarray, " M"]:
@@ -178,15 +178,15 @@ def _picture_file(shapes: ShardSet, row: int, view: int, size: int) -> bytes:
 
 
 class PackedShapes:
-    """A pack, opened for reading: what trainings ask of a `ShardSet`."""
+    """A pack, opened for reading, with the interface `ShapeSet`."""
 
     def __init__(self, path: str | os.PathLike[str], selection: Selection | None = None) -> None:
         """Read the pack into memory.
 
         Args:
             path: its folder.
-            selection: which of its shapes are read; all by default. What the shards were opened
-                with when the pack was written has chosen before.
+            selection: which of its shapes are read; all by default. It applies to the shapes that
+                were selected when the pack was written.
 
         Raises:
             FileNotFoundError: if there is no complete pack at `path`.
@@ -248,7 +248,7 @@ class PackedShapes:
         return len(self.shapes)
 
     def readable(self, row: int) -> int:
-        """This row: a pack is read as a whole, or not at all."""
+        """The row itself: no shape of an opened pack is damaged."""
         return row
 
     def captions(self, row: int) -> tuple[str, ...]:
@@ -295,7 +295,7 @@ def open_shapes(
 
 
 def require_shards(shapes: ShapeSet) -> ShardSet:
-    """For readers that need all that was stored.
+    """Check that a set consists of shards, for readers that need everything stored.
 
     Raises:
         ValueError: if it is a pack.

@@ -1,9 +1,9 @@
-"""Where the labelled queries of a shape lie: worked out from its key, never stored.
+"""Positions of the labelled queries of a shape, computed from its key and not stored.
 
-Half a million positions would fill three megabytes a shape, their labels fill 64 kilobytes. So a
-position is a pure function of (key, number), in integer arithmetic alone: the same on every
-machine, and any one of them without the others. Randomness is the finaliser of SplitMix64
-(Steele, Lea and Flood 2014) applied to a counter.
+Half a million positions would take three megabytes per shape; their labels take 64 kilobytes. So a
+position is a pure function of (key, number) in integer arithmetic: the same on every machine, and
+each computable without the others. Randomness is the finaliser of SplitMix64 (Steele, Lea and Flood
+2014) applied to a counter.
 
 Positions are 16-bit integers on the stored grid, x = q / POSITION_STEPS, in the query cube
 [-1, 1]^3 of the unit frame. K queries, N surface points.
@@ -43,11 +43,11 @@ def near_queries(
 ) -> Int16[np.ndarray, "K 3"]:
     """Positions near the surface: query i lies at stored point i modulo N plus Gaussian noise.
 
-    What leaves the cube is reflected back into it.
+    Positions outside the cube are reflected back into it.
 
     Args:
         key: of the shape, in [0, 2^64).
-        numbers: which queries, counted from 0; of one shape no number belongs to two sigmas.
+        numbers: which queries, counted from 0; within one shape a number has only one sigma.
         points: all stored surface points.
         sigma: standard deviation per axis, in unit-frame lengths.
     """
@@ -67,7 +67,7 @@ def uniform_fields(
 
     Args:
         key: in [0, 2^64).
-        stream: what they serve; 1 and 2 are taken by the queries above.
+        stream: number of an independent random stream; 1 and 2 are used by the queries above.
         numbers: which, counted from 0.
     """
     start = _mixed(np.array([(key + stream * _GOLDEN) & _MASK], dtype=np.uint64))
@@ -78,7 +78,7 @@ def uniform_fields(
 
 
 def _mixed(words: UInt64[np.ndarray, " K"]) -> UInt64[np.ndarray, " K"]:
-    """Scramble 64-bit words one to one."""
+    """Mix 64-bit words bijectively (the finaliser of SplitMix64)."""
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return words ^ (words >> np.uint64(31))
@@ -86,6 +86,6 @@ def _mixed(words: UInt64[np.ndarray, " K"]) -> UInt64[np.ndarray, " K"]:
 
 @cache
 def gaussian_table() -> Int64[np.ndarray, " 65536"]:
-    """The standard normal quantile of every 16-bit number, with 12 binary digits."""
+    """Standard normal quantiles of all 16-bit numbers, in steps of 2^-12."""
     quantiles = ndtri((np.arange(65536) + 0.5) / 65536)
     return np.rint(quantiles * (1 << FRACTION_BITS)).astype(np.int64)

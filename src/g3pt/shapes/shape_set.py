@@ -1,7 +1,7 @@
-"""A set of prepared shapes, whatever it is stored as: what trainings and caches ask of one.
+"""The interface of a set of prepared shapes, shards or pack, as trainings and caches use it.
 
-With it: which shapes of a set are read (by split, licence and measured quality), and stored views
-as picture encoders see them. N surface points, S picture side.
+Also here: the selection of shapes by split, licence and measured quality, and stored views framed
+for picture encoders. N surface points, S picture side.
 """
 
 from dataclasses import dataclass, fields
@@ -17,23 +17,23 @@ from g3pt.shapes.stored import PrepareConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QualityLimits:
-    """Beyond which measured numbers an object is flagged.
+    """Limits of the measured numbers beyond which an object is flagged.
 
-    Not part of what is stored: another limit only changes what readers take. The defaults were
-    chosen by looking at 36 solids beside their sources, from low to high numbers (docs/data.md).
+    They are applied when a set is read, not when it is made. The defaults were chosen by comparing
+    36 solids with their sources, from low to high numbers (docs/data.md).
     """
 
     label_error: float = 0.07
-    """Estimated share of wrong labels near the surface. Parts begin to be lost at about here."""
+    """Estimated share of wrong labels near the surface. From about here on parts are lost."""
     disagreement: float = 1.0
-    """Share of near points on which the two label methods differ. By default nothing is flagged
-    for it: one method is enough, and solids were right up to .98."""
+    """Share of near points on which the two label methods differ. The default flags nothing: one
+    method is enough, and solids were correct up to .98."""
     solid_to_source: float = 0.1
-    """Mean distance from the solid's boundary to the source's surface; what is below that are
-    open undersides that were closed."""
+    """Mean distance from the solid's boundary to the source's surface. Open undersides that were
+    closed stay below the default."""
 
     def flags(self, row: dict[str, Any]) -> list[str]:
-        """Names of the numbers of an index row that are beyond their limits."""
+        """Names of the numbers of an index row that exceed their limits."""
         measured = row["quality"]  # empty where labels are exact
         names = [each.name for each in fields(self)]
         return [name for name in names if measured.get(name, 0.0) > getattr(self, name)]
@@ -41,16 +41,16 @@ class QualityLimits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """Which samples of a set are read."""
+    """Which shapes of a set are read."""
 
     split: str = ""
-    """Only this one; empty reads all."""
+    """Read only this split; empty reads all."""
     licences: tuple[str, ...] = ()
-    """Only objects under these; empty reads all."""
+    """Read only objects under these licences; empty reads all."""
     flagged: bool = True
-    """Whether objects flagged for their quality are read too."""
+    """Whether objects flagged for their quality are read."""
     limits: QualityLimits = QualityLimits()
-    """What is flagged."""
+    """Limits beyond which an object is flagged."""
 
     def takes(self, row: dict[str, Any]) -> bool:
         """Whether a row of the index is read."""
@@ -67,50 +67,50 @@ VALIDATION = Selection(split="val")
 
 @runtime_checkable
 class ShapeSet(Protocol):
-    """Shapes in a fixed order, opened for reading. N surface points, S picture side."""
+    """Prepared shapes in a fixed order, opened for reading. N surface points, S picture side."""
 
     path: Path
-    """Its folder."""
+    """Folder of the set."""
     selection: Selection
-    """Which of the stored shapes it shows."""
+    """Which of the stored shapes are read."""
     prepare: PrepareConfig
-    """What was kept of each shape."""
+    """Config that the shapes were prepared with."""
     fingerprint: str
-    """Hash of all that it shows: equal sets give equal numbers."""
+    """Hash of the selected shapes: equal sets have equal fingerprints."""
     shapes: list[dict[str, Any]]
-    """What the index says of each shape."""
+    """Index row of each shape."""
 
     def __len__(self) -> int: ...
 
     def readable(self, row: int) -> int:
-        """This row or, where it is damaged and that is allowed, the next sound one."""
+        """This row or, if it is damaged and that is allowed, the next undamaged one."""
         ...
 
     def captions(self, row: int) -> tuple[str, ...]:
-        """All sentences that describe a shape; may be empty."""
+        """All captions of a shape; may be empty."""
         ...
 
     def num_views(self, row: int) -> int:
-        """Pictures of a shape, the canonical one first."""
+        """Number of pictures of a shape; number 0 is the canonical one."""
         ...
 
     def picture(self, row: int, view: int) -> UInt8[np.ndarray, "S S 4"]:
-        """One picture with straight alpha, as it was drawn."""
+        """One picture with straight alpha, as stored."""
         ...
 
     def surface(self, row: int) -> tuple[Int16[np.ndarray, "N 3"], Int8[np.ndarray, "N 3"]]:
-        """All surface points and normals that are kept of a shape, as stored integers."""
+        """All stored surface points and normals of a shape, as integers (see `stored`)."""
         ...
 
     def draw_surface(
         self, row: int, num: int, rng: np.random.Generator
     ) -> tuple[Int16[np.ndarray, "N 3"], Int8[np.ndarray, "N 3"]]:
-        """Random surface points and normals of one shape, none twice, as stored integers."""
+        """Random surface points and normals of a shape without repetition, as stored integers."""
         ...
 
 
 def framed_view(shards: ShapeSet, row: int, view: int, size: int) -> UInt8[np.ndarray, "S S 4"]:
-    """A view of a shape; zeros if there is none (-1) or it shows nothing (a sheet's edge)."""
+    """A view of a shape, framed; zeros if `view` is -1 or it shows nothing (a sheet's edge)."""
     picture = shards.picture(row, view) if view >= 0 else None
     if picture is None or silhouette_box(picture) is None:
         return np.zeros((size, size, 4), np.uint8)

@@ -2,20 +2,20 @@
 
     index.json            format version, config, counts, fingerprint; written last
     shard-00000.tar       samples, at most `samples_per_shard` of them
-    shard-00000.jsonl     one line an object of this shard: where its sample lies, its SHA-256, and
-                          what readers choose by; or why it was refused
-    quarantine.jsonl      one line a refused object: id, path, stage, reason code, message
+    shard-00000.jsonl     one line per object of this shard: where its sample lies, its SHA-256, and
+                          the fields used for selection; or why it was refused
+    quarantine.jsonl      one line per refused object: id, path, stage, reason code, message
     report.html, report.json
 
-A sample is one prepared shape, a piece of a tar file:
+A sample is one prepared shape, stored as consecutive tar members:
 
     KEY.json          id, family, licence, split, captions, frame, quality, cameras ...
     KEY.points.npy    int16 (N, 3), KEY.normals.npy int8 (N, 3), KEY.colors.npy uint8 (N, 3)
     KEY.volume.npy    uint8 (V / 8): packed labels of the volume queries, KEY.near.npy likewise
     KEY.view-00.png   the canonical picture, KEY.view-01.png ... the others
 
-KEY is the start of the SHA-256 of the id. The bytes depend on the content alone: no times, no
-owners, one order. Members are stored as they are and begin at multiples of 512 bytes, so that
+KEY is the start of the SHA-256 of the id. The bytes depend only on the content: no times, no
+owners, a fixed order. Members are stored as they are and begin at multiples of 512 bytes, so that
 arrays can be used where they lie in a mapped file.
 
 Any WebDataset reader can stream the tars. Here they are mapped: a `ShardSet` gives any sample at
@@ -46,7 +46,7 @@ from g3pt.shapes.shape_set import Selection
 from g3pt.shapes.stored import PrepareConfig, ShapeRecord, ViewsConfig, labels_at, read_picture
 
 END_OF_ARCHIVE = bytes(10_240)
-"""What a tar file ends with."""
+"""The bytes that end a tar file."""
 
 _BLOCK = tarfile.BLOCKSIZE
 
@@ -67,12 +67,12 @@ class Sample:
 
 
 def sample_key(shape_id: str) -> str:
-    """The name of a shape's members: file systems and tar readers take it whatever the id."""
+    """Name of a shape's members: valid in file systems and tar readers for any id."""
     return hashlib.sha256(shape_id.encode()).hexdigest()[:20]
 
 
 def pack_sample(record: ShapeRecord, pictures: list[bytes]) -> Sample:
-    """Lay out a prepared shape."""
+    """Lay out a prepared shape and its PNG files as tar members."""
     arrays = {
         "points": record.points,
         "normals": record.normals,
@@ -111,7 +111,7 @@ def read_array(data: memoryview) -> np.ndarray:
     """The array of an .npy member, without a copy.
 
     Raises:
-        ValueError: if the bytes are no such file.
+        ValueError: if the bytes are not an .npy file of version 1.0 in row-major order.
     """
     length = 10 + int.from_bytes(data[8:10], "little")
     shape, dtype = _header(bytes(data[:length]))
@@ -135,13 +135,13 @@ QUARANTINE_FILE = "quarantine.jsonl"
 MAX_OPEN_SHARDS = 512
 
 LabelledQueries = tuple[Int16[np.ndarray, "K 3"], UInt8[np.ndarray, " K"]]
-"""Positions on the stored grid, and 1 for those inside."""
+"""Positions on the stored grid, and labels: 1 inside, 0 outside."""
 
 logger = logging.getLogger(__name__)
 
 
 class DamagedSampleError(OSError):
-    """A sample whose bytes are not those that were written."""
+    """A sample whose bytes do not have the recorded hash."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,11 +156,11 @@ class StoredShape:
     query_key: int
 
     def volume(self, numbers: np.ndarray) -> LabelledQueries:
-        """Some volume queries, counted from 0."""
+        """Volume queries by their numbers, from 0."""
         return volume_queries(self.query_key, numbers), labels_at(self.volume_inside, numbers)
 
     def near(self, numbers: np.ndarray, sigma: float) -> LabelledQueries:
-        """Some near-surface queries, counted from 0 over all groups; `sigma` is that of theirs."""
+        """Near-surface queries by their numbers, from 0 over all groups, of one `sigma`."""
         queries = near_queries(self.query_key, numbers, self.points, sigma)
         return queries, labels_at(self.near_inside, numbers)
 
@@ -180,7 +180,7 @@ class ShardSet:
         Args:
             path: its folder.
             selection: which samples are read; all by default.
-            max_damaged: how many damaged samples `readable` may pass over.
+            max_damaged: how many damaged samples `readable` may skip.
 
         Raises:
             FileNotFoundError: if there is no complete set at `path`.
@@ -194,15 +194,15 @@ class ShardSet:
         self.prepare = from_json(PrepareConfig, config["prepare"], origin=f"{origin}: prepare")
         self.views = from_json(ViewsConfig, config["views"], origin=f"{origin}: views")
         self.source: dict[str, Any] = config["source"]
-        """Where the shapes came from, as JSON values: `preparation.sources.stored_source`."""
+        """Source config as JSON values; `preparation.sources.stored_source` reads it."""
         rows = [row for row in read_rows(self.path, index["num_shards"]) if "sha256" in row]
         self.shapes = [row for row in rows if self.selection.takes(row)]
-        """What the index says of each shape."""
+        """Index row of each shape."""
         if not self.shapes:
             raise ValueError(f"{self.path}: none of its {len(rows)} shapes fits {self.selection}")
         self.fingerprint = fingerprint_of(self.prepare, self.shapes)
         self.damaged: dict[str, str] = {}
-        """Ids of damaged samples met so far, with what is wrong with them."""
+        """Damaged samples found so far: id -> reason."""
         self._checked = np.zeros(len(self.shapes), dtype=np.bool_)
 
     def __len__(self) -> int:
@@ -229,10 +229,10 @@ class ShardSet:
         return _reopen, (str(self.path), self.selection, self.max_damaged)
 
     def readable(self, row: int) -> int:
-        """This row or, where it is damaged and the loss budget allows, the next sound one.
+        """This row or, if it is damaged and `max_damaged` allows, the next undamaged one.
 
         Raises:
-            DamagedSampleError: beyond the budget.
+            DamagedSampleError: if more samples are damaged than `max_damaged`.
         """
         while True:
             try:
@@ -246,7 +246,7 @@ class ShardSet:
                 row = (row + 1) % len(self)
 
     def description(self, row: int) -> dict[str, Any]:
-        """All that is known of a shape: frame, quality, cameras."""
+        """The full description of a shape: frame, quality, cameras."""
         return json.loads(bytes(self._members(row)["json"]))
 
     def captions(self, row: int) -> tuple[str, ...]:
@@ -311,11 +311,11 @@ def _mapped(path: str) -> memoryview:
 
 
 def fingerprint_of(prepare: PrepareConfig, rows: Sequence[dict[str, Any]]) -> str:
-    """What tells a selection of prepared shapes from others, whether it lies in shards or a pack.
+    """Fingerprint of a selection of prepared shapes, the same for shards and packs.
 
     Args:
-        prepare: what the shapes were made by.
-        rows: of the index, with `id` and `sha256`.
+        prepare: config that the shapes were prepared with.
+        rows: rows of the index, with `id` and `sha256`.
     """
     digest = hashlib.sha256(json.dumps(to_json(prepare)).encode())
     for row in rows:
@@ -349,12 +349,12 @@ def read_index(path: Path) -> dict[str, Any]:
 
 
 def shard_name(number: int, suffix: str) -> str:
-    """File name of a shard (`.tar`) or of its lines (`.jsonl`)."""
+    """File name of a shard (`.tar`) or of its index (`.jsonl`)."""
     return f"shard-{number:05d}{suffix}"
 
 
 def read_rows(path: Path, num_shards: int) -> list[dict[str, Any]]:
-    """The lines of all shards: prepared objects and refused ones."""
+    """The index rows of all shards: prepared objects and refused ones."""
     return [
         row
         for number in range(num_shards)
@@ -369,5 +369,5 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def as_lines(rows: Sequence[dict[str, Any]]) -> str:
-    """JSON lines."""
+    """Objects as JSON lines."""
     return "".join(json.dumps(row) + "\n" for row in rows)

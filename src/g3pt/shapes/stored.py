@@ -1,8 +1,8 @@
-"""What is stored of a shape, and as which small integers.
+"""The stored form of a shape: config, record, and quantisation to small integers.
 
-Positions are 16-bit, x = q / POSITION_STEPS, normals 8-bit, labels one bit. Queries are not
-stored: `queries.py` works them out from a key. Everything in the unit frame. N surface points,
-V volume queries, M near-surface queries, Q queries, K of them, S picture side.
+Positions are 16-bit, x = q / POSITION_STEPS, normals 8-bit, labels one bit. Queries are not stored:
+`shapes.queries` computes them from a key. Everything is in the unit frame. N surface points, V
+volume queries, M near-surface queries, Q queries, K of them, S picture side.
 """
 
 import io
@@ -23,20 +23,20 @@ NORMAL_STEPS = 127
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrepareConfig:
-    """How many points of which kind are kept of each shape."""
+    """How many points and labels of each shape are stored."""
 
     num_points: int = 24_576
     """Surface points with normals and, where the source has any, colours."""
     num_volume_queries: int = 262_144
     """Labelled points uniform in [-1, 1]^3."""
     num_near_queries: int = 262_128
-    """Labelled points near the surface, in equal groups, one a sigma."""
+    """Labelled points near the surface, in equal groups, one for each sigma."""
     near_sigmas: tuple[float, ...] = (0.005, 0.02, 0.05)
-    """Standard deviation of each group's Gaussian offset (per axis)."""
+    """Standard deviation, per axis, of each group's Gaussian offset in unit-frame lengths."""
     solid_resolution: int = 256
     """Wall voxels per axis of the inside/outside test of meshes."""
     min_near_inside: float = 0.02
-    """Refuse shapes with a smaller share of the first group inside: they have no interior."""
+    """Shapes with a smaller share of the first group inside are refused: they have no interior."""
     seed: int = 0
     """Seeds all sampling, together with the shape's id."""
 
@@ -58,7 +58,7 @@ class PrepareConfig:
 
 @dataclass(frozen=True)
 class ShapeRecord:
-    """What is stored of one shape."""
+    """The stored arrays and description of one shape."""
 
     points: Int16[np.ndarray, "N 3"]
     normals: Int8[np.ndarray, "N 3"]
@@ -69,12 +69,12 @@ class ShapeRecord:
     near_inside: UInt8[np.ndarray, " M_8"]
     """Packed labels of the near-surface queries, group by group in the order of `near_sigmas`."""
     description: dict[str, Any]
-    """id, family, licence, captions, measured shares and quality, as JSON values."""
+    """Id, family, licence, captions, measured shares and quality, as JSON values."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ViewsConfig:
-    """Which pictures are made of each shape."""
+    """Which pictures are drawn of each shape."""
 
     num_views: int = 24
     """Conditioning views besides the canonical one, which is always made."""
@@ -84,8 +84,8 @@ class ViewsConfig:
     supersample: int = 2
     """Rays per pixel and axis."""
     elevations: tuple[float, float] = (-20.0, 70.0)
-    """Cameras stand between these, in degrees, spread by area of the sphere: people rarely take
-    pictures from below. TRELLIS uses (-90, 90)."""
+    """Range of the cameras' elevations in degrees, uniform by area of the sphere: people rarely
+    take pictures from below. TRELLIS uses (-90, 90)."""
     seed: int = 0
     """Seeds the cameras, together with the shape's id."""
 
@@ -103,7 +103,7 @@ def quantize_positions(points: Float[np.ndarray, "*N 3"]) -> Int16[np.ndarray, "
 
 
 def positions(quantized: Int16[np.ndarray, "*N 3"]) -> Float32[np.ndarray, "*N 3"]:
-    """Stored positions as float32."""
+    """Stored positions as float32 in [-1, 1]."""
     return quantized * np.float32(1.0 / POSITION_STEPS)
 
 
@@ -118,17 +118,17 @@ def normals(quantized: Int8[np.ndarray, "*N 3"]) -> Float32[np.ndarray, "*N 3"]:
 
 
 def pack_labels(inside: Bool[np.ndarray, " Q"]) -> UInt8[np.ndarray, " Q_8"]:
-    """Eight labels a byte, least significant bit first."""
+    """Pack labels eight to a byte, least significant bit first."""
     return np.packbits(inside, bitorder="little")
 
 
 def labels_at(packed: UInt8[np.ndarray, " Q_8"], places: np.ndarray) -> UInt8[np.ndarray, " K"]:
-    """Labels (0 or 1) at some places of a packed row."""
+    """Labels (0 or 1) at some positions of a packed row."""
     return (packed[places >> 3] >> (places & 7).astype(np.uint8)) & np.uint8(1)
 
 
 def compress_planes(array: np.ndarray) -> UInt8[np.ndarray, " _"]:
-    """Bytes of equal weight stand together: high bytes compress, low ones do not."""
+    """Compress integers as planes of bytes of equal weight: the high bytes compress well."""
     planes = np.ascontiguousarray(array).view(np.uint8).reshape(-1, array.itemsize).T
     return np.frombuffer(zlib.compress(planes.tobytes(), 6), np.uint8)
 
@@ -141,15 +141,15 @@ def expand_planes(data: np.ndarray, dtype: type[np.generic], shape: Sequence[int
 
 
 def read_picture(data: bytes) -> UInt8[np.ndarray, "S S 4"]:
-    """A stored picture."""
+    """Decode a stored picture."""
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))
 
 
 def shape_seed(shape_id: str, seed: int) -> list[int]:
-    """Entropy for a generator that belongs to one shape, the same on every machine."""
+    """Seed of the random generator of one shape, the same on every machine."""
     return [seed, text_key(shape_id)]
 
 
 def query_key(shape_id: str, seed: int) -> int:
-    """The key that the queries of one shape follow from."""
+    """The key that determines the queries of one shape."""
     return text_key(f"queries {seed} {shape_id}")

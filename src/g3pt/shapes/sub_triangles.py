@@ -1,7 +1,7 @@
-"""The 16 equal parts of a triangle, by which a stock says where its faces bound the solid.
+"""The 16 equal parts of a triangle; a stock stores for each of them whether it bounds the solid.
 
-Every edge is cut in four; corners of the parts lie at multiples of 1/4 of the barycentric weights.
-Numbers 0 to 9 stand like the triangle itself, 10 to 15 upside down.
+Every edge is cut in four; corners of the parts have barycentric weights that are multiples of 1/4.
+Parts 0 to 9 are oriented like the triangle, 10 to 15 upside down.
 """
 
 from functools import cache
@@ -22,15 +22,15 @@ def _weights() -> Int64[np.ndarray, "16 3 3"]:
 
 
 QUARTER_WEIGHTS: Int64[np.ndarray, "16 3 3"] = _weights()
-"""Of every part and corner of it: how many quarters of each corner of the triangle it is."""
+"""For every part and each of its corners: barycentric weights in quarters."""
 
 CENTRE_WEIGHTS: Float64[np.ndarray, "16 3"] = QUARTER_WEIGHTS.mean(axis=1) / _CUTS
-"""Barycentric weights of the middle of every part."""
+"""Barycentric weights of the centre of every part."""
 
 
 @cache
 def chosen_parts() -> UInt8[np.ndarray, "65536 16"]:
-    """Entry [mask, k]: the number of the k-th set bit of a mask; 0 where it has fewer."""
+    """Entry [mask, k]: position of the k-th set bit of a mask; 0 if it has fewer."""
     bits = (np.arange(1 << NUM_PARTS)[:, None] >> np.arange(NUM_PARTS)) & 1
     return np.where(
         np.arange(NUM_PARTS) < bits.sum(axis=1, keepdims=True),
@@ -41,6 +41,6 @@ def chosen_parts() -> UInt8[np.ndarray, "65536 16"]:
 
 @cache
 def num_chosen() -> Int64[np.ndarray, " 65536"]:
-    """How many bits of every mask are set."""
+    """Number of set bits of every mask."""
     bits = (np.arange(1 << NUM_PARTS)[:, None] >> np.arange(NUM_PARTS)) & 1
     return bits.sum(axis=1)

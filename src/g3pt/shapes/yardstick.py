@@ -1,16 +1,16 @@
-"""A yardstick: held-out objects in one small file, with all that a generator is measured by.
+"""A yardstick: held-out objects in one small file, with everything needed to measure a generator.
 
     NAME.safetensors   points, normals, labels, pictures of all objects; the rest in its header
 
-Three are kept side by side (`YARDSTICKS`): how far the first is ahead of the second says how much
-of a generator is memory. The file is read without anything that reads or draws meshes, so that a
-training elsewhere can be watched by it. Any tokenizer makes its own tokens of the points.
+There are three of them (`YARDSTICKS`): the gap between the first and the second tells how much a
+generator memorises. Reading the file needs no mesh reader or renderer, so that a training on
+another machine can be evaluated with it. Each tokenizer makes its own tokens from the points.
 
-The labelled queries are the same points of the cube for every object of every yardstick, worked
-out from one key: one bit of each is stored, and a shape that is compared with many objects is
-asked once. Points are stored along a space-filling curve, where they compress; when read they are
-in random order, so that the first of them are an even draw. So are the first objects: families
-come in turn, models in random order.
+The labelled queries are the same points of the cube for every object of every yardstick, computed
+from one key: one bit of each is stored, and a shape that is compared with many objects is queried
+once. Points are stored along a space-filling curve, in which order they compress; when read they
+are in random order, so that the first of them are a uniform sample. The first objects are a fair
+sample too: families alternate, models are in random order.
 
 B objects, N surface points, Q queries, S picture side; everything in the unit frame.
 """
@@ -34,27 +34,28 @@ from g3pt.shapes.queries import volume_queries
 from g3pt.shapes.stored import compress_planes, expand_planes, normals, positions
 
 YARDSTICKS = ("known", "unseen", "real")
-"""New seeds of families that were trained on; families that never were; models of whole families
-and packs that never were."""
+"""New seeds of families that were trained on; families that were not; real models of families and
+packs that were not."""
 
 FORMAT_VERSION = 1
 QUERY_KEY = 0x59A2D571C
-"""Of the positions of the labelled queries."""
+"""Key of the positions of the labelled queries."""
 WEBP_QUALITY = 90
 _HEADER = "yardstick"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Yardstick:
-    """Held-out objects, as large arrays with a row each."""
+    """Held-out objects as arrays with one row per object."""
 
     name: str
     ids: tuple[str, ...]
     families: tuple[str, ...]
     captions: tuple[str, ...]
-    """One sentence about each; may be empty."""
+    """One caption for each object; may be empty."""
     flagged_B: Bool[np.ndarray, " B"]
-    """Whose labels cannot be trusted, by the limits of preparation: they are counted apart."""
+    """True for objects whose labels exceed the quality limits of preparation; they are reported
+    separately."""
     pictures_BSS4: UInt8[np.ndarray, "B S S 4"]
     """The canonical view with straight alpha, framed as users' pictures are."""
     points_BN3: Int16[np.ndarray, "B N 3"]
@@ -77,16 +78,16 @@ class Yardstick:
 
     @property
     def queries(self) -> Float32[np.ndarray, "Q 3"]:
-        """Positions that the labels belong to."""
+        """Positions of the labelled queries."""
         return query_positions(self.inside_BQ.shape[1])
 
     @property
     def surface(self) -> tuple[Float32[np.ndarray, "B N 3"], Float32[np.ndarray, "B N 3"]]:
-        """Points and normals as numbers."""
+        """Points and normals as floats."""
         return positions(self.points_BN3), normals(self.normals_BN3)
 
     def take(self, rows: Sequence[int] | Int64[np.ndarray, " K"]) -> "Yardstick":
-        """Some of the objects."""
+        """The objects with these numbers."""
         chosen = np.asarray(rows, dtype=np.int64)
         return Yardstick(
             name=self.name,
@@ -101,12 +102,12 @@ class Yardstick:
         )
 
     def first(self, num: int) -> "Yardstick":
-        """The first objects, as good a draw as all are; all where there are not as many."""
+        """The first `num` objects, a fair sample; all if there are fewer."""
         return self if num >= len(self) else self.take(range(num))
 
 
 def query_positions(num: int) -> Float32[np.ndarray, "Q 3"]:
-    """The first queries of every yardstick, uniform in the query cube."""
+    """The first `num` query positions of every yardstick, uniform in the query cube."""
     return positions(volume_queries(QUERY_KEY, np.arange(num)))
 
 
@@ -114,7 +115,7 @@ def query_positions(num: int) -> Float32[np.ndarray, "Q 3"]:
 
 
 def save_yardstick(path: str | os.PathLike[str], yardstick: Yardstick) -> None:
-    """Write a file that appears whole or not at all."""
+    """Write a yardstick; the file appears complete or not at all."""
     files = [_picture_file(picture) for picture in yardstick.pictures_BSS4]
     points_BN3, normals_BN3 = _along_curve(yardstick.points_BN3, yardstick.normals_BN3)
     arrays = {
@@ -142,7 +143,7 @@ def load_yardstick(path: str | os.PathLike[str]) -> Yardstick:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is something else, or of another version.
+        ValueError: if it is not a yardstick, or of another version.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such yardstick")
@@ -151,7 +152,7 @@ def load_yardstick(path: str | os.PathLike[str]) -> Yardstick:
             header = _header_of(path, file.metadata() or {})
             data = {name: file.get_tensor(name) for name in file.keys()}
     except SafetensorError as error:
-        raise ValueError(f"{path}: is no yardstick: {error}") from error
+        raise ValueError(f"{path}: not a yardstick: {error}") from error
     shape = (3, len(header["ids"]), header["num_points"])
     points_BN3 = expand_planes(data["points"], np.int16, shape).transpose(1, 2, 0)
     normals_BN3 = expand_planes(data["normals"], np.int8, shape).transpose(1, 2, 0)
@@ -170,7 +171,7 @@ def load_yardstick(path: str | os.PathLike[str]) -> Yardstick:
 
 
 def load_yardsticks(folder: str | os.PathLike[str]) -> tuple[Yardstick, ...]:
-    """Those of the three that lie in a folder, in their order.
+    """Read those of the three yardsticks that are in a folder, in the order of `YARDSTICKS`.
 
     Raises:
         FileNotFoundError: if there is none.
@@ -185,13 +186,13 @@ def load_yardsticks(folder: str | os.PathLike[str]) -> tuple[Yardstick, ...]:
 
 
 def yardstick_path(folder: str | os.PathLike[str], name: str) -> Path:
-    """Where a yardstick lies in a folder of them."""
+    """Path of a yardstick in a folder."""
     return Path(folder) / f"{name}.safetensors"
 
 
 def _header_of(path: str | os.PathLike[str], metadata: dict[str, str]) -> dict[str, Any]:
     if _HEADER not in metadata:
-        raise ValueError(f"{path}: is no yardstick")
+        raise ValueError(f"{path}: not a yardstick")
     header = json.loads(metadata[_HEADER])
     found = (header["format_version"], header["query_key"])
     if found != (FORMAT_VERSION, QUERY_KEY):
@@ -220,7 +221,7 @@ def _read_pictures(
 def _along_curve(
     points_BN3: Int16[np.ndarray, "B N 3"], normals_BN3: Int8[np.ndarray, "B N 3"]
 ) -> tuple[Int16[np.ndarray, "B N 3"], Int8[np.ndarray, "B N 3"]]:
-    """Sort the points of each object along the Z-order curve of its 1,024 cells an axis."""
+    """Sort the points of each object along the Z-order curve of a grid of 1,024 cells per axis."""
     cells_BN3 = (points_BN3.astype(np.int64) + 32768) >> 6
     codes_BN = np.zeros(points_BN3.shape[:2], np.int64)
     for bit in range(10):

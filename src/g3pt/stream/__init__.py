@@ -1,5 +1,5 @@
-"""Training examples made while a training runs, on its own device: no shape is stored for it.
+"""Training examples made during training, on the training device, without stored shapes.
 
-Shapes come as primitives (`procedural`) or as meshes of a stock, are warped, drawn and tokenized in
-batches; a pool holds the newest of them, and a step draws from it.
+Shapes come as primitives (`procedural`) or as meshes of a stock. They are warped, drawn and
+tokenized in batches; a pool holds the newest examples, and every step draws from it.
 """

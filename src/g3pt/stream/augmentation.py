@@ -1,11 +1,11 @@
-"""What happens to pictures between the studio and a user's file: light, patterns, cut-outs, noise.
+"""Augmentation of rendered pictures: lights, patterns, and the defects of cut-out photographs.
 
-Lights and patterns are drawn by chance here for `drawing.draw`, and pictures go through what
-photographs that were cut out have gone through: another frame, a shadow that was left, an edge too
-tight or too wide, blur, colours of a camera, noise, few colours. All of it is done in batches on
-the device of the pictures; what is by chance comes from one generator there.
+Random lights and patterns are for `drawing.draw`. Drawn pictures then get the defects that
+photographs with a removed background have: another frame, a remaining shadow, an edge too tight or
+too wide, blur, colours of a camera, noise, few colours. Everything is done in batches on the device
+of the pictures, with one random generator.
 
-Legend: V pictures, S side of a picture. Colours of fully transparent pixels mean nothing.
+Legend: V pictures, S side of a picture. Colours of fully transparent pixels are undefined.
 """
 
 import math
@@ -21,25 +21,25 @@ from g3pt.stream.drawing import MARBLE, STRIPES, Lights, Patterns, studio_lights
 
 _LUMA = (0.299, 0.587, 0.114)
 _BLUR_RADIUS = 3
-"""In standard deviations."""
+"""Radius of the blur kernel in standard deviations."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Augmentation:
-    """How often something happens to a picture (shares of 1), and how strong it is at most."""
+    """How often each augmentation is applied (shares of 1), and its largest strength."""
 
     light: float = 0.7
-    """Share of pictures under another light than the studio's."""
+    """Share of pictures with another light than the studio's."""
     gloss: float = 0.3
-    """Share of those whose surface shines."""
+    """Share of these with a glossy surface."""
     pattern: float = 0.25
     pattern_lengths: tuple[float, float] = (0.08, 0.7)
-    """Shortest and longest wave of a pattern, unit frame."""
+    """Shortest and longest wavelength of a pattern in unit-frame lengths."""
     frame: float = 0.5
     shift: float = 0.06
-    """Of the picture's side, each way."""
+    """Largest shift in each direction, as a share of the picture's side."""
     scale: float = 0.15
-    """Up to this share smaller or larger; larger ones are cropped."""
+    """Largest relative change of size; larger objects are cropped."""
     turn_degrees: float = 6.0
     shadow: float = 0.15
     shadow_strength: float = 0.6
@@ -56,10 +56,10 @@ class Augmentation:
     """Largest standard deviation, as a share of the picture's side."""
     noise: float = 0.35
     noise_strength: float = 0.07
-    """Largest standard deviation, of values from 0 to 1."""
+    """Largest standard deviation, for values from 0 to 1."""
     few_colors: float = 0.12
     fewest_levels: int = 5
-    """Of a channel, where there are few colours."""
+    """Fewest levels of a channel in pictures with few colours."""
 
     def __post_init__(self) -> None:
         for name in ("light", "gloss", "pattern", "frame", "shadow", "edge", "color", "grey"):
@@ -69,7 +69,7 @@ class Augmentation:
         low, high = self.pattern_lengths
         if not 0 < low <= high:
             raise ValueError(
-                f"augmentation.pattern_lengths must be positive and rise, got {(low, high)}"
+                f"augmentation.pattern_lengths must be positive and increasing, got {(low, high)}"
             )
         if not 0 <= self.scale < 1:
             raise ValueError(f"augmentation.scale must lie in [0, 1), got {self.scale}")
@@ -85,7 +85,7 @@ def _check_share(name: str, value: float) -> None:
 
 
 def random_lights(config: Augmentation, num: int, generator: torch.Generator) -> Lights:
-    """Lights for `drawing.draw`: the studio's, or others from before or above the shape."""
+    """Lights for `drawing.draw`: the studio's, or others from in front of or above the shape."""
     chance = _Chance(num, generator)
     studio = studio_lights(num, generator.device)
     other_V = chance.happens(config.light)
@@ -106,12 +106,12 @@ def random_lights(config: Augmentation, num: int, generator: torch.Generator) ->
 
 
 def random_patterns(config: Augmentation, num: int, generator: torch.Generator) -> Patterns:
-    """Patterns for `drawing.draw`; half of them stand upright, the others lie anyhow."""
+    """Patterns for `drawing.draw`: half upright, the others with a random orientation."""
     chance = _Chance(num, generator)
     kinds_V = torch.randint(STRIPES, MARBLE + 1, (num,), generator=generator, device=chance.device)
     first_V3 = chance.directions()
     upright_V1 = chance.happens(0.5)[:, None]
-    # Upright patterns run along the axes, or around the upright one.
+    # Upright patterns vary along the axes, or around the vertical one.
     axis_V3 = torch.eye(3, device=chance.device)[(3 * chance.between(0, 1)).long().clamp_max(2)]
     first_V3 = torch.where(upright_V1, axis_V3, first_V3)
     helper_V3 = first_V3.roll(1, 1)
@@ -132,12 +132,12 @@ def random_patterns(config: Augmentation, num: int, generator: torch.Generator) 
 def augment(
     config: Augmentation, pictures_VSS4: UInt8[Tensor, "V S S 4"], generator: torch.Generator
 ) -> UInt8[Tensor, "V S S 4"]:
-    """Let happen to pictures what happens to photographs that are cut out.
+    """Give pictures the defects of cut-out photographs.
 
     Args:
-        config: how often and how strongly.
+        config: frequencies and strengths.
         pictures_VSS4: straight alpha.
-        generator: on the pictures' device.
+        generator: source of randomness, on the pictures' device.
     """
     chance = _Chance(len(pictures_VSS4), generator)
     pictures_V4SS = pictures_VSS4.permute(0, 3, 1, 2).float() / 255
@@ -161,7 +161,7 @@ def augment(
 
 
 class _Chance:
-    """Random numbers, one a picture."""
+    """Random numbers, one for each picture."""
 
     def __init__(self, num: int, generator: torch.Generator) -> None:
         self._num = num
@@ -187,7 +187,7 @@ def _wide(values_V: Tensor) -> Tensor:
 def _shadowed(
     config: Augmentation, solid_V4SS: Float32[Tensor, "V 4 S S"], chance: _Chance
 ) -> Float32[Tensor, "V 4 S S"]:
-    """Leave a soft dark patch under the object, as poor cut-outs do."""
+    """Add a soft dark patch under the object, as poor cut-outs keep."""
     side = solid_V4SS.shape[-1]
     line_S = (torch.arange(side, device=chance.device) + 0.5) / side
     seen_VSS = solid_V4SS[:, 3] >= MIN_ALPHA / 255
@@ -211,7 +211,7 @@ def _shadowed(
 def _reframed(
     config: Augmentation, solid_V4SS: Float32[Tensor, "V 4 S S"], chance: _Chance
 ) -> Float32[Tensor, "V 4 S S"]:
-    """Shift, scale and turn pictures a little; what leaves the frame is cut off."""
+    """Shift, scale and rotate pictures a little; what leaves the frame is cropped."""
     moved_V = chance.happens(config.frame)
     zoom_V = torch.where(moved_V, 1 / chance.between(1 - config.scale, 1 + config.scale), 1.0)
     turn_V = chance.between(-1, 1) * math.radians(config.turn_degrees) * moved_V
@@ -231,18 +231,18 @@ def _reframed(
 def _cut(
     config: Augmentation, solid_V4SS: Float32[Tensor, "V 4 S S"], chance: _Chance
 ) -> Float32[Tensor, "V 4 S S"]:
-    """Cut the object out too tightly, or with an edge of the ground that it stood before."""
+    """Cut the object out too tightly, or with an edge of its background."""
     radius = max(1, round(solid_V4SS.shape[-1] / 128))
     alpha_V1SS = solid_V4SS[:, 3:]
     amount_V = chance.between(0.3, 1.0) * chance.happens(config.edge)
     wide_V = chance.happens(0.5)
-    # What a tighter cut takes away, and what a wider one adds.
+    # What a tighter cut removes, and what a wider one adds.
     less_V1SS = alpha_V1SS + max_pool2d(-alpha_V1SS, 2 * radius + 1, 1, radius)
     more_V1SS = max_pool2d(alpha_V1SS, 2 * radius + 1, 1, radius) - alpha_V1SS
     keep_V1SS = 1 - _wide(amount_V * ~wide_V) * less_V1SS / alpha_V1SS.clamp_min(1e-3)
     edge_V1SS = _wide(amount_V * wide_V) * more_V1SS
     grounds_V311 = torch.stack([chance.between(0, 1) for _ in range(3)], dim=1)[..., None, None]
-    # Most grounds are white walls and tables.
+    # Most backgrounds are white walls and tables.
     grounds_V311 = torch.where(_wide(chance.happens(0.6)), 1 - 0.15 * grounds_V311, grounds_V311)
     return solid_V4SS * keep_V1SS + torch.cat([edge_V1SS * grounds_V311, edge_V1SS], dim=1)
 
@@ -271,7 +271,7 @@ def _blurred(
 def _recolored(
     config: Augmentation, colors_V3SS: Float32[Tensor, "V 3 S S"], chance: _Chance
 ) -> Float32[Tensor, "V 3 S S"]:
-    """Brightness, contrast, saturation and hue of another camera; some pictures become grey."""
+    """Change brightness, contrast, saturation and hue; some pictures become grey."""
     changed_V = chance.happens(config.color)
 
     def around_one(spread: float) -> Tensor:
@@ -282,7 +282,7 @@ def _recolored(
     weights_3 = colors_V3SS.new_tensor(_LUMA)
     luma_V1SS = (colors_V3SS * weights_3[:, None, None]).sum(1, keepdim=True)
     saturation_V111 = around_one(config.saturation) * ~_wide(chance.happens(config.grey))
-    # Hue turns about the grey axis, which keeps grey as it is.
+    # Hue rotates about the grey axis, which leaves grey unchanged.
     angle_V = math.radians(config.hue_degrees) * chance.between(-1, 1) * changed_V
     red, green, blue = (colors_V3SS - luma_V1SS).unbind(1)
     along_VSS = (red + green + blue) / 3

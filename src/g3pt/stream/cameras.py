@@ -1,10 +1,10 @@
-"""Cameras of many pictures at once, and the law by which a stream draws them.
+"""Cameras of many pictures at once, and the distribution that a stream draws them from.
 
-A shape without a kind has no front of its own, and a picture does not say how its object was turned
-before it was taken. So the frame that a picture is answered in has to follow from the picture: of
-the four in which an object's sides lie along the axes, it is the one that the camera sees from an
-azimuth within a quarter turn around the canonical 30 degrees. Shapes of families, whose front a
-model can learn to know, are now and then seen from anywhere.
+A shape of no family has no front, and a picture does not tell how its object was rotated before. So
+the frame of the predicted shape has to follow from the picture. Of the four frames in which an
+object's sides are parallel to the axes, it is the one in which the camera's azimuth lies within a
+quarter turn around the canonical 30 degrees. Shapes of families have a front that a model can learn
+to recognise; some of their pictures are taken from any azimuth.
 
 Cameras are those of `geometry.cameras`, in the unit frame. Legend: V pictures.
 """
@@ -21,18 +21,20 @@ from g3pt.geometry.cameras import BOUNDING_RADIUS, canonical_camera
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ViewLaw:
-    """How cameras are drawn; angles in degrees."""
+    """Distribution of cameras; angles in degrees."""
 
     canonical_share: float = 0.34
-    """Share of pictures from the canonical camera of the evaluation, and exactly that one."""
+    """Share of pictures from the exact canonical camera of the evaluation."""
     azimuths: tuple[float, float] = (-15.0, 75.0)
-    """A quarter turn: with it every picture of an upright object has one frame."""
+    """Range of azimuths: a quarter turn, with which every picture of an upright object determines
+    one frame."""
     elevations: tuple[float, float] = (-10.0, 60.0)
-    """By area of the sphere in between."""
+    """Range of elevations, uniform by area of the sphere."""
     fields_of_view: tuple[float, float] = (12.0, 65.0)
-    """With the inverse square of the distance uniform in between (the law of TRELLIS)."""
+    """Range of the angle of view; the inverse square of the distance is uniform (the distribution
+    of TRELLIS)."""
     anywhere_share: float = 0.2
-    """Of the other pictures of shapes that have a front, those from any azimuth."""
+    """Share of the other pictures of shapes with a front that are taken from any azimuth."""
 
     def __post_init__(self) -> None:
         for name in ("canonical_share", "anywhere_share"):
@@ -41,12 +43,12 @@ class ViewLaw:
         for name in ("azimuths", "elevations", "fields_of_view"):
             low, high = getattr(self, name)
             if low > high:
-                raise ValueError(f"views.{name} must not fall, got {low} and {high}")
+                raise ValueError(f"views.{name} must not decrease, got {low} and {high}")
 
 
 @dataclass(frozen=True)
 class DrawnViews:
-    """Orbit cameras as numbers, in degrees; the bounding sphere is to be in frame."""
+    """Orbit cameras as angles in degrees; the bounding sphere fills their view."""
 
     azimuth_V: Float[Tensor, " V"]
     elevation_V: Float[Tensor, " V"]
@@ -60,9 +62,9 @@ def draw_views(
     """Draw a camera for every picture, on the device of the generator.
 
     Args:
-        law: where cameras may stand.
-        has_front_V: True where the shape is of a kind with a front.
-        generator: source of everything random.
+        law: distribution of the cameras.
+        has_front_V: True where the shape is of a family, with a front.
+        generator: source of randomness.
     """
     num, device = len(has_front_V), generator.device
 
@@ -86,7 +88,7 @@ def draw_views(
 
 @dataclass(frozen=True)
 class Cameras:
-    """Pinhole cameras for square pictures, one a picture, in the unit frame."""
+    """Pinhole cameras in the unit frame, one for each square picture."""
 
     positions_V3: Float32[Tensor, "V 3"]
     axes_V33: Float32[Tensor, "V 3 3"]
@@ -103,7 +105,7 @@ def orbit_cameras(
     elevations_V: Float32[Tensor, " V"],
     fovs_V: Float32[Tensor, " V"],
 ) -> Cameras:
-    """Look at the centre from where the bounding sphere just fills the picture.
+    """Cameras that look at the centre from where the bounding sphere just fills the picture.
 
     Args:
         azimuths_V: in degrees, 0 in front (+Z), 90 at +X.
@@ -125,7 +127,7 @@ def orbit_cameras(
 
 
 def canonical_cameras(num: int, device: torch.device | str) -> Cameras:
-    """Return the canonical view, several times."""
+    """Return the canonical camera `num` times."""
     camera = canonical_camera()
     axes_33 = torch.tensor(camera.axes(), dtype=torch.float32, device=device)
     position_3 = torch.tensor(camera.position, dtype=torch.float32, device=device)

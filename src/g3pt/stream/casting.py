@@ -1,9 +1,9 @@
-"""What rays hit: all that has to be known of a shape to draw it; procedural shapes on a processor.
+"""The interface of ray casters, which drawing needs, and the caster of procedural shapes for CPUs.
 
 `WalkingCaster` casts rays at procedural shapes with NumPy, shape by shape.
-`primitives.PrimitiveCaster` does the same for many shapes at once, and is what a GPU wants; its
-torch path takes seconds a shape on a processor. Here a picture of 128 pixels takes some hundredths
-of a second: rays walk in blocks until something is near (`procedural.tracing`).
+`primitives.PrimitiveCaster` casts at many shapes at once and is made for GPUs; its torch path takes
+seconds per shape on a CPU. Here a picture of 128 pixels takes some hundredths of a second, since
+rays advance in blocks until they are near a surface (`procedural.tracing`).
 
 Legend: B shapes, V pictures (each shows one shape), R rays of a picture, Q points of a shape, N
 surface points.
@@ -25,27 +25,27 @@ from g3pt.stream.fields import sample_field_surfaces
 
 @dataclass(frozen=True)
 class Hits:
-    """Where rays meet the surface first."""
+    """First intersections of rays with the surface."""
 
     hit_VR: Bool[Tensor, "V R"]
 
     lengths_VR: Float[Tensor, "V R"]
-    """Distance from the origin along the unit ray; of no meaning where nothing was hit."""
+    """Distance from the origin along the unit ray; undefined where nothing was hit."""
 
     normals_VR3: Float[Tensor, "V R 3"]
     """Outward unit normals in the shape's frame; zero where nothing was hit."""
 
     colors_VR3: UInt8[Tensor, "V R 3"]
-    """SRGB of the surface; zero where nothing was hit."""
+    """Colour of the surface, sRGB; zero where nothing was hit."""
 
 
 @runtime_checkable
 class RayCaster(Protocol):
-    """A batch of shapes on one device that rays can be sent at."""
+    """A batch of shapes on one device that rays can be cast at."""
 
     @property
     def num_shapes(self) -> int:
-        """How many shapes there are."""
+        """Number of shapes."""
         ...
 
     def cast(
@@ -54,11 +54,11 @@ class RayCaster(Protocol):
         origins_V3: Float[Tensor, "V 3"],
         rays_VR3: Float[Tensor, "V R 3"],
     ) -> Hits:
-        """Send a bundle of rays from one point at one shape, for every picture.
+        """For every picture, cast a bundle of rays from one point at one shape.
 
         Args:
-            shapes_V: the number of the shape that each picture shows.
-            origins_V3: where its rays start, unit frame, outside the shape.
+            shapes_V: index of the shape that each picture shows.
+            origins_V3: common origin of a picture's rays, unit frame, outside the shape.
             rays_VR3: unit directions.
         """
         ...
@@ -66,30 +66,30 @@ class RayCaster(Protocol):
 
 @dataclass(frozen=True)
 class WalkingCaster:
-    """Procedural shapes as something that rays can be sent at (a `RayCaster`), on the CPU."""
+    """A `RayCaster` of procedural shapes on the CPU."""
 
     shapes: Sequence[ProceduralShape]
 
     @property
     def num_shapes(self) -> int:
-        """How many shapes there are."""
+        """Number of shapes."""
         return len(self.shapes)
 
     def field(self, points_BQ3: Float32[Tensor, "B Q 3"]) -> Float32[Tensor, "B Q"]:
-        """Each shape's field, negative inside, at its own points of the unit frame."""
+        """Field of each shape, negative inside, at its own points of the unit frame."""
         pairs = zip(self.shapes, points_BQ3.numpy(), strict=True)
         return torch.from_numpy(np.stack([shape.field(points_Q3) for shape, points_Q3 in pairs]))
 
     def surface(
         self, num: int, generator: torch.Generator
     ) -> tuple[Float32[Tensor, "B N 3"], Float32[Tensor, "B N 3"]]:
-        """Draw points evenly over each surface, in random order, with outward unit normals.
+        """Draw uniform points on each surface, in random order, with outward unit normals.
 
-        Shapes whose primitives are buried nearly everywhere are sampled by their field.
+        Shapes whose primitives are almost completely buried are sampled by their field.
 
         Args:
-            num: points of every shape.
-            generator: source of everything random.
+            num: number of points per shape.
+            generator: source of randomness.
         """
         seeds = torch.randint(2**62, (self.num_shapes,), generator=generator).tolist()
         points_BN3 = torch.empty(self.num_shapes, num, 3)
@@ -113,9 +113,9 @@ class WalkingCaster:
         origins_V3: Float[Tensor, "V 3"],
         rays_VR3: Float[Tensor, "V R 3"],
     ) -> Hits:
-        """Send a bundle of rays from one point at one shape, for every picture.
+        """For every picture, cast a bundle of rays from one point at one shape.
 
-        The rays of a picture are those of a square grid, row by row.
+        The rays of a picture form a square grid, row by row.
         """
         hits = Hits(
             hit_VR=torch.zeros(rays_VR3.shape[:2], dtype=torch.bool),

@@ -1,7 +1,7 @@
-"""Procedural shapes made by processes beside the one that trains, a chunk at a time.
+"""Procedural shapes made in chunks by worker processes of a training.
 
-A chunk follows from its number alone, whichever process makes it, so a stream that was cut off
-goes on with the very shapes that it would have had.
+A chunk depends only on its number, whichever process makes it, so a resumed stream continues with
+exactly the same shapes.
 """
 
 import os
@@ -15,19 +15,19 @@ from g3pt.procedural import ASSEMBLY, ProceduralShape, make_shape
 from g3pt.processes import worker_context
 
 AHEAD = 3
-"""Chunks under way for every process."""
+"""Chunks in progress per worker process."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChunkConfig:
-    """What a chunk is made of."""
+    """Contents of a chunk."""
 
     num_grammar: int = 48
-    """Assemblies of the grammar, which have no kind."""
+    """Number of assemblies of the grammar."""
     num_families: int = 16
-    """Shapes of the training families."""
+    """Number of shapes of the training families."""
     first_seed: int = 0
-    """Of chunk 0; each chunk takes as many seeds as it has shapes."""
+    """First seed of chunk 0; each chunk takes as many seeds as it has shapes."""
 
     def __post_init__(self) -> None:
         if min(self.num_grammar, self.num_families) < 0 or not self.size:
@@ -44,15 +44,15 @@ class ChunkConfig:
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Some shapes, those of the grammar first."""
+    """Procedural shapes, those of the grammar first."""
 
     shapes: tuple[ProceduralShape, ...]
     captions: tuple[str, ...]
-    """A sentence about each that is of a family; empty for the others."""
+    """A caption for each shape of a family; empty for the others."""
 
 
 def make_chunk(config: ChunkConfig, number: int) -> Chunk:
-    """Make one chunk."""
+    """Make the chunk with a number."""
     first = config.first_seed + number * config.size
     shapes: list[ProceduralShape] = []
     captions: list[str] = []
@@ -67,20 +67,20 @@ def make_chunk(config: ChunkConfig, number: int) -> Chunk:
 def iterate_chunks(
     config: ChunkConfig, *, first: int = 0, stride: int = 1, workers: int = 0
 ) -> Iterator[Chunk]:
-    """Give chunk `first`, then every `stride`-th after it, without end.
+    """Yield chunk `first`, then every `stride`-th chunk after it, without end.
 
     Args:
-        config: what they are made of.
-        first: number of the first one.
-        stride: how many of such streams share the numbers.
-        workers: processes that make them; 0 makes them here, when they are asked for.
+        config: contents of the chunks.
+        first: number of the first chunk.
+        stride: number of streams that share the chunk numbers.
+        workers: worker processes; 0 makes chunks in this process, on demand.
     """
     numbers = iter(range(first, 2**31, stride))
     if not workers:
         yield from (make_chunk(config, number) for number in numbers)
         return
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")  # they inherit it: there are enough of them
+        os.environ.setdefault(name, "1")  # inherited by the workers, which need one thread each
     with ProcessPoolExecutor(workers, mp_context=worker_context()) as pool:
         make = partial(make_chunk, config)
         pending: deque[Future[Chunk]] = deque()

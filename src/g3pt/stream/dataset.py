@@ -1,4 +1,4 @@
-"""A stream as batches of a training: made, held for a while, drawn from.
+"""Batches of a training from a stream of examples that are made, pooled and drawn from.
 
 Legend: B batch, V pictures of an example, Q queries, N surface points.
 """
@@ -26,46 +26,46 @@ Tokenize = Callable[[Tensor, Tensor], Tensor]
 """(points_BN3, normals_BN3) -> indices_BT, coarsest scale first."""
 
 SeePictures = Callable[[Tensor], Tensor]
-"""Pictures (V, S, S, 4), uint8, to what a frozen encoder makes of them, (V, ...)."""
+"""Pictures (V, S, S, 4), uint8 -> features of a frozen encoder, (V, ...)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StreamConfig:
-    """What generator training learns from, made while it runs."""
+    """Data of generator training that is made during the training."""
 
     kind: Literal["stream"] = "stream"
     batch_size: int = 256
     """Examples in a global batch."""
     held: int = 32_768
-    """Examples in the memory of the device."""
+    """Examples in the pool, in device memory."""
     first: int = 8192
     """Examples made before the first step."""
     made_per_step: float = 80.0
-    """Examples made for every later step. A third of the batch or more, so that few are seen more
-    than three times: what is seen again and again is remembered instead of understood."""
+    """Examples made per later step. With a third of the batch or more, few examples are seen more
+    than three times: repeated examples are memorised."""
     grammar: int = 42
-    """Shapes of the grammar in a chunk of new examples, and likewise the next two."""
+    """Shapes of the grammar in a chunk of new examples; likewise `families` and `meshes`."""
     families: int = 14
     meshes: int = 8
     stock: str = ""
-    """File of a stock of meshes (`g3pt prepare --stock`); needed where `meshes` is not 0."""
+    """File of a stock of meshes (`g3pt prepare --stock`); required if `meshes` is not 0."""
     stock_is_optional: bool = False
-    """Whether a training goes without meshes, and says so, where there is no such file."""
+    """Whether to train without meshes, with a message, if there is no such file."""
     num_points: int = 8192
-    """Surface points that an example is tokenized from."""
+    """Surface points from which an example is tokenized."""
     image_size: int = 224
     """Side of the pictures."""
     num_views: int = 2
-    """Pictures of every example, of which a step sees one."""
+    """Pictures per example; a step sees one of them."""
     text_share: float = 0.12
-    """Share of the steps that are told sentences, and see no picture."""
+    """Share of the steps that are conditioned on captions instead of pictures."""
     queries: QueryCounts = field(default_factory=QueryCounts)
     views: ViewLaw = field(default_factory=ViewLaw)
     warps: WarpConfig = field(default_factory=WarpConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
     workers: int = -1
-    """Processes that make procedural shapes; 0 makes them in the training's own, -1 takes all
-    processors but one."""
+    """Processes that make procedural shapes; 0 uses the training process, -1 all processors but
+    one."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -91,17 +91,17 @@ class StreamConfig:
 
     @property
     def chunk_size(self) -> int:
-        """Examples that are made at a time."""
+        """Examples made at a time."""
         return self.grammar + self.families + self.meshes
 
     @property
     def num_workers(self) -> int:
-        """`workers`, counted out."""
+        """Number of worker processes, with -1 resolved."""
         return max(1, (os.cpu_count() or 2) - 1) if self.workers < 0 else self.workers
 
     @property
     def chunk(self) -> ChunkConfig | None:
-        """The procedural part of a chunk; None where there is none."""
+        """Config of the procedural part of a chunk; None if it has none."""
         if not self.grammar + self.families:
             return None
         return ChunkConfig(
@@ -112,7 +112,7 @@ class StreamConfig:
 
     @property
     def maker(self) -> MakerConfig:
-        """How examples are drawn and labelled."""
+        """Config of the maker of examples."""
         return MakerConfig(
             num_points=self.num_points,
             image_size=self.image_size,
@@ -125,7 +125,7 @@ class StreamConfig:
 
 
 class StreamDataset:
-    """Batches of a stream; what a step sees follows from its number alone."""
+    """Batches of a stream; a batch depends only on the step."""
 
     def __init__(
         self,
@@ -137,15 +137,15 @@ class StreamDataset:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        """Open the stock and start the processes that make shapes.
+        """Open the stock and start the worker processes.
 
         Args:
-            config: what the stream is made of.
-            device: where examples are made, held and drawn.
-            tokenize: the frozen stage 1.
-            see: the frozen part of the picture encoder, where there is one.
-            rank: number of this process among `world_size`; each has examples of its own.
-            world_size: how many share a global batch.
+            config: config of the stream.
+            device: device where examples are made, held and drawn.
+            tokenize: the frozen tokenizer.
+            see: the frozen part of the picture encoder, if there is one.
+            rank: index of this process among `world_size`; each makes its own examples.
+            world_size: number of processes that share a global batch.
 
         Raises:
             FileNotFoundError, ValueError: if the stock cannot be used.
@@ -160,7 +160,7 @@ class StreamDataset:
 
     @property
     def num_made(self) -> int:
-        """Examples made so far, each a shape of its own."""
+        """Number of examples made so far, each of another shape."""
         return self._next_chunk * self.config.chunk_size
 
     def batch(self, step: int) -> CarBatch:
@@ -200,12 +200,12 @@ class StreamDataset:
         )
 
     def _fill(self, wanted: float) -> None:
-        """Make chunks until there have been as many examples as are wanted by now."""
+        """Make chunks until as many examples were made as this step requires."""
         config = self.config
         last_chunk = -(-int(wanted) // config.chunk_size)
         if not self._started:
             self._started = True
-            # What would have been pushed out again by now need not be made.
+            # Examples that would already have been replaced need not be made.
             self._next_chunk = max(0, last_chunk - -(-config.held // config.chunk_size))
             self._pool = Pool(config.held, num_made=self.num_made)
             if config.chunk is not None:
@@ -221,5 +221,5 @@ class StreamDataset:
             self._next_chunk += 1
 
     def _own(self, number: int) -> int:
-        """Number of this process's chunk among those of all."""
+        """Global number of a chunk of this process."""
         return number * self._world_size + self._rank

@@ -1,11 +1,11 @@
-"""Pictures of many shapes at once, on the device that holds them: frame and light.
+"""Pictures of many shapes at once, on the device that holds them: framing, light and patterns.
 
-The laws are those of `geometry.cameras` and `geometry.shading`, but the frame is
-found before the picture is drawn: coarse bundles of rays show where the silhouette is, and every
-fine ray falls into the picture that is wanted.
+Framing and light are those of `geometry.cameras` and `geometry.shading`, but the frame is found
+before the picture is drawn: coarse bundles of rays locate the silhouette, so that every fine ray
+belongs to the final picture.
 
-Legend: V pictures, R rays of a picture, S side of a picture. Windows are parts of what a camera
-sees, (centre x, centre y, half side), y upwards; a camera's whole picture is (0, 0, 1).
+Legend: V pictures, R rays of a picture, S side of a picture. A window is a part of a camera's view,
+(centre x, centre y, half side), y upwards; the whole view is (0, 0, 1).
 """
 
 from dataclasses import dataclass, fields
@@ -29,13 +29,13 @@ from g3pt.stream.cameras import Cameras
 from g3pt.stream.casting import Hits, RayCaster
 
 _SEARCH_SIDES = (48, 128)
-"""Least and most rays along a side that look for the silhouette in all that the camera sees."""
+"""Least and most rays per side of the first search for the silhouette, in the whole view."""
 _REFINE_SIDES = (48, 96)
-"""The same for the second look, at the silhouette alone."""
+"""The same for the second search, around the silhouette found."""
 _SEARCH_MARGIN = 1.5
-"""Rays' distances that the silhouette may reach beyond the rays that hit it."""
+"""Margin around the rays that hit, in distances between rays."""
 _RAYS_AT_A_TIME = 1 << 22
-"""At some 200 bytes a ray, below a gigabyte."""
+"""At about 200 bytes per ray, less than a gigabyte."""
 _GLOSS_EXPONENT = 24.0
 
 PLAIN, STRIPES, CHECKS, MARBLE = range(4)
@@ -45,7 +45,7 @@ Rows = TypeVar("Rows", "Cameras", "Lights", "Patterns")
 
 @dataclass(frozen=True)
 class Lights:
-    """What shines on the shape; directions towards the light in the camera's frame, any length."""
+    """Lights of each picture; directions to the light in the camera's frame, any length."""
 
     keys_V3: Float32[Tensor, "V 3"]
     key_strengths_V: Float32[Tensor, " V"]
@@ -58,7 +58,7 @@ class Lights:
 
 @dataclass(frozen=True)
 class Patterns:
-    """A second colour on the surface, laid out by the surface's position in the unit frame."""
+    """A second colour on the surface, as a function of the position in the unit frame."""
 
     kinds_V: Int[Tensor, " V"]
     """`PLAIN`, `STRIPES`, `CHECKS` or `MARBLE`."""
@@ -66,13 +66,13 @@ class Patterns:
     """Wave vectors: stripes use the first, checks the first three, marble all."""
     phases_V4: Float32[Tensor, "V 4"]
     colors_V3: Float32[Tensor, "V 3"]
-    """Linear, 0 to 1."""
+    """Linear reflectance, 0 to 1."""
     strengths_V: Float32[Tensor, " V"]
-    """How much of the surface's own colour it covers, 0 to 1."""
+    """Opacity of the second colour, 0 to 1."""
 
 
 def studio_lights(num: int, device: torch.device | str) -> Lights:
-    """Return the light of `geometry.render`, several times."""
+    """Return the light of `geometry.shading` `num` times."""
     return Lights(
         keys_V3=torch.tensor(KEY_DIRECTION, device=device).expand(num, 3),
         key_strengths_V=torch.full((num,), KEY_STRENGTH, device=device),
@@ -93,20 +93,20 @@ def draw(
     patterns: Patterns | None = None,
     windows_V3: Float32[Tensor, "V 3"] | None = None,
 ) -> UInt8[Tensor, "V S S 4"]:
-    """Draw shapes centred, the longer side of the silhouette covering `OBJECT_FILL` of the side.
+    """Draw shapes centred, the longer side of the silhouette scaled to `OBJECT_FILL` of the side.
 
     Args:
         caster: holds the shapes.
-        shapes_V: the number of the shape that each picture shows.
-        cameras: as many.
-        size: side of the pictures, one ray a pixel.
-        lights: as many; the studio's if not given.
-        patterns: as many; none if not given.
-        windows_V3: what of each camera's picture is drawn; if not given, rays look for it
-            (`frame_windows`), which takes longer than the picture itself.
+        shapes_V: index of the shape that each picture shows.
+        cameras: one for each picture.
+        size: side of the pictures in pixels, with one ray each.
+        lights: one for each picture; by default the studio's.
+        patterns: one for each picture; by default none.
+        windows_V3: the part of each camera's view to draw; by default found by `frame_windows`,
+            which takes longer than the picture itself.
 
     Returns:
-        SRGB with straight alpha; transparent black where nothing was hit.
+        sRGB with straight alpha; transparent black where nothing was hit.
 
     Raises:
         ValueError: if the numbers of shapes and cameras differ.
@@ -148,7 +148,7 @@ def draw_windows(
     lights: Lights,
     patterns: Patterns | None,
 ) -> UInt8[Tensor, "V S S 4"]:
-    """Draw what is seen in windows, all pictures at a time; see `draw`."""
+    """Draw the windows of all pictures at once; see `draw`."""
     rays_VR3 = window_rays(cameras, windows_V3, size)
     hits = caster.cast(shapes_V, cameras.positions_V3, rays_VR3)
     albedo_VR3 = linear(hits.colors_VR3)
@@ -164,7 +164,7 @@ def frame_windows(
 ) -> Float32[Tensor, "V 3"]:
     """Windows in which the silhouettes are centred and cover `OBJECT_FILL` of the side.
 
-    The whole picture where nothing is seen.
+    The whole view where nothing is seen.
     """
     whole_V3 = torch.tensor([0.0, 0.0, 1.0], device=shapes_V.device).expand(len(shapes_V), 3)
     side = _search_side(size)
@@ -176,10 +176,10 @@ def frame_windows(
 
 
 def point_windows(points_VN3: Float32[Tensor, "V N 3"], cameras: Cameras) -> Float32[Tensor, "V 3"]:
-    """What `frame_windows` finds, from points of the surfaces.
+    """Estimate the result of `frame_windows` from points on the surfaces.
 
-    Without a single ray, but too narrow by up to some hundredths where thin parts stick out that
-    hardly any point lies on.
+    It needs no rays, but is too narrow by up to a few hundredths where hardly any points lie on
+    protruding thin parts.
     """
     seen_VN3 = (points_VN3 - cameras.positions_V3[:, None]) @ cameras.axes_V33.transpose(1, 2)
     flat_VN2 = seen_VN3[..., :2] / (-seen_VN3[..., 2:] * cameras.tangents_V[:, None, None])
@@ -199,7 +199,7 @@ def _silhouettes(
     windows_V3: Float32[Tensor, "V 3"],
     side: int,
 ) -> Float32[Tensor, "V 3"]:
-    """Smallest windows around what is seen in windows; these themselves where that is nothing."""
+    """Smallest windows around the silhouettes in given windows, which are kept if empty."""
     rays_VR3 = window_rays(cameras, windows_V3, side)
     hits = caster.cast(shapes_V, cameras.positions_V3, rays_VR3)
     hit_VSS = hits.hit_VR.reshape(-1, side, side)
@@ -213,7 +213,7 @@ def _silhouettes(
 
 
 def _edges(seen_VS: Bool[Tensor, "V S"]) -> tuple[Float32[Tensor, " V"], Float32[Tensor, " V"]]:
-    """Outer edges of the first and the last pixel that is set, -1 to 1 across the picture."""
+    """Outer edges of the first and the last set pixel; the picture spans -1 to 1."""
     side = seen_VS.shape[1]
     first_V = seen_VS.byte().argmax(1)
     last_V = side - seen_VS.flip(1).byte().argmax(1)
@@ -234,7 +234,7 @@ def window_rays(
 
 
 def linear(colors_VR3: UInt8[Tensor, "V R 3"]) -> Float32[Tensor, "V R 3"]:
-    """SRGB bytes to linear reflectance."""
+    """Turn sRGB bytes into linear reflectance."""
     values = colors_VR3.float() / 255
     return torch.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
@@ -242,7 +242,7 @@ def linear(colors_VR3: UInt8[Tensor, "V R 3"]) -> Float32[Tensor, "V R 3"]:
 def painted(
     albedo_VR3: Float32[Tensor, "V R 3"], points_VR3: Float32[Tensor, "V R 3"], patterns: Patterns
 ) -> Float32[Tensor, "V R 3"]:
-    """Lay the patterns' second colours over those of the surface."""
+    """Blend the patterns' second colours over those of the surface."""
     waves = [
         (_dots(points_VR3, patterns.waves_V43[:, i]) + patterns.phases_V4[:, i, None])
         for i in range(4)
@@ -262,7 +262,7 @@ def painted(
 def _lit(
     hits: Hits, albedo_VR3: Float32[Tensor, "V R 3"], cameras: Cameras, lights: Lights
 ) -> Float32[Tensor, "V R 3"]:
-    """Linear light that rays bring home."""
+    """Linear light arriving along the rays."""
     keys_V3, fills_V3 = normalize(lights.keys_V3, dim=-1), normalize(lights.fills_V3, dim=-1)
     halfway_V3 = normalize(keys_V3 + keys_V3.new_tensor([0.0, 0.0, 1.0]), dim=-1)
 
@@ -279,7 +279,7 @@ def _lit(
 def _dots(
     vectors_VR3: Float32[Tensor, "V R 3"], direction_V3: Float32[Tensor, "V 3"]
 ) -> Float32[Tensor, "V R"]:
-    """Products with one vector a picture; not a matrix product, which may round to 10 bits."""
+    """Dot products with one vector per picture; a matrix product might round to 10 bits."""
     return (vectors_VR3 * direction_V3[:, None]).sum(-1)
 
 

@@ -1,9 +1,9 @@
-"""Surface points and labelled queries of shapes that are known by their fields, many at once.
+"""Surface points and labelled queries of many shapes at once, given only their fields.
 
-What lies within a small distance of a surface is a shell of even thickness: points drawn evenly in
-the shell and sent to the surface along the field's gradient are even on it, up to a share at edges
-that vanishes with the thickness. A grid tells where the shell may be. `ProceduralShape` draws on
-the primitives and drops what is buried, which is the slow twin and exact.
+The points within a small distance of a surface form a shell of constant thickness. Uniform points
+of the shell, projected to the surface along the field's gradient, are uniform on it, up to an error
+at edges that vanishes with the thickness. A grid tells where the shell may be. `ProceduralShape`
+samples the primitives and drops buried points, which is the slow, exact twin.
 
 Legend: B shapes, G cells of the grid, M candidates, N surface points, Q queries.
 """
@@ -17,31 +17,31 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 CELLS = 64
-"""Along each side of the query cube."""
+"""Cells of the grid along each side of the query cube."""
 THICKNESS = 0.012
-"""Largest distance of a candidate from the surface."""
+"""Largest distance of a candidate from the surface, in unit-frame lengths."""
 NUM_CANDIDATES = 5
-"""For each point that is wanted; about a third of them lie in the shell."""
+"""Candidates per point wanted; about a third of them lie in the shell."""
 _NUM_STEPS = 4
 _STEP = 1e-3
 _TETRAHEDRON = ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))
 _CELLS_AT_ONCE = 1 << 22
 
 Field = Callable[[Tensor], Tensor]
-"""(B, Q, 3) points of the unit frame to (B, Q) values, negative inside."""
+"""Points (B, Q, 3) of the unit frame -> values (B, Q), negative inside."""
 
 
 @torch.no_grad()
 def sample_field_surfaces(
     field: Field, num_shapes: int, num_points: int, generator: torch.Generator
 ) -> tuple[Float[Tensor, "B N 3"], Float[Tensor, "B N 3"]]:
-    """Draw points and outward unit normals.
+    """Draw uniform surface points with outward unit normals.
 
     Args:
-        field: of all shapes; about the distance near the surface, up to a factor.
-        num_shapes: how many they are.
-        num_points: points of each; some twice where a shape has hardly any surface.
-        generator: source of randomness, on the device where the field is asked.
+        field: field of all shapes; near the surface proportional to the distance.
+        num_shapes: number of shapes.
+        num_points: points per shape; with repetition if a shape has very little surface.
+        generator: source of randomness, on the field's device.
     """
     candidates_BM3 = _candidates(field, num_shapes, NUM_CANDIDATES * num_points, generator)
     values_BM, slopes_BM3 = _with_slopes(field, candidates_BM3)
@@ -62,7 +62,7 @@ def sample_field_surfaces(
 def _candidates(
     field: Field, num_shapes: int, num: int, generator: torch.Generator
 ) -> Float[Tensor, "B M 3"]:
-    """Points drawn evenly in all cells that the shell may reach into."""
+    """Uniform points in all cells that may contain a part of the shell."""
     device, cell = generator.device, 2.0 / CELLS
     line = (torch.arange(CELLS, device=device) + 0.5) * cell - 1
     centres_G3 = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), dim=-1).view(-1, 3)
@@ -81,7 +81,7 @@ def _candidates(
 
 
 def _with_slopes(field: Field, points_BM3: Tensor) -> tuple[Tensor, Tensor]:
-    """The field and its gradient, by differences along a tetrahedron's corners."""
+    """The field and its gradient, by finite differences at the corners of a tetrahedron."""
     corners_43 = points_BM3.new_tensor(_TETRAHEDRON) / 3**0.5
     around_B4M3 = points_BM3[:, None] + _STEP * corners_43[:, None]
     values_B4M = field(around_B4M3.flatten(1, 2)).unflatten(1, (4, -1))
@@ -90,7 +90,7 @@ def _with_slopes(field: Field, points_BM3: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _first(values_BMX: Tensor, kept_BM: Tensor, num: int) -> Tensor:
-    """The first `num` kept rows of each shape, from the beginning again where there are fewer."""
+    """The first `num` kept rows of each shape, repeated cyclically if there are fewer."""
     order_BM = kept_BM.byte().argsort(dim=1, descending=True, stable=True)
     places_N = torch.arange(num, device=kept_BM.device)
     counts_B1 = kept_BM.sum(dim=1, keepdim=True).clamp(min=1)
@@ -99,17 +99,17 @@ def _first(values_BMX: Tensor, kept_BM: Tensor, num: int) -> Tensor:
 
 
 NEAR_SIGMAS = (0.005, 0.02, 0.05)
-"""Per axis; near queries are shared equally by them."""
+"""Standard deviations of near queries per axis; each applies to an equal share of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueryCounts:
-    """How many points of the field go with every example."""
+    """Number of labelled query points per example."""
 
     num_volume: int = 1024
-    """Uniform in the cube [-1, 1]^3."""
+    """Queries uniform in the cube [-1, 1]^3."""
     num_near: int = 510
-    """Near the surface."""
+    """Queries near the surface."""
 
     def __post_init__(self) -> None:
         if self.num_volume < 1 or self.num_near < 1 or self.num_near % len(NEAR_SIGMAS):
@@ -120,7 +120,7 @@ class QueryCounts:
 
     @property
     def total(self) -> int:
-        """All of them; those of the volume come first."""
+        """Number of all queries; volume queries come first."""
         return self.num_volume + self.num_near
 
 
@@ -130,12 +130,12 @@ def label_queries(
     counts: QueryCounts,
     generator: torch.Generator,
 ) -> tuple[Float[Tensor, "B Q 3"], Bool[Tensor, "B Q"]]:
-    """Draw query points and ask which are inside.
+    """Draw query points and label which are inside.
 
     Args:
-        field: negative inside; (B, Q, 3) points to (B, Q) values.
-        points_BN3: on the surfaces, unit frame, in random order.
-        counts: how many.
+        field: points (B, Q, 3) -> values (B, Q), negative inside.
+        points_BN3: points on the surfaces, unit frame, in random order.
+        counts: numbers of queries.
         generator: source of randomness, on the device of the points.
     """
     size, device = len(points_BN3), points_BN3.device

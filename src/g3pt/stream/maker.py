@@ -1,4 +1,4 @@
-"""Examples made on the device: surfaces to tokens, shapes to pictures, fields to labels.
+"""Makes examples on the training device: tokens, pictures and labelled queries of shapes.
 
 Legend: B shapes, V pictures of each, N surface points, Q queries, T tokens, S picture side.
 """
@@ -44,15 +44,15 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MakerConfig:
-    """What is made of a shape."""
+    """What an example contains."""
 
     num_points: int = 8192
-    """Surface points that it is tokenized from."""
+    """Surface points from which it is tokenized."""
     image_size: int = 224
     num_views: int = 2
     canonical_size: int = 0
-    """Side of one more picture, canonical and as the studio shows it: what retrieval by pictures
-    looks at. 0 draws none."""
+    """Side of one more picture, from the canonical camera without augmentation, for retrieval by
+    pictures. 0 draws none."""
     queries: QueryCounts = field(default_factory=QueryCounts)
     views: ViewLaw = field(default_factory=ViewLaw)
     warps: WarpConfig = field(default_factory=WarpConfig)
@@ -61,7 +61,7 @@ class MakerConfig:
 
 
 class ExampleMaker:
-    """Turns chunks of procedural shapes, and meshes of a stock, into examples."""
+    """Turns chunks of procedural shapes and meshes of a stock into examples."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class ExampleMaker:
         *,
         stock: str = "",
     ) -> None:
-        """Read the stock, and see which kernels can be trusted on this device.
+        """Read the stock and check which kernels work on this device.
 
         Raises:
             FileNotFoundError, ValueError: if the stock cannot be used.
@@ -92,9 +92,9 @@ class ExampleMaker:
         """Make the examples of chunk number `number`.
 
         Args:
-            chunk: its procedural shapes, if it has any.
-            num_meshes: how many warped meshes it has beside them.
-            number: everything random follows from it.
+            chunk: its procedural shapes; None if it has none.
+            num_meshes: number of warped meshes to add.
+            number: seeds all random choices.
         """
         generator = torch.Generator(self._device)
         generator.manual_seed(self._config.seed * 1_000_003 + number)
@@ -161,7 +161,7 @@ class ExampleMaker:
         )
 
     def _row(self, place: int) -> int:
-        """Which mesh stands at a place of the endless order: all once, shuffled, then again."""
+        """Index of the mesh at a place of the endless order: repeated random permutations."""
         assert self._meshes is not None
         turn, inner = divmod(place, len(self._meshes))
         order = np.random.default_rng([self._config.seed, turn, 21]).permutation(len(self._meshes))
@@ -213,7 +213,7 @@ class ExampleMaker:
         has_front_B: Bool[Tensor, " B"],
         generator: torch.Generator,
     ) -> UInt8[Tensor, "V S S 4"]:
-        """All pictures of all shapes, those of a shape side by side."""
+        """All pictures of all shapes; those of one shape are consecutive."""
         config = self._config
         shapes_B = torch.arange(caster.num_shapes, device=self._device)
         shapes_V = shapes_B.repeat_interleave(config.num_views)
@@ -233,7 +233,7 @@ class ExampleMaker:
     def _windows(
         self, points_BN3: Float[Tensor, "B N 3"], shapes_V: Tensor, cameras: Cameras
     ) -> Float[Tensor, "V 3"] | None:
-        """Frames of pictures where rays are dear; None lets rays look for the silhouette."""
+        """On the CPU, where rays are slow, windows estimated from points; elsewhere None."""
         if self._device.type != "cpu":
             return None
         return point_windows(points_BN3[shapes_V], cameras)
@@ -241,9 +241,9 @@ class ExampleMaker:
 
 @contextmanager
 def exact_products() -> Iterator[None]:
-    """Keep matrix products of float32 from being rounded to ten bits, which geometry feels.
+    """Forbid TF32, which rounds the factors of float32 matrix products to ten bits.
 
-    Positions would be off by more than a thin sheet is thick, and signs of tokens would flip.
+    Position errors would exceed the thickness of thin sheets, and signs of tokens would flip.
     """
     kept = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -254,7 +254,7 @@ def exact_products() -> Iterator[None]:
 
 
 def checked_cast(device: torch.device) -> CastBy:
-    """How rays are sent at meshes: the fastest way that this machine has and that works."""
+    """The fastest way of casting rays at meshes that works on this machine."""
     if device.type == "cpu":
         return "torch" if find_spec("embreex") is None else "embree"
     with exact_products():
@@ -265,7 +265,7 @@ def checked_cast(device: torch.device) -> CastBy:
 
 
 def _some(first: int, count: int, wanted: int, generator: torch.Generator) -> Tensor:
-    """Numbers from `first` on, none twice where there are enough."""
+    """Random numbers in [first, first + count), without repetition if there are enough."""
     repeats = -(-wanted // count)
     drawn = [
         torch.randperm(count, generator=generator, device=generator.device) for _ in range(repeats)

@@ -1,4 +1,4 @@
-"""All meshes of a stock on one device, and batches of them, each warped anew.
+"""All meshes of a stock on one device, and batches of randomly warped ones.
 
 Legend: M meshes, G faces of all of them end to end, C face corners; B shapes of a batch, F their
 faces end to end, N surface points, Q queries. Unit frame.
@@ -25,13 +25,13 @@ _CORNERS_AT_ONCE = 1 << 21
 
 @dataclass(frozen=True, eq=False)
 class LabelledQueries:
-    """Points and whether they are inside."""
+    """Points and their labels."""
 
     points_BQ3: Float[Tensor, "B Q 3"]
-    """In the query cube."""
+    """Points in the query cube."""
     inside_BQ: Bool[Tensor, "B Q"]
     near_BQ: Bool[Tensor, "B Q"]
-    """True for those near the surface, false for those spread over the cube."""
+    """True for points near the surface, False for points spread over the cube."""
 
 
 class ResidentMeshes:
@@ -40,15 +40,15 @@ class ResidentMeshes:
     def __init__(
         self, stock: MeshStock, device: torch.device | str, *, cast_by: CastBy = "torch"
     ) -> None:
-        """Move a stock to a device; takes some seconds for thousands of meshes.
+        """Move a stock to a device, which takes seconds for thousands of meshes.
 
         Args:
             stock: the meshes.
-            device: where they are kept, warped and drawn.
-            cast_by: how batches are drawn (see `mesh_caster.CastBy`).
+            device: device where they are kept, warped and drawn.
+            cast_by: how rays are cast at batches (see `mesh_caster.CastBy`).
 
         Raises:
-            ValueError: if they cannot be drawn so on that device.
+            ValueError: if `cast_by` does not work on that device.
         """
         self.objects = stock.objects
         self.device = torch.device(device)
@@ -80,15 +80,16 @@ class ResidentMeshes:
         return len(self.objects)
 
     def longest_edges(self, rows_B: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
-        """The longest edge of some meshes, for `warps.draw_warps`; on the device."""
+        """Longest edge of each mesh named, for `warps.draw_warps`; on the device."""
         return self._longest_M[rows_B.to(self.device)]
 
     def batch(self, rows_B: Int[Tensor, " B"], warps: Warps) -> "MeshBatch":
-        """Some of the meshes, warped and brought back into the unit frame.
+        """A batch of meshes, warped and moved back into the unit frame.
 
         Args:
-            rows_B: which, any as often as is named; on the CPU, so that no device is waited for.
-            warps: one for each, on the device.
+            rows_B: indices of the meshes, repetitions allowed; on the CPU, which avoids a
+                synchronisation.
+            warps: one for each mesh, on the device.
         """
         counts_B = self._counts_M[rows_B]
         starts_B = counts_B.cumsum(0) - counts_B
@@ -103,7 +104,7 @@ class ResidentMeshes:
         corners_F33 = warps_F.apply(corners_F33)
         low_B3, high_B3 = _boxes(corners_F33, shapes_F, len(rows_B))
         fitted = fit_to_unit(warps, low_B3, high_B3)
-        # Warped corners were (q - offset) * scale; the fitted warp has other ones.
+        # Warped corners used another offset and scale than the fitted warp.
         shift_B3 = warps.offset_B3 - fitted.offset_B3
         corners_F33 = (
             corners_F33 / warps.scale_B[shapes_F, None, None] + shift_B3[shapes_F, None]
@@ -138,12 +139,12 @@ class ResidentMeshes:
         return torch.from_numpy(np.array(array)).to(self.device)
 
     def _crease_normals(self, vertices_G3: np.ndarray) -> Float[Tensor, "G 3 3"]:
-        """As `geometry.shading` has them, many meshes at once."""
+        """Normals for shading of all meshes, computed in parts."""
         ends_M = (self._starts_M + self._counts_M).tolist()
         normals: list[Tensor] = []
         start = 0
         for end, last in zip(ends_M, [*ends_M[1:], math.inf], strict=True):
-            if 3 * (last - start) > _CORNERS_AT_ONCE:  # the next mesh would be too much
+            if 3 * (last - start) > _CORNERS_AT_ONCE:  # a part is full
                 own = crease_normals(
                     self._corners_G33[start:end].float() / POSITION_STEPS,
                     self._moved(vertices_G3[start:end]).long(),
@@ -168,18 +169,19 @@ class MeshBatch:
 
     triangles: Triangles
     warps: Warps
-    """From the stored meshes to these."""
+    """Warps that map the stored meshes to these."""
     half_B3: Float[Tensor, "B 3"]
-    """Half the extent of every shape; its box is centred at 0."""
+    """Half the sides of every shape's bounding box, which is centred at 0."""
     shapes_F: Int[Tensor, " F"]
     masks_F: Int[Tensor, " F"]
     flipped_F: Bool[Tensor, " F"]
     """See `mesh_stock.StockSurface`."""
     stored_BQ3: Int[Tensor, "B Q 3"]
-    """Labelled queries of the stored meshes."""
+    """Positions of the labelled queries of the stored meshes, as stored integers."""
     labels_BQ: Bool[Tensor, "B Q"]
     num_volume: int
-    """The first of them fill the box of the stored mesh; the others lie near its surface."""
+    """Number of queries in the box of the stored mesh; they come first, then those near its
+    surface."""
     cast_by: CastBy
     parts: UInt8[Tensor, "65536 16"]
     num_parts: Int[Tensor, " 65536"]
@@ -188,11 +190,11 @@ class MeshBatch:
 
     @property
     def num_shapes(self) -> int:
-        """How many shapes there are."""
+        """Number of shapes."""
         return len(self.half_B3)
 
     def caster(self) -> MeshCaster:
-        """Ready for rays."""
+        """The caster of these meshes."""
         return MeshCaster(self.triangles, cast_by=self.cast_by)
 
     def face_normals(self) -> Float[Tensor, "F 3"]:
@@ -207,14 +209,14 @@ class MeshBatch:
     def surface(
         self, num: int, generator: torch.Generator
     ) -> tuple[Float[Tensor, "B N 3"], Float[Tensor, "B N 3"]]:
-        """Draw points by area on what bounds the solids, with outward normals of the faces.
+        """Draw points by area on the faces that bound the solids, with outward face normals.
 
-        The exposed parts of a face are those of the stored mesh: under a taper, which moves the
-        middle of an edge along it, the borders of half buried faces are off by a little.
+        The exposed parts of a face are those of the stored mesh. A taper moves the midpoints of
+        edges along them, so the borders of half-buried faces are slightly off.
 
         Args:
-            num: points of every shape.
-            generator: on the device.
+            num: number of points per shape.
+            generator: source of randomness, on the device.
         """
         corners_F33, starts_B = self.triangles.corners_F33, self.triangles.starts_B
         first_F3, second_F3 = (corners_F33[:, [1, 2]] - corners_F33[:, :1]).unbind(dim=1)
@@ -238,14 +240,14 @@ class MeshBatch:
         return points_BN3, self.face_normals()[faces_BN]
 
     def queries(self, generator: torch.Generator) -> LabelledQueries:
-        """Labelled points of every shape: the volume ones first, then those near the surface.
+        """Labelled points of every shape: volume queries first, then those near the surface.
 
-        A volume query is uniform in the cube. Beyond the box of the shape it is outside, and that
-        is all there is to know; within, a stored query of the mesh takes its place, moved by the
-        warp. Any that leave the cube are put on its border, which is outside too.
+        A volume query is uniform in the cube. Beyond the shape's box its label is outside; within
+        the box it is replaced by a stored query of the mesh, moved by the warp. Points that leave
+        the cube are clamped to its border, which is outside too.
 
         Args:
-            generator: on the device.
+            generator: source of randomness, on the device.
         """
         moved_BQ3 = self.warps.apply(self.stored_BQ3.float() / POSITION_STEPS)
         shape = (self.num_shapes, self.num_volume, 3)
@@ -267,11 +269,11 @@ class MeshBatch:
 def crease_normals(
     corners_F33: Float[Tensor, "F 3 3"], vertices_F3: Int[Tensor, "F 3"]
 ) -> Float[Tensor, "F 3 3"]:
-    """Normals for shading, as `geometry.shading.crease_normals` gives them, on any device.
+    """Normals for shading on any device: twin of `geometry.shading.crease_normals`.
 
     Args:
-        corners_F33: positions.
-        vertices_F3: numbers of the corners, equal where they are one place of one mesh.
+        corners_F33: positions of the corners.
+        vertices_F3: numbers of the corners, equal for equal positions of one mesh.
     """
     a_F3, b_F3, c_F3 = corners_F33.unbind(dim=1)
     areas_C3 = torch.linalg.cross(b_F3 - a_F3, c_F3 - a_F3).repeat_interleave(3, dim=0)

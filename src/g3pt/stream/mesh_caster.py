@@ -1,14 +1,15 @@
-"""Rays at batches of triangle meshes, by trying every face: on a GPU by one Triton kernel.
+"""Casting rays at batches of triangle meshes by testing every face, on a GPU in one Triton kernel.
 
-Where there is no GPU, Embree finds the same faces some fifty times as fast as torch tries them.
+On a CPU Embree finds the same faces about fifty times as fast as torch.
 
-All rays of a picture start at one point O. Seen from there a face with corners A, B, C (less O) is
-hit by direction d where d . (B x C), d . (C x A) and d . (A x B) have one sign; divided by their
-sum d . N, N = (B - A) x (C - A), they are the weights of the corners, and the length is
-A . N / d . N. So a face is a row of thirteen numbers a picture, and a ray costs twelve products.
+All rays of a picture start at one point O. Let A, B, C be the corners of a face relative to O.
+Direction d hits it where d . (B x C), d . (C x A) and d . (A x B) have the same sign. Divided by
+their sum d . N, N = (B - A) x (C - A), they are the barycentric weights of the hit, and its
+distance is A . N / d . N. So a face takes thirteen numbers per picture, and a ray twelve products
+per face.
 
-Both sides of a face are seen, normals are turned towards the viewer and colours are mixed as
-linear light: as `geometry.render.Scene`, the twin that Embree draws, does it.
+Both sides of a face are visible, normals are turned towards the viewer and colours are interpolated
+as linear light, as in `geometry.render.Scene`, the twin for one mesh.
 
 Legend: B shapes, F faces (all shapes end to end, or those of a picture, padded), V pictures,
 R rays of a picture.
@@ -30,20 +31,21 @@ from g3pt.stream.casting import Hits
 
 CastBy = Literal["kernel", "torch", "embree"]
 """How the first face along a ray is found: by Triton on a CUDA device (see `check_device`), by
-trying all in torch on any device, by Embree on the CPU."""
+testing all faces in torch on any device, by Embree on the CPU."""
 
 NEAREST = 1e-4
 """Hits closer to the origin than this do not count."""
 
 SLACK = 1e-6
-"""By how much a weight may be negative: no ray slips through between two faces."""
+"""Tolerance for negative weights, so that no ray passes between two adjacent faces."""
 
 THINNEST = 1e-10
-"""Faces seen with a smaller |d . N| are missed: they are seen from the side, or have no area."""
+"""Faces with a smaller |d . N| are skipped: they are seen edge-on or have no area."""
 
 MAX_DIFFERING, MAX_ERROR = 1e-3, 1e-2
-"""Up to here two ways to cast rays agree: at the edge of two faces either may be named, and where
-faces cut each other their lengths differ little."""
+"""Largest share of rays with different faces, and largest difference in length, up to which two
+casters agree. At a common edge either face may be found; where faces intersect, lengths differ
+little."""
 
 _TRIED_AT_ONCE = 1 << 22
 _ROWS_AT_ONCE = 1 << 20
@@ -54,17 +56,17 @@ class Triangles:
     """The triangles of a batch of shapes, end to end, on one device."""
 
     corners_F33: Float[Tensor, "F 3 3"]
-    """Unit frame."""
+    """Corner positions, unit frame."""
     normals_F33: Float[Tensor, "F 3 3"]
     """Unit normals at the corners, for shading."""
     colors_F33: UInt8[Tensor, "F 3 3"]
-    """SRGB at the corners."""
+    """Colours at the corners, sRGB."""
     starts_B: Int[Tensor, " B"]
-    """The first face of every shape."""
+    """Index of the first face of every shape."""
     counts_B: Int[Tensor, " B"]
-    """How many faces every shape has."""
+    """Number of faces of every shape."""
     orientation_B: Float[Tensor, " B"]
-    """-1 where corners run clockwise seen from the side that `normals_F33` point to."""
+    """-1 if corners are clockwise seen from the side that `normals_F33` point to, else 1."""
     max_faces: int
     """The largest of the counts."""
 
@@ -73,11 +75,11 @@ class MeshCaster:
     """A `RayCaster` of triangle meshes."""
 
     def __init__(self, triangles: Triangles, *, cast_by: CastBy) -> None:
-        """Take a batch of shapes.
+        """Keep a batch of shapes.
 
         Args:
-            triangles: they.
-            cast_by: how faces are found.
+            triangles: the shapes.
+            cast_by: how the first faces are found.
         """
         self._triangles = triangles
         self._cast_by: CastBy = cast_by
@@ -88,7 +90,7 @@ class MeshCaster:
 
     @property
     def num_shapes(self) -> int:
-        """How many shapes there are."""
+        """Number of shapes."""
         return len(self._triangles.starts_B)
 
     def cast(
@@ -161,18 +163,18 @@ class MeshCaster:
 def face_table(
     triangles: Triangles, shapes_V: Int[Tensor, " V"], origins_V3: Float[Tensor, "V 3"]
 ) -> Float[Tensor, "V F 16"]:
-    """What every picture has to know of the faces of its shape.
+    """The numbers that every picture needs of the faces of its shape.
 
     Returns:
-        rows of B x C, C x A, A x B, N, A . N and padding (see the head of the file); what lies
-        beyond the faces of a shape is of no meaning.
+        Rows of B x C, C x A, A x B, N, A . N and padding (see the module's docstring). Rows beyond
+        the faces of a shape are undefined.
     """
     numbers_F = torch.arange(triangles.max_faces, device=shapes_V.device)
     faces_VF = triangles.starts_B[shapes_V][:, None] + numbers_F
     faces_VF = faces_VF.clamp(max=len(triangles.corners_F33) - 1)
     corners_VF33 = triangles.corners_F33[faces_VF]
     a_VF3, b_VF3, c_VF3 = (corners_VF33 - origins_V3[:, None, None]).unbind(dim=2)
-    # A x B = A x (B - A): the difference of neighbours keeps the digits that far away ones lose.
+    # A x B = A x (B - A), which is more precise for faces far from O.
     first_VF3, second_VF3, third_VF3 = (
         corners_VF33[:, :, 1] - corners_VF33[:, :, 0],
         corners_VF33[:, :, 2] - corners_VF33[:, :, 1],
@@ -203,18 +205,18 @@ def first_faces_in_torch(
     slack: float,
     thinnest: float,
 ) -> tuple[Int[Tensor, "V R"], Float[Tensor, "V R"]]:
-    """The first face along every ray, by trying all.
+    """First face along every ray, by testing all faces.
 
     Args:
         table_VFK: see `face_table`.
-        counts_V: how many rows of each picture count.
+        counts_V: number of valid rows of each picture.
         rays_VR3: unit directions.
         nearest: hits at a smaller length do not count.
-        slack: by how much a corner's weight may be negative.
-        thinnest: the least |d . N| at which a face is seen.
+        slack: tolerance for negative weights.
+        thinnest: smallest |d . N| at which a face is hit.
 
     Returns:
-        Which face of the picture's shape, -1 for none; and how far it is.
+        Index of the face in the picture's shape, -1 for none, and the distance to it.
     """
     faces_VR = torch.full(rays_VR3.shape[:2], -1, dtype=torch.int32, device=rays_VR3.device)
     lengths_VR = torch.full(rays_VR3.shape[:2], 3.0e38, device=rays_VR3.device)
@@ -244,12 +246,12 @@ def first_faces_by_embree(
     origins_V3: Float[Tensor, "V 3"],
     rays_VR3: Float[Tensor, "V R 3"],
 ) -> tuple[Int[Tensor, "V R"], Float[Tensor, "V R"]]:
-    """The results of `first_faces_in_torch`, the obvious twin, by Embree. Needs embreex.
+    """First face along every ray by Embree; needs embreex. Twin of `first_faces_in_torch`.
 
     Args:
         triangles: on the CPU.
-        shapes_V: the shape that each picture shows.
-        origins_V3: where its rays start.
+        shapes_V: index of the shape that each picture shows.
+        origins_V3: common origin of a picture's rays.
         rays_VR3: unit directions.
     """
     faces_VR = torch.empty(rays_VR3.shape[:2], dtype=torch.int32)
@@ -267,7 +269,7 @@ def first_faces_by_embree(
 
 
 def _embree_scene(triangles: Triangles, shape: int) -> Any:
-    """One shape, ready to be hit."""
+    """Embree's scene of one shape."""
     start, count = int(triangles.starts_B[shape]), int(triangles.counts_B[shape])
     mesh_construction: Any = import_module("embreex.mesh_construction")
     rtcore_scene: Any = import_module("embreex.rtcore_scene")
@@ -279,7 +281,7 @@ def _embree_scene(triangles: Triangles, shape: int) -> Any:
 
 
 def _display(light: Float[Tensor, "*N 3"]) -> UInt8[Tensor, "*N 3"]:
-    """Linear light to sRGB."""
+    """Turn linear light into sRGB bytes."""
     light = light.clamp(0, 1)
     srgb = torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     return (srgb * 255).round().to(torch.uint8)
@@ -287,31 +289,31 @@ def _display(light: Float[Tensor, "*N 3"]) -> UInt8[Tensor, "*N 3"]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeviceCheck:
-    """Whether the kernel can be used on a device, and what it was found to do there."""
+    """Result of comparing the kernel with torch on a device."""
 
     use_kernel: bool
-    """Whether it ran and gave what torch gives."""
+    """Whether it ran and agreed with torch."""
     differing_share: float
-    """Share of the rays for which it names another face; 1 where it did not run."""
+    """Share of the rays with another face than in torch; 1 if it did not run."""
     largest_error: float
-    """Of the lengths, where both hit."""
+    """Largest difference in length where both hit."""
     kernel_milliseconds: float
-    """For `num_rays` rays at `num_faces` faces, the second time; 0 where it did not run."""
+    """Time of the second run, for `num_rays` rays and `num_faces` faces; 0 if it did not run."""
     torch_milliseconds: float
     num_rays: int
     num_faces: int
     note: str = ""
-    """Why not, if not."""
+    """Reason why the kernel is not used; empty if it is."""
 
 
 def check_device(
     device: torch.device | str, *, num_pictures: int = 4, num_faces: int = 1000, side: int = 96
 ) -> DeviceCheck:
-    """Draw random triangles by kernel and by torch and compare; never raises for the kernel's sake.
+    """Compare kernel and torch on random triangles; failures of the kernel are not raised.
 
     Args:
-        device: where. On one that is not CUDA nothing is run: torch is used there.
-        num_pictures: pictures drawn.
+        device: the device; if it is not CUDA nothing is run and torch is used.
+        num_pictures: number of pictures.
         num_faces: triangles of the shape.
         side: rays along the side of a picture.
     """
@@ -335,7 +337,7 @@ def check_device(
         from g3pt.stream.mesh_kernel import first_faces
 
         faces, lengths, kernel_milliseconds = _timed(first_faces, arguments)
-    except Exception as error:  # whatever stops a compiler: torch can do the work
+    except Exception as error:  # a compiler can fail in any way: torch is used instead
         return replace(
             result, torch_milliseconds=torch_milliseconds, note=f"{type(error).__name__}: {error}"
         )
@@ -357,7 +359,7 @@ def check_device(
 def _random_scene(
     device: torch.device, num_pictures: int, num_faces: int, side: int
 ) -> dict[str, Any]:
-    """Arguments of `first_faces_in_torch`: small triangles everywhere, seen from a ring."""
+    """Arguments for `first_faces_in_torch`: small random triangles, seen from a circle."""
     generator = torch.Generator().manual_seed(0)
     places_F13 = torch.rand(num_faces, 1, 3, generator=generator) * 1.6 - 0.8
     corners_F33 = places_F13 + 0.1 * torch.randn(num_faces, 3, 3, generator=generator)
@@ -392,7 +394,7 @@ def _random_scene(
 def _timed(
     work: Callable[..., tuple[Tensor, Tensor]], arguments: dict[str, Any]
 ) -> tuple[Tensor, Tensor, float]:
-    """Do something twice on a CUDA device; gives the milliseconds of the second time."""
+    """Run something twice on a CUDA device; also return the milliseconds of the second run."""
     work(**arguments)
     torch.cuda.synchronize()
     began = time.perf_counter()

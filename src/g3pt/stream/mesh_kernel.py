@@ -1,6 +1,6 @@
-"""The Triton kernel that finds the first face that each ray meets, one face after the other.
+"""Triton kernel that finds the first face along each ray by testing all faces.
 
-Its obvious twin is `mesh_caster.first_faces_in_torch`. Importing this needs triton.
+Its obvious twin is `mesh_caster.first_faces_in_torch`. Importing this module needs triton.
 
 Legend: V pictures, F faces of a picture (padded), R rays of a picture.
 """

@@ -1,4 +1,4 @@
-"""The newest examples of a stream, in the memory of the device that trains on them.
+"""The newest examples of a stream, in the memory of the training device.
 
 Legend: B examples, V pictures of each, Q queries, T tokens, S and Z picture sides, G places along
 a side of a picture's grid, P channels of a frozen network.
@@ -15,47 +15,47 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """Shapes as a generator learns them."""
+    """Training examples of a generator."""
 
     indices_BT: Int16[Tensor, "B T"]
     """Tokens of all scales, coarsest first."""
     pictures_BVSS4: UInt8[Tensor, "B V S S 4"]
-    """Straight-alpha RGBA, framed as pictures of users are."""
+    """Pictures as straight-alpha RGBA, framed like users' pictures."""
     shown_BV: Bool[Tensor, "B V"]
     """False where a picture shows nothing."""
     queries_BQ3: Int16[Tensor, "B Q 3"]
-    """Query points in [-1, 1]^3 in `POSITION_STEPS`, volume queries first."""
+    """Query points in [-1, 1]^3, times `POSITION_STEPS`; volume queries first."""
     inside_BQ: Bool[Tensor, "B Q"]
-    """Their labels."""
+    """Labels of the query points."""
     captions: tuple[str, ...]
-    """A sentence about each; may be empty."""
+    """A caption of each shape; may be empty."""
     origins: tuple[str, ...]
-    """Id of the procedural shape or mesh that each was made of."""
+    """Id of the procedural shape or mesh that each was made from."""
     canonical_BZZ4: UInt8[Tensor, "B Z Z 4"] | None = None
-    """A small canonical picture of each, where it is wanted."""
+    """A small canonical picture of each, if wanted."""
     features_BVGGP: Float[Tensor, "B V G G P"] | None = None
-    """What a frozen picture encoder made of the pictures, where there is one."""
+    """Features of the pictures from a frozen encoder, if there is one."""
 
     def __len__(self) -> int:
         return len(self.captions)
 
 
 class Pool:
-    """As many examples as fit; new ones take the places of the oldest."""
+    """A ring buffer of examples: new ones replace the oldest."""
 
     def __init__(self, held: int, num_made: int = 0) -> None:
-        """Hold `held` examples at most; memory is taken when the first arrive.
+        """Make an empty pool; memory is allocated when the first examples arrive.
 
         Args:
-            held: how many.
-            num_made: how many a pool has had whose place this one takes: the next ones get the
-                places that they would have had there.
+            held: capacity in examples.
+            num_made: examples that went through the pool before a resume, so that new ones get the
+                same places as without it.
         """
         if held < 1:
             raise ValueError(f"a pool must hold at least 1 example, got {held}")
         self.held = held
         self.num_made = num_made
-        """Examples put in so far."""
+        """Number of examples put in so far."""
         self._tensors: dict[str, Tensor] = {}
         self._captions = np.full(held, "", dtype=object)
         self._origins = np.full(held, "", dtype=object)
@@ -67,7 +67,7 @@ class Pool:
         """Add examples.
 
         Raises:
-            ValueError: if they are more than the pool holds.
+            ValueError: if there are more than the pool holds.
         """
         num = len(examples)
         if num > self.held:
@@ -87,7 +87,7 @@ class Pool:
         return np.flatnonzero(self._captions[: len(self)] != "")
 
     def rows(self, rows: Sequence[int] | np.ndarray) -> Examples:
-        """Some examples, as often as they are named."""
+        """Examples at some rows; repetitions are allowed."""
         chosen = np.asarray(rows)
         assert len(chosen) == 0 or chosen.max() < len(self), "there are not as many examples yet"
         first = next(iter(self._tensors.values()))
@@ -99,7 +99,7 @@ class Pool:
 
 
 def concatenate_examples(parts: Sequence[Examples]) -> Examples:
-    """Put examples of several kinds after one another."""
+    """Concatenate examples."""
     columns = [example_tensors(part) for part in parts]
     joined = {name: torch.cat([column[name] for column in columns]) for name in columns[0]}
     return Examples(
@@ -110,6 +110,6 @@ def concatenate_examples(parts: Sequence[Examples]) -> Examples:
 
 
 def example_tensors(examples: Examples) -> dict[str, Tensor]:
-    """The tensors of examples by the names of their fields."""
+    """The tensor fields of examples by name."""
     values = {field.name: getattr(examples, field.name) for field in fields(examples)}
     return {name: value for name, value in values.items() if isinstance(value, Tensor)}

@@ -1,10 +1,10 @@
-"""Shapes made of primitives, many at once on one device: field, owners, visibility and rays.
+"""Batches of shapes made of primitives on one device: field, owners and ray casting.
 
-With CUDA the work is done by the Triton kernels of `primitives_triton`; everywhere else, and where
-those are found wanting, by torch, which is their slow twin and follows `procedural.torch_field`.
+With CUDA the Triton kernels of `primitives_triton` are used. Elsewhere, and where these fail their
+check, torch is used: their slow twin, which follows `procedural.torch_field`.
 
-Rays walk as in `procedural.tracing`: as far as the field says that nothing is near, a step that
-lands inside is taken back by bisection, a ray that leaves the bounding box has missed.
+Rays are sphere-traced as in `procedural.tracing`: a step is as long as the field's value, a step
+that ends inside is corrected by bisection, and a ray that leaves the bounding box has missed.
 
 Legend: B shapes, V pictures (each shows one shape), R rays of a picture, Q points of a shape, K
 primitives of the longest shape, P parameters, n live rays.
@@ -33,28 +33,28 @@ _log = logging.getLogger(__name__)
 Backend = Literal["torch", "triton"]
 
 NEAR_ENOUGH = 4e-4
-"""A ray that finds less field than this has arrived."""
+"""A ray has arrived where the field is below this."""
 NUM_STEPS = 80
 SMALLEST_STEP = 1e-3
 STEP_GROWTH = 8e-5
-"""Step i is at least `SMALLEST_STEP + i * STEP_GROWTH` long, so that rays which graze a surface get
-ahead as well; one that has not arrived after `NUM_STEPS` counts as a miss."""
+"""Step i is at least `SMALLEST_STEP + i * STEP_GROWTH` long, so that rays that graze a surface
+advance too; a ray that has not arrived after `NUM_STEPS` counts as a miss."""
 NUM_BISECTIONS = 8
 NORMAL_STEP = 1e-3
-"""Normals are differences of the field this far around the point."""
+"""Step of the finite differences that give normals."""
 _ON_SURFACE = 1e-3
-"""A surface point has solid this far behind it and nothing this far before it."""
+"""Distance behind a surface point that must be inside, and in front of it that must be outside."""
 _MARGIN = 2e-3
-"""Of the bounding box, within which rays walk."""
+"""Margin of the bounding box in which rays are traced."""
 _TORCH_VALUES = 1 << 25
-"""Distances that the torch path holds at a time."""
+"""Distances that the torch path holds in memory at a time."""
 
 
 @dataclass(frozen=True)
 class PrimitiveBatch:
     """The primitives of B shapes in the order in which they apply, padded to the longest shape.
 
-    Frames and units are those of `ShapeArrays`; what lies behind a shape's last primitive is zero.
+    Frames and units are those of `ShapeArrays`; padding is zero.
     """
 
     kinds_BK: Int[Tensor, "B K"]
@@ -66,7 +66,7 @@ class PrimitiveBatch:
     blends_BK: Float32[Tensor, "B K"]
     colors_BK3: UInt8[Tensor, "B K 3"]
     counts_B: Int[Tensor, " B"]
-    """Primitives of each shape."""
+    """Number of primitives of each shape."""
     half_extents_B3: Float32[Tensor, "B 3"]
     """Half the sides of each shape's bounding box, which is centred at 0."""
 
@@ -75,7 +75,7 @@ class PrimitiveBatch:
 
     @property
     def device(self) -> torch.device:
-        """Where the shapes are."""
+        """Device of the shapes."""
         return self.counts_B.device
 
     def to(self, device: torch.device | str) -> "PrimitiveBatch":
@@ -85,7 +85,7 @@ class PrimitiveBatch:
         )
 
     def select(self, shapes_V: Int[Tensor, " V"] | slice) -> "PrimitiveBatch":
-        """Return some of the shapes, each as often as it is named."""
+        """Return some of the shapes; repetitions are allowed."""
         return PrimitiveBatch(*(getattr(self, field.name)[shapes_V] for field in fields(self)))
 
     @cached_property
@@ -113,7 +113,7 @@ class PrimitiveBatch:
 def pad_shapes(
     shapes: Sequence[ShapeArrays], extents: Sequence[tuple[float, float, float]]
 ) -> PrimitiveBatch:
-    """Lay the primitives of several shapes side by side, on the CPU.
+    """Batch the primitives of several shapes, padded, on the CPU.
 
     Args:
         shapes: in the unit frame.
@@ -149,7 +149,7 @@ def pad_shapes(
 
 
 class Walked(NamedTuple):
-    """Where rays arrived, and on which primitive."""
+    """Hits of rays and the primitives that they hit."""
 
     hit_VR: Bool[Tensor, "V R"]
     lengths_VR: Float32[Tensor, "V R"]
@@ -159,25 +159,25 @@ class Walked(NamedTuple):
 
 @dataclass(frozen=True)
 class PrimitiveCaster:
-    """Shapes made of primitives as something that rays can be sent at (a `RayCaster`)."""
+    """A `RayCaster` of shapes made of primitives."""
 
     batch: PrimitiveBatch
     backend: Backend
 
     @property
     def num_shapes(self) -> int:
-        """How many shapes there are."""
+        """Number of shapes."""
         return len(self.batch)
 
     def field(self, points_BQ3: Float32[Tensor, "B Q 3"]) -> Float32[Tensor, "B Q"]:
-        """Each shape's field, negative inside, at its own points of the unit frame."""
+        """Field of each shape, negative inside, at its own points of the unit frame."""
         if self.backend == "triton":
             return _kernels().evaluate(self.batch, points_BQ3)[0]
         parts = self._in_parts(points_BQ3.shape[1])
         return torch.cat([field_torch(batch.flat, points_BQ3[rows]) for rows, batch in parts])
 
     def owners(self, points_BQ3: Float32[Tensor, "B Q 3"]) -> Int[Tensor, "B Q"]:
-        """Number of the primitive that decides the field at each point."""
+        """Index of the primitive that determines the field at each point."""
         if self.backend == "triton":
             return _kernels().evaluate(self.batch, points_BQ3)[1].long()
         parts = self._in_parts(points_BQ3.shape[1])
@@ -189,7 +189,7 @@ class PrimitiveCaster:
         origins_V3: Float[Tensor, "V 3"],
         rays_VR3: Float[Tensor, "V R 3"],
     ) -> Hits:
-        """Send a bundle of rays from one point at one shape, for every picture."""
+        """See `RayCaster.cast`."""
         shown = PrimitiveCaster(self.batch.select(shapes_V), self.backend)
         walked = shown.walk(origins_V3, rays_VR3)
         owners_VR3 = walked.owners_VR.long()[..., None].expand(-1, -1, 3)
@@ -200,7 +200,7 @@ class PrimitiveCaster:
     def walk(
         self, origins_B3: Float32[Tensor, "B 3"], rays_BR3: Float32[Tensor, "B R 3"]
     ) -> Walked:
-        """Send rays at every shape, once each, in order."""
+        """Trace one bundle of rays at each shape, in order."""
         half_B3 = self.batch.half_extents_B3 + _MARGIN
         if self.backend == "triton":
             return Walked(*_kernels().walk(self.batch, half_B3, origins_B3, rays_BR3))
@@ -211,7 +211,7 @@ class PrimitiveCaster:
         return Walked(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
     def _in_parts(self, num_points: int) -> Iterator[tuple[slice, PrimitiveBatch]]:
-        """Shapes of which the torch path can hold all distances."""
+        """Slices of the shapes whose distances the torch path can hold in memory."""
         step = max(1, _TORCH_VALUES // (self.batch.kinds_BK.shape[1] * max(num_points, 1)))
         if step >= len(self.batch):
             yield slice(None), self.batch
@@ -228,12 +228,12 @@ def best_backend(device: torch.device | str) -> Backend:
 
 
 def checked_backend(device: torch.device | str) -> Backend:
-    """Return the best backend that does what its twin does on this device."""
+    """Return the fastest backend that agrees with its twin on this device."""
     backend = best_backend(device)
     if backend == "triton":
         try:
             check_device(device)
-        except Exception:  # a compiler fails in many ways, and the twin does in all of them
+        except Exception:  # a compiler can fail in any way: the twin is used instead
             _log.exception(
                 "the Triton kernels are of no use on %s, torch takes their place", device
             )
@@ -253,7 +253,7 @@ def _walk(
     origins_V3: Float32[Tensor, "V 3"],
     rays_VR3: Float32[Tensor, "V R 3"],
 ) -> Walked:
-    """Twin of the kernel: all live rays go one step together."""
+    """Twin of the kernel: all live rays advance one step together."""
     origins_V13 = origins_V3[:, None]
     lengths_VR, leave_VR = _through_box(half_V3[:, None], origins_V13, rays_VR3)
     outside_VR = lengths_VR.clone()  # the last length at which a ray was outside
@@ -310,9 +310,9 @@ def _through_box(
     origins_V13: Float32[Tensor, "V 1 3"],
     rays_VR3: Float32[Tensor, "V R 3"],
 ) -> tuple[Float32[Tensor, "V R"], Float32[Tensor, "V R"]]:
-    """Lengths at which rays enter and leave the box of these half sides around the frame's origin.
+    """Lengths at which rays enter and leave the box with these half sides, centred at the origin.
 
-    Equal to the Triton kernel's even for rays along an axis.
+    Equal to the Triton kernel's even for rays parallel to an axis.
     """
     safe_VR3 = torch.where(rays_VR3.abs() < 1e-9, 1e-9, rays_VR3)
     low_VR3, high_VR3 = (-half_V13 - origins_V13) / safe_VR3, (half_V13 - origins_V13) / safe_VR3
@@ -323,7 +323,7 @@ def _through_box(
 def _slope(
     field: Callable[[Tensor], Tensor], points_Vn3: Float32[Tensor, "V n 3"]
 ) -> Float32[Tensor, "V n 3"]:
-    """Gradient of a field, by differences along a tetrahedron's corners."""
+    """Gradient of a field, by finite differences at the corners of a tetrahedron."""
     slope_Vn3 = torch.zeros_like(points_Vn3)
     for corner in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)):
         toward_3 = points_Vn3.new_tensor(corner) / 3**0.5
@@ -347,11 +347,11 @@ _EXAMPLES: dict[Kind, tuple[float, ...]] = {
     Kind.ARC: (0.6, 0.06, 0.04, 1.9, 0.5, 0.05),
     Kind.TERRAIN: (0.6, 0.5, 0.3, 0.1, 1.0, 0.0, 0.3, 0.05, 2.0, 1.0, 1.0, 0.04, 1.0, 3.0, 2.0),
 }
-"""A solid of every kind."""
+"""Parameters of an example solid of each kind."""
 
 
 def assorted_shapes(num: int, rng: np.random.Generator) -> list[ShapeArrays]:
-    """Shapes of four solids, every kind in turn; some of the later ones carved or blended."""
+    """Random shapes of four solids that cycle through all kinds; some are carved or blended."""
     shapes: list[ShapeArrays] = []
     for number in range(num):
         kinds = (4 * number + np.arange(4)) % len(Kind)
@@ -377,23 +377,23 @@ def assorted_shapes(num: int, rng: np.random.Generator) -> list[ShapeArrays]:
 def check_device(
     device: torch.device | str, *, num_shapes: int = 32, num_points: int = 4096, side: int = 64
 ) -> None:
-    """Compare the Triton kernels with torch on a handful of shapes.
+    """Compare the Triton kernels with torch on a few shapes.
 
     Args:
         device: a CUDA device, or the CPU if Triton interprets (TRITON_INTERPRET=1).
-        num_shapes: how many, of four solids each; four of them have every kind.
-        num_points: points of each at which fields and owners are compared.
-        side: rays along each side of the bundles that are compared.
+        num_shapes: number of shapes of four solids each; four of them contain every kind.
+        num_points: points per shape at which fields and owners are compared.
+        side: rays along each side of the bundles compared.
 
     Raises:
-        RuntimeError: if they differ by more than rounding explains.
+        RuntimeError: if they differ by more than rounding can explain.
     """
     shapes = assorted_shapes(num_shapes, np.random.default_rng(0))
     batch = pad_shapes(shapes, [(1.9, 1.9, 1.9)] * num_shapes)
     generator = torch.Generator().manual_seed(0)
     points_BQ3 = torch.rand(num_shapes, num_points, 3, generator=generator) * 2 - 1
     places_B3 = normalize(torch.randn(num_shapes, 3, generator=generator))
-    # Every ray of a bundle goes from one place far out to a point of a sheet through the middle.
+    # Every ray of a bundle goes from one distant point to a point of a plane through the centre.
     grid = torch.linspace(-0.9, 0.9, side)
     across = torch.cartesian_prod(grid, grid)
     rows_V3 = normalize(places_B3.cross(places_B3.roll(1, 1), dim=1))
@@ -407,7 +407,7 @@ def check_device(
     both = ours.hit_VR & theirs.hit_VR
     apart = (ours.lengths_VR - theirs.lengths_VR)[both].abs()
     angle = (ours.normals_VR3 * theirs.normals_VR3).sum(-1)[both]
-    # Rays that graze an edge, and points with two primitives at one distance, go either way.
+    # Rays that graze an edge, and points equidistant from two primitives, may go either way.
     findings = {
         "largest difference of fields": (
             (fast.field(points_BQ3) - slow.field(points_BQ3)).abs().max(),

@@ -1,7 +1,7 @@
-"""The field of shapes made of primitives, and rays that walk to it, as Triton kernels.
+"""Triton kernels for the field of shapes made of primitives, and for sphere tracing.
 
-One program takes a block of points or rays of one shape and goes through its primitives in order.
-A kind of primitive is one function here; `procedural.torch_field` has its twin, and
+One program handles a block of points or rays of one shape and loops over its primitives in order.
+Each kind of primitive is one function here; its twin is in `procedural.torch_field`, and
 `primitives.check_device` compares the two. Everything is float32.
 
 Arguments of the kernels are the tensors of a `PrimitiveBatch`, contiguous, flags as int32.
@@ -29,10 +29,10 @@ from g3pt.stream.primitives import (
 )
 
 _BLOCK = 32
-"""Points or rays of a program: a warp, so that rays wait for few others."""
+"""Points or rays per program: one warp, so that rays wait for few others."""
 _NUM_WARPS = 1
 _FAR = tl.constexpr(1e6)
-"""The field of nothing."""
+"""Field of an empty shape."""
 _PI = tl.constexpr(3.14159265)
 _STATIONS = tl.constexpr(NUM_STATIONS)
 _SPOKES = tl.constexpr(NUM_SPOKES)
@@ -84,7 +84,7 @@ def walk(
 ) -> tuple[
     Bool[Tensor, "V R"], Float32[Tensor, "V R"], Float32[Tensor, "V R 3"], Int32[Tensor, "V R"]
 ]:
-    """Send rays at every shape, once each: hit, length, normal and owner."""
+    """Trace one bundle of rays at each shape: hit, length, normal and owner."""
     num_shapes, num_rays, _ = rays_VR3.shape
     if num_shapes != len(batch):
         raise ValueError(f"{len(batch)} shapes need as many bundles of rays, got {num_shapes}")
@@ -116,10 +116,10 @@ def walk(
 
 
 def compile_for(capability: int) -> None:
-    """Compile the kernels for NVIDIA devices of a compute capability (90: H100), needing none.
+    """Compile the kernels for NVIDIA devices of a compute capability (90: H100); needs no device.
 
     Raises:
-        Exception: whatever Triton or its assembler finds wrong.
+        Exception: any error of Triton or its assembler.
     """
     integers = {"owners", "hits", "counts", "kinds", "carves"}
     for kernel, constants in ((_evaluate, _EVALUATE_CONSTANTS), (_walk, _WALK_CONSTANTS)):
@@ -143,7 +143,7 @@ def compile_for(capability: int) -> None:
 
 
 def _arguments(batch: PrimitiveBatch) -> tuple[Tensor, ...]:
-    """What every kernel needs of the shapes, in the order in which it takes it."""
+    """Arguments that describe the shapes, in the order of the kernels' parameters."""
     return (
         batch.counts_B.int().contiguous(),
         batch.kinds_BK.int().contiguous(),
@@ -350,7 +350,7 @@ def _walk(
 
 @triton.jit
 def _slab(start, direction, half):
-    """Lengths at which rays enter and leave the space between two planes at -half and half."""
+    """Lengths at which rays enter and leave the slab between -half and half."""
     safe = tl.where(tl.abs(direction) < 1e-9, 1e-9, direction)
     low = (-half - start) / safe
     high = (half - start) / safe
@@ -373,7 +373,7 @@ def _field(
     num_slots,
     NUM_PARAMETERS: tl.constexpr,
 ):
-    """Field of one shape, and the primitive that decides it, at a block of points."""
+    """Field of one shape at a block of points, and the primitive that determines it."""
     result = x * 0.0 + _FAR
     owner = (x * 0.0).to(tl.int32)
     count = tl.load(counts + shape)
@@ -535,7 +535,7 @@ def _tilted_sides(value, height, bottom, top, half, shift):
 def _prism(x, y, z, p):
     radius = tl.load(p)
     sector = _PI / tl.load(p + 2)
-    # An angle that is off by a little matters only between two sides, where both agree.
+    # A small error of the angle matters only between two sides, where both agree.
     middle = (2.0 * tl.floor(_angle(z, x) / (2.0 * sector)) + 1.0) * sector
     cosine = tl.cos(middle)
     sine = tl.sin(middle)
@@ -570,7 +570,7 @@ def _dome(x, y, z, p):
 
 @triton.jit
 def _power(base, exponent):
-    """Power of what is positive."""
+    """Power of a positive base."""
     return tl.exp(exponent * tl.log(base))
 
 

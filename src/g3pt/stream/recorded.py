@@ -1,4 +1,4 @@
-"""Batches of recorded examples (`stream.recording`), selected anew for every training.
+"""Batches of recorded examples (`stream.recording`), selected by the config of a training.
 
 Legend: B batch, Q queries.
 """
@@ -19,20 +19,19 @@ from g3pt.stream.recording import Recording, Selection
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordedConfig:
-    """What generator training learns from, made before it began."""
+    """Data of generator training that was recorded beforehand."""
 
     kind: Literal["recorded"] = "recorded"
     selections: tuple[Selection, ...]
-    """Of these all are seen equally often: each once, shuffled, then all again."""
+    """Selections from recordings; all examples are seen equally often, in random permutations."""
     batch_size: int = 64
     """Examples in a global batch."""
     num_points: int = 2048
-    """Surface points that yardsticks are tokenized from: as many as the examples were."""
+    """Surface points from which yardsticks are tokenized: as many as for the examples."""
     image_size: int = 128
     """Side of the pictures."""
     num_queries: int = 0
-    """Labelled points of an example that go with it, half of them near the surface; 0 gives
-    none."""
+    """Labelled points per example, half of them near the surface; 0 gives none."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -46,7 +45,7 @@ class RecordedConfig:
 
 
 class RecordedDataset:
-    """Batches of recorded examples; what a step sees follows from its number alone."""
+    """Batches of recorded examples; a batch depends only on the step."""
 
     def __init__(
         self,
@@ -61,16 +60,16 @@ class RecordedDataset:
         """Open the recordings.
 
         Args:
-            config: what is selected.
-            device: where batches go.
-            with_features: whether the model reads what a frozen network makes of pictures.
-            num_tokens: of every example, the first ones; 0 is all.
-            rank: number of this process among `world_size`.
-            world_size: how many share a global batch.
+            config: the selections and sizes.
+            device: device of the batches.
+            with_features: whether the model reads features of a frozen network.
+            num_tokens: number of tokens per example, the first ones; 0 takes all.
+            rank: index of this process among `world_size`.
+            world_size: number of processes that share a global batch.
 
         Raises:
             FileNotFoundError: if there is no such recording.
-            ValueError: if one is too short, has no features or other sizes than are wanted.
+            ValueError: if one is too short, lacks features or has other sizes than the config.
         """
         self.config = config
         self._device, self._rank, self._world_size = device, rank, world_size
@@ -120,7 +119,7 @@ class RecordedDataset:
         )
 
     def _row(self, place: int) -> int:
-        """Which example stands at a place of the endless order."""
+        """Index of the example at a place of the endless order."""
         turn, inner = divmod(place, len(self))
         if self._turn != turn:
             order = np.random.default_rng([self.config.seed, turn, 33])
@@ -128,7 +127,7 @@ class RecordedDataset:
         return int(self._order[inner])
 
     def _queries(self, rng: np.random.Generator) -> list[np.ndarray]:
-        """Some of the queries of every recording, those near the surface last."""
+        """Random queries of every recording, those near the surface last."""
         half = self.config.num_queries // 2
         chosen: list[np.ndarray] = []
         for recording in self._recordings:
@@ -147,7 +146,7 @@ def _column(
     chosen: Sequence[int] | Sequence[np.ndarray] | None = None,
     first: int | None = None,
 ) -> Tensor:
-    """Values of examples: all or the first ones, or those chosen of each."""
+    """Stacked values of a field of examples: all, the first ones, or chosen ones of each."""
     values = [recording.column(name, place)[:first] for recording, place in places]
     if chosen is not None:
         values = [each[some] for each, some in zip(values, chosen, strict=True)]

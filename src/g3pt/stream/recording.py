@@ -1,14 +1,14 @@
-"""Examples of a stream made once and kept in a folder.
+"""Examples of a stream, made once and kept in a folder.
 
-For trainings where a processor is too slow to make them meanwhile, and for those that are to be
-compared on the very same examples.
+Used for trainings on machines too slow to make them on the fly, and for trainings that are compared
+on the same examples.
 
-    recording.json       what was recorded, and by what
-    part-00000/          a few hundred examples, there whole or not at all
-        indices_BT.npy  pictures_BVSS4.npy  ...    a file a field of `Examples`
-        told.json        captions, and the ids of the shapes that they were made of
+    recording.json       config of the recording
+    part-00000/          a few hundred examples; the folder appears when it is complete
+        indices_BT.npy  pictures_BVSS4.npy  ...    one file for each field of `Examples`
+        told.json        captions, and the ids of the shapes that they were made from
 
-A part follows from its number alone. What was stopped goes on, and a recording can be made longer.
+A part depends only on its number. A stopped recording can be resumed, and a finished one extended.
 
 Legend: B examples.
 """
@@ -35,7 +35,7 @@ from g3pt.stream.warps import WarpConfig
 CONFIG_FILE = "recording.json"
 _TOLD_FILE = "told.json"
 _AT_ONCE = 32
-"""Examples that are made together: more take more memory and no less time."""
+"""Examples made at a time: more take more memory and no less time."""
 
 UNWARPED = WarpConfig(
     stretch_share=0.0,
@@ -47,27 +47,27 @@ UNWARPED = WarpConfig(
     any_turn_share=0.0,
     mirror_share=0.0,
 )
-"""Meshes as they are."""
+"""Warps that change nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordingConfig:
-    """What is recorded; how many of it is no part of this, since there can always be more."""
+    """What is recorded; the number of examples is not part of it, since recordings can grow."""
 
     source: Literal["grammar", "families", "meshes"]
     families: tuple[str, ...] = TRAIN_FAMILIES
-    """In turn, where families are the source."""
+    """Families to alternate between, if families are the source."""
     stock: str = ""
-    """File of a stock of meshes, where meshes are the source: each once, shuffled, then again."""
+    """File of a stock of meshes, if meshes are the source; used in random permutations."""
     first_seed: int = 0
     part: int = 256
-    """Examples of a part, a multiple of 32 unless it is smaller."""
+    """Examples per part: a multiple of 32, or less than 32."""
     tokenizer: str = "g3pt-small"
-    """Whose tokens are recorded; a name, for the record."""
+    """Name of the weights whose tokens are recorded, for the record only."""
     num_scales: int = 3
-    """Scales that are tokenized."""
+    """Number of scales of the tokens."""
     features: bool = False
-    """Whether a frozen network looks at the pictures."""
+    """Whether features of the pictures from a frozen network are recorded."""
     maker: MakerConfig = field(default_factory=MakerConfig)
 
     def __post_init__(self) -> None:
@@ -98,24 +98,24 @@ def record(
     device: str = "cpu",
     on_part: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Make the parts that are missing until there are so many examples.
+    """Make missing parts until there are `num` examples.
 
     Args:
         config: what to record.
-        folder: made where it is not there.
-        num: examples wanted, rounded up to whole parts. Meshes that are not warped are recorded
-            once each at most.
+        folder: folder of the recording; made if missing.
+        num: number of examples, rounded up to whole parts. Meshes that are not warped are recorded
+            at most once each.
         tokenize: (points_BN3, normals_BN3) -> indices_BT of `config.num_scales` scales.
-        see: what the frozen network makes of pictures, where `config.features` asks for it.
-        device: where examples are made.
-        on_part: hears how many parts are there, and of how many.
+        see: pictures -> features of the frozen network; used if `config.features` is set.
+        device: device where examples are made.
+        on_part: called with the number of parts done and their total.
 
     Returns:
         Number of examples in the folder.
 
     Raises:
         ValueError: if the folder holds another recording.
-        FileNotFoundError: if there is no such stock.
+        FileNotFoundError: if the stock is missing.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ def _check(config: RecordingConfig, folder: Path) -> None:
 
 
 def _made(config: RecordingConfig, maker: ExampleMaker, number: int) -> Iterator[Examples]:
-    """The examples of a part, some at a time."""
+    """The examples of a part, `_AT_ONCE` at a time."""
     size = min(_AT_ONCE, config.part)
     for inner in range(config.part // size):
         turn = number * (config.part // size) + inner
@@ -194,26 +194,26 @@ def _write_part(place: Path, examples: Examples, num: int) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """Some of the examples of a recording."""
+    """A selection of the examples of a recording."""
 
     folder: str
     num: int = 0
-    """The first so many; 0 takes all."""
+    """Number of examples, the first ones; 0 takes all."""
     families: tuple[str, ...] = ()
-    """Of these alone; empty takes any."""
+    """Only examples of these families; empty takes all."""
     optional: bool = False
-    """Whether a training goes without it, and says so, where there is no such recording."""
+    """Whether to train without it, with a message, if there is no such recording."""
 
 
 class Recording:
-    """Recorded examples, read where and when they are asked for."""
+    """Recorded examples, read from disk on demand."""
 
     def __init__(self, selection: Selection) -> None:
-        """Find the parts.
+        """Open a selection of a recording.
 
         Raises:
             FileNotFoundError: if there is no recording.
-            ValueError: if it does not hold as many examples as are selected.
+            ValueError: if it holds fewer examples than are selected.
         """
         self.folder = Path(selection.folder)
         if not (self.folder / CONFIG_FILE).exists():
@@ -232,15 +232,15 @@ class Recording:
                 "record more"
             )
         self.rows = rows[: selection.num or None]
-        """Rows of the recording that are selected."""
+        """Selected rows of the recording."""
         self.origins = np.array(origins, dtype=object)[self.rows]
-        """Ids of the shapes that these were made of."""
+        """Ids of the shapes that the selected examples were made from."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def column(self, name: str, place: int) -> np.ndarray:
-        """One field of `Examples` of one of the selected ones, without the dimension B.
+        """One field of `Examples` for one selected example, without the dimension B.
 
         Raises:
             FileNotFoundError: if it was not recorded.
@@ -251,7 +251,7 @@ class Recording:
 
 
 class _Part:
-    """Files of a part, opened when they are asked for."""
+    """Files of a part, opened on demand."""
 
     def __init__(self, place: Path) -> None:
         self.place = place

@@ -1,16 +1,16 @@
-"""Random warps that make new shapes out of old ones and keep inside inside.
+"""Random invertible warps that make new shapes from old ones and preserve inside and outside.
 
 Each is a chain of one-to-one maps of the unit frame: mirror, stretch and shear (linear), taper,
-bend, twist, a turn about +Y, and at last the way back into the unit frame. Points go with `apply`,
-normals with the inverse transpose of its derivative, which is worked out, not measured.
+bend, twist, a rotation about +Y, and finally the move back into the unit frame. `apply` maps
+points; normals are mapped by the inverse transpose of its derivative, computed analytically.
 
-What is exact: linear maps and the taper, a projective map, take planes to planes, so moving the
-corners of a triangle moves the triangle. Bend and twist take straight edges to curves of which the
-corners know nothing: a query that is moved along with the curve may lie on the other side of the
-flat triangle. The strength of both is therefore limited for every shape so that the longest edge
-stays within about `max_sag` of its curve; labels farther than that from the surface are right.
+Linear maps and the taper, a projective map, take planes to planes, so that mapping the corners of
+a triangle maps the triangle exactly. Bend and twist take straight edges to curves, but the mapped
+triangle stays flat: a query near it may end up on the wrong side. Their strength is therefore
+limited for every shape so that the longest edge stays within about `max_sag` of its curve; labels
+farther than that from the surface stay correct.
 
-What is not: points that were uniform in a box are so afterwards only under linear maps.
+Points uniform in a box stay uniform only under linear maps.
 
 Legend: B shapes, N points of each. Tensors are float32.
 """
@@ -28,31 +28,31 @@ from g3pt.geometry.triangles import UNIT_LONGEST_SIDE
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WarpConfig:
-    """How often and how far shapes are warped."""
+    """How often and how strongly shapes are warped."""
 
     stretch_share: float = 0.9
-    """Share of shapes that are stretched, each axis by a factor of its own."""
+    """Share of shapes that are stretched, each axis by its own factor."""
     stretch: float = 0.22
     """Standard deviation of the logarithm of that factor."""
     stretch_limits: tuple[float, float] = (0.55, 1.8)
     shear_share: float = 0.25
     shear: float = 0.2
-    """Largest shift of one axis along another, per length."""
+    """Largest shift of one axis along another, per unit length."""
     taper_share: float = 0.25
     taper: float = 0.25
-    """Largest: at distance 1 along the axis, sizes are divided by 1 plus or minus this."""
+    """Largest taper: at distance 1 along the axis, sizes are divided by 1 plus or minus this."""
     bend_share: float = 0.2
     bend: float = 0.3
     """Largest shift at distance 1 along the axis; it grows with the square of the distance."""
     twist_share: float = 0.15
     twist: float = 0.4
-    """Largest turn, radians per length of the axis."""
+    """Largest twist, in radians per unit length of the axis."""
     max_sag: float = 0.004
-    """How far the middle of a long edge may miss the curve that bend or twist make of it."""
+    """Largest distance of the midpoint of an edge from the curve that bend or twist makes of it."""
     quarter_turn_share: float = 0.5
-    """Share of shapes turned by a random multiple of 90 degrees about +Y."""
+    """Share of shapes rotated by a random multiple of 90 degrees about +Y."""
     any_turn_share: float = 0.1
-    """Share of shapes turned by any angle about +Y instead."""
+    """Share of shapes rotated by a random angle about +Y instead."""
     mirror_share: float = 0.5
     """Share of shapes mirrored, left to right."""
 
@@ -78,32 +78,32 @@ class WarpConfig:
 
 @dataclass(frozen=True, eq=False)
 class Warps:
-    """One warp a shape."""
+    """One warp for each shape."""
 
     linear_B33: Float[Tensor, "B 3 3"]
     """Mirror, stretch and shear."""
     linear_inverse_B33: Float[Tensor, "B 3 3"]
     taper_B3: Float[Tensor, "B 3"]
-    """A: points are divided by 1 + A . p."""
+    """Vector A of the taper: points are divided by 1 + A . p."""
     bend_B33: Float[Tensor, "B 3 3"]
-    """K, with at most one entry, off the diagonal: K @ p**2 is added."""
+    """Matrix K of the bend, with at most one entry, off the diagonal: K @ p**2 is added."""
     twist_B3: Float[Tensor, "B 3"]
-    """T, along one axis: turns about that axis by the angle T . p."""
+    """Vector T of the twist, along one axis: rotates about that axis by the angle T . p."""
     turn_B33: Float[Tensor, "B 3 3"]
     """A rotation about +Y."""
     offset_B3: Float[Tensor, "B 3"]
     scale_B: Float[Tensor, " B"]
-    """Last of all: (p - offset) * scale."""
+    """Scale of the last map, (p - offset) * scale."""
     orientation_B: Float[Tensor, " B"]
-    """1, or -1 where the warp mirrors: there the corners of a triangle run the other way round."""
+    """1, or -1 if the warp mirrors, which reverses the order of a triangle's corners."""
 
     @property
     def num(self) -> int:
-        """How many."""
+        """Number of warps."""
         return len(self.scale_B)
 
     def take(self, shapes: Int[Tensor, " K"]) -> "Warps":
-        """The warps of some of the shapes, in that order, any as often as is named."""
+        """The warps of some of the shapes, in that order; repetitions are allowed."""
         return Warps(**{name: value[shapes] for name, value in vars(self).items()})
 
     def to(self, device: torch.device) -> "Warps":
@@ -111,7 +111,7 @@ class Warps:
         return Warps(**{name: value.to(device) for name, value in vars(self).items()})
 
     def apply(self, points_BN3: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 3"]:
-        """Move points."""
+        """Map points."""
         points_BN3 = self._untwisted(points_BN3)[-1]
         points_BN3 = _twisted(points_BN3, self._axes(), self._angles(points_BN3))
         points_BN3 = points_BN3 @ self.turn_B33.mT
@@ -120,11 +120,11 @@ class Warps:
     def apply_normals(
         self, points_BN3: Float[Tensor, "B N 3"], normals_BN3: Float[Tensor, "B N 3"]
     ) -> Float[Tensor, "B N 3"]:
-        """Turn normals of surfaces; outward ones stay outward, a mirror included.
+        """Map normals of surfaces; outward normals stay outward, also under a mirror.
 
         Args:
-            points_BN3: where they stand, before the warp.
-            normals_BN3: of any length.
+            points_BN3: their positions before the warp.
+            normals_BN3: normals of any length.
 
         Returns:
             Unit vectors; zero where the normal was zero.
@@ -157,49 +157,32 @@ class Warps:
         return points_BN3 @ self.twist_B3[:, :, None]
 
 
-def no_warps(num: int, device: torch.device | str = "cpu") -> Warps:
-    """Warps that leave everything where it is."""
-    eye_B33 = torch.eye(3, device=device).expand(num, 3, 3)
-    zero_B3, one_B = torch.zeros(num, 3, device=device), torch.ones(num, device=device)
-    return Warps(
-        linear_B33=eye_B33,
-        linear_inverse_B33=eye_B33,
-        taper_B3=zero_B3,
-        bend_B33=torch.zeros(num, 3, 3, device=device),
-        twist_B3=zero_B3,
-        turn_B33=eye_B33,
-        offset_B3=zero_B3,
-        scale_B=one_B,
-        orientation_B=one_B,
-    )
-
-
 def draw_warps(
     config: WarpConfig,
     num: int,
     generator: torch.Generator,
     longest_edges_B: Float[Tensor, " B"],
 ) -> Warps:
-    """Draw one warp a shape, not yet brought back into the unit frame.
+    """Draw one warp per shape, without the move back into the unit frame (see `fit_to_unit`).
 
     Args:
-        config: how often and how far.
-        num: how many shapes.
-        generator: gives everything random; the warps lie on its device.
-        longest_edges_B: of every shape, before the warp: it limits bend and twist.
+        config: frequencies and strengths.
+        num: number of shapes.
+        generator: source of randomness; the warps are on its device.
+        longest_edges_B: longest edge of every shape before the warp; it limits bend and twist.
     """
     draw = _Draw(num, generator)
     factors_B3 = (config.stretch * draw.normal(3)).exp().clamp(*config.stretch_limits)
     factors_B3 = torch.where(draw.happens(config.stretch_share)[:, None], factors_B3, 1.0)
-    # The size comes from `fit_to_unit`; here nothing grows, so that the limits below hold.
+    # `fit_to_unit` sets the size; here nothing grows, so that the limits below hold.
     factors_B3 = factors_B3 / factors_B3.amax(dim=1, keepdim=True)
     mirrors = draw.happens(config.mirror_share)
     signs_B3 = torch.ones_like(factors_B3)
     signs_B3[:, 0] = torch.where(mirrors, -1.0, 1.0)
     shear_B33 = draw.pair(draw.strength(config.shear_share, config.shear))
     eye_33 = torch.eye(3, device=generator.device)
-    # The middle of an edge of length L misses its curve by K L^2 / 4 for a bend, and by no more
-    # for a twist of up to half a radian a length.
+    # The midpoint of an edge of length L is K L^2 / 4 off its curve for a bend, and no more for
+    # a twist of up to half a radian per unit length.
     limit_B = 4 * config.max_sag / longest_edges_B.to(generator.device).square().clamp(min=1e-6)
     bend_B = draw.strength(config.bend_share, config.bend)
     twist_B = draw.strength(config.twist_share, config.twist)
@@ -217,12 +200,12 @@ def draw_warps(
 
 
 def fit_to_unit(warps: Warps, low_B3: Float[Tensor, "B 3"], high_B3: Float[Tensor, "B 3"]) -> Warps:
-    """Let warps end in the unit frame.
+    """Add the move back into the unit frame to warps.
 
     Args:
-        warps: warps.
-        low_B3: lowest corner of the box around each shape's warped vertices.
-        high_B3: its highest corner.
+        warps: the warps.
+        low_B3: lowest corner of the bounding box of each shape's warped vertices.
+        high_B3: highest corner of that box.
     """
     longest_B = (high_B3 - low_B3).amax(dim=1).clamp(min=1e-6)
     scale_B = UNIT_LONGEST_SIDE / longest_B
@@ -236,13 +219,13 @@ def fit_to_unit(warps: Warps, low_B3: Float[Tensor, "B 3"], high_B3: Float[Tenso
 
 
 class _Draw:
-    """Random numbers of many shapes."""
+    """Random numbers, one for each shape."""
 
     def __init__(self, num: int, generator: torch.Generator) -> None:
         self._num, self._generator, self._device = num, generator, generator.device
 
     def uniform(self) -> Float[Tensor, " B"]:
-        """In [0, 1)."""
+        """Uniform in [0, 1)."""
         return torch.rand(self._num, generator=self._generator, device=self._device)
 
     def normal(self, size: int) -> Float[Tensor, "B K"]:
@@ -259,7 +242,7 @@ class _Draw:
         return torch.where(self.happens(share), size_B, 0.0)
 
     def whole(self, below: int) -> Int[Tensor, " B"]:
-        """Whole numbers from 0."""
+        """Uniform integers in [0, below)."""
         return torch.randint(below, (self._num,), generator=self._generator, device=self._device)
 
     def axis(self) -> Float[Tensor, "B 3"]:
@@ -267,7 +250,7 @@ class _Draw:
         return functional.one_hot(self.whole(3), 3).float()
 
     def pair(self, values_B: Float[Tensor, " B"]) -> Float[Tensor, "B 3 3"]:
-        """Matrices with one entry, at a random place off the diagonal."""
+        """Matrices with one entry at a random position off the diagonal."""
         row_B = self.whole(3)
         column_B = (row_B + 1 + self.whole(2)) % 3
         rows_B31 = functional.one_hot(row_B, 3).float()[:, :, None]

@@ -268,8 +268,8 @@ def test_only_pictures_are_opened_as_textures():
     ("nodes", "hint"),
     [
         ([{"children": [1, 2]}, {"children": [3]}, {"children": [3]}, {"mesh": 0}], "two parents"),
-        ([{"mesh": 0}, {"children": [2]}, {"children": [1]}], "circle"),
-        ([{"mesh": 0, "children": [0]}], "circle"),
+        ([{"mesh": 0}, {"children": [2]}, {"children": [1]}], "cycle"),
+        ([{"mesh": 0, "children": [0]}], "cycle"),
     ],
 )
 def test_nodes_that_are_no_tree_are_refused(nodes, hint):

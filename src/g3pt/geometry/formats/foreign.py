@@ -121,7 +121,7 @@ def _check_signature(data: bytes, suffix: str) -> None:
     """Refuse files that begin as another format does: some parsers would find triangles in them."""
     for pattern, suffixes, kind in _SIGNATURES:
         if suffix not in suffixes and pattern.match(data[:64]):
-            raise MeshError(f"this is {kind}, expected what its suffix {suffix} says")
+            raise MeshError(f"this is {kind}, expected the format of its suffix {suffix}")
     required = {".glb": b"glTF", ".ply": b"ply", ".3mf": b"PK"}.get(suffix, b"")
     if not data.startswith(required):
         letters = required.decode()

@@ -83,7 +83,8 @@ def glb_chunks(data: bytes) -> tuple[bytes, bytes | None]:
     if version != 2:
         raise MeshError(f"GLB version {version}, expected 2")
     if len(data) < length:
-        raise MeshError(f"cut off, {len(data)} bytes of the {length} its header says", "cut_off")
+        message = f"cut off, {len(data)} of the {length} bytes that its header declares"
+        raise MeshError(message, "cut_off")
     chunks: dict[bytes, bytes] = {}
     position = 12
     while position + 8 <= len(data):
@@ -105,9 +106,9 @@ def _parse_json(text: bytes) -> Json:
     except RecursionError:
         raise MeshError("its JSON is nested too deeply") from None
     except UnicodeDecodeError:
-        raise MeshError("its JSON is no UTF-8 text") from None
+        raise MeshError("its JSON is not UTF-8 text") from None
     if not isinstance(document, dict):
-        raise MeshError("its JSON is no object")
+        raise MeshError("its JSON is not an object")
     document = cast("Json", document)
     version = str(document.get("asset", {}).get("version", "2.0"))
     if not version.startswith("2."):
@@ -116,7 +117,7 @@ def _parse_json(text: bytes) -> Json:
 
 
 def _refuse_constant(name: str) -> float:
-    raise MeshError(f"its JSON holds {name}, which is no number")
+    raise MeshError(f"its JSON holds {name}, which is not a number")
 
 
 def _check_extensions(document: Json) -> None:
@@ -144,11 +145,11 @@ def _buffer(entry: Json, binary: bytes | None, references: References) -> bytes:
             content = references.read(entry["uri"])
         except FileNotFoundError:
             name = str(entry["uri"])[:80]
-            raise MeshError(f"refers to {name!r}, which is not beside it", "missing") from None
+            raise MeshError(f"refers to {name!r}, which is not in its folder", "missing") from None
     elif binary is not None:
         content = binary
     else:
-        raise MeshError("has a buffer without content")
+        raise MeshError("has a buffer without data")
     if len(content) < declared:
         raise MeshError(
             f"cut off, a buffer has {len(content)} of the {declared} bytes declared", "cut_off"

@@ -85,7 +85,7 @@ def _checked_forest(children: list[list[int]]) -> list[int]:
         reached += 1
         waiting += children[waiting.pop()]
     if reached < len(children):
-        raise MeshError("its nodes contain each other in a circle, expected a tree of nodes")
+        raise MeshError("its nodes contain each other in a cycle, expected a tree of nodes")
     return roots
 
 

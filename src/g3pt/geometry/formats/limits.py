@@ -122,7 +122,7 @@ class References:
         """
         name = unquote(uri).replace("\\", "/")
         if _SCHEME.match(name) or name.startswith("//"):
-            raise self._refused(f"refers to {uri[:80]!r}, only files beside it are read")
+            raise self._refused(f"refers to {uri[:80]!r}, only files in its own folder are read")
         normal = posixpath.normpath(name)
         if normal.startswith(("/", "..")) or "\0" in normal:
             raise self._refused(f"refers to {uri[:80]!r}, which is outside its folder")

@@ -75,7 +75,7 @@ def open_texture(data: bytes) -> Image.Image | None:
         with silent_decoding(tiff=is_tiff(data)):  # its own limits of size are looser than ours
             image = Image.open(BytesIO(data), formats=_FORMATS)
     except Image.DecompressionBombError:
-        raise MeshError("has a texture with far too many pixels", "too_large") from None
+        raise MeshError("has a texture with too many pixels", "too_large") from None
     except (OSError, ValueError, SyntaxError):
         return None
     width, height = image.size

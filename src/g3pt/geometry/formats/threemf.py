@@ -124,7 +124,7 @@ class _Package:
     ) -> tuple[int, int, int]:
         """Instances, vertices and faces of an object with all that it contains."""
         if depth > MAX_NESTING:
-            raise MeshError(f"objects inside objects, in a circle or more than {MAX_NESTING} deep")
+            raise MeshError(f"objects inside objects, in a cycle or more than {MAX_NESTING} deep")
         if key not in sizes:
             item = self._object(key)
             inner = [self._size(use.key, sizes, depth + 1) for use in item.uses]

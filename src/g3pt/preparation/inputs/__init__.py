@@ -1,7 +1,7 @@
-"""Mesh inputs wherever they lie: folders, manifests, archives, TRELLIS sets, Objaverse.
+"""Sources of mesh files: folders, manifests, archives, TRELLIS sets, Objaverse.
 
 A config stands for a list of `MeshRef`s, which are small, picklable and read their mesh when
-asked. Listing opens no mesh file; what is wrong with one is said when it is read.
+asked. Listing opens no mesh file; errors of a file are raised when it is read.
 """
 
 from g3pt.preparation.inputs.configs import (

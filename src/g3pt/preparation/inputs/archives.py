@@ -24,7 +24,7 @@ class Member:
 
     name: str
     size: int
-    """Bytes, unpacked, as the archive says."""
+    """Unpacked size in bytes, as declared by the archive."""
 
 
 class Archive(ABC):
@@ -34,22 +34,22 @@ class Archive(ABC):
 
     @abstractmethod
     def members(self) -> Iterator[Member]:
-        """All entries but folders, in the archive's order.
+        """All entries except folders, in the archive's order.
 
         Raises:
-            ValueError: if the archive is damaged, or unpacks to suspiciously much.
+            ValueError: if the archive is damaged, or unpacks beyond the limits.
         """
 
     @abstractmethod
     def _read(self, name: str) -> bytes:
-        """Read a member whose name is known to be harmless."""
+        """Read a member whose name was checked."""
 
     def read(self, name: str) -> bytes:
         """Read one member.
 
         Raises:
-            MeshError: if its name leads outside, it is missing, no plain file, encrypted, too
-                large or damaged.
+            MeshError: if its name leads out of the archive, or it is missing, not a regular file,
+                encrypted, too large or damaged.
         """
         if normal_name(name).startswith(("/", "..")) or "\0" in name:
             message = f"{self.path}: member {name[:80]!r} leads out of the archive"
@@ -66,7 +66,7 @@ class Archive(ABC):
 
 
 class ZipArchive(Archive):
-    """A zip archive; members are reached directly."""
+    """A zip archive, with direct access to members."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -96,7 +96,7 @@ class TarArchive(Archive):
         self._packed = os.path.getsize(path)
 
     def members(self) -> Iterator[Member]:
-        """All entries but folders; a compressed archive is unpacked in passing."""
+        """All entries except folders; a compressed archive is decompressed on the way."""
         total = 0
         for info in self._tar:
             total += info.size if info.isreg() else 0
@@ -124,7 +124,7 @@ class TarArchive(Archive):
 
 
 class ArchiveCompanions:
-    """Companions of a member: what lies in its folder of the archive, and below."""
+    """Companions of a member: members in its folder of the archive and below."""
 
     def __init__(self, archive: Archive, member: str) -> None:
         self._archive = archive
@@ -135,7 +135,7 @@ class ArchiveCompanions:
 
         Raises:
             FileNotFoundError: if there is none.
-            MeshError: if it is not to be read.
+            MeshError: if it cannot be read.
         """
         try:
             return self._archive.read(posixpath.join(self._folder, name))
@@ -146,7 +146,7 @@ class ArchiveCompanions:
 
 
 def normal_name(name: str) -> str:
-    """A member's name without detours; what leads outside begins with `/` or `..`."""
+    """A member's normalised name; names that lead out of the archive begin with `/` or `..`."""
     return posixpath.normpath(name.replace("\\", "/"))
 
 
@@ -155,7 +155,7 @@ def open_archive(path: str) -> Archive:
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if it is damaged, or something else.
+        ValueError: if it is damaged or not an archive.
     """
     try:
         return ZipArchive(path) if path.lower().endswith(".zip") else TarArchive(path)
@@ -166,7 +166,7 @@ def open_archive(path: str) -> Archive:
 
 
 def opened_archive(path: str) -> Archive:
-    """An archive that stays open in this process until another few were opened.
+    """An archive from a small per-process cache of open archives.
 
     Raises:
         MeshError: if it cannot be opened.

@@ -1,4 +1,4 @@
-"""What the sources of meshes are configured with, and how they are written on one line."""
+"""Configs of mesh sources, and how they are recognised from one word of a command line."""
 
 import csv
 from collections.abc import Mapping
@@ -18,7 +18,8 @@ class FolderSourceConfig:
 
     kind: Literal["folder"] = "folder"
     path: str = ""
-    """The folder. Linked folders are not entered; linked files count if they lie inside it."""
+    """The folder. Symbolic links to folders are not followed; linked files are read if they lie
+    inside."""
     split: str = ""
     """Keep only rows of this split (`train`, `val`); empty keeps all."""
     licences: tuple[str, ...] = ()
@@ -26,11 +27,11 @@ class FolderSourceConfig:
     limit: int = 0
     """Keep at most this many meshes, in the order of the list; 0 keeps all."""
     gltf_colors: GltfColors = "linear"
-    """What COLOR_0 of GLB and glTF files holds; `srgb` where their authors say so."""
+    """Content of COLOR_0 in GLB and glTF files; `srgb` if their authors say so."""
     include: tuple[str, ...] = ()
-    """Keep only paths that fit one of these patterns (`chairs/*.glb`; `*` also spans folders)."""
+    """Keep only paths that match one of these patterns (`chairs/*.glb`; `*` also matches `/`)."""
     exclude: tuple[str, ...] = ()
-    """Leave out paths that fit one of these patterns."""
+    """Leave out paths that match one of these patterns."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,13 +42,14 @@ class ManifestSourceConfig:
     path: str = ""
     """The table."""
     root: str = ""
-    """The folder that paths are relative to and stay inside; empty means the table's own."""
+    """The folder that paths are relative to and must stay inside; empty means the table's
+    folder."""
     path_column: str = "path"
-    """Column of the mesh file; the only one that must be there."""
+    """Column of the mesh file; the only required one."""
     id_column: str = "id"
-    """Column of the name; without it the path without suffix is the name."""
+    """Column of the id; by default the path without suffix is the id."""
     caption_column: str = "caption"
-    """Column of one caption or a JSON list of them; `captions` is looked at too."""
+    """Column of one caption or a JSON list of captions; a column `captions` is read too."""
     category_column: str = "category"
     """Column of the kind of object."""
     split_column: str = "split"
@@ -61,15 +63,15 @@ class ManifestSourceConfig:
     limit: int = 0
     """Keep at most this many meshes, in the order of the table; 0 keeps all."""
     gltf_colors: GltfColors = "linear"
-    """What COLOR_0 of GLB and glTF files holds; `srgb` where their authors say so."""
+    """Content of COLOR_0 in GLB and glTF files; `srgb` if their authors say so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArchiveSourceConfig:
     """Meshes in a zip or tar archive, read without unpacking it.
 
-    A `manifest.jsonl` at its root describes it. Members of a compressed tar can only be reached
-    from its beginning: read them in order, or prefer zip.
+    A `manifest.jsonl` at its root describes it. Members of a compressed tar can only be read
+    sequentially: read them in order, or prefer zip.
     """
 
     kind: Literal["archive"] = "archive"
@@ -82,7 +84,7 @@ class ArchiveSourceConfig:
     limit: int = 0
     """Keep at most this many meshes, in the order of the archive; 0 keeps all."""
     gltf_colors: GltfColors = "linear"
-    """What COLOR_0 of GLB and glTF files holds; `srgb` where their authors say so."""
+    """Content of COLOR_0 in GLB and glTF files; `srgb` if their authors say so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +103,7 @@ class TrellisSourceConfig:
     limit: int = 0
     """Keep at most this many meshes, in the order of the table; 0 keeps all."""
     gltf_colors: GltfColors = "linear"
-    """What COLOR_0 of GLB and glTF files holds; `srgb` where their authors say so."""
+    """Content of COLOR_0 in GLB and glTF files; `srgb` if their authors say so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,19 +112,19 @@ class ObjaverseSourceConfig:
 
     kind: Literal["objaverse"] = "objaverse"
     uids: tuple[str, ...] = ()
-    """The objects' names."""
+    """Ids of the objects."""
     path: str = ""
-    """A file of more names: one a line, or a JSON list."""
+    """A file of further ids: one per line, or a JSON list."""
     download_processes: int = 1
-    """How many downloads run at once."""
+    """Number of parallel downloads."""
     split: str = ""
-    """Objaverse has no splits: anything but empty keeps nothing."""
+    """Must be empty, since Objaverse has no splits: any other value keeps nothing."""
     licences: tuple[str, ...] = ()
     """Keep only objects under these licences (`CC-BY-4.0`); only those are downloaded."""
     limit: int = 0
     """Keep at most this many, in the order given; 0 keeps all."""
     gltf_colors: GltfColors = "linear"
-    """What COLOR_0 of GLB and glTF files holds; `srgb` where their authors say so."""
+    """Content of COLOR_0 in GLB and glTF files; `srgb` if their authors say so."""
 
 
 MeshSourceConfig = (
@@ -140,12 +142,12 @@ _KINDS = ("folder", "manifest", "archive", "trellis", "objaverse")
 def as_once_meant(data: Any) -> Any:
     """Complete stored configs that were written before `gltf_colors` existed.
 
-    Display values were taken from COLOR_0 then, whatever the specification says: what was made
-    of such a source, and what is added to it, keeps that meaning.
+    At that time COLOR_0 was read as display values, against the specification. Sets made from such
+    sources, and objects added to them, keep that reading.
 
     Args:
-        data: JSON values, at any depth of which there may be whole sources as `to_json` gives
-            them. Sources written by hand, with some fields only, are left alone.
+        data: JSON values with whole sources, as `to_json` gives them, at any depth. Sources written
+            by hand with only some fields are unchanged.
     """
     if isinstance(data, list):
         return [as_once_meant(value) for value in cast("list[Any]", data)]
@@ -165,17 +167,17 @@ def source_from_text(
     limit: int = 0,
     gltf_colors: GltfColors = "linear",
 ) -> MeshSourceConfig:
-    """Tell from one word what source is meant: a folder, a table, an archive, `objaverse:...`.
+    """Recognise a source from one word: a folder, a table, an archive, or `objaverse:...`.
 
     Args:
         text: the word.
-        split: keep only this one.
-        licences: keep only these.
-        limit: keep at most so many.
-        gltf_colors: what COLOR_0 of GLB and glTF files holds.
+        split: keep only this split.
+        licences: keep only these licences.
+        limit: keep at most this many meshes; 0 keeps all.
+        gltf_colors: content of COLOR_0 in GLB and glTF files.
 
     Raises:
-        ValueError: if it is none of them, saying what is accepted.
+        ValueError: if it is none of them; the message lists what is accepted.
     """
     config = _source_from_text(text)
     return replace(config, split=split, licences=licences, limit=limit, gltf_colors=gltf_colors)

@@ -1,4 +1,4 @@
-"""From a source's config to its `MeshRef`s, in a fixed order, each with a name of its own."""
+"""From a source's config to its `MeshRef`s, in a fixed order, with unique ids."""
 
 import io
 import logging
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 MANIFEST = "manifest.jsonl"
 
 Found = tuple[str, MeshRef]
-"""Where it was found, for errors, and what."""
+"""Place where it was found, for error messages, and the reference."""
 
 
 def list_meshes(config: MeshSourceConfig) -> list[MeshRef]:
@@ -46,7 +46,8 @@ def list_meshes(config: MeshSourceConfig) -> list[MeshRef]:
 
     Raises:
         FileNotFoundError: if the source is not there.
-        ValueError: if nothing fits, a table is broken, or two meshes have the same id.
+        ValueError: if no mesh passes the filters, a table is malformed, or two meshes have the same
+            id.
     """
     match config:
         case FolderSourceConfig():
@@ -72,7 +73,7 @@ def list_meshes(config: MeshSourceConfig) -> list[MeshRef]:
 
 
 def _kept(found: Iterable[Found], config: MeshSourceConfig) -> list[MeshRef]:
-    """Apply what all sources share, the filters among it, and see that ids are unique."""
+    """Apply the options that all sources share, such as filters, and check that ids are unique."""
     kept: dict[str, MeshRef] = {}
     places: dict[str, str] = {}
     for where, ref in found:
@@ -118,7 +119,7 @@ def _fits(path: str, config: FolderSourceConfig) -> bool:
 
 
 def _walk(root: Path) -> list[Path]:
-    """Everything named like a mesh, whatever it is, sorted; links are followed only to files."""
+    """All paths with the suffix of a mesh, sorted; links are followed only to files."""
     inside = root.resolve()
     found: list[Path] = []
     waiting = [root]
@@ -139,7 +140,7 @@ def _walk(root: Path) -> list[Path]:
 
 
 def _belongs(entry: "os.DirEntry[str]", inside: Path) -> bool:
-    """Whether it lies in the tree; a link must lead to a file there, or nowhere at all."""
+    """Whether a path lies in the tree; a link must be broken or lead to a file in the tree."""
     if not entry.is_symlink():
         return True
     try:
@@ -159,7 +160,7 @@ def _loose_ref(path: Path, root: Path) -> MeshRef:
 
 
 def _printable(name: str) -> str:
-    """A file name as text that can be written: bytes that are no UTF-8 become question marks."""
+    """A file name as printable text: bytes that are not UTF-8 become question marks."""
     return os.fsencode(name).decode("utf-8", "replace")
 
 

@@ -1,4 +1,4 @@
-"""Objects of Objaverse 1.0 through its own package, which keeps what it has downloaded."""
+"""Objects of Objaverse 1.0 through its own package, which caches downloads."""
 
 import json
 import logging
@@ -23,16 +23,16 @@ LICENCES = {
     "by-nc-nd": "CC-BY-NC-ND-4.0",
     "cc0": "CC0-1.0",
 }
-"""Short names of the annotations, and what they are called elsewhere."""
+"""SPDX identifiers of the licences by their short names in the annotations."""
 
 
 def objaverse_refs(config: ObjaverseSourceConfig) -> Iterator[tuple[str, MeshRef]]:
-    """List objects with their annotations; what is kept is downloaded unless it is there.
+    """List objects with their annotations; objects that pass the filters are downloaded if missing.
 
     Raises:
         ImportError: without the `objaverse` package.
-        ValueError: if no names are given, one is unknown or the list cannot be read.
-        ConnectionError: if something must be downloaded and cannot be.
+        ValueError: if no ids are given, one is unknown or the list cannot be read.
+        ConnectionError: if a download fails.
     """
     uids = _uids(config)
     if config.limit and not config.licences:
@@ -43,7 +43,7 @@ def objaverse_refs(config: ObjaverseSourceConfig) -> Iterator[tuple[str, MeshRef
         wanted = [uid for uid in uids if _is_wanted(notes.get(uid, {}), config)]
         wanted = wanted[: config.limit] if config.limit else wanted
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about names, which are checked here
+            warnings.simplefilter("ignore")  # about ids, which are checked here
             paths: Mapping[str, str] = package.load_objects(wanted, config.download_processes)
     except KeyError as error:
         raise ValueError(f"objaverse: there is no object called {error.args[0]}") from None
@@ -75,7 +75,7 @@ def _uids(config: ObjaverseSourceConfig) -> list[str]:
 
 
 def _json_names(path: Path, text: str) -> list[str]:
-    """Names from a JSON list, or the keys of a JSON object."""
+    """Ids from a JSON list, or the keys of a JSON object."""
     try:
         return [str(name) for name in json.loads(text)]
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""One mesh file, wherever it lies."""
+"""A reference to one mesh file, on disk or in an archive."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from g3pt.preparation.inputs.archives import ArchiveCompanions, opened_archive
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeshRef:
-    """One mesh file, wherever it lies, and what is known of it. Picklable; small."""
+    """A reference to one mesh file, with its metadata. Picklable and small."""
 
     id: str
     location: str
@@ -28,26 +28,27 @@ class MeshRef:
     sha256: str = ""
     """Expected hash of the file's bytes where a table gives one."""
     size: int = -1
-    """Bytes when it was listed; -1 if nobody looked."""
+    """Size in bytes when it was listed; -1 if unknown."""
     gltf_colors: GltfColors = "linear"
-    """What COLOR_0 of a GLB or glTF file holds."""
+    """Content of COLOR_0 if it is a GLB or glTF file."""
     details: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """A few JSON values worth keeping, such as the attribution."""
+    """Further JSON values to keep, such as the attribution."""
 
     @property
     def name(self) -> str:
-        """What errors call it."""
+        """Its name in error messages."""
         return f"{self.location}:{self.member}" if self.member else self.location
 
     def read(self, on_note: OnNote | None = None) -> TriangleMesh:
         """Read the mesh, in source space.
 
         Args:
-            on_note: told what it is read without; None logs that as a warning.
+            on_note: called with one line for each missing thing, such as a texture; None logs a
+                warning.
 
         Raises:
-            MeshError: whatever is wrong with it; `code` says what kind of wrong, `checksum` if
-                the file is not the one that was listed.
+            MeshError: if it cannot be read; `code` gives the reason, `checksum` if the file is not
+                the one listed.
         """
         suffix = self._suffix()
         if self.member:

@@ -1,4 +1,4 @@
-"""Rows of manifests, and what a row says about a mesh."""
+"""Rows of manifests, and the metadata of a mesh in a row."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ _KEPT = ("attribution", "source", "watertight", "n_components", "n_faces")
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns are called."""
+    """Names of the columns."""
 
     path: str = "path"
     id: str = "id"
@@ -28,12 +28,12 @@ class Columns:
 
 @dataclass(frozen=True)
 class Described:
-    """What a row says of a mesh; only the path is certain to be there."""
+    """Metadata of a mesh from a row; only the path is required."""
 
     where: str
     """File and line of the row, for errors."""
     path: str
-    """As written."""
+    """Path as written in the row."""
     id: str
     captions: tuple[str, ...]
     category: str
@@ -44,7 +44,7 @@ class Described:
 
 
 def described(row: Row, columns: Columns, where: str) -> Described:
-    """Understand one row.
+    """Parse one row.
 
     Raises:
         ValueError: if it has no path.
@@ -91,10 +91,10 @@ def words_of(stem: str) -> str:
 
 
 def path_inside(root: Path, path: str, where: str) -> Path:
-    """Join a row's path to the folder it must stay inside.
+    """Join a row's path to the folder that it must stay inside.
 
     Raises:
-        ValueError: if it leads out of it.
+        ValueError: if it leads out of the folder.
     """
     joined = Path(os.path.normpath(root / path))
     if "\0" in path or not joined.is_relative_to(os.path.normpath(root)):
@@ -103,11 +103,11 @@ def path_inside(root: Path, path: str, where: str) -> Path:
 
 
 def read_rows(table: Path) -> Iterator[tuple[str, Row]]:
-    """Rows of a CSV, JSON lines or Parquet file, each with its place for errors.
+    """Rows of a CSV, JSON lines or Parquet file, each with its place for error messages.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read, naming the line where there is one.
+        ValueError: if it cannot be read; the message names the line if possible.
     """
     if not table.is_file():
         raise FileNotFoundError(f"source.path: no table at {table}")
@@ -127,7 +127,7 @@ def json_rows(lines: Iterable[str], origin: str) -> Iterator[tuple[str, Row]]:
     """Rows of JSON lines.
 
     Raises:
-        ValueError: if a line is no JSON object, naming it.
+        ValueError: if a line is not a JSON object; the message names it.
     """
     try:
         for number, line in enumerate(lines, start=1):

@@ -1,4 +1,4 @@
-"""The object families: each draws its own parameters, places primitives and states what it made."""
+"""Object families: each draws parameters, places primitives and states facts for captions."""
 
 from __future__ import annotations
 

@@ -22,14 +22,14 @@ class _Species:
     thickness: float = 0.065
     neck: float = 0.28
     reach: float = 0.225
-    """How far the head lies before the chest."""
+    """Distance of the head in front of the chest."""
     skull: float = 0.15
     nose: float = 0.22
     ear: float = 0.12
     tail: float | None = None
-    """How far the tail hangs; by default with the legs."""
+    """Length of the hanging tail; by default that of the legs."""
     flops: bool = False
-    """Ears may hang."""
+    """Whether the ears may hang."""
 
 
 _SPECIES = (

@@ -1,4 +1,4 @@
-"""Shapes of no kind: a seeded grammar of solids, plans and attachments."""
+"""A seeded grammar of assemblies: solids, plans and attachments without a model in the world."""
 
 from g3pt.procedural.grammar.assembly import THINNEST, make_assembly
 

@@ -1,4 +1,4 @@
-"""Assemblies: shapes of no kind, grown from a seed by plans, attachments and cuts."""
+"""Assemblies: shapes that are no known object, made from a seed by plans, attachments and cuts."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from g3pt.procedural.primitives import Kind, ShapeArrays
 from g3pt.procedural.shape import ASSEMBLY, ProceduralShape
 
 THINNEST = 0.012
-"""No added primitive of an assembly is thinner than this in the unit frame."""
+"""Smallest thickness of an added primitive of an assembly in the unit frame."""
 Corners = NDArray[np.float64]
 _MOST_PARTS = 44
 _MOST_TRIES = 16
 
 
 class _DegenerateError(Exception):
-    """A draw that is not worth keeping."""
+    """Raised for a draw that is discarded."""
 
 
 def make_assembly(seed: int) -> ProceduralShape:
@@ -71,7 +71,7 @@ def _grow(chance: Chance) -> tuple[ShapeArrays, Taste, Plan]:
         cluster = _with(cluster, scaled(detail, chance.ratio(0.06, 0.7)), chance)
     if chance.flag(0.2):
         cluster = _with_handles(cluster, chance, taste)
-    # Numbers of parts hold no longer after a cut or a doubling.
+    # Stated numbers of parts are no longer true after a cut or a doubling.
     if chance.flag(0.22):
         cluster, plan = _cut(cluster, chance, taste), replace(plan, parts=())
     if chance.flag(0.12):
@@ -82,7 +82,7 @@ def _grow(chance: Chance) -> tuple[ShapeArrays, Taste, Plan]:
 
 
 def _row(cluster: ShapeArrays, chance: Chance) -> int:
-    """One of the added primitives, large ones rather than small ones."""
+    """Index of a random added primitive; larger ones are more likely."""
     added = np.flatnonzero(~cluster.carves).tolist()
     first, second = chance.pick(added), chance.pick(added)
     larger = cluster.parameters[first, :3].max() > cluster.parameters[second, :3].max()
@@ -90,19 +90,19 @@ def _row(cluster: ShapeArrays, chance: Chance) -> int:
 
 
 def _with(cluster: ShapeArrays, child: ShapeArrays, chance: Chance) -> ShapeArrays:
-    """Attach a child at a place of its own, perhaps several times, while there is room."""
+    """Attach a random child, possibly several copies, if there is room."""
     if len(cluster) + len(child) > _MOST_PARTS:
         return cluster
     copies = chance.flag(0.6)
     placed = attach(cluster, _row(cluster, chance), child, chance, copies=copies)
     room = max(1, (_MOST_PARTS - len(cluster)) // len(child))
-    # What a child carves out of itself must not cut what it stands on.
+    # A child's carvings must not cut the part that it stands on.
     first, last = (placed[:room], []) if child.carves.any() else ([], placed[:room])
     return joined([*first, cluster, *last])
 
 
 def _with_handles(cluster: ShapeArrays, chance: Chance, taste: Taste) -> ShapeArrays:
-    """Attach an arc whose ends both sink into the surface."""
+    """Attach an arc whose two ends sink into the surface."""
     spot = touch(cluster, _row(cluster, chance), chance)
     if spot is None:
         return cluster
@@ -128,7 +128,7 @@ def _with_handles(cluster: ShapeArrays, chance: Chance, taste: Taste) -> ShapeAr
 
 
 def _cut(cluster: ShapeArrays, chance: Chance, taste: Taste) -> ShapeArrays:
-    """Take something out: a hole through a solid, a row of holes, or a bite."""
+    """Carve a hole through a solid, a row of holes, or a bite."""
     row = _row(cluster, chance)
     spot = touch(cluster, row, chance)
     if spot is None:
@@ -145,18 +145,18 @@ def _cut(cluster: ShapeArrays, chance: Chance, taste: Taste) -> ShapeArrays:
 
 
 def _joined_twice(cluster: ShapeArrays, chance: Chance) -> ShapeArrays:
-    """The whole thing and its mirror image or its turned copy, overlapping."""
+    """Join the cluster with its mirror image or a rotated copy, overlapping."""
     if 2 * len(cluster) > _MOST_PARTS or cluster.carves.any():
         return cluster
     axis, row = chance.pick((0, 0, 2)), _row(cluster, chance)
-    # A plane through the middle of an added primitive: that one meets its own image.
+    # A plane through the centre of an added primitive, which overlaps its own image.
     middle = cluster.rotations[row] @ np.array(hub_of(cluster, row).at) + cluster.translations[row]
     at = float(middle[axis])
     return joined([cluster, mirrored(cluster, axis, at)])
 
 
 def _posed(cluster: ShapeArrays, chance: Chance) -> ShapeArrays:
-    """Mostly as it stands; sometimes turned about y, laid down, or any way."""
+    """Usually unchanged; sometimes rotated about y, laid down, or rotated at random."""
     style = chance.weighted({"upright": 0.72, "yaw": 0.12, "laid": 0.1, "any": 0.06})
     if style == "upright":
         return cluster
@@ -168,7 +168,7 @@ def _posed(cluster: ShapeArrays, chance: Chance) -> ShapeArrays:
 
 
 def _main_paint(cluster: ShapeArrays, taste: Taste, low: Corners, high: Corners) -> Paint:
-    """The paint that covers most, judged by the boxes around the primitives."""
+    """The paint with the largest area, estimated by the boxes of the primitives."""
     x, y, z = (high - low).T
     shown = np.where(cluster.carves, 0, x * y + y * z + z * x)
     areas = {
@@ -179,7 +179,7 @@ def _main_paint(cluster: ShapeArrays, taste: Taste, low: Corners, high: Corners)
 
 
 def _finish(cluster: ShapeArrays, taste: Taste, plan: Plan) -> tuple[ShapeArrays, Facts, Vector]:
-    """Scale to the unit frame, widen what is too thin there, and say what is true of it."""
+    """Scale to the unit frame, thicken too thin parts, and state the facts."""
     low, high = outer_box(cluster)
     added = ~cluster.carves
     rough = float((high[added].max(axis=0) - low[added].min(axis=0)).max())
@@ -202,7 +202,7 @@ def _finish(cluster: ShapeArrays, taste: Taste, plan: Plan) -> tuple[ShapeArrays
 
 
 def _hangs_together(low: Corners, high: Corners) -> bool:
-    """Whether the boxes around the primitives, (K, 3) corners, form one connected group."""
+    """Whether the boxes of the primitives, given by (K, 3) corners, form one connected group."""
     meets = np.all((low[:, None] < high) & (low < high[:, None]), axis=2)
     reached = meets[0]
     for _ in range(len(low)):

@@ -1,4 +1,4 @@
-"""Where solids can touch, and attaching a cluster to what is there, once or symmetrically."""
+"""Points where solids can touch, and attaching a cluster to another, once or symmetrically."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _PROBE = np.concatenate([np.zeros((1, 3)), _NUDGE * np.eye(3)])
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """An ellipsoid inside a primitive, axes along the primitive's, in its own frame."""
+    """An axis-aligned ellipsoid inside a primitive, in the primitive's frame."""
 
     at: tuple[float, float, float]
     radii: tuple[float, float, float]
 
     def reach(self, direction: Vector) -> float:
-        """How far from the middle the ellipsoid goes along a unit vector."""
+        """Distance from the centre to the surface of the ellipsoid along a unit vector."""
         x, y, z = (float(d) / r for d, r in zip(direction, self.radii, strict=True))
         return (x * x + y * y + z * z) ** -0.5
 
 
 def hub_of(cluster: ShapeArrays, row: int) -> Hub:
-    """Find the hub of one primitive."""
+    """Compute the hub of one primitive."""
     p = cluster.parameters[row].tolist()
     match Kind(int(cluster.kinds[row])):
         case Kind.BOX:
@@ -88,12 +88,12 @@ class Touch:
 
 
 def touch(cluster: ShapeArrays, row: int, chance: Chance) -> Touch | None:
-    """Shoot from inside a primitive along one of its axes, or anywhere; None if that fails.
+    """Cast a ray from inside a primitive, along an axis or at random; None if it finds no surface.
 
     Args:
-        cluster: what is there.
-        row: which primitive.
-        chance: where from and where to.
+        cluster: the cluster.
+        row: index of the primitive.
+        chance: source of the ray's origin and direction.
     """
     hub = hub_of(cluster, row)
     radii = np.array(hub.radii)
@@ -132,7 +132,7 @@ def touch(cluster: ShapeArrays, row: int, chance: Chance) -> Touch | None:
 
 
 def is_inside(cluster: ShapeArrays, row: int, points: Vector, slack: float) -> NDArray[np.bool_]:
-    """Say which of (N, 3) points lie in one primitive or within a distance of it."""
+    """Tell which of (N, 3) points lie in one primitive or within a distance of it."""
     local = (points - cluster.translations[row]) @ cluster.rotations[row]
     local = local.astype(np.float32)[None]
     distance = DISTANCES[Kind(int(cluster.kinds[row]))]
@@ -141,13 +141,13 @@ def is_inside(cluster: ShapeArrays, row: int, points: Vector, slack: float) -> N
 
 
 def place(child: ShapeArrays, row: int, spot: Touch, depth: float) -> Vector:
-    """Shift after which the named primitive of the child stands on a spot.
+    """Translation after which a primitive of the child stands on a spot.
 
     Args:
-        child: what is to be moved.
-        row: the primitive that is to touch.
-        spot: where.
-        depth: how deep it sinks in, as a share of the way from its surface to its hub.
+        child: the cluster to move.
+        row: index of its primitive that is to touch.
+        spot: the point to touch.
+        depth: how deep it sinks in, as a share of the distance from its surface to its hub.
     """
     hub = hub_of(child, row)
     rotation = child.rotations[row]
@@ -157,7 +157,7 @@ def place(child: ShapeArrays, row: int, spot: Touch, depth: float) -> Vector:
 
 
 _SLACK = 2e-3
-"""How far a copy's foot may be off the surface that it is to stand on; it is sunk in by more."""
+"""Largest distance of a copy's foot from the surface it stands on; it sinks in by more."""
 
 
 def attach(
@@ -169,15 +169,15 @@ def attach(
     up: bool = False,
     copies: bool = False,
 ) -> list[ShapeArrays]:
-    """Put a child, whose first primitive is to touch, on one primitive of the base.
+    """Attach a child by its first primitive to one primitive of the base.
 
     Args:
-        base: what is there.
-        row: the primitive to attach to.
-        child: what comes, in its own frame.
-        chance: draws.
-        up: only on surfaces that look up, and standing upright.
-        copies: several of them, mirrored, around or in a row, where the base has a place for them.
+        base: the cluster to attach to.
+        row: index of the primitive to attach to.
+        child: the cluster to attach, in its own frame.
+        chance: source of randomness.
+        up: attach only to surfaces that face up, and stand upright.
+        copies: attach several copies, mirrored, around or in a row, where the base has room.
 
     Returns:
         The placed children; none if no place was found.
@@ -206,7 +206,7 @@ def attach(
 def _copies(
     base: ShapeArrays, spot: Touch, child: ShapeArrays, chance: Chance
 ) -> list[ShapeArrays]:
-    """Further children like the first, as far as their feet stand on the same primitive."""
+    """Copies of the first child whose feet stand on the same primitive."""
     rotation, centre = base.rotations[spot.row], base.translations[spot.row]
     foot = spot.point - 0.01 * spot.normal
     found: list[tuple[ShapeArrays, np.ndarray]] = []
@@ -227,7 +227,7 @@ def _copies(
         for i in range(1, num + 1):
             found.append((moved(child, step * i), foot + step * i))
     else:
-        # Planes of the world through the primitive's centre.
+        # Axis-parallel planes through the primitive's centre.
         across = [0] if chance.flag(0.7) else [0, 2]
         for axis in across:
             flip = np.ones(3)
@@ -239,7 +239,7 @@ def _copies(
         return []
     feet = np.array([at for _, at in found])
     keep = is_inside(base, spot.row, feet, _SLACK)
-    # A copy where the first one is would only be a burden.
+    # A copy at the place of the first one would be redundant.
     keep &= np.abs(feet - foot).max(axis=1) > 0.1 * float(child.parameters[0, :3].max())
     if base.carves.any():
         keep &= signed_distance(base, feet) < _SLACK

@@ -1,4 +1,4 @@
-"""The random choices of one assembly, drawn from one buffer: a draw costs a fraction of a call."""
+"""Random choices of one assembly, from a buffer of numbers: faster than a call per draw."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NUM_BUFFERED = 512
 
 
 class Chance:
-    """Draws of one assembly."""
+    """Random choices of one assembly."""
 
     def __init__(self, seed: Sequence[int]) -> None:
         self._rng = np.random.default_rng(seed)
@@ -53,7 +53,7 @@ class Chance:
         return options[int(self.unit() * len(options))]
 
     def weighted(self, options: dict[Choice, float]) -> Choice:
-        """Return one of the keys, in proportion to its value."""
+        """Return one of the keys with probability in proportion to its value."""
         place = self.unit() * sum(options.values())
         for option, weight in options.items():
             place -= weight
@@ -84,7 +84,7 @@ class Chance:
         return Paint(name, (red, green, blue))
 
     def tint(self) -> Paint:
-        """Return any colour, most muted, some bright, with the name that comes nearest."""
+        """Return a random colour, mostly muted, with the nearest name."""
         grey = self.real(20, 235)
         spread = self.real(0, 40) if self.flag(0.6) else self.real(40, 120)
         red, green, blue = (

@@ -1,4 +1,4 @@
-"""Clusters: shapes on the way to an assembly, as arrays that can be placed, turned and mirrored."""
+"""Clusters: parts of an assembly, arrays of primitives to be moved, rotated and mirrored."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def part(
 
 
 def joined(clusters: list[ShapeArrays]) -> ShapeArrays:
-    """Put clusters one after another; a carving takes from all that come before it."""
+    """Concatenate clusters; a carving applies to everything before it."""
     if len(clusters) == 1:
         return clusters[0]
     return ShapeArrays(
@@ -68,7 +68,7 @@ def moved(cluster: ShapeArrays, shift: Matrix | tuple[float, float, float]) -> S
 def rotated(
     cluster: ShapeArrays, rotation: Matrix, about: Matrix | tuple[float, float, float] = (0, 0, 0)
 ) -> ShapeArrays:
-    """Turn a cluster about a point."""
+    """Rotate a cluster about a point."""
     rotation = np.asarray(rotation, np.float32)
     centre = np.asarray(about, np.float32)
     return replace(
@@ -90,18 +90,18 @@ def scaled(cluster: ShapeArrays, factor: float) -> ShapeArrays:
 
 
 def carving(cluster: ShapeArrays, color: Color | None = None) -> ShapeArrays:
-    """Return the same solids to be taken away, the surfaces that they leave in a colour."""
+    """Return the same solids as carvings that leave surfaces of a colour."""
     colors = cluster.colors if color is None else np.full_like(cluster.colors, color)
     return replace(cluster, carves=np.ones(len(cluster), np.bool_), colors=colors)
 
 
 def blended(cluster: ShapeArrays, radius: float) -> ShapeArrays:
-    """Return the same solids, the added ones melting into what comes before them."""
+    """Return the same solids; added ones are blended with everything before them."""
     return replace(cluster, blends=np.where(cluster.carves, 0, radius).astype(np.float32))
 
 
 def _mirror_signs() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """By kind: the local mirror that the solid survives, and the parameters that change sign."""
+    """By kind: the local mirror symmetry of the solid, and the parameters that change sign."""
     local = np.tile(np.array([-1, 1, 1], np.float32), (len(Kind), 1))
     local[[Kind.PRISM, Kind.PLATE, Kind.ARC]] = (1, 1, -1)
     signs = np.ones((len(Kind), NUM_PARAMETERS), np.float32)
@@ -116,7 +116,7 @@ _REVERSED_SPOKES = 1 + (-np.arange(NUM_SPOKES)) % NUM_SPOKES
 
 
 def mirrored(cluster: ShapeArrays, axis: int, at: float = 0.0) -> ShapeArrays:
-    """Mirror a cluster in the plane where the coordinate `axis` is `at`."""
+    """Mirror a cluster at the plane where the coordinate `axis` is `at`."""
     flip = np.ones(3, np.float32)
     flip[axis] = -1
     translations = cluster.translations * flip

@@ -1,7 +1,7 @@
 """Plans: ways to put solids together, each about two units large around the origin, +Y up.
 
-Nothing here has a name in the world: a plan is a way of building, such as a frame of rods, a column
-or a shell. A plan returns its cluster and the phrases that are true of it.
+A plan is a way of building, such as a frame of rods, a column or a shell, not a kind of object. It
+returns its cluster and the phrases that are true of it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from g3pt.procedural.primitives import NUM_STATIONS, Kind, ShapeArrays, lathe_ra
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a plan made."""
+    """Result of a plan."""
 
     cluster: ShapeArrays
     words: tuple[str, ...] = ()
@@ -114,7 +114,7 @@ def _bar(
 
 
 def column(chance: Chance, taste: Taste) -> Plan:
-    """Solids on top of each other."""
+    """Stacked solids."""
     num = chance.whole(2, 7)
     clusters, top, width = [], 0.0, chance.ratio(0.1, 0.8)
     shared = chance.weighted({Kind.LATHE: 2, Kind.CYLINDER: 2, Kind.BOX: 1, Kind.PLATE: 1})
@@ -137,7 +137,7 @@ def column(chance: Chance, taste: Taste) -> Plan:
 
 
 def tree(chance: Chance, taste: Taste) -> Plan:
-    """Limbs that branch, with something at their ends."""
+    """Branching limbs with solids at their ends."""
     color, tip_color = taste.color(chance), taste.color(chance)
     spread, shrink = chance.real(0.3, 1.1), chance.real(0.55, 0.85)
     flat, blend = chance.flag(0.2), chance.pick((0.0, 0.0, 0.04))
@@ -173,7 +173,7 @@ def tree(chance: Chance, taste: Taste) -> Plan:
 
 
 def blob(chance: Chance, taste: Taste) -> Plan:
-    """Round solids that melt into each other along a bending line, with limbs in pairs."""
+    """Round solids blended along a curve, with limbs in pairs."""
     num, blend = chance.whole(2, 6), chance.ratio(0.03, 0.25)
     place, heading = np.zeros(3), facing(np.array([0.0, 0.0, 1.0]))[:, 1]
     clusters: list[ShapeArrays] = []
@@ -212,7 +212,7 @@ def blob(chance: Chance, taste: Taste) -> Plan:
 
 
 def shell(chance: Chance, taste: Taste) -> Plan:
-    """Something hollow and open: the same solid, smaller and shifted, is taken out."""
+    """An open hollow solid: the same solid, smaller and shifted, is carved out."""
     kind = chance.weighted(
         {Kind.LATHE: 3, Kind.PLATE: 2, Kind.SUPERQUADRIC: 2, Kind.BOX: 2, Kind.FRUSTUM: 1}
     )
@@ -241,7 +241,7 @@ def shell(chance: Chance, taste: Taste) -> Plan:
 
 
 def _within(outer: ShapeArrays, wall: float) -> ShapeArrays:
-    """What fills a lathe with a wall and a bottom, and comes out at its top."""
+    """The inside of a lathe with a wall and a bottom, which extends beyond its top."""
     p = outer.parameters[0].astype(np.float64)
     half = p[0]
     heights = np.linspace(-half * (1 - 2 * wall), half, NUM_STATIONS)
@@ -253,7 +253,7 @@ def _within(outer: ShapeArrays, wall: float) -> ShapeArrays:
 
 
 def _stretched(inner: ShapeArrays) -> ShapeArrays:
-    """The same solid, tall enough to come out at both ends of the outer one."""
+    """The same solid, tall enough to extend beyond both ends of the outer one."""
     kind, longer = Kind(int(inner.kinds[0])), inner.parameters.copy()
     longer[0, {Kind.PLATE: 0, Kind.FRUSTUM: 4}.get(kind, 1)] *= 1.5
     return replace(inner, parameters=longer)
@@ -332,7 +332,7 @@ def rings(chance: Chance, taste: Taste) -> Plan:
 
 
 def land(chance: Chance, taste: Taste) -> Plan:
-    """A height field or a board, with things standing on it."""
+    """A height field or a board with solids standing on it."""
     wide, deep, thick = 1.0, chance.real(0.5, 1.0), chance.ratio(0.03, 0.25)
     if chance.flag(0.6):
         ground = part(Kind.TERRAIN, terrain(chance, wide, 1.5 * thick, deep), taste.main)
@@ -393,7 +393,7 @@ def blocks(chance: Chance, taste: Taste) -> Plan:
 
 
 def panel(chance: Chance, taste: Taste) -> Plan:
-    """A flat thing that faces the front, with details on its face."""
+    """A flat panel that faces the front, with details on its face."""
     outline = plate(
         chance, chance.real(0.3, 1), max(0.012, taste.thickness(chance)), chance.real(0.3, 1)
     )
@@ -421,7 +421,7 @@ def panel(chance: Chance, taste: Taste) -> Plan:
 
 
 def burst(chance: Chance, taste: Taste) -> Plan:
-    """Equal pieces around a middle, in a plane or all over."""
+    """Equal pieces around a centre, in a plane or in all directions."""
     num, whole = chance.whole(3, 14), chance.flag(0.35)
     half = sizes(chance, taste, chance.pick(("sheet", "rod", "rod", "slab")))
     half = (half[0] * 0.4, 1.0, half[2] * 0.4)
@@ -446,7 +446,7 @@ def burst(chance: Chance, taste: Taste) -> Plan:
 
 
 def chain(chance: Chance, taste: Taste) -> Plan:
-    """Boxes or limbs end to end, each turned against the one before."""
+    """Boxes or limbs end to end, each rotated relative to the previous one."""
     num = chance.whole(3, 9)
     place, heading = np.zeros(3), np.array([0.0, 1.0, 0.0])
     thick, bend = max(0.015, 2 * taste.thickness(chance)), chance.real(10, 100)
@@ -481,4 +481,4 @@ PLANS: dict[Callable[[Chance, Taste], Plan], float] = {
     burst: 0.9,
     chain: 0.6,
 }
-"""Every plan with how often it is drawn."""
+"""Every plan and its relative frequency."""

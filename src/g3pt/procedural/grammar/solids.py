@@ -1,4 +1,4 @@
-"""Random solids of a given size: one primitive each, in the taste of one assembly."""
+"""Random solids of a given size, one primitive each, in the style of one assembly (`Taste`)."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ _SOFT = {
 
 @dataclass(frozen=True, slots=True)
 class Taste:
-    """What the solids of one assembly have in common."""
+    """Style parameters that the solids of one assembly share."""
 
     softness: float
-    """Share of solids without sharp edges."""
+    """Probability of solids without sharp edges."""
     thinness: float
-    """Thickness of sheets and rods over their length."""
+    """Ratio of thickness to length of sheets and rods."""
     paints: tuple[Paint, ...]
-    """The first is the main one."""
+    """Colours; the first is the main one."""
 
     @classmethod
     def draw(cls, chance: Chance) -> Taste:
@@ -69,7 +69,7 @@ class Taste:
         return chance.pick(self.paints).rgb
 
     def thickness(self, chance: Chance) -> float:
-        """Draw half of a thickness for something of half length one."""
+        """Draw half the thickness of a sheet or rod of half length one."""
         return min(0.2, self.thinness * chance.ratio(0.6, 1.8))
 
 
@@ -77,8 +77,8 @@ def sizes(chance: Chance, taste: Taste, form: str = "") -> Sizes:
     """Draw half lengths along x, y and z, the longest about one.
 
     Args:
-        chance: draws.
-        taste: how thin things are.
+        chance: source of randomness.
+        taste: style, which sets the thickness.
         form: "sheet", "rod", "chunk", "slab" or any of them.
     """
     form = form or chance.weighted({"sheet": 0.28, "rod": 0.3, "slab": 0.22, "chunk": 0.2})
@@ -104,15 +104,15 @@ def solid(
     kind: Kind | None = None,
     upright: bool = False,
 ) -> ShapeArrays:
-    """Draw one solid that fills about the box of these half lengths, centred at the origin.
+    """Draw one solid that about fills a box of these half lengths, centred at the origin.
 
     Args:
-        chance: draws.
-        taste: soft or sharp, and the colours.
+        chance: source of randomness.
+        taste: style, which sets softness and colours.
         half: half lengths of the box along x, y and z.
-        color: by default one of the taste's.
-        kind: by default one that fits the taste.
-        upright: keep the solid's axis along y, so that it has the height that is asked for.
+        color: by default one of the style's.
+        kind: by default one that fits the style.
+        upright: keep the solid's axis along y, so that its height is exact.
     """
     options = _SOFT if chance.flag(taste.softness) else _SHARP
     kind = chance.weighted(options) if kind is None else kind
@@ -120,26 +120,26 @@ def solid(
     a, b, c = ((half[1], half[0], half[2]), half, (half[0], half[2], half[1]))[axis]
     color = taste.color(chance) if color is None else color
     parameters = _parameters(chance, kind, a, b, c)
-    # What an ellipsoid has above the cut is not centred at its middle.
+    # The part of an ellipsoid above a cut is not centred at the ellipsoid's centre.
     lift = -(parameters[1] + parameters[3]) / 2 if kind == Kind.DOME else 0.0
     return part(kind, parameters, color, lift * ALONG[axis][:, 1], ALONG[axis])
 
 
 def _axis(chance: Chance, kind: Kind, half: Sizes) -> int:
-    """Which way the y axis of a solid goes: plates lie, lathes stand along what is long."""
+    """Direction of a solid's y axis: plates lie flat, lathes stand along the longest side."""
     order = sorted(range(3), key=lambda i: half[i])
     if kind in (Kind.BOX, Kind.ELLIPSOID):
         return 1
     if kind in (Kind.PLATE, Kind.ARC, Kind.TORUS):
         return order[0] if chance.flag(0.85) else order[2]
-    # Round solids stand on the pair of axes that are most alike.
+    # The circular section of round solids spans the two most similar sides.
     if half[order[1]] < 1.6 * half[order[0]] or half[order[2]] > 1.6 * half[order[1]]:
         return order[2]
     return order[0] if chance.flag(0.8) else 1
 
 
 def _parameters(chance: Chance, kind: Kind, a: float, b: float, c: float) -> tuple[float, ...]:
-    """Parameters of a kind that fills half lengths a, b, c along its own x, y, z."""
+    """Parameters of a kind that fills half lengths a, b, c along its x, y, z."""
     mean, least = sqrt(a * c), min(a, b, c)
     match kind:
         case Kind.BOX:
@@ -207,7 +207,7 @@ def lathe(chance: Chance, radius: float, half: float) -> tuple[float, ...]:
         radii.append(level)
     largest = max(radii)
     radii = [radius * value / largest for value in radii]
-    # Slopes above two make the field's estimate poor: smooth what is steeper.
+    # Slopes above two make the field's estimate poor: smooth steeper profiles.
     steepest = 2.0 * 2 * half / (NUM_STATIONS - 1)
     for sweep in (range(1, NUM_STATIONS), range(NUM_STATIONS - 2, -1, -1)):
         step = 1 if sweep.step > 0 else -1
@@ -241,7 +241,7 @@ def plate(chance: Chance, a: float, half: float, c: float) -> tuple[float, ...]:
     if style == "gear":
         repeats, smooth = float(chance.whole(2, 4)), 0.0
     else:
-        # An ellipse's radius stretches the outline to the sides that are asked for.
+        # The radius of an ellipse stretches the outline to the requested sides.
         longer = max(a, c)
         shorter = longer / 4
         a, c = (longer, max(c, shorter)) if a > c else (max(a, shorter), longer)
@@ -299,7 +299,7 @@ def facing(direction: Matrix) -> Matrix:
     """Rotation that takes y to a unit vector."""
     x, y, z = (float(value) for value in direction)
     if y < 0:
-        # Half a turn and back: the shortest turn is not well defined near the opposite of y.
+        # Two half turns: the shortest rotation is ill-defined near -y.
         return facing(-direction) * np.array([1.0, -1.0, -1.0])
     k = 1 / (1 + y)
     return np.array([[1 - x * x * k, x, -x * z * k], [-x, y, -z], [-x * z * k, z, 1 - z * z * k]])

@@ -1,1 +1,1 @@
-"""Arrays of a prepared set that are computed once and kept."""
+"""Arrays computed once from a prepared set and kept on disk."""

@@ -1,11 +1,11 @@
-"""Arrays that are computed once, item by item: finished as a whole, or taken up where it stopped.
+"""Arrays that are computed once, item by item; a build that was stopped resumes where it was.
 
-    index.json    what the numbers are of and what made them
-    NAME.npy      one or several arrays, a row an item
+    index.json    the shapes and the model that the numbers belong to
+    NAME.npy      one or several arrays, one row for each item
 
 The folder appears when it is complete. Until then it is called `<folder>.partial`, where
-`done.npy` marks the items that are finished. `build_draws_cache` is for items that are draws of
-the surface points of prepared shapes: (shapes, R, ...), R draws of each shape.
+`done.npy` marks the items that are finished. In `build_draws_cache` the items are random draws of
+the surface points of prepared shapes; its arrays are (shapes, R, ...), with R draws of each shape.
 """
 
 import json
@@ -28,9 +28,9 @@ INDEX_FILE = "index.json"
 _NOTE_FILE, _DONE_FILE = "wanted.json", "done.npy"
 
 ComputeItems = Callable[[np.ndarray], Mapping[str, np.ndarray]]
-"""Numbers of items -> for every array its rows of these items."""
+"""From indices of items to the rows of these items, by the name of the array."""
 OnItems = Callable[[int, int], None]
-"""Hears how many items are done, and of how many."""
+"""Called with the number of items done and their total."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +38,10 @@ class StoredArray:
     """An array of a cache."""
 
     name: str
-    """Of its file, without the ending."""
+    """Name of its file, without the suffix."""
     dtype: type[np.generic]
     row_shape: tuple[int, ...] = ()
-    """Of one item."""
+    """Shape of the row of one item."""
 
 
 def fill_arrays(
@@ -56,22 +56,22 @@ def fill_arrays(
     settled: Mapping[str, np.ndarray] | None = None,
     on_items: OnItems | None = None,
 ) -> Path:
-    """Compute every item, unless that has been done.
+    """Compute every item that has not been computed yet.
 
     Args:
         out: the folder to make.
-        wanted: JSON values of the index: format version, shapes, model.
-        arrays: what is stored.
-        item_shape: in which items lie in the files, (items,) or (shapes, draws); numbers of items
-            count through it.
-        compute: gives the rows of some items.
-        what: the numbers in words, for messages.
-        batch_size: items a call; changes speed only.
-        settled: arrays that are there from the start, stored beside.
-        on_items: hears of progress.
+        wanted: JSON values for the index: format version, shapes, model.
+        arrays: the arrays to compute.
+        item_shape: leading shape of the arrays, (items,) or (shapes, draws); items are numbered in
+            row-major order.
+        compute: computes the rows of some items.
+        what: name of the numbers in messages.
+        batch_size: items per call of `compute`; changes speed only.
+        settled: further arrays, known in advance, to store in the folder.
+        on_items: called after every batch.
 
     Raises:
-        ValueError: if `out` holds something else, or another build has stopped there.
+        ValueError: if `out` holds other numbers, or the unfinished build there is another one.
     """
     if out.exists():
         if json.loads((out / INDEX_FILE).read_text(encoding="utf-8")) != wanted:
@@ -108,7 +108,7 @@ def _open_work(
     arrays: Sequence[StoredArray],
     item_shape: tuple[int, ...],
 ) -> dict[str, np.memmap]:
-    """Arrays of a build, new or as far as it came, and `done`."""
+    """The arrays of a new or unfinished build, and `done`."""
     layouts = (*arrays, StoredArray(name=Path(_DONE_FILE).stem, dtype=np.uint8))
     note = work / _NOTE_FILE
     if note.is_file():
@@ -133,7 +133,7 @@ def read_index(path: Path, what: str, format_version: int) -> dict[str, Any]:
     """The index of a finished cache.
 
     Raises:
-        FileNotFoundError: if there is no complete one at `path`; `what` says of what.
+        FileNotFoundError: if there is no complete cache at `path`; `what` names it in the message.
         ValueError: if it has another format version.
     """
     file = path / INDEX_FILE
@@ -146,19 +146,19 @@ def read_index(path: Path, what: str, format_version: int) -> dict[str, Any]:
 
 
 ComputeRows = Callable[[Tensor, Tensor], np.ndarray]
-"""(points_BN3, normals_BN3) -> one row of the array for each."""
+"""(points_BN3, normals_BN3) -> one row of the array for each draw."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DrawsConfig:
-    """How surface points are drawn, and how often."""
+    """How many surface points are drawn, and how often."""
 
     resamplings: int = 4
-    """Draws of surface points a shape."""
+    """Draws of surface points per shape."""
     num_points: int = 2048
-    """Surface points a draw; what the tokenizer was trained with."""
+    """Surface points per draw: as many as the tokenizer was trained with."""
     batch_size: int = 32
-    """Draws a call of the tokenizer; changes speed only."""
+    """Draws per call of the tokenizer; changes speed only."""
     seed: int = 0
     """Seeds the draws."""
 
@@ -175,18 +175,18 @@ def build_draws_cache(
     device: torch.device | str = "cpu",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Fill the array for every shape, unless that has been done.
+    """Compute an array from draws of the surface points of every shape, unless it exists.
 
     Args:
         compute: the frozen model, in evaluation mode.
-        made_by: JSON values that name the model and its layout; a folder of another one is
+        made_by: JSON values that identify the model and its layout; a folder made by another one is
             refused.
-        array: what is stored.
+        array: the array to compute.
         shapes: the prepared shapes.
         out_dir: the folder to make.
-        config: draws per shape.
-        format_version: goes into the index.
-        device: where `compute` wants its points.
+        config: number of draws and points.
+        format_version: version written to the index.
+        device: device of the points given to `compute`.
         on_progress: called with the draws done so far and their total.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What frozen encoders see in the pictures and captions of prepared shapes, computed once.
+"""Features of frozen encoders from the pictures and captions of prepared shapes, computed once.
 
     index.json     which shapes, which encoder, sizes
     tokens.npy     float16 (items, I, E): an item is a picture, or a caption
@@ -6,7 +6,7 @@
     shown.npy      uint8 (items,): 0 where a picture shows nothing
     starts.npy     int64 (shapes + 1,): the items of shape i are starts[i] to starts[i + 1]
 
-The encoder enters as a function, so this module does not know any. A stopped build goes on
+The encoder is passed in as a function, so this module imports no model. A stopped build resumes
 (`arrays.py`). S picture side, I tokens, E width.
 """
 
@@ -32,16 +32,16 @@ Encode = Callable[[Tensor | list[str]], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureIdentity:
-    """Which encoder made the features and how they are laid out."""
+    """The encoder that made the features, and their layout."""
 
     slot: Literal["image", "text"]
-    """Whether it read pictures or captions."""
+    """Whether the items are pictures or captions."""
     fingerprint: str
-    """Hash of its weights."""
+    """Hash of the encoder's weights."""
     num_tokens: int
     width: int
     image_size: int = 0
-    """Side of the pictures that it was shown; 0 for captions."""
+    """Side in pixels of the pictures that it read; 0 for captions."""
 
 
 class FeatureCache:
@@ -70,13 +70,13 @@ class FeatureCache:
         return FeatureCache, (str(self.path),)
 
     def shows(self, row: int, item: int) -> bool:
-        """Whether there is something to see in a picture of a shape."""
+        """Whether a picture shows anything of its shape."""
         return bool(self._shown[self._starts[row] + item])
 
     def features(
         self, row: int, item: int
     ) -> tuple[Float16[np.ndarray, "I E"], Float16[np.ndarray, " E"]]:
-        """Tokens and vector of a picture, or caption, of a shape."""
+        """Tokens and summary vector of a picture or caption of a shape."""
         place = self._starts[row] + item
         return self._tokens[place], self._summary[place]
 
@@ -94,10 +94,10 @@ def build_feature_cache(
 
     Args:
         encode: the frozen encoder; moves its input to its own device.
-        identity: goes into the index; a folder of another identity is refused.
+        identity: written to the index; a folder with another identity is refused.
         shapes: the prepared shapes.
         out_dir: the folder to make.
-        batch_size: items a call of the encoder; changes speed only.
+        batch_size: items per call of the encoder; changes speed only.
         on_progress: called with the items encoded so far and their total.
 
     Raises:
@@ -145,7 +145,7 @@ def _num_items(shapes: ShapeSet, row: int, identity: FeatureIdentity) -> int:
 def _read_items(
     shapes: ShapeSet, items: list[tuple[int, int]], identity: FeatureIdentity
 ) -> tuple[Tensor | list[str], np.ndarray]:
-    """Pictures, or captions, and which of them show something."""
+    """Pictures or captions, and which of them show something."""
     if identity.slot == "text":
         return [shapes.captions(row)[item] for row, item in items], np.ones(len(items), np.uint8)
     pictures = [framed_view(shapes, row, view, identity.image_size) for row, view in items]

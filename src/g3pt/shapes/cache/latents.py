@@ -1,10 +1,10 @@
-"""Posteriors of prepared shapes under a KL-VAE, so that the flow never trains through it.
+"""Cached posteriors of prepared shapes under a KL-VAE, so that the flow trains without its encoder.
 
     index.json    which shapes, which tokenizer, number and channels of the latents
     moments.npy   float16 (shapes, R, L, 2E): mean and log-variance, R draws of surface points
 
-The tokenizer enters as a function, so this module does not know any.
-L latents, E channels of the narrow latent.
+The tokenizer is passed in as a function, so this module imports no model. L latents, E channels of
+the narrow latent.
 """
 
 import os
@@ -28,17 +28,17 @@ EncodeMoments = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, kw_only=True)
 class LatentsIdentity:
-    """Which tokenizer the latents are of and how they are laid out."""
+    """The tokenizer that made the latents, and their layout."""
 
     fingerprint: str
-    """Hash of its weights."""
+    """Hash of the tokenizer's weights."""
     num_latents: int
     latent_dim: int
 
 
 @dataclass(frozen=True, eq=False)
 class LatentStatistics:
-    """Of draws from the posteriors, over shapes and latents, per channel."""
+    """Statistics of draws from the posteriors, over shapes and latents, per channel."""
 
     mean_E: Float64[np.ndarray, " E"]
     deviation_E: Float64[np.ndarray, " E"]
@@ -67,7 +67,7 @@ class LatentCache:
 
     @property
     def resamplings(self) -> int:
-        """Posteriors a shape."""
+        """Posteriors per shape."""
         return self._moments.shape[1]
 
     def moments(
@@ -80,7 +80,7 @@ class LatentCache:
         return mean_LE, log_variance_LE
 
     def statistics(self, num_shapes: int = 4096) -> LatentStatistics:
-        """Mean and deviation of each channel, from at most so many shapes, spread evenly."""
+        """Mean and deviation of each channel, from at most `num_shapes` evenly spaced shapes."""
         rows = np.unique(np.linspace(0, len(self) - 1, num_shapes).round().astype(np.int64))
         total = squares = 0.0
         for row in rows:

@@ -1,9 +1,9 @@
-"""Packed tokens of prepared shapes, so that the generator never trains through the encoder.
+"""Cached tokens of prepared shapes, so that the generator trains without the encoder.
 
     index.json    which shapes, which tokenizer, scale lengths, bits
     tokens.npy    uint16 (shapes, R, T): R resamplings of the surface points of each shape
 
-The tokenizer enters as a function, so this module does not know any.
+The tokenizer is passed in as a function, so this module imports no model.
 """
 
 import os
@@ -25,15 +25,15 @@ Tokenize = Callable[[Tensor, Tensor], Tensor]
 """(points_BN3, normals_BN3) -> indices_BT, coarsest scale first."""
 
 TokenCacheConfig = DrawsConfig
-"""How shapes are turned into tokens: a pyramid from every draw."""
+"""How shapes are turned into tokens: every draw gives one pyramid."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerIdentity:
-    """Which tokenizer made the tokens and how they are laid out."""
+    """The tokenizer that made the tokens, and their layout."""
 
     fingerprint: str
-    """Hash of its weights."""
+    """Hash of the tokenizer's weights."""
     scale_lengths: tuple[int, ...]
     """Tokens per scale, coarsest first."""
     num_bits: int
@@ -72,7 +72,7 @@ class TokenCache:
 
     @property
     def resamplings(self) -> int:
-        """Token pyramids a shape."""
+        """Token pyramids per shape."""
         return self.tokens.shape[1]
 
     def indices(self, row: int, resampling: int) -> Int[np.ndarray, " T"]:
@@ -94,11 +94,11 @@ def build_token_cache(
 
     Args:
         tokenize: the frozen tokenizer, in evaluation mode.
-        identity: goes into the index; a folder of another identity is refused.
+        identity: written to the index; a folder with another identity is refused.
         cache: the prepared shapes.
         out_dir: the folder to make.
-        config: draws per shape.
-        device: where `tokenize` wants its points.
+        config: number of draws and points.
+        device: device of the points given to `tokenize`.
         on_progress: called with the pyramids made so far and their total.
 
     Raises:

@@ -1,8 +1,8 @@
-"""Shapes with what generators can be told about them, drawn out of shards.
+"""Conditions of generators drawn from shards.
 
-Pictures, captions and the part of the surface that somebody sees (`choose_visible`).
-B batch, V views, N surface points, M visible points, S picture side, I tokens and E width of a
-frozen encoder.
+They are pictures, captions, class labels and points of the visible part of the surface
+(`choose_visible`). B batch, V views, N surface points, M visible points, S picture side, I tokens
+and E width of a frozen encoder.
 """
 
 from collections.abc import Sequence
@@ -24,36 +24,37 @@ from g3pt.shapes.stored import normals, positions
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConditionedDataConfig:
-    """Shapes with their pictures and words; each training adds what it learns to predict."""
+    """Shapes with their conditions; subclasses add what a training predicts."""
 
     shards: tuple[str, ...] = ()
-    """Folders of prepared shapes, for pictures and words."""
+    """Folders of prepared shapes, for pictures and captions."""
     selection: Selection = TRAINING
     """Which of their shapes are read."""
     weights: tuple[float, ...] = ()
     """Share of draws of each folder; empty means in proportion to its size."""
     max_damaged: int = 0
-    """Damaged samples of a folder that are passed over before training stops."""
+    """Damaged samples per folder that are skipped before training stops."""
     batch_size: int = 32
     """Shapes in a global batch."""
     image_size: int = 128
-    """Side of the pictures handed out."""
+    """Side of the pictures in pixels."""
     max_views: int = 1
-    """Views of a shape handed out together at most; how many is drawn for each shape."""
+    """Largest number of views of a shape in a batch; the number is drawn for each shape."""
     num_visible_points: int = 0
-    """Surface points of a visible part of each shape handed out; 0 hands none out."""
+    """Number of surface points from a visible part of each shape; 0 gives none."""
     image_features: tuple[str, ...] = ()
-    """The feature cache of the pictures of each folder of shards; empty hands pictures out."""
+    """Feature cache of the pictures, one for each folder of shards; empty gives the pictures
+    themselves."""
     text_features: tuple[str, ...] = ()
-    """Likewise of the captions."""
+    """Feature cache of the captions, one for each folder of shards."""
     canonical_share: float = 0.5
-    """How often the canonical view is taken where others exist as well; 1 takes no other."""
+    """Probability of the canonical view where others exist too."""
     only_with_images: bool = False
     """Leave out shapes that have no picture."""
     in_memory: bool = False
     """Decode and frame all pictures once and keep them."""
     classes: tuple[str, ...] = ()
-    """Family names that class labels count in."""
+    """Family names; class labels are indices into them."""
     seed: int = 0
     """Seeds the order and every random choice."""
 
@@ -66,7 +67,7 @@ class ConditionedDataConfig:
 
 
 def check_one_each(name: str, what: str, folders: tuple[str, ...], shards: tuple[str, ...]) -> None:
-    """Refuse other than one folder a folder of shards.
+    """Check that there is one folder for each folder of shards.
 
     Raises:
         ValueError: naming the field.
@@ -79,21 +80,21 @@ def check_one_each(name: str, what: str, folders: tuple[str, ...], shards: tuple
 
 
 class DrawnShape(NamedTuple):
-    """A shape of a batch, and what everything random about it is drawn from."""
+    """A shape of a batch, and the generator of its random choices."""
 
     part: int
-    """Which folder of shards."""
+    """Number of the folder of shards."""
     row: int
     rng: np.random.Generator
 
 
 class ConditionedShapes:
-    """Random shapes with pictures, a sentence, a class label and visible points of each."""
+    """Random shapes with pictures, a caption, a class label and visible points."""
 
     def __init__(
         self, config: ConditionedDataConfig, *, rank: int = 0, world_size: int = 1
     ) -> None:
-        """Open the shards and what is cached of them.
+        """Open the shards and their feature caches.
 
         Raises:
             FileNotFoundError: if a folder is missing.
@@ -118,7 +119,7 @@ class ConditionedShapes:
         self._frames = self._frame_all() if keeps else {}
 
     def _frame_all(self) -> dict[tuple[str, int, int], UInt8[np.ndarray, "S S 4"]]:
-        """Every picture as models see it, by set, row and view; decoded in threads."""
+        """Every picture, framed, by part, row and view; decoded in threads."""
         wanted = [
             (part, row, view)
             for part, rows in zip(self.parts, self._rows, strict=True)
@@ -162,7 +163,7 @@ class ConditionedShapes:
         ]
 
     def conditions(self, drawn: Sequence[DrawnShape]) -> ConditionedBatch:
-        """A sentence and views of each shape, its label, and points of what is visible."""
+        """Captions, views, labels and visible points of drawn shapes."""
         # Every shape uses its own generator in this order, whatever is asked for.
         sentences = [self._choose_sentence(one) for one in drawn]
         views = [self._choose_views(one) for one in drawn]
@@ -184,12 +185,12 @@ class ConditionedShapes:
         )
 
     def _choose_sentence(self, one: DrawnShape) -> int:
-        """Number of a caption, -1 if there is none."""
+        """Number of a random caption, -1 if there is none."""
         sentences = self.parts[one.part].captions(one.row)
         return int(one.rng.integers(len(sentences))) if sentences else -1
 
     def _choose_views(self, one: DrawnShape) -> list[int]:
-        """Views that exist, none twice; -1 alone if none does."""
+        """Numbers of distinct views; only -1 if the shape has none."""
         config, num_views = self.config, self.parts[one.part].num_views(one.row)
         canonical, pick = one.rng.random() < config.canonical_share, one.rng.random()
         if num_views == 0:
@@ -213,7 +214,7 @@ class ConditionedShapes:
     def _look(self, drawn: Sequence[DrawnShape], views: list[list[int]]) -> dict[str, Any]:
         """Pictures of the chosen views that show something, or their cached features.
 
-        A shape none of whose views does keeps its first place, which is transparent.
+        If no view of a shape does, its first picture is transparent.
         """
         shown = [self._shown(one, chosen) for one, chosen in zip(drawn, views, strict=True)]
         num_views, several = max(1, *map(len, shown)), self.config.max_views > 1
@@ -240,7 +241,7 @@ class ConditionedShapes:
         return found
 
     def _shown(self, one: DrawnShape, views: list[int]) -> list[tuple[int, Any]]:
-        """Each view that shows something, with its picture or features."""
+        """The views that show something, each with its picture or features."""
         part, row, _ = one
         if self.image_features:
             cache = self.image_features[part]
@@ -271,7 +272,7 @@ def _stacked(arrays: list[np.ndarray]) -> torch.Tensor:
 def _stacked_features(
     items: list[list[tuple[np.ndarray, np.ndarray]]], num: int, identity: FeatureIdentity
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features of up to `num` items a shape, zeros where there are fewer."""
+    """Features of up to `num` items per shape, padded with zeros."""
     tokens_BVIE = np.zeros((len(items), num, identity.num_tokens, identity.width), np.float16)
     summary_BVE = np.zeros((len(items), num, identity.width), np.float16)
     for place, features in enumerate(items):
@@ -301,7 +302,7 @@ def _open_features(
 
 
 SMALLEST_SHARE = 0.25
-"""Of the surface points, the fewest that a cut leaves."""
+"""Smallest share of the surface points that a cut leaves."""
 
 
 def choose_visible(
@@ -312,15 +313,16 @@ def choose_visible(
 ) -> Int64[np.ndarray, " M"]:
     """Draw points of the part that is seen from a random direction.
 
-    Half the time a plane across the direction cuts the far part off, at a depth that leaves a
-    share uniform in [`SMALLEST_SHARE`, 1] of the points: an unfinished scan. Otherwise it is the
-    surface that faces the direction: one depth picture, hidden parts aside.
+    With probability 1/2 a plane across the direction cuts the far part off, as in an unfinished
+    scan; the remaining share of the points is uniform in [`SMALLEST_SHARE`, 1]. Otherwise the
+    visible part is the surface that faces the direction, as in one depth picture, occlusion
+    ignored.
 
     Args:
         points: surface points.
         normals: their outward normals.
-        num: how many to draw; some twice where fewer are visible.
-        rng: the same state gives the same points.
+        num: how many to draw; with repetition if fewer are visible.
+        rng: source of randomness.
 
     Returns:
         Row numbers of the drawn points.

@@ -1,9 +1,9 @@
-"""Tokenizer batches drawn on the training device itself, from shapes that all lie in its memory.
+"""Tokenizer batches drawn on the training device, from shapes held in its memory.
 
-A fast GPU takes shapes off a loader more quickly than the processors beside it can draw points
-and work out queries. Here points and labels of all shapes are tensors on the device, and a batch
-is a few gathers: the queries follow from their keys in the integer arithmetic of `queries.py`.
-`dataset.TokenizerDataset` is the twin that reads from disk, and draws for every shape anew.
+A fast GPU consumes shapes faster than the host's processors can draw points and compute queries.
+Here points and labels of all shapes are tensors on the device, and a batch is a few gathers: the
+queries follow from their keys by the integer arithmetic of `shapes.queries`.
+`TokenizerDataset` is the twin that reads from disk and draws anew for every shape.
 
 B batch, S shapes of a part, N surface points kept of each, K queries, M near queries kept.
 """
@@ -36,7 +36,7 @@ _POSITION_SCALE = 1.0 / POSITION_STEPS
 
 
 class ResidentTokenizerDataset:
-    """Random subsets of the points and queries of random shapes, without leaving the device."""
+    """Random subsets of the points and queries of random shapes, drawn on the device."""
 
     def __init__(
         self,
@@ -61,8 +61,8 @@ class ResidentTokenizerDataset:
     def batch(self, step: int) -> TokenizerBatch:
         """This process's share of global batch number `step`, part by part.
 
-        All shapes of a part get the same selection of point and query numbers. Points are stored
-        in random order and queries differ by shape, so nothing is the same but the numbers.
+        All shapes of a part get the same selection of point and query numbers. Points are stored in
+        random order and queries differ by shape, so the points themselves differ.
         """
         config, device = self.config, self._device
         draws = self.order.batch(
@@ -147,13 +147,13 @@ def _thinned(shapes: ShapeSet, config: TokenizerDataConfig) -> ThinnedShapes:
 
 
 def _places(numbers_M: np.ndarray, prepare: PrepareConfig, sigma: float) -> np.ndarray:
-    """Where, among the kept near queries, those of one sigma stand."""
+    """Indices, among the kept near queries, of those with one sigma."""
     group = prepare.near_sigmas.index(sigma)
     return np.flatnonzero(numbers_M // prepare.near_group_size == group)
 
 
 def _some(count: int, wanted: int, generator: torch.Generator) -> Int[Tensor, " K"]:
-    """Different numbers below `count`."""
+    """Distinct random numbers below `count`."""
     if wanted > count:
         raise ValueError(f"{wanted} different numbers below {count} were asked for: keep more")
     return torch.randperm(count, generator=generator, device=generator.device)[:wanted]
@@ -164,7 +164,7 @@ def _labels(packed_BV: Tensor, places_K: Tensor) -> Tensor:
 
 
 def random_symmetries(kind: str, num: int, generator: torch.Generator) -> Float[Tensor, "B 3 3"]:
-    """Matrices that permute and flip axes, one a sample; the law of `dataset`."""
+    """Matrices that permute and flip axes, one per sample, distributed as in `TokenizerDataset`."""
     device = generator.device
     signs_B3 = torch.randint(0, 2, (num, 3), generator=generator, device=device) * 2.0 - 1.0
     swapped_B = torch.randint(0, 2, (num,), generator=generator, device=device).bool()
@@ -182,7 +182,7 @@ def random_symmetries(kind: str, num: int, generator: torch.Generator) -> Float[
     return torch.diag_embed(signs_B3).gather(1, orders_B3[..., None].expand(-1, -1, 3))
 
 
-# --- the arithmetic of `queries.py` on 64-bit signed tensors ------------------------------------
+# --- the arithmetic of `shapes.queries` on 64-bit signed tensors --------------------------------
 
 
 def volume_positions(keys_B: Int[Tensor, " B"], numbers_K: Int[Tensor, " K"]) -> Tensor:
@@ -218,7 +218,7 @@ def _fields(keys_B: Tensor, stream: int, numbers_K: Tensor) -> Int[Tensor, "B K 
 
 
 def _mixed(words: Tensor) -> Tensor:
-    """Products wrap round as those of unsigned words do; only right shifts must drop the sign."""
+    """Products wrap as those of unsigned words do; only right shifts must clear the sign bits."""
     words = (words ^ _shifted(words, 30)) * _signed(0xBF58476D1CE4E5B9)
     words = (words ^ _shifted(words, 27)) * _signed(0x94D049BB133111EB)
     return words ^ _shifted(words, 31)

@@ -1,4 +1,4 @@
-"""What the rivals of Table 1 train on: the shapes, pictures and words that CAR trains on.
+"""Datasets of the rivals in Table 1: the shapes, pictures and captions that CAR trains on.
 
 B batch, Q query points, L latents, E channels of the narrow latent.
 """
@@ -26,27 +26,27 @@ from g3pt.shapes.stored import positions
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlowDataConfig(ConditionedDataConfig):
-    """What the flow reads."""
+    """Data of flow training."""
 
     latents: tuple[str, ...] = ()
-    """The latent cache of each folder of shards, in the same order."""
+    """Latent caches, one for each folder of shards, in the same order."""
 
     def __post_init__(self) -> None:
-        # Not super(): a dataclass with slots is another class than the one being defined here.
+        # Not super(): with slots=True the decorator replaces the class being defined here.
         ConditionedDataConfig.__post_init__(self)
         check_one_each("latents", "latent cache", self.latents, self.shards)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlowBatch(ConditionedBatch):
-    """Posteriors of shapes, and what they are conditioned on."""
+    """Posteriors of shapes and their conditions."""
 
     mean_BLE: Float[Tensor, "B L E"]
     log_variance_BLE: Float[Tensor, "B L E"]
 
 
 class FlowDataset:
-    """Cached posteriors with a picture, a sentence and a class label of the same shape."""
+    """Cached posteriors with pictures, a caption and a class label of the same shape."""
 
     def __init__(self, config: FlowDataConfig, *, rank: int = 0, world_size: int = 1) -> None:
         """Open shards and latents and check that they belong together.
@@ -66,7 +66,7 @@ class FlowDataset:
         self.identity = self.latents[0].identity
 
     def statistics(self) -> LatentStatistics:
-        """Of all folders, each counted as its number of shapes."""
+        """Statistics over all folders, weighted by their numbers of shapes."""
         sizes = np.array([len(latents) for latents in self.latents], np.float64)
         parts = [latents.statistics() for latents in self.latents]
         mean_E = np.average([part.mean_E for part in parts], axis=0, weights=sizes)
@@ -94,7 +94,7 @@ class FlowDataset:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegressorDataConfig(ConditionedDataConfig):
-    """What the regressor reads."""
+    """Data of regressor training."""
 
     num_volume_queries: int = 512
     """Queries uniform in the cube."""
@@ -110,7 +110,7 @@ class RegressorDataConfig(ConditionedDataConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class RegressorBatch(ConditionedBatch):
-    """Labelled points of the unit frame, and what they are to be told from."""
+    """Labelled query points in the unit frame, and the conditions they are predicted from."""
 
     queries_BQ3: Float[Tensor, "B Q 3"]
     """Query points in [-1, 1]^3: volume queries first, then near-surface ones."""
@@ -120,7 +120,7 @@ class RegressorBatch(ConditionedBatch):
 
 
 class RegressorDataset:
-    """Random subsets of the queries of random shapes, with a picture and words of each."""
+    """Random subsets of the queries of random shapes, with their conditions."""
 
     def __init__(self, config: RegressorDataConfig, *, rank: int = 0, world_size: int = 1) -> None:
         """Open the shards and check that they hold what the config asks for.

@@ -1,4 +1,4 @@
-"""Training batches out of shards, each a pure function of (config, step).
+"""Training batches from shards, each a pure function of (config, step).
 
 B batch, N surface points, Q query points, T tokens of all scales laid end to end, S picture side.
 """
@@ -25,7 +25,7 @@ from g3pt.shapes.stored import NORMAL_STEPS
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizerDataConfig:
-    """What tokenizer training reads."""
+    """Data of tokenizer training."""
 
     shards: tuple[str, ...] = ()
     """Folders of prepared shapes."""
@@ -34,11 +34,11 @@ class TokenizerDataConfig:
     weights: tuple[float, ...] = ()
     """Share of draws of each folder; empty means in proportion to its size."""
     max_damaged: int = 0
-    """Damaged samples of a folder that are passed over before training stops."""
+    """Damaged samples per folder that are skipped before training stops."""
     batch_size: int = 16
     """Shapes in a global batch."""
     num_points: int = 2048
-    """Surface points a shape."""
+    """Surface points per shape."""
     num_volume_queries: int = 512
     """Queries uniform in the cube."""
     num_near_queries: int = 512
@@ -46,11 +46,11 @@ class TokenizerDataConfig:
     near_sigmas: tuple[float, ...] = (0.005, 0.05)
     """Which of the stored groups of near queries to use."""
     symmetry: Literal["none", "mirror", "upright", "all"] = "none"
-    """Random exact symmetry of the cube a sample: none, left-right mirror, the 8 that keep +Y up
-    (mirrors included), or all 48."""
+    """Random symmetry of the cube applied to each sample: none, left-right mirror, the 8 that keep
+    +Y up (mirrors included), or all 48."""
     resident_points: int = 0
-    """Hold this many surface points of every shape, and the queries at them, in the memory of
-    the device and draw batches there; 0 reads shapes from disk, batch by batch."""
+    """Number of surface points of every shape to hold, with the queries at them, in device memory;
+    batches are then drawn there. 0 reads shapes from disk for every batch."""
     seed: int = 0
     """Seeds the order and every random choice."""
 
@@ -65,7 +65,7 @@ class TokenizerDataConfig:
 
 @runtime_checkable
 class QueriesWanted(Protocol):
-    """Part of a config: which of the stored queries are read."""
+    """The part of a config that says which stored queries are read."""
 
     @property
     def num_volume_queries(self) -> int:
@@ -84,7 +84,7 @@ class QueriesWanted(Protocol):
 
 
 def check_sigmas(near_sigmas: tuple[float, ...], num_near_queries: int) -> None:
-    """Refuse near queries that the groups cannot share equally.
+    """Check that the near queries divide equally among the sigmas.
 
     Raises:
         ValueError: naming the field.
@@ -160,7 +160,7 @@ class TokenizerDataset:
 def draw_queries(
     shards: ShardSet, shape: StoredShape, rng: np.random.Generator, wanted: QueriesWanted
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Volume queries, then near ones group by group; positions as integers, labels 0 or 1."""
+    """Volume queries, then near queries by sigma; positions as stored integers, labels 0 or 1."""
     stored = shards.prepare
     numbers = rng.choice(stored.num_volume_queries, wanted.num_volume_queries, replace=False)
     drawn = [shape.volume(numbers)]
@@ -177,19 +177,19 @@ def draw_queries(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CarDataConfig(ConditionedDataConfig):
-    """What generator training reads."""
+    """Data of generator training."""
 
     tokens: tuple[str, ...] = ()
-    """The token cache of each folder of shards, in the same order."""
+    """Token caches, one for each folder of shards, in the same order."""
 
     def __post_init__(self) -> None:
-        # Not super(): a dataclass with slots is another class than the one being defined here.
+        # Not super(): with slots=True the decorator replaces the class being defined here.
         ConditionedDataConfig.__post_init__(self)
         check_one_each("tokens", "token cache", self.tokens, self.shards)
 
 
 class CarDataset:
-    """Cached tokens with a picture, a sentence and a class label of the same shape."""
+    """Cached tokens with pictures, a caption and a class label of the same shape."""
 
     def __init__(self, config: CarDataConfig, *, rank: int = 0, world_size: int = 1) -> None:
         """Open shards and tokens and check that they belong together.
@@ -210,7 +210,7 @@ class CarDataset:
 
     @property
     def num_shapes(self) -> int:
-        """Shapes to draw from."""
+        """Number of shapes in all folders."""
         return self.shapes.num_shapes
 
     def batch(self, step: int) -> CarBatch:
@@ -235,7 +235,7 @@ def _check_stored(part: ShardSet, config: TokenizerDataConfig) -> None:
 
 
 def check_queries(part: ShardSet, wanted: QueriesWanted) -> None:
-    """Refuse shards that hold fewer queries than are wanted.
+    """Check that shards hold as many queries as the config asks for.
 
     Raises:
         ValueError: naming the field.
