@@ -96,7 +96,7 @@ class CarTask:
 
     def sample_ids(self, batch: CarStep) -> Sequence[str]:
         """Ids of the shapes."""
-        return batch.batch.ids
+        return batch.ids
 
     # -- validation ---------------------------------------------------------------------------
 
@@ -119,7 +119,9 @@ class CarTask:
         for mode in self._objective.conditions.modes:
             losses_S = torch.stack(
                 [
-                    self._objective.losses(_only(batch, mode), len(lengths), None, 0)[0]
+                    self._objective.losses(
+                        replace(batch, condition=only(batch.condition, mode)), len(lengths), None, 0
+                    )[0]
                     for batch in batches
                 ]
             )
@@ -154,13 +156,8 @@ class CarTask:
 
     def _held_out_step(self, dataset: CarDataset, number: int) -> CarStep:
         batch = dataset.batch(number).to(next(self.module.parameters()).device)
-        given = self._objective.conditions.give_all(batch)
-        return CarStep(batch, given, torch.zeros(len(batch.ids), device=batch.indices_BT.device))
-
-
-def _only(batch: CarStep, mode: str) -> CarStep:
-    """The batch with a single condition left (or `all` of them, or `none`)."""
-    return replace(batch, given=only(batch.given, mode))
+        condition = self._objective.conditions.give_all(batch)
+        return CarStep.of(batch, condition, batch.indices_BT.new_zeros(len(batch.ids)).float())
 
 
 def _check_fit(dataset: CarDataset, car: Car, tokenizer: DiscreteTokenizer) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from g3pt.hashes import tensors_sha256
 from g3pt.models.alternatives.kl import KlTokenizer, require_gaussian
+from g3pt.models.conditioning import ConditionBatch
 from g3pt.models.devices import resolve_device
 from g3pt.models.rivals.flow import (
     Flow,
@@ -27,13 +28,7 @@ from g3pt.shapes.cache.draws import DrawsConfig
 from g3pt.shapes.datasets.rivals import FlowBatch, FlowDataConfig, FlowDataset
 from g3pt.shapes.selection import VALIDATION, Selection
 from g3pt.shapes.shards import ShardSet
-from g3pt.training.conditioning import (
-    ConditionDrawer,
-    ConditionLossConfig,
-    GivenConditions,
-    condition_batch,
-    only,
-)
+from g3pt.training.conditioning import ConditionDrawer, ConditionLossConfig, only
 from g3pt.training.fitting import fit_conditions, shard_captions
 from g3pt.training.ingredients import PreparedShapes, ensure_latents, ensure_shapes
 from g3pt.training.kinds.contract import RunKind, seeded, start_from
@@ -67,12 +62,14 @@ class FlowValidationConfig:
     batch_size: int = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FlowStep:
-    """A batch and the random numbers that belong to it."""
+    """Posteriors, what they are told from, and the random numbers that belong to them."""
 
-    batch: FlowBatch
-    given: GivenConditions
+    condition: ConditionBatch
+    mean_BLE: Tensor
+    log_variance_BLE: Tensor
+    ids: tuple[str, ...]
     noise_BLE: Tensor
     """Where the paths begin."""
     posterior_BLE: Tensor
@@ -107,9 +104,9 @@ class FlowTask:
         """Draw shapes, what is dropped, and a place on the path of each."""
         batch, size = self._datasets[part].batch(step), self._data.batch_size
         rng = step_generator(self._seed, step, "conditions")
-        given = self._conditions.draw(batch, rng, step=step, part=part, batch_size=size)
+        condition = self._conditions.draw(batch, rng, step=step, part=part, batch_size=size)
         return self._on_paths(
-            batch, given, step_generator(self._seed, step, "paths"), part.slice(size)
+            batch, condition, step_generator(self._seed, step, "paths"), part.slice(size)
         )
 
     def _open_dataset(self, part: Part) -> FlowDataset:
@@ -118,7 +115,7 @@ class FlowTask:
         return dataset
 
     def _on_paths(
-        self, batch: FlowBatch, given: GivenConditions, rng: np.random.Generator, span: slice
+        self, batch: FlowBatch, condition: ConditionBatch, rng: np.random.Generator, span: slice
     ) -> FlowStep:
         """Random numbers of the whole global batch, of which this is a slice."""
         size = self._data.batch_size
@@ -126,8 +123,10 @@ class FlowTask:
         noise_BLE = rng.standard_normal(shape, np.float32)[span]
         posterior_BLE = rng.standard_normal(shape, np.float32)[span]
         return FlowStep(
-            batch=batch,
-            given=given,
+            condition=condition,
+            mean_BLE=batch.mean_BLE,
+            log_variance_BLE=batch.log_variance_BLE,
+            ids=batch.ids,
             noise_BLE=torch.from_numpy(noise_BLE),
             posterior_BLE=torch.from_numpy(posterior_BLE),
             time_B=self._draw_times(rng, size)[span],
@@ -142,11 +141,17 @@ class FlowTask:
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
         """The loss of a batch of the right sizes and no meaning: a step without data."""
-        conditions, given = self._conditions.synthetic(batch_size, device)
         config = self.module.config
         latents = torch.zeros(batch_size, config.num_latents, config.latent_dim, device=device)
-        batch = FlowBatch(mean_BLE=latents, log_variance_BLE=latents, **vars(conditions))
-        step = FlowStep(batch, given, latents, latents, latents[:, 0, 0])
+        step = FlowStep(
+            condition=self._conditions.synthetic(batch_size, device),
+            mean_BLE=latents,
+            log_variance_BLE=latents,
+            ids=("",) * batch_size,
+            noise_BLE=latents,
+            posterior_BLE=latents,
+            time_B=latents[:, 0, 0],
+        )
         return self.loss(step, step=0, progress=0.5).loss
 
     # -- loss ---------------------------------------------------------------------------------
@@ -156,17 +161,17 @@ class FlowTask:
         return TaskOutput(self._errors(batch).mean())
 
     def _errors(self, batch: FlowStep) -> Tensor:
-        flow, data = self.module, batch.batch
+        flow = self.module
         latents_BLE = flow.normalize(
-            gaussian_sample(data.mean_BLE, data.log_variance_BLE, batch.posterior_BLE)
+            gaussian_sample(batch.mean_BLE, batch.log_variance_BLE, batch.posterior_BLE)
         )
         noisy_BLE = straight_path(batch.noise_BLE, latents_BLE, batch.time_B)
-        velocity_BLE = flow(noisy_BLE, batch.time_B, condition_batch(data, batch.given))
+        velocity_BLE = flow(noisy_BLE, batch.time_B, batch.condition)
         return velocity_errors(velocity_BLE, batch.noise_BLE, latents_BLE)
 
     def sample_ids(self, batch: FlowStep) -> Sequence[str]:
         """Ids of the shapes."""
-        return batch.batch.ids
+        return batch.ids
 
     # -- validation ---------------------------------------------------------------------------
 
@@ -182,7 +187,8 @@ class FlowTask:
         metrics: dict[str, float] = {}
         for mode in self._conditions.modes:
             errors = [
-                self._errors(replace(batch, given=only(batch.given, mode))) for batch in batches
+                self._errors(replace(batch, condition=only(batch.condition, mode)))
+                for batch in batches
             ]
             metrics[f"velocity/{mode}"] = float(torch.cat(errors).mean())
         return metrics
@@ -212,8 +218,10 @@ class FlowTask:
         rng = step_generator(0, number, "held out")
         shape = (size, *batch.mean_BLE.shape[1:])
         step = FlowStep(
-            batch=batch,
-            given=self._conditions.give_all(batch),
+            condition=self._conditions.give_all(batch),
+            mean_BLE=batch.mean_BLE,
+            log_variance_BLE=batch.log_variance_BLE,
+            ids=batch.ids,
             noise_BLE=torch.from_numpy(rng.standard_normal(shape, np.float32)),
             posterior_BLE=torch.zeros(shape),
             time_B=(torch.arange(size) + 0.5) / size,

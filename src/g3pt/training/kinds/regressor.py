@@ -11,18 +11,13 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
+from g3pt.models.conditioning import ConditionBatch
 from g3pt.models.losses import occupancy_loss
 from g3pt.models.rivals.regressor import Regressor, RegressorConfig
 from g3pt.models.tokenizer import Tokenizer
 from g3pt.shapes.datasets.rivals import RegressorBatch, RegressorDataConfig, RegressorDataset
 from g3pt.shapes.selection import VALIDATION, Selection
-from g3pt.training.conditioning import (
-    ConditionDrawer,
-    ConditionLossConfig,
-    GivenConditions,
-    condition_batch,
-    only,
-)
+from g3pt.training.conditioning import ConditionDrawer, ConditionLossConfig, only
 from g3pt.training.fitting import fit_conditions, shard_captions
 from g3pt.training.ingredients import PreparedShapes, ensure_shapes
 from g3pt.training.kinds.contract import RunKind, seeded, start_from
@@ -57,12 +52,26 @@ class RegressorValidationConfig:
     num_near_queries: int = 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RegressorStep:
-    """A batch and what its samples have to do without."""
+    """Labelled points and what they are told from."""
 
-    batch: RegressorBatch
-    given: GivenConditions
+    condition: ConditionBatch
+    queries_BQ3: Tensor
+    inside_BQ: Tensor
+    near_BQ: Tensor
+    ids: tuple[str, ...]
+
+    @classmethod
+    def of(cls, batch: RegressorBatch, condition: ConditionBatch) -> "RegressorStep":
+        """A step on a batch of which this is told."""
+        return cls(
+            condition=condition,
+            queries_BQ3=batch.queries_BQ3,
+            inside_BQ=batch.inside_BQ,
+            near_BQ=batch.near_BQ,
+            ids=batch.ids,
+        )
 
 
 class RegressorTask:
@@ -90,39 +99,38 @@ class RegressorTask:
         """Draw shapes, their queries, a view and a sentence of each, and what is dropped."""
         batch, size = self._datasets[part].batch(step), self._data.batch_size
         rng = step_generator(self._seed, step, "conditions")
-        given = self._conditions.draw(batch, rng, step=step, part=part, batch_size=size)
-        return RegressorStep(batch, given)
+        condition = self._conditions.draw(batch, rng, step=step, part=part, batch_size=size)
+        return RegressorStep.of(batch, condition)
 
     def _open_dataset(self, part: Part) -> RegressorDataset:
         return RegressorDataset(self._data, rank=part.index, world_size=part.count)
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
         """The loss of a batch of the right sizes and no meaning: a step without data."""
-        conditions, given = self._conditions.synthetic(batch_size, device)
         data = self._data
         num_queries = data.num_volume_queries + data.num_near_queries
         near_Q = torch.arange(num_queries, device=device) >= data.num_volume_queries
-        batch = RegressorBatch(
+        step = RegressorStep(
+            condition=self._conditions.synthetic(batch_size, device),
             queries_BQ3=torch.zeros(batch_size, num_queries, 3, device=device),
             inside_BQ=near_Q.expand(batch_size, -1),
             near_BQ=near_Q.expand(batch_size, -1),
-            **vars(conditions),
+            ids=("",) * batch_size,
         )
-        return self.loss(RegressorStep(batch, given), step=0, progress=0.5).loss
+        return self.loss(step, step=0, progress=0.5).loss
 
     def loss(self, batch: RegressorStep, *, step: int, progress: float) -> TaskOutput:
         """BCE on volume and near-surface queries."""
-        data = batch.batch
         logits_BQ = self._logits(batch)
-        loss = occupancy_loss(logits_BQ, data.inside_BQ, data.near_BQ, self._loss.near_weight)
-        return TaskOutput(loss, batch_scores(logits_BQ, data.inside_BQ, data.near_BQ))
+        loss = occupancy_loss(logits_BQ, batch.inside_BQ, batch.near_BQ, self._loss.near_weight)
+        return TaskOutput(loss, batch_scores(logits_BQ, batch.inside_BQ, batch.near_BQ))
 
     def _logits(self, batch: RegressorStep) -> Tensor:
-        return self.module(condition_batch(batch.batch, batch.given), batch.batch.queries_BQ3)
+        return self.module(batch.condition, batch.queries_BQ3)
 
     def sample_ids(self, batch: RegressorStep) -> Sequence[str]:
         """Ids of the shapes."""
-        return batch.batch.ids
+        return batch.ids
 
     @torch.no_grad()
     def evaluate(self, step: int, progress: float) -> Mapping[str, float]:
@@ -135,9 +143,10 @@ class RegressorTask:
         metrics: dict[str, float] = {}
         for number in range(num_batches):
             batch = to_device(dataset.batch(number), device)
-            step_of_all = RegressorStep(batch, self._conditions.give_all(batch))
+            whole = RegressorStep.of(batch, self._conditions.give_all(batch))
             for mode in self._conditions.modes:
-                logits_BQ = self._logits(replace(step_of_all, given=only(step_of_all.given, mode)))
+                told = only(whole.condition, mode)
+                logits_BQ = self._logits(replace(whole, condition=told))
                 scores = batch_scores(logits_BQ, batch.inside_BQ, batch.near_BQ)
                 for name, value in scores.items():
                     key = f"{name}/{mode}"

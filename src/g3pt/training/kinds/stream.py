@@ -134,7 +134,7 @@ class StreamTask:
 
     def sample_ids(self, batch: CarStep) -> Sequence[str]:
         """Places in the pool."""
-        return batch.batch.ids
+        return batch.ids
 
     @torch.no_grad()
     def evaluate(self, step: int, progress: float) -> Mapping[str, float]:
