@@ -159,7 +159,7 @@ def test_tokens_of_another_layout_are_refused_and_of_other_weights_warned_about(
     from g3pt.training.kinds.car import _check_fit
 
     task = make()
-    dataset = task._open_held_out()
+    dataset = task._held_out.dataset
     with torch.no_grad():
         next(task.tokenizer.parameters()).add_(1.0)
     with caplog.at_level(logging.WARNING):

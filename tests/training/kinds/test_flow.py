@@ -105,7 +105,7 @@ def test_latents_of_another_layout_are_refused(make, part):
     from g3pt.training.kinds.flow import _check_fit
 
     task = make()
-    dataset = task._open_held_out()
+    dataset = task._held_out.dataset
     dataset.identity = replace(dataset.identity, latent_dim=3)
     with pytest.raises(ValueError, match="latents and their channels differ"):
         _check_fit(dataset, task.module)
