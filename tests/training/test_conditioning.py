@@ -81,9 +81,10 @@ def test_visible_points_are_read_by_the_encoder_of_the_tokenizer(open_run):
     task = open_run(points, data={"num_visible_points": 20})
     assert task.module.config.conditions[0].width == task.tokenizer.dim
     batch = task.batch(0, Part())
-    assert batch.batch.points_BN3.shape == (4, 20, 3)
+    assert batch.condition.points_BN3.shape == (4, 20, 3)
     before = task.loss(batch, step=0, progress=0.9).loss
-    turned = replace(batch, batch=replace(batch.batch, points_BN3=-batch.batch.points_BN3))
+    points_BN3 = -batch.condition.points_BN3
+    turned = replace(batch, condition=replace(batch.condition, points_BN3=points_BN3))
     assert before.item() != task.loss(turned, step=0, progress=0.9).loss.item()
     before.backward()
     assert task.module.conditioner.conditions["points"].to_tokens.weight.grad.any()
@@ -91,19 +92,20 @@ def test_visible_points_are_read_by_the_encoder_of_the_tokenizer(open_run):
 
 
 def test_points_that_everybody_lost_are_not_read(open_run, monkeypatch):
-    import g3pt.training.conditioning as conditioning
+    import g3pt.models.conditioning.points as points
 
     task = open_run(PointsConditionConfig(num_points=20), data={"num_visible_points": 20})
     batch = task.batch(0, Part())
     nobody = {"points": torch.ones(4, dtype=torch.bool)}
-    lost = replace(batch, given=replace(batch.given, dropped=nobody))
+    lost = replace(batch, condition=batch.condition.drop(nobody))
     expected = task.loss(lost, step=0, progress=0.9).loss.item()
-    other = replace(lost, batch=replace(lost.batch, points_BN3=-lost.batch.points_BN3))
+    points_BN3 = -lost.condition.points_BN3
+    other = replace(lost, condition=replace(lost.condition, points_BN3=points_BN3))
 
     def refuse(*_):
         raise AssertionError("nobody reads these points")
 
-    monkeypatch.setattr(conditioning, "encode_points", refuse)
+    monkeypatch.setattr(points, "encode_points", refuse)
     assert task.loss(other, step=0, progress=0.9).loss.item() == expected
 
 
@@ -117,7 +119,7 @@ def test_several_views_are_trained_with(open_run):
     image = replace(smoke_image(), max_views=3)
     task = open_run(image, data={"max_views": 3})
     batch = task.batch(0, Part())
-    assert batch.batch.pictures_BSS4.ndim == 5
+    assert batch.condition.pictures_BSS4.ndim == 5
     task.loss(batch, step=0, progress=0.9).loss.backward()
     assert task.module.conditioner.conditions["image"].view_embedding.grad.any()
 
@@ -130,17 +132,18 @@ def test_an_encoder_beside_a_frozen_network_is_trained(open_run):
     online.backward()
     encoder = task.module.conditioner.conditions["image"].encoder
     assert encoder.positions.grad.any()
-    features = encoder.pretrained_features(batch.batch.pictures_BSS4)
-    kept = replace(batch, batch=replace(batch.batch, picture_features_BGGP=features))
+    features = encoder.pretrained_features(batch.condition.pictures_BSS4)
+    told = replace(batch.condition, picture_features_BGGP=features)
+    kept = replace(batch, condition=told)
     assert task.loss(kept, step=1, progress=0.9).loss.item() == online.item()
 
 
 def test_a_step_can_be_costed_without_the_frozen_network():
-    batch, _ = ConditionDrawer((PRETRAINED,), TOGETHER, seed=0).synthetic(3, "cpu")
+    batch = ConditionDrawer((PRETRAINED,), TOGETHER, seed=0).synthetic(3, "cpu")
     assert batch.pictures_BSS4.shape == (3, 224, 224, 4)
     assert batch.picture_features_BGGP.shape == (3, 14, 14, 432)
     own = replace(PRETRAINED, features="own")
-    batch, _ = ConditionDrawer((own,), TOGETHER, seed=0).synthetic(3, "cpu")
+    batch = ConditionDrawer((own,), TOGETHER, seed=0).synthetic(3, "cpu")
     assert batch.picture_features_BGGP is None
 
 
@@ -160,7 +163,8 @@ def test_a_step_from_cached_features_is_a_step_through_the_frozen_encoders(
     online = open_run(*conditions, data=data)
     cached = open_run(*conditions, data=data, cache_features=True)
     batches = [task.batch(1, Part()) for task in (online, cached)]
-    assert batches[0].batch.pictures_BSS4 is not None and batches[1].batch.pictures_BSS4 is None
+    assert batches[0].condition.pictures_BSS4 is not None
+    assert batches[1].condition.pictures_BSS4 is None
     losses = [
         task.loss(batch, step=1, progress=0.9).loss.item()
         for task, batch in zip((online, cached), batches, strict=True)
@@ -177,8 +181,8 @@ def test_a_step_can_be_costed_without_the_frozen_encoders():
     drawer = ConditionDrawer(
         (DinoConditionConfig(max_views=2), KINDS["clip"], KINDS["points"]), TOGETHER, seed=0
     )
-    batch, given = drawer.synthetic(3, "cpu")
+    batch = drawer.synthetic(3, "cpu")
     assert batch.image_features_BIE.shape == (3, 2, 257, 1024)
     assert batch.text_features_BNE.shape == (3, 7, 16)
     assert batch.points_BN3.shape == (3, 2048, 3)
-    assert set(given.dropped) == {"image", "text", "points"}
+    assert all(batch.dropped(slot) is None for slot in ("image", "text", "points"))

@@ -120,8 +120,8 @@ def test_both_pictures_of_a_shape_are_seen(run: StreamRun, recording: Path):
     task = open_task(completed, tokenizer)
     seen: dict[str, set[bytes]] = {}
     for step in range(12):
-        batch = task.batch(step, Part()).batch
-        for one, picture in zip(batch.ids, batch.pictures_BSS4, strict=True):
+        batch = task.batch(step, Part())
+        for one, picture in zip(batch.ids, batch.condition.pictures_BSS4, strict=True):
             seen.setdefault(one, set()).add(picture.numpy().tobytes())
     assert {len(pictures) for pictures in seen.values()} == {2}
 

@@ -7,7 +7,7 @@ Legend: B batch, N text tokens, S picture side.
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
@@ -25,11 +25,10 @@ from g3pt.models.conditioning import (
     PretrainedImageConditionConfig,
     SentenceConfig,
     Slot,
-    encode_points,
+    TextConditionConfig,
 )
 from g3pt.models.conditioning.pretrained import NUM_FEATURES, PLACE_SIDE
 from g3pt.models.conditioning.vocabulary import pad_ids
-from g3pt.models.tokenizer import Tokenizer
 from g3pt.shapes.batch import ConditionedBatch
 from g3pt.training.task import Part
 
@@ -74,15 +73,6 @@ def check_shares(config: object, *names: str) -> None:
             raise ValueError(f"loss.{name} must be in [0, 1], got {getattr(config, name)}")
 
 
-@dataclass(frozen=True)
-class GivenConditions:
-    """What the samples of a batch are told."""
-
-    text_ids_BN: Tensor
-    dropped: Mapping[str, Tensor | None]
-    """By kind of condition: True where a sample must do without; None where nobody must."""
-
-
 class ConditionDrawer:
     """The conditions of a model, from the batches of its training to what it reads."""
 
@@ -109,14 +99,15 @@ class ConditionDrawer:
         step: int,
         part: Part,
         batch_size: int,
-    ) -> GivenConditions:
-        """Decide what is dropped; `rng` belongs to the step and decides for its global batch."""
+    ) -> ConditionBatch:
+        """Decide what is dropped; `rng` belongs to the step and decides for its global batch.
+
+        Raises:
+            ValueError: if the model reads points and the batch holds none.
+        """
         drops, span = self.draw_drops(rng, batch_size), part.slice(batch_size)
         spelling = random.Random(f"{self._seed}/{step}/{part.index}/{part.count}")
-        return GivenConditions(
-            text_ids_BN=self._encode(batch, spelling),
-            dropped=mark_missing({kind: drop[span] for kind, drop in drops.items()}, batch),
-        )
+        return self._tell(batch, {kind: drop[span] for kind, drop in drops.items()}, spelling)
 
     def draw_drops(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
         """What each sample of the global batch must do without, before looking at what it has.
@@ -141,17 +132,41 @@ class ConditionDrawer:
             for slot in kinds
         }
 
-    def give_all(self, batch: ConditionedBatch) -> GivenConditions:
+    def give_all(self, batch: ConditionedBatch) -> ConditionBatch:
         """Drop nothing that a sample has."""
-        kept = torch.zeros(len(batch.ids), dtype=torch.bool, device=batch.has_image_B.device)
-        return GivenConditions(
-            text_ids_BN=self._encode(batch, None).to(kept.device),
-            dropped=mark_missing(dict.fromkeys(self._kinds, kept), batch),
+        kept = torch.zeros(len(batch.ids), dtype=torch.bool)
+        return self._tell(batch, dict.fromkeys(self._kinds, kept), None)
+
+    def _tell(
+        self, batch: ConditionedBatch, drops: Mapping[str, Tensor], rng: random.Random | None
+    ) -> ConditionBatch:
+        """What the model knows, of what there is; `rng` decides how known words are told."""
+        sees, hears = "image" in drops, "text" in drops and any(batch.captions)
+        feels = "points" in drops
+        if feels and batch.points_BN3 is None:
+            raise ValueError(
+                "the model has a points condition and the batch holds no points: set "
+                "data.num_visible_points"
+            )
+        told = ConditionBatch(
+            batch_size=len(batch.ids),
+            pictures_BSS4=batch.pictures_BSS4 if sees else None,
+            num_views_B=batch.num_views_B if sees else None,
+            image_features_BIE=batch.image_features_BIE if sees else None,
+            image_summary_BE=batch.image_summary_BE if sees else None,
+            picture_features_BGGP=batch.picture_features_BGGP if sees else None,
+            text_ids_BN=self._encode(batch, rng) if hears else None,
+            text_features_BNE=batch.text_features_BNE if hears else None,
+            text_summary_BE=batch.text_summary_BE if hears else None,
+            points_BN3=batch.points_BN3 if feels else None,
+            normals_BN3=batch.normals_BN3 if feels else None,
+            labels_B=batch.labels_B.clamp(min=0) if "class" in drops else None,
         )
+        return told.drop(mark_missing(drops, batch))
 
     def synthetic(
         self, batch_size: int, device: torch.device | str, *, guess_side: int | None = None
-    ) -> tuple[ConditionedBatch, GivenConditions]:
+    ) -> ConditionBatch:
         """Conditions of the right sizes and no meaning, none dropped.
 
         Frozen encoders are left out: their features can be cached.
@@ -185,88 +200,27 @@ class ConditionDrawer:
         if read or guess_side == side:
             places = side // PLACE_SIDE
             fields["picture_features_BGGP"] = zeros(places, places, NUM_FEATURES)
-        num_words = text.max_tokens if isinstance(text, SentenceConfig) else 1
-        ones = torch.ones(batch_size, dtype=torch.int64, device=device)
-        batch = ConditionedBatch(
-            pictures_BSS4=zeros(*views, side, side, 4).to(torch.uint8),
-            has_image_B=torch.ones(batch_size, dtype=torch.bool, device=device),
-            view_B=ones,
-            captions=("",) * batch_size,
-            labels_B=ones * 0,
-            ids=("",) * batch_size,
-            **fields,
-        )
-        text_ids_BN = ones[:, None].expand(-1, num_words).contiguous()
-        return batch, GivenConditions(text_ids_BN, dict.fromkeys(self._kinds))
+        if isinstance(text, TextConditionConfig):
+            fields["text_ids_BN"] = zeros(text.max_tokens).long() + 1
+        if "class" in self._kinds:
+            fields["labels_B"] = zeros().long()
+        if image is not None:
+            fields["pictures_BSS4"] = zeros(*views, side, side, 4).to(torch.uint8)
+        return ConditionBatch(batch_size=batch_size, **fields)
 
-    def _encode(self, batch: ConditionedBatch, rng: random.Random | None) -> Tensor:
-        """Ids of the captions; `rng` decides which known words are told in other ways."""
-        captions, cached = batch.captions, batch.text_features_BNE is not None
-        if self._words is None or cached:
-            return torch.zeros(len(captions), 1, dtype=torch.int64)
+    def _encode(self, batch: ConditionedBatch, rng: random.Random | None) -> Tensor | None:
+        """Ids of the captions; None where features stand in for them."""
+        if self._words is None or batch.text_features_BNE is not None:
+            return None
         shares = (self._loss.spelled_share, self._loss.table_share)
         rows = [
             self._words.encode(each, spelled_share=shares[0], table_share=shares[1], rng=rng)
-            for each in captions
+            for each in batch.captions
         ]
-        return torch.tensor(pad_ids(rows))
+        return torch.tensor(pad_ids(rows), device=batch.has_image_B.device)
 
 
-def condition_batch(
-    batch: ConditionedBatch, given: GivenConditions, tokenizer: Tokenizer | None = None
-) -> ConditionBatch:
-    """What the model reads.
-
-    Args:
-        batch: all that is known of the shapes.
-        given: what they are told of it.
-        tokenizer: whose encoder reads visible points; needed for a points condition.
-
-    Raises:
-        ValueError: if the model reads points and there are none, or nothing to read them with.
-    """
-    dropped = given.dropped
-    sees, reads = "image" in dropped, "text" in dropped and any(batch.captions)
-    return ConditionBatch(
-        batch_size=len(batch.ids),
-        pictures_BSS4=batch.pictures_BSS4 if sees else None,
-        num_views_B=batch.num_views_B if sees else None,
-        image_features_BIE=batch.image_features_BIE if sees else None,
-        image_summary_BE=batch.image_summary_BE if sees else None,
-        picture_features_BGGP=batch.picture_features_BGGP if sees else None,
-        text_ids_BN=given.text_ids_BN if reads and batch.text_features_BNE is None else None,
-        text_features_BNE=batch.text_features_BNE if reads else None,
-        text_summary_BE=batch.text_summary_BE if reads else None,
-        point_latents_BLC=_point_latents(batch, dropped, tokenizer),
-        labels_B=batch.labels_B.clamp(min=0) if "class" in dropped else None,
-        images_dropped_B=dropped.get("image"),
-        text_dropped_B=dropped.get("text"),
-        points_dropped_B=dropped.get("points"),
-        labels_dropped_B=dropped.get("class"),
-    )
-
-
-def _point_latents(
-    batch: ConditionedBatch, dropped: Mapping[str, Tensor | None], tokenizer: Tokenizer | None
-) -> Tensor | None:
-    if "points" not in dropped:
-        return None
-    if tokenizer is None:
-        raise ValueError("points are read by the encoder of a tokenizer; this training has none")
-    if batch.points_BN3 is None or batch.normals_BN3 is None:
-        raise ValueError(
-            "the model has a points condition and the batch holds no points: set "
-            "data.num_visible_points"
-        )
-    everyone = dropped["points"]
-    if everyone is not None and bool(everyone.all()):
-        return None
-    return encode_points(tokenizer, batch.points_BN3, batch.normals_BN3)
-
-
-def mark_missing(
-    dropped: Mapping[str, Tensor], batch: ConditionedBatch
-) -> dict[str, Tensor | None]:
+def mark_missing(dropped: Mapping[str, Tensor], batch: ConditionedBatch) -> dict[str, Tensor]:
     """Drop what a sample does not have, too."""
     device = batch.has_image_B.device
     absent = {
@@ -278,11 +232,14 @@ def mark_missing(
     return {kind: drop.to(device) | absent[kind] for kind, drop in dropped.items()}
 
 
-def only(given: GivenConditions, mode: str) -> GivenConditions:
+def only(batch: ConditionBatch, mode: str) -> ConditionBatch:
     """A single condition left, or `all` of them, or `none`."""
-    if mode == "all":
-        return given
-    rows = given.text_ids_BN
-    everyone_B = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
-    dropped = {kind: drop if kind == mode else everyone_B for kind, drop in given.dropped.items()}
-    return replace(given, dropped=dropped)
+    match mode:
+        case "all":
+            return batch
+        case "none":
+            return batch.without_conditions()
+        case "image" | "text" | "points" | "class":
+            return batch.alone(mode)
+        case _:
+            raise ValueError(f"mode {mode}: expected one of {', '.join(VALIDATION_MODES)}")

@@ -12,6 +12,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from g3pt.models.conditioning.efficientnet_weights import load_efficientnet
+from g3pt.models.conditioning.text import TextConditionConfig
+from g3pt.models.conditioning.word_vectors import load_vectors
 from g3pt.training.kinds.car import CarRun
 from g3pt.training.kinds.contract import SyntheticTask
 from g3pt.training.kinds.stream import StreamRun
@@ -69,9 +71,13 @@ def estimate_cost(run: Run) -> RunCost:
 
 
 def _load_frozen_networks(run: Run) -> None:
-    """Read what a first guess sees with while tensors are real: no file gives fake ones."""
+    """Read frozen networks and tables while tensors are real: no file gives fake ones."""
+    device = torch.device("cpu")
     if isinstance(run, CarRun | StreamRun) and run.model.guess is not None:
-        load_efficientnet(run.model.guess.sha256, torch.device("cpu"), torch.float32)
+        load_efficientnet(run.model.guess.sha256, device, torch.float32)
+    for condition in getattr(run.model, "conditions", ()):
+        if isinstance(condition, TextConditionConfig) and condition.words == "distilled":
+            load_vectors(condition.table_sha256, device, torch.float32)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from g3pt.models.car import Car
+from g3pt.models.conditioning import ConditionBatch, read_points
 from g3pt.models.guess import metric_root
 from g3pt.models.losses import occupancy_loss, sign_loss, soft_iou_loss
 from g3pt.models.teacher import teacher_inputs
@@ -20,9 +21,7 @@ from g3pt.shapes.batch import CarBatch
 from g3pt.training.conditioning import (
     ConditionDrawer,
     ConditionLossConfig,
-    GivenConditions,
     check_shares,
-    condition_batch,
 )
 from g3pt.training.curriculum import CurriculumConfig
 from g3pt.training.task import Part, TaskOutput, step_generator
@@ -59,13 +58,31 @@ class CarLossConfig(ConditionLossConfig):
             raise ValueError(f"loss.scale_weights must be positive, got {self.scale_weights}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CarStep:
-    """A batch and the random choices that belong to it."""
+    """Tokens, what they are predicted from, and the random choices that belong to them."""
 
-    batch: CarBatch
-    given: GivenConditions
+    condition: ConditionBatch
+    indices_BT: Tensor
+    ids: tuple[str, ...]
     flip_probability_B: Tensor
+    queries_BQ3: Tensor | None = None
+    inside_BQ: Tensor | None = None
+    near_BQ: Tensor | None = None
+    """Labelled points, as in `CarBatch`."""
+
+    @classmethod
+    def of(cls, batch: CarBatch, condition: ConditionBatch, flips_B: Tensor) -> "CarStep":
+        """A step on a batch of which this is told."""
+        return cls(
+            condition=condition,
+            indices_BT=batch.indices_BT,
+            ids=batch.ids,
+            flip_probability_B=flips_B,
+            queries_BQ3=batch.queries_BQ3,
+            inside_BQ=batch.inside_BQ,
+            near_BQ=batch.near_BQ,
+        )
 
 
 class NextScale:
@@ -106,25 +123,24 @@ class NextScale:
     def draw(self, batch: CarBatch, step: int, part: Part, batch_size: int) -> CarStep:
         """Decide what the samples of a part of the global batch must do without."""
         rng, config = step_generator(self._seed, step, "conditions"), self._loss
-        given = self.conditions.draw(batch, rng, step=step, part=part, batch_size=batch_size)
+        condition = self.conditions.draw(batch, rng, step=step, part=part, batch_size=batch_size)
         flipped_B = rng.random(batch_size) < config.flip_share
         flips_B = np.where(flipped_B, rng.random(batch_size) * config.flip_max, 0.0)
         flips_B = torch.from_numpy(flips_B[part.slice(batch_size)].astype(np.float32))
-        return CarStep(batch, given, flips_B)
+        return CarStep.of(batch, condition, flips_B)
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
         """The loss of a batch of the right sizes and no meaning: a step without data."""
         guess = self.car.config.guess
         side = None if guess is None else guess.image_size
-        conditions, given = self.conditions.synthetic(batch_size, device, guess_side=side)
         num_tokens = self.car.config.num_tokens
-        indices_BT = torch.ones(batch_size, num_tokens, dtype=torch.int64, device=device)
-        batch = CarStep(
-            batch=CarBatch(indices_BT=indices_BT, **vars(conditions)),
-            given=given,
+        step = CarStep(
+            condition=self.conditions.synthetic(batch_size, device, guess_side=side),
+            indices_BT=torch.ones(batch_size, num_tokens, dtype=torch.int64, device=device),
+            ids=("",) * batch_size,
             flip_probability_B=torch.zeros(batch_size, device=device),
         )
-        return self.loss(batch, step=0, progress=0.999).loss
+        return self.loss(step, step=0, progress=0.999).loss
 
     def loss(self, batch: CarStep, *, step: int, progress: float) -> TaskOutput:
         """Cross-entropy of the scales that the curriculum has reached."""
@@ -148,16 +164,15 @@ class NextScale:
     ) -> TaskOutput:
         """What the first guess is off by."""
         if signs_BTK is None:
-            self.tokenizer.to(batch.batch.indices_BT.device)
-            condition = condition_batch(batch.batch, batch.given, self.tokenizer)
-            signs_BTK = self.car.guess_signs(condition)
+            self.tokenizer.to(batch.indices_BT.device)
+            signs_BTK = self.car.guess_signs(batch.condition)
         with_field = self._loss.guess_field > 0 and progress >= self._loss.guess_field_from
-        errors = self._guess_errors(batch.batch, signs_BTK, with_field=with_field)
+        errors = self._guess_errors(batch, signs_BTK, with_field=with_field)
         loss = torch.stack([weight * error for weight, error in errors.values()]).sum()
         return TaskOutput(loss, {f"guess/{name}": error for name, (_, error) in errors.items()})
 
     def _guess_errors(
-        self, batch: CarBatch, signs_BTK: Tensor, *, with_field: bool
+        self, batch: CarStep, signs_BTK: Tensor, *, with_field: bool
     ) -> dict[str, tuple[float, Tensor]]:
         """How far the first guess is off, with the weight of each kind of error."""
         config, num_tokens = self._loss, signs_BTK.shape[1]
@@ -197,16 +212,16 @@ class NextScale:
         self, batch: CarStep, num_scales: int, flips_B: Tensor | None, step: int
     ) -> tuple[Tensor, Tensor | None]:
         """Cross-entropy by scale, and the signs of the first guess of a model that makes one."""
-        indices_BT = batch.batch.indices_BT
+        indices_BT = batch.indices_BT
         indices_BT = indices_BT[:, : sum(self.car.config.scale_lengths[:num_scales])]
         self.tokenizer.to(indices_BT.device)
         generator = None
         if flips_B is not None:
             generator = torch.Generator(indices_BT.device)
             generator.manual_seed(self._seed * 1_000_003 + step)
-        given = condition_batch(batch.batch, batch.given, self.tokenizer)
-        condition = self.car.encode_condition(given)
-        signs_BTK = None if self.car.guess is None else self.car.guess_signs(given)
+        told = read_points(batch.condition, self.tokenizer)
+        condition = self.car.encode_condition(told)
+        signs_BTK = None if self.car.guess is None else self.car.guess_signs(told)
         guess_BLC = None
         if signs_BTK is not None and self.car.config.is_shown_guess:
             guess_BLC = self.tokenizer.decode_signs(signs_BTK.detach())

@@ -35,6 +35,10 @@ class Part(NamedTuple):
         return slice(self.index * size, (self.index + 1) * size)
 
 
+WHOLE = Part()
+"""All of it."""
+
+
 class DatasetsOfParts(Generic[DatasetT]):
     """The dataset of every part that this process draws, opened when it is first asked for."""
 

@@ -44,9 +44,10 @@ def test_parts_end_to_end_are_the_whole_batch(make, part):
     task = make(spelled_share=0.0)
     whole = task.batch(2, part())
     halves = [task.batch(2, part(index, 2)) for index in range(2)]
-    assert whole.batch.ids == halves[0].batch.ids + halves[1].batch.ids
-    for kind, drop in whole.given.dropped.items():
-        assert torch.equal(torch.cat([half.given.dropped[kind] for half in halves]), drop)
+    assert whole.ids == halves[0].ids + halves[1].ids
+    for slot in ("image", "text"):
+        drops = torch.cat([half.condition.dropped(slot) for half in halves])
+        assert torch.equal(drops, whole.condition.dropped(slot))
     flips = torch.cat([half.flip_probability_B for half in halves])
     assert torch.equal(flips, whole.flip_probability_B)
 
@@ -77,7 +78,7 @@ def test_a_batch_keeps_one_kind_or_all(make):
 def test_what_a_shape_does_not_have_is_dropped(make, part):
     from g3pt.training.conditioning import mark_missing
 
-    batch = make().batch(0, part()).batch
+    batch = make()._datasets[part()].batch(0)
     none = torch.zeros(4, dtype=torch.bool)
     batch = replace(
         batch,
@@ -158,7 +159,7 @@ def test_tokens_of_another_layout_are_refused_and_of_other_weights_warned_about(
     from g3pt.training.kinds.car import _check_fit
 
     task = make()
-    dataset = task._open_held_out()
+    dataset = task._held_out.dataset
     with torch.no_grad():
         next(task.tokenizer.parameters()).add_(1.0)
     with caplog.at_level(logging.WARNING):

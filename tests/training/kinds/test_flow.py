@@ -31,12 +31,13 @@ def test_parts_end_to_end_are_the_whole_batch(make, part):
     task = make(spelled_share=0.0)
     whole = task.batch(2, part())
     halves = [task.batch(2, part(index, 2)) for index in range(2)]
-    assert whole.batch.ids == halves[0].batch.ids + halves[1].batch.ids
+    assert whole.ids == halves[0].ids + halves[1].ids
     for name in ("noise_BLE", "posterior_BLE", "time_B"):
         joined = torch.cat([getattr(half, name) for half in halves])
         assert torch.equal(joined, getattr(whole, name))
-    for kind, drop in whole.given.dropped.items():
-        assert torch.equal(torch.cat([half.given.dropped[kind] for half in halves]), drop)
+    for slot in ("image", "text"):
+        drops = torch.cat([half.condition.dropped(slot) for half in halves])
+        assert torch.equal(drops, whole.condition.dropped(slot))
     assert not torch.equal(whole.noise_BLE, whole.posterior_BLE)
     assert not torch.equal(task.batch(3, part()).noise_BLE, whole.noise_BLE)
 
@@ -48,9 +49,9 @@ def test_a_rival_sees_the_shapes_and_conditions_that_car_sees(make, part, traine
     flow, regressor = make(), open_task(*complete(smoke.regressor_run(trained_rivals)))
     for step in range(3):
         ours, theirs, third = (task.batch(step, part()) for task in (car, flow, regressor))
-        assert ours.batch.ids == theirs.batch.ids == third.batch.ids
-        for kind, drop in ours.given.dropped.items():
-            assert torch.equal(theirs.given.dropped[kind], drop)
+        assert ours.ids == theirs.ids == third.ids
+        for slot in ("image", "text"):
+            assert torch.equal(theirs.condition.dropped(slot), ours.condition.dropped(slot))
     vocabularies = [task.module.config.conditions[1].vocabulary for task in (car, flow, regressor)]
     assert vocabularies[0] == vocabularies[1] == vocabularies[2] != ()
 
@@ -62,9 +63,7 @@ def test_latents_of_a_batch_are_normalised(make, part):
     values = []
     for step in range(16):
         batch = task.batch(step, part())
-        drawn = gaussian_sample(
-            batch.batch.mean_BLE, batch.batch.log_variance_BLE, batch.posterior_BLE
-        )
+        drawn = gaussian_sample(batch.mean_BLE, batch.log_variance_BLE, batch.posterior_BLE)
         values.append(task.module.normalize(drawn))
     values_E = torch.cat(values).flatten(0, 1)
     # 1024 numbers a channel, some shapes more often than others.
@@ -89,7 +88,7 @@ def test_an_untrained_flow_errs_by_the_length_of_the_paths(make, part):
     task = make()
     batch = task.batch(0, part())
     data = task.module.normalize(
-        gaussian_sample(batch.batch.mean_BLE, batch.batch.log_variance_BLE, batch.posterior_BLE)
+        gaussian_sample(batch.mean_BLE, batch.log_variance_BLE, batch.posterior_BLE)
     )
     loss = task.loss(batch, step=0, progress=0.0).loss.detach()
     torch.testing.assert_close(loss, (data - batch.noise_BLE).square().mean())
@@ -106,7 +105,7 @@ def test_latents_of_another_layout_are_refused(make, part):
     from g3pt.training.kinds.flow import _check_fit
 
     task = make()
-    dataset = task._open_held_out()
+    dataset = task._held_out.dataset
     dataset.identity = replace(dataset.identity, latent_dim=3)
     with pytest.raises(ValueError, match="latents and their channels differ"):
         _check_fit(dataset, task.module)

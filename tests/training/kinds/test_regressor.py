@@ -31,10 +31,12 @@ def test_parts_end_to_end_are_the_whole_batch(make, part):
     task = make(spelled_share=0.0)
     whole = task.batch(3, part())
     halves = [task.batch(3, part(index, 2)) for index in range(2)]
-    assert whole.batch.ids == halves[0].batch.ids + halves[1].batch.ids
-    for name in ("queries_BQ3", "inside_BQ", "near_BQ", "pictures_BSS4"):
-        joined = torch.cat([getattr(half.batch, name) for half in halves])
-        assert torch.equal(joined, getattr(whole.batch, name))
+    assert whole.ids == halves[0].ids + halves[1].ids
+    for name in ("queries_BQ3", "inside_BQ", "near_BQ"):
+        joined = torch.cat([getattr(half, name) for half in halves])
+        assert torch.equal(joined, getattr(whole, name))
+    pictures = torch.cat([half.condition.pictures_BSS4 for half in halves])
+    assert torch.equal(pictures, whole.condition.pictures_BSS4)
 
 
 def test_labels_are_those_of_the_shape_that_the_picture_shows(make, part, trained_rivals):
@@ -42,12 +44,12 @@ def test_labels_are_those_of_the_shape_that_the_picture_shows(make, part, traine
 
     (shapes,) = smoke.regressor_run(trained_rivals).shapes
     refs = {ref.id: ref for ref in list_shapes(shapes.source)}
-    batch = make().batch(0, part()).batch
+    batch = make().batch(0, part())
     for row, name in enumerate(batch.ids):
         points = batch.queries_BQ3[row].numpy().astype("float64")
         inside = torch.from_numpy(load_shape(refs[name]).contains(points))
         assert torch.equal(inside, batch.inside_BQ[row])
-    assert batch.inside_BQ.any() and bool(batch.has_image_B.all())
+    assert batch.inside_BQ.any()
 
 
 def test_volume_and_near_queries_count_apart(make, part):
@@ -57,9 +59,8 @@ def test_volume_and_near_queries_count_apart(make, part):
     task.module.eval()
     batch = task.batch(0, part())
     loss = task.loss(batch, step=0, progress=0.0).loss
-    data = batch.batch
-    logits, inside = task._logits(batch), data.inside_BQ.float()
-    parts = [bce(logits[mask], inside[mask]) for mask in (~data.near_BQ, data.near_BQ)]
+    logits, inside = task._logits(batch), batch.inside_BQ.float()
+    parts = [bce(logits[mask], inside[mask]) for mask in (~batch.near_BQ, batch.near_BQ)]
     torch.testing.assert_close(loss, parts[0] + 0.5 * parts[1])
 
 

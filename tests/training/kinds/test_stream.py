@@ -9,7 +9,7 @@ import torch
 
 from g3pt.config import load_json
 from g3pt.recipes.stream import small_smoke
-from g3pt.training import ingredients
+from g3pt.training import fitting
 from g3pt.training.checkpoint import load_newest_checkpoint
 from g3pt.training.kinds.stream import StreamRun, WatchConfig
 from g3pt.training.loop import BEST_FOLDER
@@ -36,7 +36,7 @@ def run(tiny_weights: Path, unseen_yardstick: Path) -> StreamRun:
         train=train,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ingredients, "NUM_CAPTIONED", 512)
+        patch.setattr(fitting, "NUM_CAPTIONED", 512)
         completed, _ = complete(wanted)
     return completed
 

@@ -3,7 +3,6 @@
 from g3pt.models.conditioning.clip import ClipConditionConfig
 from g3pt.models.conditioning.contract import (
     ConditionBatch,
-    ConditionInput,
     ConditionOutput,
     Slot,
 )
@@ -18,7 +17,7 @@ from g3pt.models.conditioning.encoders import (
 )
 from g3pt.models.conditioning.image import ImageConditionConfig
 from g3pt.models.conditioning.label import ClassConditionConfig
-from g3pt.models.conditioning.points import PointsConditionConfig, encode_points
+from g3pt.models.conditioning.points import PointsConditionConfig, encode_points, read_points
 from g3pt.models.conditioning.pretrained import PretrainedImageConditionConfig
 from g3pt.models.conditioning.text import TextConditionConfig
 from g3pt.models.conditioning.vocabulary import TextTokenizer, collect_vocabulary
@@ -28,7 +27,6 @@ __all__ = [
     "ClipConditionConfig",
     "ConditionBatch",
     "ConditionConfig",
-    "ConditionInput",
     "ConditionOutput",
     "Conditioner",
     "DinoConditionConfig",
@@ -44,4 +42,5 @@ __all__ = [
     "TextTokenizer",
     "collect_vocabulary",
     "encode_points",
+    "read_points",
 ]

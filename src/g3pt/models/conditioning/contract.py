@@ -1,15 +1,15 @@
 """What conditions look like on their way into CAR.
 
-Every condition encoder gives tokens for the prefix and one vector for AdaLN
-(`ConditionOutput`); a `ConditionBatch` holds the raw inputs of a batch, any of which may be
-absent, for all shapes (None) or for some (a mask).
+A `ConditionBatch` holds what a batch of shapes is told, any of which may be absent, for all shapes
+(None) or for some (a mask). Prompts and training fill it, and encoders read it. Every encoder gives
+tokens for the prefix and one vector for AdaLN (`ConditionOutput`).
 
 Legend: B batch, V views, I prefix tokens, N text tokens, L latents, C tokenizer channels,
 D width, E and F widths of encoders, G places of a picture's grid (all, or along a side), P channels
 of a network beside an encoder, S picture side, Z another one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
@@ -89,40 +89,27 @@ def concatenate_batches(outputs: Sequence[ConditionOutput]) -> ConditionOutput:
     )
 
 
-@dataclass(frozen=True)
-class ConditionInput:
-    """What one condition reads of a batch, in R rows: B shapes times the views of each.
-
-    Views of a shape are rows side by side. Either what a user gives (`raw`), or what a frozen
-    encoder made of it earlier (`features`).
-    """
-
-    raw: Tensor | None
-    features: ConditionOutput | None = None
-    beside: Float[Tensor, "R G G P"] | None = None
-    """What a frozen network made of `raw` earlier, for an encoder that reads both."""
-    dropped_B: Bool[Tensor, " B"] | None = None
-    num_views: int = 1
-    """Rows of each shape."""
-    num_views_B: Int[Tensor, " B"] | None = None
-    """How many of them count, the first ones; None when all do."""
-
-    def shapes(self, kept_K: Int[Tensor, " K"]) -> "ConditionInput":
-        """The rows of some shapes alone, none of them dropped."""
-
-        def take(rows: Tensor) -> Tensor:
-            return rows.unflatten(0, (-1, self.num_views))[kept_K].flatten(0, 1)
-
-        features = self.features
-        if features is not None:
-            features = ConditionOutput(take(features.tokens_BID), take(features.vector_BD))
-        return ConditionInput(
-            raw=None if self.raw is None else take(self.raw),
-            features=features,
-            beside=None if self.beside is None else take(self.beside),
-            num_views=self.num_views,
-            num_views_B=None if self.num_views_B is None else self.num_views_B[kept_K],
-        )
+_DROPPED = {
+    "image": "images_dropped_B",
+    "text": "text_dropped_B",
+    "points": "points_dropped_B",
+    "class": "labels_dropped_B",
+}
+"""The mask of each slot."""
+_FIELDS = {
+    "image": (
+        "pictures_BSS4",
+        "guess_pictures_BZZ4",
+        "num_views_B",
+        "image_features_BIE",
+        "image_summary_BE",
+        "picture_features_BGGP",
+    ),
+    "text": ("text_ids_BN", "text_features_BNE", "text_summary_BE"),
+    "points": ("points_BN3", "normals_BN3", "point_latents_BLC"),
+    "class": ("labels_B",),
+}
+"""What else belongs to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,8 +137,13 @@ class ConditionBatch:
     text_ids_BN: Int[Tensor, "B N"] | None = None
     """Token ids of the text condition's tokenizer, padded."""
 
+    points_BN3: Float[Tensor, "B N_visible 3"] | None = None
+    normals_BN3: Float[Tensor, "B N_visible 3"] | None = None
+    """Visible points and their normals, unit frame, which no model reads as they are: `read_points`
+    puts latents in their place."""
+
     point_latents_BLC: Float[Tensor, "B L C"] | None = None
-    """What the frozen encoder of stage 1 made of visible points (`encode_points`)."""
+    """What the frozen encoder of stage 1 made of them."""
 
     labels_B: Int[Tensor, " B"] | None = None
     """Class numbers."""
@@ -174,40 +166,71 @@ class ConditionBatch:
     points_dropped_B: Bool[Tensor, " B"] | None = None
     labels_dropped_B: Bool[Tensor, " B"] | None = None
 
-    def input_of(self, slot: Slot) -> ConditionInput | None:
-        """What the condition of a slot reads; None if nobody in the batch has it."""
+    @property
+    def num_views(self) -> int | None:
+        """V; None where pictures and features have no such dimension."""
+        if self.image_features_BIE is not None:
+            return self.image_features_BIE.shape[1] if self.image_features_BIE.ndim == 4 else None
+        pictures = self.pictures_BSS4
+        return None if pictures is None or pictures.ndim == 4 else pictures.shape[1]
+
+    def raw(self, slot: Slot) -> Tensor | None:
+        """What a user gives, as the encoder of this slot reads it; None if nobody does.
+
+        Views of a shape are rows side by side.
+
+        Raises:
+            ValueError: if points have not been read by stage 1.
+        """
         match slot:
             case "image":
-                return self._images()
+                pictures = self.pictures_BSS4
+                if pictures is None or pictures.ndim == 4:
+                    return pictures
+                return pictures.flatten(0, 1)
             case "text":
-                features = _features(self.text_features_BNE, self.text_summary_BE)
-                given = ConditionInput(self.text_ids_BN, features, dropped_B=self.text_dropped_B)
+                return self.text_ids_BN
             case "points":
-                given = ConditionInput(self.point_latents_BLC, dropped_B=self.points_dropped_B)
+                if self.points_BN3 is not None:
+                    raise ValueError(
+                        "points are read by the encoder of a tokenizer first (`read_points`); "
+                        "this model has none"
+                    )
+                return self.point_latents_BLC
             case "class":
-                given = ConditionInput(self.labels_B, dropped_B=self.labels_dropped_B)
+                return self.labels_B
             case _:
                 assert_never(slot)
-        return None if given.raw is None and given.features is None else given
 
-    def _images(self) -> ConditionInput | None:
-        raw, tokens, vector = self.pictures_BSS4, self.image_features_BIE, self.image_summary_BE
-        num_views = 1
-        if raw is not None and raw.ndim == 5:
-            num_views, raw = raw.shape[1], raw.flatten(0, 1)
-        if tokens is not None and vector is not None and tokens.ndim == 4:
-            num_views, tokens, vector = tokens.shape[1], tokens.flatten(0, 1), vector.flatten(0, 1)
-        features = _features(tokens, vector)
-        if raw is None and features is None:
+    def features(self, slot: Slot) -> ConditionOutput | None:
+        """What a frozen encoder made of it earlier; views of a shape are rows side by side."""
+        tokens_BIE, summary_BE = {
+            "image": (self.image_features_BIE, self.image_summary_BE),
+            "text": (self.text_features_BNE, self.text_summary_BE),
+        }.get(slot, (None, None))
+        if tokens_BIE is None or summary_BE is None:
+            assert tokens_BIE is summary_BE, "features are tokens and a vector"
             return None
-        return ConditionInput(
-            raw,
-            features,
-            beside=self.picture_features_BGGP,
-            dropped_B=self.images_dropped_B,
-            num_views=num_views,
-            num_views_B=self.num_views_B,
-        )
+        if tokens_BIE.ndim == 4:
+            return ConditionOutput(tokens_BIE.flatten(0, 1), summary_BE.flatten(0, 1))
+        return ConditionOutput(tokens_BIE, summary_BE)
+
+    def dropped(self, slot: Slot) -> Bool[Tensor, " B"] | None:
+        """True for shapes that have to do without; None where nobody has to."""
+        return getattr(self, _DROPPED[slot])
+
+    def has(self, slot: Slot) -> bool:
+        """Whether anybody in the batch has such a condition."""
+        return self.raw(slot) is not None or self.features(slot) is not None
+
+    def alone(self, slot: Slot) -> "ConditionBatch":
+        """A single condition left."""
+        kept = {name: getattr(self, name) for name in (*_FIELDS[slot], _DROPPED[slot])}
+        return ConditionBatch(batch_size=self.batch_size, **kept)
+
+    def drop(self, masks: Mapping[str, Tensor | None]) -> "ConditionBatch":
+        """The same batch with these masks, by slot."""
+        return replace(self, **{_DROPPED[slot]: mask for slot, mask in masks.items()})
 
     def without_conditions(self) -> "ConditionBatch":
         """Give the unconditional batch of the same size."""
@@ -229,10 +252,3 @@ class ConditionBatch:
 
     def _tensors(self) -> dict[str, Tensor]:
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-
-
-def _features(tokens_BIE: Tensor | None, vector_BE: Tensor | None) -> ConditionOutput | None:
-    if tokens_BIE is None or vector_BE is None:
-        assert tokens_BIE is vector_BE, "features are tokens and a vector"
-        return None
-    return ConditionOutput(tokens_BIE, vector_BE)

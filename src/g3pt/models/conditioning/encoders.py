@@ -7,13 +7,12 @@ encoder.
 from typing import assert_never, get_args
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from g3pt.models.conditioning.clip import ClipConditionConfig, ClipEncoder
 from g3pt.models.conditioning.contract import (
     ConditionBatch,
-    ConditionInput,
     ConditionOutput,
     Slot,
     concatenate_tokens,
@@ -91,17 +90,21 @@ class Condition(nn.Module):
             self.null_vector.expand(batch_size, -1),
         )
 
-    def forward(self, given: ConditionInput) -> ConditionOutput:
-        """Encode an input, with the null in dropped rows.
+    def forward(self, given: ConditionBatch) -> ConditionOutput:
+        """Encode what a batch holds of this condition, with the null in dropped rows.
 
         Raises:
             ValueError: if there are more views of a shape than the model knows.
         """
-        if given.dropped_B is None:
+        slot, dropped_B = self.config.slot, given.dropped(self.config.slot)
+        if not given.has(slot):
+            return self.null(given.batch_size)
+        given = given.alone(slot)
+        if dropped_B is None:
             return self._encode(given)
         if self.num_repeated:
-            return self._overwrite(self._encode(given), given.dropped_B)
-        return self._encode_kept(given, given.dropped_B)
+            return self._overwrite(self._encode(given), dropped_B)
+        return self._encode_kept(given, dropped_B)
 
     def _overwrite(
         self, encoded: ConditionOutput, dropped_B: Bool[Tensor, " B"]
@@ -115,13 +118,13 @@ class Condition(nn.Module):
             torch.where(dropped_B[:, None], null.vector_BD.to(vector_BD.dtype), vector_BD),
         )
 
-    def _encode_kept(self, given: ConditionInput, dropped_B: Bool[Tensor, " B"]) -> ConditionOutput:
+    def _encode_kept(self, given: ConditionBatch, dropped_B: Bool[Tensor, " B"]) -> ConditionOutput:
         """Encode the rows that are kept, so that dropped ones cost nothing; those are padded."""
         kept_K = (~dropped_B).nonzero().squeeze(1)
         null = self.null(len(dropped_B))
         if len(kept_K) == 0:
             return null
-        kept = self._encode(given.shapes(kept_K))
+        kept = self._encode(given.rows(kept_K))
         null = null.pad_to(kept.tokens_BID.shape[1])
         dtype = kept.tokens_BID.dtype
         return ConditionOutput(
@@ -130,45 +133,51 @@ class Condition(nn.Module):
             null.valid_or_all.index_copy(0, kept_K, kept.valid_or_all),
         )
 
-    def _encode(self, given: ConditionInput) -> ConditionOutput:
-        if given.num_views > self.max_views:
+    def _encode(self, given: ConditionBatch) -> ConditionOutput:
+        num_views = given.num_views or 1
+        if num_views > self.max_views:
             raise ValueError(
-                f"this model reads at most {self.max_views} pictures of a shape, got "
-                f"{given.num_views}"
+                f"this model reads at most {self.max_views} pictures of a shape, got {num_views}"
             )
         dtype = self.to_tokens.weight.dtype
-        encoded = self._features(given, dtype) if given.features is None else given.features
+        encoded = given.features(self.config.slot)
+        if encoded is None:
+            encoded = self._features(given, dtype)
         projected = ConditionOutput(
             self.to_tokens(encoded.tokens_BID.to(dtype)),
             self.to_vector(encoded.vector_BD.to(dtype)),
             encoded.valid_BI,
         )
-        return projected if self.view_embedding is None else self._join_views(projected, given)
+        if self.view_embedding is None:
+            return projected
+        return self._join_views(projected, num_views, given.num_views_B)
 
-    def _features(self, given: ConditionInput, dtype: torch.dtype) -> ConditionOutput:
+    def _features(self, given: ConditionBatch, dtype: torch.dtype) -> ConditionOutput:
         """Run the encoder, in the number format of its weights; frozen ones stay in float32."""
-        raw = given.raw
+        raw = given.raw(self.config.slot)
         assert raw is not None, "neither an input nor its features"
         if isinstance(self.encoder, PretrainedImageEncoder) and self.encoder.reads_features:
-            return self.encoder(raw, given.beside)
+            return self.encoder(raw, given.picture_features_BGGP)
         own = not isinstance(self.config, FrozenConfig)
         return self.encoder(raw.to(dtype) if own and raw.is_floating_point() else raw)
 
-    def _join_views(self, views: ConditionOutput, given: ConditionInput) -> ConditionOutput:
+    def _join_views(
+        self, views: ConditionOutput, num_views: int, num_views_B: Int[Tensor, " B"] | None
+    ) -> ConditionOutput:
         """One prefix a shape: its views in the order given, each marked with its number.
 
         The vector is the mean over the views.
         """
         assert self.view_embedding is not None
-        marks_V1D = self.view_embedding[: given.num_views, None]
-        tokens_BVID = views.tokens_BID.unflatten(0, (-1, given.num_views))
+        marks_V1D = self.view_embedding[:num_views, None]
+        tokens_BVID = views.tokens_BID.unflatten(0, (-1, num_views))
         tokens_BVID = tokens_BVID + marks_V1D.to(tokens_BVID.dtype)
-        vector_BVD = views.vector_BD.unflatten(0, (-1, given.num_views))
-        if given.num_views_B is None:
+        vector_BVD = views.vector_BD.unflatten(0, (-1, num_views))
+        if num_views_B is None:
             return ConditionOutput(tokens_BVID.flatten(1, 2), vector_BVD.mean(dim=1))
-        numbers_V = torch.arange(given.num_views, device=given.num_views_B.device)
-        counts_BV = numbers_V < given.num_views_B[:, None]
-        weights_BV1 = (counts_BV / given.num_views_B[:, None]).unsqueeze(-1).to(vector_BVD.dtype)
+        numbers_V = torch.arange(num_views, device=num_views_B.device)
+        counts_BV = numbers_V < num_views_B[:, None]
+        weights_BV1 = (counts_BV / num_views_B[:, None]).unsqueeze(-1).to(vector_BVD.dtype)
         return ConditionOutput(
             tokens_BVID.flatten(1, 2),
             (vector_BVD * weights_BV1).sum(dim=1),
@@ -196,14 +205,10 @@ class Conditioner(nn.Module):
             torch.zeros(batch.batch_size, 0, self.dim, device=device),
             self.base_vector.expand(batch.batch_size, -1),
         )
-        inputs = {slot: batch.input_of(slot) for slot in get_args(Slot)}
-        for slot, given in inputs.items():
-            if given is not None and slot not in self.conditions:
+        for slot in get_args(Slot):
+            if slot not in self.conditions and batch.has(slot):
                 known = ", ".join(self.conditions) or "none"
                 raise ValueError(f"this model has no {slot} condition; it knows: {known}")
         outputs = [base]
-        for slot, condition in self.conditions.items():
-            assert isinstance(condition, Condition)
-            given = inputs[slot]
-            outputs.append(condition.null(batch.batch_size) if given is None else condition(given))
+        outputs += [condition(batch) for condition in self.conditions.values()]
         return concatenate_tokens(outputs)

@@ -6,14 +6,14 @@ batch calls `encode_points` with the tokenizer at hand.
 Legend: B batch, N surface points, L latents, C tokenizer channels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from g3pt.models.conditioning.contract import ConditionOutput
+from g3pt.models.conditioning.contract import ConditionBatch, ConditionOutput
 from g3pt.models.tokenizer import Tokenizer
 
 
@@ -44,6 +44,16 @@ def encode_points(
     """Latents of visible points, for `ConditionBatch.point_latents_BLC`."""
     with torch.autocast(points_BN3.device.type, enabled=False):
         return tokenizer.encode(points_BN3, normals_BN3)
+
+
+def read_points(batch: ConditionBatch, tokenizer: Tokenizer) -> ConditionBatch:
+    """Put latents in the place of visible points; points that every shape must do without go."""
+    points_BN3, normals_BN3 = batch.points_BN3, batch.normals_BN3
+    if points_BN3 is None or normals_BN3 is None:
+        return batch
+    everyone = batch.points_dropped_B is not None and bool(batch.points_dropped_B.all())
+    latents_BLC = None if everyone else encode_points(tokenizer, points_BN3, normals_BN3)
+    return replace(batch, points_BN3=None, normals_BN3=None, point_latents_BLC=latents_BLC)
 
 
 class LatentsEncoder(nn.Module):

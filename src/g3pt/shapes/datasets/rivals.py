@@ -65,6 +65,11 @@ class FlowDataset:
                 raise ValueError(f"{latents.path}: made by another tokenizer than the first cache")
         self.identity = self.latents[0].identity
 
+    @property
+    def num_shapes(self) -> int:
+        """How many shapes are drawn from."""
+        return self.shapes.num_shapes
+
     def statistics(self) -> LatentStatistics:
         """Statistics over all folders, weighted by their numbers of shapes."""
         sizes = np.array([len(latents) for latents in self.latents], np.float64)
@@ -133,6 +138,11 @@ class RegressorDataset:
         self.parts = [require_shards(part) for part in self.shapes.parts]
         for part in self.parts:
             check_queries(part, config)
+
+    @property
+    def num_shapes(self) -> int:
+        """How many shapes are drawn from."""
+        return self.shapes.num_shapes
 
     def batch(self, step: int) -> RegressorBatch:
         """This process's share of global batch number `step`.

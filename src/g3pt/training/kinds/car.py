@@ -5,7 +5,6 @@ Legend: B batch, T tokens of all scales end to end, S scales, N text tokens.
 
 import logging
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
@@ -16,42 +15,37 @@ from g3pt.hashes import tensors_sha256
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.devices import resolve_device
 from g3pt.models.tokenizer import DiscreteTokenizer, Tokenizer, require_tokens
+from g3pt.shapes.batch import CarBatch
 from g3pt.shapes.cache.tokens import TokenCacheConfig
 from g3pt.shapes.datasets.tokenizer import CarDataConfig, CarDataset
 from g3pt.shapes.packs import open_shapes
-from g3pt.shapes.shape_set import VALIDATION, Selection
 from g3pt.training.conditioning import only
 from g3pt.training.features import ensure_features
 from g3pt.training.fitting import fit_to_tokenizer, shard_captions
 from g3pt.training.ingredients import PreparedShapes, ensure_shapes, ensure_tokens
+from g3pt.training.kinds.conditioned import ConditionedTask, HeldOut, HeldOutConfig, with_parts
 from g3pt.training.kinds.contract import RunKind, seeded, start_from
 from g3pt.training.kinds.generator import cqt_alone, generator_operations
 from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig, CarStep, NextScale
 from g3pt.training.optim import AdamWConfig, OptimConfig
-from g3pt.training.task import DatasetsOfParts, Part, TaskOutput
+from g3pt.training.task import WHOLE, Part, TaskOutput
 from g3pt.training.trained import load_car, load_tokenizer
 
 LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CarValidationConfig:
+class CarValidationConfig(HeldOutConfig):
     """Held-out shapes whose cross-entropy is watched."""
 
-    shards: tuple[str, ...] = ()
-    """Folders of prepared shapes; empty switches validation off."""
-    selection: Selection = VALIDATION
-    """Which of their shapes are looked at."""
     tokens: tuple[str, ...] = ()
     image_features: tuple[str, ...] = ()
     """Feature caches of the held-out shapes, as in the training data."""
     text_features: tuple[str, ...] = ()
-    num_shapes: int = 128
-    batch_size: int = 32
 
 
-class CarTask:
+class CarTask(ConditionedTask[CarDataset, CarStep]):
     """Predict each scale from the condition and all coarser scales."""
 
     def __init__(
@@ -64,23 +58,23 @@ class CarTask:
         *,
         seed: int = 0,
     ) -> None:
+        super().__init__(data.batch_size)
         self.module = car
         self.tokenizer = tokenizer
         self._objective = NextScale(car, tokenizer, loss, seed=seed)
         self._data = data
-        self._validation = validation
-        self._datasets = DatasetsOfParts(self._open_dataset, data.batch_size)
-        self._held_out: CarDataset | None = None
+        self._held_out = HeldOut(self._open, data, validation)
 
     # -- batches ------------------------------------------------------------------------------
 
-    def batch(self, step: int, part: Part) -> CarStep:
-        """Draw shapes, a view, a sentence and a resampling of each, and what is dropped."""
-        batch = self._datasets[part].batch(step)
-        return self._objective.draw(batch, step, part, self._data.batch_size)
+    def _draw(self, batch: CarBatch, step: int, part: Part) -> CarStep:
+        return self._objective.draw(batch, step, part, self._batch_size)
 
     def _open_dataset(self, part: Part) -> CarDataset:
-        dataset = CarDataset(self._data, rank=part.index, world_size=part.count)
+        return self._open(self._data, part)
+
+    def _open(self, config: CarDataConfig, part: Part = WHOLE) -> CarDataset:
+        dataset = CarDataset(config, rank=part.index, world_size=part.count)
         _check_fit(dataset, self.module, self.tokenizer)
         return dataset
 
@@ -94,10 +88,6 @@ class CarTask:
         """Cross-entropy of the scales that the curriculum has reached, and of the first guess."""
         return self._objective.loss(batch, step=step, progress=progress)
 
-    def sample_ids(self, batch: CarStep) -> Sequence[str]:
-        """Ids of the shapes."""
-        return batch.batch.ids
-
     # -- validation ---------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -107,19 +97,19 @@ class CarTask:
         Under `all` conditions that a shape has, under each alone, and under `none`: how far
         these lie apart says how much a condition is made use of.
         """
-        if not self._validation.shards:
+        if not self._held_out:
             return {}
-        dataset = self._open_held_out()
         lengths = self.module.config.scale_lengths
         lengths_S = torch.tensor(lengths, dtype=torch.float64)
         metrics: dict[str, float] = {}
-        size = dataset.config.batch_size
-        num_batches = max(1, min(self._validation.num_shapes, dataset.num_shapes) // size)
-        batches = [self._held_out_step(dataset, number) for number in range(num_batches)]
+        device = next(self.module.parameters()).device
+        batches = [self._held_out_step(each.to(device)) for _, each in self._held_out.batches()]
         for mode in self._objective.conditions.modes:
             losses_S = torch.stack(
                 [
-                    self._objective.losses(_only(batch, mode), len(lengths), None, 0)[0]
+                    self._objective.losses(
+                        replace(batch, condition=only(batch.condition, mode)), len(lengths), None, 0
+                    )[0]
                     for batch in batches
                 ]
             )
@@ -131,36 +121,9 @@ class CarTask:
                 metrics.update({f"ce/{s}": value for s, value in enumerate(losses_S.tolist())})
         return metrics
 
-    def _open_held_out(self) -> CarDataset:
-        if self._held_out is None:
-            config = replace(
-                self._data,
-                shards=self._validation.shards,
-                selection=self._validation.selection,
-                tokens=self._validation.tokens,
-                image_features=self._validation.image_features,
-                text_features=self._validation.text_features,
-                weights=(),
-                batch_size=self._validation.batch_size,
-                canonical_share=1.0,
-                seed=0,
-            )
-            dataset = CarDataset(config)
-            if dataset.num_shapes < config.batch_size:
-                dataset = CarDataset(replace(config, batch_size=dataset.num_shapes))
-            _check_fit(dataset, self.module, self.tokenizer)
-            self._held_out = dataset
-        return self._held_out
-
-    def _held_out_step(self, dataset: CarDataset, number: int) -> CarStep:
-        batch = dataset.batch(number).to(next(self.module.parameters()).device)
-        given = self._objective.conditions.give_all(batch)
-        return CarStep(batch, given, torch.zeros(len(batch.ids), device=batch.indices_BT.device))
-
-
-def _only(batch: CarStep, mode: str) -> CarStep:
-    """The batch with a single condition left (or `all` of them, or `none`)."""
-    return replace(batch, given=only(batch.given, mode))
+    def _held_out_step(self, batch: CarBatch) -> CarStep:
+        condition = self._objective.conditions.give_all(batch)
+        return CarStep.of(batch, condition, batch.indices_BT.new_zeros(len(batch.ids)).float())
 
 
 def _check_fit(dataset: CarDataset, car: Car, tokenizer: DiscreteTokenizer) -> None:
@@ -223,11 +186,9 @@ class CarKind(RunKind[CarRun]):
     def complete(self, run: CarRun, *, workers: int = 1) -> tuple[CarRun, Tokenizer]:
         """Prepare shapes, tokens and features; take layout and words from them."""
         tokenizer = require_tokens(load_tokenizer(run.tokenizer), run.tokenizer)
-        data, validation = run.data, run.validation
-        if not data.shards:
-            data = _with_tokens(run, data, run.shapes, tokenizer, workers)
-        if not validation.shards and run.held_out:
-            validation = _with_tokens(run, validation, run.held_out, tokenizer, workers)
+        data, validation = with_parts(
+            run, lambda config, shapes: _with_tokens(run, config, shapes, tokenizer, workers)
+        )
         if run.cache_features:
             data, validation = _with_features(run, data), _with_features(run, validation)
         model = fit_to_tokenizer(run.model, tokenizer, shard_captions(data.shards))

@@ -3,7 +3,7 @@
 Legend: B batch, L latents, E channels of the narrow latent.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from g3pt.hashes import tensors_sha256
 from g3pt.models.alternatives.kl import KlTokenizer, require_gaussian
+from g3pt.models.conditioning import ConditionBatch
 from g3pt.models.devices import resolve_device
 from g3pt.models.rivals.flow import (
     Flow,
@@ -25,21 +26,15 @@ from g3pt.models.rivals.flow import (
 from g3pt.models.tokenizer import Tokenizer
 from g3pt.shapes.cache.arrays import DrawsConfig
 from g3pt.shapes.datasets.rivals import FlowBatch, FlowDataConfig, FlowDataset
-from g3pt.shapes.shape_set import VALIDATION, Selection
 from g3pt.shapes.shards import ShardSet
-from g3pt.training.conditioning import (
-    ConditionDrawer,
-    ConditionLossConfig,
-    GivenConditions,
-    condition_batch,
-    only,
-)
+from g3pt.training.conditioning import ConditionDrawer, ConditionLossConfig, only
 from g3pt.training.fitting import fit_conditions, shard_captions
 from g3pt.training.ingredients import PreparedShapes, ensure_latents, ensure_shapes
+from g3pt.training.kinds.conditioned import ConditionedTask, HeldOut, HeldOutConfig, with_parts
 from g3pt.training.kinds.contract import RunKind, seeded, start_from
 from g3pt.training.loop import TrainConfig
 from g3pt.training.optim import AdamWConfig, OptimConfig
-from g3pt.training.task import DatasetsOfParts, Part, TaskOutput, step_generator, to_device
+from g3pt.training.task import WHOLE, Part, TaskOutput, step_generator, to_device
 from g3pt.training.trained import load_flow, load_tokenizer
 
 
@@ -55,24 +50,20 @@ class FlowLossConfig(ConditionLossConfig):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FlowValidationConfig:
+class FlowValidationConfig(HeldOutConfig):
     """Held-out shapes whose velocity error is watched."""
 
-    shards: tuple[str, ...] = ()
-    """Folders of prepared shapes; empty switches validation off."""
-    selection: Selection = VALIDATION
-    """Which of their shapes are looked at."""
     latents: tuple[str, ...] = ()
-    num_shapes: int = 128
-    batch_size: int = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FlowStep:
-    """A batch and the random numbers that belong to it."""
+    """Posteriors, what they are told from, and the random numbers that belong to them."""
 
-    batch: FlowBatch
-    given: GivenConditions
+    condition: ConditionBatch
+    mean_BLE: Tensor
+    log_variance_BLE: Tensor
+    ids: tuple[str, ...]
     noise_BLE: Tensor
     """Where the paths begin."""
     posterior_BLE: Tensor
@@ -80,7 +71,7 @@ class FlowStep:
     time_B: Tensor
 
 
-class FlowTask:
+class FlowTask(ConditionedTask[FlowDataset, FlowStep]):
     """Learn the velocity that leads from noise to a shape."""
 
     def __init__(
@@ -92,42 +83,43 @@ class FlowTask:
         *,
         seed: int = 0,
     ) -> None:
+        super().__init__(data.batch_size)
         self.module = flow
         self._data = data
         self._loss = loss
-        self._validation = validation
         self._seed = seed
-        self._datasets = DatasetsOfParts(self._open_dataset, data.batch_size)
-        self._held_out: FlowDataset | None = None
+        self._held_out = HeldOut(self._open, data, validation)
         self._conditions = ConditionDrawer(flow.config.conditions, loss, seed=seed)
 
     # -- batches ------------------------------------------------------------------------------
 
-    def batch(self, step: int, part: Part) -> FlowStep:
-        """Draw shapes, what is dropped, and a place on the path of each."""
-        batch, size = self._datasets[part].batch(step), self._data.batch_size
-        rng = step_generator(self._seed, step, "conditions")
-        given = self._conditions.draw(batch, rng, step=step, part=part, batch_size=size)
-        return self._on_paths(
-            batch, given, step_generator(self._seed, step, "paths"), part.slice(size)
-        )
+    def _draw(self, batch: FlowBatch, step: int, part: Part) -> FlowStep:
+        size, rng = self._batch_size, step_generator(self._seed, step, "conditions")
+        condition = self._conditions.draw(batch, rng, step=step, part=part, batch_size=size)
+        paths = step_generator(self._seed, step, "paths")
+        return self._on_paths(batch, condition, paths, part.slice(size))
 
     def _open_dataset(self, part: Part) -> FlowDataset:
-        dataset = FlowDataset(self._data, rank=part.index, world_size=part.count)
+        return self._open(self._data, part)
+
+    def _open(self, config: FlowDataConfig, part: Part = WHOLE) -> FlowDataset:
+        dataset = FlowDataset(config, rank=part.index, world_size=part.count)
         _check_fit(dataset, self.module)
         return dataset
 
     def _on_paths(
-        self, batch: FlowBatch, given: GivenConditions, rng: np.random.Generator, span: slice
+        self, batch: FlowBatch, condition: ConditionBatch, rng: np.random.Generator, span: slice
     ) -> FlowStep:
         """Random numbers of the whole global batch, of which this is a slice."""
-        size = self._data.batch_size
+        size = self._batch_size
         shape = (size, *batch.mean_BLE.shape[1:])
         noise_BLE = rng.standard_normal(shape, np.float32)[span]
         posterior_BLE = rng.standard_normal(shape, np.float32)[span]
         return FlowStep(
-            batch=batch,
-            given=given,
+            condition=condition,
+            mean_BLE=batch.mean_BLE,
+            log_variance_BLE=batch.log_variance_BLE,
+            ids=batch.ids,
             noise_BLE=torch.from_numpy(noise_BLE),
             posterior_BLE=torch.from_numpy(posterior_BLE),
             time_B=self._draw_times(rng, size)[span],
@@ -142,11 +134,17 @@ class FlowTask:
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
         """The loss of a batch of the right sizes and no meaning: a step without data."""
-        conditions, given = self._conditions.synthetic(batch_size, device)
         config = self.module.config
         latents = torch.zeros(batch_size, config.num_latents, config.latent_dim, device=device)
-        batch = FlowBatch(mean_BLE=latents, log_variance_BLE=latents, **vars(conditions))
-        step = FlowStep(batch, given, latents, latents, latents[:, 0, 0])
+        step = FlowStep(
+            condition=self._conditions.synthetic(batch_size, device),
+            mean_BLE=latents,
+            log_variance_BLE=latents,
+            ids=("",) * batch_size,
+            noise_BLE=latents,
+            posterior_BLE=latents,
+            time_B=latents[:, 0, 0],
+        )
         return self.loss(step, step=0, progress=0.5).loss
 
     # -- loss ---------------------------------------------------------------------------------
@@ -156,64 +154,41 @@ class FlowTask:
         return TaskOutput(self._errors(batch).mean())
 
     def _errors(self, batch: FlowStep) -> Tensor:
-        flow, data = self.module, batch.batch
+        flow = self.module
         latents_BLE = flow.normalize(
-            gaussian_sample(data.mean_BLE, data.log_variance_BLE, batch.posterior_BLE)
+            gaussian_sample(batch.mean_BLE, batch.log_variance_BLE, batch.posterior_BLE)
         )
         noisy_BLE = straight_path(batch.noise_BLE, latents_BLE, batch.time_B)
-        velocity_BLE = flow(noisy_BLE, batch.time_B, condition_batch(data, batch.given))
+        velocity_BLE = flow(noisy_BLE, batch.time_B, batch.condition)
         return velocity_errors(velocity_BLE, batch.noise_BLE, latents_BLE)
-
-    def sample_ids(self, batch: FlowStep) -> Sequence[str]:
-        """Ids of the shapes."""
-        return batch.batch.ids
 
     # -- validation ---------------------------------------------------------------------------
 
     @torch.no_grad()
     def evaluate(self, step: int, progress: float) -> Mapping[str, float]:
         """Held-out velocity error with all conditions, each alone, and none."""
-        if not self._validation.shards:
+        if not self._held_out:
             return {}
-        dataset = self._open_held_out()
-        size = dataset.config.batch_size
-        num_batches = max(1, min(self._validation.num_shapes, dataset.shapes.num_shapes) // size)
-        batches = [self._held_out_step(dataset, number) for number in range(num_batches)]
+        batches = [self._held_out_step(batch, number) for number, batch in self._held_out.batches()]
         metrics: dict[str, float] = {}
         for mode in self._conditions.modes:
             errors = [
-                self._errors(replace(batch, given=only(batch.given, mode))) for batch in batches
+                self._errors(replace(batch, condition=only(batch.condition, mode)))
+                for batch in batches
             ]
             metrics[f"velocity/{mode}"] = float(torch.cat(errors).mean())
         return metrics
 
-    def _open_held_out(self) -> FlowDataset:
-        if self._held_out is None:
-            config = replace(
-                self._data,
-                shards=self._validation.shards,
-                selection=self._validation.selection,
-                latents=self._validation.latents,
-                weights=(),
-                batch_size=self._validation.batch_size,
-                canonical_share=1.0,
-                seed=0,
-            )
-            dataset = FlowDataset(config)
-            if dataset.shapes.num_shapes < config.batch_size:
-                dataset = FlowDataset(replace(config, batch_size=dataset.shapes.num_shapes))
-            _check_fit(dataset, self.module)
-            self._held_out = dataset
-        return self._held_out
-
-    def _held_out_step(self, dataset: FlowDataset, number: int) -> FlowStep:
+    def _held_out_step(self, batch: FlowBatch, number: int) -> FlowStep:
         """Always the same paths, whatever the seed of the run, over evenly spread times."""
-        batch, size = dataset.batch(number), dataset.config.batch_size
+        size = len(batch.ids)
         rng = step_generator(0, number, "held out")
         shape = (size, *batch.mean_BLE.shape[1:])
         step = FlowStep(
-            batch=batch,
-            given=self._conditions.give_all(batch),
+            condition=self._conditions.give_all(batch),
+            mean_BLE=batch.mean_BLE,
+            log_variance_BLE=batch.log_variance_BLE,
+            ids=batch.ids,
             noise_BLE=torch.from_numpy(rng.standard_normal(shape, np.float32)),
             posterior_BLE=torch.zeros(shape),
             time_B=(torch.arange(size) + 0.5) / size,
@@ -267,11 +242,9 @@ class FlowKind(RunKind[FlowRun]):
     def complete(self, run: FlowRun, *, workers: int = 1) -> tuple[FlowRun, Tokenizer]:
         """Prepare shapes and latents; take their sizes and words from them."""
         tokenizer = require_gaussian(load_tokenizer(run.tokenizer), run.tokenizer)
-        data, validation = run.data, run.validation
-        if not data.shards:
-            data = _with_latents(run, data, run.shapes, tokenizer, workers)
-        if not validation.shards and run.held_out:
-            validation = _with_latents(run, validation, run.held_out, tokenizer, workers)
+        data, validation = with_parts(
+            run, lambda config, shapes: _with_latents(run, config, shapes, tokenizer, workers)
+        )
         model = replace(
             run.model,
             num_latents=tokenizer.config.num_latents,

@@ -3,7 +3,7 @@
 Legend: B batch, Q query points.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -11,25 +11,20 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
+from g3pt.models.conditioning import ConditionBatch
 from g3pt.models.losses import occupancy_loss
 from g3pt.models.rivals.regressor import Regressor, RegressorConfig
 from g3pt.models.tokenizer import Tokenizer
 from g3pt.shapes.datasets.rivals import RegressorBatch, RegressorDataConfig, RegressorDataset
-from g3pt.shapes.shape_set import VALIDATION, Selection
-from g3pt.training.conditioning import (
-    ConditionDrawer,
-    ConditionLossConfig,
-    GivenConditions,
-    condition_batch,
-    only,
-)
+from g3pt.training.conditioning import ConditionDrawer, ConditionLossConfig, only
 from g3pt.training.fitting import fit_conditions, shard_captions
 from g3pt.training.ingredients import PreparedShapes, ensure_shapes
+from g3pt.training.kinds.conditioned import ConditionedTask, HeldOut, HeldOutConfig, with_parts
 from g3pt.training.kinds.contract import RunKind, seeded, start_from
 from g3pt.training.kinds.tokenizer import batch_scores
 from g3pt.training.loop import TrainConfig
 from g3pt.training.optim import AdamWConfig, OptimConfig
-from g3pt.training.task import DatasetsOfParts, Part, TaskOutput, step_generator, to_device
+from g3pt.training.task import Part, TaskOutput, step_generator, to_device
 from g3pt.training.trained import load_regressor
 
 
@@ -44,28 +39,36 @@ class RegressorLossConfig(ConditionLossConfig):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RegressorValidationConfig:
+class RegressorValidationConfig(HeldOutConfig):
     """Held-out shapes that are looked at during training."""
 
-    shards: tuple[str, ...] = ()
-    """Folders of prepared shapes; empty switches validation off."""
-    selection: Selection = VALIDATION
-    """Which of their shapes are looked at."""
-    num_shapes: int = 128
-    batch_size: int = 32
     num_volume_queries: int = 4096
     num_near_queries: int = 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RegressorStep:
-    """A batch and what its samples have to do without."""
+    """Labelled points and what they are told from."""
 
-    batch: RegressorBatch
-    given: GivenConditions
+    condition: ConditionBatch
+    queries_BQ3: Tensor
+    inside_BQ: Tensor
+    near_BQ: Tensor
+    ids: tuple[str, ...]
+
+    @classmethod
+    def of(cls, batch: RegressorBatch, condition: ConditionBatch) -> "RegressorStep":
+        """A step on a batch of which this is told."""
+        return cls(
+            condition=condition,
+            queries_BQ3=batch.queries_BQ3,
+            inside_BQ=batch.inside_BQ,
+            near_BQ=batch.near_BQ,
+            ids=batch.ids,
+        )
 
 
-class RegressorTask:
+class RegressorTask(ConditionedTask[RegressorDataset, RegressorStep]):
     """Learn the field that a picture shows."""
 
     def __init__(
@@ -77,93 +80,63 @@ class RegressorTask:
         *,
         seed: int = 0,
     ) -> None:
+        super().__init__(data.batch_size)
         self.module = regressor
         self._data = data
         self._loss = loss
-        self._validation = validation
         self._seed = seed
-        self._datasets = DatasetsOfParts(self._open_dataset, data.batch_size)
-        self._held_out: RegressorDataset | None = None
+        self._held_out = HeldOut(RegressorDataset, data, validation)
         self._conditions = ConditionDrawer(regressor.config.conditions, loss, seed=seed)
 
-    def batch(self, step: int, part: Part) -> RegressorStep:
-        """Draw shapes, their queries, a view and a sentence of each, and what is dropped."""
-        batch, size = self._datasets[part].batch(step), self._data.batch_size
-        rng = step_generator(self._seed, step, "conditions")
-        given = self._conditions.draw(batch, rng, step=step, part=part, batch_size=size)
-        return RegressorStep(batch, given)
+    def _draw(self, batch: RegressorBatch, step: int, part: Part) -> RegressorStep:
+        size, rng = self._batch_size, step_generator(self._seed, step, "conditions")
+        condition = self._conditions.draw(batch, rng, step=step, part=part, batch_size=size)
+        return RegressorStep.of(batch, condition)
 
     def _open_dataset(self, part: Part) -> RegressorDataset:
         return RegressorDataset(self._data, rank=part.index, world_size=part.count)
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
         """The loss of a batch of the right sizes and no meaning: a step without data."""
-        conditions, given = self._conditions.synthetic(batch_size, device)
         data = self._data
         num_queries = data.num_volume_queries + data.num_near_queries
         near_Q = torch.arange(num_queries, device=device) >= data.num_volume_queries
-        batch = RegressorBatch(
+        step = RegressorStep(
+            condition=self._conditions.synthetic(batch_size, device),
             queries_BQ3=torch.zeros(batch_size, num_queries, 3, device=device),
             inside_BQ=near_Q.expand(batch_size, -1),
             near_BQ=near_Q.expand(batch_size, -1),
-            **vars(conditions),
+            ids=("",) * batch_size,
         )
-        return self.loss(RegressorStep(batch, given), step=0, progress=0.5).loss
+        return self.loss(step, step=0, progress=0.5).loss
 
     def loss(self, batch: RegressorStep, *, step: int, progress: float) -> TaskOutput:
         """BCE on volume and near-surface queries."""
-        data = batch.batch
         logits_BQ = self._logits(batch)
-        loss = occupancy_loss(logits_BQ, data.inside_BQ, data.near_BQ, self._loss.near_weight)
-        return TaskOutput(loss, batch_scores(logits_BQ, data.inside_BQ, data.near_BQ))
+        loss = occupancy_loss(logits_BQ, batch.inside_BQ, batch.near_BQ, self._loss.near_weight)
+        return TaskOutput(loss, batch_scores(logits_BQ, batch.inside_BQ, batch.near_BQ))
 
     def _logits(self, batch: RegressorStep) -> Tensor:
-        return self.module(condition_batch(batch.batch, batch.given), batch.batch.queries_BQ3)
-
-    def sample_ids(self, batch: RegressorStep) -> Sequence[str]:
-        """Ids of the shapes."""
-        return batch.batch.ids
+        return self.module(batch.condition, batch.queries_BQ3)
 
     @torch.no_grad()
     def evaluate(self, step: int, progress: float) -> Mapping[str, float]:
         """Held-out IoU and near-surface accuracy with all conditions, each alone, and none."""
-        if not self._validation.shards:
+        if not self._held_out:
             return {}
-        dataset, device = self._open_held_out(), next(self.module.parameters()).device
-        size = dataset.config.batch_size
-        num_batches = max(1, min(self._validation.num_shapes, dataset.shapes.num_shapes) // size)
+        device = next(self.module.parameters()).device
         metrics: dict[str, float] = {}
-        for number in range(num_batches):
-            batch = to_device(dataset.batch(number), device)
-            step_of_all = RegressorStep(batch, self._conditions.give_all(batch))
+        batches = [to_device(each, device) for _, each in self._held_out.batches()]
+        for batch in batches:
+            whole = RegressorStep.of(batch, self._conditions.give_all(batch))
             for mode in self._conditions.modes:
-                logits_BQ = self._logits(replace(step_of_all, given=only(step_of_all.given, mode)))
+                told = only(whole.condition, mode)
+                logits_BQ = self._logits(replace(whole, condition=told))
                 scores = batch_scores(logits_BQ, batch.inside_BQ, batch.near_BQ)
                 for name, value in scores.items():
                     key = f"{name}/{mode}"
-                    metrics[key] = metrics.get(key, 0.0) + float(value) / num_batches
+                    metrics[key] = metrics.get(key, 0.0) + float(value) / len(batches)
         return metrics
-
-    def _open_held_out(self) -> RegressorDataset:
-        if self._held_out is None:
-            validation = self._validation
-            config = replace(
-                self._data,
-                shards=validation.shards,
-                selection=validation.selection,
-                weights=(),
-                batch_size=validation.batch_size,
-                num_volume_queries=validation.num_volume_queries,
-                num_near_queries=validation.num_near_queries,
-                canonical_share=1.0,
-                seed=0,
-            )
-            dataset = RegressorDataset(config)
-            if dataset.shapes.num_shapes < config.batch_size:
-                smaller = replace(config, batch_size=dataset.shapes.num_shapes)
-                dataset = RegressorDataset(smaller)
-            self._held_out = dataset
-        return self._held_out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,12 +165,10 @@ class RegressorKind(RunKind[RegressorRun]):
 
     def complete(self, run: RegressorRun, *, workers: int = 1) -> tuple[RegressorRun, None]:
         """Prepare the shapes and take words from them."""
-        data, validation = run.data, run.validation
-        if not data.shards:
-            data = replace(data, shards=ensure_shapes(run.shapes, workers=workers))
-        if not validation.shards and run.held_out:
-            held_out = ensure_shapes(run.held_out, workers=workers)
-            validation = replace(validation, shards=held_out)
+        data, validation = with_parts(
+            run,
+            lambda config, shapes: replace(config, shards=ensure_shapes(shapes, workers=workers)),
+        )
         conditions = fit_conditions(
             run.model.conditions,
             shard_captions(data.shards),

@@ -4,7 +4,7 @@ What a step sees follows from its number, but an example lives for many steps: a
 makes again what the pool held.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -18,16 +18,18 @@ from g3pt.models.conditioning.encoders import Condition
 from g3pt.models.conditioning.pretrained import PretrainedImageEncoder, frozen_features
 from g3pt.models.sampling import STANDARD, Sampling
 from g3pt.models.tokenizer import DiscreteTokenizer, Tokenizer, require_tokens
+from g3pt.shapes.batch import CarBatch
 from g3pt.shapes.yardstick import load_yardstick
 from g3pt.stream.dataset import StreamConfig, StreamDataset
 from g3pt.stream.recorded import RecordedConfig, RecordedDataset
 from g3pt.training.fitting import fit_to_tokenizer, stream_captions
+from g3pt.training.kinds.conditioned import ConditionedTask
 from g3pt.training.kinds.contract import RunKind, seeded, start_from
 from g3pt.training.kinds.generator import cqt_alone, generator_operations
 from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig, CarStep, NextScale
 from g3pt.training.optim import AdamWConfig, OptimConfig
-from g3pt.training.task import DatasetsOfParts, Part, TaskOutput
+from g3pt.training.task import Part, TaskOutput
 from g3pt.training.trained import load_car, load_tokenizer
 from g3pt.training.yardsticks import (
     ReadyYardstick,
@@ -66,7 +68,7 @@ class WatchConfig:
         return told.over(STANDARD)
 
 
-class StreamTask:
+class StreamTask(ConditionedTask[StreamDataset | RecordedDataset, CarStep]):
     """Predict each scale from the condition and all coarser scales, on ever new shapes."""
 
     def __init__(
@@ -85,19 +87,17 @@ class StreamTask:
                 "trained is guess, which reads pictures alone: set data.text_share to 0, got "
                 f"{data.text_share}"
             )
+        super().__init__(data.batch_size)
         self.module = car
         self.tokenizer = tokenizer
         self._objective = NextScale(car, tokenizer, loss, seed=seed, only_guess=only_guess)
         self._data = data
         self._only_guess = only_guess
         self._watch = watch
-        self._datasets = DatasetsOfParts(self._open_dataset, data.batch_size)
         self._ready: list[ReadyYardstick] | None = None
 
-    def batch(self, step: int, part: Part) -> CarStep:
-        """Draw from the pool, after it has been given what is due by this step."""
-        batch = self._datasets[part].batch(step)
-        return self._objective.draw(batch, step, part, self._data.batch_size)
+    def _draw(self, batch: CarBatch, step: int, part: Part) -> CarStep:
+        return self._objective.draw(batch, step, part, self._batch_size)
 
     def _open_dataset(self, part: Part) -> StreamDataset | RecordedDataset:
         device = next(self.module.parameters()).device
@@ -132,10 +132,6 @@ class StreamTask:
     def loss(self, batch: CarStep, *, step: int, progress: float) -> TaskOutput:
         """Cross-entropy of the scales that the curriculum has reached, and of the first guess."""
         return self._objective.loss(batch, step=step, progress=progress)
-
-    def sample_ids(self, batch: CarStep) -> Sequence[str]:
-        """Places in the pool."""
-        return batch.batch.ids
 
     @torch.no_grad()
     def evaluate(self, step: int, progress: float) -> Mapping[str, float]:

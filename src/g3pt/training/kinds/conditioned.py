@@ -1,0 +1,131 @@
+"""What trainings on shapes and conditions share: how batches are drawn, and what is held out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+from g3pt.shapes.shape_set import VALIDATION, Selection
+from g3pt.training.ingredients import PreparedShapes
+from g3pt.training.task import DatasetsOfParts, Part
+
+
+@runtime_checkable
+class BatchSource(Protocol):
+    """A dataset whose batches follow from a step."""
+
+    def batch(self, step: int) -> Any:
+        """This process's share of global batch number `step`."""
+        ...
+
+
+@runtime_checkable
+class HeldOutSource(BatchSource, Protocol):
+    """The same of a limited set of shapes."""
+
+    @property
+    def num_shapes(self) -> int:
+        """How many there are."""
+        ...
+
+
+@runtime_checkable
+class Step(Protocol):
+    """A batch with all random choices made."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Shape of each row."""
+        ...
+
+
+DatasetT = TypeVar("DatasetT", bound=BatchSource)
+HeldOutT = TypeVar("HeldOutT", bound=HeldOutSource)
+StepT = TypeVar("StepT", bound=Step)
+
+
+class ConditionedTask(ABC, Generic[DatasetT, StepT]):
+    """The side of a task that draws batches of shapes and of what is told of them."""
+
+    def __init__(self, batch_size: int) -> None:
+        self._batch_size = batch_size
+        self._datasets = DatasetsOfParts(self._open_dataset, batch_size)
+
+    @abstractmethod
+    def _open_dataset(self, part: Part) -> DatasetT:
+        """The dataset of a part, seen to fit the model."""
+
+    @abstractmethod
+    def _draw(self, batch: Any, step: int, part: Part) -> StepT:
+        """Decide what the samples of a batch must do without, and what else is random."""
+
+    def batch(self, step: int, part: Part) -> StepT:
+        """Draw shapes, a view and a sentence of each, and what is dropped."""
+        return self._draw(self._datasets[part].batch(step), step, part)
+
+    def sample_ids(self, batch: StepT) -> Sequence[str]:
+        """Ids of the shapes."""
+        return batch.ids
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeldOutConfig:
+    """Held-out shapes that are watched; what else is named here is as in the data config."""
+
+    shards: tuple[str, ...] = ()
+    """Folders of prepared shapes; empty switches validation off."""
+    selection: Selection = VALIDATION
+    """Which of their shapes are looked at."""
+    num_shapes: int = 128
+    batch_size: int = 32
+
+
+class HeldOut(Generic[HeldOutT]):
+    """The shapes of a `HeldOutConfig`, from their canonical views; opened when first looked at."""
+
+    def __init__(
+        self, open_dataset: Callable[[Any], HeldOutT], data: Any, config: HeldOutConfig
+    ) -> None:
+        self._open, self._data, self._config = open_dataset, data, config
+        self._opened: HeldOutT | None = None
+
+    def __bool__(self) -> bool:
+        """Whether there is something to look at."""
+        return bool(self._config.shards)
+
+    @property
+    def dataset(self) -> HeldOutT:
+        """Its batches are smaller where there are few shapes."""
+        if self._opened is None:
+            named = {each.name: getattr(self._config, each.name) for each in fields(self._config)}
+            del named["num_shapes"]
+            data = replace(self._data, **named, weights=(), canonical_share=1.0, seed=0)
+            opened = self._open(data)
+            if opened.num_shapes < data.batch_size:
+                opened = self._open(replace(data, batch_size=opened.num_shapes))
+            self._opened = opened
+        return self._opened
+
+    def batches(self) -> Iterator[tuple[int, Any]]:
+        """Number and content of every batch."""
+        config, num_held = self._config, self.dataset.num_shapes
+        num_batches = min(config.num_shapes, num_held) // min(config.batch_size, num_held)
+        for number in range(max(1, num_batches)):
+            yield number, self.dataset.batch(number)
+
+
+def with_parts(
+    run: Any, prepare: Callable[[Any, tuple[PreparedShapes, ...]], Any]
+) -> tuple[Any, Any]:
+    """Data and validation config of a run, each prepared where it names no folder.
+
+    Args:
+        run: with `data`, `shapes`, `validation` and `held_out`.
+        prepare: gives a config that names folders of these shapes.
+    """
+    data, validation = run.data, run.validation
+    if not data.shards:
+        data = prepare(data, run.shapes)
+    if not validation.shards and run.held_out:
+        validation = prepare(validation, run.held_out)
+    return data, validation
