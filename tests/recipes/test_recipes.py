@@ -140,18 +140,6 @@ def test_operations_of_a_step_agree_with_arithmetic(recipes):
     assert expected < cost.flops_per_step < 1.4 * expected
 
 
-@pytest.mark.parametrize(
-    ("name", "low", "high"), [("car-stream-small", 10, 60), ("guess-small", 0.05, 1)]
-)
-def test_the_cost_of_runs_on_a_stream_is_counted(recipes, name, low, high):
-    from g3pt.training.cost import estimate_cost
-
-    cost = estimate_cost(recipes.recipe(name))
-    per_shape = cost.flops_per_step / recipes.recipe(name).data.batch_size
-    assert low < per_shape / 1e9 < high
-    assert cost.parameters_by_part["guess"] > 1e5
-
-
 def test_memory_grows_with_the_slice_of_the_batch_and_not_with_the_batch(recipes):
     from dataclasses import replace
 

@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 
 from g3pt.config import load_json
-from g3pt.recipes import recipe
 from g3pt.reproduce import rows, series
-from g3pt.reproduce.catalogue import EXPERIMENTS
+from g3pt.reproduce.catalogue import EXPERIMENTS, row_recipe
 from g3pt.reproduce.choices import car_choices
 from g3pt.reproduce.experiments import RUNS, EvaluationSet
 from g3pt.reproduce.figure6 import figure6
@@ -100,7 +99,7 @@ def test_a_run_that_was_trained_elsewhere_is_taken_up(workplace):
     experiment = table3b("smoke")
     variant = experiment.variants[0]
     folder = run_folder(workplace / "elsewhere", experiment, variant, 0)
-    start(recipe(f"smoke/{variant.name}-seed0"), folder)
+    start(row_recipe(f"smoke/{variant.name}-seed0"), folder)
     calls, on_row = heard()
     rows = run_series(experiment, workplace / "elsewhere", on_row=on_row)
     assert [call[0] for call in calls] == [f"{v.name}-seed0" for v in experiment.variants]
