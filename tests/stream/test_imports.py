@@ -7,7 +7,7 @@ import sys
 import g3pt.stream
 
 ABSENT = ("embreex", "igl", "trimesh", "tyro", "pebble")
-ELSEWHERE = ("primitives_triton", "mesh_kernel")
+ELSEWHERE = ("distances_triton", "primitives_triton", "mesh_kernel")
 """What needs Triton."""
 
 
