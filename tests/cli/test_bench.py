@@ -73,7 +73,7 @@ def test_a_folder_of_meshes_is_measured_and_a_bad_one_only_noted(
     preparation, cube, bad, monkeypatch
 ):
     pytest.importorskip("pebble")
-    from g3pt.benchmarks import BenchmarkSettings
+    from g3pt.benchmarks.rows import BenchmarkSettings
 
     bad("words.glb")
     monkeypatch.setattr(preparation, "_error_rows", lambda *_: [])
@@ -89,7 +89,7 @@ def test_a_folder_of_meshes_is_measured_and_a_bad_one_only_noted(
 def test_a_missing_package_costs_its_own_rows_alone(preparation, monkeypatch):
     absent = replace(next(iter(preparation.CONVERTERS.values())), module="no_such_package_g3pt")
     monkeypatch.setattr(preparation, "CONVERTERS", {"other": absent})
-    from g3pt.benchmarks import BenchmarkSettings
+    from g3pt.benchmarks.rows import BenchmarkSettings
 
     settings = BenchmarkSettings()
     rows = preparation._time_rows([], preparation.PrepareConfig(), settings, lambda *_: None)
@@ -193,7 +193,8 @@ def test_threads_that_sleep_are_measured_beside_a_busy_process(g3pt):
 
 
 def test_a_process_that_fails_or_hangs_says_so(tmp_path):
-    from g3pt.benchmarks import BenchmarkSettings, waiting
+    from g3pt.benchmarks import waiting
+    from g3pt.benchmarks.rows import BenchmarkSettings
 
     failed = waiting._measure(BenchmarkSettings(weights=str(tmp_path), quick=True), "PASSIVE", 0)
     hung = waiting._measure(BenchmarkSettings(seconds=0.1, quick=True), "PASSIVE", 0)
@@ -227,7 +228,7 @@ def test_a_row_that_does_not_fit_is_tried_smaller_and_says_so_in_the_end():
 
 
 def test_what_fails_costs_its_own_rows_alone(g3pt, monkeypatch):
-    from g3pt import benchmarks
+    from g3pt.benchmarks import catalogue as benchmarks
 
     def broken(settings, on_progress):
         raise RuntimeError("no such kernel")

@@ -38,6 +38,19 @@ def box_mesh():
 
 
 @pytest.fixture(scope="session")
+def chair(box_mesh):
+    """Seat, back and one leg: no rotation maps it onto itself."""
+    from g3pt.geometry.mesh import concatenate
+
+    parts = [
+        box_mesh((1.0, 0.2, 1.0)),
+        box_mesh((1.0, 1.2, 0.2), (0.0, 0.6, -0.4)),
+        box_mesh((0.2, 0.6, 0.2), (0.35, -0.3, 0.4)),
+    ]
+    return concatenate(parts)
+
+
+@pytest.fixture(scope="session")
 def mesh_set(tmp_path_factory: pytest.TempPathFactory, box_mesh) -> Path:
     """A folder with a manifest: two boxes for validation, one for training, one sheet."""
     from g3pt.geometry.mesh import TriangleMesh, write_mesh

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,9 @@ def open_squares(fail_at: int | None = None):
     return partial(square, fail_at=fail_at)
 
 
-def squares(num: int, *, fail_at: int | None = None, **changes) -> tuple[Evaluation, list[int]]:
+def squares(
+    num: int, *, fail_at: int | None = None, **changes: Any
+) -> tuple[Evaluation, list[int]]:
     """An evaluation of squares, and the slots that it was asked for."""
     asked: list[int] = []
 
@@ -32,7 +35,7 @@ def squares(num: int, *, fail_at: int | None = None, **changes) -> tuple[Evaluat
             asked.append(measured.slot)
             yield measured
 
-    fields = {
+    fields: dict[str, Any] = {
         "kind": "squares",
         "protocol": "by hand",
         "config": {"kind": "squares", "settings": {"num": num}, "data": "abc"},

@@ -65,7 +65,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.meshes is not None and not options.meshes.is_dir():
         raise FileNotFoundError(f"{options.meshes}: no such folder of meshes")
 
-    from g3pt.benchmarks import BENCHMARKS, BenchmarkSettings
+    from g3pt.benchmarks.catalogue import BENCHMARKS
+    from g3pt.benchmarks.rows import BenchmarkSettings
     from g3pt.files import write_whole
     from g3pt.models.devices import resolve_device
     from g3pt.models.sizes import size_of_name

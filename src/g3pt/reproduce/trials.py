@@ -56,7 +56,7 @@ def try_experiment(
         num_steps: steps on synthetic input; 0 counts only.
         batch_size: shapes in such a step.
         device: where.
-        on_row: hears how many rows are done, and of how many.
+        on_row: is told how many rows are done, and of how many.
     """
     trials: list[Trial] = []
     for done, variant in enumerate(experiment.variants, start=1):

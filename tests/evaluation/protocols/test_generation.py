@@ -9,6 +9,7 @@ from g3pt.evaluation.objects import list_objects
 from g3pt.evaluation.protocols.controls import collect_training_shapes, mean_shape
 from g3pt.evaluation.protocols.generation import (
     GenerationSettings,
+    diversity,
     evaluate_generation,
     known_conditions,
 )

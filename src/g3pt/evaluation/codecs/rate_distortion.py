@@ -91,7 +91,7 @@ def evaluate_rate(
         device: where the tokenizer runs.
         out: folder of the results and of the plot; a rerun goes on where it stopped.
         workers: processes.
-        on_progress: hears how many objects are done.
+        on_progress: is told how many objects are done.
 
     Returns:
         The report, as JSON values.

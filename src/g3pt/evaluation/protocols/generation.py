@@ -134,7 +134,7 @@ def evaluate_generation(
         device: where the models run.
         out: folder of the results; a rerun with the same arguments goes on where it stopped.
         workers: processes.
-        on_progress: hears how many objects are done.
+        on_progress: is told how many objects are done.
 
     Returns:
         The report, as JSON values; keys of its summary are `method/metric`.

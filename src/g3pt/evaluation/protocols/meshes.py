@@ -102,7 +102,7 @@ def evaluate_meshes(
         limit: only the first so many.
         out: folder of the results; a rerun goes on there.
         workers: processes.
-        on_progress: hears how many pairs are done.
+        on_progress: is told how many pairs are done.
 
     Returns:
         The report, as JSON values.

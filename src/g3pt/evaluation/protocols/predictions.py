@@ -59,7 +59,7 @@ def evaluate_predictions(
         align: also score after the best rotation, scale and shift, in columns `aligned_*`.
         out: folder of the results; a rerun with the same arguments goes on where it stopped.
         workers: processes.
-        on_progress: hears how many objects are done.
+        on_progress: is told how many objects are done.
 
     Returns:
         The report, as JSON values, with one method, `prediction`.

@@ -104,7 +104,7 @@ def build_yardstick(
         name: of the yardstick.
         objects: which.
         config: how much is kept of each.
-        on_progress: hears how many objects are done, and of how many.
+        on_progress: is told how many objects are done, and of how many.
 
     Raises:
         ValueError: if no object can be used.
