@@ -44,9 +44,6 @@ class FlowLossConfig(ConditionLossConfig):
 
     time: Literal["logit_normal", "uniform"] = "logit_normal"
     """Times of a batch: most in the middle (Esser et al. 2024), or all alike."""
-    time_mean: float = 0.0
-    time_deviation: float = 1.0
-    """Of the logit of the time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,7 +127,7 @@ class FlowTask(ConditionedTask[FlowDataset, FlowStep]):
         if config.time == "uniform":
             return torch.from_numpy(rng.random(size, np.float32))
         standard_B = torch.from_numpy(rng.standard_normal(size, np.float32))
-        return logit_normal(standard_B, config.time_mean, config.time_deviation)
+        return logit_normal(standard_B)
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
         """The loss of a batch of the right sizes and no meaning: a step without data."""
