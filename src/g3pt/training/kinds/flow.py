@@ -30,6 +30,7 @@ from g3pt.shapes.shards import ShardSet
 from g3pt.training.conditioning import ConditionDrawer, ConditionLossConfig, only
 from g3pt.training.fitting import fit_conditions, shard_captions
 from g3pt.training.ingredients import PreparedShapes, ensure_latents, ensure_shapes
+from g3pt.training.inventory import Looker, look_at_shapes
 from g3pt.training.kinds.conditioned import ConditionedTask, HeldOut, HeldOutConfig, with_parts
 from g3pt.training.kinds.contract import RunKind, seeded, start_from
 from g3pt.training.loop import TrainConfig
@@ -235,6 +236,12 @@ class FlowKind(RunKind[FlowRun]):
     """How the diffusion rival is trained."""
 
     config = FlowRun
+
+    def look(self, run: FlowRun, looker: Looker) -> FlowRun:
+        """Look at weights, shapes and caches."""
+        looker.weights("tokenizer", run.tokenizer)
+        looker.weights("initial", run.initial)
+        return look_at_shapes(run, looker)
 
     def complete(self, run: FlowRun, *, workers: int = 1) -> tuple[FlowRun, Tokenizer]:
         """Prepare shapes and latents; take their sizes and words from them."""
