@@ -10,8 +10,8 @@ import pytest
 
 from g3pt.cli import train
 from g3pt.recipes import RECIPES, recipe, runs_before
-from g3pt.training.inventory import take_stock
 from g3pt.training.loop import TrainConfig
+from g3pt.training.start import take_stock
 from g3pt.training.trained import share_trained
 
 CLEAN = [name for name in RECIPES if not name.startswith(("car-paper", "guess-small"))]

@@ -11,9 +11,8 @@ from g3pt.recipes import tokenizer
 from g3pt.stream.dataset import StreamConfig
 from g3pt.stream.recorded import RecordedConfig
 from g3pt.stream.recording import Selection
-from g3pt.training.inventory import take_stock
 from g3pt.training.kinds.stream import WatchConfig
-from g3pt.training.start import complete, start
+from g3pt.training.start import complete, start, take_stock
 
 
 @pytest.fixture(autouse=True)

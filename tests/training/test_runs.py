@@ -8,7 +8,7 @@ import pytest
 import smoke
 import torch
 
-from g3pt.config import save_json
+from g3pt.config import ConfigError, save_json, to_json
 from g3pt.recipes import recipe
 from g3pt.training.runs import load_run
 from g3pt.training.start import complete, open_task, start
@@ -54,6 +54,18 @@ def test_a_config_from_before_colours_had_a_choice_is_still_that_of_its_recipe(t
     assert "gltf_colors" in text and "gltf_colors" not in written
     (tmp_path / "config.json").write_text(written)
     assert load_run(tmp_path) == run
+
+
+def test_fields_that_are_gone_are_passed_over_where_they_said_what_is_done_now(tmp_path):
+    run = recipe("car-tiny")
+    data = to_json(run)
+    data["data"]["only_with_images"], data["loss"]["guess_features"] = False, 1.0
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    assert load_run(tmp_path) == run
+    data["loss"]["guess_features"] = 0.5
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    with pytest.raises(ConfigError, match=r"loss\.guess_features: unknown field"):
+        load_run(tmp_path)
 
 
 def test_a_trained_model_is_the_average_unless_asked_otherwise(trained):

@@ -197,9 +197,8 @@ def _make_plan(run: "Run", folder: Path, options: argparse.Namespace) -> _Plan:
     """
     from g3pt.cli.evaluate_yardsticks import missing_yardsticks
     from g3pt.recipes import runs_before
-    from g3pt.training.inventory import take_stock
     from g3pt.training.kinds.stream import StreamRun
-    from g3pt.training.start import require_unused
+    from g3pt.training.start import require_unused, take_stock
 
     if not options.resume and not options.dry_run:
         require_unused(folder)

@@ -26,10 +26,9 @@ from g3pt.reproduce.rows import kind_of
 from g3pt.training.checkpoint import list_checkpoints
 from g3pt.training.cost import estimate_cost
 from g3pt.training.environment import describe_environment
-from g3pt.training.inventory import take_stock
 from g3pt.training.loop import TrainResult
 from g3pt.training.runs import Run, read_run
-from g3pt.training.start import start
+from g3pt.training.start import start, take_stock
 
 ROW_FILE = "row.json"
 RECIPE_FILE = "recipe.json"

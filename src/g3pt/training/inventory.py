@@ -5,10 +5,10 @@ costs all that time, so every path and name of a run is looked at here, and noth
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any, TypeVar
 
 from g3pt.models.conditioning import FrozenConfig
 from g3pt.models.conditioning.frozen import HUB_PREFIX as FROZEN_HUB_PREFIX
@@ -18,64 +18,16 @@ from g3pt.preparation.build import check_folder
 from g3pt.preparation.sources import ObjaverseSourceConfig, list_shapes
 from g3pt.shapes.packs import is_pack
 from g3pt.shapes.shards import is_complete
-from g3pt.stream.dataset import StreamConfig
-from g3pt.stream.recorded import RecordedConfig
-from g3pt.stream.recording import CONFIG_FILE as RECORDING_FILE
 from g3pt.training.checkpoint import list_checkpoints
 from g3pt.training.ingredients import PreparedShapes
-from g3pt.training.kinds.car import CarRun
-from g3pt.training.kinds.flow import FlowRun
-from g3pt.training.kinds.regressor import RegressorRun
-from g3pt.training.kinds.stream import StreamRun
-from g3pt.training.kinds.tokenizer import TokenizerRun
-from g3pt.training.runs import Run
 
-ShapesRun = TokenizerRun | CarRun | FlowRun | RegressorRun
-"""Runs that learn from prepared shapes."""
+RunT = TypeVar("RunT", bound=Any)
 
 CACHES = ("tokens", "latents", "image_features", "text_features")
 """Fields of data configs that name folders beside sets of shapes."""
 
 
-@dataclass(frozen=True)
-class Inventory:
-    """A run whose every path and name was looked at."""
-
-    run: Run
-    """Without what is optional and not there."""
-    left_out: tuple[str, ...]
-    """What that is, a line each."""
-    made: tuple[str, ...]
-    """What has to be made before the first step, a line each."""
-
-
-def take_stock(run: Run, *, promised: Collection[str] = ()) -> Inventory:
-    """Look at every path and name of a run; nothing is read whole, and nothing is made.
-
-    Args:
-        run: what is to be trained.
-        promised: folders of runs and files that are going to be there when training begins.
-
-    Raises:
-        FileNotFoundError: naming every field that names something which is not there.
-        ValueError: likewise, where something is there and of no use.
-    """
-    looker = _Looker(promised)
-    if not isinstance(run, RegressorRun):
-        looker.weights("tokenizer", getattr(run, "tokenizer", ""))
-    looker.weights("initial", run.initial)
-    match run:
-        case TokenizerRun() | CarRun() | FlowRun() | RegressorRun():
-            found: Run = _with_shapes(run, looker)
-        case StreamRun():
-            found = _with_stream(run, looker)
-        case _:
-            assert_never(run)
-    looker.raise_problems(run.name)
-    return Inventory(found, tuple(looker.left_out), tuple(looker.made))
-
-
-class _Looker:
+class Looker:
     """Looks at one thing after another, and remembers what was found."""
 
     def __init__(self, promised: Collection[str]) -> None:
@@ -176,7 +128,17 @@ def _is_prepared(path: str) -> bool:
     return is_complete(Path(path)) or is_pack(Path(path))
 
 
-def _with_shapes(run: ShapesRun, looker: _Looker) -> ShapesRun:
+def look_at_shapes(run: RunT, looker: Looker, *, num_held_out: int | None = None) -> RunT:
+    """Look at a run that learns from prepared shapes.
+
+    Args:
+        run: with `data`, `shapes`, `validation`, `held_out` and `model`.
+        looker: notes what is found.
+        num_held_out: sets of held-out shapes that such a run looks at; None is all.
+
+    Returns:
+        The run without what is optional and not there.
+    """
     data, validation = run.data, run.validation
     for name, config in (("data", data), ("validation", validation)):
         for cache in CACHES:
@@ -202,10 +164,10 @@ def _with_shapes(run: ShapesRun, looker: _Looker) -> ShapesRun:
     shapes = run.shapes
     if not data.shards:
         shapes = tuple(one for one, keep in zip(shapes, kept, strict=True) if keep)
-    return replace(run, data=data, shapes=shapes, held_out=_held_out(run, looker))
+    return replace(run, data=data, shapes=shapes, held_out=_held_out(run, looker, num_held_out))
 
 
-def _held_out(run: ShapesRun, looker: _Looker) -> tuple[PreparedShapes, ...]:
+def _held_out(run: Any, looker: Looker, num: int | None) -> tuple[PreparedShapes, ...]:
     named = run.validation.shards
     if named:
         looker.shards("validation.shards", (named,) if isinstance(named, str) else named)
@@ -214,70 +176,14 @@ def _held_out(run: ShapesRun, looker: _Looker) -> tuple[PreparedShapes, ...]:
     for shapes in run.held_out:
         if looker.prepared("held_out", shapes):
             found.append(shapes)
-            if isinstance(run, TokenizerRun):  # which looks at one
-                break
+        if len(found) == num:
+            break
     return tuple(found)
 
 
-def _look_at_frozen(condition: FrozenConfig, looker: _Looker) -> None:
+def _look_at_frozen(condition: FrozenConfig, looker: Looker) -> None:
     field = f"model.conditions: {condition.kind}"
     if find_spec("transformers") is None:
         looker.wrong(f"{field}: needs transformers: pip install 'g3pt[hub]'")
     if not condition.source.startswith(FROZEN_HUB_PREFIX):
         looker.attempt(field, lambda: source_arguments(condition.kind, condition.source))
-
-
-def _with_stream(run: StreamRun, looker: _Looker) -> StreamRun:
-    data, watch = run.data, run.watch
-    match data:
-        case StreamConfig():
-            if data.meshes and not Path(data.stock).is_file():
-                if data.stock_is_optional and data.grammar + data.families:
-                    looker.left_out.append(
-                        f"{data.stock}: there is no stock of meshes; training goes without them"
-                    )
-                    data = replace(data, meshes=0, stock="")
-                else:
-                    looker.require(
-                        "data.stock",
-                        False,
-                        f"there is no file {data.stock}; `g3pt prepare MESHES {data.stock} "
-                        "--stock` makes it",
-                    )
-        case RecordedConfig():
-            there = [(Path(one.folder) / RECORDING_FILE).is_file() for one in data.selections]
-            for one, found in zip(data.selections, there, strict=True):
-                if not found and one.optional:
-                    looker.left_out.append(
-                        f"{one.folder}: there is no such recording; training goes without it"
-                    )
-                elif not found:
-                    looker.require(
-                        "data.selections",
-                        False,
-                        f"there is no recording in {one.folder}; docs/training.md says what makes "
-                        "them",
-                    )
-            pairs = zip(data.selections, there, strict=True)
-            kept = tuple(one for one, found in pairs if found or not one.optional)
-            if kept:
-                data = replace(data, selections=kept)
-            else:
-                looker.wrong("data.selections: none of these recordings is there")
-        case _:
-            assert_never(data)
-    for file in watch.yardsticks:
-        looker.require(
-            "watch.yardsticks",
-            Path(file).is_file() or looker.promised(file),
-            f"there is no file {file}; `g3pt evaluate yardsticks --make {Path(file).parent}` "
-            "makes it",
-        )
-    optional = tuple(file for file in watch.optional if Path(file).is_file())
-    looker.left_out += [
-        f"{file}: there is no such yardstick; training is watched without it"
-        for file in watch.optional
-        if file not in optional
-    ]
-    watch = replace(watch, yardsticks=(*watch.yardsticks, *optional), optional=())
-    return replace(run, data=data, watch=watch)

@@ -41,10 +41,9 @@ class CarLossConfig(ConditionLossConfig):
     flip_max: float = 0.2
     """Their chance per bit is uniform from 0 to this."""
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
-    guess_features: float = 1.0
-    """Weight of the error of the first guess, where the model has one, in the summed features."""
     guess_field: float = 0.0
-    """Weight of the error of the field that it decodes to, where the batches hold queries."""
+    """Weight of the error of the field that the first guess decodes to, where the model has one and
+    the batches hold queries; the error of its summed features counts as it is."""
     guess_field_from: float = 0.0
     """Share of the training that is over before the field counts."""
     guess_field_share: float = 1.0
@@ -181,7 +180,7 @@ class NextScale:
             self._root_PP = metric_root(self.tokenizer, num_scales)
         indices_BT = batch.indices_BT[:, :num_tokens]
         off = sign_loss(signs_BTK, indices_BT, self._root_PP)
-        errors = {"features": (config.guess_features, off)}
+        errors = {"features": (1.0, off)}
         if batch.queries_BQ3 is not None and with_field:
             assert batch.inside_BQ is not None
             assert batch.near_BQ is not None

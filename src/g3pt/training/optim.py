@@ -60,6 +60,10 @@ class AdamWConfig:
         _check_rate(self.lr, self.clip_norm)
 
 
+MIN_SIDE = 16
+"""Matrices with a shorter side have too few directions for Muon to make alike."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MuonConfig:
     """Muon on the hidden matrices, AdamW on the rest, under one learning rate.
@@ -76,9 +80,8 @@ class MuonConfig:
     eps: float = 1e-8
     weight_decay: float = 0.01
     excluded: tuple[str, ...] = ("embed", "head", "logit", "to_bits", "from_bits")
-    """Parameters with one of these in their name stay with AdamW."""
-    min_dim: int = 16
-    """So do matrices with a side below this."""
+    """Parameters with one of these in their name stay with AdamW, as do matrices with a side below
+    `MIN_SIDE`."""
     convolutions: bool = False
     """Also on the kernels of convolutions, as matrices from all inputs of a place to outputs."""
     clip_norm: float = 1.0
@@ -212,7 +215,7 @@ def _weights_of(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> set[st
 
 
 def _is_hidden(name: str, parameter: Tensor, config: MuonConfig) -> bool:
-    return min(parameter.flatten(1).shape) >= config.min_dim and not any(
+    return min(parameter.flatten(1).shape) >= MIN_SIDE and not any(
         word in name for word in config.excluded
     )
 

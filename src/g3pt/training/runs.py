@@ -23,6 +23,16 @@ KINDS: dict[str, RunKind[Any]] = {
 """By the `kind` of their configs."""
 
 
+RETIRED: dict[tuple[str, str], object] = {
+    ("data", "only_with_images"): False,
+    ("loss", "guess_features"): 1.0,
+    ("loss", "time_mean"): 0.0,
+    ("loss", "time_deviation"): 1.0,
+    ("optim", "min_dim"): 16,
+}
+"""Fields that configs once had, and the value that training still has in their place."""
+
+
 def kind_of(run: Run) -> RunKind[Any]:
     """What is known of runs like this one."""
     return KINDS[run.kind]
@@ -52,4 +62,8 @@ def read_run(path: Path) -> Run:
     kind = data.get("kind") if isinstance(data, dict) else None
     if kind not in KINDS:
         raise ConfigError(f"{path}: kind: expected one of {', '.join(KINDS)}, got {kind!r}")
+    for (part, name), value in RETIRED.items():
+        fields = data.get(part)
+        if isinstance(fields, dict) and fields.get(name) == value:
+            del fields[name]
     return from_json(KINDS[kind].config, data, origin=str(path))

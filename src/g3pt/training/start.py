@@ -1,18 +1,49 @@
-"""From a run to a training: prepare what is missing, build the task, begin."""
+"""From a run to a training: look, prepare what is missing, build the task, begin."""
 
 import logging
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from g3pt.config import save_json, to_json
 from g3pt.models.devices import resolve_device
 from g3pt.models.tokenizer import Tokenizer
 from g3pt.training.environment import describe_environment
-from g3pt.training.inventory import take_stock
+from g3pt.training.inventory import Looker
 from g3pt.training.kinds.contract import SyntheticTask
 from g3pt.training.loop import TrainResult, train
 from g3pt.training.runs import CONFIG_FILE, Run, kind_of
 
 LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """A run whose every path and name was looked at."""
+
+    run: Run
+    """Without what is optional and not there."""
+    left_out: tuple[str, ...]
+    """What that is, a line each."""
+    made: tuple[str, ...]
+    """What has to be made before the first step, a line each."""
+
+
+def take_stock(run: Run, *, promised: Collection[str] = ()) -> Inventory:
+    """Look at every path and name of a run; nothing is read whole, and nothing is made.
+
+    Args:
+        run: what is to be trained.
+        promised: folders of runs and files that are going to be there when training begins.
+
+    Raises:
+        FileNotFoundError: naming every field that names something which is not there.
+        ValueError: likewise, where something is there and of no use.
+    """
+    looker = Looker(promised)
+    found = kind_of(run).look(run, looker)
+    looker.raise_problems(run.name)
+    return Inventory(found, tuple(looker.left_out), tuple(looker.made))
 
 
 def start(run: Run, folder: Path, *, resume: bool = False, workers: int = 1) -> TrainResult:

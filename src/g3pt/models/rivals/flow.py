@@ -139,11 +139,9 @@ def velocity_errors(
     return (velocity_BLE - (data_BLE - noise_BLE)).square().mean(dim=(1, 2))
 
 
-def logit_normal(
-    standard_B: Float[Tensor, " B"], mean: float = 0.0, deviation: float = 1.0
-) -> Float[Tensor, " B"]:
+def logit_normal(standard_B: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
     """Times from standard normal numbers: most in the middle of the path, where it is hardest."""
-    return torch.sigmoid(mean + deviation * standard_B)
+    return torch.sigmoid(standard_B)
 
 
 def gaussian_sample(

@@ -48,9 +48,7 @@ class ConditionedDataConfig:
     text_features: tuple[str, ...] = ()
     """Feature cache of the captions, one for each folder of shards."""
     canonical_share: float = 0.5
-    """Probability of the canonical view where others exist too."""
-    only_with_images: bool = False
-    """Leave out shapes that have no picture."""
+    """Probability of the canonical view where others exist too; 1 takes no other."""
     in_memory: bool = False
     """Decode and frame all pictures once and keep them."""
     classes: tuple[str, ...] = ()
@@ -109,8 +107,7 @@ class ConditionedShapes:
             config.image_features, self.parts, "image", config.image_size
         )
         self.text_features = _open_features(config.text_features, self.parts, "text", 0)
-        self._rows = [self._usable_rows(part) for part in self.parts]
-        sizes = [len(rows) for rows in self._rows]
+        sizes = [len(part) for part in self.parts]
         self.order = MixedOrder(sizes, weights=config.weights, seed=config.seed)
         self.num_shapes = sum(sizes)
         self._classes = {name: label for label, name in enumerate(config.classes)}
@@ -122,8 +119,8 @@ class ConditionedShapes:
         """Every picture, framed, by part, row and view; decoded in threads."""
         wanted = [
             (part, row, view)
-            for part, rows in zip(self.parts, self._rows, strict=True)
-            for row in rows.tolist()
+            for part in self.parts
+            for row in range(len(part))
             for view in range(part.num_views(row))
         ]
         size = self.config.image_size
@@ -139,10 +136,6 @@ class ConditionedShapes:
         kept = self._frames.get((shards.fingerprint, row, view))
         return framed_view(shards, row, view, self.config.image_size) if kept is None else kept
 
-    def _usable_rows(self, part: ShapeSet) -> np.ndarray:
-        pictured = [part.num_views(row) > 0 for row in range(len(part))]
-        return np.flatnonzero(pictured) if self.config.only_with_images else np.arange(len(part))
-
     def draw(self, step: int) -> list[DrawnShape]:
         """This process's share of the shapes of global batch number `step`.
 
@@ -156,7 +149,7 @@ class ConditionedShapes:
         return [
             DrawnShape(
                 part,
-                self.parts[part].readable(int(self._rows[part][position])),
+                self.parts[part].readable(int(position)),
                 np.random.default_rng((config.seed, 4, number)),
             )
             for part, position, number in draws

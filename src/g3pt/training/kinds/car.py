@@ -23,6 +23,7 @@ from g3pt.training.conditioning import only
 from g3pt.training.features import ensure_features
 from g3pt.training.fitting import fit_to_tokenizer, shard_captions
 from g3pt.training.ingredients import PreparedShapes, ensure_shapes, ensure_tokens
+from g3pt.training.inventory import Looker, look_at_shapes
 from g3pt.training.kinds.conditioned import ConditionedTask, HeldOut, HeldOutConfig, with_parts
 from g3pt.training.kinds.contract import RunKind, seeded, start_from
 from g3pt.training.kinds.generator import cqt_alone, generator_operations
@@ -182,6 +183,12 @@ class CarKind(RunKind[CarRun]):
     """How stage 2 is trained on prepared shapes."""
 
     config = CarRun
+
+    def look(self, run: CarRun, looker: Looker) -> CarRun:
+        """Look at weights, shapes and caches."""
+        looker.weights("tokenizer", run.tokenizer)
+        looker.weights("initial", run.initial)
+        return look_at_shapes(run, looker)
 
     def complete(self, run: CarRun, *, workers: int = 1) -> tuple[CarRun, Tokenizer]:
         """Prepare shapes, tokens and features; take layout and words from them."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from g3pt.config import ConfigError
 from g3pt.models.tokenizer import Tokenizer
+from g3pt.training.inventory import Looker
 from g3pt.training.task import Task
 
 RunT = TypeVar("RunT")
@@ -29,6 +30,18 @@ class RunKind(ABC, Generic[RunT]):
 
     config: type[RunT]
     """Its config, whose `kind` field names it."""
+
+    @abstractmethod
+    def look(self, run: RunT, looker: Looker) -> RunT:
+        """Look at every path and name of a run; nothing is read whole, and nothing is made.
+
+        Args:
+            run: what is to be trained.
+            looker: notes what is missing, wrong, left out, and made before the first step.
+
+        Returns:
+            The run without what is optional and not there.
+        """
 
     @abstractmethod
     def complete(self, run: RunT, *, workers: int = 1) -> tuple[RunT, Tokenizer | None]:

@@ -30,6 +30,7 @@ from g3pt.shapes.shards import ShardSet
 from g3pt.training.conditioning import ConditionDrawer, ConditionLossConfig, only
 from g3pt.training.fitting import fit_conditions, shard_captions
 from g3pt.training.ingredients import PreparedShapes, ensure_latents, ensure_shapes
+from g3pt.training.inventory import Looker, look_at_shapes
 from g3pt.training.kinds.conditioned import ConditionedTask, HeldOut, HeldOutConfig, with_parts
 from g3pt.training.kinds.contract import RunKind, seeded, start_from
 from g3pt.training.loop import TrainConfig
@@ -44,9 +45,6 @@ class FlowLossConfig(ConditionLossConfig):
 
     time: Literal["logit_normal", "uniform"] = "logit_normal"
     """Times of a batch: most in the middle (Esser et al. 2024), or all alike."""
-    time_mean: float = 0.0
-    time_deviation: float = 1.0
-    """Of the logit of the time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,7 +128,7 @@ class FlowTask(ConditionedTask[FlowDataset, FlowStep]):
         if config.time == "uniform":
             return torch.from_numpy(rng.random(size, np.float32))
         standard_B = torch.from_numpy(rng.standard_normal(size, np.float32))
-        return logit_normal(standard_B, config.time_mean, config.time_deviation)
+        return logit_normal(standard_B)
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
         """The loss of a batch of the right sizes and no meaning: a step without data."""
@@ -238,6 +236,12 @@ class FlowKind(RunKind[FlowRun]):
     """How the diffusion rival is trained."""
 
     config = FlowRun
+
+    def look(self, run: FlowRun, looker: Looker) -> FlowRun:
+        """Look at weights, shapes and caches."""
+        looker.weights("tokenizer", run.tokenizer)
+        looker.weights("initial", run.initial)
+        return look_at_shapes(run, looker)
 
     def complete(self, run: FlowRun, *, workers: int = 1) -> tuple[FlowRun, Tokenizer]:
         """Prepare shapes and latents; take their sizes and words from them."""

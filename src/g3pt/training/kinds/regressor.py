@@ -19,6 +19,7 @@ from g3pt.shapes.datasets.rivals import RegressorBatch, RegressorDataConfig, Reg
 from g3pt.training.conditioning import ConditionDrawer, ConditionLossConfig, only
 from g3pt.training.fitting import fit_conditions, shard_captions
 from g3pt.training.ingredients import PreparedShapes, ensure_shapes
+from g3pt.training.inventory import Looker, look_at_shapes
 from g3pt.training.kinds.conditioned import ConditionedTask, HeldOut, HeldOutConfig, with_parts
 from g3pt.training.kinds.contract import RunKind, seeded, start_from
 from g3pt.training.kinds.tokenizer import batch_scores
@@ -162,6 +163,11 @@ class RegressorKind(RunKind[RegressorRun]):
     """How the regression rival is trained."""
 
     config = RegressorRun
+
+    def look(self, run: RegressorRun, looker: Looker) -> RegressorRun:
+        """Look at weights, shapes and caches."""
+        looker.weights("initial", run.initial)
+        return look_at_shapes(run, looker)
 
     def complete(self, run: RegressorRun, *, workers: int = 1) -> tuple[RegressorRun, None]:
         """Prepare the shapes and take words from them."""

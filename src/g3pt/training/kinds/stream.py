@@ -7,7 +7,8 @@ makes again what the pool held.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, assert_never
 
 import torch
 from torch import Tensor
@@ -22,7 +23,9 @@ from g3pt.shapes.batch import CarBatch
 from g3pt.shapes.yardstick import load_yardstick
 from g3pt.stream.dataset import StreamConfig, StreamDataset
 from g3pt.stream.recorded import RecordedConfig, RecordedDataset
+from g3pt.stream.recording import CONFIG_FILE as RECORDING_FILE
 from g3pt.training.fitting import fit_to_tokenizer, stream_captions
+from g3pt.training.inventory import Looker
 from g3pt.training.kinds.conditioned import ConditionedTask
 from g3pt.training.kinds.contract import RunKind, seeded, start_from
 from g3pt.training.kinds.generator import cqt_alone, generator_operations
@@ -256,6 +259,12 @@ class StreamKind(RunKind[StreamRun]):
 
     config = StreamRun
 
+    def look(self, run: StreamRun, looker: Looker) -> StreamRun:
+        """Look at weights, at stock or recordings, and at yardsticks."""
+        looker.weights("tokenizer", run.tokenizer)
+        looker.weights("initial", run.initial)
+        return _look_at_stream(run, looker)
+
     def complete(self, run: StreamRun, *, workers: int = 1) -> tuple[StreamRun, Tokenizer]:
         """Take layout from the tokenizer and words from families and stock."""
         tokenizer = require_tokens(load_tokenizer(run.tokenizer), run.tokenizer)
@@ -294,6 +303,62 @@ class StreamKind(RunKind[StreamRun]):
     def operations(self, run: StreamRun) -> float:
         """Of steps without flipped bits."""
         return generator_operations(run.model, run.loss)
+
+
+def _look_at_stream(run: StreamRun, looker: Looker) -> StreamRun:
+    data, watch = run.data, run.watch
+    match data:
+        case StreamConfig():
+            if data.meshes and not Path(data.stock).is_file():
+                if data.stock_is_optional and data.grammar + data.families:
+                    looker.left_out.append(
+                        f"{data.stock}: there is no stock of meshes; training goes without them"
+                    )
+                    data = replace(data, meshes=0, stock="")
+                else:
+                    looker.require(
+                        "data.stock",
+                        False,
+                        f"there is no file {data.stock}; `g3pt prepare MESHES {data.stock} "
+                        "--stock` makes it",
+                    )
+        case RecordedConfig():
+            there = [(Path(one.folder) / RECORDING_FILE).is_file() for one in data.selections]
+            for one, found in zip(data.selections, there, strict=True):
+                if not found and one.optional:
+                    looker.left_out.append(
+                        f"{one.folder}: there is no such recording; training goes without it"
+                    )
+                elif not found:
+                    looker.require(
+                        "data.selections",
+                        False,
+                        f"there is no recording in {one.folder}; docs/training.md says what makes "
+                        "them",
+                    )
+            pairs = zip(data.selections, there, strict=True)
+            kept = tuple(one for one, found in pairs if found or not one.optional)
+            if kept:
+                data = replace(data, selections=kept)
+            else:
+                looker.wrong("data.selections: none of these recordings is there")
+        case _:
+            assert_never(data)
+    for file in watch.yardsticks:
+        looker.require(
+            "watch.yardsticks",
+            Path(file).is_file() or looker.promised(file),
+            f"there is no file {file}; `g3pt evaluate yardsticks --make {Path(file).parent}` "
+            "makes it",
+        )
+    optional = tuple(file for file in watch.optional if Path(file).is_file())
+    looker.left_out += [
+        f"{file}: there is no such yardstick; training is watched without it"
+        for file in watch.optional
+        if file not in optional
+    ]
+    watch = replace(watch, yardsticks=(*watch.yardsticks, *optional), optional=())
+    return replace(run, data=data, watch=watch)
 
 
 STREAM = StreamKind()

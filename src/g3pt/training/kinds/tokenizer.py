@@ -33,6 +33,7 @@ from g3pt.shapes.batch import TokenizerBatch
 from g3pt.shapes.datasets.resident import ResidentTokenizerDataset
 from g3pt.shapes.datasets.tokenizer import TokenizerDataConfig, TokenizerDataset
 from g3pt.training.ingredients import PreparedShapes, ensure_shapes
+from g3pt.training.inventory import Looker, look_at_shapes
 from g3pt.training.kinds.contract import RunKind, seeded, start_from
 from g3pt.training.loop import TrainConfig
 from g3pt.training.optim import AdamWConfig, OptimConfig
@@ -282,6 +283,11 @@ class TokenizerKind(RunKind[TokenizerRun]):
     """How stage 1 is trained."""
 
     config = TokenizerRun
+
+    def look(self, run: TokenizerRun, looker: Looker) -> TokenizerRun:
+        """Look at weights, shapes and caches."""
+        looker.weights("initial", run.initial)
+        return look_at_shapes(run, looker, num_held_out=1)
 
     def complete(self, run: TokenizerRun, *, workers: int = 1) -> tuple[TokenizerRun, None]:
         """Prepare the shapes."""
