@@ -81,7 +81,7 @@ def test_weights_on_the_hub_are_those_that_were_put_there(
     assert hub.private == {"ann/mugs": True}
     assert hub.messages == ["Mugs"]
     files = hub.repositories["ann/mugs"]
-    assert {"model.safetensors", "config.json", "README.md"} <= set(files)
+    assert set(files) == {"model.safetensors", "config.json", "vocab.txt", "README.md"}
     stored = (tiny_weights / "model.safetensors").read_bytes()
     assert files["model.safetensors"] == stored
     card = files["README.md"].decode()
@@ -177,4 +177,4 @@ def test_weights_without_a_folder_have_no_files_beside(pipeline: G3PT, tmp_path:
     weights: LoadedWeights = replace(pipeline.weights, folder=None)
     G3PT(weights).save_pretrained(tmp_path / "out")
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"model.safetensors", "config.json", "README.md"}
+    assert names == {"model.safetensors", "config.json", "vocab.txt", "README.md"}
