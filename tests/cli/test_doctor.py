@@ -74,7 +74,7 @@ def test_damaged_weights_are_a_problem(doctor, monkeypatch, tmp_path: Path) -> N
     folder = tmp_path / "some-weights"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    monkeypatch.setattr(weights_folder, "_bundled_root", lambda: tmp_path)
+    monkeypatch.setattr(weights_folder, "bundled_root", lambda: tmp_path)
 
     (finding,) = doctor._weights()
 
