@@ -156,6 +156,24 @@ def test_a_bad_picture_exits_2_with_one_sentence(
     assert not out.parent.exists()
 
 
+def test_a_picture_and_a_sentence_describe_one_shape(g3pt, picture: Path, tmp_path: Path) -> None:
+    asked = ("generate", "--image", picture, "--text", "a red mug", "--json", *FAST)
+    code, stdout, stderr = g3pt(*asked, "-o", tmp_path / "both.glb")
+    assert code == 0, stderr
+    (both,) = json.loads(stdout)["outputs"]
+    alone = g3pt("generate", "--image", picture, "--json", *FAST, "-o", tmp_path / "one.glb")[1]
+    assert json.loads(alone)["outputs"][0]["nll"] != both["nll"]
+    pairs = ("--image", picture, picture, "--text", "a mug", "--text", "a table")
+    code, stdout, _ = g3pt("generate", *pairs, "--json", *FAST, "-o", tmp_path / "pairs")
+    assert code == 0
+    names = [Path(one["path"]).name for one in json.loads(stdout)["outputs"]]
+    assert names == ["mug.glb", "mug-2.glb"]
+    odd = ("--image", picture, picture, "--text", "a mug")
+    code, _, stderr = g3pt("generate", *odd, *FAST, "-o", tmp_path / "no")
+    assert code == 2
+    assert "got pictures of 2 and 1 sentences" in stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -172,7 +190,7 @@ def test_a_bad_picture_exits_2_with_one_sentence(
         (("--text", "a mug", "--scales", 9), "scales must lie in 1..3"),
         (("--text", "a mug", "--seed", -1), "--seed must lie in 0.."),
         (("--text", "a mug", "--preview", "p.jpg"), "--preview p.jpg"),
-        ((), "exactly one of --image, --text and --points"),
+        ((), "give --image, --text or --points"),
     ],
 )
 def test_bad_arguments_exit_2_with_one_sentence(

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from g3pt.generation.pipeline import G3PT
-from g3pt.generation.preview import TILE, preview_sheet
+from g3pt.generation.preview import TILE
 
 PICTURE = Image.new("RGB", (64, 64), "white")
 PICTURE.paste((200, 30, 30), (16, 16, 48, 48))
@@ -18,7 +18,7 @@ def pipeline(tiny_weights: Path) -> G3PT:
 
 def test_a_row_shows_the_picture_every_scale_and_its_seed(pipeline: G3PT) -> None:
     result = pipeline.generate(image=PICTURE, num=2, resolution=16, every_scale=True)
-    page = preview_sheet(pipeline, result)
+    page = np.asarray(pipeline.preview(result))
     columns = 1 + pipeline.num_scales
     assert columns * TILE <= page.shape[1] < (columns + 1) * TILE
     assert 2 * TILE <= page.shape[0] < 3 * TILE
@@ -29,6 +29,6 @@ def test_a_row_shows_the_picture_every_scale_and_its_seed(pipeline: G3PT) -> Non
 def test_text_and_missing_prompts_have_a_tile_too(pipeline: G3PT) -> None:
     for prompt in ({"text": "a very long sentence " * 40}, {}):
         result = pipeline.generate(resolution=16, every_scale=True, **prompt)
-        tile = preview_sheet(pipeline, result)[:TILE, :TILE]
+        tile = np.asarray(pipeline.preview(result))[:TILE, :TILE]
         assert (tile < 128).any()
         assert (np.asarray(tile[:, 4:10]) > 250).mean() > 0.9

@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib import metadata
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from g3pt import __version__
+from g3pt.cli.options import CommonOptions, parse, report, say
 
 Status = Literal["ok", "note", "problem"]
 
@@ -44,6 +45,24 @@ class Finding:
     """What to do about it; empty when there is nothing to do."""
     values: dict[str, Any] = field(default_factory=dict[str, Any])
     """The same in numbers, for programs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DoctorOptions(CommonOptions):
+    """Look at machine and installation; nothing is changed, the network is not used."""
+
+    recipes: bool = False
+    """Also say what each published recipe needs and whether it fits; takes half a minute."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command."""
+    options = parse(DoctorOptions, "doctor", arguments)
+    findings = examine(
+        options.weights, lambda name: say(f"looking at {name}"), recipes=options.recipes
+    )
+    report(options, as_json(findings), [as_text(findings)])
+    return 0
 
 
 def examine(

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 class GenerateOptions(SamplingOptions):
     """Make closed meshes from pictures, sentences, or parts of a scanned surface.
 
-    Give pictures, sentences or point clouds; each is a shape of its own, --num samples of each.
+    Each picture, sentence or point cloud is a shape of its own, --num samples of each. Pictures and
+    sentences given together describe the same shapes, in the same order.
     """
 
     image: tuple[Path, ...] = ()
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     started = time.perf_counter()
     _check(options)
     files = options.image[:1] if options.views else options.image or options.points
-    stems = [path.stem for path in files] + [words_to_stem(text) for text in options.text]
+    stems = [path.stem for path in files] or [words_to_stem(text) for text in options.text]
     if options.num > 1:
         step = options.best_of * (options.sampling.consensus or 1)
         seeds = [options.seed + k * step for k in range(options.num)]
@@ -124,9 +125,16 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _check(options: GenerateOptions) -> None:
-    given = [bool(options.image), bool(options.text), bool(options.points)]
-    if sum(given) != 1:
-        raise ValueError("give exactly one of --image, --text and --points")
+    if not (options.image or options.text or options.points):
+        raise ValueError("give --image, --text or --points")
+    if options.points and (options.image or options.text):
+        raise ValueError("--points stands alone: leave out --image and --text")
+    pictured = 1 if options.views else len(options.image)
+    if options.image and options.text and pictured != len(options.text):
+        raise ValueError(
+            f"--image and --text describe the same shapes, so as many of both are needed: got "
+            f"pictures of {pictured} and {len(options.text)} sentences"
+        )
     if options.points:
         require_files(options.points, "point cloud")
     if options.views and not options.image:
@@ -211,8 +219,9 @@ def _candidates(selection: "Selection") -> dict[str, Any]:
 
 
 def _write_preview(pipeline: "G3PT", result: "GenerationResult", path: Path) -> None:
-    from g3pt.generation.preview import preview_sheet
+    import numpy as np
+
     from g3pt.geometry.render import save_png
 
     make_folder_for(path)
-    save_png(path, preview_sheet(pipeline, result))
+    save_png(path, np.asarray(pipeline.preview(result)))

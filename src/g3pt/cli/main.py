@@ -29,7 +29,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "score meshes, reconstructions or generated shapes"),
     "render": ("render", "meshes to a sheet of pictures or a turntable"),
     "bench": ("bench", "measure what g3pt promises, beside other software"),
-    "doctor": ("diagnose", "what this machine can do and what is missing"),
+    "doctor": ("doctor", "what this machine can do and what is missing"),
 }
 """Command -> (module in `g3pt.cli` with `main(arguments) -> exit code`, one line of help)."""
 

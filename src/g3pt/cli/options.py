@@ -29,7 +29,7 @@ class CommonOptions:
     """Flags that every command takes."""
 
     weights: str = "g3pt-small"
-    """Name of bundled weights, a weights folder, or hub:OWNER/NAME on the Hugging Face hub."""
+    """Name of bundled weights, a weights folder, or OWNER/NAME on the Hugging Face hub."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where the models run."""

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from g3pt.generation.pipeline import G3PT
 
-    pipeline = G3PT.from_pretrained(options.weights, options.device)
+    pipeline = G3PT.from_pretrained(options.weights, options.device, dtype="float32")
     pipeline.check_num_scales(options.scales)
     prompts = pipeline.read_prompts(image=options.image, text=options.text)
     sources = [

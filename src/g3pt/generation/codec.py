@@ -35,6 +35,8 @@ OnBlock = Callable[[int], None]
 MIN_RESOLUTION = 16
 MAX_RESOLUTION = 1024
 DEFAULT_RESOLUTION = 128
+DEFAULT_MIN_SHARE = 0.01
+"""Of what is generated: loose parts below this share of the whole surface are dropped."""
 
 
 class ShapeCodec:

@@ -26,6 +26,7 @@ from g3pt.generation.candidates import (
     select_drafts,
 )
 from g3pt.generation.codec import (
+    DEFAULT_MIN_SHARE,
     DEFAULT_RESOLUTION,
     OnBlock,
     ShapeCodec,
@@ -42,6 +43,7 @@ from g3pt.generation.completion import (
     search_completions,
 )
 from g3pt.generation.likelihood import TokenLikelihood, token_likelihood
+from g3pt.generation.preview import preview_sheet
 from g3pt.generation.prompts import (
     Cloud,
     Picture,
@@ -49,6 +51,7 @@ from g3pt.generation.prompts import (
     Prompts,
     read_prompts,
 )
+from g3pt.generation.publishing import located, push_to_hub, save_pretrained
 from g3pt.generation.results import GeneratedShape, GenerationResult, ScaleEvent
 from g3pt.generation.sampler import ScaleSample, generate_tokens
 from g3pt.generation.token_work import (
@@ -62,10 +65,11 @@ from g3pt.geometry.clouds import PointCloud
 from g3pt.geometry.isosurface import Extraction
 from g3pt.geometry.mesh import TriangleMesh, UnitFrame
 from g3pt.models.car import Car
+from g3pt.models.devices import resolve_device
 from g3pt.models.g3t import TokenPyramid
 from g3pt.models.sampling import STANDARD, Sampling, told_sampling
 from g3pt.models.weights.load import DEFAULT_WEIGHTS, LoadedWeights, load_weights
-from g3pt.models.weights.precision import DtypeName
+from g3pt.models.weights.precision import DtypeName, cast_weights, resolve_dtype
 
 BATCH_SIZE = 16
 """Shapes whose tokens are sampled together."""
@@ -83,7 +87,7 @@ class G3PT(ShapeCodec):
 
     def __init__(self, weights: LoadedWeights) -> None:
         super().__init__(weights)
-        self.car = weights.car
+        self.car: Car | None = weights.car
 
     @classmethod
     def from_pretrained(
@@ -91,12 +95,14 @@ class G3PT(ShapeCodec):
         weights: str | Path = DEFAULT_WEIGHTS,
         device: str | torch.device = "auto",
         *,
-        dtype: DtypeName | torch.dtype = "float32",
+        dtype: DtypeName | torch.dtype = "auto",
     ) -> "G3PT":
-        """Load bundled weights by name, or a weights folder.
+        """Load weights: bundled ones by name, a folder, or those of the Hugging Face hub.
 
         Args:
-            weights: a name, a folder, or `hub:OWNER/NAME[@REVISION]`.
+            weights: a name such as `g3pt-small`, a folder, or `OWNER/NAME[@REVISION]` of the hub,
+                which is asked only where there is no such folder (`hub:OWNER/NAME` asks it at
+                once).
             device: `auto`, `cpu`, `cuda`, `mps` or a torch device.
             dtype: number format of the generator; `auto` is bfloat16 where a GPU has it. Tokens
                 are then close to those of float32, not the same.
@@ -106,7 +112,63 @@ class G3PT(ShapeCodec):
             WeightsError: if the folder does not hold sound weights.
             ValueError: if they are of a tokenizer without tokens, or device or dtype do not fit.
         """
-        return cls(load_weights(weights, device, dtype=dtype))
+        return cls(load_weights(located(weights), device, dtype=dtype))
+
+    def to(
+        self,
+        device: str | torch.device | torch.dtype | None = None,
+        *,
+        dtype: DtypeName | torch.dtype | None = None,
+    ) -> "G3PT":
+        """Move the models, and bring the generator to another number format.
+
+        Args:
+            device: as in `from_pretrained`, or the number format alone; None leaves the models
+                where they are.
+            dtype: number format of the generator; None leaves it. Weights that have been in
+                bfloat16 stay rounded in float32.
+
+        Returns:
+            This pipeline.
+
+        Raises:
+            ValueError: if this machine has no such device, or the number format is another.
+        """
+        if isinstance(device, torch.dtype):
+            device, dtype = None, device
+        target = self.weights.device if device is None else resolve_device(device)
+        number_format = None if dtype is None else resolve_dtype(dtype, target)
+        for part in (self.tokenizer, self.car):
+            if part is not None:
+                part.to(target)
+        if self.car is not None and number_format is not None:
+            cast_weights(self.car, number_format)
+            rounded = self.weights.rounded or number_format != torch.float32
+            self.weights = replace(self.weights, rounded=rounded)
+        return self
+
+    def save_pretrained(self, folder: str | Path, *, licence: str | None = None) -> None:
+        """Write a weights folder with a card; see `publishing.save_pretrained`."""
+        save_pretrained(self.weights, folder, licence=licence)
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        private: bool = False,
+        token: str | None = None,
+        message: str = "Upload weights with g3pt",
+        licence: str | None = None,
+    ) -> str:
+        """Put the weights on the Hugging Face hub; see `publishing.push_to_hub`."""
+        return push_to_hub(
+            self.weights,
+            repository,
+            private=private,
+            token=token,
+            message=message,
+            licence=licence,
+        )
 
     # --- generation --------------------------------------------------------------------
 
@@ -123,7 +185,7 @@ class G3PT(ShapeCodec):
         sampling: Sampling | None = None,
         known: TokenPyramid | None = None,
         resolution: int = DEFAULT_RESOLUTION,
-        min_share: float = 0.0,
+        min_share: float = DEFAULT_MIN_SHARE,
         every_scale: bool = False,
         on_scale: Callable[[ScaleEvent], None] | None = None,
         **told: Any,
@@ -287,6 +349,19 @@ class G3PT(ShapeCodec):
             )
         return self.car
 
+    def preview(self, result: GenerationResult) -> Image.Image:
+        """One picture of how shapes came about: prompt, scales from coarse to fine, mesh.
+
+        Args:
+            result: of `generate`; the first 32 shapes are shown. With `every_scale` the meshes of
+                the scales are there, else they are made at 64 cells per axis.
+        """
+
+        def mesh_of(tokens: TokenPyramid, resolution: int) -> TriangleMesh:
+            return self.decode(tokens, resolution=resolution).mesh
+
+        return Image.fromarray(preview_sheet(mesh_of, result))
+
     # --- work on tokens ----------------------------------------------------------------
 
     def vary(
@@ -381,7 +456,7 @@ class G3PT(ShapeCodec):
         seed: int = 0,
         sampling: Sampling | None = None,
         resolution: int = DEFAULT_RESOLUTION,
-        min_share: float = 0.0,
+        min_share: float = DEFAULT_MIN_SHARE,
         **told: Any,
     ) -> CompletionResult:
         """Make whole shapes of a part of a surface; see `search_completions`.

@@ -1,7 +1,7 @@
 """One picture of how shapes came about: input, scales from coarse to fine, mesh."""
 
 import textwrap
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -11,9 +11,7 @@ from g3pt.generation.results import GeneratedShape, GenerationResult
 from g3pt.geometry.cameras import canonical_camera, frame_together
 from g3pt.geometry.mesh import TriangleMesh
 from g3pt.geometry.render import over_white, render, sheet
-
-if TYPE_CHECKING:
-    from g3pt.generation.pipeline import G3PT
+from g3pt.models.g3t import TokenPyramid
 
 TILE = 224
 """Side of each picture of the sheet."""
@@ -23,11 +21,15 @@ MAX_ROWS = 32
 """Further shapes are left out, so that the sheet stays a picture."""
 
 
-def preview_sheet(pipeline: "G3PT", result: GenerationResult) -> UInt8[np.ndarray, "H W 3"]:
+MeshOf = Callable[[TokenPyramid, int], TriangleMesh]
+"""(tokens, grid cells per axis) -> mesh."""
+
+
+def preview_sheet(mesh_of: MeshOf, result: GenerationResult) -> UInt8[np.ndarray, "H W 3"]:
     """Lay out one row a shape: its prompt, its coarser scales, its mesh."""
     rows, labels = [], []
     for shape in result.shapes[:MAX_ROWS]:
-        meshes = [*(shape.scales or _coarser(pipeline, shape)), shape.mesh]
+        meshes = [*(shape.scales or _coarser(mesh_of, shape)), shape.mesh]
         counts = np.cumsum(shape.tokens.scale_lengths).tolist()
         rows.append([_prompt_tile(result, shape), *mesh_tiles(meshes)])
         labels.append(
@@ -37,12 +39,9 @@ def preview_sheet(pipeline: "G3PT", result: GenerationResult) -> UInt8[np.ndarra
     return sheet(rows, labels)
 
 
-def _coarser(pipeline: "G3PT", shape: GeneratedShape) -> list[TriangleMesh]:
+def _coarser(mesh_of: MeshOf, shape: GeneratedShape) -> list[TriangleMesh]:
     scales = range(1, shape.tokens.num_scales)
-    return [
-        pipeline.decode(shape.tokens.truncate(k), resolution=PREVIEW_RESOLUTION).mesh
-        for k in scales
-    ]
+    return [mesh_of(shape.tokens.truncate(k), PREVIEW_RESOLUTION) for k in scales]
 
 
 def mesh_tiles(meshes: list[TriangleMesh]) -> list[UInt8[np.ndarray, "H W 3"]]:

@@ -4,6 +4,7 @@ Import these names from `geometry.mesh`, which adds files and the unit frame. Le
 faces, N points, M merged vertices, K kept faces, C face corners.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -113,6 +114,16 @@ class TriangleMesh:
             raise MeshError("the mesh has no faces, so it has no bounding box", "no_triangles")
         used = self.vertices[np.unique(self.faces)]
         return np.stack([used.min(axis=0), used.max(axis=0)])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the mesh in the format of the file's suffix: .glb, .gltf, .obj, .ply, .stl, .off.
+
+        Raises:
+            MeshError: if the suffix is unknown, the folder is missing or the mesh is empty.
+        """
+        from g3pt.geometry.mesh import write_mesh  # it knows the formats, and this class
+
+        write_mesh(path, self)
 
 
 def concatenate(meshes: Sequence[TriangleMesh]) -> TriangleMesh:

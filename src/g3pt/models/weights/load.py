@@ -55,6 +55,10 @@ class LoadedWeights:
     fingerprint: str
     """SHA-256 over the tokenizer's tensors as stored: equal means equal tokens."""
     flow: Flow | None = None
+    folder: Path | None = None
+    """Where the files are."""
+    rounded: bool = False
+    """Whether the generator has been in a number format that is coarser than the stored one."""
 
     @property
     def name(self) -> str:
@@ -199,6 +203,8 @@ def load_weights(
         car=None if car is None else car.to(target),
         flow=None if flow is None else flow.to(target),
         fingerprint=tensors_sha256(of_tokenizer),
+        folder=folder,
+        rounded=number_format != torch.float32,
     )
 
 
