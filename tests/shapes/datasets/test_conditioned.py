@@ -66,6 +66,16 @@ def test_several_views_of_a_shape_are_different_ones(config):
         assert not pictures[int(num) :].any()
 
 
+def test_pictures_kept_in_memory_are_those_that_are_read(config, monkeypatch):
+    import g3pt.shapes.datasets.conditioned as conditioned
+
+    expected = draw(config)
+    shapes = conditioned.ConditionedShapes(replace(config, in_memory=True))
+    monkeypatch.delattr(conditioned, "framed_view")  # all are read by now
+    kept = shapes.conditions(shapes.draw(0))
+    assert torch.equal(kept.pictures_BSS4, expected.pictures_BSS4) and kept.ids == expected.ids
+
+
 def test_more_views_do_not_change_the_first_nor_the_words(config):
     one, several = draw(config), draw(replace(config, max_views=3))
     assert torch.equal(one.pictures_BSS4, several.pictures_BSS4[:, 0])
