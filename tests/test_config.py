@@ -106,3 +106,15 @@ def test_a_file_that_is_no_config_is_named(config, tmp_path):
         config.load_json(path, Whole)
     with pytest.raises(FileNotFoundError):
         config.load_json(tmp_path / "none.json", Whole)
+
+
+def test_fields_that_are_gone_are_passed_over_where_they_say_what_is_done_anyway():
+    from g3pt.config import without_retired
+
+    retired = {("gone",): 1, ("parts", "old"): "x"}
+    data = {"gone": 1, "parts": [{"old": "x", "new": 2}, {"old": "y"}], "kept": 1}
+
+    current = without_retired(data, retired)
+
+    assert current == {"parts": [{"new": 2}, {"old": "y"}], "kept": 1}
+    assert data["gone"] == 1

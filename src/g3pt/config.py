@@ -5,9 +5,10 @@ leaves out for plain dataclasses, refusing unknown keys, is done here: whatever 
 come out again when the config that was read is written has not been understood.
 """
 
+import copy
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -17,6 +18,10 @@ from pydantic import TypeAdapter, ValidationError
 from g3pt.files import write_whole
 
 ConfigT = TypeVar("ConfigT")
+
+Retired = Mapping[tuple[str, ...], object]
+"""Fields that configs once had, by their path (lists are entered), and the value that the program
+still has in their place."""
 
 
 class ConfigError(ValueError):
@@ -60,8 +65,15 @@ def save_json(path: str | os.PathLike[str], config: object) -> None:
     write_whole(path, json.dumps(to_json(config), indent=2) + "\n")
 
 
-def load_json(path: str | os.PathLike[str], cls: type[ConfigT]) -> ConfigT:
+def load_json(
+    path: str | os.PathLike[str], cls: type[ConfigT], *, retired: Retired | None = None
+) -> ConfigT:
     """Read a config that `save_json` wrote.
+
+    Args:
+        path: the file.
+        cls: the dataclass to build.
+        retired: fields that may be there although `cls` has them no more.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -74,7 +86,34 @@ def load_json(path: str | os.PathLike[str], cls: type[ConfigT]) -> ConfigT:
         raise ConfigError(f"{path}: not JSON: {error}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a JSON object, got {type(data).__name__}")
-    return from_json(cls, cast("dict[str, Any]", data), origin=str(path))
+    current = without_retired(cast("dict[str, Any]", data), retired or {})
+    return from_json(cls, current, origin=str(path))
+
+
+def without_retired(data: dict[str, Any], retired: Retired) -> dict[str, Any]:
+    """Leave out fields that configs once had, where they hold what is done now in any case.
+
+    Fields with other values stay, so that reading refuses them by name.
+    """
+    current = copy.deepcopy(data)
+    for (*way, name), value in retired.items():
+        for fields in _reached(current, way):
+            if name in fields and fields[name] == value:
+                del fields[name]
+    return current
+
+
+def _reached(data: object, way: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The mappings at the end of a path of keys, through lists."""
+    if isinstance(data, list):
+        for one in cast("list[object]", data):
+            yield from _reached(one, way)
+    elif isinstance(data, dict):
+        fields = cast("dict[str, Any]", data)
+        if not way:
+            yield fields
+        elif way[0] in fields:
+            yield from _reached(fields[way[0]], way[1:])
 
 
 @lru_cache(maxsize=256)

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from g3pt.config import ConfigError, from_json
+from g3pt.config import ConfigError, Retired, from_json, without_retired
+from g3pt.models.weights.config import RETIRED_OF_MODELS
 from g3pt.preparation.sources import as_once_meant
 from g3pt.training.kinds.car import CAR, CarRun
 from g3pt.training.kinds.contract import RunKind
@@ -23,14 +24,15 @@ KINDS: dict[str, RunKind[Any]] = {
 """By the `kind` of their configs."""
 
 
-RETIRED: dict[tuple[str, str], object] = {
+RETIRED: Retired = {
+    **{("model", *path): value for path, value in RETIRED_OF_MODELS.items()},
     ("data", "only_with_images"): False,
     ("loss", "guess_features"): 1.0,
     ("loss", "time_mean"): 0.0,
     ("loss", "time_deviation"): 1.0,
     ("optim", "min_dim"): 16,
 }
-"""Fields that configs once had, and the value that training still has in their place."""
+"""Of the configs of runs."""
 
 
 def kind_of(run: Run) -> RunKind[Any]:
@@ -62,8 +64,4 @@ def read_run(path: Path) -> Run:
     kind = data.get("kind") if isinstance(data, dict) else None
     if kind not in KINDS:
         raise ConfigError(f"{path}: kind: expected one of {', '.join(KINDS)}, got {kind!r}")
-    for (part, name), value in RETIRED.items():
-        fields = data.get(part)
-        if isinstance(fields, dict) and fields.get(name) == value:
-            del fields[name]
-    return from_json(KINDS[kind].config, data, origin=str(path))
+    return from_json(KINDS[kind].config, without_retired(data, RETIRED), origin=str(path))

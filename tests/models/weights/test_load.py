@@ -43,6 +43,21 @@ def test_loaded_models_give_the_same_numbers_as_those_saved(tmp_path: Path, fold
     assert second.fingerprint == first.fingerprint
 
 
+def test_weights_of_earlier_configs_are_read_unless_they_ask_for_what_is_gone(folder: Path) -> None:
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    config["car"]["adaln"] = "shared"
+    config["car"]["conditions"][0]["stem"] = "conv"
+    file.write_text(json.dumps(config))
+
+    load_weights(folder)
+
+    config["car"]["adaln"] = "full"
+    file.write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=r"car\.adaln: unknown field"):
+        load_weights(folder)
+
+
 def test_models_are_float32_frozen_and_in_evaluation_mode(tiny_weights: Path) -> None:
     weights = load_weights(tiny_weights)
     assert weights.car is not None

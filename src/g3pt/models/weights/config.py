@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from g3pt.config import Retired
 from g3pt.models.car import CarConfig
 from g3pt.models.rivals.flow import FlowConfig
 from g3pt.models.rivals.regressor import RegressorConfig
@@ -10,6 +11,22 @@ from g3pt.models.sampling import STANDARD, Sampling
 from g3pt.models.tokenizers import TokenizerConfig
 
 StorageType = Literal["float32", "float16", "bfloat16"]
+
+
+RETIRED_OF_MODELS: Retired = {
+    ("adaln",): "shared",
+    ("adaln_rank",): 32,
+    ("attention",): "scales",
+    ("conditions", "stem"): "conv",
+}
+"""Of the configs of CAR and its rivals."""
+
+RETIRED: Retired = {
+    (model, *path): value
+    for model in ("car", "flow", "regressor")
+    for path, value in RETIRED_OF_MODELS.items()
+}
+"""Of the configs of weights."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,7 +21,12 @@ from g3pt.files import write_whole
 from g3pt.hashes import file_sha256
 from g3pt.models.conditioning.text import TextConditionConfig
 from g3pt.models.weights.bundled import bundled_root
-from g3pt.models.weights.config import RegressorWeightsConfig, StorageType, WeightsConfig
+from g3pt.models.weights.config import (
+    RETIRED,
+    RegressorWeightsConfig,
+    StorageType,
+    WeightsConfig,
+)
 
 MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
@@ -175,7 +180,7 @@ def read_config(folder: Path, kind: type[ConfigT]) -> ConfigT:
             f"{folder}: is not a weights folder, it has no {' and no '.join(missing)}"
         )
     try:
-        config = load_json(folder / CONFIG_FILE, kind)
+        config = load_json(folder / CONFIG_FILE, kind, retired=RETIRED)
     except UnicodeDecodeError:
         raise WeightsError(f"{folder / CONFIG_FILE}: is not text") from None
     if not config.vocabulary_sha256:
