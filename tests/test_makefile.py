@@ -15,13 +15,17 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make
 
 def make(*arguments: str, path: str = "") -> "subprocess.CompletedProcess[str]":
     folders = [path, os.environ.get("PATH", "")] if path else [os.environ.get("PATH", "")]
+    # Whatever a make around the tests was told is not for this one.
+    around = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
+    }
     return subprocess.run(
         ["make", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=60,
-        env=os.environ | {"PATH": os.pathsep.join(folders)},
+        env=around | {"PATH": os.pathsep.join(folders)},
     )
 
 

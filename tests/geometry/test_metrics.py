@@ -77,7 +77,7 @@ def test_closest_faces_are_numbered_as_in_the_mesh_given():
 
 
 def test_distance_to_nothing_is_refused():
-    with pytest.raises(MeshError, match="without any face"):
+    with pytest.raises(MeshError, match="without area"):
         distance_to_mesh(np.zeros((1, 3)), NO_FACES)
 
 

@@ -3,17 +3,27 @@
 import logging
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
 from g3pt.models.alternatives.kl import KlTokenizer
+from g3pt.models.conditioning import FrozenConfig
+from g3pt.models.conditioning.frozen import HUB_PREFIX as FROZEN_HUB_PREFIX
+from g3pt.models.conditioning.frozen import source_arguments
 from g3pt.models.tokenizer import DiscreteTokenizer
-from g3pt.preparation.build import ShardsConfig, build_shards
+from g3pt.preparation.build import ShardsConfig, build_shards, check_folder
 from g3pt.preparation.engines import InlineEngine, ProcessEngine
-from g3pt.preparation.sources import ProceduralSourceConfig, SourceConfig
+from g3pt.preparation.sources import (
+    ObjaverseSourceConfig,
+    ProceduralSourceConfig,
+    SourceConfig,
+    list_shapes,
+)
 from g3pt.shapes.cache.arrays import DrawsConfig
 from g3pt.shapes.cache.latents import LatentsIdentity, build_latent_cache
 from g3pt.shapes.cache.tokens import TokenCacheConfig, TokenizerIdentity, build_token_cache
@@ -21,6 +31,12 @@ from g3pt.shapes.packs import is_pack
 from g3pt.shapes.shape_set import ShapeSet
 from g3pt.shapes.shards import ShardSet, is_complete
 from g3pt.shapes.stored import PrepareConfig, ViewsConfig
+from g3pt.training.inventory import Looker, is_prepared
+
+RunT = TypeVar("RunT", bound=Any)
+
+CACHES = ("tokens", "latents", "image_features", "text_features")
+"""Fields of data configs that name folders next to sets of shapes."""
 
 LOGGER = logging.getLogger(__name__)
 PROGRESS_SECONDS = 5.0
@@ -43,6 +59,88 @@ class PreparedShapes:
     def config(self) -> ShardsConfig:
         """What the shards are built from."""
         return ShardsConfig(source=self.source, prepare=self.prepare, views=self.views)
+
+
+def look_at_shapes(run: RunT, looker: Looker, *, num_held_out: int | None = None) -> RunT:
+    """Look at a run that learns from prepared shapes.
+
+    Args:
+        run: with `data`, `shapes`, `validation`, `held_out` and `model`.
+        looker: notes what is found.
+        num_held_out: sets of held-out shapes that such a run looks at; None is all.
+
+    Returns:
+        The run without what is optional and not there.
+    """
+    data, validation = run.data, run.validation
+    for name, config in (("data", data), ("validation", validation)):
+        for cache in CACHES:
+            looker.folders(f"{name}.{cache}", getattr(config, cache, ()))
+    for condition in getattr(run.model, "conditions", ()):
+        if isinstance(condition, FrozenConfig) and not getattr(data, f"{condition.slot}_features"):
+            _look_at_frozen(condition, looker)
+    kept: list[bool] = []
+    if data.shards:
+        looker.shards("data.shards", data.shards)
+    else:
+        kept = [_prepared(looker, "shapes", shapes) for shapes in run.shapes]
+        if run.shapes and not any(kept):
+            looker.wrong("shapes: nothing of them is there, and nothing is left to learn from")
+    num_parts = len(data.shards or run.shapes)
+    if data.weights and len(data.weights) != num_parts:
+        looker.wrong(
+            f"data.weights: expected one for each of {num_parts} sets of shapes, got {data.weights}"
+        )
+    elif not all(kept) and data.weights:
+        shares = tuple(w for w, keep in zip(data.weights, kept, strict=True) if keep)
+        data = replace(data, weights=shares)
+    shapes = run.shapes
+    if not data.shards:
+        shapes = tuple(one for one, keep in zip(shapes, kept, strict=True) if keep)
+    return replace(run, data=data, shapes=shapes, held_out=_held_out(run, looker, num_held_out))
+
+
+def _prepared(looker: Looker, field: str, shapes: PreparedShapes) -> bool:
+    """Whether shapes are there or can be made; False if they are optional and cannot."""
+    if is_prepared(shapes.path):
+        return True
+    source = shapes.source
+    if isinstance(source, ObjaverseSourceConfig):  # is listed over the network
+        looker.made.append(f"{shapes.path}: prepared from Objaverse")
+        return True
+    refs: list[Any] = []
+    if shapes.optional and looker.lacks(lambda: list_shapes(source)):
+        looker.left_out.append(
+            f"{shapes.path}: there are no meshes at {getattr(source, 'path', source.kind)}; "
+            "training goes without them"
+        )
+        return False
+    listed = looker.attempt(field, lambda: refs.extend(list_shapes(source)))
+    if listed and looker.attempt(field, lambda: check_folder(Path(shapes.path), shapes.config)):
+        looker.made.append(f"{shapes.path}: prepared from {len(refs)} {source.kind} shapes")
+    return True
+
+
+def _held_out(run: Any, looker: Looker, num: int | None) -> tuple[PreparedShapes, ...]:
+    named = run.validation.shards
+    if named:
+        looker.shards("validation.shards", (named,) if isinstance(named, str) else named)
+        return run.held_out
+    found = list[PreparedShapes]()
+    for shapes in run.held_out:
+        if _prepared(looker, "held_out", shapes):
+            found.append(shapes)
+        if len(found) == num:
+            break
+    return tuple(found)
+
+
+def _look_at_frozen(condition: FrozenConfig, looker: Looker) -> None:
+    field = f"model.conditions: {condition.kind}"
+    if find_spec("transformers") is None:
+        looker.wrong(f"{field}: needs transformers: pip install 'g3pt[hub]'")
+    if not condition.source.startswith(FROZEN_HUB_PREFIX):
+        looker.attempt(field, lambda: source_arguments(condition.kind, condition.source))
 
 
 def ensure_shapes(wanted: tuple[PreparedShapes, ...], *, workers: int = 1) -> tuple[str, ...]:
@@ -72,6 +170,23 @@ def _prepare(shapes: PreparedShapes, workers: int) -> None:
         on_progress=lambda state: progress(state.done, state.total),
     )
     LOGGER.info("%s: %d shapes, %d refused", shapes.path, report.prepared, report.refused)
+
+
+def with_parts(
+    run: Any, prepare: Callable[[Any, tuple[PreparedShapes, ...]], Any]
+) -> tuple[Any, Any]:
+    """Data and validation config of a run, each prepared where it names no folder.
+
+    Args:
+        run: with `data`, `shapes`, `validation` and `held_out`.
+        prepare: gives a config that names folders of these shapes.
+    """
+    data, validation = run.data, run.validation
+    if not data.shards:
+        data = prepare(data, run.shapes)
+    if not validation.shards and run.held_out:
+        validation = prepare(validation, run.held_out)
+    return data, validation
 
 
 def ensure_tokens(

@@ -22,9 +22,15 @@ from g3pt.shapes.packs import open_shapes
 from g3pt.training.conditioning import only
 from g3pt.training.features import ensure_features
 from g3pt.training.fitting import fit_to_tokenizer, shard_captions
-from g3pt.training.ingredients import PreparedShapes, ensure_shapes, ensure_tokens
-from g3pt.training.inventory import Looker, look_at_shapes
-from g3pt.training.kinds.conditioned import ConditionedTask, HeldOut, HeldOutConfig, with_parts
+from g3pt.training.ingredients import (
+    PreparedShapes,
+    ensure_shapes,
+    ensure_tokens,
+    look_at_shapes,
+    with_parts,
+)
+from g3pt.training.inventory import Looker
+from g3pt.training.kinds.conditioned import ConditionedTask, HeldOut, HeldOutConfig
 from g3pt.training.kinds.contract import RunKind, seeded, start_from
 from g3pt.training.kinds.generator import cqt_alone, generator_operations
 from g3pt.training.loop import TrainConfig

@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from g3pt.shapes.shape_set import VALIDATION, Selection
-from g3pt.training.ingredients import PreparedShapes
 from g3pt.training.task import DatasetsOfParts, Part
 
 
@@ -112,20 +111,3 @@ class HeldOut(Generic[HeldOutT]):
         num_batches = min(config.num_shapes, num_held) // min(config.batch_size, num_held)
         for number in range(max(1, num_batches)):
             yield number, self.dataset.batch(number)
-
-
-def with_parts(
-    run: Any, prepare: Callable[[Any, tuple[PreparedShapes, ...]], Any]
-) -> tuple[Any, Any]:
-    """Data and validation config of a run, each prepared where it names no folder.
-
-    Args:
-        run: with `data`, `shapes`, `validation` and `held_out`.
-        prepare: gives a config that names folders of these shapes.
-    """
-    data, validation = run.data, run.validation
-    if not data.shards:
-        data = prepare(data, run.shapes)
-    if not validation.shards and run.held_out:
-        validation = prepare(validation, run.held_out)
-    return data, validation

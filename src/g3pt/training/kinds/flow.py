@@ -29,9 +29,15 @@ from g3pt.shapes.datasets.rivals import FlowBatch, FlowDataConfig, FlowDataset
 from g3pt.shapes.shards import ShardSet
 from g3pt.training.conditioning import ConditionDrawer, ConditionLossConfig, only
 from g3pt.training.fitting import fit_conditions, shard_captions
-from g3pt.training.ingredients import PreparedShapes, ensure_latents, ensure_shapes
-from g3pt.training.inventory import Looker, look_at_shapes
-from g3pt.training.kinds.conditioned import ConditionedTask, HeldOut, HeldOutConfig, with_parts
+from g3pt.training.ingredients import (
+    PreparedShapes,
+    ensure_latents,
+    ensure_shapes,
+    look_at_shapes,
+    with_parts,
+)
+from g3pt.training.inventory import Looker
+from g3pt.training.kinds.conditioned import ConditionedTask, HeldOut, HeldOutConfig
 from g3pt.training.kinds.contract import RunKind, seeded, start_from
 from g3pt.training.loop import TrainConfig
 from g3pt.training.optim import AdamWConfig, OptimConfig

@@ -32,8 +32,8 @@ from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
 from g3pt.shapes.batch import TokenizerBatch
 from g3pt.shapes.datasets.resident import ResidentTokenizerDataset
 from g3pt.shapes.datasets.tokenizer import TokenizerDataConfig, TokenizerDataset
-from g3pt.training.ingredients import PreparedShapes, ensure_shapes
-from g3pt.training.inventory import Looker, look_at_shapes
+from g3pt.training.ingredients import PreparedShapes, ensure_shapes, look_at_shapes
+from g3pt.training.inventory import Looker
 from g3pt.training.kinds.contract import RunKind, seeded, start_from
 from g3pt.training.loop import TrainConfig
 from g3pt.training.optim import AdamWConfig, OptimConfig
