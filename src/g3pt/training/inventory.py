@@ -1,7 +1,7 @@
-"""What a run reads, looked for before any work: what is there, what is made, what is left out.
+"""Check of a run's inputs before any work: what exists, what will be made, what is left out.
 
-Data that take minutes or hours to make come first in a training. A wrong name found after them
-costs all that time, so every path and name of a run is looked at here, and nothing is made.
+A training may first prepare data for minutes or hours. A wrong name that is found only then costs
+all that time. So every path and name of a run is checked here, and nothing is made.
 """
 
 from collections.abc import Callable, Collection
@@ -24,11 +24,11 @@ from g3pt.training.ingredients import PreparedShapes
 RunT = TypeVar("RunT", bound=Any)
 
 CACHES = ("tokens", "latents", "image_features", "text_features")
-"""Fields of data configs that name folders beside sets of shapes."""
+"""Fields of data configs that name folders next to sets of shapes."""
 
 
 class Looker:
-    """Looks at one thing after another, and remembers what was found."""
+    """Checks paths and names one after another, and collects what it finds."""
 
     def __init__(self, promised: Collection[str]) -> None:
         self._promised = {Path(path) for path in promised}
@@ -38,7 +38,7 @@ class Looker:
         self.made: list[str] = []
 
     def raise_problems(self, name: str) -> None:
-        """Say what was found wrong, all of it."""
+        """Raise one error that lists all problems that were found, if there are any."""
         problems = self._missing + self._wrong
         if not problems:
             return
@@ -50,16 +50,16 @@ class Looker:
         self._wrong.append(message)
 
     def promised(self, path: str) -> bool:
-        """Whether something is going to be there."""
+        """Whether a path will exist when training begins."""
         return Path(path) in self._promised
 
     def require(self, field: str, there: bool, message: str) -> None:
-        """Note what is missing."""
+        """Note something as missing unless it is there."""
         if not there:
             self._missing.append(f"{field}: {message}")
 
     def attempt(self, field: str, look: Callable[[], Any]) -> bool:
-        """Note what looking raises; gives whether it went well."""
+        """Call `look` and note the error that it raises; return whether it succeeded."""
         try:
             look()
         except FileNotFoundError as error:
@@ -71,7 +71,7 @@ class Looker:
         return True
 
     def weights(self, field: str, source: str) -> None:
-        """A run folder, a weights folder, a bundled name, or weights on the hub."""
+        """Check a run folder, a weights folder, a bundled name, or weights on the hub."""
         if not source or self.promised(source) or source.startswith(HUB_PREFIX):
             return
         checkpoints = Path(source) / "checkpoints"
@@ -91,19 +91,19 @@ class Looker:
             )
 
     def folders(self, field: str, paths: Collection[str]) -> None:
-        """Caches of a data config."""
+        """Check the cache folders of a data config."""
         for path in paths:
             self.require(field, Path(path).is_dir(), f"there is no folder {path}")
 
     def shards(self, field: str, paths: Collection[str]) -> None:
-        """Prepared sets that the user named."""
+        """Check prepared sets that the user named."""
         for path in paths:
             self.require(
                 field, _is_prepared(path), f"expected a pack or a complete set of shapes at {path}"
             )
 
     def prepared(self, field: str, shapes: PreparedShapes) -> bool:
-        """Whether shapes are there or can be made; False if they are optional and cannot."""
+        """Check that shapes exist or can be made; False if they are optional and cannot."""
         if _is_prepared(shapes.path):
             return True
         source, problems = shapes.source, len(self._missing)
@@ -129,15 +129,15 @@ def _is_prepared(path: str) -> bool:
 
 
 def look_at_shapes(run: RunT, looker: Looker, *, num_held_out: int | None = None) -> RunT:
-    """Look at a run that learns from prepared shapes.
+    """Check the inputs of a run that learns from prepared shapes.
 
     Args:
         run: with `data`, `shapes`, `validation`, `held_out` and `model`.
-        looker: notes what is found.
-        num_held_out: sets of held-out shapes that such a run looks at; None is all.
+        looker: collects what is found.
+        num_held_out: number of sets of held-out shapes that such a run uses; None is all.
 
     Returns:
-        The run without what is optional and not there.
+        The run without optional inputs that do not exist.
     """
     data, validation = run.data, run.validation
     for name, config in (("data", data), ("validation", validation)):
