@@ -40,7 +40,7 @@ class GuessConfig:
     """Side of the square picture in pixels."""
 
     place_width: int = 32
-    """Channels to which the fine features of each place are reduced, and likewise the coarse."""
+    """Channels to which the fine features of each place are reduced; the coarse ones, too."""
 
     width: int = 768
     depth: int = 2

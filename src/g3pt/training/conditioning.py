@@ -171,7 +171,7 @@ class ConditionDrawer:
     def synthetic(
         self, batch_size: int, device: torch.device | str, *, guess_side: int | None = None
     ) -> ConditionBatch:
-        """Random conditions of the right sizes, none dropped.
+        """Placeholder conditions of the right sizes, none dropped.
 
         Frozen encoders are left out: their features can be cached.
 

@@ -80,7 +80,7 @@ class CarTask(ConditionedTask[CarDataset, CarStep]):
         return dataset
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
-        """The loss of a random batch of the right sizes: a step without data."""
+        """The loss of a placeholder batch of the right sizes: a step without data."""
         return self._objective.synthetic_loss(batch_size, device)
 
     # -- loss ---------------------------------------------------------------------------------

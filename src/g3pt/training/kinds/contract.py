@@ -21,7 +21,7 @@ class SyntheticTask(Task, Protocol):
     """A task that can also run a step on synthetic input, to measure its cost."""
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
-        """The loss of a step on random input of the right shapes."""
+        """The loss of a step on placeholder input of the right shapes."""
         ...
 
 

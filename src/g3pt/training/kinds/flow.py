@@ -131,7 +131,7 @@ class FlowTask(ConditionedTask[FlowDataset, FlowStep]):
         return logit_normal(standard_B)
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
-        """The loss of a random batch of the right sizes: a step without data."""
+        """The loss of a placeholder batch of the right sizes: a step without data."""
         config = self.module.config
         latents = torch.zeros(batch_size, config.num_latents, config.latent_dim, device=device)
         step = FlowStep(

@@ -98,7 +98,7 @@ class RegressorTask(ConditionedTask[RegressorDataset, RegressorStep]):
         return RegressorDataset(self._data, rank=part.index, world_size=part.count)
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
-        """The loss of a random batch of the right sizes: a step without data."""
+        """The loss of a placeholder batch of the right sizes: a step without data."""
         data = self._data
         num_queries = data.num_volume_queries + data.num_near_queries
         near_Q = torch.arange(num_queries, device=device) >= data.num_volume_queries

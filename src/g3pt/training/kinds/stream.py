@@ -129,7 +129,7 @@ class StreamTask(ConditionedTask[StreamDataset | RecordedDataset, CarStep]):
         return self.tokenizer.tokenize(points_BN3, normals_BN3, self.module.config.num_scales)
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
-        """The loss of a random batch of the right sizes: a step without data."""
+        """The loss of a placeholder batch of the right sizes: a step without data."""
         return self._objective.synthetic_loss(batch_size, device)
 
     def loss(self, batch: CarStep, *, step: int, progress: float) -> TaskOutput:

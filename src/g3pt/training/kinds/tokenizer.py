@@ -126,7 +126,7 @@ class TokenizerTask:
         return ResidentTokenizerDataset(self._data, device, rank=part.index, world_size=part.count)
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
-        """The loss of a random batch of the right sizes: a step without data."""
+        """The loss of a placeholder batch of the right sizes: a step without data."""
         return self.loss(self._synthetic_batch(batch_size, device), step=0, progress=0.999).loss
 
     def _synthetic_batch(self, batch_size: int, device: torch.device | str) -> TokenizerStep:
