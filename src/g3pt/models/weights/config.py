@@ -46,7 +46,7 @@ class WeightsConfig:
     """Prefixes of tensor names, such as `car.`, whose matrices are stored as 8-bit rows."""
 
     sha256: str = ""
-    """Of `model.safetensors`."""
+    """SHA-256 of `model.safetensors`."""
 
     vocabulary_sha256: str = ""
     """SHA-256 of `vocab.txt`, which holds the words of the text condition; empty if there are none.
@@ -88,7 +88,7 @@ class RegressorWeightsConfig:
     name: str
     storage: StorageType = "float16"
     sha256: str = ""
-    """Of `model.safetensors`."""
+    """SHA-256 of `model.safetensors`."""
     vocabulary_sha256: str = ""
     """As in `WeightsConfig`."""
     regressor: RegressorConfig
