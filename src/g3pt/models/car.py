@@ -47,35 +47,36 @@ class CarConfig:
     mlp_ratio: float = 4.0
 
     conditions: tuple[ConditionConfig, ...] = ()
-    """What the model can be conditioned on: one of pictures, text, points and class each at most;
-    empty for nothing."""
+    """The conditions of the model, at most one each of pictures, text, points and class. Empty
+    builds an unconditional model."""
 
     input_kind: InputKind = "cumulative"
-    """A scale reads the sum of all coarser scales, or the one before it alone (the paper's
-    sentence)."""
+    """What a scale reads: the sum of all coarser scales, or only the scale before it (as the
+    paper's text says)."""
 
     positions: PositionKind = "learned"
-    """How tokens of a scale are told apart beside what they read, which the paper does not say: a
-    vector learned for each, sines and cosines of its place within the scale, or not at all. A
-    vector is learned for every scale in any case."""
+    """Position embedding of the tokens within a scale, which the paper does not specify: a learned
+    vector for each token, sines and cosines of its place within the scale, or none. Every scale
+    has a learned vector in any case."""
 
     head: HeadKind = "bit_softmax"
-    """One choice among all entries of the vocabulary (`softmax`, the paper's), the same started
-    from independent bits, which learns faster, or an independent choice per bit."""
+    """`softmax` (the paper's): one choice among all entries of the vocabulary. `bit_softmax`: the
+    same, but it starts from independent bits, which learns faster. `bitwise`: an independent
+    choice for every bit."""
 
     bitwise_scales: int = 0
-    """How many of the finest scales choose every bit on its own, whatever `head` says for the
-    others. There a vocabulary of logits for each of many tokens costs most and tells least."""
+    """Number of the finest scales that use the `bitwise` head; the others use `head`. On fine
+    scales, with their many tokens, logits over the whole vocabulary cost most and gain least."""
 
     dropout: float = 0.0
-    """Share of the numbers that a part of a block adds which training leaves out."""
+    """Dropout on the output of the attention and the MLP of every block."""
 
     stochastic_depth: float = 0.0
-    """Share of samples for which training leaves out both parts of the last block; it grows evenly
-    from the first one on."""
+    """Stochastic depth: share of samples for which training skips the attention and the MLP of the
+    last block. The share grows linearly from the first block to the last."""
 
     guess: GuessConfig | None = None
-    """A first guess of the shape, regressed from the picture; None goes without."""
+    """First guess of the shape, regressed from the picture; None builds none."""
 
     def __post_init__(self) -> None:
         if not self.scale_lengths or min(self.scale_lengths) < 1:
@@ -113,7 +114,7 @@ class CarConfig:
 
     @property
     def num_inputs(self) -> int:
-        """Numbers that a token reads: CQT features of what is known, and of what the guess adds."""
+        """Input channels of a token: CQT features of what is known, then those of the guess."""
         return self.input_dim * (2 if self.is_shown_guess else 1)
 
     @property
@@ -129,9 +130,10 @@ class CarConfig:
 
 
 class CarCache:
-    """Keys and values of the scales made so far, and what all scales share.
+    """Keys and values of the scales sampled so far, and the condition that all scales share.
 
-    Without `reuse` it holds the inputs of these scales instead, which then all run again.
+    Without `reuse` it holds the inputs of these scales instead, and every call runs all of them
+    again.
     """
 
     def __init__(self, num_blocks: int, *, reuse: bool = True) -> None:
@@ -142,7 +144,7 @@ class CarCache:
 
 
 class Car(nn.Module):
-    """P(scale s | condition, all coarser scales), for all tokens of a scale at once (Eq. 6)."""
+    """Predicts all tokens of a scale at once: P(scale s | condition, coarser scales) (Eq. 6)."""
 
     positions: Tensor
 
@@ -186,7 +188,7 @@ class Car(nn.Module):
                 learned_TD = torch.randn(config.num_tokens, config.width) * 0.02
                 self.positions = nn.Parameter(learned_TD)
             case "sinusoidal":
-                # Fixed, so about as large as what tokens read is from the start.
+                # Not learned, so scaled to the size of the token inputs from the start.
                 parts = [sinusoids(length, config.width) for length in config.scale_lengths]
                 self.register_buffer("positions", torch.cat(parts) * 0.5, persistent=False)
             case "none":
@@ -196,7 +198,7 @@ class Car(nn.Module):
                 assert_never(config.positions)
 
     def _initialise(self) -> None:
-        """Start as GPT-2 does: small weights, smaller still where the residual stream is fed."""
+        """Initialise as GPT-2: small weights, smaller still where they add to the residual."""
         for name, parameter in self.named_parameters():
             if name.startswith("blocks.") and parameter.ndim == 2:
                 feeds_stream = "to_output" in name or "contract" in name
@@ -206,7 +208,7 @@ class Car(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Number format of the weights; conditions and inputs are brought to it."""
+        """Dtype of the weights; conditions and inputs are cast to it."""
         return self.positions.dtype
 
     def forward(
@@ -215,12 +217,12 @@ class Car(nn.Module):
         condition: ConditionBatch | ConditionOutput,
         num_scales: int | None = None,
     ) -> tuple[Float[Tensor, "B _ _"], ...]:
-        """Give the logits of the first scales, one tensor a scale, under teacher forcing.
+        """Give the logits of the first scales under teacher forcing, one tensor per scale.
 
         Args:
-            inputs_BTC: CQT features per token (`teacher_inputs`), `num_inputs` wide; of scale 0
-                the part of the guess counts alone.
-            condition: raw conditions, or what `encode_condition` made of them.
+            inputs_BTC: CQT features per token (`teacher_inputs`), `num_inputs` wide. At scale 0
+                only the channels of the guess are used.
+            condition: raw conditions, or the output of `encode_condition`.
             num_scales: number of scales that the inputs cover (default: all).
         """
         lengths = self.config.scale_lengths[:num_scales]
@@ -238,7 +240,7 @@ class Car(nn.Module):
         condition: ConditionOutput,
         lengths: tuple[int, ...],
     ) -> Float[Tensor, "B T D"]:
-        """Send the tokens of the first scales through all blocks together."""
+        """Run the tokens of the first scales through all blocks in one pass."""
         first = lengths[0]
         start_BTD = self._prefix_and_start(condition, inputs_BTC[:, :first])
         x_BTD = torch.cat([start_BTD, self._embed(inputs_BTC[:, first:], first)], dim=1)
@@ -256,7 +258,7 @@ class Car(nn.Module):
     def _logits(
         self, x_BTD: Float[Tensor, "B T D"], lengths: tuple[int, ...]
     ) -> tuple[Float[Tensor, "B _ _"], ...]:
-        """Neighbouring scales with the same head go through it together."""
+        """Logits of each scale. Neighbouring scales with the same head are computed together."""
         logits: list[Tensor] = []
         for kind, group in groupby(range(len(lengths)), key=self.config.heads.__getitem__):
             sizes = [lengths[scale] for scale in group]
@@ -265,13 +267,13 @@ class Car(nn.Module):
         return tuple(logits)
 
     def encode_condition(self, batch: ConditionBatch) -> ConditionOutput:
-        """Give the prefix and the vector; absent conditions become their nulls."""
+        """Encode conditions as prefix tokens and a vector; absent ones become learned nulls."""
         return self.conditioner(batch)
 
     def guess_signs(self, batch: ConditionBatch) -> Float[Tensor, "B T K"]:
         """Give the first guess: expected signs of the tokens of the first scales.
 
-        Of several views of a shape the first one counts. Without a picture nothing is known.
+        If a shape has several views, the first one is used. Without a picture all signs are 0.
 
         Raises:
             ValueError: if the pictures are smaller than the guess reads.
@@ -297,19 +299,22 @@ class Car(nn.Module):
     def guess_features(
         self, tokenizer: DiscreteTokenizer, batch: ConditionBatch
     ) -> Float[Tensor, "B L C"]:
-        """Give what the first guess decodes to, ready for `shape_memory` of as many scales."""
+        """Decode the first guess to latents, as `shape_memory` reads them for as many scales."""
         return tokenizer.decode_signs(self.guess_signs(batch))
 
     def shown_features(
         self, tokenizer: DiscreteTokenizer, batch: ConditionBatch
     ) -> Float[Tensor, "B L C"] | None:
-        """Give the same for `ScaleInputs`; None where tokens read no guess."""
+        """Give `guess_features` for `ScaleInputs`; None if tokens do not read the guess."""
         if not self.config.is_shown_guess:
             return None
         return self.guess_features(tokenizer, batch)
 
     def start_cache(self, *, reuse: bool = True) -> CarCache:
-        """Give an empty cache for `forward_scale`; without `reuse` for its slow, obvious twin."""
+        """Give an empty cache for `forward_scale`.
+
+        Without `reuse`, `forward_scale` runs all scales again instead: slow, simple, for tests.
+        """
         return CarCache(self.config.depth, reuse=reuse)
 
     def forward_scale(
@@ -352,7 +357,7 @@ class Car(nn.Module):
     def _run_all_again(
         self, inputs_BTC: Tensor, scale: int, condition: ConditionOutput, cache: CarCache
     ) -> Float[Tensor, "B T _"]:
-        """What `forward_scale` gives, from the inputs of all scales so far."""
+        """The result of `forward_scale`, computed again from the inputs of all scales so far."""
         num_tokens = self.config.scale_lengths[scale]
         cache.inputs.append(inputs_BTC)
         lengths = self.config.scale_lengths[: scale + 1]
@@ -376,7 +381,7 @@ class Car(nn.Module):
     def _prefix_and_start(
         self, condition: ConditionOutput, inputs_BTC: Float[Tensor, "B _ _"]
     ) -> Float[Tensor, "B T D"]:
-        """Prefix tokens, then those of scale 0, which know the condition vector and the guess."""
+        """Prefix tokens, then the tokens of scale 0, made from condition vector and guess."""
         start_B1D = self.start_projection(condition.vector_BD)[:, None]
         places_TD = self.positions[: self.config.scale_lengths[0]] + self.scale_embedding[0]
         start_BTD = start_B1D + places_TD.to(start_B1D.dtype)
@@ -385,7 +390,7 @@ class Car(nn.Module):
         return torch.cat([condition.tokens_BID.to(start_BTD.dtype), start_BTD], dim=1)
 
     def _embed(self, inputs_BTC: Float[Tensor, "B T _"], first: int) -> Float[Tensor, "B T D"]:
-        """Tokens whose first one is number `first` of all scales end to end."""
+        """Embed inputs of tokens; `first` is the index of the first among those of all scales."""
         stop = first + inputs_BTC.shape[1]
         scales_T = block_numbers(self.config.scale_lengths, device=inputs_BTC.device)[first:stop]
         places_TD = self.positions[first:stop] + self.scale_embedding[scales_T]

@@ -24,18 +24,19 @@ class CqtConfig:
     """Tokens per scale, coarsest first."""
 
     keys: Literal["slot", "content"] = "slot"
-    """`slot`: keys carry an identity, so that queries can address one code; `content`: the
-    equations read literally (trains worse, docs/deviations.md)."""
+    """`slot`: keys carry the identity of their slot, so that queries can address a single code.
+    `content`: the equations read literally, which trains worse (docs/deviations.md)."""
 
     init: Literal["pooling", "random"] = "pooling"
-    """Start as block average and block repeat, or from random queries."""
+    """Whether the queries start such that down is a block average and up a block repeat, or
+    random."""
 
     share_weights: bool = True
     """One set of attention weights for all scales; queries are always per scale."""
 
     center: bool = True
-    """Take a running mean per slot out of the latents before scale 0 and give it back with
-    scale 0: bits then code what differs between shapes."""
+    """Subtract a running mean per slot from the latents before scale 0, and add it back with
+    scale 0. Bits then code what differs between shapes."""
 
     center_rate: float = 0.02
     """Update rate of that mean."""
@@ -89,7 +90,7 @@ class CrossScaleAttention(nn.Module):
         slots_MC: Float[Tensor, "M C"],
         features_BMC: Float[Tensor, "B M C"],
     ) -> Float[Tensor, "B T C"]:
-        """Gather `features` (living in `slots`) for every query."""
+        """Gather `features`, which occupy `slots`, for every query."""
         keys_BMC = self.content_to_keys(features_BMC)
         if self.slots_to_keys is not None:
             keys_BMC = keys_BMC + self.slots_to_keys(self.norm(slots_MC))

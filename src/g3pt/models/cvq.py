@@ -34,14 +34,14 @@ class FieldDecoderConfig:
 
     mlp_ratio: float = 4.0
     query_mlp_ratio: float = 2.0
-    """Width of the MLP behind the last cross-attention, once for every query point."""
+    """Width of the MLP after the last cross-attention, which runs for every query point."""
 
     num_octaves: int = 8
     """Octaves of the Fourier embedding."""
 
     local_gain: float = 1.4
-    """How strongly latents start out reading the points near their anchors, and query points
-    the latents near them (`Attention.look_alike`); 0 leaves both to chance."""
+    """Strength with which, at initialisation, latents attend to the points near their anchors and
+    query points to the latents near them (`Attention.look_alike`); 0 starts at random."""
 
     def __post_init__(self) -> None:
         if self.dim % self.num_heads:
@@ -56,9 +56,9 @@ class LatentSetConfig(FieldDecoderConfig):
     """Self-attention layers after the one that reads the points."""
 
     query_init: Literal["anchors", "random", "fps"] = "anchors"
-    """Latent queries start as embedded positions, spatial neighbours beside each other, or as
-    noise, and are learned; or they are embedded points of the shape itself, the farthest from
-    one another, in the same spatial order (3DShape2VecSet, CLAY)."""
+    """Latent queries are learned, and start as embedded positions in spatial order or as noise. Or
+    they are embedded points of the shape itself, from farthest-point sampling, in the same spatial
+    order (3DShape2VecSet, CLAY)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,10 +77,10 @@ class CvqConfig(LatentSetConfig):
 
 
 def check_scales(name: str, scale_lengths: tuple[int, ...], num_latents: int) -> None:
-    """Refuse scales that are longer than the latents they are drawn from.
+    """Check that scales are not longer than the latents they are drawn from.
 
     Raises:
-        ValueError: naming the field.
+        ValueError: if one is; the message names the field.
     """
     if scale_lengths[-1] > num_latents:
         raise ValueError(
@@ -90,7 +90,7 @@ def check_scales(name: str, scale_lengths: tuple[int, ...], num_latents: int) ->
 
 
 def anchor_points(num_points: int) -> Float[Tensor, "N 3"]:
-    """Well-spread positions of the unit frame, neighbours in space close in order."""
+    """Evenly spread positions of the unit frame, ordered so that neighbours in space are close."""
     points = torch.quasirandom.SobolEngine(3).draw(num_points) * 1.8 - 0.9
     return points[morton_codes(points).argsort()]
 
@@ -109,7 +109,7 @@ def morton_codes(points: Float[Tensor, "*B 3"]) -> Int[Tensor, "*B"]:
 def spread_points(points_BN3: Float[Tensor, "B N 3"], num: int) -> Int[Tensor, "B L"]:
     """Farthest-point sampling: indices of points far from one another, in spatial order.
 
-    Begins at the point farthest from the mean, so that the order of the points does not matter.
+    It begins at the point farthest from the mean, so that the order of the points does not matter.
 
     Raises:
         ValueError: if there are fewer points than asked for.
@@ -156,7 +156,7 @@ class PointEncoder(nn.Module):
 
     @torch.no_grad()
     def place_queries(self, positions_L3: Float[Tensor, "L 3"]) -> None:
-        """Start the learned queries as embedded positions of the unit frame."""
+        """Initialise the learned queries as embedded positions of the unit frame."""
         assert self.queries_LC is not None, "the queries are points of the shape"
         embedded_1LC = self._embed(positions_L3[None], torch.zeros_like(positions_L3)[None])
         self.queries_LC.copy_(embedded_1LC[0])
@@ -169,7 +169,7 @@ class PointEncoder(nn.Module):
     def forward(
         self, points_BN3: Float[Tensor, "B N 3"], normals_BN3: Float[Tensor, "B N 3"]
     ) -> Float[Tensor, "B L C"]:
-        """Read a point cloud of the unit frame, in any order, into L latents."""
+        """Encode points and normals (unit frame, any order) as L latents."""
         points_BNC = self._embed(points_BN3, normals_BN3)
         if self.queries_LC is None:
             chosen_BL1 = spread_points(points_BN3, self.num_latents)[..., None]
@@ -185,9 +185,9 @@ class PointEncoder(nn.Module):
 class OccupancyDecoder(FieldDecoder):
     """Occ(p) = CrossAttn(PosEmb(p), SelfAttn(sum of upsampled features)) (Eq. 5).
 
-    Two halves: `memory` runs once a shape, `forward` once a query point. The number of
-    scales behind the sum is told to the decoder by a learned vector, so that coarse
-    prefixes can be decoded without taking from the full pyramid.
+    `memory` runs once per shape, `forward` once per query point. A learned vector tells the
+    decoder how many scales are in the sum, so that training on coarse prefixes does not degrade
+    the full pyramid.
     """
 
     def __init__(self, config: FieldDecoderConfig, *, num_scales: int) -> None:
@@ -209,7 +209,7 @@ class OccupancyDecoder(FieldDecoder):
 
     @torch.no_grad()
     def _start_near(self, num_latents: int, gain: float) -> None:
-        """Slots begin as the queries at the anchors of the latents."""
+        """Initialise the slots as the queries at the anchors of the latents."""
         anchors_L3 = anchor_points(num_latents)
         self.slots_LC.copy_(self.query_projection(self.embedding(anchors_L3[None]))[0])
         self.answer.attention.look_alike(gain)
@@ -263,5 +263,5 @@ class CvqTokenizer(DiscreteTokenizer):
 
 
 def pooling_gains(scale_lengths: tuple[int, ...], num_latents: int) -> list[float]:
-    """Magnitude of what each scale quantises: a mean of b independent unit latents has b**-0.5."""
+    """Expected input magnitude of each scale: b**-0.5 for a mean of b independent latents."""
     return [(length / num_latents) ** 0.5 for length in scale_lengths]

@@ -1,10 +1,10 @@
-"""Which device a name means."""
+"""The torch device that a name stands for."""
 
 import torch
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """`auto` is CUDA, else MPS, else the CPU; anything else must exist.
+    """Give the device of a name; `auto` is CUDA, else MPS, else the CPU.
 
     Raises:
         ValueError: if this machine has no such device.

@@ -1,7 +1,7 @@
-"""Operations of the models by formula: a multiplication and an addition are two.
+"""Operations (FLOPs) of the models by formula: a multiplication and an addition count as two.
 
 Only products are counted: matrix products, convolutions and the two products of attention.
-What PyTorch counts as it runs is the slow twin (`training/cost.py`), within 2 %.
+The slow twin counts what PyTorch runs (`training/cost.py`). Both agree within 2 %.
 
 Legend: L latents, N surface points, Q query points, T tokens, C tokenizer channels, D width.
 """
@@ -27,15 +27,16 @@ from g3pt.nn.scale_attention import merge_blocks
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """Operations of a forward pass, by what their backward pass costs."""
+    """Operations of a forward pass, grouped by the cost of their backward pass."""
 
     products: float = 0.0
-    """Of linear maps and convolutions: backward twice as many."""
+    """Operations of linear maps and convolutions; the backward pass takes twice as many."""
     attention: float = 0.0
-    """Of fused attention: backward two and a half times as many, because the weights are
-    computed again."""
+    """Operations of fused attention; the backward pass takes 2.5 times as many, because it computes
+    the attention weights again."""
     entry: float = 0.0
-    """Of linear maps of the input, which wants no gradient: backward as many."""
+    """Operations of linear maps of the input, which needs no gradient; the backward pass takes as
+    many."""
 
     def __add__(self, other: "Operations") -> "Operations":
         return Operations(
@@ -49,12 +50,12 @@ class Operations:
 
     @property
     def forward(self) -> float:
-        """Of a forward pass."""
+        """Operations of a forward pass."""
         return self.products + self.attention + self.entry
 
     @property
     def forward_and_backward(self) -> float:
-        """Of a training step."""
+        """Operations of a training step: forward and backward."""
         return 3 * self.products + 3.5 * self.attention + 2 * self.entry
 
 
@@ -75,7 +76,7 @@ def _mlp(num_tokens: int, dim: int, ratio: float) -> Operations:
 
 
 def _self_attention_block(num_tokens: int, dim: int, mlp_ratio: float) -> Operations:
-    """`SelfAttentionBlock`, all tokens seeing one another."""
+    """`SelfAttentionBlock` without a mask."""
     return (
         _linear(num_tokens, dim, 4 * dim)
         + _attention(num_tokens, num_tokens, dim)
@@ -87,7 +88,7 @@ def _self_attention_block(num_tokens: int, dim: int, mlp_ratio: float) -> Operat
 
 
 def prefix_length(conditions: tuple[ConditionConfig, ...]) -> int:
-    """Prefix tokens of a shape that has all its conditions, texts of full length."""
+    """Prefix tokens of a shape that has all conditions, with texts of full length."""
     return sum(_num_tokens(condition) for condition in conditions)
 
 
@@ -104,7 +105,7 @@ def _num_tokens(condition: ConditionConfig) -> int:
 
 
 def condition_operations(conditions: tuple[ConditionConfig, ...], dim: int) -> Operations:
-    """Encoding the conditions of one shape for a CAR of width `dim`.
+    """Operations that encode the conditions of one shape for a CAR of width `dim`.
 
     Raises:
         ValueError: if a condition has no formula.
@@ -131,7 +132,7 @@ def condition_operations(conditions: tuple[ConditionConfig, ...], dim: int) -> O
 
 
 def _grid(config: PretrainedImageConditionConfig) -> Operations:
-    """Of pictures and what the frozen network made of them, which can be kept, to the grid."""
+    """From pictures and cached features of the frozen network to the grid."""
     block = _self_attention_block(config.num_places, config.width, config.mlp_ratio)
     total = block * config.depth
     if config.features != "pretrained":
@@ -144,7 +145,7 @@ def _grid(config: PretrainedImageConditionConfig) -> Operations:
 
 
 def _stem(config: ImageConditionConfig) -> Operations:
-    """Convolutions from pixels to tokens; the first wants no gradient for its input."""
+    """Convolutions from pixels to tokens; the input of the first needs no gradient."""
     channels = num_channels(alpha=config.alpha)
     return _conv_stem(channels, config.image_size, config.width, config.patch_size)
 
@@ -166,13 +167,13 @@ def car_operations(
     num_scales: int | None = None,
     last_head_alone: bool = False,
 ) -> Operations:
-    """`Car.forward` of one shape, its condition encoded already.
+    """`Car.forward` of one shape whose condition is encoded already.
 
     Args:
-        config: of the CAR; attention is counted scale by scale, as it runs by default.
+        config: config of the CAR; attention is counted scale by scale, as it runs by default.
         num_prefix: prefix tokens of the condition.
         num_scales: scales that the inputs cover (default: all).
-        last_head_alone: logits of the last of these scales only, as generation needs them.
+        last_head_alone: count logits of only the last of these scales, as generation needs them.
     """
     lengths = config.scale_lengths[:num_scales]
     spans = merge_blocks((num_prefix, *lengths))
@@ -189,7 +190,7 @@ def car_operations(
 
 
 def guess_operations(config: CarConfig) -> Operations:
-    """`Car.guess_signs` of one shape, without the frozen network; nothing where there is none."""
+    """`Car.guess_signs` of one shape, without the frozen network; 0 if the model has no guess."""
     guess = config.guess
     if guess is None:
         return Operations()
@@ -211,7 +212,7 @@ def _read_guess(config: CarConfig, num_tokens: int) -> Operations:
 
 
 def car_scale_operations(config: CarConfig, scale: int, *, num_prefix: int) -> Operations:
-    """`Car.forward_scale` of one shape: the tokens of one scale, coarser ones in the cache."""
+    """`Car.forward_scale` of one shape: tokens of one scale, with coarser scales in the cache."""
     num_tokens = config.scale_lengths[scale]
     if scale == 0:
         spans = merge_blocks((num_prefix, num_tokens))
@@ -237,7 +238,7 @@ def _modulation(config: CarConfig) -> Operations:
 
 
 def _heads(config: CarConfig, scales: range) -> Operations:
-    """Logits of some scales; weights that are made up of others are left out."""
+    """Logits of some scales, without the cost of deriving head weights from others."""
     parts = [
         _linear(
             config.scale_lengths[scale],
@@ -258,14 +259,14 @@ def down_operations(config: CvqConfig, scale: int) -> Operations:
 
 
 def up_operations(config: CvqConfig, scale: int) -> Operations:
-    """The CQT from the codes of a scale to L latents, of one shape, codes made from bits."""
+    """The CQT from the bits of a scale through its codes to L latents, of one shape."""
     length = config.cqt.scale_lengths[scale]
     codes = _linear(length, config.quantizer.num_bits, config.dim)
     return codes + _cross_scale(config, config.num_latents, length)
 
 
 def _cross_scale(config: CvqConfig, num_queries: int, num_keys: int) -> Operations:
-    """`CrossScaleAttention`; queries and slots are the same for a whole batch, and counted."""
+    """`CrossScaleAttention`, counting queries and slots, though a batch computes them once."""
     dim = config.dim
     num_projected = 2 * num_keys + (num_keys if config.cqt.keys == "slot" else 0)
     return _linear(num_projected + 2 * num_queries, dim, dim) + _attention(
@@ -308,13 +309,13 @@ def pyramid_operations(config: CvqConfig) -> Operations:
 
 
 def memory_operations(config: LatentSetConfig) -> Operations:
-    """The half of the decoder that runs once a shape."""
+    """The half of the decoder that runs once per shape."""
     block = _self_attention_block(config.num_latents, config.dim, config.mlp_ratio)
     return block * config.decoder_layers
 
 
 def query_operations(config: LatentSetConfig, num_queries: int) -> Operations:
-    """The half of the decoder that answers query points, keys of the latents included."""
+    """The half of the decoder that answers query points, including the keys of the latents."""
     dim, latents = config.dim, config.num_latents
     embedded = 3 * (2 * config.num_octaves + 1)
     return (
@@ -338,15 +339,15 @@ def generation_operations(
     guided: bool,
     cached: bool = True,
 ) -> list[float]:
-    """Operations of each scale of `generate_tokens`, the condition encoded already.
+    """Operations of each scale of `generate_tokens`, with the condition encoded already.
 
     Args:
-        config: of the CAR.
-        stage1: of the tokenizer, whose CQT makes the inputs of the next scale.
+        config: config of the CAR.
+        stage1: config of the tokenizer, whose CQT makes the inputs of the next scale.
         batch_size: shapes sampled together.
         num_prefix: prefix tokens of the longest condition, to which the others are padded.
         guided: every shape also runs without its condition.
-        cached: keys and values of coarser scales are kept; otherwise all runs again.
+        cached: keys and values of coarser scales are kept; otherwise all scales run again.
     """
     copies = batch_size * (2 if guided else 1)
     operations: list[float] = []
@@ -377,7 +378,10 @@ def generation_bytes(
     guided: bool,
     element_bytes: int,
 ) -> float:
-    """Least traffic of cached generation: weights once a scale, keys and values read once."""
+    """Least memory traffic of cached generation in bytes, per scale.
+
+    Weights are read once per scale, and keys and values once.
+    """
     copies = batch_size * (2 if guided else 1)
     dim = config.width
     block = 4 * dim**2 + 2 * dim * round(dim * config.mlp_ratio)

@@ -32,7 +32,7 @@ from torch import Tensor
 from g3pt.files import write_whole
 
 MAGIC = b"\x89G3T\r\n\x1a\n"
-"""Begins with a byte above 127 and holds both line ends, so that a text transfer shows."""
+"""Magic bytes. A byte above 127 and both kinds of line ends reveal a transfer in text mode."""
 VERSION = 1
 MAX_BITS = 32
 _HEAD = struct.Struct("<8sHBB32s4d")
@@ -46,7 +46,7 @@ class TokenFileError(ValueError):
 
 @runtime_checkable
 class Frame(Protocol):
-    """Where a shape sat before it was moved to the unit frame: unit = (source - offset) * scale."""
+    """Place of a shape before it moved to the unit frame: unit = (source - offset) * scale."""
 
     @property
     def scale(self) -> float:
@@ -55,7 +55,7 @@ class Frame(Protocol):
 
     @property
     def offset(self) -> tuple[float, float, float]:
-        """Source point that lands on the origin."""
+        """Source point that maps to the origin of the unit frame."""
         ...
 
 
@@ -135,14 +135,14 @@ class TokenPyramid:
         )
 
     def num_different(self, other: "TokenPyramid") -> int:
-        """How many tokens differ, among the scales that both have."""
+        """Number of tokens that differ, over the scales that both have."""
         num = min(self.num_tokens, other.num_tokens)
         return int((self.indices[:num].cpu() != other.indices[:num].cpu()).sum())
 
 
 @dataclass(frozen=True)
 class TokenFile:
-    """What a `.g3t` file holds."""
+    """The contents of a `.g3t` file."""
 
     tokens: TokenPyramid
     frame: TokenFrame
@@ -200,8 +200,8 @@ def decode_g3t(data: bytes, *, num_scales: int | None = None, origin: str = "dat
 
     Args:
         data: the whole file, or its beginning up to the end of any scale.
-        num_scales: read only the first scales; what follows them is then not looked at.
-        origin: name of the file, for the messages.
+        num_scales: read only the first scales; what follows them is not checked.
+        origin: name of the file, for error messages.
 
     Raises:
         TokenFileError: if the file is damaged, cut inside a scale, or not a token file.
@@ -235,7 +235,7 @@ def decode_g3t(data: bytes, *, num_scales: int | None = None, origin: str = "dat
 
 
 def write_g3t(path: str | Path, tokens: TokenPyramid, frame: Frame, fingerprint: str) -> int:
-    """Write a `.g3t` file, whole or not at all, and return its size in bytes."""
+    """Write a `.g3t` file atomically and return its size in bytes."""
     data = encode_g3t(tokens, frame, fingerprint)
     write_whole(path, data)
     return len(data)

@@ -1,16 +1,16 @@
 """A first guess of the whole shape, regressed from the picture.
 
-Ours, not the paper's (docs/deviations.md). Tokens are signs, so two like shapes may share few of
-them, and a model of tokens has to see a kind of shape to name its tokens. What tokens are upsampled
-to is smooth in the shape: its mean over all shapes that a picture may show carries over to kinds
-that were never seen. Since upsampling is all but linear in the signs, that mean is what the mean
-signs decode to: some hundred numbers, regressed from what a frozen network sees in the picture.
+Ours, not the paper's (docs/deviations.md). Tokens are signs, so two similar shapes may share few of
+them, and a model of tokens must see a kind of shape in training to predict its tokens. The
+upsampled features are smooth in the shape. Their mean over all shapes that a picture may show
+generalises to kinds that were never seen. Since upsampling is nearly linear in the signs, that mean
+is what the mean signs decode to. These are some hundred numbers, regressed from the features of a
+frozen network.
 
-CAR may be shown, at every scale, what quantising the guess would make of it: down(e_s, guess -
-known).
+CAR may also read, at every scale, what quantising the guess would give: down(e_s, guess - known).
 
-Legend: B batch, T tokens of the scales that are guessed, K bits, P = T K, S picture side, G places
-along a side of the picture, C features of a place.
+Legend: B batch, T tokens of the guessed scales, K bits, P = T K, S picture side, G places along a
+side of the picture, C features of a place.
 """
 
 from dataclasses import dataclass
@@ -34,23 +34,24 @@ class GuessConfig:
     """A residual MLP on the grid of a frozen EfficientNet-Lite0."""
 
     num_scales: int = 3
-    """Scales that are guessed, the coarsest."""
+    """Number of scales that are guessed, from the coarsest on."""
 
     image_size: int = 128
     """Side of the square picture in pixels."""
 
     place_width: int = 32
-    """Channels that each place keeps of the fine features, and as many of the coarse ones."""
+    """Channels to which the fine features of each place are reduced; the coarse ones, too."""
 
     width: int = 768
     depth: int = 2
     dropout: float = 0.1
 
     shown: bool = True
-    """Whether CAR reads what the guess leaves open; else the guess is an answer of its own."""
+    """Whether CAR reads the guess; otherwise the guess is only an answer of its own."""
 
     sha256: str = BUNDLED_SHA256
-    """Of the frozen network's file, which comes with g3pt and not with the weights of a model."""
+    """SHA-256 of the file of the frozen network. The file comes with g3pt, not with the weights of
+    a model."""
 
     def __post_init__(self) -> None:
         if self.num_scales < 1 or self.depth < 0:
@@ -75,11 +76,11 @@ class Guess(nn.Module):
     """Pictures to the expected signs of the tokens of the first scales."""
 
     def __init__(self, config: GuessConfig, *, num_tokens: int, num_bits: int) -> None:
-        """Build what is trained; the frozen network is no part of it.
+        """Build the trained part; the frozen network is not part of this module.
 
         Args:
             config: sizes.
-            num_tokens: tokens T of the scales that are guessed.
+            num_tokens: tokens T of the guessed scales.
             num_bits: bits K of a token.
 
         Raises:
@@ -108,11 +109,11 @@ class Guess(nn.Module):
         pictures_BSS4: UInt8[Tensor, "B S S 4"],
         features_BGGC: Float[Tensor, "B G G C"] | None = None,
     ) -> Float[Tensor, "B T K"]:
-        """Give expected signs, float32: -1 to 1 but for what a linear map adds.
+        """Give expected signs, float32: about -1 to 1, since the output is a linear map.
 
         Args:
             pictures_BSS4: straight-alpha RGBA.
-            features_BGGC: what `frozen_features` gave for them; None computes it.
+            features_BGGC: the output of `frozen_features` for them; None computes it.
 
         Raises:
             ValueError: if pictures or features do not have the configured sizes.
@@ -135,16 +136,16 @@ class Guess(nn.Module):
         return signs_BP.float().unflatten(1, self._sizes)
 
     def nothing(self, batch_size: int) -> Float[Tensor, "B T K"]:
-        """The guess without a picture: signs that are as likely as not."""
+        """The guess without a picture: zeros, as both signs are equally likely."""
         return self.to_signs.weight.new_zeros(batch_size, *self._sizes, dtype=torch.float32)
 
 
 @torch.no_grad()
 def metric_root(tokenizer: DiscreteTokenizer, num_scales: int) -> Float[Tensor, "P P"]:
-    """R such that |d R| is the size of the features that a difference d of signs makes.
+    """Matrix R such that |d R| is the norm of the feature change by a sign change d.
 
-    To first order around signs of zero; the features are those of `decode_signs`. So a squared
-    error of features, which are many, is one of signs, which are few.
+    It holds to first order around signs of zero, for the features of `decode_signs`. A squared
+    error over the many features can then be computed from the few signs.
     """
     num_tokens = sum(tokenizer.scale_lengths[:num_scales])
     num_bits = tokenizer.num_bits

@@ -15,7 +15,7 @@ from g3pt.models.quantizers import unpack_bits
 MAX_SOFTMAX_BITS = 16
 
 _PIECE_ELEMENTS = 2**19
-"""Two megabytes of float32."""
+"""Elements of a piece of logits: two megabytes of float32."""
 
 
 def cross_entropy(
@@ -23,8 +23,8 @@ def cross_entropy(
 ) -> Float[Tensor, " N"]:
     """Negative log-likelihood of each row in nats, computed in float32.
 
-    In low-precision training on a CPU, where the logits are the largest tensor by far, rows
-    are worked off in pieces that fit the processor's cache: under half the time.
+    In low-precision training on a CPU the logits are the largest tensor by far. There, rows are
+    processed in pieces that fit the processor's cache, which takes less than half the time.
     """
     low = logits_NV.dtype in (torch.bfloat16, torch.float16)
     if low and logits_NV.device.type == "cpu" and logits_NV.requires_grad:
@@ -33,7 +33,7 @@ def cross_entropy(
 
 
 class _CrossEntropyInPieces(torch.autograd.Function):
-    """The gradient by the logits is made beside the loss, while a piece is in the cache."""
+    """Cross-entropy whose forward pass also computes the gradient, while a piece is cached."""
 
     @staticmethod
     def forward(ctx: Any, logits_NV: Tensor, targets_N: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class SoftmaxHead(nn.Module):
 
     @staticmethod
     def expected_signs(logits_BTV: Float[Tensor, "B T V"]) -> Float[Tensor, "B T K"]:
-        """Mean of every bit as -1 or 1, over all entries: positive where it is likely set."""
+        """Expected value of every bit as -1 or 1, over all entries: positive if likely set."""
         num_entries = logits_BTV.shape[-1]
         entries_V = torch.arange(num_entries, device=logits_BTV.device)
         signs_VK = unpack_bits(entries_V, num_entries.bit_length() - 1).float() * 2 - 1
@@ -95,10 +95,10 @@ class BitSoftmaxHead(SoftmaxHead):
     """A softmax over the vocabulary that starts as independent bits.
 
     The logit of an entry is the sum of its K bit logits, with the sign of each bit, plus a
-    free part that starts at zero. A softmax of such sums factorises into K independent
-    bits, so entries that share bits share evidence from the first step on, which a plain
-    softmax has to learn entry by entry; the free part adds how bits go together, which
-    `BitwiseHead` cannot say. Ours, not the paper's (docs/deviations.md).
+    free part that starts at zero. A softmax of such sums factorises into K independent bits.
+    Entries that share bits therefore share evidence from the first step on, which a plain
+    softmax has to learn entry by entry. The free part adds correlations between bits, which
+    `BitwiseHead` cannot express. Ours, not the paper's (docs/deviations.md).
     """
 
     signs_VK: Tensor
@@ -113,7 +113,7 @@ class BitSoftmaxHead(SoftmaxHead):
         self.register_buffer("signs_VK", bits_VK.float() - 0.5, persistent=False)
 
     def forward(self, x_BTD: Float[Tensor, "B T D"]) -> Float[Tensor, "B T V"]:
-        """Give a logit per vocabulary entry; both parts in one product."""
+        """Give a logit per vocabulary entry; both parts are computed in one product."""
         weight_VD = self.to_logits.weight + self.signs_VK @ self.to_bits.weight
         bias_V = self.to_logits.bias + self.signs_VK @ self.to_bits.bias
         return F.linear(x_BTD, weight_VD, bias_V)
@@ -145,7 +145,7 @@ class BitwiseHead(nn.Module):
 
     @staticmethod
     def expected_signs(logits_BTK: Float[Tensor, "B T K"]) -> Float[Tensor, "B T K"]:
-        """Mean of every bit as -1 or 1: positive where it is likely set."""
+        """Expected value of every bit as -1 or 1: positive if likely set."""
         return torch.tanh(logits_BTK.float() / 2)
 
 

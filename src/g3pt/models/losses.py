@@ -1,6 +1,6 @@
 """Losses of stage 1, and of the first guess of stage 2, as pure functions in float32.
 
-The heads of CAR have their own.
+The losses of CAR are in its heads (`heads.py`).
 
 Legend: B batch, Q query points, L latents, C channels, T tokens, K bits, P = T K.
 """
@@ -21,7 +21,7 @@ def occupancy_loss(
     near_BQ: Bool[Tensor, "B Q"],
     near_weight: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """BCE on volume queries + `near_weight` x BCE on near-surface queries (means apart)."""
+    """BCE on volume queries + `near_weight` x BCE on near-surface queries (separate means)."""
     losses_BQ = F.binary_cross_entropy_with_logits(
         logits_BQ.float(), occupancy_BQ.float(), reduction="none"
     )
@@ -38,16 +38,16 @@ def truncated_distances(
 ) -> Float[Tensor, "B Q"]:
     """Signed distances over `truncation`, clipped to [-1, 1], positive inside.
 
-    The distance is that to the disc which the nearest surface point stands for: in its tangent
-    plane, as wide as points are apart on average. The sign comes from the labels, which are
-    exact.
+    Each surface point stands for a disc in its tangent plane, whose radius is the mean distance
+    between neighbouring points. The distance is that to the disc of the nearest point. The sign
+    comes from the labels, which are exact.
 
     Args:
         queries_BQ3: query points of the unit frame.
         points_BN3: points on the surface.
         normals_BN3: their normals.
         inside_BQ: exact labels.
-        truncation: distance that becomes 1.
+        truncation: distance that becomes 1, in unit-frame lengths.
     """
     nearest_BQ1 = torch.cdist(queries_BQ3, points_BN3).argmin(dim=-1)[..., None]
     offset_BQ3 = queries_BQ3 - points_BN3.gather(1, nearest_BQ1.expand(-1, -1, 3))
@@ -72,7 +72,7 @@ def distance_loss(
     near_BQ: Bool[Tensor, "B Q"],
     near_weight: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """L1 between tanh of the logits and truncated distances, averaged as `occupancy_loss` is."""
+    """L1 between tanh of the logits and truncated distances, averaged as in `occupancy_loss`."""
     losses_BQ = (logits_BQ.float().tanh() - targets_BQ.float()).abs()
     return _by_group(losses_BQ, near_BQ, near_weight)
 
@@ -82,10 +82,10 @@ def soft_iou_loss(
     occupancy_BQ: Bool[Tensor, "B Q"],
     volume_BQ: Bool[Tensor, "B Q"],
 ) -> Float[Tensor, ""]:
-    """One minus the intersection over union of volume queries, probabilities counted as shares.
+    """One minus the soft IoU of predicted probabilities over volume queries, mean over shapes.
 
-    Beside BCE it keeps a doubtful shape from vanishing: where nothing is certain, calling every
-    point empty is the best BCE and the worst IoU. The mean is over the shapes.
+    Added to BCE, it keeps an uncertain shape from vanishing: where nothing is certain, predicting
+    that every point is empty gives the best BCE and the worst IoU.
     """
     inside_BQ = logits_BQ.float().sigmoid() * volume_BQ
     wanted_BQ = occupancy_BQ.float() * volume_BQ
@@ -97,15 +97,15 @@ def soft_iou_loss(
 def sign_loss(
     guess_BTK: Float[Tensor, "B T K"], indices_BT: Int[Tensor, "B T"], root_PP: Float[Tensor, "P P"]
 ) -> Float[Tensor, ""]:
-    """Squared error of the features that guessed signs decode to, as a share of their size.
+    """Squared error of the features that guessed signs decode to, relative to their squared norm.
 
     Args:
         guess_BTK: expected signs of bits.
-        indices_BT: the tokens themselves.
-        root_PP: from signs to features of the same size (`guess.metric_root`), P = T K.
+        indices_BT: the true tokens.
+        root_PP: maps signs to features of the same norm (`guess.metric_root`), P = T K.
 
     Returns:
-        The error; a guess of nothing (zeros) has 1.
+        The error; a guess of zeros has 1.
     """
     goal_BP = unpack_bits(indices_BT, guess_BTK.shape[-1]).flatten(1).float() * 2 - 1
     off_BP = (guess_BTK.flatten(1).float() - goal_BP) @ root_PP
@@ -130,9 +130,9 @@ def latent_loss(
 ) -> Float[Tensor, ""]:
     """Mean over scales of the squared error of each prefix sum against the latents.
 
-    The latents are detached: pulling the encoder towards its codes collapses them. The
-    error is relative to the variance across shapes, floored because dividing by a
-    vanishing variance diverges (docs/deviations.md).
+    The latents are detached, because pulling the encoder towards its codes collapses them. The
+    error is divided by the variance across shapes. The variance has a floor, because dividing
+    by a vanishing variance diverges (docs/deviations.md).
     """
     target_BLC = latents_BLC.detach().float()
     variance = target_BLC.var(dim=0, unbiased=False).mean().clamp(min=variance_floor)

@@ -1,4 +1,4 @@
-"""Lookup-free quantization (Eq. 1) and what stands in for it.
+"""Lookup-free quantization (Eq. 1).
 
 Legend: B batch, T tokens, C tokenizer channels, K bits per token, V = 2**K entries.
 """
@@ -52,8 +52,8 @@ class LfqConfig:
     """One pair of linear maps to bits and back for all scales; gains are always per scale."""
 
     normalization: Literal["layer", "rms"] = "layer"
-    """Of the bit features before the sign: with their mean taken out, or their size alone. Without
-    a mean, codes of mostly equal bits are rare."""
+    """Normalisation of the bit features before the sign. `layer` removes their mean, which makes
+    codes of mostly equal bits rare; `rms` divides by their root mean square only."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_bits <= 62:
@@ -62,7 +62,7 @@ class LfqConfig:
 
 @dataclass(frozen=True)
 class QuantizerOutput:
-    """What one scale's tokens became."""
+    """Tokens of one scale and their features."""
 
     features_BTC: Tensor
     """Quantised features, back in the tokenizer's channels."""
@@ -78,11 +78,11 @@ class LfqQuantizer(nn.Module):
     """Sign of a K-dimensional projection, straight-through, and a linear map back.
 
     The projection is normalised without parameters before the sign, which keeps the bits
-    balanced inside a token. During the warm-up phase of Sec. 4.2 the normalised
-    values are passed on in place of their signs. All scales share the projections, unless
-    the config says otherwise; each has a gain of its own. The map back starts as the
-    transpose of the orthogonal map in, so that quantising and subtracting starts by
-    shrinking a residual.
+    balanced inside a token. During the warm-up phase of Sec. 4.2 the normalised values are
+    passed on in place of their signs. All scales share the projections, unless the config
+    says otherwise; each has a gain of its own. The first map starts orthogonal and the map
+    back as its transpose, so that subtracting quantised features shrinks the residual from
+    the start.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class LfqQuantizer(nn.Module):
     def project(
         self, features_BTC: Float[Tensor, "B T C"], scale: int = 0
     ) -> Float[Tensor, "B T K"]:
-        """Normalised bit features; their signs are the code. Always float32."""
+        """Normalised bit features, always float32. Their signs are the code."""
         with torch.autocast(features_BTC.device.type, enabled=False):
             projected = _of_scale(self.project_in, scale)(features_BTC.float())
             if self.config.normalization == "rms":

@@ -1,6 +1,7 @@
-"""`Sampling`: all that can be told to a sampler, by weights and by people alike.
+"""`Sampling`: all settings of a sampler, as weights hold them and users give them.
 
-It lies with the models because weights hold one. Nothing here needs torch.
+It is part of the models because weights hold one. Nothing here needs torch.
+
 Legend: S scales.
 """
 
@@ -11,8 +12,8 @@ from typing import Any, Literal, assert_never, get_args
 from g3pt.arguments import check_number, check_whole
 
 GuidanceSchedule = Literal["ramp", "constant", "last_half"]
-"""From 1 at the coarsest scale to the number at the finest; the number everywhere; the number on
-the finer half of the scales, 1 on the others."""
+"""`ramp`: from 1 at the coarsest scale to the guidance at the finest. `constant`: the guidance at
+all scales. `last_half`: the guidance on the finer half of the scales, 1 on the others."""
 
 
 def _is_several(value: object) -> bool:
@@ -28,7 +29,7 @@ def _check(
     *,
     many: bool = False,
 ) -> None:
-    """Refuse a setting of another kind or out of its range; with `many`, each of several."""
+    """Check type and range of a setting; with `many`, of each of several values."""
     if value is None:
         return
     for one in value if many and _is_several(value) else (value,):
@@ -41,48 +42,50 @@ def _check(
 class Sampling:
     """How an answer is sampled; None leaves a setting to the weights.
 
-    What the weights do not say either is as in `STANDARD`. Temperature, top_k and top_p are one
-    number, or one for every scale, coarsest first.
+    A setting that the weights leave open, too, is taken from `STANDARD`. Temperature, top_k and
+    top_p are one number, or one for every scale, coarsest first.
 
     Raises:
-        ValueError: naming the setting, its range and what came.
+        ValueError: if a setting is out of its range; the message names setting, range and value.
     """
 
     guidance: float | None = None
-    """How much more the prompt counts than by itself (classifier-free guidance, Sec. 4.2): that of
-    the finest scale; 1 is neutral."""
+    """Strength of classifier-free guidance (Sec. 4.2) at the finest scale; 1 switches it off."""
 
     guidance_schedule: GuidanceSchedule | None = None
-    """How it reaches the other scales: `ramp` from 1 at the coarsest, `constant`, or `last_half`:
-    1 on the coarser half."""
+    """Guidance at the other scales: `ramp` rises from 1 at the coarsest, `constant` is the same at
+    all, `last_half` is 1 on the coarser half."""
 
     guidance_by_scale: tuple[float, ...] | None = None
-    """Guidance of every scale, coarsest first, in place of the two; empty leaves it to them."""
+    """Guidance of every scale, coarsest first. It replaces `guidance` and `guidance_schedule`
+    unless it is empty."""
 
     temperature: float | tuple[float, ...] | None = None
-    """Below 1 is more typical; 0 always takes the likeliest token."""
+    """Sampling temperature. Below 1 gives more typical shapes; 0 always takes the likeliest
+    token."""
 
     top_k: int | tuple[int, ...] | None = None
     """Keep the k likeliest tokens; 0 keeps all."""
 
     top_p: float | tuple[float, ...] | None = None
-    """Keep the likeliest tokens that hold this probability; 1 keeps all."""
+    """Keep the likeliest tokens that together have this probability; 1 keeps all."""
 
     num_scales: int | None = None
-    """Stop after this many scales, a coarser shape; 0 is all."""
+    """Stop after this many scales, which gives a coarser shape; 0 samples all."""
 
     consensus: int | None = None
-    """Samples whose mean is the answer, safer and smoother than one of them; their seeds follow
-    each other. 1 is a plain sample. What weights say holds for pictures of which one answer is
-    wanted."""
+    """Number of samples, with consecutive seeds, whose mean is the answer. The mean is safer and
+    smoother than one sample. 1 is a plain sample. The setting of the weights applies only to
+    pictures for which one answer is wanted."""
 
     guess: bool | None = None
-    """Answer with the generator's first guess, without sampling: coarse, and the likeliest single
-    answer for things unlike those it learned. What weights say holds as for the consensus."""
+    """Answer with the generator's first guess, without sampling. It is coarse, but the likeliest
+    single answer for objects unlike those of the training. The setting of the weights applies as
+    for `consensus`."""
 
     guess_above: float | Literal["never"] | None = None
-    """The first guess answers in place of a consensus whose samples are further apart than this
-    (`sample_spread`); or `never`."""
+    """Answer with the first guess in place of a consensus if its samples are further apart than
+    this (`sample_spread`); or `never`."""
 
     def __post_init__(self) -> None:
         not_negative = (lambda value: value >= 0, "must not be negative")
@@ -107,9 +110,9 @@ class Sampling:
             )
 
     def over(self, base: "Sampling") -> "Sampling":
-        """These settings, and those of `base` where nothing is said here.
+        """These settings, with those of `base` where they are None.
 
-        Who says `guidance` or its schedule does not want the numbers by scale of `base`.
+        If `guidance` or its schedule is set here, `guidance_by_scale` of `base` is not taken over.
         """
         unsaid: dict[str, Any] = {
             field.name: getattr(base, field.name)
@@ -122,10 +125,10 @@ class Sampling:
         return replace(self, **unsaid)
 
     def per_scale(self, num_scales: int) -> tuple["ScaleSampling", ...]:
-        """The settings of each of the scales that a generator has, coarsest first.
+        """The settings of each scale of a generator, coarsest first.
 
         Raises:
-            ValueError: if numbers are given for another number of scales.
+            ValueError: if values are given for another number of scales.
         """
         said = self.over(STANDARD)
         columns = [
@@ -159,7 +162,7 @@ class Sampling:
 
     @property
     def spread_limit(self) -> float | None:
-        """`guess_above` as a number; None where it is not said, or `never`."""
+        """`guess_above` as a number; None if it is not set, or `never`."""
         return None if self.guess_above in (None, "never") else float(self.guess_above)
 
 
@@ -175,10 +178,10 @@ STANDARD = Sampling(
     guess=False,
     guess_above="never",
 )
-"""What holds where nobody says otherwise."""
+"""The defaults of settings that neither the user nor the weights give."""
 
 UNCHANGED = Sampling(guidance=1.0, temperature=1.0, top_k=0, top_p=1.0)
-"""The distribution that the generator learned, as it is."""
+"""Sampling from exactly the distribution that the generator learned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +195,12 @@ class ScaleSampling:
 
 
 def told_sampling(sampling: Sampling | None, told: dict[str, Any]) -> Sampling:
-    """Settings of which some are given by name: `generate(guidance=3)`.
+    """Merge a `Sampling` with settings given by name, as in `generate(guidance=3)`.
 
     Args:
-        sampling: settings in one piece, if there are some.
-        told: fields of `Sampling`; they count more. A sequence of numbers is one a scale, also for
-            `guidance`.
+        sampling: the settings as one object, or None.
+        told: fields of `Sampling`; they take precedence. A sequence of numbers gives one per scale,
+            also for `guidance`.
 
     Raises:
         TypeError: if there is no such setting.
@@ -221,7 +224,7 @@ def told_sampling(sampling: Sampling | None, told: dict[str, Any]) -> Sampling:
 def guidance_per_scale(
     guidance: float, num_scales: int, schedule: GuidanceSchedule = "ramp"
 ) -> tuple[float, ...]:
-    """Give the guidance of each scale, coarsest first; 1 is none."""
+    """Give the guidance of each scale, coarsest first; 1 is no guidance."""
     match schedule:
         case "ramp":
             last = max(num_scales - 1, 1)

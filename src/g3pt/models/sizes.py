@@ -1,8 +1,8 @@
-"""One knob for the whole ladder of transformer sizes: depth gives width and heads.
+"""The ladder of transformer sizes: depth determines width and heads.
 
 The paper names three sizes (Sec. 4.1, Table 1): 12 x 768 (0.1B), 24 x 1280 (0.5B) and
-48 x 1600 (1.5B). Between them the width runs straight; below them it is 64 per layer, down
-to under a million parameters.
+48 x 1600 (1.5B). Between them the width is interpolated linearly. Below them it is 64 per layer,
+down to less than a million parameters.
 """
 
 import itertools
@@ -40,7 +40,7 @@ class TransformerSize:
 
     @property
     def num_parameters(self) -> int:
-        """Weights of the blocks alone: four width x width for attention, eight for the MLP."""
+        """Weights of the blocks only; each has 4 width**2 for attention and 8 width**2 for MLP."""
         return 12 * self.depth * self.width**2
 
 

@@ -1,4 +1,4 @@
-"""What CAR reads and predicts in training: inputs and targets from tokens (Sec. 3.3).
+"""Inputs and targets of CAR in training, made from tokens (Sec. 3.3).
 
 Legend: B batch, T tokens of all scales end to end, L latents, C tokenizer channels, K bits.
 """
@@ -24,9 +24,9 @@ class TeacherOutput(NamedTuple):
 
 
 class ScaleInputs:
-    """The frozen CQT applied to what is known, scale by scale: what CAR reads next.
+    """The inputs of CAR, scale by scale: the frozen CQT applied to the known scales.
 
-    Used while training and while sampling, so that both see the same numbers.
+    Training and sampling both use it, so that CAR reads the same numbers in both.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class ScaleInputs:
         Args:
             tokenizer: frozen stage 1.
             kind: see `CarConfig.input_kind`.
-            num_rows: rows R that CAR will run; a multiple of the shapes whose tokens are added, as
-                guided sampling has each shape twice.
-            guess_RLC: what `Car.guess_features` gives of them, where it gives any.
+            num_rows: rows R that CAR will run, a multiple of the shapes whose tokens are added:
+                guided sampling runs each shape twice.
+            guess_RLC: output of `Car.guess_features` for these rows, for a CAR that reads one.
         """
         self._tokenizer = tokenizer
         self._kind = kind
@@ -59,7 +59,7 @@ class ScaleInputs:
         return self._known_BLC
 
     def add(self, indices_BT: Int[Tensor, "B T"]) -> None:
-        """Take in the tokens of the next scale."""
+        """Add the tokens of the next scale."""
         scale = self._num_scales
         codes_BTC = self._tokenizer.quantizer.embed(indices_BT, scale)
         self._last_BLC = self._tokenizer.resampling.up(scale, codes_BTC).float()
@@ -68,11 +68,11 @@ class ScaleInputs:
         self._num_scales += 1
 
     def next(self) -> Float[Tensor, "R T _"]:
-        """Give what CAR reads at the next scale.
+        """Give the input of CAR at the next scale.
 
-        That is down(e_s, known), the slot means removed, zero at scale 0 where nothing is known;
-        and behind it, where there is a guess, down(e_s, guess - known): what quantising the guess
-        would make of this scale.
+        The first channels are down(e_s, known) without the slot means; at scale 0, where nothing is
+        known, they are zero. If there is a guess, down(e_s, guess - known) follows: what quantising
+        the guess would give at this scale.
         """
         resampling, scale = self._tokenizer.resampling, self._num_scales
         last_BLC = self._last_BLC if self._kind == "previous" else self._known_BLC
@@ -108,16 +108,16 @@ def teacher_inputs(
 ) -> TeacherOutput:
     """Turn cached tokens into the inputs and targets of one training step.
 
-    With `flip_probability_B`, each input bit is flipped with its sample's probability, and
-    the targets of the later scales are the tokens that repair the damage: the residual of
-    the clean, fully quantised latents against the damaged sum, quantised again. Samples
-    without a flip so far keep their clean targets.
+    With `flip_probability_B`, each input bit is flipped with its sample's probability. The
+    targets of the later scales are then the tokens that correct the error: the residual of the
+    clean, fully quantised latents against the damaged sum, quantised again. Samples without a
+    flip so far keep their clean targets.
 
     Args:
         tokenizer: frozen stage 1.
-        indices_BT: tokens of the first scales, whole scales only.
+        indices_BT: tokens of the first scales; they must end with a whole scale.
         input_kind: see `CarConfig.input_kind`.
-        guess_BLC: first guess of these shapes, for a CAR that has one.
+        guess_BLC: first guess of these shapes, for a CAR that reads one.
         flip_probability_B: chance of a flip per bit; None for clean inputs.
         generator: source of the flips, on the device of the tokens.
     """

@@ -21,11 +21,11 @@ class ScaleStatistics:
     """Share of all 2**K entries that occur at least once."""
 
     perplexity: float
-    """exp(entropy) of the entries, pooled over shapes and places: how many are in even use."""
+    """exp(entropy) of the entries, pooled over shapes and places: the effective number in use."""
 
     bit_entropy: float
     """Entropy of a bit ACROSS shapes, in bits, mean over places and bits. A token that is the
-    same for every shape has 0 here, however busy the pooled numbers look."""
+    same for every shape has 0 here, even if the pooled numbers are high."""
 
 
 def scale_statistics(indices_BT: Int[Tensor, "B T"], num_bits: int) -> ScaleStatistics:

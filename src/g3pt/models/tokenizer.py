@@ -1,4 +1,4 @@
-"""What a tokenizer is, whichever kind: points to latents, a bottleneck, latents to a field.
+"""The contract of all tokenizers: points to latents, a bottleneck, latents to a field.
 
 Legend: B batch, N surface points, Q query points, L latents, T tokens of all scales end to
 end, C tokenizer channels, K bits. Latents of planes and volumes are laid out as L as well.
@@ -18,19 +18,19 @@ from g3pt.models.quantizers import LfqQuantizer, unpack_bits
 
 @dataclass(frozen=True)
 class PyramidOutput:
-    """What the bottleneck made of the latents: all scales of one residual quantisation.
+    """Output of the bottleneck: all scales of one residual quantisation.
 
     A continuous bottleneck is a pyramid of one scale without tokens.
     """
 
     summed_BLC: Tensor
-    """Sum of the upsampled features; per sample cut after `keep` scales when that is given."""
+    """Sum of the upsampled features, per sample of only the first `keep_B` scales if given."""
 
     prefixes: tuple[Tensor, ...]
     """Sum of the first s + 1 upsampled features, for every scale s."""
 
     residual_BLC: Tensor
-    """What is left: sum of all upsampled features + residual = latents."""
+    """The remainder: sum of all upsampled features + residual = latents."""
 
     indices_BT: Tensor
     """Vocabulary indices of all scales end to end."""
@@ -39,15 +39,15 @@ class PyramidOutput:
     """Normalised bit features of each scale, float32."""
 
     divergence: Tensor | None = None
-    """Mean KL divergence of the latents from a unit Gaussian, of a bottleneck that has one."""
+    """Mean KL divergence of the latents from a unit Gaussian; None for a discrete bottleneck."""
 
 
 @runtime_checkable
 class Resampling(Protocol):
-    """Between L latents and the tokens of the scales: what the residual loop is built on."""
+    """Maps between L latents and the tokens of each scale, as the residual loop uses them."""
 
     mean_LC: Tensor
-    """What is taken out of the latents before scale 0; `up` gives it back with scale 0."""
+    """Mean that is subtracted from the latents before scale 0; `up` adds it back with scale 0."""
 
     def down(self, scale: int, features_BLC: Tensor) -> Tensor:
         """Gather L latents into the tokens of a scale (Eq. 3)."""
@@ -77,10 +77,10 @@ def residual_pyramid(
     R_{s+1} = R_s - U_s. Gradients run through the residuals.
 
     Args:
-        resampling: the CQT, or what stands in for it.
+        resampling: the CQT, or the resampling of another tokenizer.
         quantizer: turns E_s into codes.
         latents_BLC: encoder output Z.
-        num_scales: scales to do; coarser tokens do not depend on it.
+        num_scales: number of scales to compute; coarser tokens do not depend on it.
         keep_B: number of scales summed for each sample (scale dropout).
         bypass: pass normalised values in place of signs (warm-up, Sec. 4.2).
     """
@@ -109,13 +109,13 @@ def residual_pyramid(
 
 
 class FieldDecoder(nn.Module, ABC):
-    """Latents to an occupancy field, in two halves: once a shape, once a query point."""
+    """Latents to an occupancy field: `memory` once per shape, `forward` once per query point."""
 
     @abstractmethod
     def memory(
         self, summed_BLC: Float[Tensor, "B L C"], num_scales_B: Int[Tensor, " B"]
     ) -> Float[Tensor, "B *memory"]:
-        """Prepare what the queries look at."""
+        """Compute what the query points attend to."""
 
     @abstractmethod
     def forward(
@@ -127,8 +127,8 @@ class FieldDecoder(nn.Module, ABC):
 class Tokenizer(nn.Module, ABC):
     """A point cloud to features from coarse to fine, and features to an occupancy field.
 
-    `encoder` maps points and normals to latents, `decoder` latents to a field; the bottleneck
-    between them is what the kinds differ in.
+    `encoder` maps points and normals to latents, `decoder` maps latents to a field. The kinds
+    differ in the bottleneck between them.
     """
 
     config: Any
@@ -163,7 +163,7 @@ class Tokenizer(nn.Module, ABC):
 
     @property
     def noise_shape(self) -> tuple[int, ...]:
-        """Shape of the noise that `quantize` takes for each sample in training; () is none."""
+        """Shape of the noise that `quantize` takes per sample in training; () if it takes none."""
         return ()
 
     @abstractmethod
@@ -205,7 +205,7 @@ class Tokenizer(nn.Module, ABC):
         summed_BLC: Float[Tensor, "B L C"],
         num_scales: int | Int[Tensor, " B"] | None = None,
     ) -> Float[Tensor, "B *memory"]:
-        """Once a shape: what the queries look at; `num_scales` are in the sum (default all)."""
+        """Compute once per shape what query points attend to, from a sum of `num_scales` scales."""
         if num_scales is None:
             num_scales = self.num_scales
         if isinstance(num_scales, int):
@@ -227,7 +227,7 @@ class DiscreteTokenizer(Tokenizer):
     @property
     @abstractmethod
     def resampling(self) -> Resampling:
-        """Between latents and the tokens of a scale."""
+        """The maps between latents and the tokens of each scale."""
 
     @property
     def num_bits(self) -> int:
@@ -294,7 +294,7 @@ class DiscreteTokenizer(Tokenizer):
         return self.decode_signs(bits_BTK.to(self.quantizer.gains.dtype) * 2 - 1)
 
     def decode_signs(self, signs_BTK: Float[Tensor, "B T K"]) -> Float[Tensor, "B L C"]:
-        """The same from signs of bits, which may be uncertain: anything between -1 and 1."""
+        """`decode_indices` from expected signs of bits, anything between -1 and 1."""
         num_scales = self.num_scales_of(signs_BTK.shape[1])
         parts = signs_BTK.split(list(self.scale_lengths[:num_scales]), dim=1)
         upsampled = [
@@ -305,10 +305,11 @@ class DiscreteTokenizer(Tokenizer):
 
 
 def require_tokens(tokenizer: Tokenizer, name: str) -> DiscreteTokenizer:
-    """The tokenizer as one that has tokens.
+    """Return the tokenizer, narrowed to a type that has tokens.
 
     Raises:
-        ValueError: if its bottleneck is continuous; `name` says whose it is.
+        ValueError: if its bottleneck is continuous. The message says by `name` where the tokenizer
+            comes from.
     """
     if not isinstance(tokenizer, DiscreteTokenizer):
         raise ValueError(

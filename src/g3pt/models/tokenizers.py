@@ -1,4 +1,4 @@
-"""Any tokenizer by its config: the closed union of kinds."""
+"""The closed union of tokenizer configs, and the tokenizer of each."""
 
 from typing import assert_never
 

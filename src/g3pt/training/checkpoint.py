@@ -1,4 +1,4 @@
-"""Checkpoints that are complete or invisible, and the way back to the newest sound one.
+"""Checkpoints that are written atomically, and loading of the newest sound one.
 
 A checkpoint is a folder `step-N` of safetensors and JSON, written under a temporary name,
 flushed to disk, listed with checksums in `manifest.json` and renamed into place last.
@@ -34,14 +34,14 @@ class Checkpoint:
 
     step: int
     tensors: Mapping[str, dict[str, Tensor]]
-    """By file stem: `model`, `ema`, `optimizer`."""
+    """Groups of tensors by file stem: `model`, `ema`, `optimizer`."""
     state: Mapping[str, Any]
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     """Write `folder/step-N` and remove all but the newest `keep` checkpoints.
 
-    A checkpoint of the same step is replaced. Whatever is killed half way leaves only a
+    A checkpoint of the same step is replaced. A call that is killed half way leaves only a
     temporary folder behind, which the next call removes.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
 
 
 def is_run_folder(source: str | Path) -> bool:
-    """Whether a name is that of a folder that a training writes, and not of weights."""
+    """Whether a path is a run folder, as training writes it, and not a weights folder."""
     return (Path(source) / "checkpoints").is_dir()
 
 
@@ -112,7 +112,7 @@ def load_checkpoint(folder: Path, step: int) -> Checkpoint:
 
 
 def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
-    """Read the newest sound checkpoint, passing over damaged ones with a warning.
+    """Read the newest sound checkpoint, skipping damaged ones with a warning.
 
     Returns:
         None if there are no checkpoints at all.
@@ -146,7 +146,7 @@ def module_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def load_module_tensors(module: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Copy tensors, as a checkpoint names them, into a module of exactly that make.
+    """Copy the tensors of a checkpoint into a module with exactly these names and shapes.
 
     Raises:
         CheckpointError: if a name or a shape differs.
@@ -167,7 +167,7 @@ def load_module_tensors(module: nn.Module, tensors: dict[str, Tensor]) -> None:
 
 
 def discard_after(folder: Path, step: int) -> None:
-    """Remove checkpoints newer than `step` (damaged, or of a course that was rolled back)."""
+    """Remove checkpoints newer than `step` (damaged, or written before a rollback)."""
     for newer in list_checkpoints(folder):
         if newer > step:
             _discard(folder, newer)

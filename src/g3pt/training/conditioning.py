@@ -1,6 +1,6 @@
-"""What a generator is told in a step of training: which conditions each sample has to do without.
+"""Conditions of a training step, and which of them are dropped for each sample.
 
-Shared by everything that is trained on conditions, so that all learn from the same ones.
+All models that are trained on conditions share this, so that all learn from the same ones.
 
 Legend: B batch, N text tokens, S picture side.
 """
@@ -37,24 +37,26 @@ VALIDATION_MODES = ("all", "image", "text", "points", "class", "none")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConditionLossConfig:
-    """What a generator has to do without while it is trained."""
+    """How conditions are dropped and captions encoded in training."""
 
     dropout: float = 0.1
     """Chance that a sample loses all its conditions, for guidance (Sec. 4.2)."""
     image_dropout: float = 0.0
-    """Chance that it loses its pictures, whatever becomes of the others; likewise the next."""
+    """Chance that a sample loses its pictures, independent of its other conditions. The next three
+    fields are the same for text, points and class."""
     text_dropout: float = 0.0
     points_dropout: float = 0.0
     class_dropout: float = 0.0
     single_share: float = 0.9
-    """Share of batches that keep just one kind of condition, where there are several."""
+    """Share of batches that keep just one kind of condition, for models with several."""
     image_preference: float = 0.5
-    """Chance that it is the picture."""
+    """Chance that this kind is the picture."""
     spelled_share: float = 0.03
-    """Chance of a known word to be spelled in bytes, so that unknown words mean something."""
+    """Chance that a known word is spelled in bytes, so that the model learns to read unknown
+    words."""
     table_share: float = 0.3
-    """Chance of a known word to be told by the table of distilled words alone, where the model has
-    one (`words="distilled"`); unknown words always are."""
+    """Chance that only the table of word vectors represents a known word, if the model has a table
+    (`words="distilled"`). It always represents unknown words."""
 
     def __post_init__(self) -> None:
         check_shares(self, "dropout", "single_share", "image_preference")
@@ -63,10 +65,10 @@ class ConditionLossConfig:
 
 
 def check_shares(config: object, *names: str) -> None:
-    """Refuse what is no share.
+    """Check that fields of a config are shares, within [0, 1].
 
     Raises:
-        ValueError: naming the field.
+        ValueError: if one is not; the message names the field.
     """
     for name in names:
         if not 0 <= getattr(config, name) <= 1:
@@ -74,7 +76,7 @@ def check_shares(config: object, *names: str) -> None:
 
 
 class ConditionDrawer:
-    """The conditions of a model, from the batches of its training to what it reads."""
+    """Turns training batches into the conditions that a model reads."""
 
     def __init__(
         self, conditions: Sequence[ConditionConfig], loss: ConditionLossConfig, *, seed: int
@@ -87,7 +89,7 @@ class ConditionDrawer:
 
     @property
     def modes(self) -> tuple[str, ...]:
-        """Ways of asking that `only` knows and that differ."""
+        """Modes of `only` that differ for this model."""
         kinds = self._kinds if len(self._kinds) > 1 else {}
         return tuple(mode for mode in VALIDATION_MODES if mode in ("all", "none", *kinds))
 
@@ -100,7 +102,9 @@ class ConditionDrawer:
         part: Part,
         batch_size: int,
     ) -> ConditionBatch:
-        """Decide what is dropped; `rng` belongs to the step and decides for its global batch.
+        """Give the conditions of a part of a batch, with masks of what is dropped.
+
+        `rng` belongs to the step and draws for its global batch.
 
         Raises:
             ValueError: if the model reads points and the batch holds none.
@@ -110,10 +114,10 @@ class ConditionDrawer:
         return self._tell(batch, {kind: drop[span] for kind, drop in drops.items()}, spelling)
 
     def draw_drops(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
-        """What each sample of the global batch must do without, before looking at what it has.
+        """Masks of dropped conditions over the global batch, whether or not a sample has them.
 
-        Samples lose everything one by one, but keep a single kind batch by batch: a kind that no
-        row holds takes one token of the prefix instead of as many as it has.
+        Whether everything is dropped is drawn per sample. Which single kind is kept is drawn per
+        batch: a kind that no row holds takes one prefix token instead of its full length.
         """
         config, kinds = self._loss, list(self._kinds)
         nothing_B = rng.random(size) < config.dropout
@@ -124,7 +128,7 @@ class ConditionDrawer:
             chosen = "image"
         else:
             chosen = others[int(pick * len(others))] if others else ""
-        # A stream of its own: what else the step draws does not depend on it.
+        # A separate random stream, so that the other draws of the step do not depend on it.
         (own,) = rng.spawn(1)
         lost = {slot: own.random(size) < getattr(config, f"{slot}_dropout") for slot in kinds}
         return {
@@ -133,14 +137,14 @@ class ConditionDrawer:
         }
 
     def give_all(self, batch: ConditionedBatch) -> ConditionBatch:
-        """Drop nothing that a sample has."""
+        """Give all conditions that a sample has; nothing is dropped."""
         kept = torch.zeros(len(batch.ids), dtype=torch.bool)
         return self._tell(batch, dict.fromkeys(self._kinds, kept), None)
 
     def _tell(
         self, batch: ConditionedBatch, drops: Mapping[str, Tensor], rng: random.Random | None
     ) -> ConditionBatch:
-        """What the model knows, of what there is; `rng` decides how known words are told."""
+        """The conditions of the batch that the model reads; `rng` draws how words are encoded."""
         sees, hears = "image" in drops, "text" in drops and any(batch.captions)
         feels = "points" in drops
         if feels and batch.points_BN3 is None:
@@ -167,13 +171,13 @@ class ConditionDrawer:
     def synthetic(
         self, batch_size: int, device: torch.device | str, *, guess_side: int | None = None
     ) -> ConditionBatch:
-        """Conditions of the right sizes and no meaning, none dropped.
+        """Placeholder conditions of the right sizes, none dropped.
 
         Frozen encoders are left out: their features can be cached.
 
         Args:
-            batch_size: how many shapes.
-            device: where they are made.
+            batch_size: number of shapes.
+            device: device of the tensors.
             guess_side: side of the pictures that a first guess reads.
         """
         image, text = self._kinds.get("image"), self._kinds.get("text")
@@ -194,7 +198,7 @@ class ConditionDrawer:
             fields["text_summary_BE"] = zeros(text.width)
         if isinstance(points, PointsConditionConfig):
             fields["points_BN3"] = fields["normals_BN3"] = zeros(points.num_points, 3)
-        # The guess shrinks what is larger than it reads, and then has features of its own.
+        # The guess shrinks pictures larger than it reads, and then computes its own features.
         side = max(image.image_size if isinstance(image, GridConfig) else 1, guess_side or 1)
         read = isinstance(image, PretrainedImageConditionConfig) and image.features != "own"
         if read or guess_side == side:
@@ -209,7 +213,7 @@ class ConditionDrawer:
         return ConditionBatch(batch_size=batch_size, **fields)
 
     def _encode(self, batch: ConditionedBatch, rng: random.Random | None) -> Tensor | None:
-        """Ids of the captions; None where features stand in for them."""
+        """Ids of the captions; None if the batch holds their features."""
         if self._words is None or batch.text_features_BNE is not None:
             return None
         shares = (self._loss.spelled_share, self._loss.table_share)
@@ -221,7 +225,7 @@ class ConditionDrawer:
 
 
 def mark_missing(dropped: Mapping[str, Tensor], batch: ConditionedBatch) -> dict[str, Tensor]:
-    """Drop what a sample does not have, too."""
+    """Mark conditions that a sample does not have as dropped, too."""
     device = batch.has_image_B.device
     absent = {
         "image": ~batch.has_image_B,
@@ -233,7 +237,7 @@ def mark_missing(dropped: Mapping[str, Tensor], batch: ConditionedBatch) -> dict
 
 
 def only(batch: ConditionBatch, mode: str) -> ConditionBatch:
-    """A single condition left, or `all` of them, or `none`."""
+    """The batch with a single condition, `all` of them, or `none`."""
     match mode:
         case "all":
             return batch

@@ -1,4 +1,4 @@
-"""What a step of a run costs, found by running it on shapes alone: no data, no arithmetic."""
+"""Cost of a training step, measured by running it on fake tensors: no data, no arithmetic."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +50,7 @@ def estimate_cost(run: Run) -> RunCost:
             with _kept(module, run) as whole, largest_block.watched(whole):
                 task.synthetic_loss(1)
             recompute_blocks(module)
-        # Two shapes first: what a training computes once is not to be counted in every step.
+        # Two shapes run first, so that what training computes once is not counted in a step.
         with _kept(module, run) as of_two:
             task.synthetic_loss(2)
         counter = flop_counter()
@@ -59,7 +59,8 @@ def estimate_cost(run: Run) -> RunCost:
         state_values = Optimizer(module, run.optim).num_state_values()
     slice_size = max(1, run.data.batch_size // run.train.accumulation)
     parameters = sum(p.numel() for p in module.parameters())
-    # What two shapes need more than one; the rest, such as weights in bfloat16, is there once.
+    # Two shapes minus one are the bytes of a shape; the rest, such as weights in bfloat16, is
+    # there once.
     each = of_two.total - of_one.total
     activations = of_one.total + (slice_size - 1) * each + slice_size * largest_block.bytes
     return RunCost(
@@ -71,7 +72,7 @@ def estimate_cost(run: Run) -> RunCost:
 
 
 def _load_frozen_networks(run: Run) -> None:
-    """Read frozen networks and tables while tensors are real: no file gives fake ones."""
+    """Load frozen networks and tables before tensors are fake, since files hold real ones."""
     device = torch.device("cpu")
     if isinstance(run, CarRun | StreamRun) and run.model.guess is not None:
         load_efficientnet(run.model.guess.sha256, device, torch.float32)
@@ -86,14 +87,14 @@ def _kept(module: nn.Module, run: Run) -> Iterator["_SavedBytes"]:
     saved = _SavedBytes(module)
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=run.train.precision == "bf16")
     hooks = torch.autograd.graph.saved_tensors_hooks(saved.pack, saved.unpack)
-    # As on a GPU, also where a CPU would write attention out, which keeps all its weights.
+    # Attention is fused as on a GPU; otherwise a CPU might keep all attention weights.
     fused = sdpa_kernel(SDPBackend.FLASH_ATTENTION)
     with hooks, autocast, fused:
         yield saved
 
 
 def flop_counter() -> FlopCounterMode:
-    """Count operations, those of the fused attention of CPUs, too, which PyTorch passes over."""
+    """A counter of operations that includes fused attention on CPUs, which PyTorch leaves out."""
 
     def forward(query: Any, key: Any, *_: Any, **__: Any) -> int:
         batch, heads, num_queries, dim = query
@@ -138,7 +139,7 @@ def open_without_data(run: Run) -> SyntheticTask:
 class _LargestBlock:
     """Bytes of the block that keeps most.
 
-    They are there beside the inputs of all blocks while a backward pass has it run again.
+    They add to the inputs of all blocks while the backward pass runs the block again.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -147,7 +148,7 @@ class _LargestBlock:
 
     @contextmanager
     def watched(self, saved: "_SavedBytes") -> Iterator[None]:
-        """Look at every block that runs in the meantime."""
+        """Measure every block that runs inside the context."""
         before: dict[nn.Module, int] = {}
 
         def enter(block: nn.Module, *_: object) -> None:
@@ -166,7 +167,7 @@ class _LargestBlock:
 
 
 class _SavedBytes:
-    """Bytes of what autograd keeps for the backward pass, parameters aside, each storage once."""
+    """Bytes that autograd keeps for the backward pass, without parameters, each storage once."""
 
     def __init__(self, module: nn.Module) -> None:
         self.total = 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CurriculumConfig:
-    """When CAR sees which scales."""
+    """Which scales CAR is trained on, over the course of a run."""
 
     progressive_share: float = 0.0
     """Share of the run until all scales are trained; 0 trains them all from the start."""

@@ -11,14 +11,14 @@ from g3pt.training.task import Part
 
 @dataclass(frozen=True)
 class World:
-    """Which process this is, and of how many."""
+    """Rank of this process, and the number of processes."""
 
     rank: int = 0
     size: int = 1
 
     @staticmethod
     def current() -> "World":
-        """The process group when one has been started, else a world of one."""
+        """The process group if one has been started, else a world of one process."""
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             return World(torch.distributed.get_rank(), torch.distributed.get_world_size())
         return World()
@@ -52,7 +52,7 @@ class World:
             torch.distributed.all_reduce(parameter.grad)
 
     def average_buffers(self, buffers: Iterable[Tensor]) -> None:
-        """Bring running statistics of all processes to their mean, in place."""
+        """Replace running statistics by their mean over all processes, in place."""
         if self.size == 1:
             return
         for buffer in buffers:
@@ -67,7 +67,7 @@ class World:
         return values
 
     def agree(self, value: float) -> float:
-        """The value of rank 0, for everyone (clocks and signals differ between processes)."""
+        """The value of rank 0, for all processes (clocks and signals differ between them)."""
         if self.size == 1:
             return value
         shared = torch.tensor(value, dtype=torch.float64)

@@ -11,7 +11,7 @@ from g3pt.versions import code_version
 
 
 def describe_environment() -> dict[str, Any]:
-    """Versions, machine and commit, as kept beside every checkpoint."""
+    """Versions, machine and commit, as stored with every checkpoint."""
     packages = ("g3pt", "torch", "numpy", "safetensors")
     return {
         "versions": {name: metadata.version(name) for name in packages},

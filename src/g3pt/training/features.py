@@ -1,4 +1,4 @@
-"""Features of frozen encoders beside the shapes, so that training need not compute them again."""
+"""Features of frozen encoders, stored next to the shapes so that they are computed only once."""
 
 import logging
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ def ensure_features(
     """Encode pictures and captions with the frozen encoders that have not seen them yet.
 
     Returns:
-        `image_features` and `text_features` of a data config, as far as these conditions have
-        frozen encoders: a folder beside each set of shapes.
+        `image_features` and `text_features` of a data config, if these conditions have frozen
+        encoders: a folder next to each set of shapes.
     """
     folders: dict[str, tuple[str, ...]] = {}
     for condition in conditions:
@@ -46,7 +46,7 @@ def ensure_features(
 
 
 def feature_function(condition: FrozenConfig, *, device: torch.device | str = "cpu") -> Encode:
-    """The frozen encoder of a condition as `build_feature_cache` wants it."""
+    """The frozen encoder of a condition as a function for `build_feature_cache`."""
     encoder = build_encoder(condition)
 
     def encode(given: Tensor | list[str]) -> tuple[Tensor, Tensor]:

@@ -12,8 +12,8 @@ from g3pt.training.task import Part, Task, to_device
 class BatchFeed:
     """The batches of a task in the order in which a loop asks for them.
 
-    A batch depends on its step and part alone, so a guess of what comes next that turns out
-    wrong (after a rollback) costs time and nothing else.
+    A batch depends only on its step and part. If the batch built ahead is not the one asked for
+    (after a rollback), only time is lost.
     """
 
     def __init__(

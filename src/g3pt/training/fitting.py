@@ -25,16 +25,16 @@ def fit_to_tokenizer(
     *,
     num_scales: int | None = None,
 ) -> CarConfig:
-    """Take over the tokenizer's layout, and words from the captions where none are named.
+    """Take the layout from the tokenizer, and words from the captions if the config names none.
 
     Args:
-        model: of the generator.
+        model: config of the generator.
         tokenizer: stage 1.
-        captions: asked for where a text condition has no words yet.
-        num_scales: how many of its scales are generated, the coarsest; None is all.
+        captions: read only if a text condition has no words yet.
+        num_scales: number of scales that are generated, from the coarsest on; None is all.
 
     Raises:
-        ConfigError: if it has not as many.
+        ConfigError: if the tokenizer has fewer scales.
     """
     if num_scales is not None and not 1 <= num_scales <= tokenizer.num_scales:
         raise ConfigError(
@@ -52,7 +52,7 @@ def fit_to_tokenizer(
 def fit_conditions(
     conditions: tuple[ConditionConfig, ...], captions: Iterable[str], *, points_width: int
 ) -> tuple[ConditionConfig, ...]:
-    """Words from the captions where none are named, and the width of what encodes points."""
+    """Fill in words from the captions if none are named, and the width of encoded points."""
 
     def fit(condition: ConditionConfig) -> ConditionConfig:
         match condition:
@@ -75,9 +75,9 @@ def shard_captions(shards: Sequence[str]) -> Iterator[str]:
 
 
 def stream_captions(data: StreamConfig | RecordedConfig) -> Iterator[str]:
-    """What is said about the shapes of a stream: several times of each family, once of meshes.
+    """Captions of the shapes of a stream: several of each family, one of each mesh.
 
-    Nothing about recorded ones, whose batches have no captions.
+    Recorded streams give none, since their batches have no captions.
     """
     if isinstance(data, RecordedConfig):
         return

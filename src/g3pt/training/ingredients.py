@@ -40,7 +40,7 @@ CACHES = ("tokens", "latents", "image_features", "text_features")
 
 LOGGER = logging.getLogger(__name__)
 PROGRESS_SECONDS = 5.0
-"""Between two lines about one job."""
+"""Seconds between two log lines about one job."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,25 +52,25 @@ class PreparedShapes:
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
     optional: bool = False
-    """Whether a training goes without them, and says so, where neither they nor their source are
-    there."""
+    """Whether training leaves the shapes out, with a log line, if neither they nor their source
+    exist."""
 
     @property
     def config(self) -> ShardsConfig:
-        """What the shards are built from."""
+        """The config that the shards are built from."""
         return ShardsConfig(source=self.source, prepare=self.prepare, views=self.views)
 
 
 def look_at_shapes(run: RunT, looker: Looker, *, num_held_out: int | None = None) -> RunT:
-    """Look at a run that learns from prepared shapes.
+    """Check the inputs of a run that learns from prepared shapes.
 
     Args:
         run: with `data`, `shapes`, `validation`, `held_out` and `model`.
-        looker: notes what is found.
+        looker: collects what is found.
         num_held_out: sets of held-out shapes that such a run looks at; None is all.
 
     Returns:
-        The run without what is optional and not there.
+        The run without optional inputs that do not exist.
     """
     data, validation = run.data, run.validation
     for name, config in (("data", data), ("validation", validation)):
@@ -144,13 +144,13 @@ def _look_at_frozen(condition: FrozenConfig, looker: Looker) -> None:
 
 
 def ensure_shapes(wanted: tuple[PreparedShapes, ...], *, workers: int = 1) -> tuple[str, ...]:
-    """Prepare the shapes that are not there yet.
+    """Prepare the shapes that do not exist yet.
 
     Returns:
         Their folders.
 
     Raises:
-        ValueError: if a folder was built from something else.
+        ValueError: if a folder was built from another config.
     """
     for shapes in wanted:
         # A complete set is taken as it is: its meshes need not be at hand. So is a pack.
@@ -200,7 +200,7 @@ def ensure_tokens(
     """Tokenize the shapes that this tokenizer has not tokenized yet.
 
     Returns:
-        A folder of tokens beside each set, named after the split and the tokenizer's fingerprint.
+        A folder of tokens next to each set, named after the split and the tokenizer's fingerprint.
     """
     identity = TokenizerIdentity(
         fingerprint=fingerprint,
@@ -245,7 +245,8 @@ def ensure_latents(
     """Encode the shapes that this tokenizer has not encoded yet.
 
     Returns:
-        A folder of latents beside each set, named after the split and the tokenizer's fingerprint.
+        A folder of latents next to each set, named after the split and the tokenizer's
+        fingerprint.
     """
     identity = LatentsIdentity(
         fingerprint=fingerprint,
@@ -270,7 +271,7 @@ def ensure_latents(
 
 
 class _Progress:
-    """Log how far a job is: at once, every few seconds, and at its end."""
+    """Logs the progress of a job: at the start, every few seconds, and at the end."""
 
     def __init__(self, name: str) -> None:
         self._name, self._began, self._said, self._first = name, time.monotonic(), -math.inf, 0

@@ -1,7 +1,7 @@
-"""What a run reads, looked for before any work: what is there, what is made, what is left out.
+"""Check of a run's inputs before any work: what exists, what will be made, what is left out.
 
-Data that take minutes or hours to make come first in a training. A wrong name found after them
-costs all that time, so every path and name of a run is looked at here, and nothing is made.
+A training may first prepare data for minutes or hours. A wrong name that is found only then costs
+all that time. So every path and name of a run is checked here, and nothing is made.
 """
 
 from collections.abc import Callable, Collection
@@ -15,7 +15,7 @@ from g3pt.training.checkpoint import list_checkpoints
 
 
 class Looker:
-    """Looks at one thing after another, and remembers what was found."""
+    """Checks paths and names one after another, and collects what it finds."""
 
     def __init__(self, promised: Collection[str]) -> None:
         self._promised = {Path(path) for path in promised}
@@ -25,7 +25,7 @@ class Looker:
         self.made: list[str] = []
 
     def raise_problems(self, name: str) -> None:
-        """Say what was found wrong, all of it."""
+        """Raise one error that lists all problems that were found, if there are any."""
         problems = self._missing + self._wrong
         if not problems:
             return
@@ -37,16 +37,16 @@ class Looker:
         self._wrong.append(message)
 
     def promised(self, path: str) -> bool:
-        """Whether something is going to be there."""
+        """Whether a path will exist when training begins."""
         return Path(path) in self._promised
 
     def require(self, field: str, there: bool, message: str) -> None:
-        """Note what is missing."""
+        """Note something as missing unless it is there."""
         if not there:
             self._missing.append(f"{field}: {message}")
 
     def attempt(self, field: str, look: Callable[[], Any]) -> bool:
-        """Note what looking raises; gives whether it went well."""
+        """Call `look` and note the error that it raises; return whether it succeeded."""
         try:
             look()
         except FileNotFoundError as error:
@@ -58,7 +58,7 @@ class Looker:
         return True
 
     def weights(self, field: str, source: str) -> None:
-        """A run folder, a weights folder, a bundled name, or weights on the hub."""
+        """Check a run folder, a weights folder, a bundled name, or weights on the hub."""
         if not source or self.promised(source) or source.startswith(HUB_PREFIX):
             return
         checkpoints = Path(source) / "checkpoints"
@@ -78,12 +78,12 @@ class Looker:
             )
 
     def folders(self, field: str, paths: Collection[str]) -> None:
-        """Caches of a data config."""
+        """Check the cache folders of a data config."""
         for path in paths:
             self.require(field, Path(path).is_dir(), f"there is no folder {path}")
 
     def shards(self, field: str, paths: Collection[str]) -> None:
-        """Prepared sets that the user named."""
+        """Check prepared sets that the user named."""
         for path in paths:
             self.require(
                 field, is_prepared(path), f"expected a pack or a complete set of shapes at {path}"

@@ -1,8 +1,8 @@
 """The training loop of both stages.
 
-A step is a function of the run's state, the step number and the clock (if `minutes` is set)
-alone: batches, dropout and schedules hold no state between steps. A run that was killed and
-resumed therefore gives, on the same machine and counted in steps, the same losses bit for bit.
+A step is a function of only the run's state, the step number and, if `minutes` is set, the clock.
+Batches, dropout and schedules hold no state between steps. A run that is counted in steps therefore
+gives the same losses bit for bit on the same machine, even if it was killed and resumed.
 """
 
 import logging
@@ -34,29 +34,29 @@ from g3pt.training.tracking import MetricsFile, ProgressDisplay
 
 LOGGER = logging.getLogger(__name__)
 BEST_FOLDER = "best"
-"""Of a run: the averaged weights of `TrainConfig.keep_best`, as a checkpoint."""
+"""Folder in a run for the averaged weights of `TrainConfig.keep_best`, as a checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """How long, on what, and how often to look."""
+    """Length, device, precision, and intervals of logging, evaluation and checkpoints."""
 
     steps: int = 1000
-    """Optimiser steps; 0 leaves the end to the clock."""
+    """Optimiser steps; 0 sets no limit, so that `minutes` ends the run."""
     minutes: float = 0.0
-    """Wall-clock limit over all resumptions; 0 is none. The schedule follows whichever of steps
-    and clock is further on. Exact resumption is promised for runs counted in steps only."""
+    """Wall-clock limit in minutes, summed over all resumptions; 0 is none. The schedule follows
+    steps or clock, whichever is further on. Only runs counted in steps resume exactly."""
     seed: int = 0
     accumulation: int = 1
-    """Pieces that each process cuts its share of the batch into, to save memory."""
+    """Number of pieces into which each process splits its share of the batch, to save memory."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 is autocast; weights, optimiser state and losses stay float32."""
+    """`bf16` uses autocast; weights, optimiser state and losses stay float32."""
     recompute_blocks: bool = False
     """Gradient checkpointing: transformer blocks run a second time for the backward pass instead
-    of keeping what they made, which takes a third more time and a fraction of the memory."""
+    of keeping their activations. It takes a third more time and a fraction of the memory."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int = 0
-    """Threads of torch; 0 leaves its own choice. Another number may change last bits."""
+    """Threads of torch; 0 is torch's default. Another number may change the last bits of losses."""
     prefetch: bool = True
     """Build the next batch in a thread while this one is computed."""
     ema_decay: float = 0.999
@@ -66,8 +66,8 @@ class TrainConfig:
     checkpoint_every: int = 1000
     keep_checkpoints: int = 2
     keep_best: str = ""
-    """Name of a number that evaluations give: the averaged weights under which it was largest are
-    kept in `best/`, and taken from there. Empty takes the last ones."""
+    """Name of an evaluation metric. The averaged weights with the largest value of it are kept in
+    `best/` and are those that are used afterwards. Empty uses the last ones."""
     max_skips: int = 3
     """Steps with a non-finite loss or gradient in a row before the run rolls back."""
     max_rollbacks: int = 3
@@ -81,7 +81,7 @@ class TrainConfig:
                 raise ValueError(f"train.{name} must be at least 1, got {getattr(self, name)}")
 
     def share_of(self, step: int, elapsed: float) -> float:
-        """Share of a run that so many steps and seconds are, whichever is further on."""
+        """Share of the run that is over, by steps or by seconds, whichever is further on."""
         by_steps = step / self.steps if self.steps else 0.0
         by_clock = elapsed / (60 * self.minutes) if self.minutes else 0.0
         return max(by_steps, by_clock)
@@ -94,12 +94,12 @@ class TrainResult:
     run: Path
     step: int
     loss: float
-    """Mean over the last logged stretch; NaN if there was none."""
+    """Mean since the last log record before the end; NaN if nothing was logged."""
     finished: bool
     """False when a signal stopped it early."""
     checkpoints: list[Path]
     metrics: dict[str, float]
-    """Of the last evaluation."""
+    """Metrics of the last evaluation."""
 
 
 class TrainingDivergedError(RuntimeError):
@@ -108,16 +108,16 @@ class TrainingDivergedError(RuntimeError):
 
 @dataclass
 class LoopState:
-    """What a resumed run must know beside the tensors; saved as JSON."""
+    """State that a resumed run needs in addition to the tensors; saved as JSON."""
 
     step: int = 0
-    """Steps behind us, skipped ones included."""
+    """Steps that are done, skipped ones included."""
     elapsed: float = 0.0
     lr_scale: float = 1.0
     rollbacks: int = 0
     skips_in_a_row: int = 0
     avoided: list[int] = field(default_factory=list[int])
-    """Steps whose batches made trouble before a rollback: passed over from then on."""
+    """Steps whose batches led to a rollback; they are skipped from then on."""
     window: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
     """Sum and count of each metric since it was last logged."""
     last_loss: float | None = None
@@ -140,8 +140,8 @@ def train(
         task: the stage to train; its module is moved to the configured device.
         optim: optimiser and schedule.
         config: everything about the loop.
-        run_dir: gets `metrics.jsonl` and `checkpoints/`.
-        resume: go on from the newest sound checkpoint in `run_dir`, if there is one.
+        run_dir: folder for `metrics.jsonl` and `checkpoints/`.
+        resume: continue from the newest sound checkpoint in `run_dir`, if there is one.
         description: JSON values kept in every checkpoint (recipe, versions, commit).
 
     Raises:
@@ -152,7 +152,7 @@ def train(
     if config.threads:
         torch.set_num_threads(config.threads)
     loop = _Loop(task, optim, config, Path(run_dir), description or {})
-    # One process looks for all: it may have saved before the others come to look.
+    # Rank 0 checks for all processes: it may save before the others get to check.
     if loop.world.agree(float(bool(list_checkpoints(loop.folder)))) and not resume:
         raise FileExistsError(f"{run_dir} holds a run already; resume it or choose another folder")
     if resume:
@@ -273,14 +273,14 @@ class _Loop:
         self.optimizer.zero_grad()
 
     def _gradients(self, step: int, progress: float) -> tuple[dict[str, float], list[str]]:
-        """Fill the gradients of the global batch; the mean metrics and what was looked at."""
+        """Compute the gradients of the global batch; return mean metrics and sample ids."""
         parts = self.world.parts(self.config.accumulation)
         ids: list[str] = []
         totals: dict[str, torch.Tensor] = {}
         for part in parts:
             batch = self.feed.get(step, part)
-            # Dropout inside the module draws from torch's own generator: seeded here, it needs
-            # no saving. The mixing constant only spreads neighbouring numbers apart.
+            # Dropout in the module draws from torch's global generator. It is seeded here, so its
+            # state need not be saved. The constants keep the seeds of neighbouring steps apart.
             torch.manual_seed((self.config.seed * 1_000_003 + step) * 4096 + part.index)
             with torch.autocast(
                 self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"
@@ -358,7 +358,7 @@ class _Loop:
         )
 
     def _keep_if_best(self) -> None:
-        """Called with the averaged weights in the module."""
+        """Save the module, which holds the averaged weights, if `keep_best` has improved."""
         name, state = self.config.keep_best, self.state
         if not name:
             return

@@ -1,9 +1,9 @@
 """Muon: momentum whose every update is replaced by the nearest matrix with orthonormal rows.
 
 The method of Jordan et al. (2024, "Muon: an optimizer for hidden layers in neural networks"), as in
-`torch.optim.Muon`, which is the twin that the tests compare with. That one always iterates in
-bfloat16, which a CPU without instructions for it works off several hundred times more slowly than
-float32; this one asks the device first.
+`torch.optim.Muon`, which the tests compare with. That one always iterates in bfloat16, which is
+several hundred times slower than float32 on a CPU without bfloat16 instructions. This one chooses
+the format by the device.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic iteration: steep at zero, so that few steps suffice; it ends near one only."""
+"""Coefficients of the quintic iteration. It is steep at zero, so that few steps suffice, but it
+converges only to near one."""
 
 
 @lru_cache(maxsize=8)
@@ -35,7 +36,8 @@ def orthogonalized(
 
     Args:
         matrix_MN: any matrix but zero, or a stack of them.
-        num_steps: five bring singular values of a hundredth of the largest to between .7 and 1.2.
+        num_steps: number of iterations; five bring singular values of at least a hundredth of the
+            largest to between 0.7 and 1.2.
         dtype: number format of the iteration and of the result.
     """
     a, b, c = _COEFFICIENTS
@@ -52,10 +54,11 @@ def orthogonalized(
 class Muon(torch.optim.Optimizer):
     """Muon with Nesterov momentum and decoupled weight decay, for matrices.
 
-    A kernel of a convolution is a matrix from the inputs of all its places to the outputs.
+    The kernel of a convolution is treated as a matrix from the inputs at all its places to the
+    outputs.
 
     An update has the root mean square of a typical AdamW update (0.2 of the learning rate), so
-    that a learning rate found for AdamW carries over.
+    that a learning rate found for AdamW can be used.
     """
 
     def __init__(
@@ -92,7 +95,7 @@ class Muon(torch.optim.Optimizer):
 def orthogonalized_all(matrices: Sequence[Float[Tensor, "_ _"]]) -> list[Float[Tensor, "_ _"]]:
     """`orthogonalized` of each matrix.
 
-    On a GPU those of one shape go together: alone, a matrix is too small to fill it.
+    On a GPU, matrices of the same shape are stacked, since a single matrix is too small to fill it.
     """
     if not matrices or matrices[0].device.type == "cpu":
         return [orthogonalized(m, dtype=iteration_dtype(m.device.type)) for m in matrices]
@@ -102,7 +105,7 @@ def orthogonalized_all(matrices: Sequence[Float[Tensor, "_ _"]]) -> list[Float[T
 def orthogonalized_together(
     matrices: Sequence[Float[Tensor, "_ _"]],
 ) -> list[Float[Tensor, "_ _"]]:
-    """`orthogonalized` of each matrix, all of one shape in one stack."""
+    """`orthogonalized` of each matrix, with matrices of the same shape in one stack."""
     places: dict[torch.Size, list[int]] = {}
     for place, matrix in enumerate(matrices):
         places.setdefault(matrix.shape, []).append(place)

@@ -1,4 +1,4 @@
-"""Next-scale prediction from tokens, wherever the batches come from (Sec. 3.3, Eq. 6).
+"""Next-scale prediction from tokens, for any source of batches (Sec. 3.3, Eq. 6).
 
 Legend: B batch, T tokens of all scales end to end, S scales, L latents, C tokenizer channels.
 """
@@ -29,25 +29,24 @@ from g3pt.training.task import Part, TaskOutput, step_generator
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CarLossConfig(ConditionLossConfig):
-    """What stage 2 minimises, and what it has to do without."""
+    """Losses of stage 2, bit flips, and dropping of conditions."""
 
     weighting: Literal["tokens", "scales"] = "tokens"
-    """Every token counts alike (the paper), or every scale does."""
+    """Whether every token has the same weight (the paper), or every scale."""
     scale_weights: tuple[float, ...] = ()
-    """Weight of the mean loss of each scale, coarsest first, in place of `weighting`; empty leaves
-    it to that."""
+    """Weight of the mean loss of each scale, coarsest first; empty uses `weighting`."""
     flip_share: float = 0.0
-    """Share of samples whose input bits are damaged (bit-flip self-correction)."""
+    """Share of samples whose input bits are flipped (bit-flip self-correction)."""
     flip_max: float = 0.2
-    """Their chance per bit is uniform from 0 to this."""
+    """The flip probability per bit of such a sample is uniform between 0 and this."""
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     guess_field: float = 0.0
-    """Weight of the error of the field that the first guess decodes to, where the model has one and
-    the batches hold queries; the error of its summed features counts as it is."""
+    """Weight of the error of the field that the first guess decodes to, if the model has a guess
+    and the batches hold queries. The error of the guess's summed features has weight 1."""
     guess_field_from: float = 0.0
-    """Share of the training that is over before the field counts."""
+    """Share of the training after which the field error is used."""
     guess_field_share: float = 1.0
-    """Share of a batch, its first samples, whose field is decoded: it costs more than all else."""
+    """Share of a batch (its first samples) whose field is decoded, which is the costliest part."""
 
     def __post_init__(self) -> None:
         # Not super(): a dataclass with slots is another class than the one being defined here.
@@ -59,7 +58,7 @@ class CarLossConfig(ConditionLossConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class CarStep:
-    """Tokens, what they are predicted from, and the random choices that belong to them."""
+    """Tokens of a batch, their conditions, and the random choices that belong to them."""
 
     condition: ConditionBatch
     indices_BT: Tensor
@@ -72,7 +71,7 @@ class CarStep:
 
     @classmethod
     def of(cls, batch: CarBatch, condition: ConditionBatch, flips_B: Tensor) -> "CarStep":
-        """A step on a batch of which this is told."""
+        """Build a step from a batch, its conditions and its flip probabilities."""
         return cls(
             condition=condition,
             indices_BT=batch.indices_BT,
@@ -85,7 +84,7 @@ class CarStep:
 
 
 class NextScale:
-    """What a step of stage 2 is told and what it minimises; tasks add the batches."""
+    """Conditions and loss of a step of stage 2; tasks add the batches."""
 
     def __init__(
         self,
@@ -96,10 +95,10 @@ class NextScale:
         seed: int = 0,
         only_guess: bool = False,
     ) -> None:
-        """Freeze the tokenizer; with `only_guess` all of the model but its first guess as well.
+        """Freeze the tokenizer, and with `only_guess` all of the model except its first guess.
 
         Raises:
-            ValueError: if there is not one scale weight a scale, or no guess to train.
+            ValueError: if there is not one scale weight per scale, or no guess to train.
         """
         self.car = car
         self.tokenizer = tokenizer.eval().requires_grad_(False)
@@ -120,7 +119,7 @@ class NextScale:
             )
 
     def draw(self, batch: CarBatch, step: int, part: Part, batch_size: int) -> CarStep:
-        """Decide what the samples of a part of the global batch must do without."""
+        """Draw dropped conditions and flips for a part of the global batch."""
         rng, config = step_generator(self._seed, step, "conditions"), self._loss
         condition = self.conditions.draw(batch, rng, step=step, part=part, batch_size=batch_size)
         flipped_B = rng.random(batch_size) < config.flip_share
@@ -129,7 +128,7 @@ class NextScale:
         return CarStep.of(batch, condition, flips_B)
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
-        """The loss of a batch of the right sizes and no meaning: a step without data."""
+        """The loss of a placeholder batch of the right sizes: a step without data."""
         guess = self.car.config.guess
         side = None if guess is None else guess.image_size
         num_tokens = self.car.config.num_tokens
@@ -161,7 +160,7 @@ class NextScale:
     def _of_guess(
         self, batch: CarStep, progress: float, signs_BTK: Tensor | None = None
     ) -> TaskOutput:
-        """What the first guess is off by."""
+        """Loss and metrics of the first guess."""
         if signs_BTK is None:
             self.tokenizer.to(batch.indices_BT.device)
             signs_BTK = self.car.guess_signs(batch.condition)
@@ -173,7 +172,7 @@ class NextScale:
     def _guess_errors(
         self, batch: CarStep, signs_BTK: Tensor, *, with_field: bool
     ) -> dict[str, tuple[float, Tensor]]:
-        """How far the first guess is off, with the weight of each kind of error."""
+        """Weight and value of each error of the first guess, by name."""
         config, num_tokens = self._loss, signs_BTK.shape[1]
         num_scales = self.tokenizer.num_scales_of(num_tokens)
         if self._root_PP is None:
@@ -210,7 +209,7 @@ class NextScale:
     def losses(
         self, batch: CarStep, num_scales: int, flips_B: Tensor | None, step: int
     ) -> tuple[Tensor, Tensor | None]:
-        """Cross-entropy by scale, and the signs of the first guess of a model that makes one."""
+        """Cross-entropy by scale, and the signs of the first guess if the model has one."""
         indices_BT = batch.indices_BT
         indices_BT = indices_BT[:, : sum(self.car.config.scale_lengths[:num_scales])]
         self.tokenizer.to(indices_BT.device)
@@ -224,7 +223,8 @@ class NextScale:
         guess_BLC = None
         if signs_BTK is not None and self.car.config.is_shown_guess:
             guess_BLC = self.tokenizer.decode_signs(signs_BTK.detach())
-        # The CQT decides signs of residuals here: outside autocast, as when the tokens were made.
+        # The CQT decides signs of residuals here, so it runs outside autocast, as it did when the
+        # tokens were made.
         with torch.autocast(indices_BT.device.type, enabled=False):
             teacher = teacher_inputs(
                 self.tokenizer,

@@ -32,7 +32,7 @@ class ScheduleConfig:
             )
 
     def factor(self, step: int, progress: float) -> float:
-        """What the peak learning rate is multiplied with.
+        """Factor of the peak learning rate.
 
         Args:
             step: optimiser steps done before this one.
@@ -61,7 +61,7 @@ class AdamWConfig:
 
 
 MIN_SIDE = 16
-"""Matrices with a shorter side have too few directions for Muon to make alike."""
+"""Shortest side of a matrix for Muon; smaller ones have too few singular values to equalise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,21 +69,22 @@ class MuonConfig:
     """Muon on the hidden matrices, AdamW on the rest, under one learning rate.
 
     Muon's update is scaled to the root mean square of an AdamW update, so that a learning
-    rate found for AdamW carries over.
+    rate found for AdamW can be used.
     """
 
     kind: Literal["muon"] = "muon"
     lr: float = 2e-3
     momentum: float = 0.95
     betas: tuple[float, float] = (0.9, 0.98)
-    """Of the AdamW part."""
+    """Betas of the AdamW part."""
     eps: float = 1e-8
     weight_decay: float = 0.01
     excluded: tuple[str, ...] = ("embed", "head", "logit", "to_bits", "from_bits")
-    """Parameters with one of these in their name stay with AdamW, as do matrices with a side below
-    `MIN_SIDE`."""
+    """Parameters with one of these in their name are trained by AdamW, as are matrices with a side
+    below `MIN_SIDE`."""
     convolutions: bool = False
-    """Also on the kernels of convolutions, as matrices from all inputs of a place to outputs."""
+    """Use Muon for kernels of convolutions, too, as matrices from all inputs of a place to
+    outputs."""
     clip_norm: float = 1.0
     schedule: ScheduleConfig = ScheduleConfig()
 
@@ -119,7 +120,7 @@ class Optimizer:
             optimizer.step()
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Clear the gradients."""
         for parameter in self.parameters:
             parameter.grad = None
 
@@ -142,7 +143,7 @@ class Optimizer:
         }
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what `state_tensors` gave, whatever is held now."""
+        """Replace the whole state by one that `state_tensors` gave."""
         by_name = {name: parameter for parameter, name in self._names.items()}
         states: dict[Tensor, dict[str, Tensor]] = {}
         for key, value in tensors.items():
@@ -233,13 +234,13 @@ class Ema:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Move towards the parameters after `step` steps; early on the average is a short one."""
+        """Move towards the parameters after `step` steps; early averages span fewer steps."""
         decay = min(self.decay, (1 + step) / (10 + step))
         _FOREACH_LERP(self._average, _detached(self._parameters), 1 - decay)
 
     @contextmanager
     def applied(self):
-        """Put the average into the module for a while; afterwards it is as it was, bit for bit."""
+        """Put the average into the module inside the context, then restore it bit for bit."""
         kept = [p.detach().clone() for p in self._parameters]
         self._copy(self._average)
         try:

@@ -1,8 +1,8 @@
-"""What exported weights inherit: settings and files of what their models came from.
+"""Settings and files that exported weights inherit from the origin of their models.
 
 A model comes from a weights folder, or from a run that may have started from weights or from
-another run, and so on. Weights made of it are sampled, stored and credited as those at the
-beginning were, unless somebody says otherwise.
+another run, and so on. By default, exported weights take sampling settings, storage format and
+credits from the weights at the beginning of this chain.
 """
 
 import re
@@ -33,23 +33,23 @@ from g3pt.training.runs import Run, load_run
 from g3pt.versions import code_version
 
 NOTHING = "nothing"
-"""In place of weights to inherit from: there are none."""
+"""Given in place of weights to inherit from: nothing is inherited."""
 
 ValueT = TypeVar("ValueT")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a model comes from; None is what nobody said."""
+    """Where a model comes from; settings that are not known are None."""
 
     words: str
-    """The same for readers, in Markdown."""
+    """Description of the origin for the model card, in Markdown."""
     trained: bool
-    """Whether it is that of a run, so that no weights hold it."""
+    """Whether the model comes from a run, so that no weights folder holds it."""
     weights: Path | None = None
-    """The weights folder at the beginning; None where training started from nothing."""
+    """The weights folder at the beginning; None if training started from random weights."""
     config: WeightsConfig | RegressorWeightsConfig | None = None
-    """Of these weights."""
+    """Config of these weights."""
     num_points: int | None = None
     """Surface points that the tokenizer reads."""
     classes: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class Origin:
 
     @property
     def compact(self) -> tuple[str, ...]:
-        """What they store as 8-bit rows."""
+        """Prefixes of the tensors that these weights store as 8-bit rows."""
         return self.config.compact if isinstance(self.config, WeightsConfig) else ()
 
 
@@ -71,7 +71,7 @@ def origin_of(source: str, inherit: str | None = None) -> Origin:
 
     Args:
         source: run folder, weights folder or name of bundled weights.
-        inherit: weights or run in place of what the run started from, or `nothing`.
+        inherit: weights or run to use instead of what the run started from, or `nothing`.
 
     Raises:
         FileNotFoundError: if there is nothing of that name.
@@ -111,7 +111,7 @@ def origin_of(source: str, inherit: str | None = None) -> Origin:
         words=f"{own.words}, which started from {start.words}",
         weights=start.weights,
         config=start.config,
-        # A generator that began elsewhere leaves this to its tokenizer.
+        # The origin of a generator does not determine this; its tokenizer does.
         num_points=own.num_points if isinstance(run, TokenizerRun) else None,
         classes=own.classes or start.classes,
         sampling=start.sampling,
@@ -119,13 +119,13 @@ def origin_of(source: str, inherit: str | None = None) -> Origin:
 
 
 def _of_run(run: Run, words: str) -> Origin:
-    """What the config of a run says by itself."""
+    """The settings that the config of a run holds itself."""
     origin = Origin(words=words, trained=True)
     match run:
         case TokenizerRun():
             return replace(origin, num_points=run.data.num_points)
         case CarRun():
-            # The tokens that the generator knows were made from so many points.
+            # The generator's training tokens were made from this number of points.
             return replace(origin, num_points=run.tokens.num_points, classes=run.data.classes)
         case StreamRun():
             return replace(origin, num_points=run.data.num_points, sampling=run.watch.sampling)
@@ -146,17 +146,17 @@ def inherited_storage(origins: Sequence[Origin]) -> StorageType:
 
 
 def inherited_compact(tokenizer: Origin, generator: Origin | None) -> tuple[str, ...]:
-    """Each model stays as coarse as its own weights store it, or as whole."""
+    """Prefixes stored as 8-bit rows; each model keeps the storage of its own weights."""
     of_tokenizer = tuple(name for name in tokenizer.compact if name.startswith("tokenizer"))
     others = () if generator is None else generator.compact
     of_generator = tuple(name for name in others if not name.startswith("tokenizer"))
     ours = of_generator + of_tokenizer
-    # In the order of the weights that say it all, so that these are written as they were.
+    # If the generator's weights list the same prefixes, their order is kept.
     return others if set(ours) == set(others) else ours
 
 
 def inherited_text(origins: Sequence[Origin], name: str) -> str | None:
-    """A file of the weights at the beginning, those of different weights joined; None without."""
+    """Text of a file of the weights at the beginning, joined if several have it; None if none."""
     folders = dict.fromkeys(one.weights for one in origins if one.weights is not None)
     texts = [(one / name).read_text("utf-8") for one in folders if (one / name).is_file()]
     return "\n".join(dict.fromkeys(texts)) if texts else None
@@ -165,7 +165,7 @@ def inherited_text(origins: Sequence[Origin], name: str) -> str | None:
 def are_copies(
     origins: Sequence[Origin], written: WeightsConfig | RegressorWeightsConfig
 ) -> Path | None:
-    """The weights folder that is written once more under its own name; None if it is another."""
+    """The one weights folder whose models and config are written unchanged; None if not so."""
     folders = {one.weights for one in origins}
     first = origins[0]
     if len(folders) != 1 or any(one.trained for one in origins) or first.config is None:
@@ -183,9 +183,9 @@ def describe(
     """A model card, in Markdown.
 
     Args:
-        parts: where each model comes from, by its name.
-        config: of the weights.
-        beside: names of the files that name licence and authors.
+        parts: origin of each model, by its name.
+        config: config of the weights.
+        beside: names of the files with licence and authors.
     """
     lines = [f"# {config.name}", "", f"Written by `g3pt export`, code {code_version()}.", ""]
     lines += ["| part | from |", "|---|---|"]

@@ -12,19 +12,19 @@ BLOCKS = (GatedBlock, SelfAttentionBlock, CrossAttentionBlock)
 
 
 def recomputed(module: nn.Module) -> Iterator[nn.Module]:
-    """The blocks in `module` that `recompute_blocks` is about."""
+    """The blocks in `module` that `recompute_blocks` applies to."""
     return (block for block in module.modules() if isinstance(block, BLOCKS))
 
 
 def recompute_blocks(module: nn.Module) -> None:
-    """Let every transformer block in `module` keep its input alone for the backward pass.
+    """Let every transformer block in `module` keep only its input for the backward pass.
 
-    Gradients stay what they are: a block that draws at random draws the same again. Names of
-    weights do not change, nor does anything where no gradients are wanted.
+    Gradients do not change: a block with dropout draws the same numbers again. Names of weights do
+    not change, either. Without gradients, blocks run as before.
     """
     for block in recomputed(module):
         if "forward" not in vars(block):
-            # On the instance, so that the module stays the same to whoever saves or loads it.
+            # Set on the instance, so that saving and loading the module see no difference.
             vars(block)["forward"] = partial(
                 checkpoint,
                 block.forward,

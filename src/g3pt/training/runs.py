@@ -1,4 +1,4 @@
-"""All kinds of runs: everything that a training of one kind is made from."""
+"""The closed union of run configs, and the kind that belongs to each."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ Run = TokenizerRun | CarRun | StreamRun | FlowRun | RegressorRun
 KINDS: dict[str, RunKind[Any]] = {
     kind.config().kind: kind for kind in (TOKENIZER, CAR, STREAM, FLOW, REGRESSOR)
 }
-"""By the `kind` of their configs."""
+"""All kinds of runs, by the `kind` field of their configs."""
 
 
 RETIRED: Retired = {
@@ -32,11 +32,11 @@ RETIRED: Retired = {
     ("loss", "time_deviation"): 1.0,
     ("optim", "min_dim"): 16,
 }
-"""Of the configs of runs."""
+"""Retired fields of the configs of runs."""
 
 
 def kind_of(run: Run) -> RunKind[Any]:
-    """What is known of runs like this one."""
+    """The kind of a run."""
     return KINDS[run.kind]
 
 

@@ -1,4 +1,4 @@
-"""From a run to a training: look, prepare what is missing, build the task, begin."""
+"""Start the training of a run: check its inputs, prepare missing data, build the task, train."""
 
 import logging
 from collections.abc import Collection
@@ -19,26 +19,26 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Inventory:
-    """A run whose every path and name was looked at."""
+    """A run whose paths and names were all checked."""
 
     run: Run
-    """Without what is optional and not there."""
+    """The run without optional inputs that do not exist."""
     left_out: tuple[str, ...]
-    """What that is, a line each."""
+    """The optional inputs that were left out, one line each."""
     made: tuple[str, ...]
-    """What has to be made before the first step, a line each."""
+    """Data to be made before the first step, one line each."""
 
 
 def take_stock(run: Run, *, promised: Collection[str] = ()) -> Inventory:
-    """Look at every path and name of a run; nothing is read whole, and nothing is made.
+    """Check every path and name of a run, without reading whole files or making anything.
 
     Args:
-        run: what is to be trained.
-        promised: folders of runs and files that are going to be there when training begins.
+        run: the run to be trained.
+        promised: folders of runs and files that will exist when training begins.
 
     Raises:
-        FileNotFoundError: naming every field that names something which is not there.
-        ValueError: likewise, where something is there and of no use.
+        FileNotFoundError: if something does not exist; the message lists all such fields.
+        ValueError: if something exists but cannot be used; the message lists all such fields.
     """
     looker = Looker(promised)
     found = kind_of(run).look(run, looker)
@@ -47,12 +47,12 @@ def take_stock(run: Run, *, promised: Collection[str] = ()) -> Inventory:
 
 
 def start(run: Run, folder: Path, *, resume: bool = False, workers: int = 1) -> TrainResult:
-    """Look at every path and name, prepare what is missing, write the resolved config, and train.
+    """Check every path and name, prepare what is missing, write the resolved config, and train.
 
     Args:
         run: what to train.
-        folder: the run folder; made when it is not there.
-        resume: go on from its newest checkpoint, or begin if there is none.
+        folder: the run folder; created if it does not exist.
+        resume: continue from its newest checkpoint, or begin if there is none.
         workers: processes that prepare shapes.
 
     Raises:
@@ -79,7 +79,7 @@ def start(run: Run, folder: Path, *, resume: bool = False, workers: int = 1) -> 
 
 
 def require_unused(folder: Path) -> None:
-    """See that a new run can begin in a folder.
+    """Check that a new run can begin in a folder.
 
     Raises:
         FileExistsError: if there is a run in it.
@@ -91,7 +91,7 @@ def require_unused(folder: Path) -> None:
 def complete(run: Run, *, workers: int = 1) -> tuple[Run, Tokenizer | None]:
     """Prepare the data that `run` names; see `RunKind.complete`.
 
-    What is optional and not there is left out and logged.
+    Optional inputs that do not exist are left out and logged.
 
     Raises:
         FileNotFoundError, ValueError: before anything is made, if a path or name is wrong.

@@ -1,4 +1,4 @@
-"""What a stage must offer to be trained: batches, a loss, and now and then an evaluation."""
+"""The contract of a stage that can be trained: batches, a loss and an evaluation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +12,9 @@ DatasetT = TypeVar("DatasetT")
 
 
 class Part(NamedTuple):
-    """Which slice of a step's global batch is meant: number `index` of `count` equal ones.
+    """A slice of a step's global batch: number `index` of `count` equal ones.
 
-    Accumulation steps and processes are both slices, so that neither changes what is learnt.
+    Accumulation steps and processes are both slices, so that neither changes the training.
     """
 
     index: int = 0
@@ -36,11 +36,11 @@ class Part(NamedTuple):
 
 
 WHOLE = Part()
-"""All of it."""
+"""The whole global batch."""
 
 
 class DatasetsOfParts(Generic[DatasetT]):
-    """The dataset of every part that this process draws, opened when it is first asked for."""
+    """The dataset of every part that this process draws, opened at first use."""
 
     def __init__(self, open_part: Callable[[Part], DatasetT], batch_size: int) -> None:
         self._open_part, self._batch_size = open_part, batch_size
@@ -60,7 +60,7 @@ class DatasetsOfParts(Generic[DatasetT]):
 
 @dataclass(frozen=True)
 class TaskOutput:
-    """A loss to descend, a mean over the samples of the part, and numbers to log beside it."""
+    """The loss to minimise, a mean over the samples of the part, and further numbers to log."""
 
     loss: Tensor
     metrics: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
@@ -70,14 +70,14 @@ class TaskOutput:
 class Task(Protocol):
     """One stage of training, without a loop and without state of its own.
 
-    Everything random must follow from `step` (and a seed of the task) alone and must be drawn
-    for the whole global batch before slicing: this is what makes a resumed run, an accumulated
-    one and one on several processes see the same numbers.
+    Everything random must follow only from `step` and a seed of the task. It must be drawn for the
+    whole global batch before slicing. So a resumed run, an accumulated one and one on several
+    processes see the same numbers.
     """
 
     @property
     def module(self) -> nn.Module:
-        """What is trained. Its parameters and persistent buffers are what checkpoints hold."""
+        """The trained module. Checkpoints hold its parameters and persistent buffers."""
         ...
 
     def batch(self, step: int, part: Part) -> Any:
@@ -93,12 +93,12 @@ class Task(Protocol):
         ...
 
     def evaluate(self, step: int, progress: float) -> Mapping[str, float]:
-        """Measure the module as it stands (the loop has put the EMA weights in)."""
+        """Measure the module in its current state (the loop has put the EMA weights in)."""
         ...
 
 
 def step_generator(seed: int, step: int, stream: str) -> np.random.Generator:
-    """A NumPy generator of its own for each (seed, step, purpose)."""
+    """A separate NumPy generator for each (seed, step, purpose)."""
     return np.random.default_rng([seed, step, *stream.encode()])
 
 

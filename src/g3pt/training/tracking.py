@@ -1,4 +1,4 @@
-"""Where the numbers of a run go: a JSONL file always, a progress bar when someone watches."""
+"""Output of a run's numbers: always a JSONL file, and a progress bar on a terminal."""
 
 import json
 import logging
@@ -22,11 +22,11 @@ LOGGER = logging.getLogger(__name__)
 
 
 class MetricsFile:
-    """`metrics.jsonl`: one JSON object a line, flushed at once.
+    """`metrics.jsonl`: one JSON object per line, flushed at once.
 
-    Reopened at a step, it forgets every later line (and a half-written last one), so that an
-    interrupted run leaves the same record as one that never stopped. Of several processes one
-    alone may write: reopening replaces the file, and the others would take it from under it.
+    When it is reopened at a step, later lines and a half-written last line are removed, so that an
+    interrupted run leaves the same record as one that never stopped. Only one process may write,
+    because reopening replaces the file.
     """
 
     def __init__(self, path: Path, *, resume_step: int, writes: bool = True) -> None:
@@ -52,7 +52,7 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of a metrics file; a last line cut short by a crash is left out."""
+    """Read the records of a metrics file; a last line cut short by a crash is left out."""
     if not path.is_file():
         return []
     records: list[dict[str, Any]] = []
@@ -99,6 +99,6 @@ class ProgressDisplay:
             LOGGER.info("step %d  %s", step, text)
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         if self._bar is not None:
             self._bar.stop()

@@ -1,4 +1,4 @@
-"""Models of run folders and weights folders, read back."""
+"""Load models from run folders and weights folders."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -24,12 +24,12 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def load_trained(folder: str | Path, *, average: bool = True) -> Tokenizer | Car | Flow | Regressor:
-    """The model of a run folder as of its newest sound checkpoint, in evaluation mode.
+    """Load the model of a run folder from its newest sound checkpoint, in evaluation mode.
 
     Args:
         folder: a run folder.
-        average: take the running average of the weights instead of the last ones; the best one
-            where the run kept that.
+        average: take the running average of the weights instead of the last ones; if the run kept
+            the best average, take that.
 
     Raises:
         CheckpointError: if there is no sound checkpoint.
@@ -66,7 +66,7 @@ def _build(
 
 
 def share_trained(folder: str | Path) -> float:
-    """How much of a run its newest checkpoint has behind it, by steps or by the clock; 1 is all.
+    """Share of a run that was over at its newest checkpoint, by steps or by the clock; 1 is all.
 
     Args:
         folder: a run folder.

@@ -1,4 +1,4 @@
-"""A fixed set of held-out shapes in memory, and what a tokenizer makes of it.
+"""A fixed set of held-out shapes in memory, and measurements of a tokenizer on it.
 
 Legend: B shapes, N surface points, Q query points, L latents, C channels, T tokens.
 """
@@ -20,30 +20,30 @@ from g3pt.shapes.stored import normals, positions
 LOGGER = logging.getLogger(__name__)
 
 DEAD_BITS = 0.2
-"""Bit entropy below which a scale counts as dying."""
+"""Bit entropy, in bits, below which a scale counts as dying."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValidationConfig:
-    """Held-out shapes that are looked at during training."""
+    """Held-out shapes that are evaluated during training."""
 
     shards: str = ""
     """Folder of prepared shapes; empty switches validation off."""
     selection: Selection = VALIDATION
-    """Which of its shapes are looked at."""
+    """Which of its shapes are evaluated."""
     num_shapes: int = 128
-    """At most so many, spread evenly over them."""
+    """Most shapes that are evaluated, spread evenly over the selection."""
     num_points: int = 2048
     num_volume_queries: int = 4096
     num_near_queries: int = 2048
-    """Of the group nearest to the surface."""
+    """Number of queries from the group nearest to the surface."""
     batch_size: int = 16
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class ValidationShapes:
-    """Their tensors, in the unit frame."""
+    """Tensors of the held-out shapes, in the unit frame."""
 
     points_BN3: Tensor
     normals_BN3: Tensor
@@ -54,7 +54,7 @@ class ValidationShapes:
 
 
 def load_validation(config: ValidationConfig) -> ValidationShapes:
-    """Draw the subset that `config` describes; the same one every time."""
+    """Load the subset that `config` describes; it is the same every time."""
     part = ShardSet(config.shards, config.selection)
     stored = part.prepare
     num_shapes = min(config.num_shapes, len(part))
@@ -133,7 +133,7 @@ def measure_tokenizer(
 
 
 def warn_of_dying_scales(metrics: dict[str, float], num_scales: int) -> list[str]:
-    """Log, and return, what looks unhealthy in the numbers of `measure_tokenizer`."""
+    """Log and return warnings about unhealthy values in the metrics of `measure_tokenizer`."""
     found: list[str] = []
     for scale in range(num_scales):
         entropy = metrics[f"bit_entropy/{scale}"]

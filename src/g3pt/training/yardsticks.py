@@ -1,9 +1,9 @@
-"""A generator measured by the yardsticks: what it does not know, and what it makes all the same.
+"""Measurement of a generator on yardsticks: sets of held-out objects.
 
-Of every held-out object: the cross-entropy of its tokens given its picture (teacher-forced), and
-how well the field of each kind of answer agrees with the labelled queries. Nothing is meshed, so
-two hundred objects take seconds on a GPU, and a training can be watched by it. Everything works on
-modules as they are: in training or loaded from a folder, on any device.
+Two things are measured for every object: the cross-entropy of its tokens given its picture
+(teacher-forced), and the IoU of the field of each kind of answer with the labelled queries. Nothing
+is meshed, so two hundred objects take seconds on a GPU, and a training can be evaluated by it. The
+functions take modules in any state, in training or loaded from a folder, on any device.
 
 Legend: B objects, N surface points, Q queries, S picture side, T tokens, L latents, C tokenizer
 channels, K bits, G temperatures; in array names below, S also counts scales.
@@ -33,18 +33,18 @@ from g3pt.models.tokenizer import DiscreteTokenizer
 from g3pt.shapes.yardstick import Yardstick
 
 TOKENS = "tokens"
-"""The answer that is the object's own tokens: what the tokenizer alone would reach."""
+"""Name of the answer made of the object's own tokens: the best that the tokenizer can reach."""
 BATCH_SIZE = 32
 TEMPERATURES = tuple(2.0 ** (step / 8) for step in range(-8, 25))
-"""Tried for each scale, 1 among them: the cross-entropy is convex in 1/T, so the best of them is
-within a hundredth of a nat of the best there is."""
+"""Temperatures T that are tried for each scale, including 1. The cross-entropy is convex in 1/T, so
+the best of them is within a hundredth of a nat of the optimum."""
 CHUNK = {"cpu": 16_384, "cuda": 262_144}
-"""Query points of all objects together that are asked in a call, by device."""
+"""Most query points, summed over objects, that are decoded in one call, by device."""
 
 
 @dataclass(frozen=True, eq=False)
 class ReadyYardstick:
-    """A yardstick on a device, with the tokens that a tokenizer makes of it."""
+    """A yardstick on a device, with the tokens of its objects."""
 
     yardstick: Yardstick
     pictures_BSS4: UInt8[Tensor, "B S S 4"]
@@ -63,15 +63,16 @@ def ready_yardstick(
     num_queries: int | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> ReadyYardstick:
-    """Tokenize the objects once, for as many measurements as follow.
+    """Tokenize the objects once, for any number of measurements.
 
     Args:
         tokenizer: stage 1, on the device that measures; no longer trained.
         yardstick: the objects.
-        num_scales: scales that the generator makes; None is all.
-        num_points: surface points that the tokenizer reads; None or more than there are is all.
-        num_queries: labelled points that fields are asked at; likewise.
-        batch_size: objects at a time.
+        num_scales: number of scales that the generator makes; None is all.
+        num_points: surface points that the tokenizer reads; None, or more than there are, is all.
+        num_queries: labelled points at which fields are evaluated; None, or more than there are,
+            is all.
+        batch_size: number of objects per batch.
     """
     device = next(tokenizer.parameters()).device
     points_BN3, normals_BN3 = (
@@ -94,34 +95,34 @@ def ready_yardstick(
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class YardstickMeasure:
-    """What was measured of every object of a yardstick; S counts scales here."""
+    """Measurements of every object of a yardstick; S counts scales here."""
 
     name: str
     ids: tuple[str, ...]
     flagged_B: Bool[np.ndarray, " B"]
     chance: float
-    """Cross-entropy of a guess among all entries, nats a token."""
+    """Cross-entropy of a uniform guess among all entries, in nats per token."""
     ce_BGS: Float64[np.ndarray, "B G S"]
-    """Cross-entropy by scale, nats a token, with the logits divided by each of TEMPERATURES."""
+    """Cross-entropy by scale in nats per token, with logits divided by each of `TEMPERATURES`."""
     bit_accuracy_BS: Float64[np.ndarray, "B S"]
-    """Share of bits whose likelier value is the true one."""
+    """Share of bits whose likelier value is the correct one."""
     iou: Mapping[str, Float64[np.ndarray, " B"]] = field(default_factory=dict)
-    """Of the fields of each answer, by its name."""
+    """IoU of the field of each kind of answer, by its name."""
     seconds: float = 0.0
 
     @property
     def ce(self) -> Float64[np.ndarray, "B S"]:
-        """Cross-entropy as the generator gives it."""
+        """Cross-entropy of the generator at temperature 1."""
         return self.ce_BGS[:, TEMPERATURES.index(1.0)]
 
     @property
     def _best(self) -> Int[np.ndarray, " S"]:
-        """Number of the temperature of each scale that suits all objects together best."""
+        """Index of the temperature of each scale with the lowest mean cross-entropy."""
         return self.ce_BGS.mean(axis=0).argmin(axis=0)
 
     @property
     def temperature(self) -> Float64[np.ndarray, " S"]:
-        """Those temperatures: above 1 where the generator is too sure."""
+        """Best temperature of each scale; above 1 if the generator is overconfident."""
         return np.array(TEMPERATURES)[self._best]
 
     @property
@@ -156,7 +157,7 @@ def measure_yardsticks(
     seed: int = 0,
     batch_size: int = BATCH_SIZE,
 ) -> list[YardstickMeasure]:
-    """Measure a generator by all yardsticks; see `measure_yardstick`.
+    """Measure a generator on all yardsticks; see `measure_yardstick`.
 
     Yardsticks that are not ready are tokenized first, from `num_points` of their points.
     """
@@ -186,19 +187,19 @@ def measure_yardstick(
     seed: int = 0,
     batch_size: int = BATCH_SIZE,
 ) -> YardstickMeasure:
-    """Measure a generator by one yardstick.
+    """Measure a generator on one yardstick.
 
-    The modules are in evaluation mode meanwhile. Beside the answers there is `TOKENS`, the field
-    of the object's own tokens of the scales that are sampled.
+    The modules are in evaluation mode meanwhile. In addition to the answers, `TOKENS` is measured:
+    the field of the object's own tokens, of the scales that are sampled.
 
     Args:
         tokenizer: stage 1, which made the tokens.
-        car: stage 2, told the pictures alone.
+        car: stage 2, conditioned on the pictures only.
         ready: the objects, from `ready_yardstick` with the scales of `car`.
-        answers: which to compare with the labels; none measures the likelihood alone.
-        sampling: of every sample.
-        seed: goes into the seed of each object, as its id does.
-        batch_size: objects at a time.
+        answers: kinds of answers to compare with the labels; none measures only the likelihood.
+        sampling: settings of every sample.
+        seed: the seed of each object is made from this and from the object's id.
+        batch_size: number of objects per batch.
 
     Raises:
         ValueError: if the generator reads no pictures.
@@ -262,16 +263,16 @@ def measure_answers(
 
 
 def object_seed(object_id: str, seed: int = 0) -> int:
-    """Seed of an object's first sample; it belongs to the object, wherever that stands."""
+    """Seed of an object's first sample; it does not depend on the object's place in a yardstick."""
     return (text_key(f"yardstick {seed} {object_id}") & 0xFFFF_FFFF) >> 1
 
 
 def picture_condition(pictures_BSS4: UInt8[Tensor, "B S S 4"], config: CarConfig) -> ConditionBatch:
-    """Framed pictures as the picture encoder reads them: averaged to its size.
+    """Condition on framed pictures, shrunk by averaging to the size that the encoder reads.
 
     Args:
-        pictures_BSS4: straight alpha; larger than the encoder reads, or as large.
-        config: of the generator.
+        pictures_BSS4: straight-alpha RGBA, at least as large as the encoder reads.
+        config: config of the generator.
 
     Raises:
         ValueError: if none of them is a picture.
@@ -295,7 +296,7 @@ def _likelihood(
     indices_BT: Int[Tensor, "B T"],
     condition: ConditionBatch,
 ) -> tuple[Float[Tensor, "B G S"], Float[Tensor, "B S"]]:
-    """Nats a token by temperature and scale, and share of right bits by scale."""
+    """Nats per token by temperature and scale, and share of correct bits by scale."""
     encoded = car.encode_condition(condition)
     teacher = teacher_inputs(
         tokenizer,
@@ -331,11 +332,12 @@ def field_iou(
     """Intersection over union of decoded fields and labels at the same points.
 
     Args:
-        tokenizer: whose decoder answers.
+        tokenizer: stage 1, whose decoder gives the fields.
         summed_BLC: sums of upsampled features.
-        num_scales: scales in the sums.
+        num_scales: number of scales in the sums.
         queries_Q3: points of the unit frame, the same for all shapes.
-        inside_BQ: their labels for each; where both are empty the IoU is 1.
+        inside_BQ: labels of the points for each shape. If a field and its labels are both empty,
+            the IoU is 1.
     """
     memory = tokenizer.shape_memory(summed_BLC, num_scales)
     size = max(1, CHUNK.get(summed_BLC.device.type, 16_384) // len(summed_BLC))
@@ -351,7 +353,7 @@ def field_iou(
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode while the block runs."""
+    """Put the module in evaluation mode inside the context."""
     was_training = module.training
     module.eval()
     try:

@@ -45,12 +45,12 @@ class KlTokenizer(Tokenizer):
 
     @property
     def num_bits(self) -> int:
-        """None: the latents are numbers."""
+        """0: the latents are continuous."""
         return 0
 
     @property
     def latent_mean(self) -> Tensor:
-        """None is kept."""
+        """Zeros: no running mean is kept."""
         return self.no_mean_LC
 
     @property
@@ -59,7 +59,7 @@ class KlTokenizer(Tokenizer):
         return (self.config.num_latents, self.config.latent_dim)
 
     def track_mean(self, latents_BLC: Float[Tensor, "B L C"]) -> None:
-        """Nothing to keep: the Gaussian is pulled to the origin by the loss."""
+        """Does nothing: the loss already pulls the Gaussians to the origin."""
 
     def bottleneck(self) -> tuple[nn.Module, ...]:
         """The maps to and from the Gaussian."""
@@ -73,7 +73,7 @@ class KlTokenizer(Tokenizer):
         return mean_BLE, log_variance_BLE.clamp(-30.0, 20.0)
 
     def expand(self, narrow_BLE: Float[Tensor, "B L E"]) -> Float[Tensor, "B L C"]:
-        """What the decoder reads, from narrow latents however they came about."""
+        """Map narrow latents, encoded or sampled, to what the decoder reads."""
         return self.from_latent(narrow_BLE).float()
 
     def quantize(
@@ -107,10 +107,10 @@ class KlTokenizer(Tokenizer):
 
 
 def require_gaussian(tokenizer: Tokenizer, name: str) -> KlTokenizer:
-    """The tokenizer as one whose latents are Gaussians.
+    """Return the tokenizer, narrowed to a type whose latents are Gaussians.
 
     Raises:
-        ValueError: if it quantises; `name` says whose it is.
+        ValueError: if it quantises. The message says by `name` where the tokenizer comes from.
     """
     if not isinstance(tokenizer, KlTokenizer):
         raise ValueError(

@@ -34,10 +34,10 @@ class PoolingConfig(LatentSetConfig):
     quantizer: LfqConfig = field(default_factory=LfqConfig)
 
     residual_share: float = 0.5
-    """How much of the convolution is mixed with what goes past it (0.5 in VAR)."""
+    """Weight of the convolution's output against its unchanged input (0.5 in VAR)."""
 
     center: bool = True
-    """Take a running mean per latent out before scale 0, as CVQ does."""
+    """Subtract a running mean per latent before scale 0, as CVQ does."""
 
     center_rate: float = 0.02
 
@@ -47,7 +47,7 @@ class PoolingConfig(LatentSetConfig):
 
 
 class PoolingResampling(nn.Module):
-    """Down by the mean of equal stretches, up by interpolation and a convolution per scale."""
+    """Down by the mean of equal segments, up by interpolation and a convolution per scale."""
 
     mean_LC: Tensor
 
@@ -60,7 +60,7 @@ class PoolingResampling(nn.Module):
         self.register_buffer("mean_LC", torch.zeros(config.num_latents, config.dim))
 
     def down(self, scale: int, features_BLC: Float[Tensor, "B L C"]) -> Float[Tensor, "B T C"]:
-        """Mean over stretches of the sequence."""
+        """Mean over equal segments of the sequence."""
         length = self.config.scale_lengths[scale]
         return F.adaptive_avg_pool1d(features_BLC.transpose(1, 2), length).transpose(1, 2)
 

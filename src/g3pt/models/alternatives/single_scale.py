@@ -1,4 +1,4 @@
-"""One scale: the latents are the tokens. What VQ-VAE, triplane and volume quantise with.
+"""Quantization on one scale, where every latent is a token: for VQ-VAE, triplane and volume.
 
 Legend: B batch, L latents, C channels.
 """
@@ -11,7 +11,7 @@ from g3pt.models.tokenizer import DiscreteTokenizer, Resampling
 
 
 class SingleScale(nn.Module):
-    """The identity in place of a resampling, with the running mean that the CQT keeps too."""
+    """The identity as a resampling, with a running mean like that of the CQT."""
 
     mean_LC: Tensor
 
@@ -21,11 +21,11 @@ class SingleScale(nn.Module):
         self.register_buffer("mean_LC", torch.zeros(num_latents, dim))
 
     def down(self, scale: int, features_BLC: Float[Tensor, "B L C"]) -> Float[Tensor, "B L C"]:
-        """Latents as they are."""
+        """Return the latents unchanged."""
         return features_BLC
 
     def up(self, scale: int, codes_BTC: Float[Tensor, "B L C"]) -> Float[Tensor, "B L C"]:
-        """Codes as they are, the mean given back."""
+        """Return the codes with the running mean added."""
         return codes_BTC + self.mean_LC
 
     def track_mean(self, latents_BLC: Float[Tensor, "B L C"]) -> None:
@@ -35,7 +35,7 @@ class SingleScale(nn.Module):
 
 
 class SingleScaleTokenizer(DiscreteTokenizer):
-    """Every latent is a token; encoder and decoder are what the kinds differ in."""
+    """Every latent is a token. The kinds differ in encoder and decoder."""
 
     identity: SingleScale
 
@@ -46,7 +46,7 @@ class SingleScaleTokenizer(DiscreteTokenizer):
 
     @property
     def resampling(self) -> Resampling:
-        """None to speak of: the identity."""
+        """The identity: latents and tokens are the same."""
         return self.identity
 
     def bottleneck(self) -> tuple[nn.Module, ...]:

@@ -1,9 +1,9 @@
 """Three feature planes with learnable queries (Table 4), after Direct3D (Wu et al. 2024).
 
 Learnable queries, one for every cell of three planes, read the points and attend to one
-another; every cell is a token. The decoder rolls the planes out one above the other, so that
-its convolutions see all three, upsamples them, samples them where a query point projects to,
-and maps the sum to an occupancy.
+another. Every cell is a token. The decoder stacks the planes one above the other, so that
+its convolutions see all three, and upsamples them. It samples each plane where the query point
+projects onto it and maps the sum to an occupancy.
 
 Legend: B batch, Q query points, R side of a plane, C channels. Latents are laid out plane by
 plane (xy, xz, yz), row by row.
@@ -53,15 +53,16 @@ class TriplaneConfig:
     """Residual blocks at every resolution."""
 
     hidden: int = 192
-    """Width inside the residual blocks of the coarse planes; elsewhere it is their own width."""
+    """Inner width of the residual blocks of the coarse planes. The other blocks use their own
+    width."""
 
     query_hidden: int = 128
-    """Width of the MLP behind the planes, once for every query point."""
+    """Width of the MLP that maps the sampled features of each query point to an occupancy."""
 
     quantizer: LfqConfig = field(default_factory=LfqConfig)
 
     center: bool = True
-    """Take a running mean per cell out before the sign, as CVQ does."""
+    """Subtract a running mean per cell before the sign, as CVQ does."""
 
     center_rate: float = 0.02
 
@@ -72,7 +73,7 @@ class TriplaneConfig:
 
 
 class TriplaneDecoder(FieldDecoder):
-    """Convolutions over the rolled-out planes, then bilinear samples."""
+    """Convolutions over the stacked planes, then bilinear samples."""
 
     def __init__(self, config: TriplaneConfig) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """A feature volume encoded by a 3D CNN (Table 4), after SDFusion (Cheng et al. 2023).
 
-SDFusion's VQ-VAE reads a 64^3 grid of distances; ours must read what all tokenizers here
-read, so the points are first counted into voxels with their mean offset and normal. Residual
+SDFusion's VQ-VAE reads a 64^3 grid of distances. All tokenizers here read points, so the
+points are first counted into voxels with their mean offset and normal. Residual
 3D convolutions bring the grid down to the cells that become tokens, and a mirrored stack
 brings them back up; queries sample the fine volume.
 
@@ -26,7 +26,7 @@ from g3pt.nn.blocks import SelfAttentionBlock
 from g3pt.nn.convolutions import FieldHead, ResidualBlock
 
 POINT_CHANNELS = 7
-"""Of a voxel: log(1 + points), mean offset from its middle, mean normal."""
+"""Channels of a voxel: log(1 + points), mean offset from its centre (3), mean normal (3)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +42,7 @@ class VolumeConfig:
     """Channels C of the coarse volume and of the codes."""
 
     num_heads: int = 3
-    """Of the attention in the middle."""
+    """Heads of the attention between the two stacks of convolutions."""
 
     channels: tuple[int, ...] = (32, 64)
     """Channels from fine to coarse, one entry for every halving of the resolution."""
@@ -51,16 +51,17 @@ class VolumeConfig:
     """Residual blocks at every resolution."""
 
     hidden: int = 192
-    """Width inside the residual blocks of the coarse volume; elsewhere it is their own width."""
+    """Inner width of the residual blocks of the coarse volume. The other blocks use their own
+    width."""
 
     query_hidden: int = 128
-    """Width of the MLP behind the volume, once for every query point."""
+    """Width of the MLP that maps the sampled features of each query point to an occupancy."""
 
     num_octaves: int = 8
     quantizer: LfqConfig = field(default_factory=LfqConfig)
 
     center: bool = True
-    """Take a running mean per cell out before the sign, as CVQ does."""
+    """Subtract a running mean per cell before the sign, as CVQ does."""
 
     center_rate: float = 0.02
 
@@ -97,7 +98,7 @@ class VolumeEncoder(nn.Module):
     def forward(
         self, points_BN3: Float[Tensor, "B N 3"], normals_BN3: Float[Tensor, "B N 3"]
     ) -> Float[Tensor, "B L C"]:
-        """Read a point cloud of the unit frame, in any order, into the cells."""
+        """Encode points and normals (unit frame, any order) as one latent per cell."""
         coarse_BCXYZ = self.layers(voxelize(points_BN3, normals_BN3, self.voxels))
         cells_BLC = self.attention(coarse_BCXYZ.flatten(2).transpose(1, 2))
         return self.norm(cells_BLC).float()
@@ -115,7 +116,8 @@ class VolumeDecoder(FieldDecoder):
         ]
         widths = (config.dim, *config.channels[::-1])
         for width, finer in itertools.pairwise(widths):
-            # Narrow before widening the grid: the same function of the nearest cell, cheaper.
+            # The channels are reduced before the grid is refined: the result is the same and
+            # costs less.
             layers.append(nn.Conv3d(width, finer, 1))
             layers.append(nn.Upsample(scale_factor=2, mode="nearest"))
             layers.append(nn.Conv3d(finer, finer, 3, padding=1))
@@ -163,7 +165,7 @@ def voxelize(
 ) -> Float[Tensor, "B 7 X Y Z"]:
     """Count points into the voxels of the query cube, with mean offset and mean normal.
 
-    Offsets are in voxels, from the middle of each; empty voxels are zero.
+    Offsets are in voxels, measured from the centre of each. Empty voxels are zero.
     """
     batch = len(points_BN3)
     sizes = torch.tensor(voxels, device=points_BN3.device)

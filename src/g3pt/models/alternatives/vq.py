@@ -1,6 +1,6 @@
 """VQ-VAE with lookup-free quantization on a single scale (Table 2; Yu et al. 2023).
 
-The same encoder and decoder as CVQ; every latent is one token.
+Encoder and decoder are those of CVQ. Every latent is one token.
 """
 
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class VqConfig(LatentSetConfig):
     quantizer: LfqConfig = field(default_factory=LfqConfig)
 
     center: bool = True
-    """Take a running mean per latent out before the sign, as CVQ does."""
+    """Subtract a running mean per latent before the sign, as CVQ does."""
 
     center_rate: float = 0.02
 

@@ -1,4 +1,4 @@
-"""Conditions of the generator: pictures, text, points, class label, each absent at will."""
+"""Conditions of the generator: pictures, text, points and class label, all optional."""
 
 from g3pt.models.conditioning.clip import ClipConditionConfig
 from g3pt.models.conditioning.contract import (

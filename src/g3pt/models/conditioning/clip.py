@@ -36,10 +36,10 @@ class ClipConditionConfig:
     """A folder that holds the model and its tokenizer, or `hub:OWNER/NAME@COMMIT`."""
 
     max_tokens: int = 77
-    """Every text is padded or cut to this; that of the model."""
+    """Every text is padded or cut to this number of tokens; it must be the model's."""
 
     width: int = 768
-    """Channels of the model."""
+    """Width of the model's output."""
 
     def __post_init__(self) -> None:
         check_source(self.kind, self.source)
@@ -52,7 +52,7 @@ class ClipConditionConfig:
 
 
 class ClipTokenizer:
-    """Ids of texts as CLIP counts them; the interface of `TextTokenizer`."""
+    """CLIP's own tokenizer, with the interface of `TextTokenizer`."""
 
     def __init__(self, source: str, max_tokens: int) -> None:
         self.source = source
@@ -68,7 +68,7 @@ class ClipTokenizer:
     ) -> list[int]:
         """Turn one text into exactly `max_tokens` ids.
 
-        No word is spelled out, whatever the share: these ids know all words already.
+        The shares have no effect: this vocabulary covers all words already.
         """
         del spelled_share, table_share, rng
         return self.encode_batch([text])[0]
@@ -89,9 +89,9 @@ def _load_tokenizer(source: str) -> Any:
 
 
 class ClipEncoder(nn.Module):
-    """Ids to the last layer's tokens, padding included; the vector is that of the text's end.
+    """Ids to the tokens of the last layer; the vector is the one at the end of the text.
 
-    Padding counts, as in all generators that read CLIP: it was encoded after the text.
+    Padding is not masked, as in other generators that read CLIP.
     """
 
     def __init__(self, config: ClipConditionConfig) -> None:

@@ -1,12 +1,12 @@
-"""What conditions look like on their way into CAR.
+"""The data types of conditions, from raw inputs to what CAR reads.
 
-A `ConditionBatch` holds what a batch of shapes is told, any of which may be absent, for all shapes
-(None) or for some (a mask). Prompts and training fill it, and encoders read it. Every encoder gives
-tokens for the prefix and one vector for AdaLN (`ConditionOutput`).
+A `ConditionBatch` holds the raw conditions of a batch of shapes. Any of them may be absent, for all
+shapes (None) or for some (a mask). Prompts and training fill it, and encoders read it. Every
+encoder gives tokens for the prefix and one vector for AdaLN (`ConditionOutput`).
 
 Legend: B batch, V views, I prefix tokens, N text tokens, L latents, C tokenizer channels,
 D width, E and F widths of encoders, G places of a picture's grid (all, or along a side), P channels
-of a network beside an encoder, S picture side, Z another one.
+of the frozen network that an encoder reads as well, S and Z picture sides.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 Slot = Literal["image", "text", "points", "class"]
-"""What a condition tells about the shape; a model has one condition of each at most."""
+"""Kinds of conditions; a model has at most one of each."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class ConditionOutput:
     """Prefix tokens; there may be none."""
 
     vector_BD: Float[Tensor, "B D"]
-    """What AdaLN and the start token read."""
+    """The vector that AdaLN and the start token read."""
 
     valid_BI: Bool[Tensor, "B I"] | None = None
-    """False at tokens that must not be seen (padding); None when all count."""
+    """False at padding tokens, which attention must not see; None if there are none."""
 
     def pad_to(self, num_tokens: int) -> "ConditionOutput":
-        """Append unseen tokens until there are `num_tokens`."""
+        """Append masked tokens until there are `num_tokens`."""
         missing = num_tokens - self.tokens_BID.shape[1]
         if missing == 0:
             return self
@@ -47,7 +47,7 @@ class ConditionOutput:
         )
 
     def repeat(self, num: int) -> "ConditionOutput":
-        """Repeat each row `num` times, copies side by side."""
+        """Repeat each row `num` times; the copies of a row are adjacent."""
         if num == 1:
             return self
         repeated = {
@@ -59,14 +59,14 @@ class ConditionOutput:
 
     @property
     def valid_or_all(self) -> Bool[Tensor, "B I"]:
-        """`valid_BI` written out."""
+        """`valid_BI`, as a mask of ones if it is None."""
         if self.valid_BI is not None:
             return self.valid_BI
         return torch.ones(self.tokens_BID.shape[:2], dtype=torch.bool, device=self.vector_BD.device)
 
 
 def concatenate_tokens(outputs: Sequence[ConditionOutput]) -> ConditionOutput:
-    """Put the prefixes of several conditions of one batch after one another, sum the vectors."""
+    """Join several conditions of one batch: concatenate the prefixes, add the vectors."""
     every_token_counts = all(output.valid_BI is None for output in outputs)
     return ConditionOutput(
         torch.cat([output.tokens_BID for output in outputs], dim=1),
@@ -78,7 +78,7 @@ def concatenate_tokens(outputs: Sequence[ConditionOutput]) -> ConditionOutput:
 
 
 def concatenate_batches(outputs: Sequence[ConditionOutput]) -> ConditionOutput:
-    """Put several batches after one another, padding the shorter prefixes."""
+    """Concatenate several batches along the batch dim, padding the shorter prefixes."""
     longest = max(output.tokens_BID.shape[1] for output in outputs)
     padded = [output.pad_to(longest) for output in outputs]
     every_token_counts = all(output.valid_BI is None for output in padded)
@@ -109,57 +109,56 @@ _FIELDS = {
     "points": ("points_BN3", "normals_BN3", "point_latents_BLC"),
     "class": ("labels_B",),
 }
-"""What else belongs to it."""
+"""The other fields of each slot."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionBatch:
-    """Raw conditions of B shapes. None: nobody in the batch has it.
+    """Raw conditions of B shapes. A field is None if no shape of the batch has it.
 
-    A `*_dropped_B` mask marks shapes that have to do without although the batch holds
-    something in their row: they are fed the learned null. `*_features` stand in for what a
-    frozen encoder would make of pictures or ids: the same numbers, computed earlier.
+    A `*_dropped_B` mask marks shapes whose condition is dropped: they get the learned null,
+    whatever their row holds. `*_features` hold what a frozen encoder gives for the pictures or
+    ids, computed earlier.
     """
 
     batch_size: int
 
     pictures_BSS4: UInt8[Tensor, "B *V S S 4"] | None = None
-    """Pictures as straight-alpha RGBA bytes; V views of each shape where there are several. An
-    encoder turns them into what it reads (`pixels.py`)."""
+    """Pictures as straight-alpha RGBA bytes, with a dim for the V views of each shape if there are
+    several. Encoders convert them to floats (`pixels.py`)."""
 
     guess_pictures_BZZ4: UInt8[Tensor, "B Z Z 4"] | None = None
-    """The picture, or the first of several, at the side that the first guess reads; None where that
-    is `pictures_BSS4`."""
+    """The picture, or the first of several, at the resolution that the first guess reads; None if
+    `pictures_BSS4` has that resolution."""
 
     num_views_B: Int[Tensor, " B"] | None = None
-    """How many of the V views each shape has, the first ones; None when all have all."""
+    """Number of valid views of each shape, which come first among the V; None if all are valid."""
 
     text_ids_BN: Int[Tensor, "B N"] | None = None
-    """Token ids of the text condition's tokenizer, padded."""
+    """Ids from the tokenizer of the text condition, padded."""
 
     points_BN3: Float[Tensor, "B N_visible 3"] | None = None
     normals_BN3: Float[Tensor, "B N_visible 3"] | None = None
-    """Visible points and their normals, unit frame, which no model reads as they are: `read_points`
-    puts latents in their place."""
+    """Visible points and their normals, unit frame. No model reads them directly: `read_points`
+    replaces them by latents."""
 
     point_latents_BLC: Float[Tensor, "B L C"] | None = None
-    """What the frozen encoder of stage 1 made of them."""
+    """Latents of the visible points, from the frozen encoder of stage 1."""
 
     labels_B: Int[Tensor, " B"] | None = None
     """Class numbers."""
 
     image_features_BIE: Float[Tensor, "B *V I E"] | None = None
     image_summary_BE: Float[Tensor, "B *V E"] | None = None
-    """Tokens and vector of the pictures; given together."""
+    """Tokens and vector of the pictures from a frozen encoder; both or neither are given."""
 
     picture_features_BGGP: Float[Tensor, "B G G P"] | None = None
-    """What the frozen EfficientNet made of the pictures, which are given as well
-    (`frozen_features`), for the condition of that name and for the first guess; None computes
-    it."""
+    """Features of the frozen EfficientNet (`frozen_features`) for the pretrained image condition
+    and for the first guess. The pictures are given as well. None computes the features."""
 
     text_features_BNE: Float[Tensor, "B N F"] | None = None
     text_summary_BE: Float[Tensor, "B F"] | None = None
-    """Tokens and vector of the texts; given together."""
+    """Tokens and vector of the texts from a frozen encoder; both or neither are given."""
 
     images_dropped_B: Bool[Tensor, " B"] | None = None
     text_dropped_B: Bool[Tensor, " B"] | None = None
@@ -168,19 +167,19 @@ class ConditionBatch:
 
     @property
     def num_views(self) -> int | None:
-        """V; None where pictures and features have no such dimension."""
+        """V; None if pictures and features have no dim of views."""
         if self.image_features_BIE is not None:
             return self.image_features_BIE.shape[1] if self.image_features_BIE.ndim == 4 else None
         pictures = self.pictures_BSS4
         return None if pictures is None or pictures.ndim == 4 else pictures.shape[1]
 
     def raw(self, slot: Slot) -> Tensor | None:
-        """What a user gives, as the encoder of this slot reads it; None if nobody does.
+        """The raw input of a slot, as its encoder reads it; None if no shape has one.
 
-        Views of a shape are rows side by side.
+        Views of a shape are adjacent rows.
 
         Raises:
-            ValueError: if points have not been read by stage 1.
+            ValueError: if there are points without latents from stage 1.
         """
         match slot:
             case "image":
@@ -203,7 +202,7 @@ class ConditionBatch:
                 assert_never(slot)
 
     def features(self, slot: Slot) -> ConditionOutput | None:
-        """What a frozen encoder made of it earlier; views of a shape are rows side by side."""
+        """Features of a slot that were computed earlier; views of a shape are adjacent rows."""
         tokens_BIE, summary_BE = {
             "image": (self.image_features_BIE, self.image_summary_BE),
             "text": (self.text_features_BNE, self.text_summary_BE),
@@ -216,20 +215,20 @@ class ConditionBatch:
         return ConditionOutput(tokens_BIE, summary_BE)
 
     def dropped(self, slot: Slot) -> Bool[Tensor, " B"] | None:
-        """True for shapes that have to do without; None where nobody has to."""
+        """True for shapes whose condition is dropped; None if none are."""
         return getattr(self, _DROPPED[slot])
 
     def has(self, slot: Slot) -> bool:
-        """Whether anybody in the batch has such a condition."""
+        """Whether any shape of the batch has this condition."""
         return self.raw(slot) is not None or self.features(slot) is not None
 
     def alone(self, slot: Slot) -> "ConditionBatch":
-        """A single condition left."""
+        """The same batch with this condition only."""
         kept = {name: getattr(self, name) for name in (*_FIELDS[slot], _DROPPED[slot])}
         return ConditionBatch(batch_size=self.batch_size, **kept)
 
     def drop(self, masks: Mapping[str, Tensor | None]) -> "ConditionBatch":
-        """The same batch with these masks, by slot."""
+        """The same batch with these masks of dropped shapes, by slot."""
         return replace(self, **{_DROPPED[slot]: mask for slot, mask in masks.items()})
 
     def without_conditions(self) -> "ConditionBatch":
@@ -237,12 +236,12 @@ class ConditionBatch:
         return ConditionBatch(batch_size=self.batch_size)
 
     def rows(self, chosen_K: Int[Tensor, " K"]) -> "ConditionBatch":
-        """The conditions of some shapes, as often as they are named."""
+        """The conditions of the chosen rows, in that order; a row may be chosen repeatedly."""
         taken = {name: value[chosen_K.to(value.device)] for name, value in self._tensors().items()}
         return ConditionBatch(batch_size=len(chosen_K), **taken)
 
     def repeat(self, num: int) -> "ConditionBatch":
-        """Repeat each shape's conditions `num` times, copies side by side."""
+        """Repeat each shape's conditions `num` times; the copies of a shape are adjacent."""
         return self.rows(torch.arange(self.batch_size).repeat_interleave(num))
 
     def to(self, device: torch.device | str) -> "ConditionBatch":

@@ -36,13 +36,14 @@ class DinoConditionConfig:
     """Side of the square picture in pixels; DINOv2 was trained with 224 and 518."""
 
     patch_size: int = 14
-    """Side of a token in pixels; that of the model."""
+    """Side of a token in pixels; it must be the model's."""
 
     width: int = 1024
-    """Channels of the model."""
+    """Width of the model's output."""
 
     max_views: int = 1
-    """Views of one shape that can be given together, each behind the other in the prefix."""
+    """Views of one shape that can be given together; their tokens follow one another in the
+    prefix."""
 
     def __post_init__(self) -> None:
         check_source(self.kind, self.source)
@@ -55,12 +56,12 @@ class DinoConditionConfig:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of one picture, the class token first: 257 of 224 pixels, 1370 of 518."""
+        """Tokens of one picture, class token first: 257 for 224 pixels, 1370 for 518."""
         return (self.image_size // self.patch_size) ** 2 + 1
 
 
 class DinoEncoder(nn.Module):
-    """Pictures to the last layer's tokens; the vector is the class token."""
+    """Pictures to the tokens of the last layer; the vector is the class token."""
 
     def __init__(self, config: DinoConditionConfig) -> None:
         super().__init__()
@@ -68,7 +69,7 @@ class DinoEncoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, pictures_BSS4: UInt8[Tensor, "B S S 4"]) -> ConditionOutput:
-        """Encode pictures, straight-alpha RGBA, laid over white.
+        """Encode straight-alpha RGBA pictures, composited over white.
 
         Raises:
             ImportError: if transformers is not installed.

@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 without its classifier (Tan & Le 2019; the Lite variants of Liu 2020).
 
-As others trained it on the names of a thousand kinds of things: no squeeze and excitation, ReLU6,
-batch norm, which is folded into the convolutions here, since nothing of it is trained. The input
-is padded as TensorFlow does, at the end first; with symmetric padding it names fewer things.
+The network was trained by others on ImageNet: no squeeze and excitation, ReLU6, batch norm. The
+batch norm is folded into the convolutions here, since the network stays frozen. Padding is that
+of TensorFlow, with the odd pixel at the end; with symmetric padding the network is less accurate.
 
 Legend: B pictures, S side, G = S / 16, H = S / 32, C and F channels.
 """
@@ -14,11 +14,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 INPUT_CENTRE, INPUT_SCALE = 127.0, 128.0
-"""It was trained on (bytes - 127) / 128."""
+"""The network was trained on (bytes - 127) / 128."""
 
 STEM_WIDTH = 32
 STRIDE = 32
-"""The sides of pictures must be multiples of this."""
+"""Picture sides in pixels must be multiples of this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,13 @@ FINE_WIDTH, COARSE_WIDTH = STAGES[FINE_STAGE].width, STAGES[-1].width
 
 @dataclass(frozen=True)
 class PictureFeatures:
-    """What the network makes of pictures at two resolutions."""
+    """Features of pictures at two resolutions."""
 
     fine_BFGG: Float[Tensor, "B F G G"]
     """112 channels, stride 16: patterns and parts."""
 
     coarse_BCHH: Float[Tensor, "B C H H"]
-    """320 channels, stride 32: what kinds of things are told by."""
+    """320 channels, stride 32: kinds of objects."""
 
 
 class EfficientNetLite0(nn.Module):
@@ -74,7 +74,7 @@ class EfficientNetLite0(nn.Module):
             self.stages.append(nn.Sequential(*blocks))
 
     def forward(self, pixels_B3SS: Float[Tensor, "B 3 S S"]) -> PictureFeatures:
-        """Look at pictures with values in [0, 1], whose side is a multiple of `STRIDE`."""
+        """Encode pictures with values in [0, 1], whose side is a multiple of `STRIDE`."""
         x = F.relu6(self.stem((pixels_B3SS * 255.0 - INPUT_CENTRE) / INPUT_SCALE))
         features: list[Tensor] = []
         for stage in self.stages:
@@ -84,7 +84,7 @@ class EfficientNetLite0(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Widen, filter every channel on its own, narrow; the input is added where sizes allow."""
+    """Expand channels, filter each separately, reduce them; a residual is added if sizes match."""
 
     def __init__(self, channels: int, stage: Stage, stride: int) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class InvertedResidual(nn.Module):
 
 
 class SameConv(nn.Conv2d):
-    """A convolution to ceil(side / stride), the odd pixel of padding at the end."""
+    """A convolution to ceil(side / stride), with the odd pixel of padding at the end."""
 
     def __init__(
         self, channels_in: int, channels_out: int, kernel: int, *, stride: int = 1, groups: int = 1

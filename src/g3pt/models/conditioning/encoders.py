@@ -1,4 +1,4 @@
-"""All conditions of one CAR: encode what is there, put a learned null where nothing is.
+"""All conditions of one CAR: encode those that are given, use learned nulls for the others.
 
 Legend: B batch, V views, I prefix tokens, G places of a picture, D width of CAR, E width of an
 encoder.
@@ -28,13 +28,13 @@ from g3pt.models.conditioning.pretrained import (
 from g3pt.models.conditioning.text import TextConditionConfig, TextEncoder
 
 GridConfig = ImageConditionConfig | PretrainedImageConditionConfig
-"""Conditions whose encoder is trained and sees pictures on a grid."""
+"""Conditions whose encoder is trained and reads pictures as a grid of places."""
 PictureConfig = GridConfig | DinoConditionConfig
 """Conditions that read pictures."""
 SentenceConfig = TextConditionConfig | ClipConditionConfig
 """Conditions that read sentences."""
 FrozenConfig = DinoConditionConfig | ClipConditionConfig
-"""Conditions whose encoder is not trained, so that its features can be computed once."""
+"""Conditions whose encoder is frozen, so that its features can be computed once."""
 ConditionConfig = PictureConfig | SentenceConfig | PointsConditionConfig | ClassConditionConfig
 
 
@@ -62,9 +62,10 @@ def build_encoder(config: ConditionConfig) -> nn.Module:
 class Condition(nn.Module):
     """One condition at the width of CAR, with its learned null.
 
-    The null is a single token, whatever the number of tokens that it stands for: the
-    others of a dropped row are marked as unseen, so that a dropped row and an absent
-    input are the same to CAR. Or it is repeated, as often in both.
+    By default the null is a single token. In a dropped row the remaining places are masked, so
+    that CAR sees no difference between a dropped row and an absent input. With
+    `null="repeated"` it fills all places of a picture, in dropped rows and for absent inputs
+    alike.
     """
 
     def __init__(self, config: ConditionConfig, dim: int) -> None:
@@ -84,17 +85,17 @@ class Condition(nn.Module):
             self.view_embedding = nn.Parameter(torch.randn(self.max_views, dim) * 0.02)
 
     def null(self, batch_size: int) -> ConditionOutput:
-        """What CAR reads where the condition is absent."""
+        """The learned null, which CAR reads if the condition is absent."""
         return ConditionOutput(
             self.null_token.expand(batch_size, self.num_repeated or 1, -1),
             self.null_vector.expand(batch_size, -1),
         )
 
     def forward(self, given: ConditionBatch) -> ConditionOutput:
-        """Encode what a batch holds of this condition, with the null in dropped rows.
+        """Encode this condition of a batch, with the null in dropped rows.
 
         Raises:
-            ValueError: if there are more views of a shape than the model knows.
+            ValueError: if there are more views of a shape than the model was built for.
         """
         slot, dropped_B = self.config.slot, given.dropped(self.config.slot)
         if not given.has(slot):
@@ -109,7 +110,7 @@ class Condition(nn.Module):
     def _overwrite(
         self, encoded: ConditionOutput, dropped_B: Bool[Tensor, " B"]
     ) -> ConditionOutput:
-        """Put the repeated null into dropped rows; sizes do not depend on which these are."""
+        """Put the repeated null into dropped rows; shapes do not depend on which are dropped."""
         null = self.null(len(dropped_B))
         dropped_B11 = dropped_B[:, None, None]
         tokens_BID, vector_BD = encoded.tokens_BID, encoded.vector_BD
@@ -119,7 +120,7 @@ class Condition(nn.Module):
         )
 
     def _encode_kept(self, given: ConditionBatch, dropped_B: Bool[Tensor, " B"]) -> ConditionOutput:
-        """Encode the rows that are kept, so that dropped ones cost nothing; those are padded."""
+        """Encode only the rows that are kept; dropped ones get the null, padded and masked."""
         kept_K = (~dropped_B).nonzero().squeeze(1)
         null = self.null(len(dropped_B))
         if len(kept_K) == 0:
@@ -153,7 +154,7 @@ class Condition(nn.Module):
         return self._join_views(projected, num_views, given.num_views_B)
 
     def _features(self, given: ConditionBatch, dtype: torch.dtype) -> ConditionOutput:
-        """Run the encoder, in the number format of its weights; frozen ones stay in float32."""
+        """Run the encoder in `dtype`; frozen encoders run in float32."""
         raw = given.raw(self.config.slot)
         assert raw is not None, "neither an input nor its features"
         if isinstance(self.encoder, PretrainedImageEncoder) and self.encoder.reads_features:
@@ -164,7 +165,7 @@ class Condition(nn.Module):
     def _join_views(
         self, views: ConditionOutput, num_views: int, num_views_B: Int[Tensor, " B"] | None
     ) -> ConditionOutput:
-        """One prefix a shape: its views in the order given, each marked with its number.
+        """One prefix per shape: its views in the order given, each with an embedding of its index.
 
         The vector is the mean over the views.
         """
@@ -186,7 +187,7 @@ class Condition(nn.Module):
 
 
 class Conditioner(nn.Module):
-    """The conditions that a CAR was built with, in one prefix and one vector."""
+    """Joins all conditions of a CAR into one prefix and one vector."""
 
     def __init__(self, configs: tuple[ConditionConfig, ...], dim: int) -> None:
         super().__init__()

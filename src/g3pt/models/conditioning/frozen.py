@@ -1,8 +1,8 @@
-"""Encoders that others trained, through the transformers library.
+"""Frozen pretrained encoders, through the transformers library.
 
-They are loaded when they are first needed, once a process, and stay what they are: in
-evaluation mode, without gradients, and never among the parameters of a model of ours, so that
-they are neither trained nor stored with it.
+An encoder is loaded when it is first needed, once per process. It stays in evaluation mode and
+without gradients. It is never among the parameters of our models, so that it is neither trained
+nor stored with them.
 """
 
 import re
@@ -22,10 +22,10 @@ Architecture = Literal["dinov2", "clip"]
 
 
 def check_source(kind: str, source: str) -> None:
-    """Refuse a hub model without a pinned revision, and no model at all.
+    """Check that a source names a model, with a pinned revision if it is on the hub.
 
     Raises:
-        ValueError: naming the field.
+        ValueError: if it does not; the message names the field.
     """
     if not source:
         raise ValueError(f"{kind}.source is empty: name a local folder or hub:OWNER/NAME@COMMIT")
@@ -37,10 +37,10 @@ def check_source(kind: str, source: str) -> None:
 
 
 def import_transformers(kind: str) -> Any:
-    """The library that knows the architectures.
+    """Import the transformers library.
 
     Raises:
-        ImportError: naming the extra to install.
+        ImportError: if it is not installed; the message names the extra.
     """
     try:
         import transformers
@@ -52,7 +52,7 @@ def import_transformers(kind: str) -> Any:
 
 
 def source_arguments(kind: str, source: str) -> tuple[str, dict[str, Any]]:
-    """What `from_pretrained` wants for a source; a folder never reaches the network.
+    """Arguments of `from_pretrained` for a source; a folder never reaches the network.
 
     Raises:
         FileNotFoundError: if it is a folder that does not exist.
@@ -70,9 +70,9 @@ def source_arguments(kind: str, source: str) -> tuple[str, dict[str, Any]]:
 
 @lru_cache(maxsize=4)
 def load_frozen(architecture: Architecture, source: str) -> nn.Module:
-    """The encoder of a folder or a hub revision, float32, frozen.
+    """Load the encoder of a folder or a hub revision, float32 and frozen.
 
-    The same object for the same source: it is moved to where its input is.
+    The same source gives the same object, which is moved to the device of its input.
 
     Raises:
         ImportError: if transformers is not installed.
@@ -88,7 +88,7 @@ def load_frozen(architecture: Architecture, source: str) -> nn.Module:
         case _:
             assert_never(architecture)
     name, arguments = source_arguments(architecture, source)
-    # Building a model draws initial values; the caller's random state is not ours to move.
+    # Building a model draws initial values, which must not advance the caller's random state.
     with torch.random.fork_rng(devices=[]):
         model, report = model_class.from_pretrained(
             name,
@@ -107,5 +107,5 @@ def load_frozen(architecture: Architecture, source: str) -> nn.Module:
 
 
 def frozen_fingerprint(architecture: Architecture, source: str) -> str:
-    """Hash of an encoder's weights: equal means equal features."""
+    """Hash of an encoder's weights; equal hashes mean equal features."""
     return tensors_sha256(load_frozen(architecture, source).state_dict())

@@ -1,4 +1,4 @@
-"""Picture encoder trained from scratch: a small ViT behind convolutions or patches.
+"""Picture encoder trained from scratch: a small ViT on top of convolutions or patches.
 
 Legend: B batch, I image tokens, E encoder width, S picture side, X channels of a picture.
 """
@@ -29,7 +29,8 @@ class ImageConditionConfig:
     """Side of the square picture in pixels."""
 
     patch_size: int = 16
-    """Side of a token in pixels, a power of two: strided 3x3 convolutions halve up to it."""
+    """Side of a token in pixels, a power of two; strided 3x3 convolutions halve the picture to
+    it."""
 
     depth: int = 4
     width: int = 192
@@ -37,16 +38,17 @@ class ImageConditionConfig:
     mlp_ratio: float = 4.0
 
     alpha: bool = False
-    """Read the alpha channel beside the colours over white, so that a white object on white has an
-    outline."""
+    """Read the alpha channel as well as the colours over white, so that a white object on white has
+    an outline."""
 
     max_views: int = 1
-    """Views of one shape that can be given together, each behind the other in the prefix."""
+    """Views of one shape that can be given together; their tokens follow one another in the
+    prefix."""
 
     null: NullKind = "masked"
-    """What stands for a missing picture, one learned token: alone, which in a batch with pictures
-    leaves places that a mask has to hide, or repeated over all places of a picture, present or
-    not, which needs no mask."""
+    """How the one learned token stands for a missing picture. `masked`: once; in a batch with
+    pictures a mask hides the remaining places. `repeated`: at all places of a picture, which needs
+    no mask."""
 
     def __post_init__(self) -> None:
         if self.patch_size < 2 or self.image_size % self.patch_size:
@@ -74,20 +76,20 @@ class ImageConditionConfig:
 
 
 def check_max_views(kind: str, max_views: int) -> None:
-    """Refuse fewer views than one.
+    """Check that there is at least one view.
 
     Raises:
-        ValueError: naming the field.
+        ValueError: if there is none; the message names the field.
     """
     if max_views < 1:
         raise ValueError(f"{kind}.max_views must be at least 1, got {max_views}")
 
 
 def check_side(kind: str, pictures_BSS4: UInt8[Tensor, "B S S 4"], side: int) -> None:
-    """Refuse pictures of another side than the configured one.
+    """Check that pictures have the configured side.
 
     Raises:
-        ValueError: naming both.
+        ValueError: if they do not; the message names both sides.
     """
     if pictures_BSS4.shape[1] != side:
         raise ValueError(
@@ -97,7 +99,7 @@ def check_side(kind: str, pictures_BSS4: UInt8[Tensor, "B S S 4"], side: int) ->
 
 
 class ImageEncoder(nn.Module):
-    """Pictures to tokens, one a patch; the vector is their mean."""
+    """Pictures to tokens, one per patch; the vector is their mean."""
 
     def __init__(self, config: ImageConditionConfig) -> None:
         super().__init__()
@@ -113,7 +115,7 @@ class ImageEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, pictures_BSS4: UInt8[Tensor, "B S S 4"]) -> ConditionOutput:
-        """Encode pictures, straight-alpha RGBA.
+        """Encode straight-alpha RGBA pictures.
 
         Raises:
             ValueError: if the pictures do not have the configured side.
@@ -130,7 +132,7 @@ class ImageEncoder(nn.Module):
 
 
 def conv_stem(channels: int, width: int, patch_size: int) -> nn.Module:
-    """Halve the sides and double the channels, up to `width` at the last halving."""
+    """Convolutions that each halve the sides and double the channels, ending at `width`."""
     widths = stem_widths(channels, width, patch_size)
     layers: list[nn.Module] = []
     for channels_in, channels_out in itertools.pairwise(widths):

@@ -14,7 +14,7 @@ from g3pt.models.conditioning.contract import ConditionOutput
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassConditionConfig:
-    """The class of the shape, one learned vector each."""
+    """The class of the shape, with one learned vector per class."""
 
     kind: Literal["class"] = "class"
     slot: ClassVar[Literal["class"]] = "class"
@@ -36,6 +36,6 @@ class ClassEncoder(nn.Module):
         self.embedding = nn.Embedding(config.num_classes, config.width)
 
     def forward(self, labels_B: Int[Tensor, " B"]) -> ConditionOutput:
-        """Look the classes up."""
+        """Look up the vectors of class numbers."""
         vector_BE = self.embedding(labels_B)
         return ConditionOutput(vector_BE[:, None], vector_BE)

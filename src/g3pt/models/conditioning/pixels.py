@@ -1,7 +1,7 @@
-"""From pictures as they are kept to what an encoder reads: the one place that knows both.
+"""Convert stored pictures to what an encoder reads; nothing else knows both layouts.
 
-Pictures are kept as bytes, straight-alpha RGBA, rows first: a quarter of the memory of floats, and
-what lies beyond the outline of an object stays known. Encoders read channels first, in [0, 1].
+Pictures are stored as straight-alpha RGBA bytes, channels last: a quarter of the memory of floats,
+and alpha keeps the outline of the object. Encoders read floats in [0, 1], channels first.
 
 Legend: B pictures, S side, Z a smaller one.
 """
@@ -17,14 +17,14 @@ Channels = Literal[3, 4]
 
 
 def num_channels(*, alpha: bool) -> Channels:
-    """How many channels `read_pixels` gives."""
+    """Number of channels that `read_pixels` gives."""
     return 4 if alpha else 3
 
 
 def read_pixels(
     pictures_BSS4: UInt8[Tensor, "B S S 4"], *, alpha: bool
 ) -> Float[Tensor, "B _ S S"]:
-    """Colours over white in [0, 1], float32, and with `alpha` the alpha channel behind them.
+    """Colours over white in [0, 1], float32; with `alpha`, the alpha channel is the fourth.
 
     Over white alone, a white object has no outline.
     """
@@ -35,7 +35,7 @@ def read_pixels(
 
 
 def shrink_pictures(pictures_BSS4: UInt8[Tensor, "B S S 4"], size: int) -> UInt8[Tensor, "B Z Z 4"]:
-    """Average straight-alpha pictures down to a side; hidden colours do not bleed into edges."""
+    """Shrink straight-alpha pictures to a side by averaging; hidden colours do not bleed in."""
     if pictures_BSS4.shape[1] == size:
         return pictures_BSS4
     floats_B4SS = pictures_BSS4.permute(0, 3, 1, 2).float()

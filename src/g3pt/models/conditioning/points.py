@@ -1,7 +1,7 @@
 """A partial point cloud as a condition, read by the frozen encoder of stage 1.
 
-The encoder belongs to the tokenizer, so it is neither held nor stored here: whoever builds a
-batch calls `encode_points` with the tokenizer at hand.
+The encoder belongs to the tokenizer, so it is neither held nor stored here. Code that builds a
+batch calls `encode_points` with the tokenizer.
 
 Legend: B batch, N surface points, L latents, C tokenizer channels.
 """
@@ -25,7 +25,7 @@ class PointsConditionConfig:
     slot: ClassVar[Literal["points"]] = "points"
 
     num_points: int = 2048
-    """Points that are read, drawn from those that are visible."""
+    """Number of points that are read, drawn from the visible ones."""
 
     width: int = 192
     """Channels of the tokenizer; a run takes them from its tokenizer."""
@@ -47,7 +47,7 @@ def encode_points(
 
 
 def read_points(batch: ConditionBatch, tokenizer: Tokenizer) -> ConditionBatch:
-    """Put latents in the place of visible points; points that every shape must do without go."""
+    """Replace visible points by their latents; drop points that are masked for every shape."""
     points_BN3, normals_BN3 = batch.points_BN3, batch.normals_BN3
     if points_BN3 is None or normals_BN3 is None:
         return batch
@@ -57,17 +57,17 @@ def read_points(batch: ConditionBatch, tokenizer: Tokenizer) -> ConditionBatch:
 
 
 class LatentsEncoder(nn.Module):
-    """Latents of stage 1 as they are; the vector is their mean."""
+    """Latents of stage 1, unchanged, as tokens; the vector is their mean."""
 
     def __init__(self, config: PointsConditionConfig) -> None:
         super().__init__()
         self.config = config
 
     def forward(self, latents_BLC: Float[Tensor, "B L C"]) -> ConditionOutput:
-        """Hand the latents on.
+        """Return the latents as tokens.
 
         Raises:
-            ValueError: if they are of a tokenizer of another width.
+            ValueError: if they do not have the configured width.
         """
         if latents_BLC.shape[-1] != self.config.width:
             raise ValueError(

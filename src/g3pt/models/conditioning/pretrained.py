@@ -1,7 +1,7 @@
 """Pictures through a frozen EfficientNet-Lite0 and a small encoder of our own, on one grid.
 
-The frozen network knows what kinds of things there are; our convolutions see the outline (alpha),
-edges and fine shape. Both are added, place by place, and transformer blocks mix the places.
+The frozen network recognises kinds of objects. Our convolutions see the outline (alpha), edges
+and fine shape. Their features are added at each place, and transformer blocks mix the places.
 
 Legend: B batch, S picture side, G places along a side (S / 16), P channels of the frozen network,
 I prefix tokens, E encoder width.
@@ -27,16 +27,16 @@ from g3pt.models.conditioning.pixels import num_channels, read_pixels
 from g3pt.nn.blocks import SelfAttentionBlock
 
 PLACE_SIDE = 16
-"""Pixels along the side of a place of the grid."""
+"""Side of a place of the grid, in pixels of the picture."""
 OWN_PATCH = PLACE_SIDE // 2
-"""The same in the picture of half the side that our own convolutions read."""
+"""Side of a place in pixels of the halved picture that our own convolutions read."""
 NUM_FEATURES = FINE_WIDTH + COARSE_WIDTH
 """Channels of the frozen network's features."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PretrainedImageConditionConfig:
-    """Pictures of the shape, seen by a frozen EfficientNet-Lite0 and an encoder beside it."""
+    """Pictures of the shape, read by a frozen EfficientNet-Lite0 and by a trained encoder."""
 
     kind: Literal["efficientnet"] = "efficientnet"
     slot: ClassVar[Literal["image"]] = "image"
@@ -58,7 +58,8 @@ class PretrainedImageConditionConfig:
     """The prefix holds the mean of each `pool` x `pool` places; the grid stays as it is."""
 
     sha256: str = BUNDLED_SHA256
-    """Of the frozen network's file, which comes with g3pt and not with the weights of a model."""
+    """SHA-256 of the file of the frozen network. The file comes with g3pt, not with the weights of
+    a model."""
 
     def __post_init__(self) -> None:
         if self.image_size < STRIDE or self.image_size % STRIDE:
@@ -72,23 +73,23 @@ class PretrainedImageConditionConfig:
 
     @property
     def num_places(self) -> int:
-        """Places of the grid: 196 of 224 pixels."""
+        """Places of the grid: 196 for 224 pixels."""
         return (self.image_size // PLACE_SIDE) ** 2
 
     @property
     def num_tokens(self) -> int:
-        """Prefix tokens of a picture: 196 of 224 pixels, 49 when pooled by 2."""
+        """Prefix tokens of a picture: 196 for 224 pixels, 49 when pooled by 2."""
         return self.num_places // self.pool**2
 
 
 class PretrainedImageEncoder(nn.Module):
-    """Pictures to a grid of places, and prefix tokens of it; the vector is the grid's mean.
+    """Pictures to a grid of places, pooled to prefix tokens; the vector is the grid's mean.
 
-    The frozen network is no part of this module: it is neither trained nor stored with it.
+    The frozen network is not part of this module: it is neither trained nor stored with it.
     """
 
     def __init__(self, config: PretrainedImageConditionConfig) -> None:
-        """Build what is trained.
+        """Build the trained part.
 
         Raises:
             FileNotFoundError, ValueError: if this installation lacks the frozen network or has
@@ -114,7 +115,7 @@ class PretrainedImageEncoder(nn.Module):
 
     @property
     def reads_features(self) -> bool:
-        """Whether the frozen network has a part in the grid."""
+        """Whether features of the frozen network are part of the grid."""
         return self.config.features != "own"
 
     def pretrained_features(
@@ -128,11 +129,11 @@ class PretrainedImageEncoder(nn.Module):
         pictures_BSS4: UInt8[Tensor, "B S S 4"],
         features_BGGP: Float[Tensor, "B G G P"] | None = None,
     ) -> ConditionOutput:
-        """Encode pictures, straight-alpha RGBA.
+        """Encode straight-alpha RGBA pictures.
 
         Args:
             pictures_BSS4: the pictures.
-            features_BGGP: what `pretrained_features` gave for them; None computes it.
+            features_BGGP: the output of `pretrained_features` for them; None computes it.
 
         Raises:
             ValueError: if pictures or features do not have the configured sizes, or features are
@@ -163,7 +164,7 @@ class PretrainedImageEncoder(nn.Module):
         return stem(halved * 2 - 1).flatten(2).transpose(1, 2)
 
     def _split(self, features_BGGP: Tensor) -> tuple[Tensor, Tensor]:
-        """Fine and coarse features of every place, in the number format of the weights."""
+        """Fine and coarse features of every place, in the dtype of the weights."""
         side = self.config.image_size // PLACE_SIDE
         if features_BGGP.shape[1:] != (side, side, NUM_FEATURES):
             raise ValueError(
@@ -187,15 +188,15 @@ class PretrainedImageEncoder(nn.Module):
 def frozen_features(
     pictures_BSS4: UInt8[Tensor, "B S S 4"], image_size: int, sha256: str
 ) -> Float[Tensor, "B G G P"]:
-    """What the frozen network makes of pictures, which never changes and may be kept.
+    """Features of pictures from the frozen network, which may be cached.
 
-    The coarse features are spread over the fine grid. Half precision on CUDA, where training reads
-    them; float32 elsewhere.
+    The coarse features are spread over the fine grid. The dtype is half precision on CUDA, where
+    training reads them, and float32 elsewhere.
 
     Args:
         pictures_BSS4: straight-alpha RGBA.
         image_size: side S that they must have.
-        sha256: of the network's file.
+        sha256: checksum of the network's file.
 
     Raises:
         ValueError: if the pictures do not have that side.
@@ -213,7 +214,7 @@ def frozen_features(
 
 
 def project_places(channels: int, width: int) -> nn.Module:
-    """To the encoder's width; what a norm could learn, the linear map learns too."""
+    """Norm and linear map to the encoder's width; the map makes a learned norm redundant."""
     return nn.Sequential(
         nn.LayerNorm(channels, elementwise_affine=False), nn.Linear(channels, width)
     )

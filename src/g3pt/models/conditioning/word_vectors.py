@@ -1,9 +1,10 @@
-"""What some ten thousand English words mean, in a file that this package brings along.
+"""The bundled table of vectors that describe the meaning of some ten thousand English words.
 
-`word_conversion.py` made it from a sentence encoder and a dictionary that others published. Words
-that it lacks are told by words that it has: their singular, their parts, or words spelled alike.
+`word_conversion.py` made it from a published sentence encoder and dictionary. A word that the table
+lacks is represented by words that it has: its singular, its parts, or words of similar spelling.
 
-Legend: R words of the table, W numbers a word, B batch, N text tokens, P words told by a token.
+Legend: R words of the table, W channels of a word's vector, B batch, N text tokens, P words of the
+table that stand for a token.
 """
 
 from collections import defaultdict
@@ -20,10 +21,10 @@ from torch import Tensor
 from g3pt.models.weights.bundled import check_file, package_file
 
 BUNDLED_SHA256 = "740816a514d73689411791ec7bef6448174b190135252f429a62980e93ac2939"
-"""Of the file that this package brings along; configs name it, so that equal means equal."""
+"""SHA-256 of the bundled file. Configs hold it, so that equal configs mean equal vectors."""
 
 MAX_PARTS = 3
-"""As many words of the table tell what an unknown word may mean."""
+"""Most words of the table that stand for an unknown word."""
 
 _ENDINGS = (
     ("ies", "y"),
@@ -40,14 +41,14 @@ _ENDINGS = (
     ("ing", ""),
     ("ing", "e"),
 )
-"""Tried in this order on words that the table lacks."""
+"""Endings and their replacements, tried in this order on words that the table lacks."""
 _MIN_STEM = 3
-"""Letters that must be left of a word without its ending, and that a part of it must have."""
+"""Fewest letters of a word without its ending, and of each part of a compound."""
 _GRAM_LENGTHS = (3, 4, 5)
 _MIN_LIKENESS = 0.35
 """Cosine of letter groups below which words are not alike in spelling."""
 _NEARLY_BEST = 0.8
-"""Words count that are at least this share as alike as the best."""
+"""Similar words are kept if their likeness is at least this share of the best."""
 
 
 class WordTable:
@@ -55,7 +56,7 @@ class WordTable:
 
     Args:
         words: lower-cased, each once.
-        vectors_RW: a row for each, of length 1.
+        vectors_RW: one row per word, of length 1.
     """
 
     def __init__(self, words: Sequence[str], vectors_RW: Float[np.ndarray, "R W"]) -> None:
@@ -71,15 +72,15 @@ class WordTable:
 
     @property
     def dim(self) -> int:
-        """Numbers a word."""
+        """Channels W of a word's vector."""
         return self.vectors_RW.shape[1]
 
     def rows_of(self, word: str) -> tuple[int, ...]:
-        """The words of the table that tell what a word means, at most `MAX_PARTS`.
+        """Rows of the table that stand for a word, at most `MAX_PARTS`.
 
-        Itself; or else itself without an ending; or else two that it is made of; or else those
-        whose spelling is most alike. Nothing for what has other signs than letters, and for
-        words that are like none.
+        The first of these that the table has: the word itself, the word without an ending, two
+        words that it is made of, words of the most similar spelling. Empty if none is similar
+        enough, or if the word holds anything but ASCII letters.
         """
         if word in self._rows:
             return (self._rows[word],)
@@ -107,7 +108,7 @@ class WordTable:
         return None
 
     def _split(self, word: str) -> tuple[int, ...]:
-        """Two words that make up a word, as equal in length as can be."""
+        """Two words that make up a word, of lengths as equal as possible."""
         cuts = range(_MIN_STEM, len(word) - _MIN_STEM + 1)
         for cut in sorted(cuts, key=lambda cut: abs(2 * cut - len(word))):
             head = word[cut:]
@@ -117,12 +118,12 @@ class WordTable:
         return ()
 
     def _alike(self, word: str) -> tuple[int, ...]:
-        """Words that share rare groups of letters with a word, the most alike first."""
+        """Words that share rare groups of letters with a word, the most similar first."""
         rows_of_gram, weights = self._grams
         grams = [gram for gram in _grams_of(word) if gram in rows_of_gram]
         if not grams:
             return ()
-        # Groups that the table lacks are part of the word's length all the same, as rare ones.
+        # Groups that the table lacks still count for the word's length, as the rarest ones.
         rarest = float(np.log(len(self.words)))
         length = sum(weights.get(gram, rarest) ** 2 for gram in _grams_of(word)) ** 0.5
         shared_R = np.zeros(len(self.words))
@@ -153,7 +154,7 @@ class WordTable:
 
 
 def _grams_of(word: str) -> set[str]:
-    """Groups of neighbouring letters of a word, of which its ends are told apart."""
+    """Groups of neighbouring letters of a word, with its start and end marked."""
     marked = f"<{word}>"
     return {
         marked[start : start + length]
@@ -163,13 +164,13 @@ def _grams_of(word: str) -> set[str]:
 
 
 def pack_rows(rows: Sequence[int], num_words: int) -> int:
-    """One number for up to `MAX_PARTS` rows of a table; 0 for none."""
+    """Encode up to `MAX_PARTS` rows of a table as one number; 0 is no rows."""
     assert len(rows) <= MAX_PARTS, "more words than a token tells"
     return sum((row + 1) * (num_words + 1) ** place for place, row in enumerate(rows))
 
 
 def unpack_rows(packed: int, num_words: int) -> tuple[int, ...]:
-    """The rows of a table that one number stands for. Inverse of `pack_rows`."""
+    """Decode the rows of a table from one number. Inverse of `pack_rows`."""
     base = num_words + 1
     counted = [packed // base**place % base for place in range(MAX_PARTS)]
     return tuple(row - 1 for row in counted if row)
@@ -178,9 +179,9 @@ def unpack_rows(packed: int, num_words: int) -> tuple[int, ...]:
 def mean_vectors(
     packed_BN: Int[Tensor, "B N"], vectors_RW: Float[Tensor, "R W"]
 ) -> Float[Tensor, "B N W"]:
-    """The mean of the vectors of the rows that each number packs; zeros where there are none."""
+    """Mean vector of the rows that each number packs; zeros if it packs none."""
     base = len(vectors_RW) + 1
-    # As `unpack_rows`, but counted from 1: there are 0 in places without a row.
+    # As `unpack_rows`, but rows count from 1; 0 means that there is no row.
     rows_BNP = torch.stack([packed_BN // base**place % base for place in range(MAX_PARTS)], dim=-1)
     given_BNP1 = (rows_BNP > 0).unsqueeze(-1)
     sums_BNW = (vectors_RW[(rows_BNP - 1).clamp(min=0)] * given_BNP1).sum(dim=-2)
@@ -188,13 +189,13 @@ def mean_vectors(
 
 
 def bundled_file() -> Path:
-    """Where the table that this package brings along is."""
+    """Path of the bundled table."""
     return package_file("word-vectors", "words.safetensors")
 
 
 @lru_cache(maxsize=4)
 def load_table(sha256: str) -> WordTable:
-    """The table of a checksum; the same object for the same one.
+    """The table with this checksum; the same object for the same checksum.
 
     Raises:
         FileNotFoundError, ValueError: as `check_file`.
@@ -225,7 +226,7 @@ def read_table(path: str | Path) -> WordTable:
 def file_tensors(
     words: Sequence[str], vectors_RW: Float[np.ndarray, "R W"]
 ) -> dict[str, np.ndarray]:
-    """What a file of a table holds: letters, and rows in 8 bits whose length means nothing."""
+    """The tensors of a table's file: letters, and 8-bit rows, to be normalised when read."""
     largest_R1 = np.abs(vectors_RW).max(axis=1, keepdims=True)
     rounded_RW: Int8[np.ndarray, "R W"] = np.rint(vectors_RW / largest_R1 * 127).astype(np.int8)
     letters = np.frombuffer("\n".join(words).encode("ascii"), dtype=np.uint8)

@@ -1,1 +1,1 @@
-"""What CAR is compared with in Table 1, trained on the same data and conditions."""
+"""The models that Table 1 compares with CAR, trained on the same data and conditions."""

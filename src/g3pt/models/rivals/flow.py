@@ -1,8 +1,8 @@
 """The diffusion rival of Table 1: rectified flow over the latents of the KL-VAE.
 
-The family of 3DShape2VecSet and CLAY: a set of narrow Gaussian latents (`alternatives/kl.py`)
-and a transformer that turns noise into such a set along straight paths (Liu et al. 2022,
-Lipman et al. 2022). Time runs from 0, noise, to 1, a shape.
+It belongs to the family of 3DShape2VecSet and CLAY. A shape is a set of narrow Gaussian latents
+(`alternatives/kl.py`), and a transformer turns noise into such a set along straight paths
+(Liu et al. 2022, Lipman et al. 2022). Time runs from 0 (noise) to 1 (a shape).
 
 Legend: B batch, L latents, E channels of the narrow latent, D width.
 """
@@ -23,7 +23,7 @@ class FlowConfig(TrunkConfig):
     """Transformer that gives the velocity of noisy latents."""
 
     num_latents: int = 128
-    """Latents of the KL tokenizer."""
+    """Number of latents of the KL tokenizer."""
 
     latent_dim: int = 64
     """Channels of its narrow latents."""
@@ -36,7 +36,7 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, dim: int, num_frequencies: int = 64) -> None:
         super().__init__()
-        # Of 1000 t, as diffusion models count: wavelengths from 2 pi / 1000 up to 20 pi.
+        # The argument is 1000 t, as in diffusion models: wavelengths from 2 pi / 1000 to 20 pi.
         powers = torch.arange(num_frequencies) / num_frequencies
         self.register_buffer("frequencies", 1000 * 10_000.0**-powers, persistent=False)
         self.expand = nn.Linear(2 * num_frequencies, dim)
@@ -51,8 +51,9 @@ class TimeEmbedding(nn.Module):
 class Flow(nn.Module):
     """Velocity of every latent at a time, given the condition.
 
-    Works on normalised latents: each channel shifted and scaled by what was measured on the
-    training latents (`set_statistics`), so that data have the spread of the noise.
+    It works on normalised latents: each channel has the mean of the training latents subtracted
+    and is divided by their standard deviation (`set_statistics`), so that data have the spread of
+    the noise.
     """
 
     shift_E: Tensor
@@ -89,7 +90,7 @@ class Flow(nn.Module):
         self.scale_E.copy_(deviation_E)
 
     def normalize(self, latents_BLE: Float[Tensor, "B L E"]) -> Float[Tensor, "B L E"]:
-        """Latents of the tokenizer as the flow sees them."""
+        """Normalise latents of the tokenizer per channel."""
         return (latents_BLE - self.shift_E) / self.scale_E
 
     def denormalize(self, normalized_BLE: Float[Tensor, "B L E"]) -> Float[Tensor, "B L E"]:
@@ -97,7 +98,7 @@ class Flow(nn.Module):
         return normalized_BLE * self.scale_E + self.shift_E
 
     def encode_condition(self, condition: ConditionBatch) -> TrunkContext:
-        """What all steps of the sampler share."""
+        """Encode the condition once, for all steps of the sampler."""
         return self.trunk.encode_condition(condition)
 
     def forward(
@@ -109,9 +110,9 @@ class Flow(nn.Module):
         """Velocity at a point of the path, in float32.
 
         Args:
-            noisy_BLE: normalised latents on the way.
-            time_B: from 0, where they are noise, to 1, where they are a shape.
-            condition: raw conditions, or what `encode_condition` made of them.
+            noisy_BLE: normalised latents at that point.
+            time_B: time from 0 (noise) to 1 (a shape).
+            condition: raw conditions, or the output of `encode_condition`.
         """
         if isinstance(condition, ConditionBatch):
             condition = self.encode_condition(condition)
@@ -126,7 +127,7 @@ def straight_path(
     data_BLE: Float[Tensor, "B L E"],
     time_B: Float[Tensor, " B"],
 ) -> Float[Tensor, "B L E"]:
-    """Where the straight line from noise to data is at a time; its velocity is data - noise."""
+    """Point at a time on the straight line from noise to data; its velocity is data - noise."""
     return torch.lerp(noise_BLE, data_BLE, time_B[:, None, None])
 
 
@@ -140,12 +141,12 @@ def velocity_errors(
 
 
 def logit_normal(standard_B: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
-    """Times from standard normal numbers: most in the middle of the path, where it is hardest."""
+    """Times from standard normal numbers; most lie mid-path, where the velocity is hardest."""
     return torch.sigmoid(standard_B)
 
 
 def gaussian_sample(
     mean: Float[Tensor, "*B"], log_variance: Float[Tensor, "*B"], standard: Float[Tensor, "*B"]
 ) -> Float[Tensor, "*B"]:
-    """A draw from N(mean, variance) out of standard normal numbers."""
+    """Sample of N(mean, variance), made from standard normal numbers."""
     return mean + (0.5 * log_variance).exp() * standard

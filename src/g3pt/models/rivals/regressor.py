@@ -1,8 +1,8 @@
 """The regression rival of Table 1: one pass from a picture to a field.
 
-The family of LRM: learned latents gather from the tokens of the condition and become what a
-field decoder reads; there is one answer a picture, nothing is drawn. The decoder is of the
-same kind as the tokenizer's, so fields are asked and meshed alike.
+It belongs to the family of LRM. Learned latents attend to the tokens of the condition and become
+the input of a field decoder. A picture has one answer; nothing is sampled. The decoder is of the
+same kind as the tokenizer's, so fields are evaluated and meshed in the same way.
 
 Legend: B batch, L latents, D width, C decoder channels, Q query points.
 """
@@ -20,10 +20,10 @@ from g3pt.models.rivals.trunk import Trunk, TrunkConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegressorConfig(TrunkConfig):
-    """Transformer from conditions to latents, and the decoder behind it."""
+    """Transformer from conditions to latents, and the decoder that reads them."""
 
     decoder: FieldDecoderConfig = field(default_factory=FieldDecoderConfig)
-    """Its latents are those that the transformer fills."""
+    """Field decoder; the transformer computes its latents."""
 
 
 class Regressor(nn.Module):
@@ -40,7 +40,7 @@ class Regressor(nn.Module):
         self.decoder = OccupancyDecoder(decoder, num_scales=1)
 
     def shape_memory(self, condition: ConditionBatch) -> Float[Tensor, "B L C"]:
-        """Once a shape: what the queries look at."""
+        """Compute once per shape what the query points attend to."""
         context = self.trunk.encode_condition(condition)
         queries_BLD = self.queries_LD.expand(condition.batch_size, -1, -1)
         latents_BLC = self.to_decoder(self.norm(self.trunk(queries_BLD, context)))
@@ -56,5 +56,5 @@ class Regressor(nn.Module):
     def forward(
         self, condition: ConditionBatch, queries_BQ3: Float[Tensor, "B Q 3"]
     ) -> Float[Tensor, "B Q"]:
-        """Both halves."""
+        """Occupancy logits from the raw conditions: `shape_memory`, then `occupancy`."""
         return self.occupancy(self.shape_memory(condition), queries_BQ3)

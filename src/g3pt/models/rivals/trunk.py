@@ -1,8 +1,8 @@
 """The transformer that both rivals share: latents attend to one another and to the condition.
 
-Conditions come in as they do into CAR: their tokens run through the same blocks in front of
-the latents, see only one another, and so need to run only once a shape; their vector reaches
-the norms.
+Conditions enter as in CAR. Their tokens precede the latents and run through the same blocks. They
+attend only to one another, so they need to run only once per shape. Their vector modulates the
+norms.
 
 Legend: B batch, L latents, D width, I condition tokens, H heads, Y blocks.
 """
@@ -24,7 +24,7 @@ from g3pt.nn.scale_attention import plan_attention
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrunkConfig:
-    """Blocks and conditions; each rival adds what stands before and behind."""
+    """Blocks and conditions; each rival adds its input and output layers."""
 
     depth: int = 8
     width: int = 256
@@ -32,8 +32,8 @@ class TrunkConfig:
     mlp_ratio: float = 4.0
 
     conditions: tuple[ConditionConfig, ...] = ()
-    """What the model can be conditioned on: one of pictures, text, points and class each at most;
-    empty for nothing."""
+    """The conditions of the model, at most one each of pictures, text, points and class. Empty
+    builds an unconditional model."""
 
     def __post_init__(self) -> None:
         if self.width % self.num_heads:
@@ -47,19 +47,19 @@ class TrunkConfig:
 
 @dataclass(frozen=True)
 class TrunkContext:
-    """All that the blocks need to know of a condition."""
+    """An encoded condition, as the blocks read it."""
 
     keys_values: tuple[KeyValues, ...]
-    """Of the condition tokens, one a block."""
+    """Keys and values of the condition tokens, one per block."""
 
     vector_BD: Float[Tensor, "B D"]
 
     valid_BI: Bool[Tensor, "B I"] | None = None
-    """False at tokens that must not be seen; None when all count."""
+    """False at padding tokens, which attention must not see; None if there are none."""
 
 
 class Trunk(nn.Module):
-    """Blocks over latents, with the condition in front of them."""
+    """Blocks over latents, preceded by the condition tokens."""
 
     def __init__(self, config: TrunkConfig) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class Trunk(nn.Module):
         context: TrunkContext,
         vector_BD: Float[Tensor, "B D"] | None = None,
     ) -> Float[Tensor, "B L D"]:
-        """Transform the latents; `vector_BD` is added to the condition's for their norms."""
+        """Transform the latents; `vector_BD` is added to the vector of the condition."""
         own_BD = context.vector_BD if vector_BD is None else context.vector_BD + vector_BD
         modulation = self.ada_ln(own_BD).to(x_BLD.dtype)
         num_seen = context.keys_values[0].keys_BHMD.shape[2] if context.keys_values else 0
@@ -107,7 +107,7 @@ class Trunk(nn.Module):
 
 
 def _behind(context: KeyValues, own: KeyValues) -> KeyValues:
-    """Keys of a condition, then those of the latents."""
+    """Concatenate keys and values of a condition with those of the latents."""
     return KeyValues(
         torch.cat([context.keys_BHMD, own.keys_BHMD], dim=2),
         torch.cat([context.values_BHMD, own.values_BHMD], dim=2),
@@ -115,7 +115,7 @@ def _behind(context: KeyValues, own: KeyValues) -> KeyValues:
 
 
 def concatenate_contexts(first: TrunkContext, second: TrunkContext) -> TrunkContext:
-    """Put two batches after one another, padding the shorter conditions."""
+    """Concatenate two batches along the batch dim, padding the shorter conditions."""
     if not first.keys_values:
         return TrunkContext((), torch.cat([first.vector_BD, second.vector_BD]))
     parts = (first, second)

@@ -1,1 +1,1 @@
-"""Weights folders: what is in one, written and read."""
+"""Weights folders: their contents, and how they are written and read."""

@@ -1,7 +1,7 @@
 """Files that come with the package: weights folders, and frozen networks that weights refer to.
 
-A config names the checksum of the frozen file that its model was trained with, so that equal
-means equal.
+A config holds the checksum of the frozen file that its model was trained with, so that no other
+file is used with it.
 """
 
 from functools import lru_cache
@@ -12,28 +12,28 @@ from g3pt.hashes import file_sha256
 
 
 def bundled_root() -> Path:
-    """The folder of all that this package brings along; a trimmed installation lacks it."""
+    """The folder of all bundled files; a trimmed installation lacks it."""
     return Path(str(files("g3pt"))) / "pretrained"
 
 
 def package_file(folder: str, name: str) -> Path:
-    """Where a file is that this package brings along."""
+    """Path of a bundled file."""
     return bundled_root() / folder / name
 
 
 @lru_cache(maxsize=16)
 def check_file(path: Path, sha256: str, *, field: str, what: str) -> None:
-    """Refuse to go on with another file than the one of a checksum.
+    """Check that a file has the expected checksum.
 
     Args:
-        path: from `package_file`.
-        sha256: what the config says.
-        field: name of the config's field.
-        what: the file in words.
+        path: the file, from `package_file`.
+        sha256: the checksum in the config.
+        field: name of the config's field, for the message.
+        what: what the file is, for the message.
 
     Raises:
         FileNotFoundError: if this installation lacks the file.
-        ValueError: if the file that it has is another one.
+        ValueError: if the file has another checksum.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: this installation lacks the {what}; reinstall")

@@ -1,8 +1,9 @@
-"""Matrices as 8-bit rows for files: half the bytes of float16, a hundredth of a row's range lost.
+"""Matrices as 8-bit rows for files, at half the bytes of float16.
 
 Every row of a matrix (every output of a layer) is divided by a step of its own and rounded:
-symmetric absolute-maximum quantisation, as in LLM.int8 (Dettmers et al. 2022). Models are used
-in full precision; this is what lies on disk.
+symmetric absolute-maximum quantisation, as in LLM.int8 (Dettmers et al. 2022). The rounding error
+is less than a hundredth of a row's range. The format is used on disk only; models run in full
+precision.
 
 R rows, C columns (all further dimensions together).
 """
@@ -14,16 +15,16 @@ from jaxtyping import Float, Int8
 from torch import Tensor
 
 STEPS_SUFFIX = ":steps"
-"""Behind the name of a tensor: the step of each of its rows."""
+"""Suffix that is appended to a tensor's name to name the steps of its rows."""
 
 MIN_VALUES = 4096
-"""Smaller tensors are left alone: they weigh nothing."""
+"""Tensors with fewer values are stored as they are, since they take little space."""
 
 _LARGEST = 127
 
 
 def round_rows(matrix_RC: Float[Tensor, "R *C"]) -> tuple[Int8[Tensor, "R *C"], Tensor]:
-    """Round every row to 255 even steps; the steps, float32 (R,), come second."""
+    """Round every row to 255 even levels; return the rounded rows and their float32 steps (R,)."""
     rows_RC = matrix_RC.detach().float().flatten(1)
     tiny = torch.finfo(torch.float32).tiny
     steps_R = (rows_RC.abs().amax(dim=1) / _LARGEST).clamp_min(tiny)

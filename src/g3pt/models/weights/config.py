@@ -1,4 +1,4 @@
-"""What `config.json` of a weights folder says."""
+"""The contents of `config.json` in a weights folder."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -19,14 +19,14 @@ RETIRED_OF_MODELS: Retired = {
     ("attention",): "scales",
     ("conditions", "stem"): "conv",
 }
-"""Of the configs of CAR and its rivals."""
+"""Retired fields of the configs of CAR and its rivals."""
 
 RETIRED: Retired = {
     (model, *path): value
     for model in ("car", "flow", "regressor")
     for path, value in RETIRED_OF_MODELS.items()
 }
-"""Of the configs of weights."""
+"""Retired fields of the configs of weights."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,38 +37,38 @@ class WeightsConfig:
     version: Literal[1] = 1
 
     name: str
-    """Under which the weights are known, e.g. `g3pt-small`."""
+    """Name of the weights, e.g. `g3pt-small`."""
 
     storage: StorageType = "float16"
-    """Number format of the file, whatever the models are used in."""
+    """Number format of the stored tensors, independent of the format that the models run in."""
 
     compact: tuple[str, ...] = ()
-    """Beginnings of tensor names, such as `car.`, whose matrices are stored as 8-bit rows."""
+    """Prefixes of tensor names, such as `car.`, whose matrices are stored as 8-bit rows."""
 
     sha256: str = ""
-    """Of `model.safetensors`."""
+    """SHA-256 of `model.safetensors`."""
 
     vocabulary_sha256: str = ""
-    """Of `vocab.txt`, which holds the words of the text condition; empty where there are none. The
-    weights of earlier versions list them in the condition."""
+    """SHA-256 of `vocab.txt`, which holds the words of the text condition; empty if there are none.
+    Weights of earlier versions list the words in the condition."""
 
     tokenizer: TokenizerConfig
     car: CarConfig | None = None
-    """None: no generator; a tokenizer alone is enough to reconstruct."""
+    """The generator; None if the folder holds only a tokenizer, which is enough to reconstruct."""
 
     flow: FlowConfig | None = None
     """The diffusion rival in place of `car`, on a tokenizer with continuous latents."""
 
     num_points: int = 8192
-    """Surface points with normals that a shape is sampled with before it becomes tokens; the
-    tokenizer reads any number. `g3pt export` takes as many as the generator's tokens were made of,
-    or else as the tokenizer was trained on."""
+    """Surface points with normals sampled on a shape to tokenize it; the tokenizer reads any
+    number. `g3pt export` takes the number that the generator's tokens were made from, or else the
+    number that the tokenizer was trained on."""
 
     classes: tuple[str, ...] = ()
     """Names of the class labels, in the order of their numbers."""
 
     sampling: Sampling = STANDARD
-    """How shapes are sampled when nobody says otherwise; chosen with the weights."""
+    """Default sampling settings, chosen for these weights."""
 
     def __post_init__(self) -> None:
         said = self.sampling.over(STANDARD)
@@ -81,14 +81,14 @@ class WeightsConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegressorWeightsConfig:
-    """What `config.json` of a regressor says, which needs no tokenizer."""
+    """The contents of `config.json` of a regressor, which needs no tokenizer."""
 
     kind: Literal["g3pt-regressor"] = "g3pt-regressor"
     version: Literal[1] = 1
     name: str
     storage: StorageType = "float16"
     sha256: str = ""
-    """Of `model.safetensors`."""
+    """SHA-256 of `model.safetensors`."""
     vocabulary_sha256: str = ""
     """As in `WeightsConfig`."""
     regressor: RegressorConfig

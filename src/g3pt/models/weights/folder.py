@@ -1,8 +1,8 @@
-"""The files of a weights folder: where it is, and how tensors go into it and come out.
+"""The files of a weights folder: how the folder is found, and how tensors are stored and read.
 
 Nothing is ever unpickled. The config is read strictly, tensors and words are checked against the
 SHA-256 in it, and names and shapes must be exactly those of the model that the config describes.
-The words of a text condition are a file of their own, one a line.
+The words of a text condition are a file of their own, one per line.
 """
 
 import shutil
@@ -45,7 +45,7 @@ class WeightsError(ValueError):
 
 
 def bundled_weights() -> tuple[str, ...]:
-    """Names of the weights that this installation brings along."""
+    """Names of the weights that are bundled with this installation."""
     root = bundled_root()
     if not root.is_dir():
         return ()
@@ -53,9 +53,9 @@ def bundled_weights() -> tuple[str, ...]:
 
 
 def find_weights(weights: str | Path) -> Path:
-    """The folder of a path, a bundled name, or `hub:OWNER/NAME[@REVISION]`.
+    """Find the folder of a path, a bundled name, or `hub:OWNER/NAME[@REVISION]`.
 
-    Only the last form may reach the network, and only for what is not in the local cache.
+    Only the last form may reach the network, and only for files that are not in the local cache.
 
     Raises:
         FileNotFoundError: if there is none of them.
@@ -97,7 +97,10 @@ def _from_hub(weights: str) -> Path:
 
 
 def write_tensors(folder: Path, tensors: dict[str, Tensor]) -> str:
-    """Replace the model file; its checksum. The config goes first, so that no two mix."""
+    """Replace the model file and return its checksum.
+
+    The config is removed first, so that an old config is never read with new tensors.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{MODEL_FILE}.partial"
     try:
@@ -111,11 +114,11 @@ def write_tensors(folder: Path, tensors: dict[str, Tensor]) -> str:
 
 
 def write_beside(folder: Path, contents: Mapping[str, str | Path | None]) -> None:
-    """Put card, evaluation and the like beside the weights.
+    """Write card, evaluation and similar files next to the weights.
 
     Args:
-        folder: of the weights.
-        contents: by name: files to copy (Path), texts (str), or None for what there is not.
+        folder: the weights folder.
+        contents: by file name: a file to copy (Path), text (str), or None to write nothing.
     """
     for name, content in contents.items():
         if isinstance(content, Path):
@@ -125,10 +128,10 @@ def write_beside(folder: Path, contents: Mapping[str, str | Path | None]) -> Non
 
 
 def stored_tensors(prefix: str, module: nn.Module, storage: StorageType) -> dict[str, Tensor]:
-    """The tensors of a module as they are written, named `prefix.NAME`.
+    """The tensors of a module in their storage format, named `prefix.NAME`.
 
     Raises:
-        WeightsError: if one is not finite in the storage format.
+        WeightsError: if one is not finite in that format.
     """
     dtype: torch.dtype = getattr(torch, storage)
     tensors: dict[str, Tensor] = {}
@@ -143,13 +146,13 @@ def stored_tensors(prefix: str, module: nn.Module, storage: StorageType) -> dict
 
 
 def write_config(folder: Path, config: ConfigT) -> ConfigT:
-    """Write the config and, where a text condition knows words, the file of these.
+    """Write the config and, if a text condition has a vocabulary, the file of its words.
 
     Returns:
         The config as `read_config` gives it.
 
     Raises:
-        WeightsError: if a word does not fit into a line, or two models know other words.
+        WeightsError: if a word does not fit into a line, or two models have different words.
     """
     file = folder / VOCABULARY_FILE
     vocabularies = {condition.vocabulary for condition in _text_conditions(config)}
@@ -169,10 +172,10 @@ def write_config(folder: Path, config: ConfigT) -> ConfigT:
 
 
 def read_config(folder: Path, kind: type[ConfigT]) -> ConfigT:
-    """The config of a weights folder, the words of its text condition among it.
+    """Read the config of a weights folder, including the words of its text condition.
 
     Raises:
-        WeightsError, ConfigError: if there is none, or it is another's.
+        WeightsError, ConfigError: if there is none, or it is of another kind.
     """
     missing = [name for name in (CONFIG_FILE, MODEL_FILE) if not (folder / name).is_file()]
     if missing:
@@ -204,7 +207,7 @@ def _read_words(file: Path, sha256: str) -> tuple[str, ...]:
 
 
 def _models(config: WeightsConfig | RegressorWeightsConfig) -> dict[str, Any]:
-    """Configs of models that know conditions, by their field."""
+    """Configs of the models that have conditions, by their field."""
     models = {name: getattr(config, name, None) for name in ("car", "flow", "regressor")}
     return {name: model for name, model in models.items() if model is not None}
 
@@ -217,7 +220,7 @@ def _text_conditions(
 
 
 def _with_words(config: ConfigT, words: tuple[str, ...]) -> ConfigT:
-    """The config whose text conditions know these words."""
+    """The config with these words in its text conditions."""
 
     def fill(condition: object) -> object:
         if isinstance(condition, TextConditionConfig):
@@ -232,10 +235,10 @@ def _with_words(config: ConfigT, words: tuple[str, ...]) -> ConfigT:
 
 
 def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
-    """All tensors of a model file whose checksum is known.
+    """Read all tensors of a model file and check its checksum.
 
     Raises:
-        WeightsError: if the file is another or damaged.
+        WeightsError: if the file is damaged or has another checksum.
     """
     if file_sha256(path) != sha256:
         raise WeightsError(
@@ -249,7 +252,7 @@ def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
 
 
 def fill_all(parts: dict[str, nn.Module], tensors: dict[str, Tensor], folder: Path) -> None:
-    """Copy tensors into the modules that their names begin with, frozen and for evaluation.
+    """Copy tensors into the modules whose names they begin with; freeze them, in evaluation mode.
 
     Raises:
         WeightsError: if names or shapes are not exactly those of the modules.

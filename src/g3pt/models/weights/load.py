@@ -1,4 +1,4 @@
-"""Weights: models written to a folder and loaded from one (`weights_folder.py`)."""
+"""Save models to a weights folder and load them from one (`folder.py`)."""
 
 import json
 from dataclasses import dataclass, replace
@@ -47,18 +47,18 @@ class LoadedRegressor:
 
 @dataclass(frozen=True, eq=False)
 class LoadedWeights:
-    """Models on a device, in evaluation mode, and where they came from."""
+    """Models on a device, in evaluation mode, and their origin."""
 
     config: WeightsConfig
     tokenizer: Tokenizer
     car: Car | None
     fingerprint: str
-    """SHA-256 over the tokenizer's tensors as stored: equal means equal tokens."""
+    """SHA-256 of the tokenizer's tensors as stored; equal fingerprints mean equal tokens."""
     flow: Flow | None = None
     folder: Path | None = None
-    """Where the files are."""
+    """The weights folder."""
     rounded: bool = False
-    """Whether the generator has been in a number format that is coarser than the stored one."""
+    """Whether the generator was cast to a number format that is coarser than the stored one."""
 
     @property
     def name(self) -> str:
@@ -72,7 +72,7 @@ class LoadedWeights:
 
     @property
     def device(self) -> torch.device:
-        """Where the models are."""
+        """Device of the models."""
         return next(self.tokenizer.parameters()).device
 
 
@@ -88,19 +88,19 @@ def save_weights(
     attribution: str | Path | None = None,
     licence: str | Path | None = None,
 ) -> WeightsConfig:
-    """Write a weights folder; the config comes last, so that half a folder does not load.
+    """Write a weights folder; the config is written last, so that an incomplete one does not load.
 
     Args:
-        folder: made when it is not there; files in it are replaced.
+        folder: created if it does not exist; files in it are replaced.
         tokenizer: stage 1.
         car: stage 2, if there is one.
         flow: the diffusion rival, if there is one.
         config: name, storage format and settings; its model configs and checksum are replaced by
             those of the models given.
         card: model card, as a file to copy (Path) or as text (str).
-        evaluation: evaluation JSON, likewise.
-        attribution: whose work the weights were trained on, likewise.
-        licence: text of the licence, likewise.
+        evaluation: evaluation JSON, given as the card is.
+        attribution: whose work the weights were trained on, given as the card is.
+        licence: text of the licence, given as the card is.
 
     Returns:
         The config as written.
@@ -179,14 +179,14 @@ def load_weights(
     Raises:
         FileNotFoundError: if there is neither such a folder nor such a name.
         WeightsError: if the folder is not a weights folder, or its contents do not fit together.
-        ValueError: if this machine has no such device, or the number format is another.
+        ValueError: if this machine has no such device, or the number format is not supported.
     """
     target = resolve_device(device)
     number_format = resolve_dtype(dtype, target)
     folder = find_weights(weights)
     config = read_config(folder, WeightsConfig)
     tensors = read_tensors(folder / MODEL_FILE, config.sha256)
-    # Building a model draws initial values; the caller's random state is not ours to move.
+    # Building a model draws initial values, which must not advance the caller's random state.
     with torch.random.fork_rng(devices=[]):
         tokenizer = build_tokenizer(config.tokenizer)
         car = None if config.car is None else Car(config.car)

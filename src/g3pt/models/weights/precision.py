@@ -1,7 +1,7 @@
 """Number formats at inference: the generator in bfloat16, everything else in float32.
 
-The tokenizer stays in float32 whatever the generator does: its CQT decides signs of residuals,
-and does so as it did when the tokens of the training set were made.
+The tokenizer always stays in float32. Its CQT decides signs of residuals, which must not differ
+from those of the training set's tokens.
 """
 
 from typing import Literal
@@ -12,17 +12,18 @@ from torch import nn
 DtypeName = Literal["auto", "float32", "bfloat16"]
 
 _EXPONENTS = "log_temperature"
-"""Rounded to eight bits, what is multiplied with their exponential would be off by a percent."""
+"""Parameters that stay in float32: rounding them to bfloat16 would change their exponential, which
+scales attention, by a percent."""
 
 
 def resolve_dtype(dtype: DtypeName | torch.dtype, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 on a CUDA device that has it, else float32.
+    """Give the dtype of a name; `auto` is bfloat16 on a CUDA device that has it, else float32.
 
-    Processors get float32 even if they have bfloat16 instructions, so that a seed gives the same
-    shape on all of them.
+    CPUs get float32 even if they have bfloat16 instructions, so that a seed gives the same shape on
+    all of them.
 
     Raises:
-        ValueError: if it is another number format.
+        ValueError: if the number format is not supported.
     """
     if dtype == "auto":
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -35,7 +36,7 @@ def resolve_dtype(dtype: DtypeName | torch.dtype, device: torch.device) -> torch
 
 
 def cast_weights(module: nn.Module, dtype: torch.dtype) -> None:
-    """Bring the weights of a model to a number format, learned temperatures excepted."""
+    """Cast the weights of a model to a dtype, except learned temperatures."""
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if tensor.is_floating_point() and not name.endswith(_EXPONENTS):
             tensor.data = tensor.data.to(dtype)

@@ -44,7 +44,7 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CarValidationConfig(HeldOutConfig):
-    """Held-out shapes whose cross-entropy is watched."""
+    """Held-out shapes on which cross-entropy is measured."""
 
     tokens: tuple[str, ...] = ()
     image_features: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ class CarTask(ConditionedTask[CarDataset, CarStep]):
         return dataset
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
-        """The loss of a batch of the right sizes and no meaning: a step without data."""
+        """The loss of a placeholder batch of the right sizes: a step without data."""
         return self._objective.synthetic_loss(batch_size, device)
 
     # -- loss ---------------------------------------------------------------------------------
@@ -101,8 +101,8 @@ class CarTask(ConditionedTask[CarDataset, CarStep]):
     def evaluate(self, step: int, progress: float) -> dict[str, float]:
         """Held-out cross-entropy in nats per token and bits per shape.
 
-        Under `all` conditions that a shape has, under each alone, and under `none`: how far
-        these lie apart says how much a condition is made use of.
+        It is measured with `all` conditions of a shape, with each alone, and with `none`. The
+        differences show how much the model uses each condition.
         """
         if not self._held_out:
             return {}
@@ -134,7 +134,7 @@ class CarTask(ConditionedTask[CarDataset, CarStep]):
 
 
 def _check_fit(dataset: CarDataset, car: Car, tokenizer: DiscreteTokenizer) -> None:
-    """The cached tokens, the tokenizer and the model must agree on their layout."""
+    """Check that cached tokens, tokenizer and model agree on their layout."""
     identity, config = dataset.identity, car.config
     layouts = {
         "token cache": (identity.scale_lengths, identity.num_bits),
@@ -162,12 +162,12 @@ class CarRun:
     name: str = "car"
     initial: str = ""
     """Run folder, weights folder or bundled name whose weights training starts from; empty
-    starts afresh."""
+    starts from random weights."""
     tokenizer: str = "g3pt-small"
     """Run folder of a tokenizer, weights folder, or name of bundled weights."""
     model: CarConfig = field(default_factory=CarConfig)
-    """Its scale lengths, bits and input width are taken from the tokenizer, the words of its
-    text condition from the captions if it names none."""
+    """Config of the generator. Scale lengths, bits and input width are taken from the tokenizer.
+    The words of a text condition are taken from the captions if it names none."""
     shapes: tuple[PreparedShapes, ...] = ()
     held_out: tuple[PreparedShapes, ...] = ()
     tokens: TokenCacheConfig = field(default_factory=TokenCacheConfig)
@@ -191,13 +191,13 @@ class CarKind(RunKind[CarRun]):
     config = CarRun
 
     def look(self, run: CarRun, looker: Looker) -> CarRun:
-        """Look at weights, shapes and caches."""
+        """Check weights, shapes and caches."""
         looker.weights("tokenizer", run.tokenizer)
         looker.weights("initial", run.initial)
         return look_at_shapes(run, looker)
 
     def complete(self, run: CarRun, *, workers: int = 1) -> tuple[CarRun, Tokenizer]:
-        """Prepare shapes, tokens and features; take layout and words from them."""
+        """Prepare shapes, tokens and features; fill in the layout and words of the model."""
         tokenizer = require_tokens(load_tokenizer(run.tokenizer), run.tokenizer)
         data, validation = with_parts(
             run, lambda config, shapes: _with_tokens(run, config, shapes, tokenizer, workers)
@@ -216,11 +216,11 @@ class CarKind(RunKind[CarRun]):
         return CarTask(module, tokenizer, run.data, run.loss, run.validation, seed=run.train.seed)
 
     def open_without_data(self, run: CarRun) -> CarTask:
-        """Build it beside a tokenizer of the right layout."""
+        """Build the task with an untrained tokenizer of the right layout."""
         return CarTask(Car(run.model), cqt_alone(run.model), run.data, run.loss, run.validation)
 
     def operations(self, run: CarRun) -> float:
-        """Of steps without flipped bits."""
+        """Operations of a step without flipped bits."""
         return generator_operations(run.model, run.loss)
 
 

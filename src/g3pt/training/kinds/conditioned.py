@@ -1,4 +1,4 @@
-"""What trainings on shapes and conditions share: how batches are drawn, and what is held out."""
+"""Shared parts of training on shapes and conditions: drawing batches, and held-out shapes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -20,11 +20,11 @@ class BatchSource(Protocol):
 
 @runtime_checkable
 class HeldOutSource(BatchSource, Protocol):
-    """The same of a limited set of shapes."""
+    """A batch source over a limited set of shapes."""
 
     @property
     def num_shapes(self) -> int:
-        """How many there are."""
+        """Number of shapes."""
         ...
 
 
@@ -34,7 +34,7 @@ class Step(Protocol):
 
     @property
     def ids(self) -> Sequence[str]:
-        """Shape of each row."""
+        """Id of the shape in each row."""
         ...
 
 
@@ -44,7 +44,7 @@ StepT = TypeVar("StepT", bound=Step)
 
 
 class ConditionedTask(ABC, Generic[DatasetT, StepT]):
-    """The side of a task that draws batches of shapes and of what is told of them."""
+    """The part of a task that draws batches of shapes and their conditions."""
 
     def __init__(self, batch_size: int) -> None:
         self._batch_size = batch_size
@@ -52,14 +52,14 @@ class ConditionedTask(ABC, Generic[DatasetT, StepT]):
 
     @abstractmethod
     def _open_dataset(self, part: Part) -> DatasetT:
-        """The dataset of a part, seen to fit the model."""
+        """Open the dataset of a part and check that it fits the model."""
 
     @abstractmethod
     def _draw(self, batch: Any, step: int, part: Part) -> StepT:
-        """Decide what the samples of a batch must do without, and what else is random."""
+        """Draw which conditions are dropped in a batch, and all else that is random."""
 
     def batch(self, step: int, part: Part) -> StepT:
-        """Draw shapes, a view and a sentence of each, and what is dropped."""
+        """Draw shapes, a view and a caption of each, and which conditions are dropped."""
         return self._draw(self._datasets[part].batch(step), step, part)
 
     def sample_ids(self, batch: StepT) -> Sequence[str]:
@@ -69,18 +69,18 @@ class ConditionedTask(ABC, Generic[DatasetT, StepT]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeldOutConfig:
-    """Held-out shapes that are watched; what else is named here is as in the data config."""
+    """Held-out shapes for evaluation; the other fields are as in the data config."""
 
     shards: tuple[str, ...] = ()
     """Folders of prepared shapes; empty switches validation off."""
     selection: Selection = VALIDATION
-    """Which of their shapes are looked at."""
+    """Which of their shapes are evaluated."""
     num_shapes: int = 128
     batch_size: int = 32
 
 
 class HeldOut(Generic[HeldOutT]):
-    """The shapes of a `HeldOutConfig`, from their canonical views; opened when first looked at."""
+    """The shapes of a `HeldOutConfig` in their canonical views; opened at first use."""
 
     def __init__(
         self, open_dataset: Callable[[Any], HeldOutT], data: Any, config: HeldOutConfig
@@ -89,12 +89,12 @@ class HeldOut(Generic[HeldOutT]):
         self._opened: HeldOutT | None = None
 
     def __bool__(self) -> bool:
-        """Whether there is something to look at."""
+        """Whether there are held-out shapes."""
         return bool(self._config.shards)
 
     @property
     def dataset(self) -> HeldOutT:
-        """Its batches are smaller where there are few shapes."""
+        """The dataset; its batches are smaller if there are few shapes."""
         if self._opened is None:
             named = {each.name: getattr(self._config, each.name) for each in fields(self._config)}
             del named["num_shapes"]

@@ -1,4 +1,4 @@
-"""What a kind of run must offer, so that starting, loading and costing know no kind by name."""
+"""The contract of a kind of run, so that other code needs no case distinction by kind."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -18,10 +18,10 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 @runtime_checkable
 class SyntheticTask(Task, Protocol):
-    """A task that can also be asked what a step costs."""
+    """A task that can also run a step on synthetic input, to measure its cost."""
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
-        """The loss of a step on made-up input of the right shapes."""
+        """The loss of a step on placeholder input of the right shapes."""
         ...
 
 
@@ -29,30 +29,30 @@ class RunKind(ABC, Generic[RunT]):
     """A kind of run."""
 
     config: type[RunT]
-    """Its config, whose `kind` field names it."""
+    """The config class of this kind, whose `kind` field names it."""
 
     @abstractmethod
     def look(self, run: RunT, looker: Looker) -> RunT:
-        """Look at every path and name of a run; nothing is read whole, and nothing is made.
+        """Check every path and name of a run, without reading whole files or making anything.
 
         Args:
-            run: what is to be trained.
-            looker: notes what is missing, wrong, left out, and made before the first step.
+            run: the run to be trained.
+            looker: collects what is missing, wrong, left out, or made before the first step.
 
         Returns:
-            The run without what is optional and not there.
+            The run without optional inputs that do not exist.
         """
 
     @abstractmethod
     def complete(self, run: RunT, *, workers: int = 1) -> tuple[RunT, Tokenizer | None]:
-        """Prepare the data that `run` names, and fill in what only the data can tell.
+        """Prepare the data that `run` names, and fill in the values that come from the data.
 
         Args:
-            run: as the recipe has it.
+            run: the run as the recipe gives it.
             workers: processes that prepare shapes.
 
         Returns:
-            The run as it will be trained and the frozen tokenizer, of what builds on one.
+            The run as it will be trained, and the frozen tokenizer if the model needs one.
         """
 
     @abstractmethod
@@ -61,12 +61,12 @@ class RunKind(ABC, Generic[RunT]):
 
         Args:
             run: a completed run.
-            tokenizer: what `complete` gave.
+            tokenizer: the one that `complete` returned.
         """
 
     @abstractmethod
     def open_without_data(self, run: RunT) -> SyntheticTask:
-        """The task for steps on synthetic input, its weights untrained."""
+        """Build the task with untrained weights, for steps on synthetic input."""
 
     def operations(self, run: RunT) -> float:
         """Operations of a training step on one shape, by `models.flops`.
@@ -80,7 +80,7 @@ class RunKind(ABC, Generic[RunT]):
 
 
 def seeded(build: Callable[[], ModuleT], seed: int) -> ModuleT:
-    """Build a model with initial weights of a seed; the caller's random state stays."""
+    """Build a model with initial weights of a seed; the caller's random state is unchanged."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
@@ -90,10 +90,10 @@ def start_from(module: nn.Module, trained: nn.Module, origin: str, *, afresh: st
     """Copy the weights of a trained model of the same sizes.
 
     Args:
-        module: what is filled.
-        trained: what it is filled from.
-        origin: of that, for messages.
-        afresh: beginning of the names of tensors that stay as they are.
+        module: the model to fill.
+        trained: the model to copy from.
+        origin: where `trained` comes from, for messages.
+        afresh: prefix of the names of tensors that are not copied.
 
     Raises:
         ConfigError: if the sizes differ.

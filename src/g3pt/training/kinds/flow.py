@@ -47,31 +47,31 @@ from g3pt.training.trained import load_flow, load_tokenizer
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlowLossConfig(ConditionLossConfig):
-    """Where on the path the velocity is learnt, and what the flow has to do without."""
+    """Sampling of times on the path, and dropping of conditions."""
 
     time: Literal["logit_normal", "uniform"] = "logit_normal"
-    """Times of a batch: most in the middle (Esser et al. 2024), or all alike."""
+    """Distribution of times: most in the middle of the path (Esser et al. 2024), or uniform."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlowValidationConfig(HeldOutConfig):
-    """Held-out shapes whose velocity error is watched."""
+    """Held-out shapes on which the velocity error is measured."""
 
     latents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlowStep:
-    """Posteriors, what they are told from, and the random numbers that belong to them."""
+    """Posteriors of a batch, their conditions and their random numbers."""
 
     condition: ConditionBatch
     mean_BLE: Tensor
     log_variance_BLE: Tensor
     ids: tuple[str, ...]
     noise_BLE: Tensor
-    """Where the paths begin."""
+    """Standard normal noise at which the paths begin."""
     posterior_BLE: Tensor
-    """Standard normal: which latents of their posteriors the shapes end at."""
+    """Standard normal numbers that draw the latents at the end of the paths from the posteriors."""
     time_B: Tensor
 
 
@@ -114,7 +114,7 @@ class FlowTask(ConditionedTask[FlowDataset, FlowStep]):
     def _on_paths(
         self, batch: FlowBatch, condition: ConditionBatch, rng: np.random.Generator, span: slice
     ) -> FlowStep:
-        """Random numbers of the whole global batch, of which this is a slice."""
+        """Draw random numbers for the whole global batch and take the slice of this part."""
         size = self._batch_size
         shape = (size, *batch.mean_BLE.shape[1:])
         noise_BLE = rng.standard_normal(shape, np.float32)[span]
@@ -137,7 +137,7 @@ class FlowTask(ConditionedTask[FlowDataset, FlowStep]):
         return logit_normal(standard_B)
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
-        """The loss of a batch of the right sizes and no meaning: a step without data."""
+        """The loss of a placeholder batch of the right sizes: a step without data."""
         config = self.module.config
         latents = torch.zeros(batch_size, config.num_latents, config.latent_dim, device=device)
         step = FlowStep(
@@ -184,7 +184,7 @@ class FlowTask(ConditionedTask[FlowDataset, FlowStep]):
         return metrics
 
     def _held_out_step(self, batch: FlowBatch, number: int) -> FlowStep:
-        """Always the same paths, whatever the seed of the run, over evenly spread times."""
+        """A step with fixed paths, independent of the run's seed, and evenly spread times."""
         size = len(batch.ids)
         rng = step_generator(0, number, "held out")
         shape = (size, *batch.mean_BLE.shape[1:])
@@ -201,7 +201,7 @@ class FlowTask(ConditionedTask[FlowDataset, FlowStep]):
 
 
 def _check_fit(dataset: FlowDataset, flow: Flow) -> None:
-    """The cached latents and the model must agree on their layout."""
+    """Check that cached latents and model agree on their layout."""
     cached = (dataset.identity.num_latents, dataset.identity.latent_dim)
     model = (flow.config.num_latents, flow.config.latent_dim)
     if cached != model:
@@ -218,12 +218,12 @@ class FlowRun:
     kind: Literal["flow"] = "flow"
     name: str = "flow"
     initial: str = ""
-    """Run folder or weights folder whose weights training starts from; empty starts afresh."""
+    """Run folder or weights folder whose weights training starts from; empty starts at random."""
     tokenizer: str = "runs/tokenizer-kl-tiny"
     """Run folder or weights folder of a KL tokenizer."""
     model: FlowConfig = field(default_factory=FlowConfig)
-    """Its latents are taken from the tokenizer, the words of its text condition from the
-    captions if it names none."""
+    """Config of the flow. The sizes of latents are taken from the tokenizer. The words of a text
+    condition are taken from the captions if it names none."""
     shapes: tuple[PreparedShapes, ...] = ()
     held_out: tuple[PreparedShapes, ...] = ()
     latents: DrawsConfig = field(default_factory=DrawsConfig)
@@ -244,13 +244,13 @@ class FlowKind(RunKind[FlowRun]):
     config = FlowRun
 
     def look(self, run: FlowRun, looker: Looker) -> FlowRun:
-        """Look at weights, shapes and caches."""
+        """Check weights, shapes and caches."""
         looker.weights("tokenizer", run.tokenizer)
         looker.weights("initial", run.initial)
         return look_at_shapes(run, looker)
 
     def complete(self, run: FlowRun, *, workers: int = 1) -> tuple[FlowRun, Tokenizer]:
-        """Prepare shapes and latents; take their sizes and words from them."""
+        """Prepare shapes and latents; fill in the sizes and words of the model."""
         tokenizer = require_gaussian(load_tokenizer(run.tokenizer), run.tokenizer)
         data, validation = with_parts(
             run, lambda config, shapes: _with_latents(run, config, shapes, tokenizer, workers)
@@ -266,7 +266,7 @@ class FlowKind(RunKind[FlowRun]):
         return replace(run, model=model, data=data, validation=validation), tokenizer
 
     def open(self, run: FlowRun, tokenizer: Tokenizer | None) -> FlowTask:
-        """Build the flow over latents of spread one."""
+        """Build the flow and set the statistics that normalise its latents."""
         module = seeded(lambda: Flow(run.model), run.train.seed)
         statistics = FlowDataset(run.data).statistics()
         module.set_statistics(
@@ -278,7 +278,7 @@ class FlowKind(RunKind[FlowRun]):
         return FlowTask(module, run.data, run.loss, run.validation, seed=run.train.seed)
 
     def open_without_data(self, run: FlowRun) -> FlowTask:
-        """Build it."""
+        """Build the task with an untrained flow."""
         return FlowTask(Flow(run.model), run.data, run.loss, run.validation)
 
 

@@ -1,4 +1,4 @@
-"""What both kinds of runs of a generator share: a stand-in for stage 1, and the count of a step."""
+"""Shared by both kinds of generator runs: a synthetic stage 1, and the operations of a step."""
 
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
@@ -17,7 +17,7 @@ from g3pt.training.next_scale import CarLossConfig
 
 
 def cqt_config(model: CarConfig) -> CvqConfig:
-    """A tokenizer of the layout that a generator asks for, without encoder and decoder layers."""
+    """Config of a tokenizer with a generator's layout, without encoder and decoder layers."""
     return CvqConfig(
         num_latents=model.scale_lengths[-1],
         dim=model.input_dim,
@@ -30,7 +30,7 @@ def cqt_config(model: CarConfig) -> CvqConfig:
 
 
 def cqt_alone(model: CarConfig) -> CvqTokenizer:
-    """That tokenizer, with real numbers also where tensors are fake."""
+    """The tokenizer of `cqt_config`, with real weights even if other tensors are fake."""
     with unset_fake_temporarily():
         return CvqTokenizer(cqt_config(model)).requires_grad_(False)  # frozen, as in a training
 

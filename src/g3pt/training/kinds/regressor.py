@@ -31,17 +31,17 @@ from g3pt.training.trained import load_regressor
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegressorLossConfig(ConditionLossConfig):
-    """What the regressor minimises, and what it has to do without."""
+    """Loss of the regressor, and dropping of its conditions."""
 
     dropout: float = 0.0
-    """Nothing is guided here, so nothing needs to be dropped."""
+    """Chance that a sample loses all its conditions; 0, since the regressor has no guidance."""
     near_weight: float = 1.0
-    """Weight of the loss on near-surface queries beside the one on volume queries."""
+    """Weight of the loss on near-surface queries, relative to that on volume queries."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegressorValidationConfig(HeldOutConfig):
-    """Held-out shapes that are looked at during training."""
+    """Held-out shapes that are evaluated during training."""
 
     num_volume_queries: int = 4096
     num_near_queries: int = 1024
@@ -49,7 +49,7 @@ class RegressorValidationConfig(HeldOutConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class RegressorStep:
-    """Labelled points and what they are told from."""
+    """Labelled query points and their conditions."""
 
     condition: ConditionBatch
     queries_BQ3: Tensor
@@ -59,7 +59,7 @@ class RegressorStep:
 
     @classmethod
     def of(cls, batch: RegressorBatch, condition: ConditionBatch) -> "RegressorStep":
-        """A step on a batch of which this is told."""
+        """Build a step from a batch and its conditions."""
         return cls(
             condition=condition,
             queries_BQ3=batch.queries_BQ3,
@@ -98,7 +98,7 @@ class RegressorTask(ConditionedTask[RegressorDataset, RegressorStep]):
         return RegressorDataset(self._data, rank=part.index, world_size=part.count)
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
-        """The loss of a batch of the right sizes and no meaning: a step without data."""
+        """The loss of a placeholder batch of the right sizes: a step without data."""
         data = self._data
         num_queries = data.num_volume_queries + data.num_near_queries
         near_Q = torch.arange(num_queries, device=device) >= data.num_volume_queries
@@ -147,9 +147,10 @@ class RegressorRun:
     kind: Literal["regressor"] = "regressor"
     name: str = "regressor"
     initial: str = ""
-    """Run folder or weights folder whose weights training starts from; empty starts afresh."""
+    """Run folder or weights folder whose weights training starts from; empty starts at random."""
     model: RegressorConfig = field(default_factory=RegressorConfig)
-    """The words of its text condition are taken from the captions if it names none."""
+    """Config of the regressor. The words of a text condition are taken from the captions if it
+    names none."""
     shapes: tuple[PreparedShapes, ...] = ()
     held_out: tuple[PreparedShapes, ...] = ()
     data: RegressorDataConfig = field(default_factory=RegressorDataConfig)
@@ -165,12 +166,12 @@ class RegressorKind(RunKind[RegressorRun]):
     config = RegressorRun
 
     def look(self, run: RegressorRun, looker: Looker) -> RegressorRun:
-        """Look at weights, shapes and caches."""
+        """Check weights, shapes and caches."""
         looker.weights("initial", run.initial)
         return look_at_shapes(run, looker)
 
     def complete(self, run: RegressorRun, *, workers: int = 1) -> tuple[RegressorRun, None]:
-        """Prepare the shapes and take words from them."""
+        """Prepare the shapes; fill in words from their captions."""
         data, validation = with_parts(
             run,
             lambda config, shapes: replace(config, shards=ensure_shapes(shapes, workers=workers)),
@@ -191,7 +192,7 @@ class RegressorKind(RunKind[RegressorRun]):
         return RegressorTask(module, run.data, run.loss, run.validation, seed=run.train.seed)
 
     def open_without_data(self, run: RegressorRun) -> RegressorTask:
-        """Build it with real numbers: anchors of its decoder are computed, not drawn."""
+        """Build the task with real tensors: the anchors of the decoder are computed from values."""
         with unset_fake_temporarily():
             regressor = Regressor(run.model)
         return RegressorTask(regressor, run.data, run.loss, run.validation)

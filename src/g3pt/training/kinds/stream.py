@@ -1,7 +1,7 @@
 """Stage 2 as a task whose examples are made while it runs (`stream`).
 
-What a step sees follows from its number, but an example lives for many steps: a resumed run first
-makes again what the pool held.
+The batch of a step follows from the step's number. But an example stays in a pool for many steps,
+so a resumed run first makes the contents of the pool again.
 """
 
 from collections.abc import Callable, Mapping
@@ -45,26 +45,26 @@ from g3pt.training.yardsticks import (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WatchConfig:
-    """The yardsticks that a training is watched by."""
+    """Yardsticks on which a training is evaluated."""
 
     yardsticks: tuple[str, ...] = ()
-    """Files of them (`g3pt evaluate yardsticks --make`); empty watches nothing."""
+    """Files of yardsticks (`g3pt evaluate yardsticks --make`); empty evaluates nothing."""
     optional: tuple[str, ...] = ()
-    """More of them, where they are there; a training joins them to `yardsticks` when it begins."""
+    """Files of more yardsticks; those that exist are added to `yardsticks` when training begins."""
     num_objects: int = 100
-    """Of each, the first ones."""
+    """Number of objects of each yardstick, from the first on."""
     num_queries: int = 0
-    """Labelled points that fields are asked at; 0 is all there are."""
+    """Labelled points per object at which fields are evaluated; 0 is all."""
     consensus: int = 8
-    """Samples of the consensus that is measured beside one sample; 1 leaves it out."""
+    """Samples of the consensus that is measured in addition to one sample; 1 leaves it out."""
     temperature: float = 0.5
     guidance: float = 1.5
     num_scales: int = 0
-    """Scales that are sampled; 0 is all."""
+    """Number of scales that are sampled; 0 is all."""
 
     @property
     def sampling(self) -> Sampling:
-        """Of every sample."""
+        """Settings of every sample."""
         told = Sampling(
             guidance=self.guidance, temperature=self.temperature, num_scales=self.num_scales
         )
@@ -119,7 +119,7 @@ class StreamTask(ConditionedTask[StreamDataset | RecordedDataset, CarStep]):
 
     @property
     def _num_tokens(self) -> int:
-        """Tokens that are learnt of every shape."""
+        """Tokens of every shape that are trained on."""
         config = self.module.config
         if self._only_guess and config.guess is not None:
             return sum(config.scale_lengths[: config.guess.num_scales])
@@ -129,7 +129,7 @@ class StreamTask(ConditionedTask[StreamDataset | RecordedDataset, CarStep]):
         return self.tokenizer.tokenize(points_BN3, normals_BN3, self.module.config.num_scales)
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
-        """The loss of a batch of the right sizes and no meaning: a step without data."""
+        """The loss of a placeholder batch of the right sizes: a step without data."""
         return self._objective.synthetic_loss(batch_size, device)
 
     def loss(self, batch: CarStep, *, step: int, progress: float) -> TaskOutput:
@@ -140,8 +140,8 @@ class StreamTask(ConditionedTask[StreamDataset | RecordedDataset, CarStep]):
     def evaluate(self, step: int, progress: float) -> Mapping[str, float]:
         """Cross-entropy by scale and IoU of every answer, by yardstick.
 
-        `iou/new` is the mean over the yardsticks but `known`, of the best answer: what the averaged
-        weights that are kept are chosen by.
+        `iou/new` is the IoU of the best answer, mean over all yardsticks except `known`. The best
+        averaged weights are chosen by it.
         """
         metrics: dict[str, float] = {}
         best: dict[str, float] = {}
@@ -155,7 +155,7 @@ class StreamTask(ConditionedTask[StreamDataset | RecordedDataset, CarStep]):
         return metrics
 
     def _evaluate(self, ready: ReadyYardstick) -> dict[str, float]:
-        """By one yardstick; a guess alone says nothing of tokens."""
+        """Evaluate on one yardstick; a guess alone has no cross-entropy of tokens."""
         asked = (self.tokenizer, self.module, ready, self.answers, self._watch.sampling)
         if not self._only_guess:
             return measured_metrics(measure_yardstick(*asked))
@@ -166,7 +166,7 @@ class StreamTask(ConditionedTask[StreamDataset | RecordedDataset, CarStep]):
         }
 
     def measure(self) -> list[YardstickMeasure]:
-        """The module as it stands by every yardstick."""
+        """Measure the module in its current state on every yardstick."""
         return [
             measure_yardstick(
                 self.tokenizer, self.module, ready, self.answers, self._watch.sampling
@@ -191,7 +191,7 @@ class StreamTask(ConditionedTask[StreamDataset | RecordedDataset, CarStep]):
 
     @property
     def answers(self) -> list[Answer]:
-        """What is measured."""
+        """Kinds of answers that are measured."""
         if self._only_guess:
             return [GuessAnswer()]
         answers: list[Answer] = [SampleAnswer()]
@@ -203,7 +203,7 @@ class StreamTask(ConditionedTask[StreamDataset | RecordedDataset, CarStep]):
 
 
 def measured_metrics(measured: YardstickMeasure) -> dict[str, float]:
-    """Means over the objects whose labels can be trusted, named `WHAT/YARDSTICK/WHICH`."""
+    """Means over the objects with reliable labels, named `WHAT/YARDSTICK/WHICH`."""
     sound = measured.take(~measured.flagged_B, measured.name)
     metrics = {
         f"ce/{sound.name}/{scale}": float(value)
@@ -217,7 +217,7 @@ def measured_metrics(measured: YardstickMeasure) -> dict[str, float]:
 
 
 def seeing(car: Car, image_size: int) -> Callable[[Tensor], Tensor] | None:
-    """What a frozen network makes of pictures of this side for parts of the model, if for any."""
+    """Function from pictures of this side to the frozen features that the model reads, if any."""
     conditions: Any = car.conditioner.conditions
     condition = conditions["image"] if "image" in conditions else None
     if isinstance(condition, Condition) and isinstance(condition.encoder, PretrainedImageEncoder):
@@ -236,17 +236,17 @@ class StreamRun:
     name: str = "car-stream"
     initial: str = ""
     """Run folder, weights folder or bundled name whose weights training starts from; empty
-    starts afresh."""
+    starts from random weights."""
     tokenizer: str = "g3pt-small"
     """Run folder of a tokenizer, weights folder, or name of bundled weights."""
     model: CarConfig = field(default_factory=CarConfig)
-    """Its scale lengths, bits and input width are taken from the tokenizer, the words of its text
-    condition from families and stock if it names none."""
+    """Config of the generator. Scale lengths, bits and input width are taken from the tokenizer.
+    The words of a text condition are taken from families and stock if it names none."""
     trained: Literal["all", "guess"] = "all"
-    """All of the model, or its first guess alone: all else is as `initial` has it, and the guess
-    begins anew."""
+    """`all` of the model, or only its first `guess`: then the guess starts from random weights, and
+    all others stay as in `initial`."""
     num_scales: int = 0
-    """Scales of the tokenizer that are learnt, the coarsest ones; 0 is all."""
+    """Number of scales that are trained, from the coarsest on; 0 is all."""
     data: StreamConfig | RecordedConfig = field(default_factory=lambda: StreamConfig(meshes=0))
     watch: WatchConfig = field(default_factory=WatchConfig)
     loss: CarLossConfig = field(default_factory=CarLossConfig)
@@ -255,12 +255,12 @@ class StreamRun:
 
 
 class StreamKind(RunKind[StreamRun]):
-    """How stage 2 is trained on shapes that are made meanwhile."""
+    """How stage 2 is trained on shapes that are made during training."""
 
     config = StreamRun
 
     def look(self, run: StreamRun, looker: Looker) -> StreamRun:
-        """Look at weights, at stock or recordings, and at yardsticks."""
+        """Check weights, stock or recordings, and yardsticks."""
         looker.weights("tokenizer", run.tokenizer)
         looker.weights("initial", run.initial)
         return _look_at_stream(run, looker)
@@ -273,7 +273,7 @@ class StreamKind(RunKind[StreamRun]):
         return replace(run, model=model), tokenizer
 
     def open(self, run: StreamRun, tokenizer: Tokenizer | None) -> StreamTask:
-        """Build the generator, of which the first guess alone may be trained."""
+        """Build the generator; possibly only its first guess is trained."""
         assert isinstance(tokenizer, DiscreteTokenizer), "stage 2 needs a tokenizer"
         module, only_guess = seeded(lambda: Car(run.model), run.train.seed), run.trained == "guess"
         if run.initial:
@@ -290,7 +290,7 @@ class StreamKind(RunKind[StreamRun]):
         )
 
     def open_without_data(self, run: StreamRun) -> StreamTask:
-        """Build it beside a tokenizer of the right layout."""
+        """Build the task with an untrained tokenizer of the right layout."""
         return StreamTask(
             Car(run.model),
             cqt_alone(run.model),
@@ -301,7 +301,7 @@ class StreamKind(RunKind[StreamRun]):
         )
 
     def operations(self, run: StreamRun) -> float:
-        """Of steps without flipped bits."""
+        """Operations of a step without flipped bits."""
         return generator_operations(run.model, run.loss)
 
 

@@ -50,19 +50,19 @@ from g3pt.training.validation import (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizerLossConfig:
-    """What stage 1 minimises, and how it is eased in."""
+    """Losses of stage 1, and the warm-up."""
 
     target: Literal["occupancy", "distance"] = "occupancy"
-    """What the field is fitted to: inside or outside by BCE, or truncated signed distance."""
+    """Target of the field: `occupancy` by BCE, or truncated signed `distance` by L1."""
     truncation: float = 0.1
     """Distance beyond which the distance target is flat."""
     near_weight: float = 1.0
-    """Weight of the loss on near-surface queries beside the one on volume queries."""
+    """Weight of the loss on near-surface queries, relative to that on volume queries."""
     latent_weight: float = 0.02
     """Weight of the decoder-side latent loss; 0 leaves the residuals without meaning."""
     variance_floor: float = 0.2
     kl_weight: float = 1e-3
-    """Weight of the KL divergence, where the bottleneck is a Gaussian."""
+    """Weight of the KL divergence, used only with a Gaussian bottleneck."""
     commitment_weight: float = 0.0
     entropy_weight: float = 0.0
     warmup_share: float = 0.25
@@ -70,9 +70,9 @@ class TokenizerLossConfig:
     scale_dropout: float = 0.0
     """Chance that a sample is decoded from its first few scales only."""
     prefix_weight: float = 0.0
-    """Weight of an additional loss on a prefix of the scales, decoded beside the full sum."""
+    """Weight of an additional loss on a prefix of the scales, decoded as well as the full sum."""
     prefix_share: float = 0.25
-    """Share of the batch that gets it."""
+    """Share of the batch that has the prefix loss."""
 
     def __post_init__(self) -> None:
         for name in ("warmup_share", "scale_dropout", "prefix_share"):
@@ -88,11 +88,11 @@ class TokenizerStep:
 
     batch: TokenizerBatch
     keep_B: Tensor
-    """Scales that each sample is decoded from."""
+    """Number of scales that each sample is decoded from."""
     prefix_B: Tensor
-    """Scales of the additional prefix loss."""
+    """Number of scales in the additional prefix loss."""
     noise: Tensor | None = None
-    """What a Gaussian bottleneck draws from."""
+    """Standard normal numbers for a Gaussian bottleneck."""
 
 
 class TokenizerTask:
@@ -126,7 +126,7 @@ class TokenizerTask:
         return ResidentTokenizerDataset(self._data, device, rank=part.index, world_size=part.count)
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
-        """The loss of a batch of the right sizes and no meaning: a step without data."""
+        """The loss of a placeholder batch of the right sizes: a step without data."""
         return self.loss(self._synthetic_batch(batch_size, device), step=0, progress=0.999).loss
 
     def _synthetic_batch(self, batch_size: int, device: torch.device | str) -> TokenizerStep:
@@ -264,14 +264,15 @@ class TokenizerRun:
     name: str = "tokenizer"
     initial: str = ""
     """Run folder, weights folder or bundled name whose weights training starts from; empty
-    starts afresh."""
+    starts from random weights."""
     model: TokenizerConfig = field(default_factory=CvqConfig)
     trained: Literal["all", "decoder"] = "all"
-    """What is trained. With `decoder` tokens stay what they are, so a generator stays usable."""
+    """What is trained. `decoder` leaves the tokens unchanged, so that a generator stays usable."""
     shapes: tuple[PreparedShapes, ...] = ()
-    """Prepared when missing and read where `data.shards` names nothing else."""
+    """Shapes that are prepared if missing, and read unless `data.shards` names others."""
     held_out: tuple[PreparedShapes, ...] = ()
-    """Likewise, for `validation.shards`; one at most is looked at."""
+    """Held-out shapes that are prepared if missing, and read unless `validation.shards` names
+    others. At most one set is used."""
     data: TokenizerDataConfig = field(default_factory=TokenizerDataConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     loss: TokenizerLossConfig = field(default_factory=TokenizerLossConfig)
@@ -285,7 +286,7 @@ class TokenizerKind(RunKind[TokenizerRun]):
     config = TokenizerRun
 
     def look(self, run: TokenizerRun, looker: Looker) -> TokenizerRun:
-        """Look at weights, shapes and caches."""
+        """Check weights, shapes and caches."""
         looker.weights("initial", run.initial)
         return look_at_shapes(run, looker, num_held_out=1)
 
@@ -300,7 +301,7 @@ class TokenizerKind(RunKind[TokenizerRun]):
         return replace(run, data=data, validation=validation), None
 
     def open(self, run: TokenizerRun, tokenizer: Tokenizer | None) -> TokenizerTask:
-        """Build the tokenizer, of which the decoder alone may be trained."""
+        """Build the tokenizer; possibly only its decoder is trained."""
         module = seeded(lambda: build_tokenizer(run.model), run.train.seed)
         if run.initial:
             start_from(module, load_tokenizer(run.initial), run.initial)
@@ -310,13 +311,13 @@ class TokenizerKind(RunKind[TokenizerRun]):
         return TokenizerTask(module, run.data, run.loss, run.validation, seed=run.train.seed)
 
     def open_without_data(self, run: TokenizerRun) -> TokenizerTask:
-        """Build it with real numbers: its first queries are computed, not drawn."""
+        """Build the task with real tensors: the initial queries are computed from values."""
         with unset_fake_temporarily():
             module = build_tokenizer(run.model)
         return TokenizerTask(module, run.data, run.loss, run.validation)
 
     def operations(self, run: TokenizerRun) -> float:
-        """Of CVQ alone."""
+        """Operations of a step; only CVQ has a formula."""
         model = run.model
         if not isinstance(model, CvqConfig):
             raise ValueError(f"there is no formula for a tokenizer of kind {model.kind}")
