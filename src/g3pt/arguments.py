@@ -24,7 +24,7 @@ def check_whole(name: str, value: object) -> None:
     Integers of NumPy and torch pass. Strings, fractions and booleans do not.
 
     Raises:
-        ValueError: naming the argument and what was passed.
+        ValueError: if it is not; the message names the argument and what was passed.
     """
     try:
         operator.index(value)  # pyright: ignore[reportArgumentType]
@@ -51,7 +51,7 @@ def check_number(name: str, value: object) -> None:
     """Refuse what is not a finite number.
 
     Raises:
-        ValueError: naming the argument and what was passed.
+        ValueError: if it is not; the message names the argument and what was passed.
     """
     if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
         raise ValueError(f"{name} must be a number, got {_shown(value)}")

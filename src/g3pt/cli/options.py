@@ -92,7 +92,7 @@ def require_files(paths: Sequence[Path], what: str) -> None:
 
     Raises:
         ValueError: if there is no input at all.
-        FileNotFoundError: naming the first that is missing.
+        FileNotFoundError: if one is missing; the message names the first.
     """
     if not paths:
         raise ValueError(f"no {what} given: name at least one file")

@@ -60,7 +60,7 @@ class ConsensusAnswer:
 
     @property
     def name(self) -> str:
-        """In tables."""
+        """Name in tables."""
         return f"consensus_of_{self.num_samples}"
 
 
@@ -76,7 +76,7 @@ class SettledAnswer:
 
     @property
     def name(self) -> str:
-        """In tables."""
+        """Name in tables."""
         return f"settled_of_{self.num_samples}"
 
 
@@ -93,7 +93,7 @@ class GuessAnswer:
 
     @property
     def name(self) -> str:
-        """In tables."""
+        """Name in tables."""
         return "guess"
 
 

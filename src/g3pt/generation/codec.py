@@ -60,7 +60,7 @@ class ShapeCodec:
         """Refuse a number of scales that the pyramid does not have.
 
         Raises:
-            ValueError: naming the range.
+            ValueError: if it is out of range; the message names the range.
         """
         if num_scales is not None:
             check_whole("num_scales", num_scales)
@@ -289,7 +289,7 @@ def check_resolution(resolution: int) -> None:
     """Refuse resolutions outside the supported range.
 
     Raises:
-        ValueError: naming the range.
+        ValueError: if it is out of range; the message names the range.
     """
     check_whole("resolution", resolution)
     if not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:

@@ -103,7 +103,7 @@ class CarSystem:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """What it can be told."""
+        """Conditions that it takes."""
         return tuple(condition.slot for condition in self.model.config.conditions)
 
     def generate(self, condition: ConditionBatch, seeds: Sequence[int]) -> GeneratedFields:
@@ -154,7 +154,7 @@ class FlowSystem:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """What it can be told."""
+        """Conditions that it takes."""
         return tuple(condition.slot for condition in self.model.config.conditions)
 
     @torch.inference_mode()
@@ -183,7 +183,7 @@ class RegressorSystem:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """What it can be told."""
+        """Conditions that it takes."""
         return tuple(condition.slot for condition in self.model.config.conditions)
 
     @torch.inference_mode()
