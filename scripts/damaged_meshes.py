@@ -1,11 +1,11 @@
-"""Write meshes with the damage that files of others bring, beside their clean twins.
+"""Write meshes with common kinds of damage, together with their clean twins.
 
     python scripts/damaged_meshes.py meshes
     g3pt reconstruct meshes/*.ply -o out --json
 
-A ball and held-out procedural shapes, each as PLY (32-bit floats) once for each of `DAMAGE`, named
-`SHAPE-DAMAGE.ply`. The solid is that of the clean twin, but for `overlapping`, where it is the
-union, and `far-off`, where it is rounded.
+A ball and held-out procedural shapes are written as PLY (32-bit floats), once per kind of damage
+(`damaged`), as `SHAPE-DAMAGE.ply`. The solid is that of the clean twin, except for `overlapping`,
+where it is the union of two, and `far-off`, where it is moved, scaled and rounded.
 """
 
 import argparse
@@ -23,13 +23,13 @@ from g3pt.procedural import HELD_OUT_SEEDS, TRAIN_FAMILIES, make_shape
 RESOLUTION = 96
 """Cells per axis of the clean meshes."""
 DEPTH = 0.08
-"""Of inner shells below the surface, in unit-frame lengths."""
+"""Depth of inner shells below the surface, in unit-frame lengths."""
 BALL_RADIUS = 0.9
 FAR_SCALE, FAR_OFFSET = 50.0, (500_000.0, 30.0, 4_200_000.0)
-"""A building of 95 m at its place in a metric map."""
+"""Scale and position of a building of 95 m in a metric map."""
 
 Field = Callable[[Float[np.ndarray, "N 3"]], Float[np.ndarray, " N"]]
-"""Negative inside, near the surface about the distance."""
+"""Signed field: negative inside, and about the distance near the surface."""
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def shapes(num: int) -> Iterator[tuple[str, Field]]:
 
 
 def damaged(field: Field) -> Iterator[tuple[str, TriangleMesh]]:
-    """The clean mesh of a field, and what becomes of it."""
+    """Names and meshes: the clean mesh of a field, then its damaged versions."""
     clean, inner = surface(field, 0.0), surface(field, DEPTH)
     inverted = turned(clean, np.ones(len(clean.faces), dtype=np.bool_))
     some = np.random.default_rng(0).random(len(clean.faces)) < 0.5
@@ -70,12 +70,12 @@ def damaged(field: Field) -> Iterator[tuple[str, TriangleMesh]]:
 
 
 def surface(field: Field, depth: float) -> TriangleMesh:
-    """The surface that lies so deep inside."""
+    """The surface at a depth below that of the field, in unit-frame lengths."""
     return extract_surface(lambda points: -(field(points) + depth), resolution=RESOLUTION).mesh
 
 
 def turned(mesh: TriangleMesh, chosen: np.ndarray) -> TriangleMesh:
-    """A mesh with some of its faces looking the other way."""
+    """A mesh with the chosen faces reversed."""
     return replace(mesh, faces=np.where(chosen[:, None], mesh.faces[:, ::-1], mesh.faces))
 
 

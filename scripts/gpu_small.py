@@ -1,11 +1,11 @@
-"""Train a generator on a stream for some minutes of one GPU, measure it, and pack what is kept.
+"""Train a generator on a stream for some minutes of one GPU, measure it, and pack the results.
 
     python scripts/gpu_small.py --run run.json --tokenizer FOLDER --minutes 9 --out OUT
 
-Needs torch, numpy, scipy, safetensors, pillow, pydantic, jaxtyping and rich, and nothing that reads
-meshes: `run.json` is a `StreamRun` (`g3pt train car-stream-small --write-config run.json`), its
-stock and yardsticks are files made beforehand. Everything that is kept goes to OUT in pieces of at
-most 15 MB: the weights folder, one JSON of measurements, and the log of the training.
+Needs torch, numpy, scipy, safetensors, pillow, pydantic, jaxtyping and rich, but no mesh reader.
+`run.json` is a `StreamRun` (`g3pt train car-stream-small --write-config run.json`); its stock and
+yardsticks are files made beforehand. Results are written to OUT in pieces of at most 15 MB: the
+weights folder, one JSON of measurements, and the log of the training.
 """
 
 import argparse
@@ -26,11 +26,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded
 import torch
 
 PIECE = 15_000_000
-"""Bytes of a file in OUT at most."""
+"""Largest size of a file in OUT, in bytes."""
 
 
 def main() -> None:
-    """Do everything, and keep what there is when something fails late."""
+    """Run all steps; if a late one fails, the results of the earlier ones are kept."""
     arguments = parse()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     from g3pt.config import load_json, to_json
@@ -90,7 +90,7 @@ def parse() -> argparse.Namespace:
 
 
 def describe(device: torch.device) -> dict[str, object]:
-    """Versions, card and what a matrix product reaches on it."""
+    """Versions, GPU, and the speed that matrix products reach on it."""
     about: dict[str, object] = {"torch": torch.__version__, "python": sys.version.split()[0]}
     about["cpus"] = os.cpu_count()
     if device.type != "cuda":
@@ -125,14 +125,14 @@ def count(car) -> dict[str, int]:
 
 
 def keep_log(folder: Path, out: Path) -> None:
-    """The log of the training, whatever became of it."""
+    """Copy the log of the training, also of a failed one."""
     log = folder / "metrics.jsonl"
     if log.is_file():
         shutil.copyfile(log, out / "metrics.jsonl")
 
 
 def load_best(folder: Path, car) -> int:
-    """Put the averaged weights that were best into the generator; their step."""
+    """Load the best averaged weights into the generator, and return their step."""
     from g3pt.training.checkpoint import load_module_tensors, load_newest_checkpoint
     from g3pt.training.loop import BEST_FOLDER
 
@@ -171,7 +171,7 @@ def export(run, tokenizer, car, out: Path, work: Path) -> None:
 
 
 def measure(run, task, num_objects: int) -> dict[str, object]:
-    """All yardsticks at full size, and settings of the sampler beside the run's own on fewer."""
+    """Measure all yardsticks at full size, and other settings of the sampler on fewer objects."""
     from g3pt.training.kinds.stream import StreamTask, measured_metrics
 
     task.module.eval()

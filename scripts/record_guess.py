@@ -1,10 +1,10 @@
-"""Record what the first guess of the bundled generator is trained on (`g3pt train guess-small`).
+"""Record the training examples for the bundled generator's first guess (`g3pt train guess-small`).
 
     python scripts/record_guess.py --stock STOCK --out cache/guess --workers 2
 
-Every source has a folder of its own, made longer where it is there already. A shape takes about a
-tenth of a second of a core. STOCK is made by `g3pt prepare MODELS STOCK --stock --split train`;
-without one the sources that are made of meshes are left out.
+Every source has its own folder, and an existing one is continued. A shape takes about a tenth of a
+second on one core. STOCK is made by `g3pt prepare MODELS STOCK --stock --split train`; without it
+the sources that need meshes are left out.
 """
 
 import argparse
@@ -15,7 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def main() -> None:
-    """Record every source, several of them at a time."""
+    """Record all sources, several of them in parallel."""
     from g3pt.processes import worker_context
     from g3pt.recipes.guess import sources
 

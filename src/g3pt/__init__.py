@@ -5,7 +5,7 @@
     pipeline = G3PT.from_pretrained("g3pt-small")
     pipeline(text="a tall vase").meshes[0].save("vase.glb")
 
-`Sampling` is all that can be told to the sampler; `read_mesh` and `write_mesh` are for files.
+`Sampling` holds all settings of the sampler. `read_mesh` and `write_mesh` read and write files.
 """
 
 import importlib
@@ -37,5 +37,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """What there is, imported or not: `help(g3pt)` looks here."""
+    """All public names, imported or not: `help(g3pt)` looks here."""
     return sorted({*globals(), *__all__})

@@ -1,6 +1,7 @@
-"""Numbers that people give: taken where they plainly are numbers, refused by name where not.
+"""Checks of numbers that users pass: an error names the argument and what was passed.
 
-Without it a text or a fraction fails somewhere below, in words that do not name the argument.
+Without them a string or a fraction fails further down, with a message that does not name the
+argument.
 """
 
 import math
@@ -10,18 +11,20 @@ from typing import Any
 
 
 class PromptError(ValueError):
-    """A request that cannot be served as it was put."""
+    """A request that cannot be carried out as it is."""
 
 
 MAX_SEED = 2**62
-"""Largest seed; counting up from it stays within what torch takes."""
+"""Largest seed. The seeds counted up from it still fit into the 64 bits that torch takes."""
 
 
 def check_whole(name: str, value: object) -> None:
-    """Refuse what is no whole number. Those of NumPy and torch are; texts and fractions are not.
+    """Refuse what is not a whole number.
+
+    Integers of NumPy and torch pass. Strings, fractions and booleans do not.
 
     Raises:
-        ValueError: naming the argument and what came.
+        ValueError: if it is not; the message names the argument and what was passed.
     """
     try:
         operator.index(value)  # pyright: ignore[reportArgumentType]
@@ -32,10 +35,10 @@ def check_whole(name: str, value: object) -> None:
 
 
 def seed_of(seed: object) -> int:
-    """The seed as a plain number, which is all that torch takes.
+    """The seed as a Python int, because torch takes nothing else.
 
     Raises:
-        ValueError: naming what was expected and what came.
+        ValueError: if it is not a whole number in 0..`MAX_SEED`.
     """
     check_whole("seed", seed)
     number = operator.index(seed)  # pyright: ignore[reportArgumentType]
@@ -45,10 +48,10 @@ def seed_of(seed: object) -> int:
 
 
 def check_number(name: str, value: object) -> None:
-    """Refuse what is no finite number.
+    """Refuse what is not a finite number.
 
     Raises:
-        ValueError: naming the argument and what came.
+        ValueError: if it is not; the message names the argument and what was passed.
     """
     if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
         raise ValueError(f"{name} must be a number, got {_shown(value)}")

@@ -1,8 +1,8 @@
-"""Configs are frozen dataclasses; this module turns them into JSON and strictly back.
+"""Configs are frozen dataclasses; this module writes them as JSON and reads them back strictly.
 
-pydantic does the reading (types are checked, never coerced, `__post_init__` runs). What it
-leaves out for plain dataclasses, refusing unknown keys, is done here: whatever does not
-come out again when the config that was read is written has not been understood.
+pydantic does the reading: types are checked and never coerced, and `__post_init__` runs. It does
+not refuse unknown keys of plain dataclasses, so that is done here: the config that was read is
+written again, and a key that is missing from the output is unknown.
 """
 
 import copy
@@ -20,12 +20,13 @@ from g3pt.files import write_whole
 ConfigT = TypeVar("ConfigT")
 
 Retired = Mapping[tuple[str, ...], object]
-"""Fields that configs once had, by their path (lists are entered), and the value that the program
-still has in their place."""
+"""Fields that configs once had: path -> the value that the program now always uses.
+
+A path is a tuple of keys; lists on the way are searched item by item."""
 
 
 class ConfigError(ValueError):
-    """A config that cannot be read: names its origin, the field and what was expected."""
+    """A config that cannot be read; the message names origin, field and what was expected."""
 
 
 def to_json(config: object) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def from_json(cls: type[ConfigT], data: Mapping[str, Any], *, origin: str = "con
 
 
 def save_json(path: str | os.PathLike[str], config: object) -> None:
-    """Write a config as readable JSON; the file appears whole or not at all."""
+    """Write a config as indented JSON; the file appears complete or not at all."""
     write_whole(path, json.dumps(to_json(config), indent=2) + "\n")
 
 
@@ -73,11 +74,11 @@ def load_json(
     Args:
         path: the file.
         cls: the dataclass to build.
-        retired: fields that may be there although `cls` has them no more.
+        retired: fields that the file may have although `cls` no longer has them.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ConfigError: if it is not JSON, or not this config.
+        ConfigError: if the file is not JSON, or does not fit `cls`.
     """
     text = Path(path).read_text(encoding="utf-8")
     try:
@@ -91,9 +92,9 @@ def load_json(
 
 
 def without_retired(data: dict[str, Any], retired: Retired) -> dict[str, Any]:
-    """Leave out fields that configs once had, where they hold what is done now in any case.
+    """A copy without retired fields whose value is what the program does now anyway.
 
-    Fields with other values stay, so that reading refuses them by name.
+    Retired fields with other values stay, so that reading refuses them by name.
     """
     current = copy.deepcopy(data)
     for (*way, name), value in retired.items():
@@ -104,7 +105,7 @@ def without_retired(data: dict[str, Any], retired: Retired) -> dict[str, Any]:
 
 
 def _reached(data: object, way: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The mappings at the end of a path of keys, through lists."""
+    """The mappings at the end of a path of keys; lists on the way are searched item by item."""
     if isinstance(data, list):
         for one in cast("list[object]", data):
             yield from _reached(one, way)
@@ -124,7 +125,7 @@ def _adapter(cls: type[Any]) -> Any:
 def _first_unknown_key(
     data: object, understood: object, path: str = ""
 ) -> tuple[str, list[str]] | None:
-    """Find a key of `data` that `understood` lacks: its dotted path and its known siblings."""
+    """The first key of `data` that `understood` lacks: its dotted path and the keys known there."""
     if isinstance(data, Mapping) and isinstance(understood, Mapping):
         keyed = cast("Mapping[str, object]", data)
         known = cast("Mapping[str, object]", understood)

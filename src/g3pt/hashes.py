@@ -1,7 +1,7 @@
-"""SHA-256 of what is compared or drawn from: files, JSON values, named tensors, texts.
+"""SHA-256 of files, JSON values, named tensors and texts.
 
-What is stored refers to these hashes (weights to frozen files, token files to tokenizers, caches to
-shapes, splits to ids), so none of them may change.
+Stored data refer to these hashes: weights to frozen files, token files to tokenizers, caches to
+shapes, splits to ids. So the way they are computed may not change.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file, hexadecimal.
 
     Raises:
-        FileNotFoundError: if there is none.
+        FileNotFoundError: if there is no such file.
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -30,11 +30,11 @@ def json_sha256(values: Mapping[str, Any]) -> str:
 
 
 def tensors_sha256(tensors: Mapping[str, "Tensor"]) -> str:
-    """SHA-256 over names, number formats, shapes and values of tensors, hexadecimal.
+    """SHA-256 over names, dtypes, shapes and values of tensors, hexadecimal.
 
-    Of a module's `state_dict()`, equal means that the module computes the same.
+    Modules of the same class whose `state_dict()` has the same hash compute the same.
     """
-    from torch import uint8  # whoever has tensors has loaded it; files are hashed without it
+    from torch import uint8  # callers with tensors have loaded torch; hashing files needs none
 
     digest = hashlib.sha256()
     for name in sorted(tensors):
@@ -45,5 +45,5 @@ def tensors_sha256(tensors: Mapping[str, "Tensor"]) -> str:
 
 
 def text_key(text: str) -> int:
-    """64 bits that follow from a text, the same on every machine: seeds and splits of an id."""
+    """A 64-bit integer computed from a text, the same on every machine: seed and split of an id."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")

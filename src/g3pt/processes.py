@@ -1,4 +1,4 @@
-"""How processes share the cores of a machine: waiting threads sleep, workers start afresh."""
+"""How processes share the cores of a machine: waiting threads sleep, workers are spawned."""
 
 import multiprocessing
 import os
@@ -13,16 +13,16 @@ def let_waiting_threads_sleep() -> None:
 
     By default threads keep a core busy for a while whenever they wait. A second busy process then
     holds up every short operation (docs/performance.md). OpenMP reads the variable once, when
-    torch is loaded, so this comes before; processes that are started later inherit it.
+    torch is loaded, so call this before. Processes that are started later inherit it.
     """
     os.environ.setdefault(WAIT_POLICY, "PASSIVE")
 
 
 def worker_context() -> SpawnContext:
-    """How worker processes start: afresh, with waiting threads that sleep.
+    """The context that starts worker processes: spawned, and their waiting threads sleep.
 
-    A copy of this process (fork) would hold its locks and its GPU, and threads of torch do not
-    survive it.
+    A forked process would inherit locks and the GPU of this one, and the threads of torch do not
+    survive a fork.
     """
     let_waiting_threads_sleep()
     return multiprocessing.get_context("spawn")

@@ -1,4 +1,4 @@
-"""Which code this is: what every published number names."""
+"""The version of the code, which every published number names."""
 
 import subprocess
 from functools import cache
@@ -8,7 +8,10 @@ from pathlib import Path
 
 @cache
 def code_version() -> str:
-    """Git commit of this installation, `+changes` if files differ from it, or its version."""
+    """Git commit of this installation, with `+changes` if files differ from it.
+
+    Outside a git checkout it is the version of the package.
+    """
     folder = Path(__file__).parent
     try:
         commit = _git(folder, "rev-parse", "HEAD")

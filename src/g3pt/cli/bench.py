@@ -1,4 +1,4 @@
-"""`g3pt bench`: measure what g3pt promises on this machine, and compare other software."""
+"""`g3pt bench`: measure the speed of g3pt on this machine, and compare it with other software."""
 
 import json
 from collections.abc import Sequence
@@ -25,33 +25,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchOptions(CommonOptions):
-    """Measure what g3pt promises, on this machine.
+    """Measure the speed of g3pt on this machine.
 
-    `prepare`: preparing meshes, alone and against mesh2sdf and point-cloud-utils.
-    `gemm`: what the device reaches in matrix products and copies.
-    `car-step`, `tokenizer-step`: a training step against a matrix product of the same run.
-    `generation-sizes`: tokens of whole shapes, cached against uncached.
-    `extraction`: meshing by tracking the surface against asking the whole grid.
-    `waiting`: meshing with threads that sleep while they wait, alone and with another busy process.
+    `prepare`: preparing meshes, alone and compared with mesh2sdf and point-cloud-utils.
+    `gemm`: speed of matrix products and copies on the device.
+    `car-step`, `tokenizer-step`: a training step compared with a matrix product of the same run.
+    `generation-sizes`: sampling the tokens of whole shapes, cached and uncached.
+    `extraction`: meshing by tracking the surface, compared with querying the whole grid.
+    `waiting`: meshing with threads that sleep while they wait, alone and next to a busy process.
     """
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Which benchmarks (default: all)."""
+    """Names of the benchmarks (default: all)."""
 
     meshes: Path | None = None
     """Folder of meshes to measure on (default: shapes of the procedural families)."""
 
     num: int = 40
-    """How many of them."""
+    """Number of meshes."""
 
     seconds: float = 120.0
-    """Time limit of each attempt at one object; other software may hang."""
+    """Time limit per attempt at one object; other software may hang."""
 
     sizes: tuple[str, ...] = ()
-    """Generators to measure, 0.8M to 1.5B (default: the paper's on a GPU, 6M elsewhere)."""
+    """Sizes of the generators to measure, 0.8M to 1.5B (default: the paper's on a GPU, 6M
+    elsewhere)."""
 
     quick: bool = False
-    """Small sizes, only to see that everything runs."""
+    """Small sizes, only to check that everything runs."""
 
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """JSON file for the rows."""
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str]) -> int:
             try:
                 with working(name):
                     rows += BENCHMARKS[name](settings, shown.show)
-            except WorkError as error:  # the others' numbers are not to be lost
+            except WorkError as error:  # keep the results of the other benchmarks
                 failures.append(str(error))
     result = {"rows": [row.as_json() for row in rows]}
     if options.output is not None:
@@ -110,7 +111,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def as_lines(rows: Sequence["BenchmarkRow"]) -> list[str]:
-    """One line a row for a reader, after the machine."""
+    """The machine, then one readable line per row."""
     if not rows:
         return []
     machine = rows[0].machine

@@ -1,4 +1,4 @@
-"""`g3pt complete`: whole shapes from a partial mesh or point cloud."""
+"""`g3pt complete`: complete a partial mesh or point cloud to whole shapes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,19 +28,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompleteOptions(CommonOptions):
-    """Make whole shapes of a part of a surface.
+    """Complete a part of a surface to whole shapes.
 
-    Candidates are sampled scale by scale, and those go on that agree with the given points. The
-    distance from the points to each result is reported, one way: it says nothing about the rest.
+    Candidates are sampled scale by scale, and those that agree best with the given points are kept.
+    The distance from the points to each result is reported. It is measured one way and says nothing
+    about the parts that were missing.
     """
 
     part: Annotated[Path, tyro.conf.Positional]
-    """A mesh with missing parts, or a point cloud: .xyz, .txt, .csv or .npy with 3 or 6 numbers a
-    point, or .ply. Normals are guessed where there are none."""
+    """A mesh with missing parts, or a point cloud: .xyz, .txt, .csv or .npy with 3 or 6 numbers per
+    point, or .ply. Missing normals are estimated."""
 
     whole: tuple[float, ...] = ()
-    """Box of the whole shape in the part's own units, X0 Y0 Z0 X1 Y1 Z1 (default: that of the
-    part, as if nothing missing stuck out of it)."""
+    """Bounding box of the whole shape in the part's own units, X0 Y0 Z0 X1 Y1 Z1 (default: that of
+    the part)."""
 
     image: Path | None = None
     """Picture of the whole shape."""
@@ -52,16 +53,17 @@ class CompleteOptions(CommonOptions):
     """A mesh file, or a folder when there are several."""
 
     num: int = 1
-    """Completions to write, the one that meets the points best first; at most --survivors."""
+    """Completions to write, best agreement first; at most --survivors."""
 
     keep: int = 0
-    """Coarse scales to take from the part itself; 0 samples all. More where little is missing."""
+    """Coarse scales to take from the tokens of the part itself; 0 samples all. The less is missing,
+    the more can be kept."""
 
     width: int = 16
-    """Candidates that are drawn at every scale; more at scales of few tokens."""
+    """Candidates drawn at every scale; more at scales with few tokens."""
 
     survivors: int = 4
-    """Candidates that go on; more at scales of few tokens."""
+    """Candidates kept at every scale; more at scales with few tokens."""
 
     sampling: SamplingFlags = field(default_factory=SamplingFlags)
 
@@ -69,10 +71,10 @@ class CompleteOptions(CommonOptions):
     """Grid cells per axis of the mesh, 16 to 1024."""
 
     min_share: float = 0.01
-    """Drop loose parts below this share of the whole surface; 0 keeps everything."""
+    """Drop loose parts below this share of the whole surface area; 0 keeps everything."""
 
     tokens: bool = False
-    """Also write the tokens, as NAME.g3t beside the mesh."""
+    """Also write the tokens, as NAME.g3t next to the mesh."""
 
     unit_frame: bool = False
     """Write in the unit frame instead of the part's own place and scale."""

@@ -20,7 +20,7 @@ Status = Literal["ok", "note", "problem"]
 
 GIB = 2.0**30
 SCARCE_DISK = 1.0 * GIB
-"""Below this much free space a run folder or an installation soon fails."""
+"""Bytes of free space below which a run or an installation is likely to fail."""
 
 USES = {
     "hub": "DINOv2 and CLIP encoders",
@@ -35,24 +35,24 @@ MARKS: dict[Status, str] = {"ok": "ok", "note": "note", "problem": "PROBLEM"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one examination."""
 
     name: str
     detail: str
     """What was found, in words."""
     status: Status = "ok"
     advice: str = ""
-    """What to do about it; empty when there is nothing to do."""
+    """What to do about it; empty if there is nothing to do."""
     values: dict[str, Any] = field(default_factory=dict[str, Any])
-    """The same in numbers, for programs."""
+    """What was found as JSON values, for programs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DoctorOptions(CommonOptions):
-    """Look at machine and installation; nothing is changed, the network is not used."""
+    """Examine machine and installation; nothing is changed, the network is not used."""
 
     recipes: bool = False
-    """Also say what each published recipe needs and whether it fits; takes half a minute."""
+    """Also say what each published recipe needs and whether it fits; this takes half a minute."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -71,13 +71,12 @@ def examine(
     *,
     recipes: bool = False,
 ) -> list[Finding]:
-    """Look at machine and installation. Nothing is changed and the network is not used.
+    """Examine machine and installation. Nothing is changed and the network is not used.
 
     Args:
-        weights: a folder to look at beside the bundled weights.
-        on_start: told the name of each examination when it begins.
-        recipes: whether to say what each published recipe costs, too; takes a second or two for
-            each of them.
+        weights: a weights folder to examine along with the bundled weights.
+        on_start: called with the name of each examination when it begins.
+        recipes: also say what each published recipe costs; this takes a second or two per recipe.
     """
     findings: list[Finding] = []
     examinations = dict(EXAMINATIONS)
@@ -132,7 +131,7 @@ def _python() -> Iterator[Finding]:
 
 
 def requirements() -> dict[str, list[str]]:
-    """Distributions that g3pt names, by extra; under `""` those it always needs."""
+    """Distributions that g3pt requires: extra -> names; `""` holds those that are always needed."""
     found: dict[str, list[str]] = {"": []}
     for line in metadata.requires("g3pt") or []:
         extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)", line)
@@ -214,7 +213,7 @@ def _processor() -> Iterator[Finding]:
 
 
 def _cpu_flags() -> frozenset[str]:
-    """Instruction sets as the system names them; empty where it does not say."""
+    """Instruction sets by the system's names; empty if the system does not list them."""
     info = Path("/proc/cpuinfo")
     if not info.is_file():
         return frozenset()
@@ -223,7 +222,7 @@ def _cpu_flags() -> frozenset[str]:
 
 
 def _gemm_speed(dtype: Any, size: int = 768, repeats: int = 3) -> float:
-    """Best of a few matrix products, in GFLOP/s."""
+    """Speed of the fastest of a few matrix products, in GFLOP/s."""
     import torch
 
     left = torch.ones(size, size, dtype=dtype)
@@ -255,7 +254,7 @@ def _accelerator() -> Iterator[Finding]:
 
 
 def available_memory() -> int | None:
-    """Bytes that a process can still take here; None where the system does not say."""
+    """Bytes of memory that a process can still allocate; None if the system does not tell."""
     candidates: list[int] = []
     info = Path("/proc/meminfo")
     if info.is_file():
@@ -320,7 +319,7 @@ def _weights(folder: str | None = None) -> Iterator[Finding]:
 
 
 def device_memory() -> int | None:
-    """Bytes free where training would run: the first GPU, or else the machine's memory."""
+    """Bytes of free memory for training: of the first GPU, or else of the machine."""
     import torch
 
     if torch.cuda.is_available():
@@ -329,7 +328,7 @@ def device_memory() -> int | None:
 
 
 def published_recipes() -> list[str]:
-    """Recipes that are worth training; the smoke twins only test the code."""
+    """Names of the recipes without their smoke twins, which only test the code."""
     from g3pt.recipes import RECIPES
 
     return [name for name in RECIPES if not name.endswith("-smoke")]

@@ -19,100 +19,100 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateOptions(CommonOptions):
-    """What all kinds of evaluation share."""
+    """Flags of all kinds of evaluation."""
 
     limit: int | None = None
-    """Only so many objects: the first, or spread evenly over a folder."""
+    """Number of objects: the first ones, or for a folder some spread evenly over it."""
 
     quick: bool = False
-    """Smaller sizes for work in progress: a tenth of the cost, noisier, named so in the report."""
+    """Smaller sizes for work in progress: a tenth of the cost, but noisier. The report says so."""
 
     workers: int = 1
-    """Processes."""
+    """Number of processes."""
 
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o", "--out"])] = None
-    """Folder for the report and a CSV of all objects; a rerun goes on where it stopped."""
+    """Folder for the report and a CSV of all objects; a rerun continues where it stopped."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeshesOptions(EvaluateOptions):
-    """Score a folder of meshes against a folder of true ones; files pair by name without suffix."""
+    """Score a folder of meshes against a folder of true ones; names without suffix pair files."""
 
     prediction: Path
-    """Folder of meshes to score, of any system."""
+    """Folder of meshes to score, made by any system."""
 
     truth: Path
     """Folder of true meshes, which set the unit frame."""
 
     align: bool = False
-    """Also score after the best of 24 rotations, a scale and ICP, in columns of their own."""
+    """Also score after alignment by the best of 24 rotations, a scale and ICP, in extra columns."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataOptions(EvaluateOptions):
-    """Send held-out shapes through the tokenizer and back, and score what comes out."""
+    """Tokenize held-out shapes, decode the tokens, and score the reconstructions."""
 
     data: str
     """`procedural` (held-out seeds), `procedural-held-out-families`, a folder of
     shards, or a folder of meshes."""
 
     split: str = "val"
-    """Of a folder of shards, or of meshes with a manifest: objects of this split."""
+    """Objects of this split, for a folder of shards, or of meshes with a manifest."""
 
     gltf_colors: Literal["linear", "srgb"] = "linear"
     """What COLOR_0 holds in the GLB and glTF files of a folder of meshes: linear light, as the
-    specification asks, or sRGB display values."""
+    specification says, or sRGB display values."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RateOptions(DataOptions):
-    """Compare `.g3t` files, cut after every scale, with compressed meshes of as many bytes."""
+    """Compare `.g3t` files, cut after every scale, with compressed meshes of the same size."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationOptions(DataOptions):
-    """Make held-out objects from their pictures and captions, and score them with controls.
+    """Generate held-out objects from their pictures and captions, and score them with controls.
 
-    With --prediction, score the meshes that another system made of them.
+    With --prediction, score the meshes that another system generated.
     """
 
     condition: tuple[Literal["image", "text"], ...] = ()
-    """What to generate from (default: all that the weights know)."""
+    """Conditions to generate from (default: all that the weights know)."""
 
     sampling: SamplingFlags = field(default_factory=SamplingFlags)
 
     steps: int = 50
-    """Steps of a flow; other generators have none."""
+    """Steps of a flow; other generators ignore it."""
 
     training: tuple[Path, ...] = ()
-    """Folders of shards, whose training shapes serve two controls: the one that the model's
+    """Folders of shards whose training shapes serve as two controls: the shape that the model's
     encoder finds most similar, and the best constant guess."""
 
     num_training: int = 2048
-    """Training shapes to look among."""
+    """Number of training shapes to choose the controls from."""
 
     samples: int = 1
-    """Samples of each prompt: the headline is their mean, spread and diversity are reported."""
+    """Samples per prompt. The headline is their mean; spread and diversity are reported too."""
 
     best_of: int = 1
-    """Also take the one of so many samples whose silhouette agrees best with the picture (of
-    sentences: the likeliest)."""
+    """Also score the best of so many samples: its silhouette agrees best with the picture (for
+    sentences: it is the likeliest)."""
 
     align: bool = False
-    """Also score after the best of 24 rotations, a scale and ICP, in columns of their own."""
+    """Also score after alignment by the best of 24 rotations, a scale and ICP, in extra columns."""
 
     prediction: Path | None = None
-    """Folder of another system's meshes of the same objects, named by object id or listed in a
-    manifest.jsonl with id and path: scored in place of the weights."""
+    """Folder of another system's meshes of the same objects, which are scored in place of the
+    weights. Files are named by object id, or listed in a manifest.jsonl with id and path."""
 
     frame: Literal["unit", "box"] = "unit"
-    """Where those meshes are: in the unit frame (longest side 1.9, centred), or each to be moved
-    there by its own bounding box."""
+    """Frame of these meshes: `unit`, the unit frame (longest side 1.9, centred); `box`, any, and
+    each mesh is moved to the unit frame by its own bounding box."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AnomaliesOptions(CommonOptions):
-    """Score held-out shapes and damaged versions of them, and say how well the two are told apart.
+    """Score held-out shapes and damaged versions of them, and say how well scores separate the two.
 
     The score is that of `g3pt score` without a prompt: nats per token.
     """
@@ -122,10 +122,10 @@ class AnomaliesOptions(CommonOptions):
     folder of meshes."""
 
     split: str = "val"
-    """Of a folder of shards, or of meshes with a manifest: objects of this split."""
+    """Objects of this split, for a folder of shards, or of meshes with a manifest."""
 
     limit: int = 50
-    """So many objects: the first, or spread evenly over a folder."""
+    """Number of objects: the first ones, or for a folder some spread evenly over it."""
 
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o", "--out"])] = None
     """JSON file for all scores."""
@@ -143,7 +143,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def usage() -> str:
-    """The help of the verb itself."""
+    """Help text of `g3pt evaluate` itself."""
     lines = [
         "usage: g3pt evaluate meshes --prediction DIR --truth DIR [--align]",
         "       g3pt evaluate reconstruction --data SOURCE [--limit N]",
@@ -296,7 +296,7 @@ def _settings(options: EvaluateOptions) -> "EvaluationSettings":
 
 
 def _lines(result: dict[str, Any]) -> list[str]:
-    """The summary for a reader."""
+    """The summary as readable lines."""
     width = max((len(name) for name in result["summary"]), default=0)
     counts = result["counts"]
     return [

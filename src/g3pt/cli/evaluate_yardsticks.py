@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from g3pt.shapes.yardstick import Yardstick
 
 NUM_OBJECTS = 200
-"""Of each yardstick that is made, unless --limit says otherwise."""
+"""Objects per yardstick that is made, unless --limit is given."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class YardsticksOptions(CommonOptions):
-    """Measure a generator on kinds of things that it has seen, and on kinds that it has not.
+    """Measure a generator on kinds of objects that it has seen, and on kinds that it has not.
 
-    With --make, write the files that it is measured by: new seeds of the training families,
-    families that were never trained on, and the held-out models of a folder.
+    With --make, write the yardsticks, the files that it is measured on: new seeds of the training
+    families, families that were never trained on, and the held-out models of a folder.
     """
 
     data: Path | None = None
-    """Folder of yardsticks, from --make."""
+    """Folder of yardsticks, written by --make."""
 
     make: Path | None = None
     """Folder to write yardsticks into, in place of measuring."""
@@ -39,23 +39,23 @@ class YardsticksOptions(CommonOptions):
     is no yardstick of real models."""
 
     gltf_colors: Literal["linear", "srgb"] = "linear"
-    """With --meshes: what COLOR_0 of its GLB and glTF files holds, linear light, as the
-    specification asks, or sRGB display values."""
+    """With --meshes: what COLOR_0 of its GLB and glTF files holds: linear light, as the
+    specification says, or sRGB display values."""
 
     limit: int | None = None
-    """So many objects of each, the first (default: all that a file holds; 200 with --make)."""
+    """Number of objects per yardstick, the first ones (default: all of a file; 200 with --make)."""
 
     consensus: int = 8
-    """Also measure the mean of so many samples; 1 leaves that out."""
+    """Also measure the mean of so many samples; 1 leaves this out."""
 
     batch_size: int = 32
-    """Objects at a time; changes speed alone."""
+    """Objects per batch; affects only the speed."""
 
     against: Path | None = None
-    """A report of earlier weights (-o): also show the differences, object by object."""
+    """A report of earlier weights (from -o): also show the differences, object by object."""
 
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o", "--out"])] = None
-    """JSON file for the report, with the numbers of every object."""
+    """JSON file for the report, with the scores of every object."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -81,7 +81,7 @@ def _check(options: YardsticksOptions) -> None:
 
 
 def missing_yardsticks(files: Sequence[str]) -> tuple[Path, ...]:
-    """Those that are not there and that can be made from nothing, by their names."""
+    """Files that do not exist and whose names are those of yardsticks that need no other files."""
     from g3pt.evaluation.sets.yardsticks import yardstick_objects
 
     known = yardstick_objects(None, 1)
@@ -91,7 +91,7 @@ def missing_yardsticks(files: Sequence[str]) -> tuple[Path, ...]:
 
 
 def make_yardstick(file: Path) -> None:
-    """Make one of them, of as many objects as --make takes."""
+    """Make one yardstick, with as many objects as --make takes by default."""
     from g3pt.evaluation.sets.yardsticks import yardstick_objects
 
     _make_one(file, file.stem, yardstick_objects(None, NUM_OBJECTS)[file.stem])

@@ -1,4 +1,4 @@
-"""`g3pt export`: trained runs to a weights folder that every other command takes."""
+"""`g3pt export`: join trained runs into a weights folder that every other command takes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,67 +19,69 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SettingFlags(Sampling):
-    """How shapes are sampled when nobody says otherwise (inherited)."""
+    """Default sampling settings of the weights (inherited)."""
 
     def __post_init__(self) -> None:
-        """Flags are not looked at while they are read; `said_with_flags` names what is wrong."""
+        """Check nothing: `said_with_flags` checks the values later and names the flag."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportOptions(CommonOptions):
     """Join a tokenizer and a generator into a weights folder.
 
-    What no flag says is as in the weights that the models come from, or that their runs started
-    from.
+    Settings without a flag are inherited from the weights that the models come from, or that their
+    runs started from.
     """
 
     tokenizer: str | None = None
-    """Run folder of the tokenizer, or weights that hold one; only a regressor has none."""
+    """Run folder of the tokenizer, or weights that hold one; only a regressor needs none."""
 
     car: str | None = None
-    """Run folder of the generator, or weights that hold one; without it nothing is generated."""
+    """Run folder of the generator, or weights that hold one; without it the weights can only
+    tokenize and decode."""
 
     flow: str | None = None
     """Run folder of a flow, or weights that hold one, in place of a CAR."""
 
     regressor: str | None = None
-    """Run folder of a regressor, or weights that hold one: it stands alone."""
+    """Run folder of a regressor, or weights that hold one; give it without other models."""
 
     inherit: str | None = None
-    """Weights or run to inherit from in place of what the runs started from; `nothing` for none."""
+    """Weights or run to inherit from, in place of those that the runs started from; `nothing` for
+    none."""
 
     name: str = "mine"
-    """Under which the weights are known."""
+    """Name of the weights."""
 
     storage: Literal["float32", "float16", "bfloat16"] | None = None
     """Number format of the file (inherited, or else float16)."""
 
     compact: tuple[str, ...] | None = None
-    """Beginnings of tensor names whose matrices are stored as 8-bit rows, such as `car.` and
-    `tokenizer.decoder.`: half the size. Storing other parts of a tokenizer so changes the tokens
-    that it makes. Inherited; a bare --compact stores none so."""
+    """Prefixes of tensor names whose matrices are stored as 8-bit rows, at half the size, such as
+    `car.` and `tokenizer.decoder.`. Other parts of a tokenizer stored this way change its tokens.
+    Inherited; --compact without values stores none this way."""
 
     num_points: int | None = None
-    """Surface points that a shape is sampled with before it becomes tokens (inherited, or else as
-    many as the generator's tokens were made of, or as the tokenizer was trained on)."""
+    """Surface points that the tokenizer reads per shape (inherited, or else the number that the
+    generator's tokens were made from, or that the tokenizer was trained on)."""
 
     sampling: SettingFlags = field(default_factory=SettingFlags)
 
     card: Path | None = None
-    """Model card to put beside the weights, in Markdown (default: one that says where they come
-    from, with the card of what they started from)."""
+    """Model card to put into the folder, in Markdown (default: one that says where the models come
+    from, followed by the card of the weights that they started from)."""
 
     evaluation: Path | None = None
-    """Evaluation report to put beside the weights, JSON."""
+    """Evaluation report to put into the folder, in JSON."""
 
     attribution: Path | None = None
-    """Whose work the weights were trained on, in Markdown (inherited)."""
+    """Credits of the training data, in Markdown (inherited)."""
 
     licence: Path | None = None
     """Text of the licence of the weights (inherited)."""
 
     output: Output
-    """The folder."""
+    """The weights folder to write."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -105,7 +107,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _check_parts(options: ExportOptions) -> None:
-    """Refuse parts that do not make one system."""
+    """Refuse models that do not make up one system."""
     if options.regressor is not None:
         others = (options.tokenizer, options.car, options.flow)
         if any(other is not None for other in others):
@@ -166,10 +168,10 @@ def _export_generator(options: ExportOptions) -> "WeightsConfig":
 
 
 def _check_sampling(config: "WeightsConfig", num_scales: int) -> None:
-    """Refuse defaults that the models cannot serve.
+    """Refuse default settings that the models cannot carry out.
 
     Raises:
-        ValueError: naming the flag.
+        ValueError: if there are any; the message names the flag.
     """
     sampling = config.sampling
     if config.car is None:
@@ -192,7 +194,7 @@ def _files(
     origins: "Mapping[str, Origin]",
     config: "WeightsConfig | RegressorWeightsConfig",
 ) -> "dict[str, Path | str | None]":
-    """Card, evaluation, attribution and licence: as the flags say, or else inherited."""
+    """Card, evaluation, attribution and licence: those of the flags, or else inherited ones."""
     from g3pt.models.weights.folder import (
         ATTRIBUTION_FILE,
         CARD_FILE,
@@ -241,7 +243,7 @@ def _export_regressor(options: ExportOptions) -> "RegressorWeightsConfig":
 
 
 def _check_latents(tokenizer: "Tokenizer", flow: "Flow", name: str) -> None:
-    """A flow works with the KL tokenizer that it was trained on only; see that they can fit."""
+    """Check that a flow fits a KL tokenizer; it only works with the one it was trained on."""
     from g3pt.models.alternatives.kl import require_gaussian
 
     kl = require_gaussian(tokenizer, name).config
@@ -254,7 +256,7 @@ def _check_latents(tokenizer: "Tokenizer", flow: "Flow", name: str) -> None:
 
 
 def _check_fit(tokenizer: "Tokenizer", car: "Car") -> None:
-    """A generator works with the tokenizer that it was trained on only; see that they can fit."""
+    """Check that a generator fits a tokenizer; it only works with the one it was trained on."""
     of_tokenizer = (tokenizer.scale_lengths, tokenizer.num_bits, tokenizer.dim)
     of_car = (car.config.scale_lengths, car.config.num_bits, car.config.input_dim)
     if of_tokenizer != of_car:

@@ -1,4 +1,4 @@
-"""`g3pt generate`: pictures or sentences to meshes."""
+"""`g3pt generate`: make meshes from pictures or sentences."""
 
 import time
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 class GenerateOptions(SamplingOptions):
     """Make closed meshes from pictures, sentences, or parts of a scanned surface.
 
-    Each picture, sentence or point cloud is a shape of its own, --num samples of each. Pictures and
+    Each picture, sentence or point cloud gives one shape, sampled --num times. Pictures and
     sentences given together describe the same shapes, in the same order.
     """
 
@@ -51,21 +51,21 @@ class GenerateOptions(SamplingOptions):
     """Pictures of one object each. Transparent or plain backgrounds work best."""
 
     views: bool = False
-    """The pictures are views of one shape, in this order, for weights that know several."""
+    """The pictures are views of one shape, in this order, for weights that take several."""
 
     text: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """A sentence that describes the shape; may be given several times."""
 
     points: tuple[Path, ...] = ()
-    """Point clouds of visible surface, for weights that know them: .npy, .xyz, .ply or a mesh, in
-    the unit frame of the whole shape."""
+    """Point clouds of the visible surface, for weights that take them: .npy, .xyz, .ply or a mesh,
+    in the unit frame of the whole shape."""
 
     output: Output
     """A mesh file, or a folder when there are several shapes."""
 
     best_of: int = 1
-    """Candidates of every sample, of which the one that agrees best with the picture, or else the
-    likeliest, is kept; their seeds follow each other."""
+    """Candidates per sample, with consecutive seeds. The one that agrees best with the picture is
+    kept, or the likeliest if there is no picture."""
 
     every_scale: bool = False
     """Also write the mesh of every coarser scale, as NAME-scale1.glb and so on."""
@@ -73,7 +73,7 @@ class GenerateOptions(SamplingOptions):
     lod: LodFlags = field(default_factory=LodFlags)
 
     preview: Path | None = None
-    """Write a PNG sheet: input, the scales from coarse to fine, the mesh."""
+    """Also write a PNG sheet: prompt, scales from coarse to fine, mesh."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -196,7 +196,7 @@ def _write(
 
 
 def _why_guessed(entry: dict[str, Any]) -> str:
-    """A remark where the weights took the first guess by themselves."""
+    """A remark if the weights chose the first guess by default."""
     if not entry.get("guess") or "spread" not in entry:
         return ""
     return (
@@ -206,7 +206,7 @@ def _why_guessed(entry: dict[str, Any]) -> str:
 
 
 def _candidates(selection: "Selection") -> dict[str, Any]:
-    """Seeds and scores of all candidates; an empty mesh has no likelihood to compare: None."""
+    """Seeds and scores of all candidates; the score of an empty mesh is None."""
     choice = selection.choice
     scores = [score if isfinite(score) else None for score in choice.scores]
     return {

@@ -1,4 +1,4 @@
-"""Flags and files of levels of detail, for the commands that make meshes from tokens."""
+"""Flags and files of levels of detail (LOD), for the commands that make meshes from tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,37 +19,37 @@ MAX_LEVELS = 16
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LodFlags:
-    """Flags of levels of detail."""
+    """Flags for levels of detail."""
 
     lod: bool = False
     """Write several levels of detail into one GLB (MSFT_lod), each with its distance to the
     finest."""
 
     lod_from: Literal["finest", "scales"] = "finest"
-    """What coarser levels are made of: the finest mesh with fewer faces, or the meshes of the
+    """What coarser levels are made from: the finest mesh with fewer faces, or the meshes of the
     first scales."""
 
     lod_faces: tuple[int, ...] = ()
-    """Most faces of each level, finest first (default: a quarter of the level before, five
-    levels of the finest mesh or one per scale)."""
+    """Largest number of faces of each level, finest first (default: a quarter of the level before;
+    five levels of the finest mesh, or one per scale)."""
 
     lod_files: bool = False
-    """A file per level instead, as NAME-lod0.glb and so on."""
+    """Write one file per level instead, as NAME-lod0.glb and so on."""
 
     @property
     def needs_scales(self) -> bool:
-        """Whether levels are made of the meshes of the first scales."""
+        """Whether levels are made from the meshes of the first scales."""
         return self.lod and self.lod_from == "scales"
 
     def check(self, paths: Sequence[Path], num_scales: int) -> None:
         """Refuse flags that do not fit together.
 
         Args:
-            paths: where the meshes will go.
-            num_scales: scales that shapes have.
+            paths: files that the meshes will be written to.
+            num_scales: number of scales of the shapes.
 
         Raises:
-            ValueError: naming the flag.
+            ValueError: if they do not fit; the message names the flag.
         """
         if not self.lod:
             if self.lod_faces or self.lod_files:
@@ -76,13 +76,13 @@ class LodFlags:
 def make_chain(
     flags: LodFlags, finest: "TriangleMesh", coarser: "Sequence[TriangleMesh]", *, seed: int
 ) -> "tuple[Level, ...]":
-    """Levels of one shape in the unit frame.
+    """Make the levels of one shape, in the unit frame.
 
     Args:
-        flags: what is wanted.
+        flags: the requested levels.
         finest: the mesh of all scales, not empty.
-        coarser: meshes of the first scales, coarsest first; needed where levels are made of them.
-        seed: of the points that errors are measured with.
+        coarser: meshes of the first scales, coarsest first; used if levels are made from them.
+        seed: seed of the points at which errors are measured.
     """
     from g3pt.geometry.lod import face_budgets, make_levels
 
@@ -98,12 +98,12 @@ def make_chain(
 def write_chain(
     flags: LodFlags, levels: "Sequence[Level]", path: Path, frame: "UnitFrame | None"
 ) -> dict[str, Any]:
-    """Write levels, as one file or several, and describe them; errors are in the unit frame.
+    """Write levels to one file or several, and describe them; errors are in unit-frame lengths.
 
     Args:
-        flags: one file or several.
+        flags: say whether to write one file or several.
         levels: finest first, in the unit frame.
-        path: the file; its name goes into those of several.
+        path: the file; names of several files are made from its name.
         frame: place and scale to write at, if not the unit frame.
     """
     from dataclasses import replace
@@ -161,10 +161,10 @@ def write_reconstruction(
     unit_frame: bool,
     seed: int,
 ) -> dict[str, Any]:
-    """Write a reconstruction, at several levels of detail if wanted.
+    """Write a reconstruction, at several levels of detail if the flags say so.
 
     Returns:
-        Where it went, None if it is empty, and its levels if there are any.
+        The path of the file, None if the mesh is empty, and the levels if there are any.
     """
     from g3pt.geometry.mesh import write_mesh
 

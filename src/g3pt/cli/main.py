@@ -1,6 +1,7 @@
-"""`g3pt`: a table from command to function, and where errors end (`train` reports its own).
+"""`g3pt`: the table of commands, and the place where their errors become messages and exit codes.
 
-Exit codes: 0 done, 1 failed while working, 2 the input or the arguments are wrong.
+`train` reports its own errors. Exit codes: 0 done, 1 the work failed, 2 the input or the arguments
+are wrong.
 """
 
 import importlib
@@ -40,7 +41,7 @@ INPUT_ERRORS = (
     NotADirectoryError,
     PermissionError,
 )
-"""What wrong input raises; see `working` in `options.py` for what failed work raises."""
+"""Errors that mean wrong input. Failed work raises `WorkError`, see `working` in `options.py`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     let_waiting_threads_sleep()
     if command not in COMMANDS:
         return _fail(f"there is no command {command!r}; there are: {', '.join(COMMANDS)}", 2)
-    if arguments is None:  # our own process, not one that calls us
+    if arguments is None:  # started as a program, not called from Python
         hear_only_g3pt()
     try:
         return int(_command(command)(rest))
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return stop.code if isinstance(stop.code, int) else 2 if stop.code else 0
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
-    except BrokenPipeError:  # whoever read our output has gone
+    except BrokenPipeError:  # the reader of our output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except INPUT_ERRORS as error:
@@ -79,7 +80,7 @@ def _command(name: str) -> Callable[[Sequence[str]], int]:
 
 
 def usage() -> str:
-    """The help of `g3pt` itself."""
+    """Help text of `g3pt` itself."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(
@@ -97,7 +98,7 @@ def usage() -> str:
 
 
 def _sentence(error: BaseException) -> str:
-    """An error as one line."""
+    """The message of an error as one line."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""`g3pt mix`: the coarse scales of one shape, the finer ones of another."""
+"""`g3pt mix`: join the coarse scales of one shape and the finer scales of another."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,13 +32,13 @@ class MixOptions(SamplingOptions):
     """Join two shapes: the coarse scales of the first, the finer scales of the second."""
 
     coarse: Annotated[Path, tyro.conf.Positional]
-    """Shape that the coarse scales are from: a .g3t token file, or a mesh."""
+    """Shape that gives the coarse scales: a .g3t token file, or a mesh."""
 
     fine: Annotated[Path, tyro.conf.Positional]
-    """Shape that the finer scales are from, likewise."""
+    """Shape that gives the finer scales: a .g3t token file, or a mesh."""
 
     keep: int
-    """How many scales are those of the first shape."""
+    """Number of scales taken from the first shape."""
 
     method: Literal["resample", "tokens"] = "resample"
     """`resample`: sample the finer scales, with the second shape as the prompt: the given image

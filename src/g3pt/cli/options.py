@@ -1,4 +1,4 @@
-"""What the commands share: common flags, where outputs go, what is printed, how work fails."""
+"""Shared by all commands: common flags, paths of outputs, printing, and errors of the work."""
 
 import json
 import re
@@ -21,7 +21,7 @@ Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 
 
 class WorkError(RuntimeError):
-    """The inputs were right and the work failed all the same: exit code 1."""
+    """The inputs were right, but the work failed: exit code 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,20 +32,20 @@ class CommonOptions:
     """Name of bundled weights, a weights folder, or OWNER/NAME on the Hugging Face hub."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where the models run."""
+    """Device that the models run on."""
 
     seed: int = 0
-    """Of everything random; sample k has seed + k."""
+    """Seed of everything random; sample k has seed + k."""
 
     json: bool = False
-    """Print one JSON object on stdout, and nothing else there."""
+    """Print one JSON object on stdout and nothing else."""
 
 
 OptionsT = TypeVar("OptionsT", bound=CommonOptions)
 
 
 def parse(cls: type[OptionsT], command: str, arguments: Sequence[str]) -> OptionsT:
-    """Read the flags of a command; exits with code 2 and a usage line when they are wrong.
+    """Read the flags of a command; exit with code 2 and a usage line if they are wrong.
 
     Raises:
         ValueError: if a common flag is out of range.
@@ -63,11 +63,11 @@ def parse(cls: type[OptionsT], command: str, arguments: Sequence[str]) -> Option
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """Inputs have been checked: what fails from here on is a failure of the work.
+    """Turn errors of the block into `WorkError`: inputs were checked before, so the work failed.
 
     Raises:
-        WorkError: in place of any error but the user's interrupt, and a request that cannot be
-            served as it was put (`PromptError`).
+        WorkError: in place of any error except the user's interrupt and `PromptError`, a request
+            that cannot be carried out as it is.
     """
     try:
         yield
@@ -78,12 +78,12 @@ def working(what: str) -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Progress and notes, on stderr."""
+    """Print progress and notes on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 def report(options: CommonOptions, result: dict[str, Any], lines: Sequence[str]) -> None:
-    """Print the result: one JSON object, or lines for a reader."""
+    """Print the result: one JSON object, or readable lines."""
     print(json.dumps(result, allow_nan=False) if options.json else "\n".join(lines), flush=True)
 
 
@@ -92,7 +92,7 @@ def require_files(paths: Sequence[Path], what: str) -> None:
 
     Raises:
         ValueError: if there is no input at all.
-        FileNotFoundError: naming the first that is missing.
+        FileNotFoundError: if one is missing; the message names the first.
     """
     if not paths:
         raise ValueError(f"no {what} given: name at least one file")
@@ -106,9 +106,9 @@ def require_files(paths: Sequence[Path], what: str) -> None:
 def plan_outputs(
     output: Path, stems: Sequence[str], formats: Sequence[str], *, folder_suffix: str
 ) -> list[Path]:
-    """Where each result goes: into the named file, or into a folder under its stem.
+    """The path of each result: the named file, or a file of the result's stem in a folder.
 
-    Nothing is created yet. Stems that occur twice are numbered.
+    Nothing is created yet. Stems that occur more than once are numbered.
 
     Args:
         output: a file of one of the formats, or a folder.
@@ -117,7 +117,7 @@ def plan_outputs(
         folder_suffix: format of files in a folder.
 
     Raises:
-        ValueError: if several results would go into one file, or the suffix is unknown.
+        ValueError: if several results would be written to one file, or the suffix is unknown.
     """
     if output.suffix.lower() in formats and not output.is_dir():
         if len(stems) > 1:
@@ -144,7 +144,7 @@ def require_suffix(path: Path, suffixes: Sequence[str], flag: str) -> None:
     """Check the format of one output file.
 
     Raises:
-        ValueError: naming the formats.
+        ValueError: if the suffix is not one of `suffixes`; the message lists them.
     """
     if path.suffix.lower() not in suffixes:
         raise ValueError(f"{flag} {path}: write to a file named {' or '.join(suffixes)}")
@@ -156,7 +156,7 @@ def make_folder_for(path: Path) -> None:
 
 
 def names_of(text: str) -> tuple[str, ...]:
-    """Names separated by commas."""
+    """Split names that are separated by commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 

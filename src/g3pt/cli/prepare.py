@@ -33,59 +33,59 @@ COLUMNS = ("path", "id", "caption", "category", "split", "licence")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrepareOptions(CommonOptions):
-    """Turn meshes into shards: solid labels, surface points, pictures, captions, quality."""
+    """Turn meshes into shards: occupancy labels, surface points, pictures, captions, quality."""
 
     source: Annotated[str, tyro.conf.Positional]
     """A folder, a table (.csv, .jsonl, .parquet), an archive (.zip, .tar, .tar.gz), a TRELLIS
     folder with its metadata.csv, `objaverse:UID,UID...`, `objaverse:FILE`, `procedural:NUMBER`."""
 
     out: Annotated[Path, tyro.conf.Positional]
-    """Folder of the shards: a new one, or one begun by the same command, which then goes on.
+    """Folder of the shards: a new one, or one that the same command began, which is continued.
     With --stock, the file to write (.safetensors)."""
 
     stock: bool = False
-    """Write all meshes with labels into one small file, from which a training warps its own shapes,
-    in place of shards."""
+    """In place of shards, write all meshes with labels into one small file, from which a training
+    makes new shapes by warping."""
 
     max_faces: int = 3000
     """With --stock: meshes with more faces are decimated to about so many."""
 
     workers: int = 1
-    """Child processes; one a core is right."""
+    """Number of child processes; use one per core."""
 
     engine: Literal["local", "ray"] = "local"
-    """Work here, or on a Ray cluster."""
+    """Run on this machine, or on a Ray cluster."""
 
     address: str = "local"
-    """Of the Ray cluster: `auto`, `ip:port`, or `local` for one of this machine alone."""
+    """Address of the Ray cluster: `auto`, `ip:port`, or `local` for one on this machine only."""
 
     shard: str = ""
-    """I/N: do only every N-th shard from the I-th, counted from 0; for arrays of cluster jobs that
-    share one folder."""
+    """I/N: make only every N-th shard, starting with shard I, counted from 0; for arrays of cluster
+    jobs that share one folder."""
 
     dry_run: bool = False
-    """Prepare one object of eight, 20 at most, write nothing, and say what all will cost."""
+    """Prepare one object of eight, at most 20, write nothing, and estimate the cost of all."""
 
     views: int = 24
-    """Pictures of each object besides the canonical one."""
+    """Pictures per object, not counting the canonical one."""
 
     view_size: int = 256
-    """Side of the pictures."""
+    """Side of the pictures in pixels."""
 
     points: int = 24_576
-    """Surface points of each object."""
+    """Surface points per object."""
 
     queries: int = 524_288
-    """Labelled queries of each object, half of them near the surface."""
+    """Labelled query points per object, half of them near the surface."""
 
     solid_resolution: int = 256
-    """Wall voxels per axis of the inside/outside test; its cost grows with the square."""
+    """Voxels per axis of the inside/outside test; its cost grows with the square."""
 
     per_shard: int = 256
-    """Objects of one shard."""
+    """Objects per shard."""
 
     licence: str = ""
-    """Only objects under these, separated by commas: `CC0-1.0,MIT-0`."""
+    """Only objects under these licences, separated by commas: `CC0-1.0,MIT-0`."""
 
     split: str = ""
     """Only objects of this split of the table."""
@@ -94,23 +94,23 @@ class PrepareOptions(CommonOptions):
     """At most so many objects; 0 takes all."""
 
     include: tuple[str, ...] = ()
-    """Only paths of a folder that fit one of these patterns."""
+    """Only paths of a folder that match one of these patterns."""
 
     exclude: tuple[str, ...] = ()
-    """No paths of a folder that fit one of these."""
+    """No paths of a folder that match one of these patterns."""
 
     gltf_colors: Literal["linear", "srgb"] = "linear"
-    """What COLOR_0 of GLB and glTF files holds: linear light, as the specification asks, or sRGB
-    display values, as some collections say of theirs."""
+    """What COLOR_0 of GLB and glTF files holds: linear light, as the specification says, or sRGB
+    display values, as some collections do."""
 
     column: tuple[str, ...] = ()
-    """Columns of a table with other names: `path=file caption=text`."""
+    """Names of a table's columns, if they differ: `path=file caption=text`."""
 
     val_share: float = 0.0
-    """Share of the objects without a split of their own that go to `val`, by the hash of the id."""
+    """Share of the objects without a given split that go to `val`, chosen by the hash of the id."""
 
     timeout: float = 180.0
-    """Seconds that one object may take; what takes longer is refused."""
+    """Seconds that one object may take; objects that take longer are refused."""
 
     memory: float = 6.0
     """GiB that the child process of one object may use."""
@@ -183,7 +183,7 @@ def _stock(options: PrepareOptions) -> int:
 
 
 def _noted(num: int, first: str) -> list[str]:
-    """What is said of meshes that lack something, if there are any."""
+    """A note about meshes that lack something, if there are any."""
     return [f"{num} were read without what they refer to; first: {first}"] if num else []
 
 
@@ -207,7 +207,7 @@ def _config(options: PrepareOptions) -> "ShardsConfig":
     if options.points < 1:
         raise ValueError(f"--points must be at least 1, got {options.points}")
     half = options.queries // 2
-    # Labels are packed by eight, near queries shared out over the sigmas.
+    # Labels are packed eight to a byte, and near queries are divided equally among the sigmas.
     groups = 8 * len(defaults.near_sigmas)
     prepare = replace(
         defaults,

@@ -20,11 +20,11 @@ from rich.progress import (
 ItemT = TypeVar("ItemT")
 
 PAUSE_SECONDS = 10.0
-"""Between two lines about one step where there is no terminal."""
+"""Seconds between two lines about a step, if stderr is not a terminal."""
 
 
 class Steps:
-    """Named steps of which the next one begins when the one before is done."""
+    """Progress of named steps, each of which begins when the one before is done."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
@@ -32,7 +32,7 @@ class Steps:
         self._times: dict[str, tuple[float, float]] = {}
 
     def show(self, name: str, done: int, total: int, note: str = "") -> None:
-        """`done` of `total` parts of a step are through."""
+        """Show that `done` of `total` parts of a step are done."""
         if self._progress is None:
             self._print(name, done, total, note)
             return
@@ -41,7 +41,7 @@ class Steps:
         self._progress.update(self._tasks[name], completed=done, total=total, note=note)
 
     def _print(self, name: str, done: int, total: int, note: str) -> None:
-        """A line now and then, and one at the end."""
+        """Print a line every `PAUSE_SECONDS`, and one at the end."""
         now = time.monotonic()
         began, said = self._times.setdefault(name, (now, -PAUSE_SECONDS))
         if done < total and now - said < PAUSE_SECONDS:
@@ -74,7 +74,7 @@ def steps() -> Iterator[Steps]:
 
 
 def tracked(items: Iterable[ItemT], name: str, total: int) -> Iterator[ItemT]:
-    """Go through items and show how many are done."""
+    """Iterate over items and show how many are done."""
     with steps() as shown:
         for done, item in enumerate(items, start=1):
             yield item

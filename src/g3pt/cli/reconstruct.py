@@ -1,4 +1,4 @@
-"""`g3pt reconstruct`: meshes through the tokenizer and back, with scores."""
+"""`g3pt reconstruct`: tokenize meshes, decode the tokens, and score the result."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReconstructOptions(CommonOptions):
-    """Send meshes through the tokenizer and back, and score what came out."""
+    """Tokenize meshes, decode the tokens again, and score the reconstructions."""
 
     mesh: Inputs
     """Mesh files."""
@@ -41,7 +41,7 @@ class ReconstructOptions(CommonOptions):
     """Grid cells per axis of the mesh, 16 to 1024."""
 
     dense: bool = False
-    """Query the whole grid instead of tracking the surface: slow and exact."""
+    """Query the whole grid instead of tracking the surface: slow, but exact."""
 
     unit_frame: bool = False
     """Write in the unit frame instead of the source's own place and scale."""

@@ -36,11 +36,11 @@ class RenderOptions(CommonOptions):
     """Mesh files."""
 
     output: Output
-    """OUT.png: one sheet of all meshes. OUT.gif: an animation. A folder: one file per mesh."""
+    """OUT.png: one sheet with all meshes. OUT.gif: an animation. A folder: one file per mesh."""
 
     views: int | None = None
-    """Cameras around each mesh, from the canonical one on (default: 4, one of each when there are
-    more than eight meshes; 36 for a turntable)."""
+    """Cameras around each mesh, starting at the canonical one (default: 4, or 1 for more than eight
+    meshes; 36 for a turntable)."""
 
     turntable: bool = False
     """Animate one turn as GIF."""
@@ -49,10 +49,10 @@ class RenderOptions(CommonOptions):
     """Side of each picture in pixels."""
 
     labels: bool = False
-    """Write the name of the mesh below its picture. A sheet of several meshes has names anyway."""
+    """Write the name of the mesh below its picture. Sheets of several meshes always have names."""
 
     shadow: bool = False
-    """Let parts of the object shade others."""
+    """Let parts of the object cast shadows on others."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -114,9 +114,9 @@ def _views(mesh: "TriangleMesh", num: int, options: RenderOptions) -> "list[np.n
 
 
 def _save_sheet(path: Path, drawn: "list[list[np.ndarray]]", names: list[str] | None) -> None:
-    """One row a mesh; with a single view each, meshes in a near-square grid instead.
+    """One row per mesh; with a single view each, the meshes form a near-square grid instead.
 
-    Without names nothing is written into the picture, so that it can be a prompt.
+    Without names nothing is written into the picture, so that it can serve as a prompt.
     """
     from g3pt.geometry.render import save_png, sheet
 

@@ -1,4 +1,4 @@
-"""`g3pt reproduce`: trains and measures a table of the paper, and prints it with the paper's."""
+"""`g3pt reproduce`: train and measure a table of the paper, and print it next to the paper's."""
 
 import logging
 from collections.abc import Sequence
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 
 HEARD = ("g3pt.training.ingredients", "g3pt.training.features", "g3pt.reproduce")
-"""Loggers that tell how far the making of data is."""
+"""Loggers that report the progress of making data."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReproduceOptions(CommonOptions):
     """Train what is missing, measure, and print a table with the paper's numbers.
 
-    Finished rows are kept below --runs and taken as they are; a run that was stopped goes on.
-    `table2`, `table3a`, `table3b`, `table4`: tokenizers. `budget`: the ends of Table 4 with twice
-    the steps. `choices`: what the paper leaves open, in both stages (`car-choices`: in the second
-    alone). `table1`: pictures to shapes by generators and their rivals, timed in turn. `figure6`:
-    generators of growing size, and a power law. `figure5`: sentences to a gallery of meshes; it
-    trains nothing. `unseen`: what a generator has to learn from to know kinds it never saw.
-    Seeds, and devices of trainings, are those of the recipes.
+    Finished rows are kept below --runs and reused; a run that was stopped continues.
+    `table1`: pictures to shapes by generators and their rivals, timed in turn. `table2`, `table3a`,
+    `table3b`, `table4`: tokenizers. `budget`: volume and CVQ of Table 4 with twice the steps.
+    `choices`: choices that the paper leaves open, in both stages (`car-choices`: in the second
+    only). `figure5`: sentences to a gallery of meshes; it trains nothing. `figure6`: generators of
+    growing size, and a power law. `unseen`: which training data make a generator work on kinds that
+    it never saw. Seeds and training devices are those of the recipes.
     """
 
     name: Annotated[str, tyro.conf.Positional]
@@ -42,27 +42,27 @@ class ReproduceOptions(CommonOptions):
     unseen."""
 
     scale: str = "toy"
-    """toy: minutes a run on one core. small: for one large GPU. paper: the paper's sizes. smoke:
-    seconds, only to see that everything runs."""
+    """toy: minutes per run on one core. small: for one large GPU. paper: the paper's sizes. smoke:
+    seconds, only to check that everything runs."""
 
     out: Path = Path("docs/results")
     """Folder for the table as Markdown, CSV, JSON and a plot."""
 
     runs: Path = Path("runs/reproduce")
-    """Folder of the trained rows, one below it for every scale."""
+    """Folder of the trained rows, with a subfolder for every scale."""
 
     workers: int = 1
-    """Runs at a time, each on one thread."""
+    """Runs at the same time, each on one thread."""
 
     dry_run: bool = False
     """Print the rows with their parameters, operations and memory, and train nothing."""
 
     try_steps: int = 0
-    """Take so many training steps of every row on synthetic input instead, and print time and
+    """Instead of training, take so many steps of every row on synthetic input, and print time and
     memory."""
 
     try_batch: int = 1
-    """Shapes in such a step."""
+    """Batch size of these steps."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -113,7 +113,7 @@ def _reproduce(
 
         def on_row(name: str, done: int, total: int) -> None:
             shown.show("rows", done, total, name)
-            if done < total:  # what is there by now can be read while the rest is trained
+            if done < total:  # finished rows can be read while the others are trained
                 write_report(
                     tabulate(experiment, finished_rows(experiment, options.runs)), options.out
                 )

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreOptions(CommonOptions):
-    """Say how likely shapes are: the more nats per token, the more unusual.
+    """Say how likely shapes are: the more nats per token, the more unusual the shape.
 
-    A shape is scored by itself, or by how well it fits a picture or a sentence.
+    Shapes are scored unconditionally, or given a picture or a sentence.
     """
 
     files: Inputs
     """Token files (.g3t) or meshes, which are tokenized first."""
 
     image: Path | None = None
-    """Picture that all of them are judged by."""
+    """Picture that all shapes are conditioned on."""
 
     text: str | None = None
-    """Sentence that all of them are judged by."""
+    """Sentence that all shapes are conditioned on."""
 
     scales: int | None = None
     """Score the first scales only."""

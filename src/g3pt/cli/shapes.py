@@ -1,4 +1,4 @@
-"""What the commands that sample shapes share: flags, their limits, files and their description."""
+"""Shared by the commands that sample shapes: flags, their ranges, files and their description."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,38 +21,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingFlags(Sampling):
-    """What can be told to the sampler; by default each is as the weights say."""
+    """Settings of the sampler; the defaults are those of the weights."""
 
     num_scales: Annotated[int | None, tyro.conf.arg(name="scales")] = None
-    """Stop after this many scales, a coarser shape."""
+    """Stop after this many scales; the shape is coarser."""
 
     guess: bool = False
     """Mesh the generator's first guess, without sampling, for weights that make one. Some weights
-    do so for pictures of themselves, or where the samples of a consensus do not agree, and say so;
-    --consensus 1 asks those for a sample."""
+    do so by default for pictures, or if the samples of a consensus disagree, and say so;
+    --consensus 1 makes them sample."""
 
     def __post_init__(self) -> None:
-        """Flags are not looked at while they are read; `told` names what is wrong."""
+        """Check nothing: `told` checks the values later and names the flag."""
 
     def told(self) -> Sampling:
-        """What was said; a flag that is not there says nothing.
+        """The given settings, checked; those without a flag are None.
 
         Raises:
-            ValueError: naming the flag and its range.
+            ValueError: if one is out of range; the message names the flag and its range.
         """
         return said_with_flags(self, {"num_scales": "scales"}, guess=self.guess or None)
 
 
 def said_with_flags(flags: Sampling, names: dict[str, str], **changes: Any) -> Sampling:
-    """Settings that came as flags, checked.
+    """Check settings that were given as flags, and return them.
 
     Args:
-        flags: as they were read.
-        names: of flags that are not called as their setting.
-        changes: settings to take in place of theirs.
+        flags: the flags as they were read.
+        names: setting -> flag, for flags whose name differs from that of their setting.
+        changes: settings that replace those of the flags.
 
     Raises:
-        ValueError: naming the flag and its range.
+        ValueError: if one is out of range; the message names the flag and its range.
     """
     said = {one.name: getattr(flags, one.name) for one in fields(Sampling)}
     try:
@@ -65,10 +65,10 @@ def said_with_flags(flags: Sampling, names: dict[str, str], **changes: Any) -> S
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingOptions(CommonOptions):
-    """Flags of how shapes are sampled and meshed."""
+    """Flags for sampling and meshing."""
 
     num: int = 1
-    """Samples of each."""
+    """Samples per prompt."""
 
     resolution: int = 128
     """Grid cells per axis of the mesh, 16 to 1024."""
@@ -76,19 +76,19 @@ class SamplingOptions(CommonOptions):
     sampling: SamplingFlags = field(default_factory=SamplingFlags)
 
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number format of the generator; auto is bfloat16 where a GPU has it, else float32."""
+    """Number format of the generator; auto is bfloat16 on GPUs that support it, else float32."""
 
     min_share: float = 0.01
-    """Drop loose parts below this share of the whole surface; 0 keeps everything."""
+    """Drop loose parts below this share of the whole surface area; 0 keeps everything."""
 
     tokens: bool = False
-    """Also write the tokens, as NAME.g3t beside the mesh."""
+    """Also write the tokens, as NAME.g3t next to the mesh."""
 
     def check(self) -> None:
         """Refuse settings out of range before any work, so that they count as wrong input.
 
         Raises:
-            ValueError: naming the flag and its range.
+            ValueError: if there are any; the message names the flag and its range.
         """
         from g3pt.generation.codec import check_resolution
 
@@ -130,7 +130,7 @@ def write_one(mesh: "TriangleMesh", path: Path) -> dict[str, Any]:
 def write_tokens(
     pipeline: "G3PT", tokens: "TokenPyramid", frame: "TokenFrame", path: Path
 ) -> dict[str, str]:
-    """Write the tokens beside the mesh at `path` and name the file."""
+    """Write the tokens next to the mesh at `path`, and return the name of the file."""
     from g3pt.models.g3t import write_g3t
 
     beside = path.with_suffix(".g3t")
@@ -140,7 +140,7 @@ def write_tokens(
 
 
 def describe(entry: dict[str, Any]) -> str:
-    """What became of one sample, as a line."""
+    """The result of one sample as a line."""
     if entry["path"] is None:
         return f"seed {entry['seed']}: empty, nothing written"
     parts = "1 part" if entry["components"] == 1 else f"{entry['components']} parts"
@@ -149,7 +149,7 @@ def describe(entry: dict[str, Any]) -> str:
 
 
 def empty_message(outputs: list[dict[str, Any]]) -> str | None:
-    """What to say if some samples have no inside."""
+    """The message if some samples have no inside, else None."""
     empty = [str(entry["seed"]) for entry in outputs if entry["path"] is None]
     if not empty:
         return None
@@ -181,7 +181,7 @@ def write_samples(
 
 
 def sample_stems(stem: str, options: SamplingOptions) -> list[str]:
-    """File names of samples: the seed belongs to the name where there are several."""
+    """File names of samples without suffix; if there are several, the names contain the seeds."""
     if options.num == 1:
         return [stem]
     return [f"{stem}-{options.seed + k}" for k in range(options.num)]
@@ -189,7 +189,7 @@ def sample_stems(stem: str, options: SamplingOptions) -> list[str]:
 
 @contextmanager
 def scales_shown() -> "Iterator[Callable[[ScaleEvent], None]]":
-    """Show how many scales are sampled while the block runs; failures in it are of the work."""
+    """Show the number of sampled scales while the block runs; errors in it become `WorkError`."""
     with steps() as shown, working("generating"):
         total = 0
 

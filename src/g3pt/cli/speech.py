@@ -1,6 +1,7 @@
-"""Who speaks to the user: g3pt alone. Libraries are heard by whoever looks for a fault.
+"""Log output of the commands: only messages of g3pt are shown, not those of libraries.
 
-`G3PT_TRACEBACK=1` lets them speak, and Python's own `-W` and `PYTHONWARNINGS` are obeyed.
+`G3PT_TRACEBACK=1` also shows those of libraries, for debugging. Python's own `-W` and
+`PYTHONWARNINGS` are respected.
 """
 
 import logging
@@ -16,11 +17,12 @@ _QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_VERBOSITY": "error",
 }
-"""What libraries are told that print past Python's logging; what the user has set stays."""
+"""Environment variables that silence libraries which bypass Python's logging. Variables that the
+user has set are kept."""
 
 
 class _Voice(logging.Handler):
-    """Writes what loggers of g3pt say to what is stderr at the time, which a bar replaces."""
+    """Writes messages of g3pt to the current `sys.stderr`, which a progress bar replaces."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +35,7 @@ class _Voice(logging.Handler):
 
 
 def hear_only_g3pt() -> None:
-    """Silence the libraries of this process and its children; for the start of a command."""
+    """Silence the libraries of this process and its children; called when a command starts."""
     if os.environ.get("G3PT_TRACEBACK"):
         return
     if not sys.warnoptions:
@@ -44,12 +46,12 @@ def hear_only_g3pt() -> None:
 
 
 def listen(level: int = logging.WARNING, *names: str, layout: str = PLAIN) -> None:
-    """Show what g3pt logs from a level on.
+    """Show messages of g3pt from a log level on.
 
     Args:
-        level: of the lowest messages shown.
-        names: loggers that this is about; without any all of g3pt.
-        layout: of each line, as `logging.Formatter` takes it.
+        level: lowest level that is shown.
+        names: loggers to show; without any, all of g3pt.
+        layout: format of each line, as `logging.Formatter` takes it.
     """
     root = logging.getLogger()
     voice = next((one for one in root.handlers if isinstance(one, _Voice)), None)

@@ -32,26 +32,26 @@ class TokenizeOptions(CommonOptions):
     """Mesh files."""
 
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """A .g3t file, or a folder when there are several; with --shards the folder of the packed
-    tokens (default: beside the shards, where training looks for them)."""
+    """A .g3t file, or a folder when there are several. With --shards: the folder of the packed
+    tokens (default: next to the shards, where training looks for them)."""
 
     scales: int | None = None
     """Keep the first scales only."""
 
     shards: Path | None = None
-    """A folder of shards: tokenize all of it for generator training."""
+    """A folder of shards: tokenize all its objects for generator training."""
 
     split: str = "train"
-    """With --shards: which split; empty takes all."""
+    """With --shards: only objects of this split; empty takes all."""
 
     licence: str = ""
-    """With --shards: only objects under these, separated by commas."""
+    """With --shards: only objects under these licences, separated by commas."""
 
     resamplings: int = 4
-    """With --shards: token pyramids of each shape, each from its own draw of surface points."""
+    """With --shards: token pyramids per shape, each from its own draw of surface points."""
 
     num_points: int = 2048
-    """With --shards: surface points of a draw."""
+    """With --shards: surface points per draw."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""`g3pt train RECIPE`: train either stage from a named run config."""
+"""`g3pt train RECIPE`: train either stage by a named recipe."""
 
 import argparse
 import json
@@ -21,10 +21,10 @@ DONE, FAILED, WRONG_INPUT = 0, 1, 2
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the verb; returns the exit code.
+    """Run the command and return its exit code.
 
     Args:
-        arguments: what follows `g3pt train`.
+        arguments: the arguments after `g3pt train`.
     """
     say("g3pt train: loading")  # takes seconds
     name, others = _take_recipe(arguments)
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _take_recipe(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Split off the recipe, wherever it stands: not every flag says whether a value follows."""
+    """Split off the recipe, which may stand anywhere: not every flag says if a value follows it."""
     from g3pt.recipes import RECIPES, SIZES
 
     known = [argument for argument in arguments if argument in RECIPES | SIZES]
@@ -111,7 +111,7 @@ def _named(name: str) -> "Run":
 def _resolve(
     name: str | None, options: argparse.Namespace, overrides: list[str]
 ) -> "tuple[Run, Path]":
-    """The recipe, or the run that is to be resumed, with the command line's changes; its folder."""
+    """The config of the recipe or of the resumed run, with the changes by flags, and its folder."""
     import tyro
 
     from g3pt.recipes import RECIPES, SIZES
@@ -164,22 +164,22 @@ def _write_config(run: "Run", options: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a command is going to do, after a look at every path and name."""
+    """What a command will do, after every path and name was checked."""
 
     run: "Run"
     folder: Path
     before: "dict[Path, Run]"
-    """Runs that are trained first, in this order, by their folders."""
+    """Folder -> run, of the runs that are trained first, in this order."""
     yardsticks: tuple[Path, ...]
-    """Files that are made first."""
+    """Yardstick files that are made first."""
     made: tuple[str, ...]
-    """Data that are made first, a line each."""
+    """Data that are made first, one line each."""
     left_out: tuple[str, ...]
-    """What is optional and not there, a line each."""
+    """Optional inputs that do not exist, one line each."""
 
     @property
     def lines(self) -> list[str]:
-        """For a reader."""
+        """The plan as readable lines."""
         return [
             *self.left_out,
             *(f"{folder}: is trained first, by {run.name}" for folder, run in self.before.items()),
@@ -189,10 +189,10 @@ class _Plan:
 
 
 def _make_plan(run: "Run", folder: Path, options: argparse.Namespace) -> _Plan:
-    """Look at everything that the run and those it builds on read.
+    """Check everything that the run, and the runs it builds on, will read.
 
     Raises:
-        FileExistsError: if there is a run in the folder that is not to be resumed.
+        FileExistsError: if the folder holds a run and --resume is not given.
         FileNotFoundError, ValueError: if a path or name is wrong.
     """
     from g3pt.cli.evaluate_yardsticks import missing_yardsticks
@@ -211,7 +211,7 @@ def _make_plan(run: "Run", folder: Path, options: argparse.Namespace) -> _Plan:
     files = missing_yardsticks(run.watch.yardsticks) if isinstance(run, StreamRun) else ()
     promised = [str(path) for path in (*before, *files)]
     stocks = [take_stock(one, promised=promised) for one in (*before.values(), run)]
-    # Without what is left out, so that it is said once.
+    # Optional inputs that do not exist are removed, so that they are reported only once.
     return _Plan(
         run=stocks[-1].run,
         folder=folder,

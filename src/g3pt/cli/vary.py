@@ -29,23 +29,24 @@ from g3pt.cli.shapes import (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VaryOptions(SamplingOptions):
-    """Make relatives of a shape: keep its first scales and sample the others anew.
+    """Make variations of a shape: keep its first scales and sample the others anew.
 
-    The prompt is optional. A generated shape comes out unchanged when it is varied with its own
-    seed, prompt and settings.
+    The prompt is optional. A generated shape stays unchanged if it is varied with its own seed,
+    prompt and settings.
     """
 
     source: Annotated[Path, tyro.conf.Positional]
     """A .g3t token file, or a mesh, which is tokenized first."""
 
     keep: int
-    """How many scales to keep: 1 keeps hardly more than the size, all but one change least."""
+    """Number of scales to keep: 1 keeps little more than the size; all but the last change least.
+    """
 
     image: Path | None = None
-    """Picture of what the variations are to be."""
+    """Picture that the variations should resemble."""
 
     text: str | None = None
-    """Sentence about what the variations are to be."""
+    """Sentence that describes the variations."""
 
     output: Output
     """A mesh file, or a folder when there are several variations."""

@@ -1,1 +1,1 @@
-"""From a condition to tokens to a mesh."""
+"""Inference: from a condition to tokens, and from tokens to a mesh."""

@@ -1,11 +1,11 @@
-"""What a generator answers to a prompt: one sample, the consensus of several, or its first guess.
+"""Kinds of answers to a prompt: one sample, the consensus of several samples, or the first guess.
 
-Or one of the last two, by how far the samples are apart: a generator that knows a kind draws much
-the same shape eight times, and is then better than its guess; of a kind that it never saw it draws
-eight different ones.
+A fourth kind chooses between the last two by the spread of the samples. If the generator knows the
+kind of object, its samples are much alike, and their consensus is better than the guess. If it does
+not, the samples differ, and the guess is better.
 
-Every kind of answer is a config of the union `Answer`, and `answer_features` gives its features:
-a further kind needs a class here and a case there.
+Every kind of answer is a config of the union `Answer`, and `answer_features` computes its features.
+A further kind needs a class and a case of `answer_features`.
 
 Legend: B prompts, L latents, C tokenizer channels.
 """
@@ -28,29 +28,29 @@ from g3pt.models.tokenizer import DiscreteTokenizer
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleAnswer:
-    """Tokens drawn once."""
+    """A single sample."""
 
     kind: Literal["sample"] = "sample"
 
     @property
     def num_samples(self) -> int:
-        """Seeds that an answer takes."""
+        """Number of seeds that an answer takes."""
         return 1
 
     @property
     def name(self) -> str:
-        """In tables."""
+        """Name in tables."""
         return "sample"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConsensusAnswer:
-    """The mean features of several samples; see `consensus_features`."""
+    """The mean of the features of several samples; see `consensus_features`."""
 
     kind: Literal["consensus"] = "consensus"
 
     num_samples: int = 8
-    """Their seeds follow each other."""
+    """Samples in the mean; their seeds are consecutive."""
 
     def __post_init__(self) -> None:
         if self.num_samples < 2:
@@ -60,13 +60,13 @@ class ConsensusAnswer:
 
     @property
     def name(self) -> str:
-        """In tables."""
+        """Name in tables."""
         return f"consensus_of_{self.num_samples}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SettledAnswer:
-    """The consensus of several samples where they agree, the first guess where they do not."""
+    """The consensus of several samples if they agree, otherwise the first guess."""
 
     kind: Literal["settled"] = "settled"
 
@@ -76,13 +76,13 @@ class SettledAnswer:
 
     @property
     def name(self) -> str:
-        """In tables."""
+        """Name in tables."""
         return f"settled_of_{self.num_samples}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GuessAnswer:
-    """The first guess of a generator that makes one, without any token."""
+    """The first guess, for generators that make one; no tokens are sampled."""
 
     kind: Literal["guess"] = "guess"
 
@@ -93,7 +93,7 @@ class GuessAnswer:
 
     @property
     def name(self) -> str:
-        """In tables."""
+        """Name in tables."""
         return "guess"
 
 
@@ -101,7 +101,7 @@ Answer = SampleAnswer | ConsensusAnswer | SettledAnswer | GuessAnswer
 
 
 def answer_of(consensus: int) -> Answer:
-    """The answer that a number of samples stands for: 1 is a single one.
+    """The answer for a number of samples: 1 is a single sample, more are a consensus.
 
     Raises:
         ValueError: if it is not positive.
@@ -113,12 +113,12 @@ def answer_of(consensus: int) -> Answer:
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """Features of answers, ready for `Tokenizer.shape_memory`."""
+    """Features of a batch of answers, ready for `Tokenizer.shape_memory`."""
 
     summed_BLC: Float[Tensor, "B L C"]
     """Sum of the upsampled features of each answer."""
     num_scales_B: Int[Tensor, " B"]
-    """Scales in the sums, of each."""
+    """Number of scales in each sum."""
 
 
 @torch.no_grad()
@@ -137,12 +137,12 @@ def answer_features(
         tokenizer: stage 1.
         car: stage 2.
         condition: raw conditions, one row per prompt.
-        answer: which kind.
-        seeds: one per prompt; a consensus takes those that follow as well.
+        answer: kind of answer.
+        seeds: one per prompt; a consensus also takes the seeds that follow.
         sampling: guidance, temperature and truncation of every sample.
 
     Raises:
-        ValueError: if there are not as many seeds as prompts, or the generator makes no guess.
+        ValueError: if the numbers of seeds and prompts differ, or the generator makes no guess.
     """
     match answer:
         case SampleAnswer():

@@ -1,4 +1,4 @@
-"""Several samples in place of one: the best of a group is kept, or the group becomes its mean.
+"""Groups of samples: the best of a group is kept, or its mean becomes the answer.
 
 Legend: L latents, C tokenizer channels, T tokens.
 """
@@ -45,36 +45,36 @@ class Draft:
     nll: float
     """Negative log-likelihood given the prompt, in nats."""
     consensus: "DraftConsensus | None" = None
-    """What is meshed in place of the tokens, if the draft is none of the samples."""
+    """What is meshed in place of the tokens, if the draft is not a plain sample."""
 
 
 @dataclass(frozen=True, eq=False)
 class DraftConsensus:
-    """Several samples that became one, or the first guess; L latents, C channels."""
+    """The mean of several samples, or the first guess."""
 
     features_LC: Float[Tensor, "L C"]
-    """Of `consensus_features` or the guess; the draft's tokens are close to them."""
+    """From `consensus_features` or the guess; the draft's tokens are these features quantised."""
     seeds: tuple[int, ...]
-    """Of all samples; a guess has none."""
+    """Seeds of all samples; empty for a guess."""
     spread: float | None = None
-    """How far the samples are from their mean (`sample_spread`), where that was asked; a guess that
-    took their place has it too."""
+    """How far the samples are from their mean (`sample_spread`), if it was computed. A guess that
+    replaced them has it too."""
     instead: "Draft | None" = None
-    """The first sample: what is meshed if the mean of all has no inside."""
+    """The first sample, which is meshed if the mean has no inside."""
 
     @property
     def is_guess(self) -> bool:
-        """Whether it is the first guess."""
+        """Whether this is the first guess."""
         return not self.seeds
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Why a shape was taken among several."""
+    """Which of several candidates was taken, and why."""
 
     choice: Choice
     seeds: tuple[int, ...]
-    """Of every candidate: with it alone, each can be made again."""
+    """Seed of every candidate; it is enough to make the candidate again."""
 
 
 Owner = tuple[int, int]
@@ -84,7 +84,7 @@ Owner = tuple[int, int]
 def plain_drafts(
     tokenizer: DiscreteTokenizer, owners: Sequence[Owner], sampled: SampledTokens
 ) -> list[Draft]:
-    """A draft of every sample."""
+    """One draft per sample."""
     rows = zip(owners, sampled.indices_BT.cpu(), sampled.nll_B.tolist(), strict=True)
     return [
         Draft(prompt, seed, pyramid_of(tokenizer, indices_T), nll)
@@ -100,15 +100,15 @@ def consensus_drafts(
     sampled: SampledTokens,
     num_samples: int,
 ) -> list[Draft]:
-    """A draft of every `num_samples` samples that follow each other.
+    """One draft per group of `num_samples` consecutive samples: their mean.
 
     Args:
         tokenizer: stage 1.
-        car: stage 2, which says how likely the quantised mean is.
-        condition: a row of each draft.
-        owners: of each draft, with the seed of its first sample; those of the others follow.
+        car: stage 2, which gives the likelihood of the quantised mean.
+        condition: raw conditions, one row per draft.
+        owners: prompt of each draft and the seed of its first sample; the other seeds follow it.
         sampled: all samples.
-        num_samples: of each draft.
+        num_samples: samples per draft.
     """
     features_BLC = consensus_features(sampled.summed_BLC, num_samples)
     num_scales = tokenizer.num_scales_of(sampled.indices_BT.shape[1])
@@ -134,10 +134,10 @@ def consensus_drafts(
 def guess_drafts(
     tokenizer: DiscreteTokenizer, car: Car, condition: ConditionBatch, owners: Sequence[Owner]
 ) -> list[Draft]:
-    """The first guess for every row of the condition, its tokens those of the guess quantised.
+    """One draft per row of the condition: the first guess, with the quantised guess as its tokens.
 
     Raises:
-        PromptError: if the generator makes none.
+        PromptError: if the generator makes no first guess.
     """
     guess = car.config.guess
     if guess is None:
@@ -160,9 +160,9 @@ def settled_drafts(
     num_samples: int,
     guess_above: float,
 ) -> list[Draft]:
-    """The consensus where its samples agree, the first guess where they do not.
+    """One draft per group: the consensus if its samples agree, otherwise the first guess.
 
-    Args as for `consensus_drafts`, and `guess_above`, the spread from which on they do not.
+    Arguments as for `consensus_drafts`. With a spread above `guess_above` the samples disagree.
     """
     agreed = consensus_drafts(tokenizer, car, condition, owners, sampled, num_samples)
     guesses = guess_drafts(tokenizer, car, condition, owners)
@@ -183,7 +183,7 @@ def drafts_of(
     owners: Sequence[Owner],
     sampled: SampledTokens,
 ) -> list[Draft]:
-    """The drafts of a batch of samples; arguments as for `consensus_drafts`."""
+    """Drafts of a batch of samples; arguments as for `consensus_drafts`."""
     match answer:
         case SampleAnswer():
             return plain_drafts(tokenizer, owners, sampled)
@@ -204,14 +204,14 @@ def answer_to(
     best_of: int = 1,
     has_known: bool = False,
 ) -> Answer:
-    """What is made of each prompt.
+    """The kind of answer that each prompt gets.
 
     Args:
-        told: what the user says of consensus and guess, which holds.
-        weights: what the weights say, which holds for pictures of which one answer is wanted.
+        told: the user's settings for consensus and guess, which take precedence.
+        weights: the settings of the weights. They apply to pictures of which one answer is wanted.
         pictured: whether the prompts have pictures.
-        num: answers that are wanted of each prompt.
-        best_of: candidates of each answer.
+        num: answers per prompt.
+        best_of: candidates per answer.
         has_known: whether coarse scales are given.
 
     Raises:
@@ -229,7 +229,7 @@ def answer_to(
             "of at least 2"
         )
     if told.guess_above is None and told.consensus is None:
-        limit = weights.spread_limit  # who says what they want gets that
+        limit = weights.spread_limit  # only if the user has set neither
     if samples == 1:
         return SampleAnswer()
     if limit is None:
@@ -249,11 +249,11 @@ def answers_with_guess(
     """Whether the answer is the first guess.
 
     Args:
-        asked: what the user says; None leaves it to the weights where one answer is wanted.
-        default: what the weights say.
-        consensus: what the user says of it.
-        num: answers that are wanted of each prompt.
-        best_of: candidates of each answer.
+        asked: the user's setting; None leaves it to the weights if one answer is wanted.
+        default: the setting of the weights.
+        consensus: the user's setting for the consensus.
+        num: answers per prompt.
+        best_of: candidates per answer.
         has_known: whether coarse scales are given.
 
     Raises:
@@ -269,20 +269,20 @@ def answers_with_guess(
 
 
 def pyramid_of(tokenizer: DiscreteTokenizer, indices_T: Int[Tensor, " T"]) -> TokenPyramid:
-    """Tokens of the first scales with what is needed to read them."""
+    """Tokens of the first scales as a `TokenPyramid`, with scale lengths and bits per token."""
     return TokenPyramid(tuple(tokenizer.scale_lengths), tokenizer.num_bits, indices_T)
 
 
 def num_consensus(
     asked: int | None, default: int, *, num: int = 1, best_of: int = 1, has_known: bool = False
 ) -> int:
-    """How many samples an answer is the consensus of; 1 is a plain sample.
+    """Number of samples whose mean is the answer; 1 is a plain sample.
 
     Args:
-        asked: what the user says; None leaves it to the weights where one answer is wanted.
-        default: what the weights say.
-        num: answers that are wanted of each prompt: several ask for variety.
-        best_of: candidates of each answer.
+        asked: the user's setting; None leaves it to the weights if one answer is wanted.
+        default: the setting of the weights.
+        num: answers per prompt; who wants several wants variety, so the default is a sample.
+        best_of: candidates per answer.
         has_known: whether coarse scales are given.
 
     Raises:
@@ -312,13 +312,13 @@ def select_drafts(
     prompts: Prompts,
     mesh_of: Callable[[Draft], TriangleMesh],
 ) -> list[tuple[Draft, Selection]]:
-    """Keep the best of every `best_of` drafts that follow each other; see `choose_candidate`.
+    """Keep the best of each group of `best_of` consecutive drafts; see `choose_candidate`.
 
     Args:
-        drafts: groups of one prompt each, laid end to end.
-        best_of: drafts in a group.
-        prompts: what was asked for. Of several views of a shape the first one counts.
-        mesh_of: a mesh good enough to compare silhouettes.
+        drafts: groups of drafts end to end; all drafts of a group have the same prompt.
+        best_of: drafts per group.
+        prompts: the prompts. Of several views of a shape only the first is compared.
+        mesh_of: makes a mesh of a draft, fine enough to compare silhouettes.
     """
     selected: list[tuple[Draft, Selection]] = []
     for first in range(0, len(drafts), best_of):

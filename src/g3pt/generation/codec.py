@@ -1,7 +1,7 @@
 """Meshes to tokens and back, with a tokenizer alone.
 
-Everything is in the unit frame (longest side 1.9, centred, +Y up, +Z front) unless it says
-source. Legend: N points, T tokens.
+Everything is in the unit frame (longest side 1.9, centred, +Y up, +Z front) unless the source's
+frame is named. Legend: N points, T tokens.
 """
 
 from collections.abc import Callable
@@ -30,37 +30,37 @@ TokenSource = TokenFile | TokenPyramid | MeshSource
 """Tokens, a mesh at any place and scale, or a file of either."""
 
 OnBlock = Callable[[int], None]
-"""Hears how many points a field was asked for so far, several times a second."""
+"""Called several times a second with the number of points at which the field was queried so far."""
 
 MIN_RESOLUTION = 16
 MAX_RESOLUTION = 1024
 DEFAULT_RESOLUTION = 128
 DEFAULT_MIN_SHARE = 0.01
-"""Of what is generated: loose parts below this share of the whole surface are dropped."""
+"""Loose parts of a generated mesh below this share of its whole surface area are dropped."""
 
 
 class ShapeCodec:
-    """What weights can do without a generator: tokenize shapes, and mesh tokens."""
+    """What needs a tokenizer and no generator: tokenize shapes, and make meshes of tokens."""
 
     def __init__(self, weights: LoadedWeights) -> None:
-        """Take the tokenizer of some weights.
+        """Take the tokenizer of loaded weights.
 
         Raises:
-            ValueError: if it makes no tokens.
+            ValueError: if that tokenizer has no discrete tokens.
         """
         self.weights = weights
         self.tokenizer = require_tokens(weights.tokenizer, weights.name)
 
     @property
     def num_scales(self) -> int:
-        """Scales of the token pyramid."""
+        """Number of scales of the token pyramid."""
         return len(self.tokenizer.scale_lengths)
 
     def check_num_scales(self, num_scales: int | None) -> None:
         """Refuse a number of scales that the pyramid does not have.
 
         Raises:
-            ValueError: naming the range.
+            ValueError: if it is out of range; the message names the range.
         """
         if num_scales is not None:
             check_whole("num_scales", num_scales)
@@ -71,16 +71,16 @@ class ShapeCodec:
             )
 
     def tokens_of(self, source: TokenSource, *, seed: int = 0) -> TokenFile:
-        """Tokens of whatever has some: token files are read, meshes are tokenized.
+        """Tokens of a source: token files are read, meshes are tokenized.
 
         Args:
             source: tokens, a mesh, or a file of either.
-            seed: of the points sampled on the surface of a mesh.
+            seed: seed of the points that are sampled on the surface of a mesh.
 
         Raises:
             FileNotFoundError: if there is no such file.
             MeshError: if a mesh cannot be read or has no extent.
-            ValueError: if the tokens are damaged or of another tokenizer.
+            ValueError: if the tokens are damaged or were made by another tokenizer.
         """
         if isinstance(source, str | Path) and Path(source).suffix.lower() == ".g3t":
             source, origin = read_g3t(source), str(source)
@@ -99,15 +99,15 @@ class ShapeCodec:
     def tokenize(
         self, mesh: MeshSource, *, num_scales: int | None = None, seed: int = 0
     ) -> TokenFile:
-        """Turn a mesh into tokens: those of the solid that it stands for (`geometry.solid`).
+        """Tokenize the solid that a mesh bounds (`geometry.solid`).
 
         Args:
             mesh: a mesh at any place and scale, or a file of one.
-            num_scales: keep the first scales only.
-            seed: of the points sampled on the surface.
+            num_scales: keep only so many scales, the coarsest; None keeps all.
+            seed: seed of the points that are sampled on the surface.
 
         Raises:
-            MeshError: if the mesh cannot be read, has no extent, or bounds nothing.
+            MeshError: if the mesh cannot be read, has no extent, or bounds no solid.
         """
         self.check_num_scales(num_scales)
         seed = seed_of(seed)
@@ -163,10 +163,11 @@ class ShapeCodec:
         dense: bool = False,
         seed: int = 0,
     ) -> Reconstruction:
-        """Send a mesh through the tokenizer and back.
+        """Tokenize a mesh and make a mesh of its tokens.
 
-        The points that were read are also where the surface is looked for, so that small parts
-        are not missed between the base grid's corners. Arguments as in `tokenize` and `decode`.
+        The sampled surface points also start the search for the surface, so that small parts
+        between the corners of the base grid are not missed. Arguments as in `tokenize` and
+        `decode`.
         """
         self.check_num_scales(num_scales)
         source = place_mesh(mesh)
@@ -186,18 +187,20 @@ class ShapeCodec:
         min_share: float = 0.0,
         on_block: OnBlock | None = None,
     ) -> Extraction:
-        """Mesh the field of some tokens, all scales or the first few.
+        """Make a mesh of tokens, of all scales or of the first few.
 
         Args:
-            tokens: of this tokenizer.
+            tokens: tokens that this tokenizer made.
             resolution: grid cells per axis.
-            dense: query the whole grid: slow, and exact for parts between base grid corners.
+            dense: query the whole grid. This is slow, and finds parts that lie between the corners
+                of the base grid.
             seeds: points near the surface, if known.
-            min_share: drop parts below this share of the whole surface.
-            on_block: called with the number of queries so far; what it raises ends the meshing.
+            min_share: drop parts below this share of the whole surface area.
+            on_block: called with the number of queries so far; an error raised in it ends the
+                meshing.
 
         Raises:
-            ValueError: if the resolution is out of range or the tokens are of another tokenizer.
+            ValueError: if the resolution is out of range or another tokenizer made the tokens.
         """
         check_resolution(resolution)
         check_number("min_share", min_share)
@@ -222,13 +225,13 @@ class ShapeCodec:
         min_share: float = 0.0,
         on_block: OnBlock | None = None,
     ) -> Extraction:
-        """Mesh the field of a sum of upsampled features, which need not be that of any tokens.
+        """Make a mesh of summed upsampled features, which need not come from tokens.
 
         Args:
-            summed_LC: such as the mean of several samples (`consensus_features`).
-            num_scales: scales in the sum.
+            summed_LC: the sum, such as the mean of several samples (`consensus_features`).
+            num_scales: number of scales in the sum.
             resolution: grid cells per axis.
-            min_share: drop parts below this share of the whole surface.
+            min_share: drop parts below this share of the whole surface area.
             on_block: as in `decode`.
 
         Raises:
@@ -249,7 +252,7 @@ class ShapeCodec:
         *,
         on_block: OnBlock | None = None,
     ) -> tuple[TriangleMesh, ...]:
-        """Meshes of the first scales of some tokens, coarsest first, without that of all."""
+        """Meshes of the first 1, 2, ... scales of tokens, without the one of all scales."""
         settings = {"resolution": resolution, "min_share": min_share, "on_block": on_block}
         return tuple(
             self.decode(tokens.truncate(k), **settings).mesh for k in range(1, tokens.num_scales)
@@ -286,7 +289,7 @@ def check_resolution(resolution: int) -> None:
     """Refuse resolutions outside the supported range.
 
     Raises:
-        ValueError: naming the range.
+        ValueError: if it is out of range; the message names the range.
     """
     check_whole("resolution", resolution)
     if not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:

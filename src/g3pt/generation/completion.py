@@ -1,9 +1,9 @@
-"""Whole shapes from points on a part of their surface.
+"""Completion: whole shapes from points on a part of their surface.
 
-The tokenizer's own tokens of a partial cloud describe the part and nothing else, down to the cut.
-So shapes are sampled, all of them or what follows the first scales of these tokens. At every scale
-several continuations are drawn, and those go on whose field agrees best with the points: inside
-just under the surface, outside just above it.
+The tokens of a partial cloud describe only the part, and end at the cut. So whole shapes are
+sampled: all scales, or those that follow the first scales of these tokens. At every scale several
+continuations are drawn. Those are kept whose field agrees best with the given points: inside just
+below the surface, outside just above it.
 
 Legend: N given points, Q query points, L latents, C channels, T tokens. Unit frame of the whole.
 """
@@ -31,50 +31,49 @@ from g3pt.models.sampling import Sampling
 from g3pt.models.tokenizer import DiscreteTokenizer
 
 NUM_CHECKED = 128
-"""Given points at which the field of a candidate is asked."""
+"""Given points at which the field of a candidate is queried."""
 
 SHELLS = (0.03, 0.1)
-"""How far above and below the surface it is asked, in unit-frame lengths."""
+"""Distances of the queries above and below the surface, in unit-frame lengths."""
 
 EVEN_TOKENS = 16
-"""Scales with fewer tokens get more candidates, in proportion: there they cost least and differ
-most."""
+"""Scales with fewer tokens than this get more candidates, in proportion, because candidates cost
+least there and differ most."""
 
 CHUNK = 32
-"""Candidates whose fields are asked together."""
+"""Candidates whose fields are queried in one batch."""
 
 COMPLETION = Sampling(guidance=1.0, temperature=0.8, top_k=0)
-"""How candidates are sampled when nobody says otherwise: they have to differ more than single
-samples do."""
+"""Default sampling of candidates, which must differ more than single samples do."""
 
 NEAR = 0.05
-"""A given point counts as met within this distance of the surface."""
+"""A given point counts as met if the surface is within this distance, in unit-frame lengths."""
 
 
 @dataclass(frozen=True, eq=False)
 class PartialSurface:
-    """What is known of a surface, in the unit frame of the whole shape."""
+    """The known points of a surface, in the unit frame of the whole shape."""
 
     points: Float64[np.ndarray, "N 3"]
     normals: Float64[np.ndarray, "N 3"]
-    """Outward, of length 1."""
+    """Outward unit normals."""
 
     def draw(self, num: int, rng: np.random.Generator) -> "PartialSurface":
-        """So many of the points, some twice if there are fewer."""
+        """Draw `num` of the points; some are drawn twice if there are fewer."""
         chosen = rng.choice(len(self.points), num, replace=len(self.points) < num)
         return PartialSurface(self.points[chosen], self.normals[chosen])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchConfig:
-    """How completions are looked for."""
+    """Settings of the search for completions."""
 
     keep: int = 0
-    """Scales that the tokens of the part itself give; 0 samples all."""
+    """Number of coarse scales taken from the tokens of the part itself; 0 samples all scales."""
     width: int = 16
-    """Continuations that are drawn at every scale; more at scales of few tokens."""
+    """Continuations drawn at every scale; more at scales with few tokens (`EVEN_TOKENS`)."""
     survivors: int = 4
-    """Of these, how many go on; more at scales of few tokens."""
+    """Continuations kept at every scale; more at scales with few tokens."""
 
     def __post_init__(self) -> None:
         for name in ("keep", "width", "survivors"):
@@ -97,10 +96,10 @@ def partial_surface(
 
     Args:
         source: a mesh (its surface is sampled), a cloud, or a file of either (`read_cloud`).
-        frame: unit frame of the whole shape; None takes the part's own, as if nothing that is
-            missing stuck out of its bounding box.
+        frame: unit frame of the whole shape; None takes that of the part, which is right if
+            nothing that is missing leaves the part's bounding box.
         num_points: points to sample on a mesh.
-        seed: of these.
+        seed: seed of these points.
 
     Raises:
         FileNotFoundError, CloudError, MeshError: if the source cannot be read or has no extent.
@@ -119,14 +118,14 @@ def partial_surface(
 
 
 def _box_of(points: Float64[np.ndarray, "N 3"]) -> TriangleMesh:
-    """A triangle with the bounding box of the points."""
+    """A triangle that has the same bounding box as the points."""
     low, high = points.min(axis=0), points.max(axis=0)
     return TriangleMesh.from_arrays([low, high, low], [[0, 1, 2]])
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well a surface meets the given points: distances from them to it, one way only."""
+    """How well a surface meets the given points: distances from the points to it, one way only."""
 
     mean: float
     largest: float
@@ -136,24 +135,24 @@ class Agreement:
 
 @dataclass(frozen=True, eq=False)
 class Completion:
-    """One whole shape."""
+    """One completed shape."""
 
     shape: GeneratedShape
     agreement: Agreement | None
-    """With the given points; None if the shape is empty."""
+    """Agreement with the given points; None if the shape is empty."""
 
 
 @dataclass(frozen=True, eq=False)
 class CompletionResult:
-    """Whole shapes in the unit frame, the one that meets the given points best first."""
+    """Completed shapes in the unit frame; the one that meets the given points best comes first."""
 
     completions: tuple[Completion, ...]
     frame: UnitFrame
-    """Where the unit frame lies in the source's space."""
+    """Position and scale of the unit frame in the source's space."""
 
 
 def agreement(points: Float64[np.ndarray, "N 3"], mesh: TriangleMesh) -> Agreement | None:
-    """Measure the distance of given points to a mesh; None if it is empty."""
+    """Measure the distances of given points to a mesh; None if the mesh is empty."""
     if mesh.is_empty:
         return None
     distances = distance_to_mesh(points, mesh)
@@ -163,7 +162,7 @@ def agreement(points: Float64[np.ndarray, "N 3"], mesh: TriangleMesh) -> Agreeme
 
 
 def add_points(car: Car, condition: ConditionBatch, latents_1LC: Tensor) -> ConditionBatch:
-    """Also condition on the points, if the generator has learnt to read them."""
+    """Add the points to the condition, if the generator takes points."""
     if not any(isinstance(one, PointsConditionConfig) for one in car.config.conditions):
         return condition
     rows_BLC = latents_1LC.expand(condition.batch_size, -1, -1)
@@ -182,20 +181,20 @@ def search_completions(
     num_points: int,
     sampling: Sampling,
 ) -> Int[Tensor, "B T"]:
-    """Tokens of whole shapes that agree with the given points, best first.
+    """Search for tokens of whole shapes that agree with the given points.
 
     Args:
         tokenizer: stage 1.
         car: stage 2.
-        condition: what else is known, one row.
+        condition: raw conditions of the whole shape, one row.
         part: the given points.
-        search: how many scales are kept and how many candidates are drawn.
-        seed: of the points that are drawn, and of candidate k plus k.
+        search: number of scales that are kept and of candidates that are drawn.
+        seed: seed of the drawn points; candidate k has seed + k.
         num_points: points that the tokenizer reads.
-        sampling: of every continuation, over all scales.
+        sampling: settings of every continuation, for all scales.
 
     Returns:
-        As many rows as survive.
+        One row per surviving candidate, best first.
     """
     rng = np.random.default_rng(seed)
     device = next(car.parameters()).device
@@ -234,13 +233,16 @@ def field_losses(
     num_scales: int,
     part: PartialSurface,
 ) -> Float[Tensor, " B"]:
-    """Binary cross-entropy of fields just below and just above given points.
+    """Binary cross-entropy of fields just below (inside) and just above (outside) given points.
 
     Args:
         tokenizer: stage 1.
         summed_BLC: sum of the upsampled features of each candidate.
-        num_scales: scales in the sum.
-        part: the points.
+        num_scales: number of scales in the sum.
+        part: the points with normals.
+
+    Returns:
+        Mean over all queries, per candidate.
     """
     offsets = [side * height * part.normals for height in SHELLS for side in (-1, 1)]
     queries = np.concatenate([part.points + offset for offset in offsets]).astype(np.float32)
@@ -258,7 +260,7 @@ def field_losses(
 
 
 def _first_distinct(indices_BT: Tensor, order_B: Tensor) -> list[int]:
-    """Rows in this order, without those that repeat the tokens of an earlier one."""
+    """Rows in the given order, without those that repeat the tokens of an earlier row."""
     seen: set[tuple[int, ...]] = set()
     kept: list[int] = []
     rows = indices_BT.tolist()

@@ -1,8 +1,8 @@
-"""What several samples agree on: the mean of their summed features, decoded once.
+"""The consensus of several samples: the mean of their summed features, decoded once.
 
-A sample has to settle what the prompt leaves open, and where it guesses wrong it costs twice: a
-part in the wrong place, and none in the right one. The mean keeps what most samples share. It is
-itself no sample: its features are the decode of no tokens, and it is smoother than any of them.
+A sample must decide what the prompt leaves open. A wrong decision counts twice in the scores: a
+part is in the wrong place, and the right place is empty. The mean keeps what most samples share.
+It is not a sample itself: no tokens decode to its features, and it is smoother than the samples.
 
 Legend: B answers, M samples of all answers, L latents, C tokenizer channels, T tokens.
 """
@@ -21,14 +21,14 @@ from g3pt.models.tokenizer import DiscreteTokenizer
 def consensus_features(
     summed_MLC: Float[Tensor, "M L C"], num_samples: int
 ) -> Float[Tensor, "B L C"]:
-    """The mean over every `num_samples` samples that follow each other.
+    """The mean of the features of each answer's samples, which are consecutive rows.
 
     Args:
         summed_MLC: sum of the upsampled features of each sample (`SampledTokens.summed_BLC`).
-        num_samples: samples of an answer; of 1 nothing changes.
+        num_samples: samples per answer; with 1 the input is returned unchanged.
 
     Raises:
-        ValueError: if the samples are not a whole number of groups.
+        ValueError: if the number of samples is not a multiple of `num_samples`.
     """
     if num_samples < 1 or len(summed_MLC) % num_samples:
         raise ValueError(
@@ -39,10 +39,10 @@ def consensus_features(
 
 
 def sample_spread(summed_MLC: Float[Tensor, "M L C"], num_samples: int) -> Float[Tensor, " B"]:
-    """How far the samples of each answer are from their mean: a mean square of features.
+    """How far the samples of each answer are from their mean: the mean squared difference.
 
-    Little where a generator knows what it sees, since its samples then agree. Arguments as in
-    `consensus_features`.
+    It is small where the generator knows the kind of object, because its samples then agree.
+    Arguments as in `consensus_features`.
     """
     mean_BLC = consensus_features(summed_MLC, num_samples)
     off_BMLC = summed_MLC.unflatten(0, (-1, num_samples)) - mean_BLC[:, None]
@@ -57,17 +57,17 @@ def consensus_tokens(
     condition: ConditionBatch,
     num_scales: int,
 ) -> SampledTokens:
-    """Tokens of a consensus, for what needs tokens: files, and the meshes of coarser scales.
+    """Quantise a consensus to tokens, for token files and the meshes of coarser scales.
 
-    The features are quantised as latents are, so what these tokens decode to is close to the
-    consensus, not equal.
+    The features are quantised like latents, so the tokens decode to features close to the
+    consensus, not equal to it.
 
     Args:
         tokenizer: stage 1.
-        car: stage 2, which says how likely the tokens are.
+        car: stage 2, which gives the likelihood of the tokens.
         features_BLC: from `consensus_features`.
-        condition: what the samples were made of, a row of each answer.
-        num_scales: scales that the samples have.
+        condition: raw conditions that the samples were drawn with, one row per answer.
+        num_scales: number of scales of the samples.
     """
     quantised = tokenizer.quantize(features_BLC, num_scales=num_scales)
     nll = token_likelihood(tokenizer, car, quantised.indices_BT, condition).nats.float()

@@ -12,17 +12,17 @@ from g3pt.models.rivals.regressor import Regressor
 from g3pt.models.tokenizer import DiscreteTokenizer, Tokenizer
 
 CHUNK = {"cpu": 1024, "cuda": 65536, "mps": 16384}
-"""Query points a call by device: large enough to keep it busy, small enough for its caches."""
+"""Query points per call, by device: enough to keep it busy, few enough for its caches."""
 
 SMALLEST_BLOCK = 8192
-"""Query points between two words to whoever listens: an eighth of a second on one slow core."""
+"""Fewest query points between two progress calls: an eighth of a second on one slow core."""
 
 
 class ShapeField:
     """Occupancy logits of one shape: positive inside, unit frame.
 
-    Every call of the decoder has the same padded number of queries, so that the logit of a point
-    depends neither on how many others are asked nor on where in the call it stands.
+    Queries are padded so that every call of the decoder has the same number of them. So the logit
+    of a point depends neither on the number of other points nor on its position in the call.
     """
 
     def __init__(
@@ -35,9 +35,9 @@ class ShapeField:
         """Take what the decoder prepared for one shape.
 
         Args:
-            tokenizer: whose decoder answers; on any device, in evaluation mode.
-            memory: of one shape, see `Tokenizer.shape_memory`.
-            chunk: queries a call; by default fixed per device type.
+            tokenizer: the tokenizer whose decoder is used; on any device, in evaluation mode.
+            memory: the decoder's memory of one shape, see `Tokenizer.shape_memory`.
+            chunk: queries per call; by default `CHUNK` of the device type.
         """
         self._tokenizer = tokenizer
         self._memory = memory
@@ -46,7 +46,7 @@ class ShapeField:
 
     @property
     def block(self) -> int:
-        """Points to ask for at once where somebody listens: answered well within a second."""
+        """Points per query when progress is reported; a block takes well under a second."""
         return max(self._chunk, SMALLEST_BLOCK)
 
     @classmethod
@@ -58,7 +58,7 @@ class ShapeField:
         *,
         chunk: int | None = None,
     ) -> "ShapeField":
-        """Decode token indices that end with a scale, once."""
+        """Run the decoder once on token indices of whole scales."""
         indices_1T = indices_T[None].to(next(tokenizer.parameters()).device)
         num_scales = tokenizer.num_scales_of(indices_1T.shape[1])
         summed_LC = tokenizer.decode_indices(indices_1T)[0]
@@ -74,7 +74,7 @@ class ShapeField:
         *,
         chunk: int | None = None,
     ) -> "ShapeField":
-        """Decode a sum of upsampled features of so many scales, once."""
+        """Run the decoder once on the summed upsampled features of so many scales."""
         return cls(tokenizer, tokenizer.shape_memory(summed_LC[None], num_scales), chunk=chunk)
 
     def __call__(self, points: Float[np.ndarray, "Q 3"]) -> Float32[np.ndarray, " Q"]:

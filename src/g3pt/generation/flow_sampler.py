@@ -1,6 +1,6 @@
-"""Sampling of latents: the flow's velocities are followed from noise to a shape.
+"""Sampling of latents: the flow's velocity is integrated from noise to a shape.
 
-Every shape begins at noise of its own seed: it does not depend on those that share its batch.
+Every shape starts from the noise of its own seed, so it does not depend on the rest of its batch.
 
 Legend: B batch, L latents, E channels of the narrow latent.
 """
@@ -17,7 +17,7 @@ from g3pt.models.rivals.flow import Flow
 from g3pt.models.rivals.trunk import concatenate_contexts
 
 Method = Literal["euler", "heun"]
-"""One evaluation a step, or two, at both ends of it."""
+"""`euler`: one evaluation per step; `heun`: two, at both ends of the step."""
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 """(points_BLE, time_B) -> velocities_BLE."""
@@ -39,12 +39,12 @@ def generate_latents(
         flow: in evaluation mode.
         condition: raw conditions, one row per seed.
         seeds: one per shape.
-        num_steps: steps from noise to shape, equally long.
-        guidance: classifier-free guidance; 1 is none, and costs half of any other.
-        method: how a step is made.
+        num_steps: steps of equal length from noise to shape.
+        guidance: classifier-free guidance; 1 is none, at half the cost of any other value.
+        method: integration method.
 
     Raises:
-        ValueError: if counts do not fit or a setting is out of its range.
+        ValueError: if counts do not fit or a setting is out of range.
     """
     if len(seeds) != condition.batch_size:
         raise ValueError(f"{len(seeds)} seeds for {condition.batch_size} conditions")
@@ -85,10 +85,10 @@ def integrate(
     num_steps: int,
     method: Method = "euler",
 ) -> Float[Tensor, "B L E"]:
-    """Follow a velocity from time 0 to 1 in equal steps.
+    """Integrate a velocity from time 0 to 1 in equal steps.
 
     Raises:
-        ValueError: if there is no step to make.
+        ValueError: if the number of steps is below 1.
     """
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1, got {num_steps}")

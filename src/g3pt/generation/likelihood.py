@@ -1,4 +1,4 @@
-"""How likely given tokens are under the generator: teacher-forced, nothing is sampled.
+"""Likelihood of given tokens under the generator, by teacher forcing; nothing is sampled.
 
 Legend: B batch, T tokens of the first scales end to end, S scales.
 """
@@ -24,26 +24,26 @@ class TokenLikelihood:
     """Tokens of every scale that was scored."""
 
     nats_BS: Float[Tensor, "B S"]
-    """Of all tokens of a scale together; float64 on the CPU."""
+    """Sum over the tokens of each scale, in nats; float64 on the CPU."""
 
     @property
     def nats(self) -> Float[Tensor, " B"]:
-        """Of a whole shape."""
+        """Sum over all tokens of a shape, in nats."""
         return self.nats_BS.sum(dim=1)
 
     @property
     def nats_per_token(self) -> Float[Tensor, " B"]:
-        """Mean over the tokens of all scales."""
+        """Mean over the tokens of all scales, in nats."""
         return self.nats / sum(self.scale_lengths)
 
     @property
     def scale_nats_per_token(self) -> Float[Tensor, "B S"]:
-        """Mean over the tokens of each scale."""
+        """Mean over the tokens of each scale, in nats."""
         return self.nats_BS / self.nats_BS.new_tensor(self.scale_lengths)
 
     @property
     def bits_per_shape(self) -> Float[Tensor, " B"]:
-        """What an entropy coder that knows the model would need for a shape."""
+        """Bits that an ideal entropy coder with this model needs for a shape."""
         return self.nats / math.log(2)
 
 
@@ -60,11 +60,12 @@ def token_likelihood(
         tokenizer: stage 1, which made the tokens.
         car: stage 2.
         indices_BT: tokens of the first scales, whole scales only.
-        condition: what the shapes are conditioned on, one row each; `without_conditions()` of it
-            scores them unconditionally.
+        condition: raw conditions of the shapes, one row each; its `without_conditions()` gives
+            the unconditional likelihood.
 
     Raises:
-        ValueError: if the tokens do not end with a scale, or the conditions are not as many.
+        ValueError: if the tokens do not end with a scale, or there are not as many conditions as
+            shapes.
     """
     if condition.batch_size != len(indices_BT):
         raise ValueError(f"{condition.batch_size} conditions for the tokens of {len(indices_BT)}")

@@ -1,8 +1,8 @@
-"""From any picture file to the object on a transparent square.
+"""From any picture to its object on a transparent square.
 
-`generation.pixels` reads it. The object is what the alpha channel shows, or what differs from the
-colour of the picture's border; `geometry.cameras` then centres it as the training views were
-centred. Pictures are (H, W, 4) uint8, straight alpha.
+`generation.pixels` reads the picture. The object is what the alpha channel leaves visible, or what
+differs from the colour of the picture's border. `geometry.cameras` then centres it as the training
+views were centred. Pictures are (H, W, 4) uint8, straight alpha.
 """
 
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from g3pt.generation.pixels import PictureError, open_picture
 from g3pt.geometry.cameras import frame_object, silhouette_box
 
 WORKING_SIDE = 1024
-"""Longer pictures are reduced to this before the background is looked for."""
+"""Longest side in pixels; larger pictures are reduced to it before the background is found."""
 
 Cutout = Literal["alpha", "border", "none"]
-"""How the object was told from its background; `none`: the whole picture is taken."""
+"""How the object was separated from its background; `none`: the whole picture is taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class PreparedPicture:
     rgba: UInt8[np.ndarray, "S S 4"]
     cutout: Cutout
     guess_rgba: UInt8[np.ndarray, "Z Z 4"] | None = None
-    """The same for a generator whose first guess reads another size."""
+    """The same picture at the side that the first guess reads, if that is another."""
 
 
 def prepare_picture(
@@ -43,12 +43,12 @@ def prepare_picture(
 
     Args:
         picture: any of `pixels.Picture`.
-        size: side of the result, as the image encoder wants it.
-        guess_size: side that the first guess reads, if there is one and its side is another.
+        size: side of the result in pixels, as the image encoder expects it.
+        guess_size: side in pixels that the first guess reads, if it differs.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        PictureError: if it is no picture, too large, too small, or shows nothing.
+        PictureError: if it is not a picture, too large, too small, or shows nothing.
     """
     name = str(picture) if isinstance(picture, str | Path) else "picture"
     rgba, cutout = cut_out_object(_reduced(open_picture(picture)), name)
@@ -73,12 +73,12 @@ def cut_out_object(
 ) -> tuple[UInt8[np.ndarray, "H W 4"], Cutout]:
     """Make everything but the object transparent.
 
-    An alpha channel that hides something is believed. Otherwise the background is the smooth
-    colour that the border shows, as far as it can be followed from the border inwards. A border
-    of many colours has no such background: then the whole picture is taken for the object.
+    If the alpha channel hides something, it decides. Otherwise the background is the smooth colour
+    of the border, as far as it can be followed inwards from the border. A border of many colours
+    has no such background; then the whole picture counts as the object.
 
     Raises:
-        PictureError: if nothing is visible, or the picture has one colour.
+        PictureError: if nothing is visible, or the picture has a single colour.
     """
     alpha = rgba[..., 3]
     if (alpha < 128).mean() > 0.002:
@@ -102,9 +102,9 @@ def cut_out_object(
 def _border_background(
     colors: Float[np.ndarray, "H W 3"],
 ) -> tuple[Float[np.ndarray, "H W 3"], float]:
-    """A colour that varies smoothly over the picture, fitted to its border, and the misfit.
+    """Fit a smoothly varying colour to the border; returns it and the misfit.
 
-    Robust: border pixels that the object touches are left out in three rounds.
+    The fit is robust: border pixels that the object touches are left out in three rounds.
     """
     height, width = colors.shape[:2]
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
@@ -125,10 +125,10 @@ def _border_background(
 
 
 def _object_mask(difference: Float[np.ndarray, "H W"], tolerance: float) -> Bool[np.ndarray, "H W"]:
-    """What the background, followed from the border, does not reach; specks are dropped.
+    """Pixels that the background, followed from the border, does not reach, without specks.
 
-    A region enclosed by the object counts as background too when it matches it closely and is
-    more than a highlight: the hole of a handle, the gap between the legs of a chair.
+    A region enclosed by the object also counts as background when its colour matches closely and it
+    is larger than a highlight: the hole of a handle, the gap between the legs of a chair.
     """
     regions, num = _label(difference <= tolerance)
     outside = np.zeros(num + 1, dtype=bool)
@@ -148,7 +148,7 @@ def _object_mask(difference: Float[np.ndarray, "H W"], tolerance: float) -> Bool
 
 
 def _label(mask: Bool[np.ndarray, "H W"]) -> tuple[Int32[np.ndarray, "H W"], int]:
-    """Number the connected regions of a mask from 1; 0 is outside it."""
+    """Number the connected regions of a mask from 1 (0: outside); returns labels and count."""
     label: Any = ndimage.label  # its own annotations are partial
     regions, num = label(mask)
     return regions, int(num)
@@ -161,7 +161,10 @@ def _with_soft_edge(
     mask: Bool[np.ndarray, "H W"],
     tolerance: float,
 ) -> UInt8[np.ndarray, "H W 4"]:
-    """Alpha 255 inside, fractional on the outermost pixels, whose colour is unmixed."""
+    """Set alpha to 255 inside and between 0 and 255 on the outermost pixels.
+
+    The share of the background is removed from the colour of those pixels.
+    """
     alpha = mask.astype(np.float32)
     core: Any = ndimage.binary_erosion(mask, border_value=1)
     rim = mask & ~core

@@ -1,7 +1,7 @@
 """`G3PT`: pictures and sentences to meshes, and work on the tokens of shapes.
 
-Everything is in the unit frame (longest side 1.9, centred, +Y up, +Z front) unless it says
-source. Legend: B batch, T tokens.
+Everything is in the unit frame (longest side 1.9, centred, +Y up, +Z front) unless the source's
+frame is named. Legend: B batch, T tokens.
 """
 
 import time
@@ -76,7 +76,7 @@ BATCH_SIZE = 16
 
 
 class _Grid(TypedDict):
-    """How every mesh of a request is made."""
+    """Meshing settings of a request."""
 
     resolution: int
     min_share: float
@@ -97,20 +97,19 @@ class G3PT(ShapeCodec):
         *,
         dtype: DtypeName | torch.dtype = "auto",
     ) -> "G3PT":
-        """Load weights: bundled ones by name, a folder, or those of the Hugging Face hub.
+        """Load weights: bundled ones by name, a folder, or weights of the Hugging Face hub.
 
         Args:
-            weights: a name such as `g3pt-small`, a folder, or `OWNER/NAME[@REVISION]` of the hub,
-                which is asked only where there is no such folder (`hub:OWNER/NAME` asks it at
-                once).
+            weights: a name such as `g3pt-small`, a folder, or `OWNER/NAME[@REVISION]` of the hub.
+                A local folder of that name comes first; `hub:OWNER/NAME` always means the hub.
             device: `auto`, `cpu`, `cuda`, `mps` or a torch device.
-            dtype: number format of the generator; `auto` is bfloat16 where a GPU has it. Tokens
-                are then close to those of float32, not the same.
+            dtype: number format of the generator; `auto` is bfloat16 on GPUs that support it, else
+                float32. With bfloat16, tokens are close to those of float32, not equal.
 
         Raises:
             FileNotFoundError: if there are no such weights.
-            WeightsError: if the folder does not hold sound weights.
-            ValueError: if they are of a tokenizer without tokens, or device or dtype do not fit.
+            WeightsError: if the weights are damaged or incomplete.
+            ValueError: if the tokenizer has no discrete tokens, or device or dtype do not fit.
         """
         return cls(load_weights(located(weights), device, dtype=dtype))
 
@@ -120,19 +119,19 @@ class G3PT(ShapeCodec):
         *,
         dtype: DtypeName | torch.dtype | None = None,
     ) -> "G3PT":
-        """Move the models, and bring the generator to another number format.
+        """Move the models to a device, and convert the generator to another number format.
 
         Args:
-            device: as in `from_pretrained`, or the number format alone; None leaves the models
-                where they are.
-            dtype: number format of the generator; None leaves it. Weights that have been in
-                bfloat16 stay rounded in float32.
+            device: as in `from_pretrained`, or just a number format; None leaves the models where
+                they are.
+            dtype: number format of the generator; None leaves it. Weights that were converted to
+                bfloat16 stay rounded when converted back to float32.
 
         Returns:
             This pipeline.
 
         Raises:
-            ValueError: if this machine has no such device, or the number format is another.
+            ValueError: if this machine has no such device, or the number format is not supported.
         """
         if isinstance(device, torch.dtype):
             device, dtype = None, device
@@ -190,33 +189,32 @@ class G3PT(ShapeCodec):
         on_scale: Callable[[ScaleEvent], None] | None = None,
         **told: Any,
     ) -> GenerationResult:
-        """Make shapes from pictures, sentences, parts of their surface, or from nothing.
+        """Generate shapes from pictures, sentences, point clouds of their surface, or no prompt.
 
         Args:
-            image: one picture or several; every picture is a shape of its own, and a list in the
-                place of a picture is several views of one shape.
+            image: one picture or several, one shape each. A list in the place of a picture holds
+                several views of one shape.
             text: one sentence or several. Given with pictures, both describe the same shapes.
-            points: likewise point clouds, of the visible part of each shape (`read_prompts`).
-            prompts: what `read_prompts` made of them earlier, instead of the three.
+            points: point clouds of the visible part of each shape (`read_prompts`).
+            prompts: prompts that `read_prompts` prepared, instead of the three above.
             seed: sample k of every prompt has seed + k.
             num: samples per prompt.
-            best_of: candidates of every sample, of which the one that agrees best with the prompt
-                is kept (`choose_candidate`): sample k is chosen among the seeds from
+            best_of: candidates per sample, of which the one that agrees best with the prompt is
+                kept (`choose_candidate`). The candidates of sample k have the seeds from
                 seed + k * best_of on. They are compared at 64 cells per axis.
-            sampling: how each is sampled; what it leaves open is as the weights say. Answer k of a
-                consensus is of the seeds from seed + k * consensus on; its tokens are the mean's,
-                quantised, and where the mean has no inside, the first sample takes its place.
-                Consensus and guess of the weights hold for pictures of which one answer is wanted
-                (without `num`, `best_of`, `known`).
-            known: coarse scales that every shape begins with; the others are sampled. Their
-                likelihood counts in `nll`.
+            sampling: settings of the sampler; those that are None are taken from the weights.
+                Answer k of a consensus is the mean of the samples with the seeds from
+                seed + k * consensus on. Its tokens are the quantised mean; if the mean has no
+                inside, the first sample takes its place. Consensus and guess of the weights apply
+                to pictures of which one answer is wanted (without `num`, `best_of`, `known`).
+            known: coarse scales that every shape begins with; the others are sampled. The
+                likelihood of the known scales counts in `nll`.
             resolution: grid cells per axis of the mesh.
-            min_share: drop parts below this share of the whole surface (floaters).
+            min_share: drop loose parts (floaters) below this share of the whole surface area.
             every_scale: also make the mesh of every coarser scale.
             on_scale: called after each scale of each batch, and several times a second while
-                meshes are made (`ScaleEvent.stage`); raising in it cancels.
-            told: fields of `Sampling` by name, such as `guidance=3`; they count more than
-                `sampling`.
+                meshes are made (`ScaleEvent.stage`). An error raised in it cancels the call.
+            told: fields of `Sampling` by name, such as `guidance=3`; they override `sampling`.
 
         Raises:
             FileNotFoundError: if a picture or a cloud does not exist.
@@ -308,7 +306,7 @@ class G3PT(ShapeCodec):
         return GenerationResult(shapes=tuple(shapes), prompts=prompts, timings=timings)
 
     def _mesh(self, draft: Draft, grid: _Grid, on_block: OnBlock | None) -> Extraction:
-        """Of what the draft stands for, or of its tokens."""
+        """Mesh the features of a draft if it has any, else its tokens."""
         if draft.consensus is None:
             return self.decode(draft.tokens, **grid, on_block=on_block)
         features_LC, num_scales = draft.consensus.features_LC, draft.tokens.num_scales
@@ -350,11 +348,11 @@ class G3PT(ShapeCodec):
         return self.car
 
     def preview(self, result: GenerationResult) -> Image.Image:
-        """One picture of how shapes came about: prompt, scales from coarse to fine, mesh.
+        """A picture of how shapes were generated: prompt, scales from coarse to fine, mesh.
 
         Args:
-            result: of `generate`; the first 32 shapes are shown. With `every_scale` the meshes of
-                the scales are there, else they are made at 64 cells per axis.
+            result: from `generate`; the first 32 shapes are shown. Meshes of the coarser scales are
+                taken from it (`every_scale`), or else made at 64 cells per axis.
         """
 
         def mesh_of(tokens: TokenPyramid, resolution: int) -> TriangleMesh:
@@ -369,18 +367,18 @@ class G3PT(ShapeCodec):
     ) -> GenerationResult:
         """Keep the first scales of a shape and sample the others anew.
 
-        A shape that was generated comes out unchanged if it is varied with its own seed, prompt and
+        A generated shape is returned unchanged if it is varied with its own seed, prompt and
         settings.
 
         Args:
-            source: the shape to vary; a mesh is tokenized with the seed first.
-            keep: how many scales to keep; all but the last change least.
-            seed: of the first variation.
-            request: arguments of `generate`; the prompt may differ from the one of the shape, or be
+            source: the shape to vary; a mesh is tokenized first, with the same seed.
+            keep: number of scales to keep; keeping all but the last changes least.
+            seed: seed of the first variation.
+            request: arguments of `generate`. The prompt may differ from that of the shape, or be
                 left out.
 
         Raises:
-            ValueError: if `keep` leaves nothing to sample, or the shape has not as many scales.
+            ValueError: if `keep` leaves nothing to sample, or the shape has fewer scales.
         """
         tokens = self.tokens_of(source, seed=seed).tokens
         known = kept_scales(tokens, keep, self.num_scales)
@@ -404,23 +402,23 @@ class G3PT(ShapeCodec):
 
         Args:
             coarse: shape whose first scales are kept.
-            fine: shape that the finer scales are from.
-            keep: how many scales are those of `coarse`.
+            fine: shape that gives the finer scales.
+            keep: number of scales taken from `coarse`.
             method: `resample` samples the finer scales anew, with `fine` as the prompt: the given
-                image or text, or else a picture of it. `tokens` takes its tokens as they are: exact
-                and without chance, but they were residuals of other coarse scales. A prompt then
-                counts in the likelihood alone.
+                image or text, or else a picture of it. `tokens` takes the tokens of `fine` as they
+                are; nothing is random, but they are residuals of other coarse scales. A prompt then
+                only affects the likelihood.
             image: picture of `fine`.
-            text: sentence about it.
-            prompts: what `read_prompts` made of the two earlier.
-            seed: of the first sample, and of the points that are sampled on meshes.
-            num: samples; one with `tokens`.
+            text: sentence about `fine`.
+            prompts: prompts that `read_prompts` prepared, instead of image and text.
+            seed: seed of the first sample, and of the points that are sampled on meshes.
+            num: number of samples; must be 1 with `tokens`.
             request: arguments of `generate`.
 
         Raises:
-            PromptError: if `keep` leaves nothing to `fine`, several samples of `tokens` are asked
-                for, or there is no prompt and the weights take no pictures.
-            ValueError: if a shape has not all scales it needs.
+            PromptError: if `keep` leaves no scale for `fine`, several samples are requested with
+                `tokens`, or there is no prompt and the weights take no pictures.
+            ValueError: if a shape has too few scales.
         """
         if method not in get_args(MixMethod):
             raise PromptError(f"method must be {' or '.join(get_args(MixMethod))}, got {method!r}")
@@ -459,21 +457,20 @@ class G3PT(ShapeCodec):
         min_share: float = DEFAULT_MIN_SHARE,
         **told: Any,
     ) -> CompletionResult:
-        """Make whole shapes of a part of a surface; see `search_completions`.
+        """Complete a part of a surface to whole shapes; see `search_completions`.
 
         Args:
             part: a mesh with missing parts, or points with normals, or a file of either.
-            frame: unit frame of the whole shape; None takes the part's bounding box for the
-                whole's.
-            search: how many scales are kept and how many candidates are drawn.
-            num: how many to give, at most as many as survive the search.
+            frame: unit frame of the whole shape; None takes that of the part's bounding box.
+            search: number of scales that are kept and of candidates that are drawn.
+            num: number of completions, at most as many as survive the search.
             prompts: picture or text of the whole shape (`read_prompts`), if there is one.
-            seed: of everything random.
-            sampling: guidance, temperature and truncation of candidates; what it leaves open is as
-                in `COMPLETION`, then as the weights say.
+            seed: seed of everything random.
+            sampling: guidance, temperature and truncation of candidates. Settings that are None are
+                taken from `COMPLETION`, then from the weights.
             resolution: grid cells per axis of the meshes.
-            min_share: drop parts below this share of the whole surface.
-            told: fields of `Sampling` by name, such as `temperature=0.5`.
+            min_share: drop loose parts below this share of the whole surface area.
+            told: fields of `Sampling` by name, such as `temperature=0.5`; they override `sampling`.
 
         Raises:
             MeshError: if the part cannot be read or has no extent.
@@ -513,10 +510,10 @@ class G3PT(ShapeCodec):
         return CompletionResult(tuple(completions[:num]), frame)
 
     def check_completion(self, search: SearchConfig, num: int, prompts: Prompts) -> None:
-        """Refuse what `complete` cannot do.
+        """Check the arguments of `complete`.
 
         Raises:
-            ValueError: naming the argument.
+            ValueError: if one cannot be used; the message names it.
         """
         if search.keep >= self.num_scales:
             raise ValueError(
@@ -538,15 +535,15 @@ class G3PT(ShapeCodec):
         num_scales: int | None = None,
         seed: int = 0,
     ) -> TokenLikelihood:
-        """How likely a shape is under the generator: high numbers are unusual shapes.
+        """Negative log-likelihood of a shape under the generator; unusual shapes have high values.
 
         Args:
             source: one shape; meshes are tokenized first.
-            image: a picture that the shape is judged by, if it is to be; like `text`.
-            text: a sentence about it.
-            prompts: what `read_prompts` made of the two earlier, for one shape.
-            num_scales: score the first scales only.
-            seed: of the points sampled on the surface of a mesh.
+            image: picture to condition on; without image and text the score is unconditional.
+            text: sentence to condition on.
+            prompts: one prompt that `read_prompts` prepared, instead of image and text.
+            num_scales: score only so many scales, the coarsest; None scores all.
+            seed: seed of the points sampled on the surface of a mesh.
 
         Returns:
             One row: nats and bits of the whole shape, of every scale, and per token.
@@ -567,10 +564,10 @@ class G3PT(ShapeCodec):
 
 
 def _of_candidates(told: Sampling) -> Sampling:
-    """Settings of a search, which looks at single samples of all scales.
+    """Check the settings of a search, which draws single samples of all scales.
 
     Raises:
-        PromptError: naming a setting that it has no use for.
+        PromptError: if a setting has no meaning for a search; the message names it.
     """
     for name in ("num_scales", "consensus", "guess", "guess_above"):
         if getattr(told, name) is not None:
@@ -579,7 +576,7 @@ def _of_candidates(told: Sampling) -> Sampling:
 
 
 class _Listener:
-    """Tells `on_scale` what the sampler and the meshing tell of themselves."""
+    """Passes the progress of the sampler and of meshing on to `on_scale`."""
 
     def __init__(
         self,
@@ -593,7 +590,7 @@ class _Listener:
         self._places: dict[int, int] = {}
 
     def tokens(self, first: int) -> Callable[[ScaleSample], None] | None:
-        """What the sampler of a batch is to call; its first sample has this number."""
+        """The callback for the sampler of a batch whose first sample has this number."""
         on_scale = self._on_scale
         if on_scale is None:
             return None
@@ -606,11 +603,11 @@ class _Listener:
         return listen
 
     def place(self, drafts: Sequence[Draft]) -> None:
-        """Drafts as they were sampled: what is meshed of them has their number."""
+        """Number the drafts in the order of sampling; events about their meshes use the numbers."""
         self._places = {id(draft): number for number, draft in enumerate(drafts)}
 
     def mesh(self, draft: Draft) -> OnBlock | None:
-        """What the meshing of a draft is to call."""
+        """The callback for the meshing of a draft."""
         on_scale = self._on_scale
         if on_scale is None:
             return None

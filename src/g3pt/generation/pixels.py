@@ -1,8 +1,8 @@
-"""From a picture in any form, a file, bytes, an array, a tensor, to RGBA, or a sentence on why not.
+"""Reads a picture in any form (a file, bytes, an array, a tensor) as RGBA, or says why it cannot.
 
-Files are judged by their header before a pixel is decoded. Numbers are read as what they plainly
-are: floats from 0 to 1, integers of 8, 10, 12, 14 or 16 bits by the largest of them; channels
-come first or last. What could be two things is refused.
+Files are checked by their header before a pixel is decoded. Arrays may hold floats from 0 to 1, or
+integers of 8, 10, 12, 14 or 16 bits, told apart by the largest value. Channels come first or last.
+An ambiguous array is refused.
 
 Legend: H height, W width, C channels.
 """
@@ -23,35 +23,36 @@ MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
 MIN_SIDE = 16
 DEPTHS = (8, 10, 12, 14, 16)
-"""Bits of integers: the fewest that hold the largest number. Cameras write 10 and 12 into 16."""
+"""Possible bits per integer; the smallest that holds the largest value is taken. Cameras store 10
+or 12 bits in 16-bit integers."""
 
 Content = bytes | bytearray | memoryview | io.IOBase
 Picture = str | Path | Content | Image.Image | np.ndarray | torch.Tensor
 """A file, its bytes or a stream of them, a Pillow image, or pixels: H W, H W C or C H W."""
 
 _OVERSHOOT = 0.02
-"""Floats may leave 0 to 1 by this, as resampling makes them; they are clipped."""
+"""Floats may leave 0 to 1 by this much, as resampling causes; they are clipped."""
 _HIGH_BYTES, _LOW_BYTES = ";16B", ";16L"
-"""How Pillow names what it keeps of 16 bits whose high byte comes first, and what it would keep
-the other way round."""
+"""Suffixes of Pillow's raw modes for 16-bit channels. Of two bytes Pillow keeps the first with the
+former (the high byte in a PNG), and the second with the latter (the low byte)."""
 _ORIENTATION = 0x0112
-"""Of EXIF."""
+"""The EXIF tag for the orientation of a picture."""
 
 
 class PictureError(ValueError):
-    """A picture that cannot be used; says which and why."""
+    """A picture that cannot be used; the message says which and why."""
 
 
 def open_picture(picture: object) -> Image.Image:
-    """Decode a picture to RGBA, after its size in bytes and in pixels was checked.
+    """Decode a picture to RGBA; its size in bytes and in pixels is checked first.
 
     Args:
-        picture: any of `Picture`. A batch of one counts as its picture.
+        picture: any of `Picture`. A batch of one picture counts as that picture.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        PictureError: if it is no picture, too large, too small, or of numbers that could mean
-            several things; the message says what would do.
+        PictureError: if it is not a picture, too large, too small, or an array whose values or
+            layout are ambiguous; the message says what would be accepted.
     """
     match picture:
         case str() | Path():
@@ -92,7 +93,7 @@ def _open_file(path: Path) -> Image.Image:
 
 
 def _content(stream: io.IOBase) -> bytes:
-    """All of a stream, wherever it stands: who has just written one leaves it at its end."""
+    """All bytes of a stream from its start; one that was just written is positioned at its end."""
     if stream.seekable():
         stream.seek(0)
     data = stream.read(MAX_BYTES + 1)
@@ -111,7 +112,7 @@ def _check_bytes(num: int, name: str) -> None:
 
 def _open_bytes(data: bytes, name: str) -> Image.Image:
     _check_bytes(len(data), name)
-    _check_pixels(_png_size(data), name)  # Pillow would read on to the first pixels
+    _check_pixels(_png_size(data), name)  # before Pillow, which reads up to the first pixels
     try:
         # Pillow's own limits of size are looser than ours and say less.
         with silent_decoding(tiff=is_tiff(data)):
@@ -131,7 +132,7 @@ def _open_bytes(data: bytes, name: str) -> Image.Image:
 
 
 def _png_size(data: bytes) -> tuple[int, int]:
-    """Width and height that the first bytes of a PNG promise; (0, 0) for another format."""
+    """Width and height in the header of a PNG; (0, 0) for another format."""
     if len(data) < 24 or not data.startswith(b"\x89PNG\r\n\x1a\n"):
         return 0, 0
     return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
@@ -164,7 +165,7 @@ def _load(image: Image.Image, name: str) -> None:
 
 
 def _to_rgba(image: Image.Image, name: str) -> Image.Image:
-    """As RGBA, upright."""
+    """Convert to RGBA, rotated upright by the EXIF orientation."""
     image = ImageOps.exif_transpose(image)
     if image.mode == "F" or image.mode.startswith("I"):  # Pillow would clip them to 255
         return _image_of(np.asarray(image), name)
@@ -177,7 +178,7 @@ def _to_rgba(image: Image.Image, name: str) -> Image.Image:
 
 
 def _raw_mode(image: Any) -> str:
-    """How the pixels of an opened PNG lie in its file; empty for other formats."""
+    """Pillow's raw mode of an opened PNG (the layout of its pixels); empty for other formats."""
     if image.format != "PNG" or len(image.tile) != 1:
         return ""
     arguments = image.tile[0].args
@@ -185,7 +186,7 @@ def _raw_mode(image: Any) -> str:
 
 
 def _lit(image: Image.Image, data: bytes, raw_mode: str) -> Image.Image:
-    """Read both bytes of the channels where the upper one, which Pillow keeps, is nearly empty."""
+    """Read both bytes of 16-bit channels if the high byte, which Pillow keeps, is nearly empty."""
     upper = np.asarray(image.convert("RGBA"))
     if _depth(256 * upper[..., :3].astype(np.int64)) == DEPTHS[-1]:
         return image
@@ -211,7 +212,7 @@ def _read_as(data: bytes, raw_mode: str) -> UInt8[np.ndarray, "H W C"]:
 
 
 def _image_of(numbers: Shaped[np.ndarray, "..."], name: str) -> Image.Image:
-    """RGBA of an array of pixels in any usual layout and number format."""
+    """RGBA image of an array of pixels in any usual layout and number format."""
     pixels = _channels_last(numbers, name)
     height, width, num_channels = pixels.shape
     _check_size((width, height), name)
@@ -262,7 +263,7 @@ def _as_bytes(pixels: Shaped[np.ndarray, "H W C"], name: str) -> UInt8[np.ndarra
         raise PictureError(f"{name}: integers from {low:g} to {high:g}, expected 0 to 65535")
     has_alpha = pixels.shape[2] in (2, 4)
     colors, alpha = (pixels[..., :-1], pixels[..., -1:]) if has_alpha else (pixels, pixels[..., :0])
-    # Where all is opaque, alpha says nothing of the depth: it may have been added by a program.
+    # An opaque alpha channel says nothing about the depth: a program may have added it.
     opaque = has_alpha and bool((alpha == alpha.flat[0]).all())
     parts = (colors, alpha) if opaque else (pixels,)
     return np.concatenate([_scaled(part) for part in parts], axis=2)
@@ -274,5 +275,5 @@ def _scaled(values: Shaped[np.ndarray, "H W C"]) -> UInt8[np.ndarray, "H W C"]:
 
 
 def _depth(values: Shaped[np.ndarray, "H W C"]) -> int:
-    """Bits of some integers: the fewest usual ones that hold the largest."""
+    """Bits per integer: the smallest of `DEPTHS` that holds the largest value."""
     return next(bits for bits in DEPTHS if int(values.max(initial=0)) < 2**bits)

@@ -1,4 +1,4 @@
-"""One picture of how shapes came about: input, scales from coarse to fine, mesh."""
+"""A picture of how shapes were generated: prompt, scales from coarse to fine, mesh."""
 
 import textwrap
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from g3pt.geometry.render import over_white, render, sheet
 from g3pt.models.g3t import TokenPyramid
 
 TILE = 224
-"""Side of each picture of the sheet."""
+"""Side of each tile of the sheet, in pixels."""
 PREVIEW_RESOLUTION = 64
-"""Grid cells per axis of coarser scales that have no mesh yet."""
+"""Grid cells per axis for meshes of coarser scales that were not made before."""
 MAX_ROWS = 32
-"""Further shapes are left out, so that the sheet stays a picture."""
+"""Shapes on a sheet at most; further ones are left out."""
 
 
 MeshOf = Callable[[TokenPyramid, int], TriangleMesh]
@@ -26,7 +26,7 @@ MeshOf = Callable[[TokenPyramid, int], TriangleMesh]
 
 
 def preview_sheet(mesh_of: MeshOf, result: GenerationResult) -> UInt8[np.ndarray, "H W 3"]:
-    """Lay out one row a shape: its prompt, its coarser scales, its mesh."""
+    """Draw one row per shape: its prompt, its coarser scales, its mesh."""
     rows, labels = [], []
     for shape in result.shapes[:MAX_ROWS]:
         meshes = [*(shape.scales or _coarser(mesh_of, shape)), shape.mesh]
@@ -45,7 +45,7 @@ def _coarser(mesh_of: MeshOf, shape: GeneratedShape) -> list[TriangleMesh]:
 
 
 def mesh_tiles(meshes: list[TriangleMesh]) -> list[UInt8[np.ndarray, "H W 3"]]:
-    """Pictures of one shape's meshes, cropped alike; empty ones say so."""
+    """Pictures of one shape's meshes, all cropped to the same box; an empty mesh becomes a note."""
     nothing = np.zeros((2 * TILE, 2 * TILE, 4), dtype=np.uint8)
     pictures = [
         nothing if mesh.is_empty else render(mesh, canonical_camera(), size=2 * TILE, supersample=1)

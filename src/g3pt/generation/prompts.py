@@ -1,4 +1,4 @@
-"""What a user asks for, turned into the conditions that CAR and its rivals read.
+"""Turns a user's pictures, texts and point clouds into the conditions of CAR and its rivals.
 
 Legend: B batch, N text tokens or points, S picture side.
 """
@@ -32,18 +32,18 @@ from g3pt.models.tokenizer import Tokenizer
 LOGGER = logging.getLogger(__name__)
 
 Pictures = Picture | Sequence[Picture | Sequence[Picture]]
-"""One picture, or one of each shape; a list in its place is several views of that shape."""
+"""One picture, or one per shape; a list in the place of a picture holds views of one shape."""
 Cloud = str | Path | np.ndarray
 """A file, or an array (N, 3 or 6) of positions and normals."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """One request per shape family: as many pictures, texts and clouds as there are of each."""
+    """Prepared prompts, one per requested shape; pictures and texts are empty if not given."""
 
     condition: ConditionBatch
     pictures: tuple[PreparedPicture, ...] = ()
-    """The first view of each."""
+    """The first view of each shape."""
     texts: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -58,24 +58,25 @@ def read_prompts(
     *,
     tokenizer: Tokenizer | None = None,
 ) -> Prompts:
-    """Check a request against what the weights were trained with, and prepare it.
+    """Check prompts against the conditions that the weights know, and prepare them.
 
     Pictures, texts and point clouds given together describe the same shapes, in the same order. A
-    list in the place of a picture is several views of one shape. Nothing asks for one
-    unconditional shape.
+    list in the place of a picture holds several views of one shape. Without any prompt, one
+    unconditional shape is requested.
 
     Args:
         generator: CAR or a rival.
         image: pictures, each a file, its bytes or its pixels (`pixels.Picture`).
         text: sentences.
         points: clouds of visible points in the unit frame of the whole shape, each a file or an
-            array; one that leaves the cube is moved to the unit frame by its own bounding box.
-        tokenizer: whose encoder reads the points; needed with them.
+            array. A cloud that leaves the query cube is moved to the unit frame by its own
+            bounding box.
+        tokenizer: the tokenizer whose encoder reads the points; required with `points`.
 
     Raises:
         FileNotFoundError: if a file does not exist.
         PictureError, CloudError: if a picture or a cloud cannot be used.
-        PromptError: if the weights do not know this kind of prompt, or a text is empty.
+        PromptError: if the weights do not take this kind of prompt, or a text is empty.
     """
     views = [] if image is None else [_pictures(one) for one in _pictures(image)]
     texts = [] if text is None else [text] if isinstance(text, str) else _sentences(text)
@@ -118,7 +119,7 @@ def read_prompts(
 
 
 def _pictures(given: Any) -> list[Any]:
-    """Pictures as a list, also where there is one. What is none of them is found on opening."""
+    """Pictures as a list, even if there is only one; opening them checks their types."""
     several = isinstance(given, Sequence) and not isinstance(given, Picture)
     return list(given) if several else [given]
 
@@ -134,7 +135,7 @@ def _sentences(given: Any) -> list[str]:
 
 
 def _common_length(given: Mapping[str, Sequence[object]]) -> int:
-    """How many shapes are asked for; at least one."""
+    """Number of requested shapes; at least one."""
     names = {"image": "pictures", "text": "texts", "points": "point clouds"}
     counts = {names[slot]: len(prompts) for slot, prompts in given.items() if prompts}
     if len(set(counts.values())) > 1:
@@ -162,7 +163,7 @@ def _prepare_views(
 
 
 def _picture_fields(prepared: list[list[PreparedPicture]]) -> dict[str, torch.Tensor]:
-    """Pictures; transparent ones where a shape has fewer views than another."""
+    """Fields of the condition for pictures; missing views of a shape are transparent."""
     most = max(len(of_shape) for of_shape in prepared)
     stacked = [torch.from_numpy(np.stack([one.rgba for one in of_shape])) for of_shape in prepared]
     fields = {}
@@ -178,16 +179,16 @@ def _picture_fields(prepared: list[list[PreparedPicture]]) -> dict[str, torch.Te
 
 
 def draw_points(cloud: Cloud, num: int, *, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points and normals (N, 3) of a cloud as the encoder of stage 1 reads them, float32.
+    """Draw points and normals of a cloud for the encoder of stage 1, each (N, 3) float32.
 
     Args:
-        cloud: a file, or an array of positions, or of positions and normals.
-        num: how many to draw; some twice where there are fewer.
-        seed: of the draw.
+        cloud: a file, an array of positions, or an array of positions and normals.
+        num: number of points to draw; some are drawn twice if the cloud has fewer.
+        seed: seed of the draw.
 
     Raises:
         FileNotFoundError: if the file does not exist.
-        CloudError: if it cannot be used.
+        CloudError: if the cloud cannot be used.
     """
     name = str(cloud) if isinstance(cloud, str | Path) else "points"
     read = cloud_of(cloud) if isinstance(cloud, np.ndarray) else read_cloud(cloud)

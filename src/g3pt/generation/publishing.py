@@ -1,6 +1,6 @@
-"""Weights that are loaded, written to a folder again or put on the Hugging Face hub.
+"""Saving loaded weights to a folder, and publishing them on the Hugging Face hub.
 
-The folder is a whole one: models as they are stored, what was known of them, and a card.
+The folder is complete: the models as they were stored, the files that came with them, and a card.
 """
 
 import re
@@ -25,7 +25,7 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 """OWNER/NAME."""
 
 KNOWN_FROM_HERE = "<!-- g3pt: what follows is the card that these weights had -->"
-"""Between what is written anew with every card and what was said of the weights before."""
+"""Separates the rewritten part of a card from the card that the weights had before."""
 
 LICENCES = {
     "apache-2.0": r"Apache License\s+Version 2\.0",
@@ -33,11 +33,11 @@ LICENCES = {
     "cc0-1.0": r"CC0 1\.0 Universal",
     "cc-by-4.0": r"Attribution 4\.0 International",
 }
-"""Names of the hub by what the text of a licence begins with."""
+"""The hub's name of a licence -> pattern found near the start of the licence's text."""
 
 
 def located(weights: str | Path) -> str | Path:
-    """Weights as `load_weights` takes them: OWNER/NAME is on the hub where no such folder is."""
+    """Weights as `load_weights` takes them: OWNER/NAME means the hub if there is no such folder."""
     if not isinstance(weights, str) or Path(weights).exists():
         return weights
     name, _, revision = weights.partition("@")
@@ -55,13 +55,14 @@ def save_pretrained(
     """Write a weights folder that `G3PT.from_pretrained` takes.
 
     Args:
-        weights: models and settings; the models are stored as they were.
-        folder: made where it is not there; files in it are replaced.
-        repository: OWNER/NAME under which the weights will be on the hub, for the card.
-        licence: the hub's name of their licence, such as `apache-2.0`; None goes by their LICENSE.
+        weights: models and settings; the models are stored in their stored format.
+        folder: created if it does not exist; files in it are replaced.
+        repository: OWNER/NAME that the weights will have on the hub, for the card.
+        licence: the hub's name of their licence, such as `apache-2.0`; None recognises it from
+            their LICENSE file.
 
     Raises:
-        WeightsError: if the folder is the one the weights are from, or the models were rounded.
+        WeightsError: if the weights were loaded from this folder, or the models were rounded.
     """
     folder = Path(folder)
     if weights.folder is not None and folder.resolve() == weights.folder.resolve():
@@ -82,10 +83,10 @@ def save_pretrained(
 
 
 def check_whole_numbers(weights: LoadedWeights) -> None:
-    """Refuse models in a format that has lost what the stored ones have.
+    """Refuse models that were rounded to fewer bits than their stored weights have.
 
     Raises:
-        WeightsError: saying what to do.
+        WeightsError: if they were; the message says what to do.
     """
     assert weights.car is not None
     dtypes = {p.dtype for p in weights.car.parameters() if p.is_floating_point()}
@@ -105,22 +106,22 @@ def push_to_hub(
     message: str = "Upload weights with g3pt",
     licence: str | None = None,
 ) -> str:
-    """Put weights on the Hugging Face hub, or on the one that HF_ENDPOINT names.
+    """Upload weights to the Hugging Face hub, or to the hub that HF_ENDPOINT names.
 
     Args:
         weights: models and settings.
-        repository: OWNER/NAME; made where it is not there.
-        private: whether a repository that is made is seen by its owner alone.
-        token: who writes; None takes the one of `hf auth login` or HF_TOKEN.
-        message: of the commit.
+        repository: OWNER/NAME; created if it does not exist.
+        private: whether a repository that is created is visible to its owner only.
+        token: access token; None takes the one of `hf auth login` or HF_TOKEN.
+        message: message of the commit.
         licence: as in `save_pretrained`.
 
     Returns:
-        Address of the commit.
+        URL of the commit.
 
     Raises:
-        ValueError: if the repository is no OWNER/NAME.
-        WeightsError: if the weights cannot be saved, or the hub does not take them.
+        ValueError: if `repository` does not have the form OWNER/NAME.
+        WeightsError: if the weights cannot be saved, or the hub refuses them.
     """
     if HUB_NAME.fullmatch(repository) is None:
         raise ValueError(f"a repository of the hub is named OWNER/NAME, got {repository!r:.80}")
@@ -145,8 +146,9 @@ def push_to_hub(
 def model_card(
     weights: LoadedWeights, *, repository: str | None = None, licence: str | None = None
 ) -> str:
-    """A card in Markdown as the hub reads it: facts by name, use, contents, what was known before.
+    """A model card in Markdown, as the hub reads it.
 
+    It holds metadata, an example of use, the contents, and the card that the weights had before.
     Arguments as in `save_pretrained`.
     """
     from huggingface_hub import ModelCardData
@@ -192,7 +194,7 @@ def _example(slots: tuple[str, ...] | list[str]) -> list[str]:
 
 
 def _contents(weights: LoadedWeights) -> list[str]:
-    """Sizes and settings, a line each."""
+    """Sizes and settings, one line each."""
     config, car = weights.config, weights.car
     parts = {"tokenizer": weights.tokenizer, "generator": car}
     lines = [
@@ -214,7 +216,7 @@ def _contents(weights: LoadedWeights) -> list[str]:
 
 
 def _beside(weights: LoadedWeights, name: str) -> Path | None:
-    """A file of the folder that weights are from."""
+    """A file of the folder that the weights were loaded from; None if there is none."""
     path = None if weights.folder is None else weights.folder / name
     return path if path is not None and path.is_file() else None
 

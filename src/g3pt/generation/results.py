@@ -1,4 +1,4 @@
-"""What the pipeline gives back."""
+"""Results of the pipeline, and the events that it reports."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -12,23 +12,23 @@ from g3pt.models.g3t import TokenPyramid
 
 @dataclass(frozen=True, eq=False)
 class ScaleEvent:
-    """What `on_scale` hears: a batch of shapes has one scale more, or a mesh is being made."""
+    """The argument of `on_scale`: a batch of shapes has one more scale, or a mesh is being made."""
 
     first: int
-    """Number of the batch's first sample; with `best_of` every candidate counts as one, with
-    `consensus` every one of the samples. Of a mesh: its own number, candidates counted."""
+    """Number of the batch's first sample. With `best_of` every candidate counts, with `consensus`
+    every sample of the mean. For a mesh: its own number, counted like candidates."""
     scale: int
-    """The scale that was sampled last, or the finest one of the tokens that are meshed."""
+    """The scale that was sampled last, or the finest scale of the tokens that are meshed."""
     num_scales: int
-    """Scales that will be made in all."""
+    """Number of scales that will be sampled in total."""
     tokens: tuple[TokenPyramid, ...]
-    """Tokens so far of each shape; `G3PT.decode` makes meshes of them."""
+    """Tokens of each shape so far; `G3PT.decode` makes meshes of them."""
     stage: Literal["tokens", "mesh"] = "tokens"
     """`tokens` once for each scale of each batch; then `mesh` several times a second."""
     total: int = 1
-    """How many there are in all of what `first` counts."""
+    """Total of what `first` counts."""
     queries: int = 0
-    """While a mesh is made: points at which the field was asked so far."""
+    """While a mesh is made: number of points at which the field was queried so far."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,15 +45,15 @@ class GeneratedShape:
     scales: tuple[TriangleMesh, ...] = ()
     """Meshes of the coarser scales, coarsest first, when asked for; some may be empty."""
     selection: Selection | None = None
-    """Among which candidates it was chosen, if there were several (`best_of`)."""
+    """How it was chosen among its candidates, if there were several (`best_of`)."""
     consensus: tuple[int, ...] = ()
-    """Seeds of the samples whose mean the mesh is; empty for a plain sample. The tokens are then
-    the mean's as the tokenizer quantises it: what they decode to is close to the mesh, not it."""
+    """Seeds of the samples whose mean the mesh shows; empty for a plain sample. The tokens are then
+    the quantised mean: they decode to a shape close to the mesh, not equal to it."""
     guessed: bool = False
-    """Whether the mesh is the generator's first guess; its tokens are that, quantised."""
+    """Whether the mesh is the generator's first guess; its tokens are the quantised guess."""
     spread: float | None = None
-    """How far the samples of the consensus are from their mean (`sample_spread`), where that
-    decided whether it or the first guess is the answer."""
+    """How far the samples of the consensus are from their mean (`sample_spread`). Given if it
+    decided between the consensus and the first guess."""
 
     @property
     def mesh(self) -> TriangleMesh:
@@ -72,23 +72,23 @@ class GenerationResult:
 
     @property
     def meshes(self) -> list[TriangleMesh]:
-        """Mesh of every sample."""
+        """Meshes of all samples."""
         return [shape.mesh for shape in self.shapes]
 
     @property
     def tokens(self) -> list[TokenPyramid]:
-        """Tokens of every sample."""
+        """Tokens of all samples."""
         return [shape.tokens for shape in self.shapes]
 
     @property
     def seeds(self) -> list[int]:
-        """Seed of every sample: with it and the same prompt, each can be made again alone."""
+        """Seeds of all samples; the same seed and prompt make the same sample again."""
         return [shape.seed for shape in self.shapes]
 
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """A mesh through the tokenizer and back."""
+    """A mesh that was tokenized and decoded again."""
 
     tokens: TokenPyramid
     frame: UnitFrame

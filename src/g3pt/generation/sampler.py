@@ -1,9 +1,9 @@
-"""Sampling of tokens, scale by scale, with keys and values cached.
+"""Sampling of tokens, scale by scale, with cached keys and values (next-scale prediction).
 
-Every shape draws from a generator of its own: its tokens do not depend on the shapes that
-share its batch, nor on how many scales are asked for. The generator runs through the scales in
-order and takes as many numbers at each as it has tokens (times bits, where bits are drawn), also
-at scales that are given: so the same seed draws the same numbers for a scale, whatever came before.
+Every shape has its own random generator: its tokens depend neither on the other shapes of the batch
+nor on the requested number of scales. The random generator goes through the scales in order. At
+each scale it draws one number per token, or one per bit where bits are drawn, even if the scale's
+tokens are given. So the same seed draws the same numbers for a scale in every case.
 
 Legend: B batch, T tokens, S scales, L latents, C tokenizer channels, V logits per token.
 """
@@ -29,15 +29,15 @@ from g3pt.models.tokenizer import DiscreteTokenizer
 
 @dataclass(frozen=True)
 class ScaleSample:
-    """What a caller hears after each scale."""
+    """The argument of `on_scale`, given after each scale."""
 
     scale: int
     num_scales: int
-    """How many scales will be made in all."""
+    """Number of scales that will be sampled in total."""
     indices_BT: Int[Tensor, "B T"]
     """Tokens of all scales so far."""
     summed_BLC: Float[Tensor, "B L C"]
-    """Sum of their upsampled features: decodes to the shape at this level of detail."""
+    """Sum of their upsampled features, which decodes to the shape at this level of detail."""
 
 
 @dataclass(frozen=True)
@@ -68,20 +68,20 @@ def generate_tokens(
     cached: bool = True,
     on_scale: Callable[[ScaleSample], None] | None = None,
 ) -> SampledTokens:
-    """Sample the tokens of one shape per seed, all of them or those after given coarse scales.
+    """Sample the tokens of one shape per seed: all scales, or those after given coarse scales.
 
     Args:
         tokenizer: stage 1, whose CQT makes the inputs of the next scale.
         car: stage 2.
-        condition: raw conditions, one row per seed, or per `samples_each` of them.
+        condition: raw conditions, one row per shape, or one row per `samples_each` shapes.
         seeds: one per shape.
-        samples_each: shapes made of each row, side by side; the row is encoded once.
+        samples_each: consecutive shapes that share a row, which is encoded once.
         sampling: guidance, temperature, truncation and number of scales; coarser tokens do not
-            depend on the last. By default the generator's own distribution.
-        known_BT: tokens of the first scales, which are taken as they are; their likelihood counts.
-            A shape's own first scales with its own seed give that shape again.
+            depend on the number of scales. The default samples the generator's own distribution.
+        known_BT: tokens of the first scales, which are kept as they are; their likelihood counts.
+            The first scales of a shape with that shape's seed give the same shape again.
         cached: keep keys and values of coarser scales; False computes them again at every scale.
-        on_scale: called after each scale; what it raises ends the sampling.
+        on_scale: called after each scale; an error raised in it ends the sampling.
 
     Raises:
         ValueError: if counts or settings do not fit the models.
@@ -126,7 +126,8 @@ def _known_scales(
     """Split given tokens by scale.
 
     Raises:
-        ValueError: if they are of another number of shapes, of no whole scales, or of too many.
+        ValueError: if the number of shapes differs, the tokens do not end with a scale, or there
+            are too many scales.
     """
     if known_BT is None:
         return ()
@@ -154,7 +155,7 @@ def _shown_guess(
     *,
     guided: bool,
 ) -> Tensor | None:
-    """The first guess of the rows of `_encode`, where tokens read one."""
+    """The first guess for the rows of `_encode`, if the generator reads one."""
     batches = [condition, condition.without_conditions()] if guided else [condition]
     shown = [car.shown_features(tokenizer, batch) for batch in batches]
     parts = [each.repeat_interleave(samples_each, dim=0) for each in shown if each is not None]
@@ -162,7 +163,7 @@ def _shown_guess(
 
 
 def _guide(logits_BTV: Tensor, guidance: float, *, guided: bool) -> tuple[Tensor, Tensor]:
-    """Split off the conditional logits and push away from the unconditional ones."""
+    """Apply classifier-free guidance (Sec. 4.2); returns conditional and guided logits."""
     if not guided:
         return logits_BTV, logits_BTV
     conditional_BTV, null_BTV = logits_BTV.chunk(2)
@@ -172,7 +173,7 @@ def _guide(logits_BTV: Tensor, guidance: float, *, guided: bool) -> tuple[Tensor
 def _draw(
     logits_BTV: Tensor, head: str, setting: ScaleSampling, generators: Sequence[torch.Generator]
 ) -> Tensor:
-    """Draw the tokens of one scale, each shape from its own generator."""
+    """Draw the tokens of one scale, each shape with its own random generator."""
     if head != "bitwise":
         noise_BT = _uniform(logits_BTV.shape[1:2], generators, logits_BTV.device)
         return draw_entries(
@@ -190,7 +191,7 @@ def _draw(
 def _uniform(
     shape: Sequence[int], generators: Sequence[torch.Generator], device: torch.device
 ) -> Tensor:
-    """Draw on the CPU, so that a seed means the same on every device."""
+    """Uniform numbers, drawn on the CPU so that a seed gives the same ones on every device."""
     drawn = [torch.rand(tuple(shape), generator=generator) for generator in generators]
     return torch.stack(drawn).to(device)
 
@@ -208,9 +209,9 @@ def draw_entries(
     Args:
         logits_BTV: logits over the vocabulary.
         noise_BT: uniform in [0, 1).
-        temperature: divides the logits; 0 takes the largest.
+        temperature: divides the logits; 0 takes the largest logit.
         top_k: keep the k likeliest entries; 0 keeps all.
-        top_p: of those, keep the likeliest until they hold this probability.
+        top_p: of those, keep the likeliest until their probabilities add up to this.
     """
     if temperature == 0:
         return logits_BTV.argmax(dim=-1)
@@ -235,10 +236,10 @@ def draw_entries(
 
 
 def _likeliest(probabilities_BTV: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Entries in falling order, at least as many as hold `share` of every token.
+    """The likeliest entries in falling order, until they add up to `share` for every token.
 
-    Sorting the whole vocabulary takes about half as long as a small transformer does on a
-    CPU, and a trained model rarely needs it.
+    On a CPU, sorting the whole vocabulary takes about half as long as a small transformer. A
+    trained model rarely needs it.
     """
     num_entries = 256
     while num_entries < probabilities_BTV.shape[-1]:
@@ -259,7 +260,7 @@ def draw_bits(
 ) -> Int[Tensor, "B T"]:
     """Choose every bit on its own and pack them into vocabulary entries.
 
-    A bit whose likelier value already holds `top_p` takes that value.
+    A bit whose likelier value has at least the probability `top_p` takes that value.
     """
     likelier_BTK = logits_BTK > 0
     if temperature == 0:

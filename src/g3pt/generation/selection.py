@@ -1,8 +1,10 @@
-"""The best of several samples, by what was asked for alone: the true shape is never looked at.
+"""Choosing the best of several samples by the prompt alone; the true shape is never used.
 
-A picture is compared with the candidates' silhouettes, framed as pictures are framed for the
-encoder, since neither distance nor size shows in a picture. Without a picture the likeliest
-candidate is taken. S picture side.
+A picture is compared with the candidates' silhouettes. Both are framed as pictures are framed for
+the encoder, because a picture shows neither distance nor size. Without a picture the likeliest
+candidate is taken.
+
+Legend: S picture side.
 """
 
 from collections.abc import Sequence
@@ -21,7 +23,7 @@ from g3pt.geometry.render import Scene
 Criterion = Literal["silhouette", "likelihood"]
 
 SIDE = 96
-"""Of the silhouettes that are compared."""
+"""Side of the compared silhouettes, in pixels."""
 
 ELEVATIONS = (0.0, 20.0, 45.0)
 NUM_AZIMUTHS = 12
@@ -34,11 +36,11 @@ class Choice:
     index: int
     criterion: Criterion
     scores: tuple[float, ...]
-    """Of every candidate, larger is better: IoU of silhouettes, or log-likelihood in nats."""
+    """Score of every candidate, larger is better: IoU of silhouettes, or log-likelihood in nats."""
 
 
 def likely_cameras() -> tuple[Camera, ...]:
-    """Where a picture may have been taken from when nobody says, the canonical camera included."""
+    """Cameras to try if the camera of a picture is unknown; the canonical one is among them."""
     around = [360.0 * number / NUM_AZIMUTHS for number in range(NUM_AZIMUTHS)]
     return tuple(orbit_camera(azimuth, height) for height in ELEVATIONS for azimuth in around)
 
@@ -49,17 +51,17 @@ def choose_candidate(
     picture: PreparedPicture | None = None,
     cameras: Sequence[Camera] | None = None,
 ) -> Choice:
-    """Choose among samples for one prompt; the first of equally good ones.
+    """Choose the best sample of one prompt; the first of equally good ones.
 
     Args:
-        meshes: the candidates, unit frame; an empty one is only taken if all are.
+        meshes: the candidates in the unit frame; an empty one is only taken if all are empty.
         nlls: their negative log-likelihoods given the prompt, in nats.
-        picture: what they were made from, if it was a picture. One whose object could not be
-            told from its background has no silhouette, and the likelihood decides.
-        cameras: where the picture may have been taken from; None takes `likely_cameras`.
+        picture: the picture that they were made from, if there was one. If its object could not be
+            separated from the background, it has no silhouette, and the likelihood decides.
+        cameras: cameras that may have taken the picture; None takes `likely_cameras`.
 
     Raises:
-        ValueError: if there is no candidate, or the counts differ.
+        ValueError: if there is no candidate, or the numbers of meshes and likelihoods differ.
     """
     if not meshes or len(meshes) != len(nlls):
         raise ValueError(
@@ -81,10 +83,10 @@ def choose_candidate(
 def silhouette_agreement(
     mesh: TriangleMesh, mask: Bool[np.ndarray, "S S"], cameras: Sequence[Camera]
 ) -> float:
-    """IoU of a mesh's silhouette with a given one, from the camera where they agree best.
+    """Largest IoU of a mesh's silhouette with a given one, over the cameras.
 
     Args:
-        mesh: unit frame; an empty one agrees with nothing.
+        mesh: in the unit frame; an empty one gives 0.
         mask: from `silhouette`.
         cameras: at least one.
     """
@@ -96,7 +98,7 @@ def silhouette_agreement(
 
 
 def silhouette(picture: UInt8[np.ndarray, "H W 4"]) -> Bool[np.ndarray, "S S"]:
-    """What a picture shows, cropped, centred and scaled; nothing of a transparent one."""
+    """Mask of a picture's object, cropped, centred and scaled; empty if all is transparent."""
     if silhouette_box(picture) is None:
         return np.zeros((SIDE, SIDE), dtype=bool)
     return frame_object(picture, SIDE)[..., 3] >= 128

@@ -1,7 +1,7 @@
-"""The one way from a surface to tokens: training data, evaluation, commands and `G3PT` go it.
+"""The one way from a surface to tokens, for training data, evaluation, commands and `G3PT`.
 
-What bounds the solid is sampled, with its normals outward: preparation stores such samples for
-training, and whatever else is tokenized passes through `encode_surface`.
+Points are sampled on the boundary of the solid, with outward normals. Preparation stores such
+samples for training; everything else is tokenized by `encode_surface`.
 
 Legend: N surface points, T tokens. Unit frame.
 """
@@ -34,10 +34,10 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class PlacedMesh:
-    """A mesh brought into the unit frame, as the solid that it stands for."""
+    """A mesh in the unit frame, with the solid that it bounds."""
 
     frame: UnitFrame
-    """Where the unit frame lies in the source's space."""
+    """Position and scale of the unit frame in the source's space."""
     bounded: SolidMesh
 
 
@@ -48,11 +48,11 @@ MeshSource = PlacedMesh | TriangleMesh | str | Path
 def place_mesh(source: MeshSource) -> PlacedMesh:
     """Read a mesh and bring it into the unit frame.
 
-    Far from the origin 32-bit floats round places, and the surface is rough before it comes here.
-    Nothing can undo that; a warning says how coarse the steps are.
+    Far from the origin, 32-bit floats round positions, so the surface is rough before it is read.
+    Nothing can undo that; a warning gives the size of the rounding steps.
 
     Raises:
-        MeshError: if it cannot be read or has no extent.
+        MeshError: if the mesh cannot be read or has no extent.
     """
     if isinstance(source, PlacedMesh):
         return source
@@ -70,23 +70,23 @@ def place_mesh(source: MeshSource) -> PlacedMesh:
 
 
 def _fits_32_bits(mesh: TriangleMesh) -> bool:
-    """Whether the vertices are 32-bit floats; 64-bit ones were not rounded."""
+    """Whether all vertices are 32-bit float values; others were not rounded to them."""
     with np.errstate(over="ignore"):
         return bool((mesh.vertices.astype(np.float32) == mesh.vertices).all())
 
 
 @runtime_checkable
 class Samplable(Protocol):
-    """A solid whose surface can be sampled: `SolidMesh`, or a shape of a source."""
+    """A solid whose boundary can be sampled: a `SolidMesh`, or a shape of a source."""
 
     def sample_surface(self, num: int, rng: np.random.Generator) -> SurfaceSamples:
-        """Points by area on what bounds the solid, normals outward."""
+        """Sample points uniformly by area on the boundary of the solid, with outward normals."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedSurface:
-    """The tokens of a solid, and what the tokenizer read."""
+    """The tokens of a solid, and the surface samples that the tokenizer read."""
 
     indices_T: Int[Tensor, " T"]
     """Vocabulary indices of all scales, coarsest first, on the tokenizer's device."""
@@ -96,23 +96,23 @@ class EncodedSurface:
 def encode_surface(
     tokenizer: DiscreteTokenizer, shape: Samplable, num_points: int, rng: np.random.Generator
 ) -> EncodedSurface:
-    """Sample what bounds a solid, and tokenize it.
+    """Sample the boundary of a solid and tokenize it.
 
     Args:
         tokenizer: stage 1.
-        shape: the solid; a mesh enters as `SolidMesh`.
+        shape: the solid in the unit frame; a mesh is passed as `SolidMesh`.
         num_points: surface points that the tokenizer reads (`num_points` of its weights).
-        rng: source of the points.
+        rng: random generator of the points.
 
     Raises:
-        MeshError: if a mesh has no area, or nearly all of it is buried.
+        MeshError: if a mesh has no area, or nearly all of its surface lies inside the solid.
     """
     samples = shape.sample_surface(num_points, rng)
     return EncodedSurface(encode_samples(tokenizer, samples), samples)
 
 
 def encode_samples(tokenizer: DiscreteTokenizer, samples: SurfaceSamples) -> Int[Tensor, " T"]:
-    """Tokens of samples that were drawn earlier, or damaged on purpose."""
+    """Tokens of surface samples that were drawn earlier, such as damaged ones of an experiment."""
     return tokenizer.tokenize(*surface_tensors(samples, next(tokenizer.parameters()).device))[0]
 
 

@@ -1,6 +1,6 @@
-"""CAR and its rivals behind one contract, as Table 1 asks them: a condition to fields.
+"""CAR and its rivals of Table 1 behind one interface: from a condition to occupancy fields.
 
-A field becomes a mesh as everywhere, with `geometry.isosurface.extract_surface`.
+A field becomes a mesh by `geometry.isosurface.extract_surface`, for all systems alike.
 
 Legend: B batch, T tokens, L latents.
 """
@@ -39,18 +39,19 @@ class GeneratedFields:
 
     fields: list[ShapeField]
     seconds: float
-    """From the condition to fields that can be asked, for the whole batch, meshes not included."""
+    """Time from the condition to fields that can be queried, for the whole batch, without meshing.
+    """
     nll: tuple[float, ...] | None = None
-    """Negative log-likelihood in nats, of systems that know it."""
+    """Negative log-likelihood of each shape in nats; None if the system does not know it."""
 
 
 @runtime_checkable
 class ShapeGenerator(Protocol):
-    """What makes shapes of conditions."""
+    """A system that generates shapes from conditions."""
 
     @property
     def name(self) -> str:
-        """Of the weights, and how they are sampled."""
+        """Name of the weights, with the sampling settings."""
         ...
 
     @property
@@ -60,14 +61,14 @@ class ShapeGenerator(Protocol):
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """What it can be told: some of image, text, points and class."""
+        """Conditions that it takes: some of image, text, points and class."""
         ...
 
     def generate(self, condition: ConditionBatch, seeds: Sequence[int]) -> GeneratedFields:
-        """Make one shape per row of the condition and seed.
+        """Make one shape per row of the condition, each with its seed.
 
         Raises:
-            ValueError: if there are not as many seeds as rows.
+            ValueError: if the numbers of seeds and rows differ.
         """
         ...
 
@@ -86,11 +87,11 @@ class CarSystem:
 
         Args:
             weights: tokenizer and generator.
-            sampling: how tokens are sampled; what it leaves open is as the weights say.
-            answer: what is made of each condition; None takes one sample.
+            sampling: settings of the sampler; those that are None are taken from the weights.
+            answer: kind of answer to each condition; None takes one sample.
 
         Raises:
-            ValueError: if they hold no CAR.
+            ValueError: if the weights hold no CAR.
         """
         if weights.car is None:
             raise ValueError(f"weights {weights.name} hold no CAR; they cannot generate")
@@ -102,13 +103,13 @@ class CarSystem:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """What it can be told."""
+        """Conditions that it takes."""
         return tuple(condition.slot for condition in self.model.config.conditions)
 
     def generate(self, condition: ConditionBatch, seeds: Sequence[int]) -> GeneratedFields:
-        """Sample tokens scale by scale and decode them, or what several samples agree on.
+        """Sample tokens scale by scale and decode them, or decode another kind of answer.
 
-        Only a single sample has a likelihood: other answers are features without tokens.
+        Only a single sample has a likelihood; other answers are features without tokens.
         """
         clock = _Clock(self.model.positions.device)
         models = (self._tokenizer, self.model)
@@ -135,10 +136,10 @@ class FlowSystem:
         guidance: float | None = None,
         method: Method = "euler",
     ) -> None:
-        """Take weights that hold a flow; `guidance` None takes what they say.
+        """Take weights that hold a flow; with `guidance` None theirs is used.
 
         Raises:
-            ValueError: if they do not hold one.
+            ValueError: if the weights hold no flow.
         """
         if weights.flow is None:
             raise ValueError(f"weights {weights.name} hold no flow; they cannot generate")
@@ -153,12 +154,12 @@ class FlowSystem:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """What it can be told."""
+        """Conditions that it takes."""
         return tuple(condition.slot for condition in self.model.config.conditions)
 
     @torch.inference_mode()
     def generate(self, condition: ConditionBatch, seeds: Sequence[int]) -> GeneratedFields:
-        """Follow the flow from noise and decode where it ends."""
+        """Integrate the flow from noise and decode the latents at its end."""
         clock, tokenizer = _Clock(self.model.positions.device), self._tokenizer
         latents_BLE = generate_latents(
             self.model,
@@ -174,7 +175,7 @@ class FlowSystem:
 
 
 class RegressorSystem:
-    """Regression: one pass, one answer; seeds change nothing."""
+    """Regression: one forward pass gives the one answer; seeds have no effect."""
 
     def __init__(self, weights: LoadedRegressor) -> None:
         self.model: Regressor = weights.regressor
@@ -182,12 +183,12 @@ class RegressorSystem:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """What it can be told."""
+        """Conditions that it takes."""
         return tuple(condition.slot for condition in self.model.config.conditions)
 
     @torch.inference_mode()
     def generate(self, condition: ConditionBatch, seeds: Sequence[int]) -> GeneratedFields:
-        """Read the condition."""
+        """Predict the fields from the condition."""
         if len(seeds) != condition.batch_size:
             raise ValueError(f"{len(seeds)} seeds for {condition.batch_size} conditions")
         clock = _Clock(self.model.queries_LD.device)
@@ -203,17 +204,17 @@ def load_system(
     num_steps: int = 50,
     guidance: float | None = None,
 ) -> ShapeGenerator:
-    """The system that a weights folder holds, whichever it is.
+    """Load the system of a weights folder: a CAR, a flow or a regressor.
 
     Args:
-        weights: a weights folder or a bundled name.
-        device: where it runs.
-        num_steps: of a flow; others have none.
-        guidance: of CAR and flow; None takes what the weights say.
+        weights: a weights folder or the name of bundled weights.
+        device: device on which it runs.
+        num_steps: steps of a flow; other systems ignore it.
+        guidance: guidance of a CAR or a flow; None takes that of the weights.
 
     Raises:
         FileNotFoundError: if there are no such weights.
-        ValueError: if they hold no generator, or are not sound.
+        ValueError: if the weights hold no generator, or are damaged.
     """
     if holds_regressor(weights):
         return RegressorSystem(load_regressor_weights(weights, device))
@@ -224,7 +225,7 @@ def load_system(
 
 
 class _Clock:
-    """Seconds of work on a device, not of its being ordered."""
+    """Measures seconds of finished work on a device, which runs asynchronously."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

@@ -1,9 +1,10 @@
-"""New shapes from the tokens of old ones: variations of one, mixtures of two.
+"""New shapes from existing tokens: variations of one shape, mixtures of two.
 
-What a shape is and roughly where its parts are stands in its coarse scales, how they look in the
-finer ones. So keeping the first scales and sampling the others gives relatives of a shape. Tokens
-of a finer scale describe the residual that the shape's own coarser scales left: after the coarse
-scales of another shape they do not say what they said. `G3PT.vary` and `G3PT.mix` use this.
+The coarse scales hold the kind of the shape and the rough places of its parts; the finer scales
+hold their details. So keeping the first scales and sampling the others gives variations of a shape.
+Tokens of a finer scale describe the residual that the shape's own coarser scales left. After the
+coarse scales of another shape they therefore describe something else. `G3PT.vary` and `G3PT.mix`
+use this module.
 """
 
 from dataclasses import replace
@@ -19,24 +20,24 @@ from g3pt.geometry.render import render
 from g3pt.models.g3t import TokenPyramid
 
 MixMethod = Literal["tokens", "resample"]
-"""The finer tokens themselves, or ones sampled from what the other shape looks like."""
+"""`tokens`: take the finer tokens themselves; `resample`: sample them with the shape as prompt."""
 
 PICTURE_SIZE = 256
-"""Side of the picture of a shape that is mixed in."""
+"""Side of the picture of the second shape, in pixels."""
 PICTURE_RESOLUTION = 96
 """Grid cells per axis of the mesh in that picture."""
 
 
 def kept_scales(tokens: TokenPyramid, keep: int, num_scales: int) -> TokenPyramid:
-    """The first scales of a shape, of which some must be left to sample.
+    """The first scales of a shape; at least one scale must be left to sample.
 
     Args:
-        tokens: of the shape.
-        keep: how many scales.
-        num_scales: of the tokenizer.
+        tokens: tokens of the shape.
+        keep: number of scales to keep.
+        num_scales: number of scales of the tokenizer.
 
     Raises:
-        ValueError: if none is left, or the shape has not as many.
+        ValueError: if no scale is left to sample, or the shape has fewer scales than `keep`.
     """
     last = num_scales - 1
     check_whole("keep", keep)
@@ -48,10 +49,10 @@ def kept_scales(tokens: TokenPyramid, keep: int, num_scales: int) -> TokenPyrami
 
 
 def splice(coarse: TokenPyramid, fine: TokenPyramid) -> TokenPyramid:
-    """The scales of `coarse`, then those of `fine` that come after them.
+    """The scales of `coarse`, followed by the remaining finer scales of `fine`.
 
     Raises:
-        PromptError: if `fine` has no scale after those of `coarse`.
+        PromptError: if `fine` has no more scales than `coarse`.
     """
     if fine.num_scales <= coarse.num_scales:
         raise PromptError(
@@ -63,7 +64,7 @@ def splice(coarse: TokenPyramid, fine: TokenPyramid) -> TokenPyramid:
 
 
 def picture_of(mesh: TriangleMesh) -> Image.Image:
-    """Picture of a shape that is mixed in, from the canonical camera, on no ground.
+    """Picture of the second shape, from the canonical camera, without a ground.
 
     Raises:
         PromptError: if the mesh is empty.

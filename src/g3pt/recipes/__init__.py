@@ -12,7 +12,7 @@ from g3pt.training.runs import CONFIG_FILE, Run, load_run
 from g3pt.training.trained import share_trained
 
 RUN_FOLDERS = Path("runs")
-"""Where a recipe is trained unless another folder is named, in a folder of its name."""
+"""Parent of the default run folders; a recipe is trained in the subfolder of its name."""
 
 RECIPES: dict[str, Callable[[], Run]] = {
     "tokenizer-tiny-procedural": tokenizer.tiny_procedural,
@@ -51,7 +51,7 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "regressor-paper": rivals.regressor_paper,
     "regressor-paper-smoke": rivals.regressor_paper_smoke,
 }
-"""By the name of the run."""
+"""Name of the run -> function that returns its config."""
 
 SIZES: dict[str, Callable[[], Run]] = {f"car-{size}": partial(car.of_size, size) for size in LADDER}
 """The paper's generator at every size of the ladder."""
@@ -61,7 +61,7 @@ def recipe(name: str) -> Run:
     """The complete config of a named run.
 
     Args:
-        name: of `RECIPES` or `SIZES`. Rows of tables have theirs in `reproduce.catalogue`.
+        name: a key of `RECIPES` or `SIZES`. Names of table rows are in `reproduce.catalogue`.
 
     Raises:
         ValueError: if there is no recipe of that name.
@@ -73,19 +73,19 @@ def recipe(name: str) -> Run:
 
 
 def runs_before(run: Run, *, resume: bool = False) -> dict[Path, Run]:
-    """The runs that have to be trained before another, because it reads what they make.
+    """The runs that must be trained before another run, because it reads their results.
 
-    They are found by their folders, `runs/RECIPE`; other folders belong to the user.
+    They are recognised by their folders, `runs/RECIPE`; other folders belong to the user.
 
     Args:
-        run: what reads `initial` and `tokenizer`.
-        resume: also give those that were stopped before their end.
+        run: the run; its `initial` and `tokenizer` name what it reads.
+        resume: also return runs that were stopped before their end.
 
     Returns:
-        By folder, in the order in which they are trained.
+        Folder -> run, in the order in which they are trained.
 
     Raises:
-        ConfigError: if a folder of a begun run holds no valid config.
+        ConfigError: if the folder of a begun run holds no valid config.
     """
     found: dict[Path, Run] = {}
     for source in (run.initial, getattr(run, "tokenizer", "")):

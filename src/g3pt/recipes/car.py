@@ -25,10 +25,10 @@ from g3pt.training.optim import AdamWConfig, MuonConfig, ScheduleConfig
 
 
 def tiny() -> CarRun:
-    """An hour of two cores: pictures and sentences to shapes.
+    """Pictures and sentences to shapes; trains in an hour on two cores.
 
-    `meshes` is a folder of meshes with a `manifest.jsonl` (docs/data.md); where there is none,
-    the run trains without them.
+    `meshes` is a folder of meshes with a `manifest.jsonl` (docs/data.md). If there is none, the run
+    trains without it.
     """
     conditions = (ImageConditionConfig(image_size=96, depth=2), TextConditionConfig())
     model = CarConfig(
@@ -70,9 +70,10 @@ def tiny() -> CarRun:
 
 
 def small() -> CarRun:
-    """One GPU, minutes: the generator on the tokens of `tokenizer-small`.
+    """The generator on the tokens of `tokenizer-small`; trains in minutes on one GPU.
 
-    It has more shapes than its tokenizer had: on 20,480 of them it overfits within five minutes.
+    It is trained on more shapes than its tokenizer, because with 20,480 of them it overfits within
+    five minutes.
     """
     conditions = (
         ImageConditionConfig(image_size=96, patch_size=16, depth=4, width=256, num_heads=4),
@@ -120,7 +121,7 @@ def small() -> CarRun:
 
 
 def _pictured_shapes() -> tuple[PreparedShapes, PreparedShapes]:
-    """Shapes with the canonical picture alone, and others with one more; hardly any queries."""
+    """Shapes with only the canonical picture, and others with one more; both with few queries."""
     shapes = tokenizer.small_shapes()
     prepare = replace(shapes.prepare, num_volume_queries=64, num_near_queries=192)
     one, two = (
@@ -140,30 +141,30 @@ def _pictured_shapes() -> tuple[PreparedShapes, PreparedShapes]:
 
 
 def paper() -> CarRun:
-    """The paper's 0.1B: 12 layers, 768 wide, pictures through DINOv2 (Sec. 3.4, 4.1)."""
+    """The paper's 0.1B model: 12 layers, width 768, pictures by DINOv2 (Sec. 3.4, 4.1)."""
     return _paper("car-paper", size_of_depth(12), DinoConditionConfig())
 
 
 def paper_large() -> CarRun:
-    """The paper's 0.5B: 24 layers, 1280 wide."""
+    """The paper's 0.5B model: 24 layers, width 1280."""
     return _paper("car-paper-l", size_of_depth(24), DinoConditionConfig())
 
 
 def paper_xl() -> CarRun:
-    """The paper's 1.5B: 48 layers, 1600 wide."""
+    """The paper's 1.5B model: 48 layers, width 1600."""
     return _paper("car-paper-xl", size_of_depth(48), DinoConditionConfig())
 
 
 def paper_text() -> CarRun:
-    """The paper's 0.1B from sentences, through CLIP (Sec. 3.4)."""
+    """The paper's 0.1B model for sentences, by CLIP (Sec. 3.4)."""
     return _paper("car-paper-text", size_of_depth(12), ClipConditionConfig())
 
 
 def of_size(name: str) -> CarRun:
     """The paper's training at a size of the ladder, `car-0.8M` to `car-1.5B`.
 
-    Pictures are read by a built-in encoder, which needs no pretrained weights: below 0.1B it
-    shrinks with the model, above it stays what it is there.
+    Pictures are read by a built-in encoder, which needs no pretrained weights. Below 0.1B it
+    shrinks with the model; above, it keeps its size at 0.1B.
 
     Raises:
         ValueError: if there is no size of that name.
@@ -207,7 +208,7 @@ def _paper(name: str, size: TransformerSize, condition: ConditionConfig) -> CarR
 
 
 def fitting(model: CarConfig, stage1: TokenizerConfig) -> CarConfig:
-    """The same generator for the tokens of another tokenizer."""
+    """The same generator, adapted to the tokens of another tokenizer."""
     assert isinstance(stage1, CvqConfig)
     return replace(
         model,

@@ -1,7 +1,7 @@
-"""The first guess of the bundled generator, on recorded examples and a processor or two.
+"""Training of the bundled generator's first guess, on recorded examples and one or two CPU cores.
 
-The rest of the generator is kept. A small network is trained on the features of a frozen one, so
-that a step costs a hundredth of a step of CAR; most of the cost is that of the recordings
+The rest of the generator is kept. A small network is trained on the features of a frozen one, so a
+step costs a hundredth of a step of CAR. Most of the cost is making the recordings
 (`scripts/record_guess.py`).
 """
 
@@ -24,14 +24,14 @@ from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import AdamWConfig, ScheduleConfig
 
 GENERATOR = "g3pt-small"
-"""Whose guess it becomes."""
+"""Weights of the generator that gets the guess."""
 
 
 def sources(stock: str) -> tuple[Pool, ...]:
     """The examples: framed pictures of 128 pixels, and tokens.
 
-    Three recordings with two pictures of every shape, and those of the table `unseen`, which
-    have one; no shape is in two of them, but a mesh is in many warps.
+    There are three recordings with two pictures of every shape, and those of the table `unseen`,
+    which have one. No shape is in two recordings, but many warps of a mesh are.
 
     Args:
         stock: file of the meshes that may be trained on.
@@ -61,7 +61,10 @@ def sources(stock: str) -> tuple[Pool, ...]:
 
 
 def small() -> StreamRun:
-    """Half an hour on one core, once the examples are recorded; those of meshes are optional."""
+    """The bundled guess; trains in half an hour on one core, once the examples are recorded.
+
+    Examples made from meshes are optional.
+    """
     guess = GuessConfig(place_width=8, width=352, shown=False)
     return StreamRun(
         name="guess-small",
@@ -110,7 +113,7 @@ def small() -> StreamRun:
 
 
 def small_smoke() -> StreamRun:
-    """`small` in seconds, on shapes that are made while it runs; nothing learnt."""
+    """`small` in seconds, on shapes that are made while it runs; it learns nothing useful."""
     run, stream = small(), small_stream_smoke()
     guess = GuessConfig(image_size=64, place_width=4, width=32, depth=1, shown=False)
     return replace(

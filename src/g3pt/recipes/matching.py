@@ -1,4 +1,4 @@
-"""Equal sizes: the width of a model's layers that gives it a wanted number of parameters."""
+"""Finds the width of a model's layers that gives it a wanted number of parameters."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +20,7 @@ from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
 from g3pt.nn.convolutions import GROUPS
 
 TOLERANCE = 0.05
-"""Largest difference of parameter counts that passes as equal."""
+"""Largest relative difference of parameter counts that counts as equal."""
 
 
 ConfigT = TypeVar("ConfigT")
@@ -29,15 +29,15 @@ RivalT = TypeVar("RivalT", FlowConfig, RegressorConfig)
 
 @cache
 def num_parameters(config: TokenizerConfig) -> int:
-    """Parameters of a tokenizer."""
+    """Number of parameters of a tokenizer."""
     return sum(p.numel() for p in build_tokenizer(config).parameters())
 
 
 def matched(config: TokenizerConfig, wanted: int) -> TokenizerConfig:
     """The same tokenizer with about `wanted` parameters.
 
-    Changed is the width inside the MLPs of a transformer, and inside the residual blocks of
-    a convolutional stack: parameters are linear in both.
+    The hidden width of the MLPs of a transformer, or of the residual blocks of a convolutional
+    stack, is changed. The number of parameters is linear in both.
 
     Raises:
         ValueError: if no width comes within 5 %.
@@ -48,10 +48,10 @@ def matched(config: TokenizerConfig, wanted: int) -> TokenizerConfig:
 
 @cache
 def num_generator_parameters(config: CarConfig | FlowConfig | RegressorConfig) -> int:
-    """Parameters of what makes latents or tokens of a condition.
+    """Number of parameters of a generator: the model from conditions to tokens or latents.
 
-    The field decoder of a regressor does not count, because the others use that of the tokenizer,
-    which does not count either. Nothing is allocated.
+    The field decoder of a regressor is not counted, because other generators use that of the
+    tokenizer, which is not counted either. No memory is allocated.
     """
     with torch.device("meta"):
         match config:
@@ -60,7 +60,7 @@ def num_generator_parameters(config: CarConfig | FlowConfig | RegressorConfig) -
             case FlowConfig():
                 model = Flow(config)
             case RegressorConfig():
-                # Starting values of the decoder are computed from positions; none are needed.
+                # The decoder would compute initial values from positions; counting needs none.
                 by_chance = replace(config, decoder=replace(config.decoder, local_gain=0.0))
                 model = Regressor(by_chance)
             case _:
@@ -72,7 +72,7 @@ def num_generator_parameters(config: CarConfig | FlowConfig | RegressorConfig) -
 
 
 def matched_rival(config: RivalT, wanted: int) -> RivalT:
-    """The same rival with about `wanted` parameters: changed is the width inside its MLPs.
+    """The same rival with about `wanted` parameters; the hidden width of its MLPs is changed.
 
     Raises:
         ValueError: if no width comes within 5 %.
@@ -94,7 +94,10 @@ def _solve(
     *,
     step: int = 1,
 ) -> ConfigT:
-    """The width, a multiple of `step`, that comes nearest; parameters are linear in it."""
+    """The config whose width, a multiple of `step`, comes nearest to `wanted` parameters.
+
+    The number of parameters is linear in the width.
+    """
     low, high = step, 64 * step
     at_low, at_high = count(widened(low)), count(widened(high))
     slope = (at_high - at_low) / (high - low)
@@ -114,7 +117,7 @@ def _solve(
 
 
 def _knob(config: TokenizerConfig) -> tuple[int, Callable[[int], TokenizerConfig]]:
-    """Step of a width, and how to set it."""
+    """The step of the width that is varied, and a function that sets it."""
     match config:
         case CvqConfig() | VqConfig() | KlConfig() | PoolingConfig():
             return 1, lambda width: replace(config, mlp_ratio=width / config.dim)

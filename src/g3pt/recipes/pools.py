@@ -1,4 +1,4 @@
-"""Recordings that trainings on a processor learn from, and the five of the table `unseen`."""
+"""Recorded examples for training on a CPU, and the five recordings of the table `unseen`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,19 +18,19 @@ from g3pt.stream.recording import UNWARPED, RecordingConfig, record
 PoolName = Literal["families", "few_families", "grammar", "real", "warped"]
 
 NUM_FEW = 6
-"""Number of families of the row with the fewest, which needs more shapes of each."""
+"""Families in the row that has the fewest; it needs more shapes of each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pool:
-    """A recording, and how long it is to be."""
+    """A recording and the number of examples that it should have."""
 
     name: str
     config: RecordingConfig
     num: int
 
     def folder(self, root: str | Path) -> Path:
-        """Its folder."""
+        """Folder of the recording."""
         return Path(root) / self.name
 
 
@@ -44,14 +44,14 @@ def record_pool(
     """Record a pool up to a number of examples; see `record`.
 
     Args:
-        pool: what is recorded.
-        root: folder of the pools.
-        num: examples wanted.
-        tokenizer: whose tokens are recorded.
-        on_part: is told how many parts are done, and of how many.
+        pool: the pool to record.
+        root: folder of all pools.
+        num: number of examples wanted.
+        tokenizer: the tokenizer whose tokens are recorded.
+        on_part: called with the number of parts that are done, and of all parts.
 
     Returns:
-        Number of examples in it.
+        Number of examples in the pool.
     """
     config, see = pool.config, None
     if config.features:
@@ -67,7 +67,7 @@ def record_pool(
 
 
 def spread_families(num: int) -> tuple[str, ...]:
-    """Training families spread evenly over their list, where like ones stand together."""
+    """Training families spread evenly over their list, in which similar ones are neighbours."""
     return tuple(TRAIN_FAMILIES[place * len(TRAIN_FAMILIES) // num] for place in range(num))
 
 
@@ -89,7 +89,7 @@ def toy_pools(stock: str) -> tuple[Pool, ...]:
 
 
 def smoke_pools() -> tuple[Pool, ...]:
-    """Pools of seconds, without meshes."""
+    """Small pools that are recorded in seconds, without meshes."""
     maker = MakerConfig(
         num_points=256,
         image_size=64,

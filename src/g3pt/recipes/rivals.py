@@ -1,7 +1,7 @@
-"""The rivals of Table 1, each for one CAR: same data, conditions, steps and parameters.
+"""The rivals of Table 1, each for one CAR: same data, conditions, steps and number of parameters.
 
-`flow_for` and `regressor_for` make a rival of any training of stage 2; the named runs
-are the rivals of those of `recipes/car.py`.
+`flow_for` and `regressor_for` make a rival for any training of stage 2. The named runs are rivals
+of the runs of `recipes/car.py`.
 """
 
 from dataclasses import fields, replace
@@ -33,11 +33,11 @@ from g3pt.training.kinds.tokenizer import TokenizerRun
 
 
 def kl_for(stage1: TokenizerRun, *, name: str, latent_dim: int | None = None) -> TokenizerRun:
-    """The KL tokenizer that a flow runs over: the latents, layers and size of another one.
+    """The KL tokenizer of a flow, with the latents, layers and size of another tokenizer.
 
     Args:
         stage1: a training of a tokenizer with a latent set.
-        name: of the run.
+        name: name of the run.
         latent_dim: channels of the narrow latents (default: an eighth of the width, as in CLAY).
     """
     model = stage1.model
@@ -59,8 +59,8 @@ def flow_for(car: CarRun, stage1: TokenizerRun, *, name: str, tokenizer: str = "
     Args:
         car: the training of stage 2.
         stage1: the training of the KL tokenizer.
-        name: of the run.
-        tokenizer: where the trained KL tokenizer is (default: the run folder of `stage1`).
+        name: name of the run.
+        tokenizer: folder of the trained KL tokenizer (default: the run folder of `stage1`).
     """
     assert isinstance(stage1.model, KlConfig)
     model = FlowConfig(
@@ -92,8 +92,8 @@ def regressor_for(car: CarRun, stage1: TokenizerRun, *, name: str) -> RegressorR
 
     Args:
         car: the training of stage 2.
-        stage1: the training of its tokenizer, whose decoder and queries the regressor gets.
-        name: of the run.
+        stage1: the training of its tokenizer; the regressor gets the same decoder and queries.
+        name: name of the run.
     """
     assert isinstance(stage1.model, LatentSetConfig)
     decoder = {
@@ -142,7 +142,7 @@ def _condition_loss(car: CarRun) -> dict[str, Any]:
 
 
 def kl_tiny() -> TokenizerRun:
-    """The KL tokenizer of `flow_tiny`: the steps of both legs of `tokenizer-tiny`, in one."""
+    """The KL tokenizer of `flow_tiny`; its one run has the steps of both of `tokenizer-tiny`."""
     first, last = tokenizer.tiny_procedural(), tokenizer.tiny()
     run = kl_for(last, name="tokenizer-kl-tiny")
     return replace(run, train=replace(run.train, steps=first.train.steps + last.train.steps))
@@ -159,17 +159,17 @@ def regressor_tiny() -> RegressorRun:
 
 
 def kl_paper() -> TokenizerRun:
-    """A KL tokenizer of the paper's size, 64 channels a latent (CLAY)."""
+    """A KL tokenizer of the paper's size, with 64 channels per latent (CLAY)."""
     return kl_for(tokenizer.paper(), name="tokenizer-kl-paper")
 
 
 def flow_paper() -> FlowRun:
-    """The flow that `car-paper` is compared with, 0.1B."""
+    """The flow of 0.1B that `car-paper` is compared with."""
     return flow_for(car.paper(), kl_paper(), name="flow-paper")
 
 
 def regressor_paper() -> RegressorRun:
-    """The regressor that `car-paper` is compared with, 0.1B."""
+    """The regressor of 0.1B that `car-paper` is compared with."""
     return regressor_for(car.paper(), tokenizer.paper(), name="regressor-paper")
 
 

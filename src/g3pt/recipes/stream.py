@@ -1,4 +1,7 @@
-"""Generators trained on shapes that are made while they learn. Each a complete config."""
+"""Runs of generators whose shapes are made during training.
+
+Each is a function that returns a complete config.
+"""
 
 from dataclasses import replace
 
@@ -16,11 +19,11 @@ from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import MuonConfig, ScheduleConfig
 
 SCALE_WEIGHTS = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""By the root of the length of a scale."""
+"""Loss weights of the scales: the square root of the number of tokens of each."""
 
 
 def small() -> StreamRun:
-    """One GPU, nine minutes: the generator of the bundled weights.
+    """The generator of the bundled weights; trains in nine minutes on one GPU.
 
     The stock of meshes and the yardsticks are made beforehand (docs/training.md). Stock and real
     models are optional.
@@ -70,17 +73,19 @@ def small() -> StreamRun:
 
 
 def watched(num_queries: int = 0) -> WatchConfig:
-    """By the yardsticks of `cache/yardsticks`; real models are optional.
+    """Evaluation during training, by the yardsticks in `cache/yardsticks`.
+
+    The yardstick of real models is optional.
 
     Args:
-        num_queries: labelled points that fields are asked at; 0 is all.
+        num_queries: labelled points at which fields are queried; 0 takes all.
     """
     known, unseen, real = (str(yardstick_path("cache/yardsticks", name)) for name in YARDSTICKS)
     return WatchConfig(yardsticks=(known, unseen), optional=(real,), num_queries=num_queries)
 
 
 def small_smoke() -> StreamRun:
-    """`small` in seconds: every part of it but the stock and the yardsticks, nothing learnt."""
+    """`small` in seconds, without stock and yardsticks; it learns nothing useful."""
     run = small()
     image, text = run.model.conditions
     assert isinstance(image, PretrainedImageConditionConfig)

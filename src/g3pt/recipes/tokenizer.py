@@ -17,15 +17,15 @@ from g3pt.training.optim import AdamWConfig, MuonConfig, ScheduleConfig
 from g3pt.training.validation import ValidationConfig
 
 PAPER_SCALES = (1, 4, 9, 16, 25, 49, 2304)
-"""2408 tokens over 2304 latents as the paper counts them; how it splits the first 104 is our
-guess (docs/deviations.md)."""
+"""2408 tokens for 2304 latents, as in the paper; the split of the first 104 tokens is our guess
+(docs/deviations.md)."""
 
 OPEN_TRAINING = Selection(split="train", licences=OPEN_LICENCES)
-"""What the bundled weights may be trained on."""
+"""The shapes that the bundled weights may be trained on."""
 
 
 def tiny_procedural() -> TokenizerRun:
-    """First leg of `tiny`: procedural shapes alone, LayerNorm warm-up included."""
+    """First part of `tiny`: procedural shapes only, including the LayerNorm warm-up."""
     return TokenizerRun(
         name="tokenizer-tiny-procedural",
         model=CvqConfig(),
@@ -54,10 +54,10 @@ def tiny_procedural() -> TokenizerRun:
 
 
 def tiny() -> TokenizerRun:
-    """The tokenizer beneath `car-tiny`: goes on with real meshes mixed in.
+    """The tokenizer of `car-tiny`: continues `tiny_procedural` with real meshes mixed in.
 
-    `meshes` is a folder of meshes with a `manifest.jsonl` (docs/data.md); where there is none,
-    training goes on without.
+    `meshes` is a folder of meshes with a `manifest.jsonl` (docs/data.md). If there is none, the run
+    trains without it.
     """
     first = tiny_procedural()
     return replace(
@@ -75,9 +75,9 @@ def tiny() -> TokenizerRun:
 
 
 def small() -> TokenizerRun:
-    """One GPU, minutes: 256 latents, all shapes in its memory, stopped by the clock.
+    """256 latents; trains in minutes on one GPU, with all shapes in its memory and a time limit.
 
-    Bits keep their mean and attention starts local, as `choices` found better.
+    The mean of the bits is kept and attention starts local, because `choices` found both better.
     """
     return TokenizerRun(
         name="tokenizer-small",
@@ -135,11 +135,11 @@ def small_shapes() -> PreparedShapes:
 
 
 def mesh_shapes() -> PreparedShapes:
-    """The meshes of the folder `meshes`, both splits, where there is one; display colours."""
+    """The meshes of the folder `meshes`, both splits, if it exists; their colours are sRGB."""
     return PreparedShapes(
         path="cache/meshes",
         source=FolderSourceConfig(path="meshes", gltf_colors="srgb"),
-        # Half the cost of the defaults, and more than `tiny` draws from.
+        # Half the cost of the defaults, and still more points than `tiny` draws.
         prepare=PrepareConfig(
             num_points=16_384,
             num_volume_queries=65_536,
@@ -152,7 +152,7 @@ def mesh_shapes() -> PreparedShapes:
 
 
 def paper() -> TokenizerRun:
-    """The paper's size: 512 wide, 12 + 16 layers, 16384 points, 8192 entries (Sec. 4.1, 4.2)."""
+    """The paper's size: width 512, 12 + 16 layers, 16384 points, 8192 entries (Sec. 4.1, 4.2)."""
     return TokenizerRun(
         name="tokenizer-paper",
         model=CvqConfig(
@@ -176,7 +176,7 @@ def paper() -> TokenizerRun:
 
 
 def tiny_smoke() -> TokenizerRun:
-    """`tiny` in seconds: every part of it, nothing learnt."""
+    """`tiny` in seconds: it runs every part and learns nothing useful."""
     return _smoke(replace(tiny_procedural(), name="tokenizer-tiny"))
 
 
@@ -269,13 +269,13 @@ def procedural_shapes(*, held_out: bool = False) -> PreparedShapes:
         path=f"cache/procedural-{name}",
         source=ProceduralSourceConfig(num=num, first_seed=first_seed),
         prepare=PrepareConfig(num_points=8192, num_volume_queries=16_384, num_near_queries=24_576),
-        # A ray a pixel is enough for what is scaled down to 96 pixels.
+        # One ray per pixel is enough for pictures that are reduced to 96 pixels.
         views=ViewsConfig(num_views=0 if held_out else 1, size=160, supersample=1),
     )
 
 
 def _dense(path: str, *, num: int, held_out: bool = False, num_views: int = 0) -> PreparedShapes:
-    """Enough points and queries a shape to draw the paper's numbers from."""
+    """Shapes with enough points and queries to draw the paper's numbers of them."""
     shapes = procedural_shapes(held_out=held_out)
     return replace(
         shapes,
