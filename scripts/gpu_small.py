@@ -148,6 +148,7 @@ def load_best(folder: Path, car) -> int:
 
 def export(run, tokenizer, car, out: Path, work: Path) -> None:
     """Write the weights folder, large files in pieces."""
+    from g3pt.models.sampling import STANDARD
     from g3pt.models.weights.config import WeightsConfig
     from g3pt.models.weights.load import save_weights
 
@@ -156,7 +157,7 @@ def export(run, tokenizer, car, out: Path, work: Path) -> None:
         compact=("car.", "tokenizer.decoder."),
         tokenizer=tokenizer.config,
         num_points=run.data.num_points,
-        sampling=run.watch.sampling,
+        sampling=run.watch.sampling.over(STANDARD),
     )
     folder = work / "weights"
     save_weights(folder, tokenizer, car, config=config, card="Trained by scripts/gpu_small.py\n")
@@ -197,10 +198,11 @@ def measure(run, task, num_objects: int) -> dict[str, object]:
     scales = [{"num_scales": num} for num in range(max(1, total - 2), total)]
     numbers = [{"temperature": 0.3}, {"temperature": 0.8}, {"guidance": 1.0}, {"guidance": 2.5}]
     for changes in numbers + scales:
-        watch = replace(run.watch, num_objects=min(100, num_objects), **changes)
+        sampling = replace(run.watch.sampling, **changes)
+        watch = replace(run.watch, num_objects=min(100, num_objects), sampling=sampling)
         tried = StreamTask(task.module, task.tokenizer, run.data, run.loss, watch).measure()
         ious = {k: v for one in tried for k, v in measured_metrics(one).items() if k[:3] == "iou"}
-        settings.append({**asdict(watch.sampling), **changes, "iou": ious})
+        settings.append({**asdict(sampling), "iou": ious})
     return {"summary": summary, "settings": settings, "objects": objects}
 
 

@@ -250,11 +250,11 @@ def test_a_stream_from_nothing_is_sampled_as_it_was_watched(
     g3pt, tiny_weights: Path, tmp_path: Path
 ) -> None:
     car = load_weights(tiny_weights, "cpu").car
-    watch = WatchConfig(temperature=0.7, guidance=1.25, num_scales=2)
+    watch = WatchConfig(sampling=Sampling(temperature=0.7, guidance=1.25, num_scales=2))
     folder = save_run(tmp_path / "run", StreamRun(model=car.config, watch=watch), car)
     sources = ("--tokenizer", tiny_weights, "--car", folder)
     assert g3pt("export", *sources, "-o", tmp_path / "out")[0] == 0
-    assert load_weights(tmp_path / "out", "cpu").config.sampling == watch.sampling
+    assert load_weights(tmp_path / "out", "cpu").config.sampling == watch.sampling.over(STANDARD)
 
 
 def test_every_setting_has_a_flag(g3pt, tuned_weights: Path, tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ def test_a_failure_while_working_exits_1(
     def fail(*_: object, **__: object) -> None:
         raise ValueError("matrix is singular")
 
-    monkeypatch.setattr("g3pt.generation.codec.extract_surface", fail)
+    monkeypatch.setattr("g3pt.generation.meshing.extract_surface", fail)
     code, stdout, stderr = g3pt("generate", "--text", "a mug", "-o", tmp_path / "x.glb", *FAST)
     assert (code, stdout) == (1, "")
     assert stderr.splitlines()[-1] == "g3pt: generating: ValueError: matrix is singular"

@@ -15,6 +15,7 @@ from g3pt.generation.answers import (
     answer_features,
 )
 from g3pt.generation.consensus import sample_spread
+from g3pt.generation.meshing import mesh_features
 from g3pt.generation.pipeline import G3PT
 from g3pt.models.car import Car
 from g3pt.models.guess import GuessConfig
@@ -52,7 +53,7 @@ def test_a_picture_is_answered_with_the_guess_where_the_weights_say_so(pipeline,
     prompts = pipeline.read_prompts(image=picture)
     with torch.no_grad():
         features = pipeline.car.guess_features(pipeline.tokenizer, prompts.condition)
-    expected = pipeline.decode_features(features[0], 2, resolution=24)
+    expected = mesh_features(pipeline.tokenizer, features[0], 2, resolution=24)
     assert shape.guessed
     np.testing.assert_array_equal(shape.mesh.vertices, expected.mesh.vertices)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from g3pt.generation.meshing import mesh_features, mesh_tokens
 from g3pt.generation.pipeline import G3PT
 from g3pt.generation.prompts import PromptError
 from g3pt.generation.results import ScaleEvent
@@ -103,7 +104,9 @@ def test_a_consensus_is_the_mean_of_the_plain_samples(pipeline: G3PT) -> None:
         mean_LC = torch.stack(
             [pipeline.tokenizer.decode_indices(one.indices[None])[0] for one in group]
         ).mean(dim=0)
-        expected = pipeline.decode_features(mean_LC, pipeline.num_scales, resolution=RESOLUTION)
+        expected = mesh_features(
+            pipeline.tokenizer, mean_LC, pipeline.num_scales, resolution=RESOLUTION
+        )
         assert shape.mesh.vertices.shape == expected.mesh.vertices.shape
         # The features are summed in another order.
         np.testing.assert_allclose(shape.mesh.vertices, expected.mesh.vertices, atol=1e-4)
@@ -145,7 +148,7 @@ def test_where_the_mean_has_no_inside_the_first_sample_takes_its_place(
     plain = pipeline.generate(text="a mug", seed=4, resolution=RESOLUTION).shapes[0]
     assert not plain.mesh.is_empty
     nothing = extract_surface(lambda points: -np.ones(len(points)), resolution=RESOLUTION)
-    monkeypatch.setattr(pipeline, "decode_features", lambda *_, **__: nothing)
+    monkeypatch.setattr("g3pt.generation.drafts.mesh_features", lambda *_, **__: nothing)
     shape = pipeline.generate(text="a mug", seed=4, consensus=3, resolution=RESOLUTION).shapes[0]
     np.testing.assert_array_equal(shape.mesh.vertices, plain.mesh.vertices)
     assert shape.consensus == ()
@@ -192,12 +195,10 @@ def test_candidates_are_compared_coarsely_and_one_is_made_in_full(
     pipeline: G3PT, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    decode = G3PT.decode
     monkeypatch.setattr(
-        G3PT,
-        "decode",
-        lambda self, tokens, *, resolution, **rest: (
-            asked.append(resolution) or decode(self, tokens, resolution=16, **rest)
+        "g3pt.generation.drafts.mesh_tokens",
+        lambda tokenizer, tokens, *, resolution, **rest: (
+            asked.append(resolution) or mesh_tokens(tokenizer, tokens, resolution=16, **rest)
         ),
     )
     pipeline.generate(text="a mug", best_of=3, resolution=256)

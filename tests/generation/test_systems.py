@@ -21,6 +21,7 @@ from g3pt.models.conditioning import ConditionBatch, ImageConditionConfig
 from g3pt.models.cvq import FieldDecoderConfig
 from g3pt.models.rivals.flow import Flow, FlowConfig
 from g3pt.models.rivals.regressor import Regressor, RegressorConfig
+from g3pt.models.sampling import Sampling
 from g3pt.models.weights.config import RegressorWeightsConfig, WeightsConfig
 from g3pt.models.weights.folder import WeightsError
 from g3pt.models.weights.load import (
@@ -109,7 +110,7 @@ def test_seeds_matter_to_what_is_drawn_and_not_to_what_is_regressed(
 def test_steps_and_guidance_reach_the_samplers(folders: dict[str, Path]) -> None:
     points = np.random.default_rng(0).uniform(-1, 1, (50, 3))
     systems = [
-        load_system(folders["flow"], "cpu", num_steps=steps, guidance=guidance)
+        load_system(folders["flow"], "cpu", num_steps=steps, sampling=Sampling(guidance=guidance))
         for steps, guidance in ((3, None), (3, 2.0), (3, 1.0), (4, 2.0))
     ]
     condition = picture_prompt(systems[0], 1)

@@ -68,6 +68,15 @@ def test_fields_that_are_gone_are_passed_over_where_they_said_what_is_done_now(t
         load_run(tmp_path)
 
 
+def test_the_sampling_of_yardsticks_was_once_three_fields(tmp_path):
+    run = recipe("car-stream-small")
+    data = to_json(run)
+    del data["watch"]["sampling"]
+    data["watch"] |= {"temperature": 0.5, "guidance": 1.5, "num_scales": 0}
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    assert load_run(tmp_path) == run
+
+
 def test_a_trained_model_is_the_average_unless_asked_otherwise(trained):
     from g3pt.training.checkpoint import load_checkpoint
 

@@ -95,8 +95,8 @@ def main(arguments: Sequence[str]) -> int:
         stems = [f"{options.part.stem}-{rank}" for rank in range(1, options.num + 1)]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
 
-    from g3pt.generation.codec import check_resolution
-    from g3pt.generation.completion import SearchConfig
+    from g3pt.generation.completion import SearchConfig, check_search
+    from g3pt.generation.meshing import check_resolution
     from g3pt.generation.pipeline import G3PT
     from g3pt.geometry.clouds import read_cloud
 
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str]) -> int:
     search = SearchConfig(keep=options.keep, width=options.width, survivors=options.survivors)
     pipeline = G3PT.from_pretrained(options.weights, options.device)
     prompts = pipeline.read_prompts(image=options.image, text=options.text)
-    pipeline.check_completion(search, options.num, prompts)
+    check_search(search, options.num, prompts, pipeline.num_scales)
     part = read_cloud(options.part)
     with working("completing"):
         result = pipeline.complete(

@@ -143,7 +143,6 @@ def _export_generator(options: ExportOptions) -> "WeightsConfig":
     assert num_points, "every run and all weights say how many points a tokenizer reads"
     compact = inherited_compact(made, generator) if options.compact is None else options.compact
     inherited = None if generator is None else generator.sampling
-    inherited = None if generator is None else generator.sampling
     config = WeightsConfig(
         name=options.name,
         storage=options.storage or inherited_storage(list(origins.values())),

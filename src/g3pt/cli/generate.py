@@ -33,10 +33,10 @@ from g3pt.cli.shapes import (
 )
 
 if TYPE_CHECKING:
-    from g3pt.generation.candidates import Selection
     from g3pt.generation.pipeline import G3PT
     from g3pt.generation.prompts import Prompts
     from g3pt.generation.results import GeneratedShape, GenerationResult
+    from g3pt.generation.selection import Selection
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -166,6 +166,7 @@ def write_reconstruction(
     Returns:
         The path of the file, None if the mesh is empty, and the levels if there are any.
     """
+    from g3pt.generation.meshing import coarser_meshes
     from g3pt.geometry.mesh import write_mesh
 
     if result.unit_mesh.is_empty:
@@ -174,7 +175,9 @@ def write_reconstruction(
         make_folder_for(path)
         write_mesh(path, result.unit_mesh if unit_frame else result.mesh)
         return {"path": str(path)}
-    coarser = pipeline.coarser_meshes(result.tokens, resolution) if flags.needs_scales else ()
+    coarser: tuple[TriangleMesh, ...] = ()
+    if flags.needs_scales:
+        coarser = coarser_meshes(pipeline.tokenizer, result.tokens, resolution=resolution)
     levels = make_chain(flags, result.unit_mesh, coarser, seed=seed)
     written = write_chain(flags, levels, path, None if unit_frame else result.frame)
     return {"path": written["path"], "lods": written["lods"]}

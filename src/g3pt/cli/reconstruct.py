@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     stems = [path.stem for path in options.mesh]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
 
-    from g3pt.generation.codec import check_resolution
+    from g3pt.generation.meshing import check_resolution
     from g3pt.generation.pipeline import G3PT
 
     check_resolution(options.resolution)

@@ -90,7 +90,7 @@ class SamplingOptions(CommonOptions):
         Raises:
             ValueError: if there are any; the message names the flag and its range.
         """
-        from g3pt.generation.codec import check_resolution
+        from g3pt.generation.meshing import check_resolution
 
         check_resolution(self.resolution)
         if self.num < 1:

@@ -131,12 +131,12 @@ def _car(weights: LoadedWeights, settings: SystemSettings) -> Systems:
 
 def _flow(weights: LoadedWeights, settings: SystemSettings) -> Systems:
     steps = settings.num_steps
-    guided = FlowSystem(weights, num_steps=steps, guidance=settings.sampling.guidance)
+    guided = FlowSystem(weights, num_steps=steps, sampling=settings.sampling)
     return Systems(
         name=guided.name,
         sha256=weights.sha256,
         guided=guided,
-        plain=FlowSystem(weights, num_steps=steps, guidance=1.0),
+        plain=FlowSystem(weights, num_steps=steps, sampling=Sampling(guidance=1.0)),
         likelihood=None,
     )
 

@@ -4,8 +4,8 @@ A fourth kind chooses between the last two by the spread of the samples. If the 
 kind of object, its samples are much alike, and their consensus is better than the guess. If it does
 not, the samples differ, and the guess is better.
 
-Every kind of answer is a config of the union `Answer`, and `answer_features` computes its features.
-A further kind needs a class and a case of `answer_features`.
+Every kind of answer is a config of the union `Answer`. `answer_to` says which kind a request gets,
+`answer_features` computes the features of many answers without meshes.
 
 Legend: B prompts, L latents, C tokenizer channels.
 """
@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from g3pt.arguments import PromptError
 from g3pt.generation.consensus import consensus_features, sample_spread
 from g3pt.generation.sampler import generate_tokens
 from g3pt.models.car import Car
@@ -109,6 +110,112 @@ def answer_of(consensus: int) -> Answer:
     if consensus < 1:
         raise ValueError(f"consensus must be at least 1, got {consensus}")
     return SampleAnswer() if consensus == 1 else ConsensusAnswer(num_samples=consensus)
+
+
+def answer_to(
+    told: Sampling,
+    weights: Sampling,
+    *,
+    pictured: bool,
+    num: int = 1,
+    best_of: int = 1,
+    has_known: bool = False,
+) -> Answer:
+    """The kind of answer that each prompt gets.
+
+    Args:
+        told: the user's settings for consensus and guess, which take precedence.
+        weights: the settings of the weights. They apply to pictures of which one answer is wanted.
+        pictured: whether the prompts have pictures.
+        num: answers per prompt.
+        best_of: candidates per answer.
+        has_known: whether coarse scales are given.
+
+    Raises:
+        PromptError: if a count is not positive, or the arguments exclude each other.
+    """
+    asked = {"num": num, "best_of": best_of, "has_known": has_known}
+    by_default = bool(weights.guess) and pictured
+    if answers_with_guess(told.guess, by_default, consensus=told.consensus, **asked):
+        return GuessAnswer()
+    samples = num_consensus(told.consensus, (weights.consensus or 1) if pictured else 1, **asked)
+    limit = told.spread_limit
+    if limit is not None and samples == 1:
+        raise PromptError(
+            "guess_above says how far apart the samples of a consensus may be: give a consensus "
+            "of at least 2"
+        )
+    if told.guess_above is None and told.consensus is None:
+        limit = weights.spread_limit  # only if the user has set neither
+    if samples == 1:
+        return SampleAnswer()
+    if limit is None:
+        return ConsensusAnswer(num_samples=samples)
+    return SettledAnswer(num_samples=samples, guess_above=limit)
+
+
+def answers_with_guess(
+    asked: bool | None,
+    default: bool,
+    *,
+    consensus: int | None,
+    num: int,
+    best_of: int,
+    has_known: bool,
+) -> bool:
+    """Whether the answer is the first guess.
+
+    Args:
+        asked: the user's setting; None leaves it to the weights if one answer is wanted.
+        default: the setting of the weights.
+        consensus: the user's setting for the consensus.
+        num: answers per prompt.
+        best_of: candidates per answer.
+        has_known: whether coarse scales are given.
+
+    Raises:
+        PromptError: if the arguments exclude each other.
+    """
+    alone = num == best_of == 1 and not has_known and consensus is None
+    if asked and not alone:
+        raise PromptError(
+            "the first guess is one answer and needs no sample: give guess without num, best_of, "
+            "consensus and known"
+        )
+    return default and alone if asked is None else asked
+
+
+def num_consensus(
+    asked: int | None, default: int, *, num: int = 1, best_of: int = 1, has_known: bool = False
+) -> int:
+    """Number of samples whose mean is the answer; 1 is a plain sample.
+
+    Args:
+        asked: the user's setting; None leaves it to the weights if one answer is wanted.
+        default: the setting of the weights.
+        num: answers per prompt; who wants several wants variety, so the default is a sample.
+        best_of: candidates per answer.
+        has_known: whether coarse scales are given.
+
+    Raises:
+        PromptError: if a count is not positive, or the arguments exclude each other.
+    """
+    for name, count in (("num", num), ("best_of", best_of), ("consensus", asked)):
+        if count is not None and count < 1:
+            raise PromptError(f"{name} must be at least 1, got {count}")
+    if asked is None:
+        return default if num == best_of == 1 and not has_known else 1
+    if asked > 1 and best_of > 1:
+        raise PromptError(
+            "best_of keeps one of several samples and consensus joins them: give one of the two, "
+            f"got best_of={best_of} and consensus={asked}"
+        )
+    if asked > 1 and has_known:
+        raise PromptError(
+            "the tokens of a consensus are made after the samples and begin with no given ones: "
+            f"give one of consensus and known, got consensus={asked}"
+        )
+    return asked
 
 
 @dataclass(frozen=True, eq=False)

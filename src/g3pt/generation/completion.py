@@ -17,7 +17,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from g3pt.arguments import check_whole
+from g3pt.arguments import PromptError, check_number, check_whole
+from g3pt.generation.likelihood import token_likelihood
+from g3pt.generation.meshing import check_resolution, mesh_tokens, pyramid_of
+from g3pt.generation.prompts import Prompts
 from g3pt.generation.results import GeneratedShape
 from g3pt.generation.sampler import generate_tokens
 from g3pt.geometry.clouds import PointCloud, estimate_normals, read_cloud
@@ -159,6 +162,94 @@ def agreement(points: Float64[np.ndarray, "N 3"], mesh: TriangleMesh) -> Agreeme
     return Agreement(
         float(distances.mean()), float(distances.max()), float((distances < NEAR).mean())
     )
+
+
+def check_search(search: SearchConfig, num: int, prompts: Prompts, num_scales: int) -> None:
+    """Check a search before anything is computed.
+
+    Args:
+        search: number of scales that are kept and of candidates that are drawn.
+        num: number of completions.
+        prompts: the prompt.
+        num_scales: number of scales of the tokenizer.
+
+    Raises:
+        ValueError: if one cannot be used; the message names it.
+    """
+    check_whole("num", num)
+    if search.keep >= num_scales:
+        raise ValueError(
+            f"keep must lie in 0..{num_scales - 1}, so that scales are left to sample, "
+            f"got {search.keep}"
+        )
+    if not 1 <= num <= search.survivors:
+        raise ValueError(f"num must lie in 1..{search.survivors} (survivors), got {num}")
+    if len(prompts) != 1:
+        raise PromptError(f"one part is completed by one prompt, got {len(prompts)}")
+
+
+def complete_part(
+    tokenizer: DiscreteTokenizer,
+    car: Car,
+    condition: ConditionBatch,
+    part: TriangleMesh | PointCloud | str | Path,
+    frame: UnitFrame | None,
+    search: SearchConfig,
+    *,
+    num: int,
+    seed: int,
+    num_points: int,
+    sampling: Sampling,
+    by_weights: Sampling,
+    resolution: int,
+    min_share: float,
+) -> CompletionResult:
+    """Search for whole shapes, mesh the survivors and sort them; arguments as in `G3PT.complete`.
+
+    Args:
+        tokenizer: stage 1.
+        car: stage 2.
+        condition: raw conditions of the whole shape, one row.
+        part: the known part of the surface.
+        frame: unit frame of the whole shape; None takes that of the part.
+        search: number of scales that are kept and of candidates that are drawn.
+        num: number of completions.
+        seed: seed of everything random.
+        num_points: points that the tokenizer reads.
+        sampling: the user's settings.
+        by_weights: the settings of the weights, which `COMPLETION` and the user's override.
+        resolution: grid cells per axis.
+        min_share: drop parts below this share of the whole surface area.
+
+    Raises:
+        MeshError: if the part cannot be read or has no extent.
+        ValueError: if an argument is out of range.
+    """
+    check_resolution(resolution)
+    check_number("min_share", min_share)
+    for name in ("num_scales", "consensus", "guess", "guess_above"):
+        if getattr(sampling, name) is not None:
+            raise PromptError(f"completions are single samples of all scales: give no {name}")
+    surface, frame = partial_surface(part, frame, num_points, seed)
+    indices_BT = search_completions(
+        tokenizer,
+        car,
+        condition,
+        surface,
+        search,
+        seed=seed,
+        num_points=num_points,
+        sampling=sampling.over(COMPLETION).over(by_weights),
+    )
+    likelihood = token_likelihood(tokenizer, car, indices_BT, condition.repeat(len(indices_BT)))
+    completions: list[Completion] = []
+    for indices_T, nll in zip(indices_BT.cpu(), likelihood.nats.tolist(), strict=True):
+        tokens = pyramid_of(tokenizer, indices_T)
+        extraction = mesh_tokens(tokenizer, tokens, resolution=resolution, min_share=min_share)
+        shape = GeneratedShape(0, seed, tokens, nll, extraction)
+        completions.append(Completion(shape, agreement(surface.points, shape.mesh)))
+    completions.sort(key=lambda one: one.agreement.mean if one.agreement else np.inf)
+    return CompletionResult(tuple(completions[:num]), frame)
 
 
 def add_points(car: Car, condition: ConditionBatch, latents_1LC: Tensor) -> ConditionBatch:

@@ -8,41 +8,31 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from PIL import Image
 
 from g3pt.arguments import PromptError, check_number, check_whole, seed_of
-from g3pt.generation.answers import GuessAnswer
-from g3pt.generation.candidates import (
-    DRAFT_RESOLUTION,
-    Draft,
-    Selection,
-    answer_to,
-    drafts_of,
-    guess_drafts,
-    select_drafts,
+from g3pt.generation.answers import answer_to
+from g3pt.generation.completion import (
+    CompletionResult,
+    SearchConfig,
+    check_search,
+    complete_part,
 )
-from g3pt.generation.codec import (
+from g3pt.generation.drafts import Listener, mesh_drafts, sample_drafts
+from g3pt.generation.likelihood import TokenLikelihood, token_likelihood
+from g3pt.generation.meshing import (
     DEFAULT_MIN_SHARE,
     DEFAULT_RESOLUTION,
     OnBlock,
-    ShapeCodec,
-    TokenSource,
+    check_pyramid,
     check_resolution,
+    mesh_tokens,
+    pyramid_of,
 )
-from g3pt.generation.completion import (
-    COMPLETION,
-    Completion,
-    CompletionResult,
-    SearchConfig,
-    agreement,
-    partial_surface,
-    search_completions,
-)
-from g3pt.generation.likelihood import TokenLikelihood, token_likelihood
 from g3pt.generation.preview import preview_sheet
 from g3pt.generation.prompts import (
     Cloud,
@@ -52,8 +42,18 @@ from g3pt.generation.prompts import (
     read_prompts,
 )
 from g3pt.generation.publishing import located, push_to_hub, save_pretrained
-from g3pt.generation.results import GeneratedShape, GenerationResult, ScaleEvent
-from g3pt.generation.sampler import ScaleSample, generate_tokens
+from g3pt.generation.results import (
+    GenerationResult,
+    Reconstruction,
+    ScaleEvent,
+)
+from g3pt.generation.surface import (
+    EncodedSurface,
+    MeshSource,
+    PlacedMesh,
+    encode_surface,
+    place_mesh,
+)
 from g3pt.generation.token_work import (
     PICTURE_RESOLUTION,
     MixMethod,
@@ -66,27 +66,31 @@ from g3pt.geometry.isosurface import Extraction
 from g3pt.geometry.mesh import TriangleMesh, UnitFrame
 from g3pt.models.car import Car
 from g3pt.models.devices import resolve_device
-from g3pt.models.g3t import TokenPyramid
+from g3pt.models.g3t import TokenFile, TokenFrame, TokenPyramid, read_g3t
 from g3pt.models.sampling import STANDARD, Sampling, told_sampling
+from g3pt.models.tokenizer import require_tokens
 from g3pt.models.weights.load import DEFAULT_WEIGHTS, LoadedWeights, load_weights
 from g3pt.models.weights.precision import DtypeName, cast_weights, resolve_dtype
 
-BATCH_SIZE = 16
-"""Shapes whose tokens are sampled together."""
+TokenSource = TokenFile | TokenPyramid | MeshSource
+"""Tokens, a mesh at any place and scale, or a file of either."""
 
 
-class _Grid(TypedDict):
-    """Meshing settings of a request."""
+class G3PT:
+    """A tokenizer and a generator, ready to use.
 
-    resolution: int
-    min_share: float
-
-
-class G3PT(ShapeCodec):
-    """A tokenizer and a generator, ready to use."""
+    Weights may hold a tokenizer alone. Then shapes can be tokenized, meshed and reconstructed, and
+    everything that generates raises a `PromptError`.
+    """
 
     def __init__(self, weights: LoadedWeights) -> None:
-        super().__init__(weights)
+        """Take loaded weights.
+
+        Raises:
+            ValueError: if their tokenizer has no discrete tokens.
+        """
+        self.weights = weights
+        self.tokenizer = require_tokens(weights.tokenizer, weights.name)
         self.car: Car | None = weights.car
 
     @classmethod
@@ -169,6 +173,177 @@ class G3PT(ShapeCodec):
             licence=licence,
         )
 
+    @property
+    def num_scales(self) -> int:
+        """Number of scales of the token pyramid."""
+        return len(self.tokenizer.scale_lengths)
+
+    def check_num_scales(self, num_scales: int | None) -> None:
+        """Refuse a number of scales that the pyramid does not have.
+
+        Raises:
+            ValueError: if it is out of range; the message names the range.
+        """
+        if num_scales is not None:
+            check_whole("num_scales", num_scales)
+        if num_scales is not None and not 1 <= num_scales <= self.num_scales:
+            raise ValueError(
+                f"scales must lie in 1..{self.num_scales} for weights {self.weights.name}, "
+                f"got {num_scales}"
+            )
+
+    # --- tokens and meshes ---------------------------------------------------------------
+
+    def tokens_of(self, source: TokenSource, *, seed: int = 0) -> TokenFile:
+        """Tokens of a source: token files are read, meshes are tokenized.
+
+        Args:
+            source: tokens, a mesh, or a file of either.
+            seed: seed of the points that are sampled on the surface of a mesh.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            MeshError: if a mesh cannot be read or has no extent.
+            ValueError: if the tokens are damaged or were made by another tokenizer.
+        """
+        if isinstance(source, str | Path) and Path(source).suffix.lower() == ".g3t":
+            source, origin = read_g3t(source), str(source)
+        else:
+            origin = "tokens"
+        match source:
+            case TokenFile():
+                self.check_tokens(source, origin)
+                return source
+            case TokenPyramid():
+                check_pyramid(self.tokenizer, source)
+                return TokenFile(source, TokenFrame(), self.weights.fingerprint)
+            case _:
+                return self.tokenize(source, seed=seed)
+
+    def tokenize(
+        self, mesh: MeshSource, *, num_scales: int | None = None, seed: int = 0
+    ) -> TokenFile:
+        """Tokenize the solid that a mesh bounds (`geometry.solid`).
+
+        Args:
+            mesh: a mesh at any place and scale, or a file of one.
+            num_scales: keep only so many scales, the coarsest; None keeps all.
+            seed: seed of the points that are sampled on the surface.
+
+        Raises:
+            MeshError: if the mesh cannot be read, has no extent, or bounds no solid.
+        """
+        self.check_num_scales(num_scales)
+        seed = seed_of(seed)
+        source = place_mesh(mesh)
+        tokens = self._pyramid_of(self._encode(source, seed), num_scales)
+        return TokenFile(
+            tokens=tokens,
+            frame=TokenFrame(scale=source.frame.scale, offset=source.frame.offset),
+            fingerprint=self.weights.fingerprint,
+        )
+
+    def detokenize(
+        self,
+        tokens: TokenFile | str | Path,
+        *,
+        num_scales: int | None = None,
+        resolution: int = DEFAULT_RESOLUTION,
+    ) -> Reconstruction:
+        """Turn a `.g3t` file, or what was read from one, back into a mesh.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            TokenFileError: if it is damaged.
+            ValueError: if it was made by another tokenizer.
+        """
+        origin = str(tokens) if isinstance(tokens, str | Path) else "tokens"
+        if isinstance(tokens, str | Path):
+            tokens = read_g3t(tokens, num_scales=num_scales)
+        self.check_tokens(tokens, origin)
+        pyramid = tokens.tokens if num_scales is None else tokens.tokens.truncate(num_scales)
+        frame = UnitFrame(scale=tokens.frame.scale, offset=tokens.frame.offset)
+        return Reconstruction(pyramid, frame, self.decode(pyramid, resolution=resolution))
+
+    def check_tokens(self, tokens: TokenFile, origin: str = "tokens") -> None:
+        """Make sure that tokens were made by this tokenizer.
+
+        Raises:
+            ValueError: if they were not.
+        """
+        if tokens.fingerprint != self.weights.fingerprint:
+            raise ValueError(
+                f"{origin}: was made by a tokenizer with fingerprint {tokens.fingerprint[:12]}, "
+                f"weights {self.weights.name} have {self.weights.fingerprint[:12]}: "
+                "name the weights it was made with"
+            )
+
+    def reconstruct(
+        self,
+        mesh: MeshSource,
+        *,
+        num_scales: int | None = None,
+        resolution: int = DEFAULT_RESOLUTION,
+        dense: bool = False,
+        seed: int = 0,
+    ) -> Reconstruction:
+        """Tokenize a mesh and make a mesh of its tokens.
+
+        The sampled surface points also start the search for the surface, so that small parts
+        between the corners of the base grid are not missed. Arguments as in `tokenize` and
+        `decode`.
+        """
+        self.check_num_scales(num_scales)
+        source = place_mesh(mesh)
+        encoded = self._encode(source, seed)
+        tokens = self._pyramid_of(encoded, num_scales)
+        seeds = encoded.samples.points
+        extraction = self.decode(tokens, resolution=resolution, dense=dense, seeds=seeds)
+        return Reconstruction(tokens, source.frame, extraction)
+
+    def decode(
+        self,
+        tokens: TokenPyramid,
+        *,
+        resolution: int = DEFAULT_RESOLUTION,
+        dense: bool = False,
+        seeds: np.ndarray | None = None,
+        min_share: float = 0.0,
+        on_block: OnBlock | None = None,
+    ) -> Extraction:
+        """Make a mesh of tokens, of all scales or of the first few.
+
+        Args:
+            tokens: tokens that this tokenizer made.
+            resolution: grid cells per axis.
+            dense: query the whole grid. This is slow, and finds parts that lie between the corners
+                of the base grid.
+            seeds: points near the surface, if known.
+            min_share: drop parts below this share of the whole surface area.
+            on_block: called with the number of queries so far; an error raised in it ends the
+                meshing.
+
+        Raises:
+            ValueError: if the resolution is out of range or another tokenizer made the tokens.
+        """
+        return mesh_tokens(
+            self.tokenizer,
+            tokens,
+            resolution=resolution,
+            dense=dense,
+            seeds=seeds,
+            min_share=min_share,
+            on_block=on_block,
+        )
+
+    def _encode(self, source: PlacedMesh, seed: int) -> EncodedSurface:
+        num_points, rng = self.weights.config.num_points, np.random.default_rng(seed_of(seed))
+        return encode_surface(self.tokenizer, source.bounded, num_points, rng)
+
+    def _pyramid_of(self, encoded: EncodedSurface, num_scales: int | None) -> TokenPyramid:
+        pyramid = pyramid_of(self.tokenizer, encoded.indices_T.cpu())
+        return pyramid if num_scales is None else pyramid.truncate(num_scales)
+
     # --- generation --------------------------------------------------------------------
 
     def generate(
@@ -238,7 +413,7 @@ class G3PT(ShapeCodec):
             has_known=known is not None,
         )
         if known is not None:
-            self._check_pyramid(known)
+            check_pyramid(self.tokenizer, known)
         started = time.perf_counter()
         if prompts is None:
             prompts = read_prompts(car, image, text, points, tokenizer=self.tokenizer)
@@ -247,87 +422,34 @@ class G3PT(ShapeCodec):
         if wanted.num_scales is None and known is not None:
             if known.num_scales >= (by_weights.num_scales or 0):
                 settings = replace(settings, num_scales=0)
-        samples = answer.num_samples
-        owners = [
-            (prompt, seed + k * samples)
-            for prompt in range(len(prompts))
-            for k in range(num * best_of)
-        ]
-        batch_size = max(1, BATCH_SIZE // samples)
-        hears = _Listener(on_scale, self._pyramid, len(owners) * samples)
-        drafts: list[Draft] = []
+        total = len(prompts) * num * best_of * answer.num_samples
+        listener = Listener(on_scale, self.tokenizer, total)
         started = time.perf_counter()
-        for first in range(0, len(owners), batch_size):
-            batch = owners[first : first + batch_size]
-            condition = prompts.condition.rows(torch.tensor([prompt for prompt, _ in batch]))
-            if isinstance(answer, GuessAnswer):
-                drafts += guess_drafts(self.tokenizer, car, condition, batch)
-                continue
-            seeds = [own_seed + k for _, own_seed in batch for k in range(samples)]
-            sampled = generate_tokens(
-                self.tokenizer,
-                car,
-                condition,
-                seeds=seeds,
-                samples_each=samples,
-                sampling=settings,
-                known_BT=None if known is None else known.indices.expand(len(seeds), -1),
-                on_scale=hears.tokens(first * samples),
-            )
-            drafts += drafts_of(answer, self.tokenizer, car, condition, batch, sampled)
+        drafts = sample_drafts(
+            self.tokenizer,
+            car,
+            prompts,
+            answer,
+            seed=seed,
+            num=num * best_of,
+            sampling=settings,
+            known=known,
+            listener=listener,
+        )
         timings["tokens"] = time.perf_counter() - started
         started = time.perf_counter()
-        hears.place(drafts)
-        shapes: list[GeneratedShape] = []
-        grid: _Grid = {"resolution": resolution, "min_share": min_share}
-        for draft, selection in self._selected(drafts, best_of, prompts, grid, hears):
-            on_block = hears.mesh(draft)
-            extraction = self._mesh(draft, grid, on_block)
-            if extraction.mesh.is_empty and draft.consensus and draft.consensus.instead:
-                draft = draft.consensus.instead
-                extraction = self._mesh(draft, grid, on_block)
-            tokens, agreed = draft.tokens, draft.consensus
-            scales = self.coarser_meshes(tokens, **grid, on_block=on_block) if every_scale else ()
-            shapes.append(
-                GeneratedShape(
-                    draft.prompt,
-                    draft.seed,
-                    tokens,
-                    draft.nll,
-                    extraction,
-                    scales,
-                    selection,
-                    () if agreed is None else agreed.seeds,
-                    agreed is not None and agreed.is_guess,
-                    None if agreed is None else agreed.spread,
-                )
-            )
+        shapes = mesh_drafts(
+            self.tokenizer,
+            drafts,
+            best_of,
+            prompts,
+            resolution=resolution,
+            min_share=min_share,
+            every_scale=every_scale,
+            listener=listener,
+        )
         timings["extract"] = time.perf_counter() - started
         return GenerationResult(shapes=tuple(shapes), prompts=prompts, timings=timings)
-
-    def _mesh(self, draft: Draft, grid: _Grid, on_block: OnBlock | None) -> Extraction:
-        """Mesh the features of a draft if it has any, else its tokens."""
-        if draft.consensus is None:
-            return self.decode(draft.tokens, **grid, on_block=on_block)
-        features_LC, num_scales = draft.consensus.features_LC, draft.tokens.num_scales
-        return self.decode_features(features_LC, num_scales, **grid, on_block=on_block)
-
-    def _selected(
-        self,
-        drafts: Sequence[Draft],
-        best_of: int,
-        prompts: Prompts,
-        grid: _Grid,
-        hears: "_Listener",
-    ) -> Sequence[tuple[Draft, Selection | None]]:
-        if best_of == 1:
-            return [(draft, None) for draft in drafts]
-        rough: _Grid = {**grid, "resolution": min(grid["resolution"], DRAFT_RESOLUTION)}
-
-        def mesh_of(draft: Draft) -> TriangleMesh:
-            return self.decode(draft.tokens, **rough, on_block=hears.mesh(draft)).mesh
-
-        return select_drafts(drafts, best_of, prompts, mesh_of)
 
     __call__ = generate
 
@@ -477,53 +599,24 @@ class G3PT(ShapeCodec):
             ValueError: if an argument is out of range.
         """
         car = self._generator()
-        check_resolution(resolution)
-        seed = seed_of(seed)
-        check_whole("num", num)
-        check_number("min_share", min_share)
-        wanted = _of_candidates(told_sampling(sampling, told))
-        search = SearchConfig() if search is None else search
         prompts = self.read_prompts() if prompts is None else prompts
-        self.check_completion(search, num, prompts)
-        num_points = self.weights.config.num_points
-        surface, frame = partial_surface(part, frame, num_points, seed)
-        indices_BT = search_completions(
+        search = SearchConfig() if search is None else search
+        check_search(search, num, prompts, self.num_scales)
+        return complete_part(
             self.tokenizer,
             car,
             prompts.condition,
-            surface,
+            part,
+            frame,
             search,
-            seed=seed,
-            num_points=num_points,
-            sampling=wanted.over(COMPLETION).over(self.weights.config.sampling),
+            num=num,
+            seed=seed_of(seed),
+            num_points=self.weights.config.num_points,
+            sampling=told_sampling(sampling, told),
+            by_weights=self.weights.config.sampling,
+            resolution=resolution,
+            min_share=min_share,
         )
-        nats = token_likelihood(
-            self.tokenizer, car, indices_BT, prompts.condition.repeat(len(indices_BT))
-        ).nats.tolist()
-        completions: list[Completion] = []
-        for indices_T, nll in zip(indices_BT.cpu(), nats, strict=True):
-            tokens = self._pyramid(indices_T)
-            extraction = self.decode(tokens, resolution=resolution, min_share=min_share)
-            shape = GeneratedShape(0, seed, tokens, nll, extraction)
-            completions.append(Completion(shape, agreement(surface.points, shape.mesh)))
-        completions.sort(key=lambda one: one.agreement.mean if one.agreement else np.inf)
-        return CompletionResult(tuple(completions[:num]), frame)
-
-    def check_completion(self, search: SearchConfig, num: int, prompts: Prompts) -> None:
-        """Check the arguments of `complete`.
-
-        Raises:
-            ValueError: if one cannot be used; the message names it.
-        """
-        if search.keep >= self.num_scales:
-            raise ValueError(
-                f"keep must lie in 0..{self.num_scales - 1}, so that scales are left to sample, "
-                f"got {search.keep}"
-            )
-        if not 1 <= num <= search.survivors:
-            raise ValueError(f"num must lie in 1..{search.survivors} (survivors), got {num}")
-        if len(prompts) != 1:
-            raise PromptError(f"one part is completed by one prompt, got {len(prompts)}")
 
     def score(
         self,
@@ -561,63 +654,3 @@ class G3PT(ShapeCodec):
         if num_scales is not None:
             tokens = tokens.truncate(num_scales)
         return token_likelihood(self.tokenizer, car, tokens.indices[None], prompts.condition)
-
-
-def _of_candidates(told: Sampling) -> Sampling:
-    """Check the settings of a search, which draws single samples of all scales.
-
-    Raises:
-        PromptError: if a setting has no meaning for a search; the message names it.
-    """
-    for name in ("num_scales", "consensus", "guess", "guess_above"):
-        if getattr(told, name) is not None:
-            raise PromptError(f"completions are single samples of all scales: give no {name}")
-    return told
-
-
-class _Listener:
-    """Passes the progress of the sampler and of meshing on to `on_scale`."""
-
-    def __init__(
-        self,
-        on_scale: Callable[[ScaleEvent], None] | None,
-        pyramid_of: Callable[[torch.Tensor], TokenPyramid],
-        num_samples: int,
-    ) -> None:
-        self._on_scale = on_scale
-        self._pyramid_of = pyramid_of
-        self._num_samples = num_samples
-        self._places: dict[int, int] = {}
-
-    def tokens(self, first: int) -> Callable[[ScaleSample], None] | None:
-        """The callback for the sampler of a batch whose first sample has this number."""
-        on_scale = self._on_scale
-        if on_scale is None:
-            return None
-
-        def listen(sample: ScaleSample) -> None:
-            tokens = tuple(self._pyramid_of(indices_T) for indices_T in sample.indices_BT.cpu())
-            event = ScaleEvent(first, sample.scale, sample.num_scales, tokens)
-            on_scale(replace(event, total=self._num_samples))
-
-        return listen
-
-    def place(self, drafts: Sequence[Draft]) -> None:
-        """Number the drafts in the order of sampling; events about their meshes use the numbers."""
-        self._places = {id(draft): number for number, draft in enumerate(drafts)}
-
-    def mesh(self, draft: Draft) -> OnBlock | None:
-        """The callback for the meshing of a draft."""
-        on_scale = self._on_scale
-        if on_scale is None:
-            return None
-        num_scales = draft.tokens.num_scales
-        event = ScaleEvent(
-            self._places[id(draft)],
-            num_scales - 1,
-            num_scales,
-            (draft.tokens,),
-            "mesh",
-            len(self._places),
-        )
-        return lambda queries: on_scale(replace(event, queries=queries))

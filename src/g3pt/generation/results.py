@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from g3pt.generation.candidates import Selection
 from g3pt.generation.prompts import Prompts
+from g3pt.generation.selection import Selection
 from g3pt.geometry.isosurface import Extraction
 from g3pt.geometry.mesh import TriangleMesh, UnitFrame, to_source
 from g3pt.models.g3t import TokenPyramid

@@ -39,6 +39,15 @@ class Choice:
     """Score of every candidate, larger is better: IoU of silhouettes, or log-likelihood in nats."""
 
 
+@dataclass(frozen=True)
+class Selection:
+    """Which of several candidates was taken, and why."""
+
+    choice: Choice
+    seeds: tuple[int, ...]
+    """Seed of every candidate; it is enough to make the candidate again."""
+
+
 def likely_cameras() -> tuple[Camera, ...]:
     """Cameras to try if the camera of a picture is unknown; the canonical one is among them."""
     around = [360.0 * number / NUM_AZIMUTHS for number in range(NUM_AZIMUTHS)]

@@ -133,10 +133,10 @@ class FlowSystem:
         weights: LoadedWeights,
         *,
         num_steps: int = 50,
-        guidance: float | None = None,
+        sampling: Sampling | None = None,
         method: Method = "euler",
     ) -> None:
-        """Take weights that hold a flow; with `guidance` None theirs is used.
+        """Take weights that hold a flow. Of the settings it has only `guidance`.
 
         Raises:
             ValueError: if the weights hold no flow.
@@ -147,7 +147,7 @@ class FlowSystem:
         self.name = f"{weights.name}, {num_steps} steps"
         self._tokenizer = require_gaussian(weights.tokenizer, weights.name)
         self._num_steps = num_steps
-        said = Sampling(guidance=guidance).over(weights.config.sampling).over(STANDARD).guidance
+        said = (sampling or Sampling()).over(weights.config.sampling).over(STANDARD).guidance
         assert said is not None
         self._guidance = said
         self._method: Method = method
@@ -202,7 +202,7 @@ def load_system(
     device: str | torch.device = "auto",
     *,
     num_steps: int = 50,
-    guidance: float | None = None,
+    sampling: Sampling | None = None,
 ) -> ShapeGenerator:
     """Load the system of a weights folder: a CAR, a flow or a regressor.
 
@@ -210,7 +210,8 @@ def load_system(
         weights: a weights folder or the name of bundled weights.
         device: device on which it runs.
         num_steps: steps of a flow; other systems ignore it.
-        guidance: guidance of a CAR or a flow; None takes that of the weights.
+        sampling: settings of the sampler; those that are None are taken from the weights. A flow
+            has only `guidance`, a regressor has none.
 
     Raises:
         FileNotFoundError: if there are no such weights.
@@ -220,8 +221,8 @@ def load_system(
         return RegressorSystem(load_regressor_weights(weights, device))
     loaded = load_weights(weights, device)
     if loaded.flow is not None:
-        return FlowSystem(loaded, num_steps=num_steps, guidance=guidance)
-    return CarSystem(loaded, sampling=Sampling(guidance=guidance))
+        return FlowSystem(loaded, num_steps=num_steps, sampling=sampling)
+    return CarSystem(loaded, sampling=sampling)
 
 
 class _Clock:

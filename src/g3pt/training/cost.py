@@ -14,9 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from g3pt.models.conditioning.efficientnet_weights import load_efficientnet
 from g3pt.models.conditioning.text import TextConditionConfig
 from g3pt.models.conditioning.word_vectors import load_vectors
-from g3pt.training.kinds.car import CarRun
+from g3pt.models.guess import GuessConfig
 from g3pt.training.kinds.contract import SyntheticTask
-from g3pt.training.kinds.stream import StreamRun
 from g3pt.training.optim import Optimizer
 from g3pt.training.recomputation import recompute_blocks, recomputed
 from g3pt.training.runs import Run, kind_of
@@ -74,8 +73,9 @@ def estimate_cost(run: Run) -> RunCost:
 def _load_frozen_networks(run: Run) -> None:
     """Load frozen networks and tables before tensors are fake, since files hold real ones."""
     device = torch.device("cpu")
-    if isinstance(run, CarRun | StreamRun) and run.model.guess is not None:
-        load_efficientnet(run.model.guess.sha256, device, torch.float32)
+    guess = getattr(run.model, "guess", None)
+    if isinstance(guess, GuessConfig):
+        load_efficientnet(guess.sha256, device, torch.float32)
     for condition in getattr(run.model, "conditions", ()):
         if isinstance(condition, TextConditionConfig) and condition.words == "distilled":
             load_vectors(condition.table_sha256, device, torch.float32)

@@ -31,7 +31,7 @@ from g3pt.shapes.packs import is_pack
 from g3pt.shapes.shape_set import ShapeSet
 from g3pt.shapes.shards import ShardSet, is_complete
 from g3pt.shapes.stored import PrepareConfig, ViewsConfig
-from g3pt.training.inventory import Looker, is_prepared
+from g3pt.training.input_checks import InputChecks, is_prepared
 
 RunT = TypeVar("RunT", bound=Any)
 
@@ -61,12 +61,12 @@ class PreparedShapes:
         return ShardsConfig(source=self.source, prepare=self.prepare, views=self.views)
 
 
-def look_at_shapes(run: RunT, looker: Looker, *, num_held_out: int | None = None) -> RunT:
+def check_shapes(run: RunT, checks: InputChecks, *, num_held_out: int | None = None) -> RunT:
     """Check the inputs of a run that learns from prepared shapes.
 
     Args:
         run: with `data`, `shapes`, `validation`, `held_out` and `model`.
-        looker: collects what is found.
+        checks: collects what is found.
         num_held_out: sets of held-out shapes that such a run looks at; None is all.
 
     Returns:
@@ -75,20 +75,20 @@ def look_at_shapes(run: RunT, looker: Looker, *, num_held_out: int | None = None
     data, validation = run.data, run.validation
     for name, config in (("data", data), ("validation", validation)):
         for cache in CACHES:
-            looker.folders(f"{name}.{cache}", getattr(config, cache, ()))
+            checks.folders(f"{name}.{cache}", getattr(config, cache, ()))
     for condition in getattr(run.model, "conditions", ()):
         if isinstance(condition, FrozenConfig) and not getattr(data, f"{condition.slot}_features"):
-            _look_at_frozen(condition, looker)
+            _check_frozen(condition, checks)
     kept: list[bool] = []
     if data.shards:
-        looker.shards("data.shards", data.shards)
+        checks.shards("data.shards", data.shards)
     else:
-        kept = [_prepared(looker, "shapes", shapes) for shapes in run.shapes]
+        kept = [_prepared(checks, "shapes", shapes) for shapes in run.shapes]
         if run.shapes and not any(kept):
-            looker.wrong("shapes: nothing of them is there, and nothing is left to learn from")
+            checks.wrong("shapes: nothing of them is there, and nothing is left to learn from")
     num_parts = len(data.shards or run.shapes)
     if data.weights and len(data.weights) != num_parts:
-        looker.wrong(
+        checks.wrong(
             f"data.weights: expected one for each of {num_parts} sets of shapes, got {data.weights}"
         )
     elif not all(kept) and data.weights:
@@ -97,50 +97,50 @@ def look_at_shapes(run: RunT, looker: Looker, *, num_held_out: int | None = None
     shapes = run.shapes
     if not data.shards:
         shapes = tuple(one for one, keep in zip(shapes, kept, strict=True) if keep)
-    return replace(run, data=data, shapes=shapes, held_out=_held_out(run, looker, num_held_out))
+    return replace(run, data=data, shapes=shapes, held_out=_held_out(run, checks, num_held_out))
 
 
-def _prepared(looker: Looker, field: str, shapes: PreparedShapes) -> bool:
+def _prepared(checks: InputChecks, field: str, shapes: PreparedShapes) -> bool:
     """Whether shapes are there or can be made; False if they are optional and cannot."""
     if is_prepared(shapes.path):
         return True
     source = shapes.source
     if isinstance(source, ObjaverseSourceConfig):  # is listed over the network
-        looker.made.append(f"{shapes.path}: prepared from Objaverse")
+        checks.made.append(f"{shapes.path}: prepared from Objaverse")
         return True
     refs: list[Any] = []
-    if shapes.optional and looker.lacks(lambda: list_shapes(source)):
-        looker.left_out.append(
+    if shapes.optional and checks.lacks(lambda: list_shapes(source)):
+        checks.left_out.append(
             f"{shapes.path}: there are no meshes at {getattr(source, 'path', source.kind)}; "
             "training goes without them"
         )
         return False
-    listed = looker.attempt(field, lambda: refs.extend(list_shapes(source)))
-    if listed and looker.attempt(field, lambda: check_folder(Path(shapes.path), shapes.config)):
-        looker.made.append(f"{shapes.path}: prepared from {len(refs)} {source.kind} shapes")
+    listed = checks.attempt(field, lambda: refs.extend(list_shapes(source)))
+    if listed and checks.attempt(field, lambda: check_folder(Path(shapes.path), shapes.config)):
+        checks.made.append(f"{shapes.path}: prepared from {len(refs)} {source.kind} shapes")
     return True
 
 
-def _held_out(run: Any, looker: Looker, num: int | None) -> tuple[PreparedShapes, ...]:
+def _held_out(run: Any, checks: InputChecks, num: int | None) -> tuple[PreparedShapes, ...]:
     named = run.validation.shards
     if named:
-        looker.shards("validation.shards", (named,) if isinstance(named, str) else named)
+        checks.shards("validation.shards", (named,) if isinstance(named, str) else named)
         return run.held_out
     found = list[PreparedShapes]()
     for shapes in run.held_out:
-        if _prepared(looker, "held_out", shapes):
+        if _prepared(checks, "held_out", shapes):
             found.append(shapes)
         if len(found) == num:
             break
     return tuple(found)
 
 
-def _look_at_frozen(condition: FrozenConfig, looker: Looker) -> None:
+def _check_frozen(condition: FrozenConfig, checks: InputChecks) -> None:
     field = f"model.conditions: {condition.kind}"
     if find_spec("transformers") is None:
-        looker.wrong(f"{field}: needs transformers: pip install 'g3pt[hub]'")
+        checks.wrong(f"{field}: needs transformers: pip install 'g3pt[hub]'")
     if not condition.source.startswith(FROZEN_HUB_PREFIX):
-        looker.attempt(field, lambda: source_arguments(condition.kind, condition.source))
+        checks.attempt(field, lambda: source_arguments(condition.kind, condition.source))
 
 
 def ensure_shapes(wanted: tuple[PreparedShapes, ...], *, workers: int = 1) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeVar, assert_never
+from typing import TypeVar
 
 from g3pt.models.sampling import Sampling
 from g3pt.models.weights.config import (
@@ -24,12 +24,7 @@ from g3pt.models.weights.folder import (
 )
 from g3pt.models.weights.load import holds_regressor
 from g3pt.training.checkpoint import is_run_folder
-from g3pt.training.kinds.car import CarRun
-from g3pt.training.kinds.flow import FlowRun
-from g3pt.training.kinds.regressor import RegressorRun
-from g3pt.training.kinds.stream import StreamRun
-from g3pt.training.kinds.tokenizer import TokenizerRun
-from g3pt.training.runs import Run, load_run
+from g3pt.training.runs import kind_of, load_run
 from g3pt.versions import code_version
 
 NOTHING = "nothing"
@@ -96,7 +91,10 @@ def origin_of(source: str, inherit: str | None = None) -> Origin:
         )
     run = load_run(source)
     initial = run.initial if inherit is None else "" if inherit == NOTHING else inherit
-    own = _of_run(run, f"run `{source}` ({run.name})")
+    kind = kind_of(run)
+    own = Origin(
+        words=f"run `{source}` ({run.name})", trained=True, **vars(kind.exported_settings(run))
+    )
     if not initial:
         return own
     try:
@@ -112,29 +110,10 @@ def origin_of(source: str, inherit: str | None = None) -> Origin:
         weights=start.weights,
         config=start.config,
         # The origin of a generator does not determine this; its tokenizer does.
-        num_points=own.num_points if isinstance(run, TokenizerRun) else None,
+        num_points=own.num_points if kind.trains_tokenizer else None,
         classes=own.classes or start.classes,
         sampling=start.sampling,
     )
-
-
-def _of_run(run: Run, words: str) -> Origin:
-    """The settings that the config of a run holds itself."""
-    origin = Origin(words=words, trained=True)
-    match run:
-        case TokenizerRun():
-            return replace(origin, num_points=run.data.num_points)
-        case CarRun():
-            # The generator's training tokens were made from this number of points.
-            return replace(origin, num_points=run.tokens.num_points, classes=run.data.classes)
-        case StreamRun():
-            return replace(origin, num_points=run.data.num_points, sampling=run.watch.sampling)
-        case FlowRun():
-            return replace(origin, num_points=run.latents.num_points, classes=run.data.classes)
-        case RegressorRun():
-            return replace(origin, classes=run.data.classes)
-        case _:
-            assert_never(run)
 
 
 def inherited_storage(origins: Sequence[Origin]) -> StorageType:

@@ -31,6 +31,9 @@ RETIRED: Retired = {
     ("loss", "time_mean"): 0.0,
     ("loss", "time_deviation"): 1.0,
     ("optim", "min_dim"): 16,
+    ("watch", "temperature"): 0.5,
+    ("watch", "guidance"): 1.5,
+    ("watch", "num_scales"): 0,
 }
 """Retired fields of the configs of runs."""
 

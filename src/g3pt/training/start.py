@@ -9,7 +9,7 @@ from g3pt.config import save_json, to_json
 from g3pt.models.devices import resolve_device
 from g3pt.models.tokenizer import Tokenizer
 from g3pt.training.environment import describe_environment
-from g3pt.training.inventory import Looker
+from g3pt.training.input_checks import InputChecks
 from g3pt.training.kinds.contract import SyntheticTask
 from g3pt.training.loop import TrainResult, train
 from g3pt.training.runs import CONFIG_FILE, Run, kind_of
@@ -40,10 +40,10 @@ def take_stock(run: Run, *, promised: Collection[str] = ()) -> Inventory:
         FileNotFoundError: if something does not exist; the message lists all such fields.
         ValueError: if something exists but cannot be used; the message lists all such fields.
     """
-    looker = Looker(promised)
-    found = kind_of(run).look(run, looker)
-    looker.raise_problems(run.name)
-    return Inventory(found, tuple(looker.left_out), tuple(looker.made))
+    checks = InputChecks(promised)
+    found = kind_of(run).check_inputs(run, checks)
+    checks.raise_problems(run.name)
+    return Inventory(found, tuple(checks.left_out), tuple(checks.made))
 
 
 def start(run: Run, folder: Path, *, resume: bool = False, workers: int = 1) -> TrainResult:

@@ -16,6 +16,7 @@ from g3pt.evaluation.protocols.anomalies import (
     half_of,
     roughened,
 )
+from g3pt.generation.meshing import pyramid_of
 from g3pt.geometry.sampling import SurfaceSamples
 
 
@@ -102,6 +103,6 @@ def test_scores_are_those_of_the_pipeline(result, tiny_weights: Path) -> None:
     pipeline = G3PT.from_pretrained(tiny_weights, "cpu")
     rng = np.random.default_rng([0, 1])
     samples = list_objects("procedural", limit=3).load(1).sample_surface(512, rng)
-    tokens = pipeline._pyramid(_tokenize(pipeline, samples))
+    tokens = pyramid_of(pipeline.tokenizer, _tokenize(pipeline, samples))
     found = pipeline.score(tokens).nats_per_token.item()
     assert found == pytest.approx(result["objects"][1]["shape"])

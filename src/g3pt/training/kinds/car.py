@@ -24,14 +24,14 @@ from g3pt.training.features import ensure_features
 from g3pt.training.fitting import fit_to_tokenizer, shard_captions
 from g3pt.training.ingredients import (
     PreparedShapes,
+    check_shapes,
     ensure_shapes,
     ensure_tokens,
-    look_at_shapes,
     with_parts,
 )
-from g3pt.training.inventory import Looker
+from g3pt.training.input_checks import InputChecks
 from g3pt.training.kinds.conditioned import ConditionedTask, HeldOut, HeldOutConfig
-from g3pt.training.kinds.contract import RunKind, seeded, start_from
+from g3pt.training.kinds.contract import ExportedSettings, RunKind, seeded, start_from
 from g3pt.training.kinds.generator import cqt_alone, generator_operations
 from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig, CarStep, NextScale
@@ -190,11 +190,15 @@ class CarKind(RunKind[CarRun]):
 
     config = CarRun
 
-    def look(self, run: CarRun, looker: Looker) -> CarRun:
+    def exported_settings(self, run: CarRun) -> ExportedSettings:
+        """What exported weights take from the config."""
+        return ExportedSettings(num_points=run.tokens.num_points, classes=run.data.classes)
+
+    def check_inputs(self, run: CarRun, checks: InputChecks) -> CarRun:
         """Check weights, shapes and caches."""
-        looker.weights("tokenizer", run.tokenizer)
-        looker.weights("initial", run.initial)
-        return look_at_shapes(run, looker)
+        checks.weights("tokenizer", run.tokenizer)
+        checks.weights("initial", run.initial)
+        return check_shapes(run, checks)
 
     def complete(self, run: CarRun, *, workers: int = 1) -> tuple[CarRun, Tokenizer]:
         """Prepare shapes, tokens and features; fill in the layout and words of the model."""

@@ -2,14 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from g3pt.config import ConfigError
+from g3pt.models.sampling import Sampling
 from g3pt.models.tokenizer import Tokenizer
-from g3pt.training.inventory import Looker
+from g3pt.training.input_checks import InputChecks
 from g3pt.training.task import Task
 
 RunT = TypeVar("RunT")
@@ -25,19 +27,35 @@ class SyntheticTask(Task, Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExportedSettings:
+    """Settings of exported weights that the config of a run holds."""
+
+    num_points: int | None = None
+    """Surface points that the tokenizer reads. For a generator, those its tokens were made from."""
+    classes: tuple[str, ...] = ()
+    sampling: Sampling | None = None
+
+
 class RunKind(ABC, Generic[RunT]):
     """A kind of run."""
 
     config: type[RunT]
     """The config class of this kind, whose `kind` field names it."""
+    trains_tokenizer: bool = False
+    """Whether stage 1 is trained."""
 
     @abstractmethod
-    def look(self, run: RunT, looker: Looker) -> RunT:
+    def exported_settings(self, run: RunT) -> ExportedSettings:
+        """What weights that are exported from a run take from its config."""
+
+    @abstractmethod
+    def check_inputs(self, run: RunT, checks: InputChecks) -> RunT:
         """Check every path and name of a run, without reading whole files or making anything.
 
         Args:
             run: the run to be trained.
-            looker: collects what is missing, wrong, left out, or made before the first step.
+            checks: collects what is missing, wrong, left out, or made before the first step.
 
         Returns:
             The run without optional inputs that do not exist.

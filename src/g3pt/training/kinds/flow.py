@@ -31,14 +31,14 @@ from g3pt.training.conditioning import ConditionDrawer, ConditionLossConfig, onl
 from g3pt.training.fitting import fit_conditions, shard_captions
 from g3pt.training.ingredients import (
     PreparedShapes,
+    check_shapes,
     ensure_latents,
     ensure_shapes,
-    look_at_shapes,
     with_parts,
 )
-from g3pt.training.inventory import Looker
+from g3pt.training.input_checks import InputChecks
 from g3pt.training.kinds.conditioned import ConditionedTask, HeldOut, HeldOutConfig
-from g3pt.training.kinds.contract import RunKind, seeded, start_from
+from g3pt.training.kinds.contract import ExportedSettings, RunKind, seeded, start_from
 from g3pt.training.loop import TrainConfig
 from g3pt.training.optim import AdamWConfig, OptimConfig
 from g3pt.training.task import WHOLE, Part, TaskOutput, step_generator, to_device
@@ -243,11 +243,15 @@ class FlowKind(RunKind[FlowRun]):
 
     config = FlowRun
 
-    def look(self, run: FlowRun, looker: Looker) -> FlowRun:
+    def exported_settings(self, run: FlowRun) -> ExportedSettings:
+        """What exported weights take from the config."""
+        return ExportedSettings(num_points=run.latents.num_points, classes=run.data.classes)
+
+    def check_inputs(self, run: FlowRun, checks: InputChecks) -> FlowRun:
         """Check weights, shapes and caches."""
-        looker.weights("tokenizer", run.tokenizer)
-        looker.weights("initial", run.initial)
-        return look_at_shapes(run, looker)
+        checks.weights("tokenizer", run.tokenizer)
+        checks.weights("initial", run.initial)
+        return check_shapes(run, checks)
 
     def complete(self, run: FlowRun, *, workers: int = 1) -> tuple[FlowRun, Tokenizer]:
         """Prepare shapes and latents; fill in the sizes and words of the model."""

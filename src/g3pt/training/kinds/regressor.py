@@ -18,10 +18,10 @@ from g3pt.models.tokenizer import Tokenizer
 from g3pt.shapes.datasets.rivals import RegressorBatch, RegressorDataConfig, RegressorDataset
 from g3pt.training.conditioning import ConditionDrawer, ConditionLossConfig, only
 from g3pt.training.fitting import fit_conditions, shard_captions
-from g3pt.training.ingredients import PreparedShapes, ensure_shapes, look_at_shapes, with_parts
-from g3pt.training.inventory import Looker
+from g3pt.training.ingredients import PreparedShapes, check_shapes, ensure_shapes, with_parts
+from g3pt.training.input_checks import InputChecks
 from g3pt.training.kinds.conditioned import ConditionedTask, HeldOut, HeldOutConfig
-from g3pt.training.kinds.contract import RunKind, seeded, start_from
+from g3pt.training.kinds.contract import ExportedSettings, RunKind, seeded, start_from
 from g3pt.training.kinds.tokenizer import batch_scores
 from g3pt.training.loop import TrainConfig
 from g3pt.training.optim import AdamWConfig, OptimConfig
@@ -165,10 +165,14 @@ class RegressorKind(RunKind[RegressorRun]):
 
     config = RegressorRun
 
-    def look(self, run: RegressorRun, looker: Looker) -> RegressorRun:
+    def exported_settings(self, run: RegressorRun) -> ExportedSettings:
+        """What exported weights take from the config."""
+        return ExportedSettings(classes=run.data.classes)
+
+    def check_inputs(self, run: RegressorRun, checks: InputChecks) -> RegressorRun:
         """Check weights, shapes and caches."""
-        looker.weights("initial", run.initial)
-        return look_at_shapes(run, looker)
+        checks.weights("initial", run.initial)
+        return check_shapes(run, checks)
 
     def complete(self, run: RegressorRun, *, workers: int = 1) -> tuple[RegressorRun, None]:
         """Prepare the shapes; fill in words from their captions."""

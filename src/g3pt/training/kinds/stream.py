@@ -25,9 +25,9 @@ from g3pt.stream.dataset import StreamConfig, StreamDataset
 from g3pt.stream.recorded import RecordedConfig, RecordedDataset
 from g3pt.stream.recording import CONFIG_FILE as RECORDING_FILE
 from g3pt.training.fitting import fit_to_tokenizer, stream_captions
-from g3pt.training.inventory import Looker
+from g3pt.training.input_checks import InputChecks
 from g3pt.training.kinds.conditioned import ConditionedTask
-from g3pt.training.kinds.contract import RunKind, seeded, start_from
+from g3pt.training.kinds.contract import ExportedSettings, RunKind, seeded, start_from
 from g3pt.training.kinds.generator import cqt_alone, generator_operations
 from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig, CarStep, NextScale
@@ -41,6 +41,9 @@ from g3pt.training.yardsticks import (
     measure_yardstick,
     ready_yardstick,
 )
+
+WATCHED = Sampling(guidance=1.5, temperature=0.5)
+"""Sampling that suits unseen objects best (docs/results/unseen-toy.md)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,18 +60,8 @@ class WatchConfig:
     """Labelled points per object at which fields are evaluated; 0 is all."""
     consensus: int = 8
     """Samples of the consensus that is measured in addition to one sample; 1 leaves it out."""
-    temperature: float = 0.5
-    guidance: float = 1.5
-    num_scales: int = 0
-    """Number of scales that are sampled; 0 is all."""
-
-    @property
-    def sampling(self) -> Sampling:
-        """Settings of every sample."""
-        told = Sampling(
-            guidance=self.guidance, temperature=self.temperature, num_scales=self.num_scales
-        )
-        return told.over(STANDARD)
+    sampling: Sampling = WATCHED
+    """Settings of every sample; those that are None are the standard ones."""
 
 
 class StreamTask(ConditionedTask[StreamDataset | RecordedDataset, CarStep]):
@@ -259,11 +252,17 @@ class StreamKind(RunKind[StreamRun]):
 
     config = StreamRun
 
-    def look(self, run: StreamRun, looker: Looker) -> StreamRun:
+    def exported_settings(self, run: StreamRun) -> ExportedSettings:
+        """What exported weights take from the config."""
+        return ExportedSettings(
+            num_points=run.data.num_points, sampling=run.watch.sampling.over(STANDARD)
+        )
+
+    def check_inputs(self, run: StreamRun, checks: InputChecks) -> StreamRun:
         """Check weights, stock or recordings, and yardsticks."""
-        looker.weights("tokenizer", run.tokenizer)
-        looker.weights("initial", run.initial)
-        return _look_at_stream(run, looker)
+        checks.weights("tokenizer", run.tokenizer)
+        checks.weights("initial", run.initial)
+        return _check_stream(run, checks)
 
     def complete(self, run: StreamRun, *, workers: int = 1) -> tuple[StreamRun, Tokenizer]:
         """Take layout from the tokenizer and words from families and stock."""
@@ -305,18 +304,18 @@ class StreamKind(RunKind[StreamRun]):
         return generator_operations(run.model, run.loss)
 
 
-def _look_at_stream(run: StreamRun, looker: Looker) -> StreamRun:
+def _check_stream(run: StreamRun, checks: InputChecks) -> StreamRun:
     data, watch = run.data, run.watch
     match data:
         case StreamConfig():
             if data.meshes and not Path(data.stock).is_file():
                 if data.stock_is_optional and data.grammar + data.families:
-                    looker.left_out.append(
+                    checks.left_out.append(
                         f"{data.stock}: there is no stock of meshes; training goes without them"
                     )
                     data = replace(data, meshes=0, stock="")
                 else:
-                    looker.require(
+                    checks.require(
                         "data.stock",
                         False,
                         f"there is no file {data.stock}; `g3pt prepare MESHES {data.stock} "
@@ -326,11 +325,11 @@ def _look_at_stream(run: StreamRun, looker: Looker) -> StreamRun:
             there = [(Path(one.folder) / RECORDING_FILE).is_file() for one in data.selections]
             for one, found in zip(data.selections, there, strict=True):
                 if not found and one.optional:
-                    looker.left_out.append(
+                    checks.left_out.append(
                         f"{one.folder}: there is no such recording; training goes without it"
                     )
                 elif not found:
-                    looker.require(
+                    checks.require(
                         "data.selections",
                         False,
                         f"there is no recording in {one.folder}; docs/training.md says what makes "
@@ -341,18 +340,18 @@ def _look_at_stream(run: StreamRun, looker: Looker) -> StreamRun:
             if kept:
                 data = replace(data, selections=kept)
             else:
-                looker.wrong("data.selections: none of these recordings is there")
+                checks.wrong("data.selections: none of these recordings is there")
         case _:
             assert_never(data)
     for file in watch.yardsticks:
-        looker.require(
+        checks.require(
             "watch.yardsticks",
-            Path(file).is_file() or looker.promised(file),
+            Path(file).is_file() or checks.promised(file),
             f"there is no file {file}; `g3pt evaluate yardsticks --make {Path(file).parent}` "
             "makes it",
         )
     optional = tuple(file for file in watch.optional if Path(file).is_file())
-    looker.left_out += [
+    checks.left_out += [
         f"{file}: there is no such yardstick; training is watched without it"
         for file in watch.optional
         if file not in optional

@@ -32,9 +32,9 @@ from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
 from g3pt.shapes.batch import TokenizerBatch
 from g3pt.shapes.datasets.resident import ResidentTokenizerDataset
 from g3pt.shapes.datasets.tokenizer import TokenizerDataConfig, TokenizerDataset
-from g3pt.training.ingredients import PreparedShapes, ensure_shapes, look_at_shapes
-from g3pt.training.inventory import Looker
-from g3pt.training.kinds.contract import RunKind, seeded, start_from
+from g3pt.training.ingredients import PreparedShapes, check_shapes, ensure_shapes
+from g3pt.training.input_checks import InputChecks
+from g3pt.training.kinds.contract import ExportedSettings, RunKind, seeded, start_from
 from g3pt.training.loop import TrainConfig
 from g3pt.training.optim import AdamWConfig, OptimConfig
 from g3pt.training.task import DatasetsOfParts, Part, TaskOutput, step_generator
@@ -284,11 +284,16 @@ class TokenizerKind(RunKind[TokenizerRun]):
     """How stage 1 is trained."""
 
     config = TokenizerRun
+    trains_tokenizer = True
 
-    def look(self, run: TokenizerRun, looker: Looker) -> TokenizerRun:
+    def exported_settings(self, run: TokenizerRun) -> ExportedSettings:
+        """What exported weights take from the config."""
+        return ExportedSettings(num_points=run.data.num_points)
+
+    def check_inputs(self, run: TokenizerRun, checks: InputChecks) -> TokenizerRun:
         """Check weights, shapes and caches."""
-        looker.weights("initial", run.initial)
-        return look_at_shapes(run, looker, num_held_out=1)
+        checks.weights("initial", run.initial)
+        return check_shapes(run, checks, num_held_out=1)
 
     def complete(self, run: TokenizerRun, *, workers: int = 1) -> tuple[TokenizerRun, None]:
         """Prepare the shapes."""

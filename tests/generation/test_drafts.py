@@ -3,7 +3,7 @@ import pytest
 import torch
 import trimesh
 
-from g3pt.generation.candidates import Draft, select_drafts
+from g3pt.generation.drafts import Draft, select_drafts
 from g3pt.generation.pictures import PreparedPicture
 from g3pt.generation.prompts import Prompts
 from g3pt.geometry.cameras import canonical_camera

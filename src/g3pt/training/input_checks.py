@@ -14,7 +14,7 @@ from g3pt.shapes.shards import is_complete
 from g3pt.training.checkpoint import list_checkpoints
 
 
-class Looker:
+class InputChecks:
     """Checks paths and names one after another, and collects what it finds."""
 
     def __init__(self, promised: Collection[str]) -> None:

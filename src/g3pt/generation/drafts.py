@@ -1,14 +1,17 @@
-"""Groups of samples: the best of a group is kept, or its mean becomes the answer.
+"""The work of a request: samples are drawn, grouped into drafts of answers, and meshed.
+
+Of a group of samples the best is kept, or its mean becomes the answer.
 
 Legend: L latents, C tokenizer channels, T tokens.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import assert_never
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from g3pt.arguments import PromptError
@@ -20,15 +23,27 @@ from g3pt.generation.answers import (
     SettledAnswer,
 )
 from g3pt.generation.consensus import consensus_features, consensus_tokens, sample_spread
+from g3pt.generation.meshing import (
+    OnBlock,
+    coarser_meshes,
+    mesh_features,
+    mesh_tokens,
+    pyramid_of,
+)
 from g3pt.generation.prompts import Prompts
-from g3pt.generation.sampler import SampledTokens
-from g3pt.generation.selection import Choice, choose_candidate
+from g3pt.generation.results import GeneratedShape, ScaleEvent
+from g3pt.generation.sampler import SampledTokens, ScaleSample, generate_tokens
+from g3pt.generation.selection import Selection, choose_candidate
+from g3pt.geometry.isosurface import Extraction
 from g3pt.geometry.mesh import TriangleMesh
 from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch
 from g3pt.models.g3t import TokenPyramid
 from g3pt.models.sampling import Sampling
 from g3pt.models.tokenizer import DiscreteTokenizer
+
+BATCH_SIZE = 16
+"""Shapes whose tokens are sampled together."""
 
 DRAFT_RESOLUTION = 64
 """Grid cells per axis of candidates that are only compared."""
@@ -66,15 +81,6 @@ class DraftConsensus:
     def is_guess(self) -> bool:
         """Whether this is the first guess."""
         return not self.seeds
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which of several candidates was taken, and why."""
-
-    choice: Choice
-    seeds: tuple[int, ...]
-    """Seed of every candidate; it is enough to make the candidate again."""
 
 
 Owner = tuple[int, int]
@@ -195,115 +201,149 @@ def drafts_of(
             assert_never(answer)
 
 
-def answer_to(
-    told: Sampling,
-    weights: Sampling,
+def sample_drafts(
+    tokenizer: DiscreteTokenizer,
+    car: Car,
+    prompts: Prompts,
+    answer: Answer,
     *,
-    pictured: bool,
-    num: int = 1,
-    best_of: int = 1,
-    has_known: bool = False,
-) -> Answer:
-    """The kind of answer that each prompt gets.
-
-    Args:
-        told: the user's settings for consensus and guess, which take precedence.
-        weights: the settings of the weights. They apply to pictures of which one answer is wanted.
-        pictured: whether the prompts have pictures.
-        num: answers per prompt.
-        best_of: candidates per answer.
-        has_known: whether coarse scales are given.
-
-    Raises:
-        PromptError: if a count is not positive, or the arguments exclude each other.
-    """
-    asked = {"num": num, "best_of": best_of, "has_known": has_known}
-    by_default = bool(weights.guess) and pictured
-    if answers_with_guess(told.guess, by_default, consensus=told.consensus, **asked):
-        return GuessAnswer()
-    samples = num_consensus(told.consensus, (weights.consensus or 1) if pictured else 1, **asked)
-    limit = told.spread_limit
-    if limit is not None and samples == 1:
-        raise PromptError(
-            "guess_above says how far apart the samples of a consensus may be: give a consensus "
-            "of at least 2"
-        )
-    if told.guess_above is None and told.consensus is None:
-        limit = weights.spread_limit  # only if the user has set neither
-    if samples == 1:
-        return SampleAnswer()
-    if limit is None:
-        return ConsensusAnswer(num_samples=samples)
-    return SettledAnswer(num_samples=samples, guess_above=limit)
-
-
-def answers_with_guess(
-    asked: bool | None,
-    default: bool,
-    *,
-    consensus: int | None,
+    seed: int,
     num: int,
+    sampling: Sampling,
+    known: TokenPyramid | None,
+    listener: "Listener",
+) -> list[Draft]:
+    """Sample the tokens of all drafts of a request, in batches.
+
+    Args:
+        tokenizer: stage 1.
+        car: stage 2.
+        prompts: the prompts.
+        answer: kind of answer.
+        seed: seed of the first draft of every prompt; the next draft begins after its samples.
+        num: drafts per prompt.
+        sampling: settings of every sample.
+        known: coarse scales that every sample begins with.
+        listener: hears of every scale of every batch.
+
+    Returns:
+        All drafts of the first prompt, then all of the second ...
+    """
+    samples = answer.num_samples
+    owners = [(prompt, seed + k * samples) for prompt in range(len(prompts)) for k in range(num)]
+    batch_size = max(1, BATCH_SIZE // samples)
+    drafts: list[Draft] = []
+    for first in range(0, len(owners), batch_size):
+        batch = owners[first : first + batch_size]
+        condition = prompts.condition.rows(torch.tensor([prompt for prompt, _ in batch]))
+        if isinstance(answer, GuessAnswer):
+            drafts += guess_drafts(tokenizer, car, condition, batch)
+            continue
+        seeds = [own_seed + k for _, own_seed in batch for k in range(samples)]
+        sampled = generate_tokens(
+            tokenizer,
+            car,
+            condition,
+            seeds=seeds,
+            samples_each=samples,
+            sampling=sampling,
+            known_BT=None if known is None else known.indices.expand(len(seeds), -1),
+            on_scale=listener.tokens(first * samples),
+        )
+        drafts += drafts_of(answer, tokenizer, car, condition, batch, sampled)
+    return drafts
+
+
+def mesh_drafts(
+    tokenizer: DiscreteTokenizer,
+    drafts: Sequence[Draft],
     best_of: int,
-    has_known: bool,
-) -> bool:
-    """Whether the answer is the first guess.
+    prompts: Prompts,
+    *,
+    resolution: int,
+    min_share: float,
+    every_scale: bool,
+    listener: "Listener",
+) -> list[GeneratedShape]:
+    """Keep the best of every `best_of` consecutive drafts, and mesh what is kept.
 
     Args:
-        asked: the user's setting; None leaves it to the weights if one answer is wanted.
-        default: the setting of the weights.
-        consensus: the user's setting for the consensus.
-        num: answers per prompt.
-        best_of: candidates per answer.
-        has_known: whether coarse scales are given.
-
-    Raises:
-        PromptError: if the arguments exclude each other.
+        tokenizer: stage 1.
+        drafts: from `sample_drafts`.
+        best_of: candidates of which one is kept; they are compared at `DRAFT_RESOLUTION`.
+        prompts: the prompts.
+        resolution: grid cells per axis.
+        min_share: drop parts below this share of the whole surface area.
+        every_scale: also mesh the coarser scales.
+        listener: hears of the meshing.
     """
-    alone = num == best_of == 1 and not has_known and consensus is None
-    if asked and not alone:
-        raise PromptError(
-            "the first guess is one answer and needs no sample: give guess without num, best_of, "
-            "consensus and known"
+    listener.place(drafts)
+
+    chosen: Sequence[tuple[Draft, Selection | None]] = [(draft, None) for draft in drafts]
+    if best_of > 1:
+        rough = min(resolution, DRAFT_RESOLUTION)
+
+        def rough_mesh(draft: Draft) -> TriangleMesh:
+            return _mesh(tokenizer, draft, rough, min_share, listener.mesh(draft)).mesh
+
+        chosen = select_drafts(drafts, best_of, prompts, rough_mesh)
+    shapes: list[GeneratedShape] = []
+    for draft, selection in chosen:
+        on_block = listener.mesh(draft)
+        extraction = _mesh(tokenizer, draft, resolution, min_share, on_block)
+        if extraction.mesh.is_empty and draft.consensus and draft.consensus.instead:
+            draft = draft.consensus.instead
+            extraction = _mesh(tokenizer, draft, resolution, min_share, on_block)
+        agreed, scales = draft.consensus, ()
+        if every_scale:
+            scales = coarser_meshes(
+                tokenizer,
+                draft.tokens,
+                resolution=resolution,
+                min_share=min_share,
+                on_block=on_block,
+            )
+        shapes.append(
+            GeneratedShape(
+                draft.prompt,
+                draft.seed,
+                draft.tokens,
+                draft.nll,
+                extraction,
+                scales,
+                selection,
+                () if agreed is None else agreed.seeds,
+                agreed is not None and agreed.is_guess,
+                None if agreed is None else agreed.spread,
+            )
         )
-    return default and alone if asked is None else asked
+    return shapes
 
 
-def pyramid_of(tokenizer: DiscreteTokenizer, indices_T: Int[Tensor, " T"]) -> TokenPyramid:
-    """Tokens of the first scales as a `TokenPyramid`, with scale lengths and bits per token."""
-    return TokenPyramid(tuple(tokenizer.scale_lengths), tokenizer.num_bits, indices_T)
-
-
-def num_consensus(
-    asked: int | None, default: int, *, num: int = 1, best_of: int = 1, has_known: bool = False
-) -> int:
-    """Number of samples whose mean is the answer; 1 is a plain sample.
-
-    Args:
-        asked: the user's setting; None leaves it to the weights if one answer is wanted.
-        default: the setting of the weights.
-        num: answers per prompt; who wants several wants variety, so the default is a sample.
-        best_of: candidates per answer.
-        has_known: whether coarse scales are given.
-
-    Raises:
-        PromptError: if a count is not positive, or the arguments exclude each other.
-    """
-    for name, count in (("num", num), ("best_of", best_of), ("consensus", asked)):
-        if count is not None and count < 1:
-            raise PromptError(f"{name} must be at least 1, got {count}")
-    if asked is None:
-        return default if num == best_of == 1 and not has_known else 1
-    if asked > 1 and best_of > 1:
-        raise PromptError(
-            "best_of keeps one of several samples and consensus joins them: give one of the two, "
-            f"got best_of={best_of} and consensus={asked}"
+def _mesh(
+    tokenizer: DiscreteTokenizer,
+    draft: Draft,
+    resolution: int,
+    min_share: float,
+    on_block: OnBlock | None,
+) -> Extraction:
+    """Mesh the features of a draft if it has any, else its tokens."""
+    if draft.consensus is None:
+        return mesh_tokens(
+            tokenizer,
+            draft.tokens,
+            resolution=resolution,
+            min_share=min_share,
+            on_block=on_block,
         )
-    if asked > 1 and has_known:
-        raise PromptError(
-            "the tokens of a consensus are made after the samples and begin with no given ones: "
-            f"give one of consensus and known, got consensus={asked}"
-        )
-    return asked
+    return mesh_features(
+        tokenizer,
+        draft.consensus.features_LC,
+        draft.tokens.num_scales,
+        resolution=resolution,
+        min_share=min_share,
+        on_block=on_block,
+    )
 
 
 def select_drafts(
@@ -331,3 +371,51 @@ def select_drafts(
         seeds = tuple(draft.seed for draft in group)
         selected.append((group[choice.index], Selection(choice, seeds)))
     return selected
+
+
+class Listener:
+    """Passes the progress of the sampler and of meshing on to `on_scale`."""
+
+    def __init__(
+        self,
+        on_scale: Callable[[ScaleEvent], None] | None,
+        tokenizer: DiscreteTokenizer,
+        num_samples: int,
+    ) -> None:
+        self._on_scale = on_scale
+        self._pyramid_of = partial(pyramid_of, tokenizer)
+        self._num_samples = num_samples
+        self._places: dict[int, int] = {}
+
+    def tokens(self, first: int) -> Callable[[ScaleSample], None] | None:
+        """The callback for the sampler of a batch whose first sample has this number."""
+        on_scale = self._on_scale
+        if on_scale is None:
+            return None
+
+        def listen(sample: ScaleSample) -> None:
+            tokens = tuple(self._pyramid_of(indices_T) for indices_T in sample.indices_BT.cpu())
+            event = ScaleEvent(first, sample.scale, sample.num_scales, tokens)
+            on_scale(replace(event, total=self._num_samples))
+
+        return listen
+
+    def place(self, drafts: Sequence[Draft]) -> None:
+        """Number the drafts in the order of sampling; events about their meshes use the numbers."""
+        self._places = {id(draft): number for number, draft in enumerate(drafts)}
+
+    def mesh(self, draft: Draft) -> OnBlock | None:
+        """The callback for the meshing of a draft."""
+        on_scale = self._on_scale
+        if on_scale is None:
+            return None
+        num_scales = draft.tokens.num_scales
+        event = ScaleEvent(
+            self._places[id(draft)],
+            num_scales - 1,
+            num_scales,
+            (draft.tokens,),
+            "mesh",
+            len(self._places),
+        )
+        return lambda queries: on_scale(replace(event, queries=queries))
