@@ -31,9 +31,8 @@ def mesh_of(draft: Draft) -> TriangleMesh:
 
 
 def prompts_of(*pictures: TriangleMesh) -> Prompts:
-    drawn = [
-        PreparedPicture(render(one, canonical_camera(), size=128), "alpha") for one in pictures
-    ]
+    views = [render(one, canonical_camera(), size=128) for one in pictures]
+    drawn = [PreparedPicture(view, "alpha", view) for view in views]
     return Prompts(ConditionBatch(batch_size=2), tuple(drawn), ())
 
 

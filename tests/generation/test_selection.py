@@ -25,7 +25,8 @@ CANDIDATES = [box(1.9, 0.3, 0.3), box(0.6, 1.9, 0.6), box(1.9, 1.9, 0.4), NOTHIN
 
 
 def photograph(mesh: TriangleMesh, camera=None, cutout="alpha") -> PreparedPicture:
-    return PreparedPicture(render(mesh, camera or canonical_camera(), size=128), cutout)
+    view = render(mesh, camera or canonical_camera(), size=128)
+    return PreparedPicture(view, cutout, view)
 
 
 @pytest.mark.parametrize("number", range(3))

@@ -25,11 +25,11 @@ COMMANDS = {
     "score": ("score", "how likely shapes are under the generator, scale by scale"),
     "prepare": ("prepare", "meshes to training shards"),
     "train": ("train", "train a tokenizer or a generator by a named recipe"),
-    "reproduce": ("reproduce", "a table of the paper by name, beside the paper's numbers"),
+    "reproduce": ("reproduce", "a table of the paper by name, with the paper's numbers"),
     "export": ("export", "trained runs to a weights folder"),
     "evaluate": ("evaluate", "score meshes, reconstructions or generated shapes"),
     "render": ("render", "meshes to a sheet of pictures or a turntable"),
-    "bench": ("bench", "measure what g3pt promises, beside other software"),
+    "bench": ("bench", "measure what g3pt promises and compare it with other software"),
     "doctor": ("doctor", "what this machine can do and what is missing"),
 }
 """Command -> (module in `g3pt.cli` with `main(arguments) -> exit code`, one line of help)."""

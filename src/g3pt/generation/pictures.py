@@ -30,6 +30,8 @@ class PreparedPicture:
 
     rgba: UInt8[np.ndarray, "S S 4"]
     cutout: Cutout
+    cut_rgba: UInt8[np.ndarray, "H W 4"]
+    """The whole picture, at most `WORKING_SIDE` pixels long, its background transparent."""
     guess_rgba: UInt8[np.ndarray, "Z Z 4"] | None = None
     """The same picture at the side that the first guess reads, if that is another."""
 
@@ -55,6 +57,7 @@ def prepare_picture(
     return PreparedPicture(
         rgba=frame_object(rgba, size),
         cutout=cutout,
+        cut_rgba=rgba,
         guess_rgba=None if guess_size is None else frame_object(rgba, guess_size),
     )
 
