@@ -268,6 +268,7 @@ def test_every_setting_has_a_flag(g3pt, tuned_weights: Path, tmp_path: Path) -> 
         "--top-p": 0.8,
         "--num-scales": 3,
         "--consensus": 2,
+        "--outline": False,
         "--num-points": 123,
         "--storage": "bfloat16",
         "--licence": licence,
@@ -289,6 +290,7 @@ def test_every_setting_has_a_flag(g3pt, tuned_weights: Path, tmp_path: Path) -> 
         num_scales=3,
         consensus=2,
         guess=False,
+        outline=False,
         guess_above="never",
     )
     assert (config.num_points, config.storage, config.compact) == (123, "bfloat16", ("car.",))

@@ -17,6 +17,7 @@ from g3pt.generation.answers import (
 from g3pt.generation.consensus import sample_spread
 from g3pt.generation.meshing import mesh_features
 from g3pt.generation.pipeline import G3PT
+from g3pt.geometry.outline import OutlinedField
 from g3pt.models.car import Car
 from g3pt.models.guess import GuessConfig
 from g3pt.models.sampling import Sampling
@@ -49,13 +50,51 @@ def picture() -> np.ndarray:
 
 
 def test_a_picture_is_answered_with_the_guess_where_the_weights_say_so(pipeline, picture):
-    (shape,) = pipeline.generate(image=picture, resolution=24).shapes
+    (shape,) = pipeline.generate(image=picture, resolution=24, min_share=0).shapes
     prompts = pipeline.read_prompts(image=picture)
     with torch.no_grad():
         features = pipeline.car.guess_features(pipeline.tokenizer, prompts.condition)
-    expected = mesh_features(pipeline.tokenizer, features[0], 2, resolution=24)
+    asked = (pipeline.tokenizer, features[0], 2)
+    expected = mesh_features(*asked, resolution=24, outline=prompts.pictures[0].rgba)
     assert shape.guessed
     np.testing.assert_array_equal(shape.mesh.vertices, expected.mesh.vertices)
+    (plain,) = pipeline.generate(image=picture, resolution=24, min_share=0, outline=False).shapes
+    unfitted = mesh_features(*asked, resolution=24)
+    np.testing.assert_array_equal(plain.mesh.vertices, unfitted.mesh.vertices)
+    assert not np.array_equal(plain.mesh.vertices, shape.mesh.vertices)
+
+
+def test_a_sample_is_not_fitted_to_the_outline(pipeline, picture):
+    asked = {"image": picture, "consensus": 2, "guess_above": "never", "resolution": 24}
+    fitted, plain = (
+        pipeline.generate(**asked, outline=outline).shapes[0] for outline in (True, False)
+    )
+    np.testing.assert_array_equal(fitted.mesh.vertices, plain.mesh.vertices)
+
+
+def test_the_outline_is_that_of_the_first_view_of_each_shape(pipeline, picture):
+    from g3pt.generation.answers import GuessAnswer, answer_features
+
+    prompts = pipeline.read_prompts(image=[picture, picture])
+    models = (pipeline.tokenizer, pipeline.car, prompts.condition)
+    sampling = pipeline.weights.config.sampling
+    with torch.no_grad():
+        answered = answer_features(
+            *models, GuessAnswer(outlined=True), seeds=[0, 1], sampling=sampling
+        )
+        plain = answer_features(*models, GuessAnswer(), seeds=[0, 1], sampling=sampling)
+    assert plain.outlines == (None, None)
+    points = np.random.default_rng(0).uniform(-1, 1, (500, 3))
+    for fitted, unfitted, shown in zip(
+        answered.fields(pipeline.tokenizer),
+        plain.fields(pipeline.tokenizer),
+        prompts.pictures,
+        strict=True,
+    ):
+        expected = OutlinedField(
+            unfitted, shown.guess_rgba if shown.guess_rgba is not None else shown.rgba
+        )
+        np.testing.assert_array_equal(fitted(points), expected(points))
 
 
 def test_the_guess_does_not_depend_on_the_seed(pipeline, picture):

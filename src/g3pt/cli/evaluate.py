@@ -227,9 +227,10 @@ def _check_generation(options: GenerationOptions) -> None:
         if getattr(options, flag) < 1:
             name = flag.replace("_", "-")
             raise ValueError(f"--{name} must be at least 1, got {getattr(options, flag)}")
-    if options.sampling.guess or options.sampling.guess_above is not None:
+    if options.sampling.guess or options.sampling.guess_above or options.sampling.outline:
         raise ValueError(
-            "samples and their consensus are measured: leave out --guess and --guess-above"
+            "samples and their consensus are measured: leave out --guess, --guess-above and "
+            "--outline"
         )
     if options.prediction is None:
         return

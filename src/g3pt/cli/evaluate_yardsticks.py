@@ -170,6 +170,7 @@ def _measured(options: YardsticksOptions, yardsticks: "Sequence[Yardstick]") -> 
         SettledAnswer,
         answer_of,
     )
+    from g3pt.models.sampling import STANDARD
     from g3pt.models.tokenizer import require_tokens
     from g3pt.models.weights.load import load_weights
     from g3pt.training.yardsticks import measure_yardsticks
@@ -179,10 +180,14 @@ def _measured(options: YardsticksOptions, yardsticks: "Sequence[Yardstick]") -> 
     tokenizer = require_tokens(weights.tokenizer, weights.name)
     answers: dict[Answer, None] = dict.fromkeys((SampleAnswer(), answer_of(options.consensus)))
     if car.guess is not None:
-        answers[GuessAnswer()] = None
-        above = weights.config.sampling.spread_limit
+        answers |= dict.fromkeys((GuessAnswer(), GuessAnswer(outlined=True)))
+        by_default = weights.config.sampling.over(STANDARD)
+        above, outlined = by_default.spread_limit, bool(by_default.outline)
         if above is not None and options.consensus > 1:
-            answers[SettledAnswer(num_samples=options.consensus, guess_above=above)] = None
+            settled = SettledAnswer(
+                num_samples=options.consensus, guess_above=above, outlined=outlined
+            )
+            answers[settled] = None
     measured = []
     with steps() as shown:
         for number, yardstick in enumerate(yardsticks, start=1):

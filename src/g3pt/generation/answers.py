@@ -7,24 +7,27 @@ not, the samples differ, and the guess is better.
 Every kind of answer is a config of the union `Answer`. `answer_to` says which kind a request gets,
 `answer_features` computes the features of many answers without meshes.
 
-Legend: B prompts, L latents, C tokenizer channels.
+Legend: B prompts, L latents, C tokenizer channels, P pixels of a side.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from g3pt.arguments import PromptError
 from g3pt.generation.consensus import consensus_features, sample_spread
+from g3pt.generation.field import ShapeField
 from g3pt.generation.sampler import generate_tokens
+from g3pt.geometry.outline import OutlinedField
 from g3pt.models.car import Car
 from g3pt.models.conditioning.contract import ConditionBatch
 from g3pt.models.sampling import Sampling
-from g3pt.models.tokenizer import DiscreteTokenizer
+from g3pt.models.tokenizer import DiscreteTokenizer, Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +77,8 @@ class SettledAnswer:
     num_samples: int = 8
     guess_above: float
     """`sample_spread` above which the guess is the answer."""
+    outlined: bool = False
+    """Whether a guess is fitted to the outline of its picture."""
 
     @property
     def name(self) -> str:
@@ -87,6 +92,9 @@ class GuessAnswer:
 
     kind: Literal["guess"] = "guess"
 
+    outlined: bool = False
+    """Whether the field is fitted to the outline of its picture (`OutlinedField`)."""
+
     @property
     def num_samples(self) -> int:
         """Seeds that an answer takes."""
@@ -95,7 +103,7 @@ class GuessAnswer:
     @property
     def name(self) -> str:
         """Name in tables."""
-        return "guess"
+        return "outlined_guess" if self.outlined else "guess"
 
 
 Answer = SampleAnswer | ConsensusAnswer | SettledAnswer | GuessAnswer
@@ -226,6 +234,17 @@ class Answered:
     """Sum of the upsampled features of each answer."""
     num_scales_B: Int[Tensor, " B"]
     """Number of scales in each sum."""
+    outlines: tuple[UInt8[np.ndarray, "P P 4"] | None, ...]
+    """For each answer the picture whose outline its field is to be fitted to, or None."""
+
+    def fields(self, tokenizer: Tokenizer) -> list[ShapeField | OutlinedField]:
+        """The occupancy field of each answer."""
+        memory = tokenizer.shape_memory(self.summed_BLC, self.num_scales_B)
+        plain = [ShapeField(tokenizer, row) for row in memory.split(1)]
+        return [
+            field if outline is None else OutlinedField(field, outline)
+            for field, outline in zip(plain, self.outlines, strict=True)
+        ]
 
 
 @torch.no_grad()
@@ -262,27 +281,39 @@ def answer_features(
             ).summed_BLC
             summed_BLC = consensus_features(summed_MLC, num)
             if isinstance(answer, SettledAnswer):
-                guess = _guess(tokenizer, car, condition)
+                guess = _guess(tokenizer, car, condition, answer.outlined)
                 open_B = sample_spread(summed_MLC, num) > answer.guess_above
                 scales_B = _scales(car, sampling, len(seeds), open_B.device)
+                pairs = zip(open_B.tolist(), guess.outlines, strict=True)
                 return Answered(
                     torch.where(open_B[:, None, None], guess.summed_BLC, summed_BLC),
                     torch.where(open_B, guess.num_scales_B, scales_B),
+                    tuple(outline if is_open else None for is_open, outline in pairs),
                 )
         case GuessAnswer():
-            return _guess(tokenizer, car, condition)
+            return _guess(tokenizer, car, condition, answer.outlined)
         case _:
             assert_never(answer)
-    return Answered(summed_BLC, _scales(car, sampling, len(seeds), summed_BLC.device))
+    scales_B = _scales(car, sampling, len(seeds), summed_BLC.device)
+    return Answered(summed_BLC, scales_B, (None,) * len(seeds))
 
 
-def _guess(tokenizer: DiscreteTokenizer, car: Car, condition: ConditionBatch) -> Answered:
+def _guess(
+    tokenizer: DiscreteTokenizer, car: Car, condition: ConditionBatch, outlined: bool
+) -> Answered:
     guess = car.config.guess
     if guess is None:
         raise ValueError("this generator makes no first guess: ask for samples")
     summed_BLC = car.guess_features(tokenizer, condition)
     num_scales_B = torch.full((len(summed_BLC),), guess.num_scales, device=summed_BLC.device)
-    return Answered(summed_BLC, num_scales_B)
+    pictures = condition.guess_pictures_BZZ4
+    if pictures is None:
+        pictures = condition.pictures_BSS4
+    outlines: tuple[UInt8[np.ndarray, "P P 4"] | None, ...] = (None,) * len(summed_BLC)
+    if outlined and pictures is not None:
+        first_views = pictures if pictures.ndim == 4 else pictures[:, 0]
+        outlines = tuple(first_views.cpu().numpy())
+    return Answered(summed_BLC, num_scales_B, outlines)
 
 
 def _scales(car: Car, sampling: Sampling, num: int, device: torch.device) -> Int[Tensor, " B"]:

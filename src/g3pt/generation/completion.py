@@ -227,7 +227,7 @@ def complete_part(
     """
     check_resolution(resolution)
     check_number("min_share", min_share)
-    for name in ("num_scales", "consensus", "guess", "guess_above"):
+    for name in ("num_scales", "consensus", "guess", "guess_above", "outline"):
         if getattr(sampling, name) is not None:
             raise PromptError(f"completions are single samples of all scales: give no {name}")
     surface, frame = partial_surface(part, frame, num_points, seed)

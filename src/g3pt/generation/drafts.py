@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import assert_never
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from g3pt.arguments import PromptError
@@ -263,6 +264,7 @@ def mesh_drafts(
     resolution: int,
     min_share: float,
     every_scale: bool,
+    outline: bool,
     listener: "Listener",
 ) -> list[GeneratedShape]:
     """Keep the best of every `best_of` consecutive drafts, and mesh what is kept.
@@ -275,6 +277,7 @@ def mesh_drafts(
         resolution: grid cells per axis.
         min_share: drop parts below this share of the whole surface area.
         every_scale: also mesh the coarser scales.
+        outline: fit first guesses to the outlines of their pictures.
         listener: hears of the meshing.
     """
     listener.place(drafts)
@@ -290,7 +293,11 @@ def mesh_drafts(
     shapes: list[GeneratedShape] = []
     for draft, selection in chosen:
         on_block = listener.mesh(draft)
-        extraction = _mesh(tokenizer, draft, resolution, min_share, on_block)
+        guessed = draft.consensus is not None and draft.consensus.is_guess
+        shown = None
+        if outline and guessed and prompts.pictures:
+            shown = prompts.pictures[draft.prompt].rgba
+        extraction = _mesh(tokenizer, draft, resolution, min_share, on_block, shown)
         if extraction.mesh.is_empty and draft.consensus and draft.consensus.instead:
             draft = draft.consensus.instead
             extraction = _mesh(tokenizer, draft, resolution, min_share, on_block)
@@ -326,6 +333,7 @@ def _mesh(
     resolution: int,
     min_share: float,
     on_block: OnBlock | None,
+    outline: UInt8[np.ndarray, "P P 4"] | None = None,
 ) -> Extraction:
     """Mesh the features of a draft if it has any, else its tokens."""
     if draft.consensus is None:
@@ -340,6 +348,7 @@ def _mesh(
         tokenizer,
         draft.consensus.features_LC,
         draft.tokens.num_scales,
+        outline=outline,
         resolution=resolution,
         min_share=min_share,
         on_block=on_block,

@@ -1,19 +1,20 @@
 """From tokens, or the features that they stand for, to a mesh.
 
 Everything is in the unit frame (longest side 1.9, centred, +Y up, +Z front). Legend: L latents,
-C tokenizer channels, T tokens.
+C tokenizer channels, T tokens, P pixels of a side.
 """
 
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from g3pt.arguments import check_number, check_whole
 from g3pt.generation.field import ShapeField
 from g3pt.geometry.isosurface import Extraction, extract_surface
 from g3pt.geometry.mesh import TriangleMesh, largest_components
+from g3pt.geometry.outline import OutlinedField
 from g3pt.models.g3t import TokenPyramid
 from g3pt.models.tokenizer import DiscreteTokenizer
 
@@ -106,6 +107,7 @@ def mesh_features(
     summed_LC: Float[Tensor, "L C"],
     num_scales: int,
     *,
+    outline: UInt8[np.ndarray, "P P 4"] | None = None,
     resolution: int = DEFAULT_RESOLUTION,
     min_share: float = 0.0,
     on_block: OnBlock | None = None,
@@ -116,6 +118,8 @@ def mesh_features(
         tokenizer: stage 1.
         summed_LC: the sum, such as the mean of several samples (`consensus_features`).
         num_scales: number of scales in the sum.
+        outline: picture of the object on a transparent ground; its outline bounds the shape
+            (`OutlinedField`).
         resolution: grid cells per axis.
         min_share: drop parts below this share of the whole surface area.
         on_block: hears of the progress.
@@ -125,7 +129,8 @@ def mesh_features(
     """
     check_resolution(resolution)
     field = ShapeField.from_features(tokenizer, summed_LC, num_scales)
-    extraction = extract_surface(field, resolution=resolution, chunk=field.block, on_block=on_block)
+    shown = field if outline is None else OutlinedField(field, outline)
+    extraction = extract_surface(shown, resolution=resolution, chunk=field.block, on_block=on_block)
     return _without_small_parts(extraction, min_share)
 
 

@@ -446,6 +446,7 @@ class G3PT:
             resolution=resolution,
             min_share=min_share,
             every_scale=every_scale,
+            outline=bool(settings.outline),
             listener=listener,
         )
         timings["extract"] = time.perf_counter() - started

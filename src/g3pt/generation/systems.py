@@ -17,6 +17,7 @@ from g3pt.generation.answers import Answer, SampleAnswer, answer_features
 from g3pt.generation.field import ShapeField
 from g3pt.generation.flow_sampler import Method, generate_latents
 from g3pt.generation.sampler import generate_tokens
+from g3pt.geometry.outline import OutlinedField
 from g3pt.models.alternatives.kl import require_gaussian
 from g3pt.models.car import Car
 from g3pt.models.conditioning.contract import ConditionBatch
@@ -37,7 +38,7 @@ from g3pt.models.weights.load import (
 class GeneratedFields:
     """The shapes of a batch."""
 
-    fields: list[ShapeField]
+    fields: Sequence[ShapeField | OutlinedField]
     seconds: float
     """Time from the condition to fields that can be queried, for the whole batch, without meshing.
     """
@@ -117,9 +118,7 @@ class CarSystem:
             answered = answer_features(
                 *models, condition, self._answer, seeds=seeds, sampling=self._sampling
             )
-            memory = self._tokenizer.shape_memory(answered.summed_BLC, answered.num_scales_B)
-            fields = [ShapeField(self._tokenizer, row) for row in memory.split(1)]
-            return GeneratedFields(fields, clock.seconds())
+            return GeneratedFields(answered.fields(self._tokenizer), clock.seconds())
         sampled = generate_tokens(*models, condition, seeds=seeds, sampling=self._sampling)
         fields = [ShapeField.from_tokens(self._tokenizer, row_T) for row_T in sampled.indices_BT]
         return GeneratedFields(fields, clock.seconds(), tuple(sampled.nll_B.tolist()))

@@ -83,6 +83,10 @@ class Sampling:
     single answer for objects unlike those of the training. The setting of the weights applies as
     for `consensus`."""
 
+    outline: bool | None = None
+    """Fit the first guess to the outline of the object in the picture, taken as seen by the
+    canonical camera, before it is meshed. Without it thin parts are lost and the guess shrinks."""
+
     guess_above: float | Literal["never"] | None = None
     """Answer with the first guess in place of a consensus if its samples are further apart than
     this (`sample_spread`); or `never`."""
@@ -100,8 +104,9 @@ class Sampling:
         _check("consensus", self.consensus, check_whole, *positive)
         if self.guess_above != "never":
             _check("guess_above", self.guess_above, check_number, *not_negative)
-        if self.guess is not None and not isinstance(self.guess, bool):
-            raise ValueError(f"guess must be True or False, got {self.guess!r:.40}")
+        for name in ("guess", "outline"):
+            if getattr(self, name) not in (None, True, False):
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r:.40}")
         known = get_args(GuidanceSchedule)
         if self.guidance_schedule is not None and self.guidance_schedule not in known:
             raise ValueError(
@@ -176,6 +181,7 @@ STANDARD = Sampling(
     num_scales=0,
     consensus=1,
     guess=False,
+    outline=True,
     guess_above="never",
 )
 """The defaults of settings that neither the user nor the weights give."""

@@ -21,6 +21,9 @@ from jaxtyping import Bool, Float, Float64, Int, UInt8
 from torch import Tensor, nn
 
 from g3pt.generation.answers import Answer, answer_features
+from g3pt.generation.field import ShapeField
+from g3pt.geometry.metrics import occupancy_iou
+from g3pt.geometry.outline import OutlinedField
 from g3pt.hashes import text_key
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.conditioning import ConditionBatch, PictureConfig
@@ -258,8 +261,23 @@ def measure_answers(
                     tokenizer, car, condition, answer, seeds=seeds[rows], sampling=sampling
                 )
                 iou_B = field_iou(tokenizer, found.summed_BLC, found.num_scales_B, *labels)
+                if any(outline is not None for outline in found.outlines):
+                    _measure_outlined(iou_B, found.fields(tokenizer), *labels)
                 ious[answer.name].append(iou_B)
     return {name: torch.cat(each).double().cpu().numpy() for name, each in ious.items()}
+
+
+def _measure_outlined(
+    iou_B: Float[Tensor, " B"],
+    fields: Sequence[ShapeField | OutlinedField],
+    queries_Q3: Float[Tensor, "Q 3"],
+    inside_BQ: Bool[Tensor, "B Q"],
+) -> None:
+    """Replace the IoU of fields that are fitted to an outline, which are evaluated one by one."""
+    points = queries_Q3.cpu().numpy()
+    for row, shown in enumerate(fields):
+        if isinstance(shown, OutlinedField):
+            iou_B[row] = occupancy_iou(shown(points) > 0, inside_BQ[row].cpu().numpy())
 
 
 def object_seed(object_id: str, seed: int = 0) -> int:
