@@ -31,6 +31,24 @@ class ScaleEvent:
     """While a mesh is made: number of points at which the field was queried so far."""
 
 
+@dataclass(frozen=True)
+class ShapeColor:
+    """Where the colours of a mesh came from."""
+
+    method: Literal["picture", "text", "none"]
+    reason: str = ""
+    """Why there are none, although there was a picture or a sentence."""
+    words: str = ""
+    """Colour words of the sentence that gave the colour."""
+    azimuth: float | None = None
+    """Of the camera that was found for the picture, in degrees; see `orbit_camera`."""
+    elevation: float | None = None
+    silhouette_iou: float | None = None
+    """Agreement of the silhouettes of picture and mesh from there."""
+    seen_share: float | None = None
+    """Share of the vertices that the picture shows; the others were filled."""
+
+
 @dataclass(frozen=True, eq=False)
 class GeneratedShape:
     """One sample."""
@@ -54,6 +72,8 @@ class GeneratedShape:
     spread: float | None = None
     """How far the samples of the consensus are from their mean (`sample_spread`). Given if it
     decided between the consensus and the first guess."""
+    color: ShapeColor = ShapeColor("none")
+    """Where the colours of the mesh came from."""
 
     @property
     def mesh(self) -> TriangleMesh:
@@ -68,7 +88,7 @@ class GenerationResult:
     shapes: tuple[GeneratedShape, ...]
     prompts: Prompts
     timings: dict[str, float] = field(default_factory=dict)
-    """Seconds spent on `condition`, `tokens` and `extract`."""
+    """Seconds spent on `condition`, `tokens`, `extract` and `color`."""
 
     @property
     def meshes(self) -> list[TriangleMesh]:
