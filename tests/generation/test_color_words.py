@@ -1,7 +1,11 @@
 import pytest
 
-from g3pt.generation.color_words import COLOR_WORDS, color_of_sentence
+from g3pt.generation.color_words import COLOR_WORDS, NamedColor, colors_of_sentence
 from g3pt.procedural.builder import PALETTE
+
+
+def whole_of(text: str) -> NamedColor | None:
+    return colors_of_sentence(text).whole
 
 
 @pytest.mark.parametrize(
@@ -17,7 +21,7 @@ from g3pt.procedural.builder import PALETTE
     ],
 )
 def test_the_first_colour_of_the_whole_is_taken(text: str, words: str) -> None:
-    named = color_of_sentence(text)
+    named = whole_of(text)
     assert named is not None and named.words == words
 
 
@@ -34,12 +38,12 @@ def test_the_first_colour_of_the_whole_is_taken(text: str, words: str) -> None:
         "",
     ],
 )
-def test_a_colour_of_a_part_or_none_colours_nothing(text: str) -> None:
-    assert color_of_sentence(text) is None
+def test_a_colour_of_a_part_or_none_does_not_colour_the_whole(text: str) -> None:
+    assert whole_of(text) is None
 
 
 def test_shades_lie_between_the_colour_and_black_or_white() -> None:
-    plain, dark, light = (color_of_sentence(f"a {word}red box") for word in ("", "dark ", "light "))
+    plain, dark, light = (whole_of(f"a {word}red box") for word in ("", "dark ", "light "))
     assert plain and dark and light
     assert all(d < p < w for d, p, w in zip(dark.rgb, plain.rgb, light.rgb, strict=True))
     assert max(light.rgb) <= 255 and min(dark.rgb) >= 0
@@ -48,3 +52,22 @@ def test_shades_lie_between_the_colour_and_black_or_white() -> None:
 def test_all_colours_of_captions_are_known_and_look_alike() -> None:
     for word, rgb in PALETTE.items():
         assert max(abs(a - b) for a, b in zip(rgb, COLOR_WORDS[word], strict=True)) < 16
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a red chair with black legs", [("legs", "black", "lower")]),
+        ("a small house with a dark red roof", [("roof", "dark red", "upper")]),
+        (
+            "a lamp with a white round shade and a black pole",
+            [("shade", "white", "upper"), ("pole", "black", "lower")],
+        ),
+        ("a blue mug with a red handle", []),
+        ("a red roof", []),
+        ("a chair with legs", []),
+    ],
+)
+def test_colours_of_parts_that_height_can_tell_are_found(text: str, parts: list) -> None:
+    found = colors_of_sentence(text).parts
+    assert [(one.part, one.color.words, one.end) for one in found] == parts

@@ -7,11 +7,12 @@ from PIL import Image
 
 from colored import BLUE, RED, WHITE, car, fine_box, painted
 from g3pt.arguments import PromptError
+from g3pt.generation.color_words import COLOR_WORDS
 from g3pt.generation.coloring import MIN_IOU, check_color, color_mesh, picture_cameras
 from g3pt.generation.pictures import PreparedPicture, prepare_picture
 from g3pt.generation.pipeline import G3PT
 from g3pt.geometry.cameras import canonical_camera, orbit_camera
-from g3pt.geometry.mesh import TriangleMesh
+from g3pt.geometry.mesh import NEUTRAL_GREY, TriangleMesh, concatenate
 from g3pt.geometry.render import render
 from g3pt.stream.cameras import ViewLaw
 
@@ -147,3 +148,22 @@ def test_colours_without_a_source_are_refused_before_any_work(pipeline, asked, m
     with pytest.raises(PromptError, match=message):
         pipeline.generate(**asked, on_scale=heard.append)
     assert heard == []
+
+
+def test_a_part_that_height_tells_has_its_own_colour() -> None:
+    legs = [fine_box((0.1, 0.9, 0.1), (x, -0.45, z)) for x in (-0.4, 0.4) for z in (-0.4, 0.4)]
+    table = concatenate([*legs, fine_box((1.0, 0.1, 1.0), (0.0, 0.05, 0.0))])
+    done = color_mesh(table, None, "a red table with black legs")
+    assert done.color.words == "red, black legs" and done.mesh.colors is not None
+    height = table.vertices[:, 1]
+    assert (done.mesh.colors[height > 0.02, :3] == COLOR_WORDS["red"]).all()
+    assert (done.mesh.colors[height < -0.05, :3] == COLOR_WORDS["black"]).all()
+    grey = color_mesh(table, None, "a table with black legs").mesh.colors
+    assert grey is not None and (grey[height > 0.02] == NEUTRAL_GREY).all()
+
+
+def test_a_part_that_is_not_there_colours_nothing() -> None:
+    block = fine_box((1.0, 1.9, 1.0))
+    assert color_mesh(block, None, "a red box with black legs").color.words == "red"
+    done = color_mesh(block, None, "a box with black legs")
+    assert done.mesh is block and "not found in the mesh" in done.color.reason

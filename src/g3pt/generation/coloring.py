@@ -13,12 +13,13 @@ from typing import Literal, get_args
 import numpy as np
 
 from g3pt.arguments import PromptError
-from g3pt.generation.color_words import color_of_sentence
+from g3pt.generation.color_words import colors_of_sentence
 from g3pt.generation.pictures import PreparedPicture
 from g3pt.generation.prompts import Prompts
 from g3pt.generation.results import GeneratedShape, ShapeColor
 from g3pt.geometry.coloring import borrow_colors, color_from_picture
-from g3pt.geometry.mesh import TriangleMesh
+from g3pt.geometry.mesh import NEUTRAL_GREY, TriangleMesh
+from g3pt.geometry.sections import find_part
 from g3pt.geometry.silhouettes import Candidate, Orbit
 
 ColorSource = Literal["auto", "picture", "text", "none"]
@@ -132,12 +133,25 @@ def _from_picture(mesh: TriangleMesh, picture: PreparedPicture) -> Colored:
 
 
 def _from_words(mesh: TriangleMesh, text: str) -> Colored:
-    named = color_of_sentence(text)
-    if named is None:
-        return Colored(mesh, ShapeColor("none", reason="the sentence names no colour of the whole"))
-    rgba = np.tile(np.array([*named.rgb, 255], dtype=np.uint8), (len(mesh.vertices), 1))
+    """Flat colours; what the sentence names no colour for is `NEUTRAL_GREY`."""
+    named = colors_of_sentence(text)
+    rgba = np.tile(np.array(NEUTRAL_GREY, dtype=np.uint8), (len(mesh.vertices), 1))
+    words: list[str] = []
+    if named.whole is not None:
+        rgba[:, :3] = named.whole.rgb
+        words.append(named.whole.words)
+    for part in named.parts:
+        found = find_part(mesh, part.end)
+        if found is not None:
+            rgba[found, :3] = part.color.rgb
+            words.append(f"{part.color.words} {part.part}")
+    if not words:
+        reason = "the sentence names no colour of the whole"
+        if named.parts:
+            reason += ", and its coloured parts are not found in the mesh"
+        return Colored(mesh, ShapeColor("none", reason=reason))
     colored = TriangleMesh(mesh.vertices, mesh.faces, rgba)
-    return Colored(colored, ShapeColor("text", words=named.words))
+    return Colored(colored, ShapeColor("text", words=", ".join(words)))
 
 
 @lru_cache(maxsize=1)
