@@ -167,3 +167,20 @@ def test_a_part_that_is_not_there_colours_nothing() -> None:
     assert color_mesh(block, None, "a red box with black legs").color.words == "red"
     done = color_mesh(block, None, "a box with black legs")
     assert done.mesh is block and "not found in the mesh" in done.color.reason
+
+
+def test_colouring_by_a_picture_is_heard_and_can_be_cancelled(pipeline: G3PT) -> None:
+    heard = []
+
+    def listen(event) -> None:
+        if event.stage == "color":
+            heard.append((event.first, event.total))
+            if event.first == 1:
+                raise KeyboardInterrupt
+
+    picture = Image.fromarray(render(PAINTED, canonical_camera(), size=64))
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.generate(image=picture, num=3, resolution=16, on_scale=listen)
+    assert heard == [(0, 3), (1, 3)]
+    pipeline.generate(image=picture, num=1, resolution=16, on_scale=listen, color="none")
+    assert len(heard) == 2

@@ -53,6 +53,13 @@ def test_black_beside_white_is_not_taken_for_shade() -> None:
     assert np.median(after[dark]) < 0.3 < 0.85 < np.median(after[~dark])
 
 
+def test_a_bright_top_is_not_taken_for_light() -> None:
+    top = NORMALS[:, 1:2] > 0.5
+    after = removed(lit(np.where(top, WHITE, (120, 120, 120))))
+    # All of it has one chromaticity; least squares gives .63.
+    assert np.median(after[~top[:, 0] & TOWARD]) < 0.53
+
+
 def test_nothing_gets_darker_and_hues_stay() -> None:
     before, after = lit(RED), removed(lit(RED))
     assert (after >= before - 1e-9).all()

@@ -43,3 +43,11 @@ def test_a_small_cap_is_an_upper_part_but_its_bottle_no_lower_one() -> None:
 @pytest.mark.parametrize("end", ["upper", "lower"])
 def test_a_block_has_no_parts(end) -> None:
     assert find_part(fine_box((1.0, 1.9, 1.0)), end) is None
+
+
+def test_a_rim_that_hardly_stands_out_is_no_part() -> None:
+    block = fine_box((1.0, 1.0, 1.0), (0.0, -0.5, 0.0))
+    rim = fine_box((1.03, 0.5, 1.03), (0.0, 0.25, 0.0))
+    assert find_part(concatenate([block, rim]), "upper") is None
+    wide = fine_box((1.3, 0.5, 1.3), (0.0, 0.25, 0.0))
+    assert find_part(concatenate([block, wide]), "upper") is not None

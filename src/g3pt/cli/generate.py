@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from g3pt.cli.color import ColorFlags, color_entry, describe_color
+from g3pt.cli.color import ColorFlags, color_entry
 from g3pt.cli.lod import LodFlags, make_chain, write_chain
 from g3pt.cli.options import (
     MESH_FORMATS,
@@ -122,9 +122,7 @@ def main(arguments: Sequence[str]) -> int:
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
         "weights": {"name": pipeline.weights.name, "sha256": pipeline.weights.sha256},
     }
-    lines = [
-        describe(entry) + describe_color(entry["color"]) + _why_guessed(entry) for entry in outputs
-    ]
+    lines = [describe(entry) + _why_guessed(entry) for entry in outputs]
     report(options, summary, lines)
     if message := empty_message(outputs):
         raise WorkError(message)

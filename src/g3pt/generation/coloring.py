@@ -5,7 +5,7 @@ Which cameras may have taken a picture follows the views that the bundled genera
 around it, few from elsewhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, get_args
@@ -59,7 +59,10 @@ def check_color(color: ColorSource, prompts: Prompts) -> None:
 
 
 def color_shapes(
-    shapes: Sequence[GeneratedShape], prompts: Prompts, color: ColorSource
+    shapes: Sequence[GeneratedShape],
+    prompts: Prompts,
+    color: ColorSource,
+    on_shape: Callable[[int, GeneratedShape, int], None],
 ) -> list[GeneratedShape]:
     """Give shapes colours; vertices and faces stay. Meshes of coarser scales take over theirs.
 
@@ -67,8 +70,14 @@ def color_shapes(
         shapes: in the unit frame.
         prompts: the prompts that they were made from.
         color: allowed by `check_color`.
+        on_shape: called with number, shape and total before a picture colours a shape.
     """
-    return [_colored_shape(shape, prompts, color) for shape in shapes]
+    colored: list[GeneratedShape] = []
+    for number, shape in enumerate(shapes):
+        if prompts.pictures and color in ("auto", "picture"):
+            on_shape(number, shape, len(shapes))
+        colored.append(_colored_shape(shape, prompts, color))
+    return colored
 
 
 def _colored_shape(shape: GeneratedShape, prompts: Prompts, color: ColorSource) -> GeneratedShape:

@@ -392,8 +392,9 @@ class G3PT:
             color: where vertex colours come from: `picture`, `text`, `none`, or `auto`, which
                 takes those of the picture if its silhouette agrees with that of the mesh, otherwise
                 the colour that the sentence names. `GeneratedShape.color` says what was done.
-            on_scale: called after each scale of each batch, and several times a second while
-                meshes are made (`ScaleEvent.stage`). An error raised in it cancels the call.
+            on_scale: called after each scale of each batch, several times a second while meshes are
+                made, and before a picture colours one (`ScaleEvent.stage`). An error raised in it
+                cancels the call.
             told: fields of `Sampling` by name, such as `guidance=3`; they override `sampling`.
 
         Raises:
@@ -456,7 +457,7 @@ class G3PT:
         )
         timings["extract"] = time.perf_counter() - started
         started = time.perf_counter()
-        shapes = color_shapes(shapes, prompts, color)
+        shapes = color_shapes(shapes, prompts, color, listener.coloring)
         timings["color"] = time.perf_counter() - started
         return GenerationResult(shapes=tuple(shapes), prompts=prompts, timings=timings)
 
@@ -563,6 +564,7 @@ class G3PT:
             known = splice(known, theirs)
         elif prompts is None:
             prompts = self.read_prompts(image=self._picture_of(theirs))
+            request.setdefault("color", "none")  # a picture of a mesh without colours has none
         return self.generate(known=known, prompts=prompts, seed=seed, num=num, **request)
 
     def _picture_of(self, tokens: TokenPyramid) -> Image.Image:

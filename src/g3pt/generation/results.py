@@ -12,19 +12,21 @@ from g3pt.models.g3t import TokenPyramid
 
 @dataclass(frozen=True, eq=False)
 class ScaleEvent:
-    """The argument of `on_scale`: a batch of shapes has one more scale, or a mesh is being made."""
+    """The argument of `on_scale`: shapes have one more scale, or a mesh is made or coloured."""
 
     first: int
     """Number of the batch's first sample. With `best_of` every candidate counts, with `consensus`
-    every sample of the mean. For a mesh: its own number, counted like candidates."""
+    every sample of the mean. For a mesh: its own number, counted like candidates. For colours:
+    the number of the shape in the result."""
     scale: int
     """The scale that was sampled last, or the finest scale of the tokens that are meshed."""
     num_scales: int
     """Number of scales that will be sampled in total."""
     tokens: tuple[TokenPyramid, ...]
     """Tokens of each shape so far; `G3PT.decode` makes meshes of them."""
-    stage: Literal["tokens", "mesh"] = "tokens"
-    """`tokens` once for each scale of each batch; then `mesh` several times a second."""
+    stage: Literal["tokens", "mesh", "color"] = "tokens"
+    """`tokens` once for each scale of each batch; then `mesh` several times a second; then `color`
+    before each shape that a picture is to colour."""
     total: int = 1
     """Total of what `first` counts."""
     queries: int = 0

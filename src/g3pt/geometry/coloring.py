@@ -66,7 +66,7 @@ NUM_STEPS = 120
 """Steps of conjugate gradients at most."""
 RESIDUAL = 1e-3
 """Relative residual at which they end."""
-CREASE_SPREAD = 0.15
+CREASE_SPREAD = 0.1
 """One minus the cosine between normals by which conductance falls to 1/e."""
 LEAST_CONDUCTANCE = 0.02
 

@@ -2,9 +2,9 @@
 
 The log of the light on a matt surface is taken for a quadratic function of its normal. Two vertices
 of one paint differ by light alone, and vertices of equal chromaticity that lie close together are
-mostly of one paint. So the function is fitted to differences of such pairs; the sum of absolute
-misfits is minimised, for which pairs of two paints are outliers. What is left is the colour that
-the surface has where the light is brightest.
+mostly of one paint. So the function is fitted to differences of such pairs by a Cauchy loss, for
+which pairs of two paints are outliers. What is left is the colour that the surface has where the
+light is brightest.
 
 Legend: P vertices, N trusted ones, K pairs.
 """
@@ -38,6 +38,9 @@ MAX_DARKNESS = 1.3
 
 BRIGHTEST = 0.98
 """Quantile of the light on trusted vertices that leaves colours as they are."""
+
+TYPICAL_MISFIT = 0.1
+"""Misfit of the log of the light from which on a pair counts less than half."""
 
 NUM_ROUNDS = 8
 
@@ -106,11 +109,11 @@ def _fit_robustly(
     values_K: Float64[ndarray, " K"],
     share_K: Float64[ndarray, " K"],
 ) -> Float64[ndarray, " 8"]:
-    """Least absolute misfit by reweighted least squares, drawn to 0 where nothing is known."""
-    ridge = 1e-3 * max(float(share_K.sum()), 1e-9) * np.eye(rows_K8.shape[1])
+    """Least Cauchy loss by reweighted least squares from 0, drawn to 0 where nothing is known."""
+    ridge = 3e-5 * max(float(share_K.sum()), 1e-9) * np.eye(rows_K8.shape[1])
     factors_8 = np.zeros(rows_K8.shape[1])
     for _ in range(NUM_ROUNDS):
-        misfit_K = np.abs(values_K - rows_K8 @ factors_8)
-        weighted = rows_K8 * (share_K / np.maximum(misfit_K, 0.03))[:, None]
+        misfit_K = values_K - rows_K8 @ factors_8
+        weighted = rows_K8 * (share_K / (1 + (misfit_K / TYPICAL_MISFIT) ** 2))[:, None]
         factors_8 = np.linalg.solve(weighted.T @ rows_K8 + ridge, weighted.T @ values_K)
     return factors_8
