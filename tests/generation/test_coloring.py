@@ -8,7 +8,7 @@ from PIL import Image
 from colored import BLUE, RED, WHITE, car, fine_box, painted
 from g3pt.arguments import PromptError
 from g3pt.generation.color_words import COLOR_WORDS
-from g3pt.generation.coloring import MIN_IOU, check_color, color_mesh, picture_cameras
+from g3pt.generation.coloring import check_color, color_mesh, needed_iou, picture_cameras
 from g3pt.generation.pictures import PreparedPicture, prepare_picture
 from g3pt.generation.pipeline import G3PT
 from g3pt.geometry.cameras import canonical_camera, orbit_camera
@@ -74,8 +74,26 @@ def test_a_shape_that_the_picture_does_not_show_stays_without_colour() -> None:
     done = color_mesh(CAR, pole, None)
     assert done.mesh is CAR
     assert done.color.method == "none"
-    assert done.color.silhouette_iou < MIN_IOU
-    assert "silhouettes" in done.color.reason and f"{MIN_IOU:g}" in done.color.reason
+    assert done.color.silhouette_iou < needed_iou(pole.cut_rgba)
+    assert "silhouettes" in done.color.reason and "0.85 is needed" in done.color.reason
+
+
+def test_another_shape_of_a_similar_outline_is_refused() -> None:
+    crate = photograph(painted(fine_box((1.5, 1.3, 1.9)), lambda *_: RED))
+    done = color_mesh(CAR, crate, None)
+    assert done.color.silhouette_iou > 0.7  # most things fill most of a block
+    assert done.color.method == "none"
+
+
+def test_a_thin_shape_needs_less_agreement_than_a_block() -> None:
+    def ring(width: int) -> np.ndarray:
+        picture = np.zeros((96, 96, 4), dtype=np.uint8)
+        picture[8:88, 8:88] = 255
+        picture[8 + width : 88 - width, 8 + width : 88 - width] = 0
+        return picture
+
+    assert needed_iou(ring(40)) == pytest.approx(0.87, abs=1e-6)
+    assert needed_iou(ring(6)) == pytest.approx(0.45 + 0.42 * (1 - 68**2 / 80**2), abs=0.02)
 
 
 def test_a_picture_whose_object_was_not_cut_out_gives_no_colour() -> None:

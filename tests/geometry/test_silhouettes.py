@@ -7,10 +7,18 @@ from colored import car
 from g3pt.geometry.cameras import canonical_camera, frame_object, orbit_camera
 from g3pt.geometry.mesh import TriangleMesh
 from g3pt.geometry.render import Scene, render
-from g3pt.geometry.silhouettes import MAX_STRETCH, Candidate, Orbit, find_view
+from g3pt.geometry.silhouettes import (
+    MAX_CLIMB,
+    MAX_STRETCH,
+    Candidate,
+    Orbit,
+    find_view,
+    solidity,
+)
 
 CAR = car()
 START = Candidate(Orbit(30.0, 20.0))
+GRID = [Candidate(Orbit(a, e)) for a in (-15.0, 10.0, 30.0, 60.0) for e in (10.0, 30.0)]
 AROUND = [Candidate(Orbit(float(azimuth), 20.0)) for azimuth in range(0, 360, 30)]
 
 
@@ -27,7 +35,7 @@ def search(mesh, picture, candidates, **limits):
 )
 def test_the_camera_of_a_picture_is_found(azimuth, elevation, fov) -> None:
     picture = render(CAR, orbit_camera(azimuth, elevation, fov_degrees=fov), size=256)
-    found = search(CAR, picture, [Candidate(Orbit(float(a), 20.0)) for a in (-15, 10, 30, 60)])
+    found = search(CAR, picture, GRID)
     assert found.iou > 0.95
     assert abs(found.view.orbit.azimuth - azimuth) < 5
     assert abs(found.view.orbit.elevation - elevation) < 5
@@ -111,3 +119,18 @@ def test_what_cannot_be_searched_for_is_refused() -> None:
         find_view(CAR, Scene(CAR), lambda side: nothing[:side, :side], [START])
     with pytest.raises(ValueError, match="at least one candidate"):
         search(CAR, render(CAR, canonical_camera(), size=64), [])
+
+
+def test_the_search_does_not_climb_above_the_object() -> None:
+    picture = render(CAR, orbit_camera(30, 75), size=128)
+    assert search(CAR, picture, [START]).view.orbit.elevation == pytest.approx(20 + MAX_CLIMB)
+
+
+def test_solidity_is_the_share_of_the_convex_hull() -> None:
+    block = np.zeros((40, 40), dtype=bool)
+    block[5:25, 10:30] = True
+    assert solidity(block) == pytest.approx(1)
+    block[10:20, 15:25] = False
+    assert solidity(block) == pytest.approx(0.75)
+    with pytest.raises(ValueError, match="silhouette is empty"):
+        solidity(np.zeros((40, 40), dtype=bool))

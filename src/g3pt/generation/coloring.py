@@ -11,23 +11,26 @@ from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
+from jaxtyping import UInt8
 
 from g3pt.arguments import PromptError
 from g3pt.generation.color_words import colors_of_sentence
 from g3pt.generation.pictures import PreparedPicture
 from g3pt.generation.prompts import Prompts
 from g3pt.generation.results import GeneratedShape, ShapeColor
-from g3pt.geometry.coloring import borrow_colors, color_from_picture
+from g3pt.geometry.coloring import borrow_colors, color_from_picture, object_mask
 from g3pt.geometry.mesh import NEUTRAL_GREY, TriangleMesh
 from g3pt.geometry.sections import find_part
-from g3pt.geometry.silhouettes import Candidate, Orbit
+from g3pt.geometry.silhouettes import SIDE, Candidate, Orbit, solidity
 
 ColorSource = Literal["auto", "picture", "text", "none"]
 """Where colours come from; `auto`: the picture if there is one and the silhouettes agree, otherwise
 the colour words of the sentence if there are any, otherwise nothing."""
 
-MIN_IOU = 0.65
-"""Least agreement of the silhouettes of picture and mesh, with which its colours are taken."""
+NEEDED_IOU = (0.45, 0.42)
+"""Least agreement of the silhouettes of picture and mesh with which its colours are taken: the
+first plus the second times the picture's `solidity`. Nearly any shape fills the silhouette of a
+television by .8, but none but a chair that of a chair by .6 (docs/color.md)."""
 
 RARE_HANDICAP = 0.05
 """IoU by which a camera outside the training law's quarter turn must agree better."""
@@ -124,7 +127,8 @@ def _from_picture(mesh: TriangleMesh, picture: PreparedPicture) -> Colored:
     if picture.cutout == "none":
         reason = "the object could not be separated from the background of the picture"
         return Colored(mesh, ShapeColor("none", reason=reason))
-    given = color_from_picture(mesh, picture.cut_rgba, picture_cameras(), min_iou=MIN_IOU)
+    needed = needed_iou(picture.cut_rgba)
+    given = color_from_picture(mesh, picture.cut_rgba, picture_cameras(), min_iou=needed)
     orbit = given.found.view.orbit
     color = ShapeColor(
         "none",
@@ -135,10 +139,20 @@ def _from_picture(mesh: TriangleMesh, picture: PreparedPicture) -> Colored:
     if given.mesh is None:
         reason = (
             f"the silhouettes of picture and mesh agree too little (IoU {given.found.iou:.2f}, "
-            f"{MIN_IOU:g} is needed)"
+            f"{needed:.2f} is needed)"
         )
         return Colored(mesh, replace(color, reason=reason))
     return Colored(given.mesh, replace(color, method="picture", seen_share=given.seen_share))
+
+
+def needed_iou(picture: UInt8[np.ndarray, "H W 4"]) -> float:
+    """IoU of silhouettes that shows that a mesh is what the picture shows.
+
+    Args:
+        picture: with an alpha channel that shows the object only.
+    """
+    least, more = NEEDED_IOU
+    return least + more * solidity(object_mask(picture, SIDE))
 
 
 def _from_words(mesh: TriangleMesh, text: str) -> Colored:

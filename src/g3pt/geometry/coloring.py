@@ -19,6 +19,7 @@ Unit frame. Legend: P vertices, N some of them, E edges. Colours are sRGB displa
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -114,11 +115,7 @@ def color_from_picture(
         ValueError: if the picture is fully transparent.
     """
     scene = Scene(mesh)
-
-    def silhouette(side: int) -> Bool[ndarray, "S S"]:
-        alpha = frame_object(picture, side)[..., 3]
-        return alpha >= alpha.max() / 2
-
+    silhouette = partial(object_mask, picture)
     found = find_view(mesh, scene, silhouette, candidates, hopeless=min_iou - HOPE)
     if found.iou < min_iou:
         return PictureColors(None, found, 0.0)
@@ -136,6 +133,12 @@ def color_from_picture(
         mesh.vertices, mesh.faces, np.rint(255 * filled.colors_P3).astype(np.uint8)
     )
     return PictureColors(colored, found, float(sighting.is_seen.mean()))
+
+
+def object_mask(picture: UInt8[ndarray, "H W 4"], side: int) -> Bool[ndarray, "S S"]:
+    """The silhouette of a picture's object, framed as by `frame_object`; faint ones count too."""
+    alpha = frame_object(picture, side)[..., 3]
+    return alpha >= alpha.max() / 2
 
 
 def borrow_colors(mesh: TriangleMesh, colored: TriangleMesh) -> TriangleMesh:

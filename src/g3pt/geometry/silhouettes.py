@@ -39,6 +39,9 @@ START_GAIN = 0.008
 """Least gain of IoU for which the search leaves a camera that it begins with. The camera of a round
 object is not told by its silhouette; then a likely one is right."""
 
+MAX_CLIMB = 12.0
+"""Degrees by which the elevation may leave that of the candidate."""
+
 NUM_DESCENTS = 2
 """Best candidates of the first search that the search goes on from."""
 
@@ -147,6 +150,20 @@ def find_view(
     return _registered(fine, scene, fine.framed(orbit, outline))
 
 
+def solidity(mask: Bool[ndarray, "S S"]) -> float:
+    """Share of its convex hull that a mask fills, up to 1.
+
+    Raises:
+        ValueError: if the mask is empty.
+    """
+    rows, columns = np.nonzero(mask)
+    if not len(rows):
+        raise ValueError("the silhouette is empty: it fills no share of anything")
+    corners = [np.stack([rows + y, columns + x], axis=1) for y in (0, 1) for x in (0, 1)]
+    hull: Any = _spatial.ConvexHull(np.concatenate(corners))
+    return float(mask.sum() / hull.volume)  # the area, in two dimensions
+
+
 class _Mask:
     """A silhouette and its box."""
 
@@ -198,7 +215,7 @@ def _descend(start: Orbit, value: Callable[[Orbit], float]) -> tuple[Orbit, floa
     orbit, best = start, value(start)
     for share in (1.0, 0.5, 0.25, 0.125):
         for _ in range(4):
-            moved = [(value(one), one) for one in _neighbours(orbit, share)]
+            moved = [(value(one), one) for one in _neighbours(orbit, share, start.elevation)]
             found, nearby = max(moved, key=lambda pair: pair[0])
             if found <= best + (START_GAIN if orbit == start else 0.0):
                 break
@@ -206,11 +223,16 @@ def _descend(start: Orbit, value: Callable[[Orbit], float]) -> tuple[Orbit, floa
     return orbit, best
 
 
-def _neighbours(orbit: Orbit, share: float) -> list[Orbit]:
-    """Cameras one step away: at most 8 degrees, 6 degrees, or a third of the angle of view."""
+def _neighbours(orbit: Orbit, share: float, middle: float) -> list[Orbit]:
+    """Cameras one step away: at most 8 degrees, 6 degrees, or a third of the angle of view.
+
+    The elevation stays near that of the start, `middle`: from above or below, anything round or
+    square looks like anything else.
+    """
     steps = [replace(orbit, azimuth=orbit.azimuth + sign * 8.0 * share) for sign in (-1.0, 1.0)]
     for sign in (-1.0, 1.0):
-        elevation = min(max(orbit.elevation + sign * 6.0 * share, -85.0), 85.0)
+        elevation = orbit.elevation + sign * 6.0 * share
+        elevation = min(max(elevation, middle - MAX_CLIMB), middle + MAX_CLIMB)
         steps.append(replace(orbit, elevation=elevation))
         fov = min(max(orbit.fov * math.exp(sign * 0.33 * share), 8.0), 75.0)
         steps.append(replace(orbit, fov=fov))
