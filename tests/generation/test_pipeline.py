@@ -59,7 +59,7 @@ def test_a_sentence_becomes_a_closed_mesh(pipeline: G3PT) -> None:
     assert is_closed(result.meshes[0])
     assert np.abs(result.meshes[0].vertices).max() <= 1.0
     assert result.tokens[0].num_scales == pipeline.num_scales
-    assert set(result.timings) == {"condition", "tokens", "extract"}
+    assert set(result.timings) == {"condition", "tokens", "extract", "color"}
 
 
 def test_a_picture_becomes_a_closed_mesh(pipeline: G3PT) -> None:

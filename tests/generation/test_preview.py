@@ -17,7 +17,7 @@ def pipeline(tiny_weights: Path) -> G3PT:
 
 
 def test_a_row_shows_the_picture_every_scale_and_its_seed(pipeline: G3PT) -> None:
-    result = pipeline.generate(image=PICTURE, num=2, resolution=16, every_scale=True)
+    result = pipeline.generate(image=PICTURE, num=2, resolution=16, every_scale=True, color="none")
     page = np.asarray(pipeline.preview(result))
     columns = 1 + pipeline.num_scales
     assert columns * TILE <= page.shape[1] < (columns + 1) * TILE
@@ -32,3 +32,13 @@ def test_text_and_missing_prompts_have_a_tile_too(pipeline: G3PT) -> None:
         tile = np.asarray(pipeline.preview(result))[:TILE, :TILE]
         assert (tile < 128).any()
         assert (np.asarray(tile[:, 4:10]) > 250).mean() > 0.9
+
+
+@pytest.mark.parametrize("every_scale", [True, False])
+def test_all_scales_have_the_colours_of_the_mesh(pipeline: G3PT, every_scale: bool) -> None:
+    result = pipeline.generate(text="a red mug", resolution=16, every_scale=every_scale)
+    assert not result.meshes[0].is_empty
+    page = np.asarray(pipeline.preview(result))
+    red = (page[..., 0] > 100) & (page[..., 1] < 80)
+    tiles = [red[:, TILE * k + 8 : TILE * (k + 1)] for k in range(1, 1 + pipeline.num_scales)]
+    assert not red[:, :TILE].any() and all(tile.any() for tile in tiles)

@@ -183,3 +183,24 @@ def test_a_single_level_needs_no_extension() -> None:
     document, _ = parts(encode_levels(make_levels([ball(0.9)], [100])))
     assert "extensionsUsed" not in document
     assert "extensions" not in document["nodes"][0]
+
+
+def test_levels_keep_the_colours_of_the_finest_in_linear_light(tmp_path) -> None:
+    body = ball(0.95)
+    halves = np.where(body.vertices[:, :1] > 0, (200, 40, 40, 255), (40, 70, 200, 255))
+    colored = TriangleMesh.from_arrays(body.vertices, body.faces, halves)
+    made = make_levels([colored, colored], [1280, 200])
+    coarse = made[1].mesh
+    assert coarse.colors is not None
+    right = coarse.vertices[:, 0] > 0.15
+    assert right.any() and (coarse.colors[right] == (200, 40, 40, 255)).all()
+    path = tmp_path / "levels.glb"
+    path.write_bytes(encode_levels(made))
+    again = read_mesh(path)
+    assert again.colors is not None
+    assert (np.unique(again.colors, axis=0) == np.unique(halves, axis=0)).all()
+    document, _ = parts(path.read_bytes())
+    for mesh in document["meshes"]:
+        accessor = document["accessors"][mesh["primitives"][0]["attributes"]["COLOR_0"]]
+        assert (accessor["type"], accessor["componentType"]) == ("VEC4", 5123)
+        assert accessor["normalized"] is True

@@ -160,3 +160,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     with pytest.raises(TypeError):
         save_png(target, np.zeros((2, 2, 7), dtype=np.uint8))
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_rays_reach_the_surface_in_their_own_lengths_or_nothing():
+    scene = Scene(box((0.5, 0.5, 0.5)))
+    rays = np.array([[0, 0, -1], [0, 0, -4], [0, 0, 1]], dtype=np.float32)
+    origin = np.array([0.1, 0.2, 2.5], dtype=np.float32)
+    assert scene.reach(origin, rays) == pytest.approx([2.0, 0.5, np.inf])
+    empty = TriangleMesh(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64))
+    assert np.isinf(Scene(empty).reach(origin, rays)).all()

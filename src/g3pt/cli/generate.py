@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from g3pt.cli.color import ColorFlags, color_entry
 from g3pt.cli.lod import LodFlags, make_chain, write_chain
 from g3pt.cli.options import (
     MESH_FORMATS,
@@ -33,6 +34,7 @@ from g3pt.cli.shapes import (
 )
 
 if TYPE_CHECKING:
+    from g3pt.generation.coloring import ColorSource
     from g3pt.generation.pipeline import G3PT
     from g3pt.generation.prompts import Prompts
     from g3pt.generation.results import GeneratedShape, GenerationResult
@@ -72,6 +74,8 @@ class GenerateOptions(SamplingOptions):
 
     lod: LodFlags = field(default_factory=LodFlags)
 
+    color: ColorFlags = field(default_factory=ColorFlags)
+
     preview: Path | None = None
     """Also write a PNG sheet: prompt, scales from coarse to fine, mesh."""
 
@@ -88,6 +92,7 @@ def main(arguments: Sequence[str]) -> int:
         seeds = [options.seed + k * step for k in range(options.num)]
         stems = [f"{stem}-{seed}" for stem in stems for seed in seeds]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
+    options.color.check(paths, pictures=bool(options.image), texts=bool(options.text))
 
     from g3pt.generation.pipeline import G3PT
 
@@ -101,8 +106,8 @@ def main(arguments: Sequence[str]) -> int:
         points=options.points or None,
     )
     seconds["condition"] = time.perf_counter() - started
-    result = _generate(pipeline, prompts, options)
-    seconds |= {name: result.timings[name] for name in ("tokens", "extract")}
+    result = _generate(pipeline, prompts, options, options.color.source(paths))
+    seconds |= {name: result.timings[name] for name in ("tokens", "extract", "color")}
     started = time.perf_counter()
     with working("writing"):
         outputs = [
@@ -152,13 +157,16 @@ def _check(options: GenerateOptions) -> None:
     options.check()
 
 
-def _generate(pipeline: "G3PT", prompts: "Prompts", options: GenerateOptions) -> "GenerationResult":
+def _generate(
+    pipeline: "G3PT", prompts: "Prompts", options: GenerateOptions, color: "ColorSource"
+) -> "GenerationResult":
     pipeline.check_num_scales(options.sampling.num_scales or None)
     with scales_shown() as on_scale:
         return pipeline.generate(
             prompts=prompts,
             every_scale=options.every_scale or options.lod.needs_scales,
             best_of=options.best_of,
+            color=color,
             on_scale=on_scale,
             **options.request(),
         )
@@ -182,6 +190,7 @@ def _write(
         entry["guess"] = True
     if shape.spread is not None:
         entry["spread"] = shape.spread
+    entry["color"] = color_entry(shape.color)
     if options.lod.lod and not shape.mesh.is_empty:
         levels = make_chain(options.lod, shape.mesh, shape.scales, seed=options.seed)
         entry |= write_chain(options.lod, levels, path, None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from g3pt.cli.color import color_entry, describe_color
 from g3pt.cli.options import CommonOptions, make_folder_for, working
 from g3pt.cli.progress import steps
 from g3pt.models.sampling import Sampling
@@ -145,7 +146,8 @@ def describe(entry: dict[str, Any]) -> str:
         return f"seed {entry['seed']}: empty, nothing written"
     parts = "1 part" if entry["components"] == 1 else f"{entry['components']} parts"
     state = "closed" if entry["closed"] else "open"
-    return f"{entry['path']}: {entry['faces']} faces, {state}, {parts}, seed {entry['seed']}"
+    color = describe_color(entry["color"]) if "color" in entry else ""
+    return f"{entry['path']}: {entry['faces']} faces, {state}, {parts}, seed {entry['seed']}{color}"
 
 
 def empty_message(outputs: list[dict[str, Any]]) -> str | None:
@@ -172,7 +174,8 @@ def write_samples(
     place = UnitFrame(scale=frame.scale, offset=frame.offset)
     entries: list[dict[str, Any]] = []
     for shape, path in zip(result.shapes, paths, strict=True):
-        entry = {"seed": shape.seed, "nll": shape.nll}
+        entry: dict[str, Any] = {"seed": shape.seed, "nll": shape.nll}
+        entry["color"] = color_entry(shape.color)
         entry |= write_one(to_source(shape.mesh, place), path)
         if options.tokens:
             entry |= write_tokens(pipeline, shape.tokens, frame, path)
@@ -197,6 +200,8 @@ def scales_shown() -> "Iterator[Callable[[ScaleEvent], None]]":
             nonlocal total
             if event.stage == "tokens":
                 shown.show("scales", event.scale + 1, event.num_scales)
+            elif event.stage == "color":
+                shown.show("colours", event.first, event.total)
             else:
                 total = event.total
                 shown.show("meshes", event.first, total, f"{event.queries:,} points")

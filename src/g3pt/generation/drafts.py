@@ -428,3 +428,9 @@ class Listener:
             len(self._places),
         )
         return lambda queries: on_scale(replace(event, queries=queries))
+
+    def coloring(self, number: int, shape: GeneratedShape, total: int) -> None:
+        """Say that a picture is about to colour a shape, number `number` of `total`."""
+        if self._on_scale is not None:
+            last, tokens = shape.tokens.num_scales - 1, (shape.tokens,)
+            self._on_scale(ScaleEvent(number, last, last + 1, tokens, "color", total))

@@ -16,6 +16,7 @@ from PIL import Image
 
 from g3pt.arguments import PromptError, check_number, check_whole, seed_of
 from g3pt.generation.answers import answer_to
+from g3pt.generation.coloring import ColorSource, check_color, color_shapes
 from g3pt.generation.completion import (
     CompletionResult,
     SearchConfig,
@@ -361,6 +362,7 @@ class G3PT:
         resolution: int = DEFAULT_RESOLUTION,
         min_share: float = DEFAULT_MIN_SHARE,
         every_scale: bool = False,
+        color: ColorSource = "auto",
         on_scale: Callable[[ScaleEvent], None] | None = None,
         **told: Any,
     ) -> GenerationResult:
@@ -387,8 +389,12 @@ class G3PT:
             resolution: grid cells per axis of the mesh.
             min_share: drop loose parts (floaters) below this share of the whole surface area.
             every_scale: also make the mesh of every coarser scale.
-            on_scale: called after each scale of each batch, and several times a second while
-                meshes are made (`ScaleEvent.stage`). An error raised in it cancels the call.
+            color: where vertex colours come from: `picture`, `text`, `none`, or `auto`, which
+                takes those of the picture if its silhouette agrees with that of the mesh, otherwise
+                the colour that the sentence names. `GeneratedShape.color` says what was done.
+            on_scale: called after each scale of each batch, several times a second while meshes are
+                made, and before a picture colours one (`ScaleEvent.stage`). An error raised in it
+                cancels the call.
             told: fields of `Sampling` by name, such as `guidance=3`; they override `sampling`.
 
         Raises:
@@ -418,6 +424,7 @@ class G3PT:
         if prompts is None:
             prompts = read_prompts(car, image, text, points, tokenizer=self.tokenizer)
         timings = {"condition": time.perf_counter() - started}
+        check_color(color, prompts)
         settings = wanted.over(by_weights)
         if wanted.num_scales is None and known is not None:
             if known.num_scales >= (by_weights.num_scales or 0):
@@ -450,6 +457,9 @@ class G3PT:
             listener=listener,
         )
         timings["extract"] = time.perf_counter() - started
+        started = time.perf_counter()
+        shapes = color_shapes(shapes, prompts, color, listener.coloring)
+        timings["color"] = time.perf_counter() - started
         return GenerationResult(shapes=tuple(shapes), prompts=prompts, timings=timings)
 
     __call__ = generate
@@ -555,6 +565,7 @@ class G3PT:
             known = splice(known, theirs)
         elif prompts is None:
             prompts = self.read_prompts(image=self._picture_of(theirs))
+            request.setdefault("color", "none")  # a picture of a mesh without colours has none
         return self.generate(known=known, prompts=prompts, seed=seed, num=num, **request)
 
     def _picture_of(self, tokens: TokenPyramid) -> Image.Image:

@@ -12,23 +12,43 @@ from g3pt.models.g3t import TokenPyramid
 
 @dataclass(frozen=True, eq=False)
 class ScaleEvent:
-    """The argument of `on_scale`: a batch of shapes has one more scale, or a mesh is being made."""
+    """The argument of `on_scale`: shapes have one more scale, or a mesh is made or coloured."""
 
     first: int
     """Number of the batch's first sample. With `best_of` every candidate counts, with `consensus`
-    every sample of the mean. For a mesh: its own number, counted like candidates."""
+    every sample of the mean. For a mesh: its own number, counted like candidates. For colours:
+    the number of the shape in the result."""
     scale: int
     """The scale that was sampled last, or the finest scale of the tokens that are meshed."""
     num_scales: int
     """Number of scales that will be sampled in total."""
     tokens: tuple[TokenPyramid, ...]
     """Tokens of each shape so far; `G3PT.decode` makes meshes of them."""
-    stage: Literal["tokens", "mesh"] = "tokens"
-    """`tokens` once for each scale of each batch; then `mesh` several times a second."""
+    stage: Literal["tokens", "mesh", "color"] = "tokens"
+    """`tokens` once for each scale of each batch; then `mesh` several times a second; then `color`
+    before each shape that a picture is to colour."""
     total: int = 1
     """Total of what `first` counts."""
     queries: int = 0
     """While a mesh is made: number of points at which the field was queried so far."""
+
+
+@dataclass(frozen=True)
+class ShapeColor:
+    """Where the colours of a mesh came from."""
+
+    method: Literal["picture", "text", "none"]
+    reason: str = ""
+    """Why there are none, although there was a picture or a sentence."""
+    words: str = ""
+    """Colour words of the sentence that gave the colour."""
+    azimuth: float | None = None
+    """Of the camera that was found for the picture, in degrees; see `orbit_camera`."""
+    elevation: float | None = None
+    silhouette_iou: float | None = None
+    """Agreement of the silhouettes of picture and mesh from there."""
+    seen_share: float | None = None
+    """Share of the vertices that the picture shows; the others were filled."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +74,8 @@ class GeneratedShape:
     spread: float | None = None
     """How far the samples of the consensus are from their mean (`sample_spread`). Given if it
     decided between the consensus and the first guess."""
+    color: ShapeColor = ShapeColor("none")
+    """Where the colours of the mesh came from."""
 
     @property
     def mesh(self) -> TriangleMesh:
@@ -68,7 +90,7 @@ class GenerationResult:
     shapes: tuple[GeneratedShape, ...]
     prompts: Prompts
     timings: dict[str, float] = field(default_factory=dict)
-    """Seconds spent on `condition`, `tokens` and `extract`."""
+    """Seconds spent on `condition`, `tokens`, `extract` and `color`."""
 
     @property
     def meshes(self) -> list[TriangleMesh]:

@@ -19,7 +19,8 @@ import igl  # pyright: ignore[reportMissingTypeStubs]
 import numpy as np
 from jaxtyping import Shaped
 
-from g3pt.geometry.mesh import UNIT_LONGEST_SIDE, TriangleMesh, vertex_normals
+from g3pt.geometry.coloring import borrow_colors
+from g3pt.geometry.mesh import UNIT_LONGEST_SIDE, TriangleMesh, linear_colors, vertex_normals
 from g3pt.geometry.metrics import distance_to_mesh
 from g3pt.geometry.sampling import sample_surface
 
@@ -132,13 +133,16 @@ def make_levels(
 def decimate(mesh: TriangleMesh, num_faces: int) -> TriangleMesh:
     """Reduce a mesh to about `num_faces` faces; a mesh with no more stays as it is.
 
+    Colours are those of the nearest vertices of the mesh.
+
     Raises:
         ImportError: if the mesh is not manifold and the extra for such meshes is missing.
     """
     if len(mesh.faces) <= num_faces:
         return mesh
     found = decimate_in_order(mesh, num_faces)
-    return decimate_quickly(mesh, num_faces) if found.is_empty else found
+    fewer = decimate_quickly(mesh, num_faces) if found.is_empty else found
+    return borrow_colors(fewer, mesh)
 
 
 def coverage_of(error: float) -> float:
@@ -156,7 +160,8 @@ def _errors(mesh: TriangleMesh, finest: TriangleMesh, seed: int) -> tuple[float,
     return float(there.mean() + back.mean()) / 2, float(max(there.max(), back.max()))
 
 
-_FLOAT, _UNSIGNED = 5126, 5125
+_SHORT = 5123
+_COMPONENTS = {"<f4": 5126, "<u4": 5125, "<u2": _SHORT}
 _VERTICES, _INDICES = 34962, 34963
 
 
@@ -171,14 +176,16 @@ def encode_levels(levels: Sequence[Level]) -> bytes:
         views.append(
             {"buffer": 0, "byteOffset": len(binary), "byteLength": len(data), "target": target}
         )
-        binary.extend(data)  # 4-byte numbers throughout, so every view is aligned
-        component = _FLOAT if rows.dtype.kind == "f" else _UNSIGNED
+        binary.extend(data)  # rows of 4 or 8 bytes or more, so every view is aligned
+        component = _COMPONENTS[rows.dtype.str]
         accessor: dict[str, Any] = {
             "bufferView": len(views) - 1,
             "componentType": component,
             "type": kind,
         }
-        accessor |= {"count": len(rows) if kind == "VEC3" else rows.size}
+        accessor |= {"count": rows.size if kind == "SCALAR" else len(rows)}
+        if component == _SHORT:
+            accessor["normalized"] = True
         if kind == "VEC3":
             accessor |= {"min": rows.min(axis=0).tolist(), "max": rows.max(axis=0).tolist()}
         accessors.append(accessor)
@@ -190,6 +197,8 @@ def encode_levels(levels: Sequence[Level]) -> bytes:
             "POSITION": store(level.mesh.vertices.astype("<f4"), _VERTICES, "VEC3"),
             "NORMAL": store(vertex_normals(level.mesh).astype("<f4"), _VERTICES, "VEC3"),
         }
+        if level.mesh.colors is not None:
+            attributes["COLOR_0"] = store(linear_colors(level.mesh.colors), _VERTICES, "VEC4")
         indices = store(level.mesh.faces.astype("<u4"), _INDICES, "SCALAR")
         meshes.append({"primitives": [{"attributes": attributes, "indices": indices}]})
     document: dict[str, Any] = {

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import trimesh
-from jaxtyping import Float64
+from jaxtyping import Float64, UInt8, UInt16
 
 from g3pt.files import write_whole
 from g3pt.geometry.formats.foreign import MESH_SUFFIXES, OnNote, known_suffix, parse_mesh
@@ -66,6 +66,7 @@ __all__ = [
     "is_closed",
     "keep_faces",
     "largest_components",
+    "linear_colors",
     "merge_vertices",
     "num_components",
     "parse_mesh",
@@ -235,20 +236,25 @@ def _encoded(mesh: TriangleMesh, kind: str) -> bytes:
 
 
 def _store_linear_colors(buffers: dict[Any, bytes], document: dict[str, Any]) -> None:
-    """Replace the display values that trimesh writes to COLOR_0 by linear light, as glTF 2.0 asks.
-
-    Sixteen bits are used, since eight would merge dark colours, which lie closer in linear light.
-    """
+    """Replace the display values that trimesh writes to COLOR_0 by those that glTF 2.0 asks for."""
     for accessor in document["accessors"].values():
         if accessor["type"] != "VEC4":  # nothing but colours has four columns
             continue
         key = list(buffers)[accessor["bufferView"]]
         bytes_P4 = np.frombuffer(buffers[key], np.uint8, 4 * accessor["count"]).reshape(-1, 4)
-        stored_P4 = np.rint(65535 * display_to_linear(bytes_P4 / 255.0)).astype("<u2")
+        stored_P4 = linear_colors(bytes_P4)
         buffers[key] = stored_P4.tobytes()
         accessor["componentType"] = _UNSIGNED_SHORT
         accessor["min"] = stored_P4.min(axis=0).tolist()
         accessor["max"] = stored_P4.max(axis=0).tolist()
+
+
+def linear_colors(colors_P4: UInt8[np.ndarray, "P 4"]) -> UInt16[np.ndarray, "P 4"]:
+    """Display values as COLOR_0 of glTF holds them: linear light of sixteen bits, little endian.
+
+    Eight bits would merge dark colours, which lie closer in linear light.
+    """
+    return np.rint(65535 * display_to_linear(colors_P4 / 255.0)).astype("<u2")
 
 
 def _as_gltf(data: bytes) -> bytes:

@@ -8,6 +8,7 @@ Legend: R rays, N hits, H W picture, P vertices, F faces.
 import io
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,12 +33,15 @@ _mesh_construction: Any = mesh_construction  # without type stubs
 _rtcore_scene: Any = rtcore_scene
 
 _SHADOWED_KEY = 0.3
+_NO_HIT = 1e30
+"""Embree's distance of a ray that hits nothing is larger."""
 
 
 class Scene:
-    """A mesh prepared for many views: acceleration structure, normals, linear colours."""
+    """A mesh prepared for many views: acceleration structure, linear colours, normals if drawn."""
 
     def __init__(self, mesh: TriangleMesh) -> None:
+        self._mesh = mesh
         self._vertices = mesh.vertices[np.unique(mesh.faces)].astype(np.float32)
         if mesh.is_empty:
             return
@@ -45,11 +49,33 @@ class Scene:
         _mesh_construction.TriangleMesh(
             self._embree, mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32)
         )
-        self._normals_F33 = crease_normals(mesh).astype(np.float32).reshape(-1, 3, 3)
         self._colors_F33: Float32[ndarray, "F 3 3"] | None = None
         self._color = linear(np.array(NEUTRAL_GREY[:3], dtype=np.uint8))
         if mesh.colors is not None:
             self._colors_F33 = linear(mesh.colors[:, :3])[mesh.faces]
+
+    @cached_property
+    def _corner_normals(self) -> Float32[ndarray, "F 3 3"]:
+        return crease_normals(self._mesh).astype(np.float32).reshape(-1, 3, 3)
+
+    def reach(
+        self, origin: Float32[ndarray, " 3"], rays_R3: Float32[ndarray, "R 3"]
+    ) -> Float32[ndarray, " R"]:
+        """How far rays from one point go until they hit the mesh, in lengths of each ray.
+
+        Args:
+            origin: where all rays begin, in the frame of the mesh.
+            rays_R3: directions in that frame; their lengths are the units of the answer.
+
+        Returns:
+            Infinity for a ray that hits nothing.
+        """
+        if self._mesh.is_empty:
+            return np.full(len(rays_R3), np.inf, dtype=np.float32)
+        origins_R3 = np.empty_like(rays_R3)
+        origins_R3[:] = origin
+        reach_R: Float32[ndarray, " R"] = self._embree.run(origins_R3, rays_R3, query="DISTANCE")
+        return np.where(reach_R < _NO_HIT, reach_R, np.inf).astype(np.float32)
 
     def render(
         self, camera: Camera, *, size: int = 256, supersample: int = 2, shadow: bool = False
@@ -106,7 +132,7 @@ class Scene:
         u, v = answer["u"][hits, None], answer["v"][hits, None]
         # Row order 0, 1, 2 of a face's corners has weights 1 - u - v, u, v.
         weights_N13 = np.stack([1 - u - v, u, v], axis=-1)
-        normals_N3 = (weights_N13 @ self._normals_F33[faces])[:, 0] @ axes.T
+        normals_N3 = (weights_N13 @ self._corner_normals[faces])[:, 0] @ axes.T
         normals_N3 /= np.maximum(np.linalg.norm(normals_N3, axis=1, keepdims=True), 1e-9)
         facing = np.einsum("ij,ij->i", answer["Ng"][hits] @ axes.T, local_R3[hits])
         normals_N3 *= -np.sign(facing)[:, None]  # both sides of a face are shown

@@ -176,6 +176,7 @@ def draw_gallery(
         num=len(gallery.seeds),
         resolution=gallery.resolution,
         min_share=gallery.min_share,
+        color="none",  # shapes are judged, and one colour of a sentence says nothing of them
         on_scale=on_scale,
     )
     references = FamilyReferences.build(TRAIN_FAMILIES, gallery.references)

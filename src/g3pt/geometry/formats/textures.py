@@ -117,13 +117,13 @@ def texture_colors(
     return _trimesh.visual.color.uv_to_color(finite, image).astype(np.float64)
 
 
-def linear_to_display(rgba: Float64[np.ndarray, "P 4"]) -> Float64[np.ndarray, "P 4"]:
-    """Turn linear light in [0, 1] into sRGB display values (IEC 61966-2-1); alpha stays."""
+def linear_to_display(rgba: Float64[np.ndarray, "P C"]) -> Float64[np.ndarray, "P C"]:
+    """Turn linear light in [0, 1] into sRGB display values (IEC 61966-2-1); column 4 stays."""
     curve = np.where(rgba <= 0.0031308, 12.92 * rgba, 1.055 * rgba ** (1 / 2.4) - 0.055)
     return np.concatenate([curve[:, :3], rgba[:, 3:]], axis=1)
 
 
-def display_to_linear(rgba: Float64[np.ndarray, "P 4"]) -> Float64[np.ndarray, "P 4"]:
-    """Turn sRGB display values in [0, 1] into linear light (IEC 61966-2-1); alpha stays."""
+def display_to_linear(rgba: Float64[np.ndarray, "P C"]) -> Float64[np.ndarray, "P C"]:
+    """Turn sRGB display values in [0, 1] into linear light (IEC 61966-2-1); column 4 stays."""
     curve = np.where(rgba <= 0.04045, rgba / 12.92, ((rgba + 0.055) / 1.055) ** 2.4)
     return np.concatenate([curve[:, :3], rgba[:, 3:]], axis=1)

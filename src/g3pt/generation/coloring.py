@@ -1,0 +1,194 @@
+"""Colours of generated meshes: those of the picture, or of the words of the sentence.
+
+Which cameras may have taken a picture follows the views that the bundled generator was trained on
+(`stream.cameras.ViewLaw`): one in three from the canonical camera, most others from a quarter turn
+around it, few from elsewhere.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import UInt8
+
+from g3pt.arguments import PromptError
+from g3pt.generation.color_words import colors_of_sentence
+from g3pt.generation.pictures import PreparedPicture
+from g3pt.generation.prompts import Prompts
+from g3pt.generation.results import GeneratedShape, ShapeColor
+from g3pt.geometry.coloring import borrow_colors, color_from_picture, object_mask
+from g3pt.geometry.mesh import NEUTRAL_GREY, TriangleMesh
+from g3pt.geometry.sections import find_part
+from g3pt.geometry.silhouettes import SIDE, Candidate, Orbit, solidity
+
+ColorSource = Literal["auto", "picture", "text", "none"]
+"""Where colours come from; `auto`: the picture if there is one and the silhouettes agree, otherwise
+the colour words of the sentence if there are any, otherwise nothing."""
+
+NEEDED_IOU = (0.45, 0.42)
+"""Least agreement of the silhouettes of picture and mesh with which its colours are taken: the
+first plus the second times the picture's `solidity`. Nearly any shape fills the silhouette of a
+television by .8, but none but a chair that of a chair by .6 (docs/color.md)."""
+
+RARE_HANDICAP = 0.05
+"""IoU by which a camera outside the training law's quarter turn must agree better."""
+
+LIKELY_HANDICAP = 0.015
+"""The same for a camera inside it that is not the canonical one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Colored:
+    """A mesh, with colours if there are any, and what was done."""
+
+    mesh: TriangleMesh
+    color: ShapeColor
+
+
+def check_color(color: ColorSource, prompts: Prompts) -> None:
+    """Refuse a source of colours that the prompts do not have.
+
+    Raises:
+        PromptError: if there is no such source, or nothing to take colours from.
+    """
+    if color not in get_args(ColorSource):
+        raise PromptError(f"color must be one of {', '.join(get_args(ColorSource))}, got {color!r}")
+    if color == "picture" and not prompts.pictures:
+        raise PromptError("color: colours are to come from a picture, and there is none")
+    if color == "text" and not prompts.texts:
+        raise PromptError("color: colours are to come from a sentence, and there is none")
+
+
+def color_shapes(
+    shapes: Sequence[GeneratedShape],
+    prompts: Prompts,
+    color: ColorSource,
+    on_shape: Callable[[int, GeneratedShape, int], None],
+) -> list[GeneratedShape]:
+    """Give shapes colours; vertices and faces stay. Meshes of coarser scales take over theirs.
+
+    Args:
+        shapes: in the unit frame.
+        prompts: the prompts that they were made from.
+        color: allowed by `check_color`.
+        on_shape: called with number, shape and total before a picture colours a shape.
+    """
+    colored: list[GeneratedShape] = []
+    for number, shape in enumerate(shapes):
+        if prompts.pictures and color in ("auto", "picture"):
+            on_shape(number, shape, len(shapes))
+        colored.append(_colored_shape(shape, prompts, color))
+    return colored
+
+
+def _colored_shape(shape: GeneratedShape, prompts: Prompts, color: ColorSource) -> GeneratedShape:
+    picture = prompts.pictures[shape.prompt] if prompts.pictures else None
+    text = prompts.texts[shape.prompt] if prompts.texts else None
+    done = color_mesh(shape.mesh, picture, text, color)
+    return replace(
+        shape,
+        extraction=replace(shape.extraction, mesh=done.mesh),
+        scales=tuple(borrow_colors(mesh, done.mesh) for mesh in shape.scales),
+        color=done.color,
+    )
+
+
+def color_mesh(
+    mesh: TriangleMesh,
+    picture: PreparedPicture | None,
+    text: str | None,
+    color: ColorSource = "auto",
+) -> Colored:
+    """Give a mesh the colours of its picture, or of its sentence.
+
+    Args:
+        mesh: in the unit frame.
+        picture: the picture that it was made from, if there was one.
+        text: the sentence that it was made from, if there was one.
+        color: where the colours come from.
+    """
+    if color == "none" or (picture is None and text is None):
+        return Colored(mesh, ShapeColor("none"))
+    if mesh.is_empty:
+        return Colored(mesh, ShapeColor("none", reason="the mesh is empty"))
+    done = Colored(mesh, ShapeColor("none"))
+    if picture is not None and color != "text":
+        done = _from_picture(mesh, picture)
+    if done.color.method == "none" and text is not None and color != "picture":
+        painted = _from_words(mesh, text)
+        if painted.color.method == "text" or picture is None:
+            done = painted
+    return done
+
+
+def _from_picture(mesh: TriangleMesh, picture: PreparedPicture) -> Colored:
+    if picture.cutout == "none":
+        reason = "the object could not be separated from the background of the picture"
+        return Colored(mesh, ShapeColor("none", reason=reason))
+    needed = needed_iou(picture.cut_rgba)
+    given = color_from_picture(mesh, picture.cut_rgba, picture_cameras(), min_iou=needed)
+    orbit = given.found.view.orbit
+    color = ShapeColor(
+        "none",
+        azimuth=orbit.azimuth,
+        elevation=orbit.elevation,
+        silhouette_iou=given.found.iou,
+    )
+    if given.mesh is None:
+        reason = (
+            f"the silhouettes of picture and mesh agree too little (IoU {given.found.iou:.2f}, "
+            f"{needed:.2f} is needed)"
+        )
+        return Colored(mesh, replace(color, reason=reason))
+    return Colored(given.mesh, replace(color, method="picture", seen_share=given.seen_share))
+
+
+def needed_iou(picture: UInt8[np.ndarray, "H W 4"]) -> float:
+    """IoU of silhouettes that shows that a mesh is what the picture shows.
+
+    Args:
+        picture: with an alpha channel that shows the object only.
+    """
+    least, more = NEEDED_IOU
+    return least + more * solidity(object_mask(picture, SIDE))
+
+
+def _from_words(mesh: TriangleMesh, text: str) -> Colored:
+    """Flat colours; what the sentence names no colour for is `NEUTRAL_GREY`."""
+    named = colors_of_sentence(text)
+    rgba = np.tile(np.array(NEUTRAL_GREY, dtype=np.uint8), (len(mesh.vertices), 1))
+    words: list[str] = []
+    if named.whole is not None:
+        rgba[:, :3] = named.whole.rgb
+        words.append(named.whole.words)
+    for part in named.parts:
+        found = find_part(mesh, part.end)
+        if found is not None:
+            rgba[found, :3] = part.color.rgb
+            words.append(f"{part.color.words} {part.part}")
+    if not words:
+        reason = "the sentence names no colour of the whole"
+        if named.parts:
+            reason += ", and its coloured parts are not found in the mesh"
+        return Colored(mesh, ShapeColor("none", reason=reason))
+    colored = TriangleMesh(mesh.vertices, mesh.faces, rgba)
+    return Colored(colored, ShapeColor("text", words=", ".join(words)))
+
+
+@lru_cache(maxsize=1)
+def picture_cameras() -> tuple[Candidate, ...]:
+    """Cameras that the search for that of a picture begins with, the likeliest first."""
+    likely = [
+        Candidate(Orbit(azimuth, elevation, fov), LIKELY_HANDICAP)
+        for fov in (20.0, 45.0)
+        for elevation in (-5.0, 10.0, 25.0, 45.0)
+        for azimuth in range(-15, 76, 15)
+    ]
+    rare = [
+        Candidate(Orbit(azimuth, elevation), RARE_HANDICAP)
+        for elevation in (0.0, 25.0, 50.0)
+        for azimuth in range(90, 345, 30)
+    ]
+    return (Candidate(Orbit(30.0, 20.0)), *likely, *rare)
