@@ -30,8 +30,11 @@ Field = Callable[[Float[np.ndarray, "Q 3"]], Float32[np.ndarray, " Q"]]
 
 LONGEST_SIDE = 1.9
 """Of a shape in the unit frame."""
-GRID = 36
-"""Points per axis at which the field is evaluated to fit it."""
+GRID = 48
+"""Points per axis at which the field is evaluated."""
+BLUR = 0.7
+"""Standard deviation of the smoothing of these values, in grid spacings. The decoder was trained on
+features of tokens; those of an average give a field with ripples a few spacings wide."""
 CELLS = 48
 """Cells per axis of the image plane, each with the largest logit along its lines of sight."""
 LEAST_LOGIT = 0.5
@@ -60,7 +63,7 @@ class OutlinedField:
         """Fit the outline to the field.
 
         Args:
-            field: the field; it is evaluated at `GRID` ** 3 points.
+            field: the field; it is evaluated at `GRID` ** 3 points, and smoothly interpolated.
             picture: the object on a transparent ground.
             camera: camera that sees the object as the picture shows it; None is the canonical one.
 
@@ -70,13 +73,15 @@ class OutlinedField:
         box = silhouette_box(picture)
         if box is None:
             raise ValueError("the picture is fully transparent: it has no outline")
-        self._field = field
         self._camera = camera or canonical_camera()
         left, top, right, bottom = box
         self._middle = np.array([(left + right) / 2, (top + bottom) / 2])
         self._pixels = float(max(right - left, bottom - top))
         self._distances = _signed_distances(picture[..., 3] >= 128)
-        points, logits = _grid_logits(field)
+        points = _grid_points()
+        smooth = _NDIMAGE.gaussian_filter(field(points).reshape(GRID, GRID, GRID), BLUR)
+        self._spline = _NDIMAGE.spline_filter(smooth)
+        logits: np.ndarray = smooth.ravel()
         places = project(points, self._camera)
         self._raise = _raise_to_see(places, logits)
         self._center, self._side = _apparent_box(points, places, logits)
@@ -86,7 +91,9 @@ class OutlinedField:
     def __call__(self, points: Float[np.ndarray, "Q 3"]) -> Float32[np.ndarray, " Q"]:
         """Logits at points of the unit frame."""
         places = project(points.astype(np.float64), self._camera)
-        return self._fitted(places, self._field(points)).astype(np.float32)
+        at = (points.T + 1) / 2 * GRID - 0.5
+        logits = _NDIMAGE.map_coordinates(self._spline, at, mode="nearest", prefilter=False)
+        return self._fitted(places, logits).astype(np.float32)
 
     def _correct(
         self,
@@ -135,10 +142,9 @@ def _cells_of(places: Float64[np.ndarray, "Q 2"]) -> tuple[np.ndarray, np.ndarra
     return rows, columns
 
 
-def _grid_logits(field: Field) -> tuple[Float64[np.ndarray, "V 3"], Float32[np.ndarray, " V"]]:
+def _grid_points() -> Float64[np.ndarray, "V 3"]:
     axis = (np.arange(GRID) + 0.5) / GRID * 2 - 1
-    points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
-    return points, field(points)
+    return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
 def _raise_to_see(
