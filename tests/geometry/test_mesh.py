@@ -191,7 +191,7 @@ def test_files_round_trip(tmp_path, suffix):
     assert is_closed(back)
     assert volume(back) == pytest.approx(volume(ball), rel=1e-6)
     np.testing.assert_allclose(back.triangles, ball.triangles, atol=1e-5)  # float32 in files
-    if suffix not in (".stl", ".off"):
+    if suffix not in (".stl", ".off", ".3mf"):
         assert back.colors is not None
         np.testing.assert_array_equal(back.colors[:, :3], ball.colors[:, :3])
 
@@ -378,9 +378,15 @@ def test_obj_material_libraries_outside_the_folder_are_refused(tmp_path):
     assert "outside its folder" in message_of(path)
 
 
-def test_formats_that_are_only_read_are_not_written(tmp_path):
+def test_unknown_formats_are_not_written(tmp_path):
     with pytest.raises(MeshError, match="expected one of"):
-        write_mesh(tmp_path / "a.3mf", box())
+        write_mesh(tmp_path / "a.fbx", box())
+
+
+def test_the_command_line_offers_the_formats_that_are_written():
+    from g3pt.cli.options import MESH_FORMATS
+
+    assert MESH_FORMATS == WRITE_SUFFIXES
 
 
 def test_writing_an_empty_mesh_or_into_no_folder_is_refused(tmp_path):

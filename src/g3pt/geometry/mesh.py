@@ -26,6 +26,7 @@ from g3pt.geometry.formats.foreign import MESH_SUFFIXES, OnNote, known_suffix, p
 from g3pt.geometry.formats.gltf import glb_chunks
 from g3pt.geometry.formats.limits import FolderCompanions, read_regular_file
 from g3pt.geometry.formats.textures import display_to_linear
+from g3pt.geometry.formats.threemf_write import encode_3mf
 from g3pt.geometry.triangles import (
     NEUTRAL_GREY,
     UNIT_LONGEST_SIDE,
@@ -82,10 +83,10 @@ __all__ = [
 _trimesh: Any = trimesh  # its own annotations are partial
 _UNSIGNED_SHORT = 5123
 
-WRITE_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
+WRITE_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf")
 """Formats that are written; `MESH_SUFFIXES` are those that are read."""
 
-FLOAT32_SUFFIXES = (".glb", ".gltf", ".ply", ".stl")
+FLOAT32_SUFFIXES = (".glb", ".gltf", ".ply", ".stl", ".3mf")
 """Formats among them that store 32-bit floats."""
 
 MAX_FLOAT_STEP = 5e-4
@@ -200,8 +201,9 @@ def read_mesh(path: str | os.PathLike[str], *, gltf_colors: GltfColors = "linear
 def write_mesh(path: str | os.PathLike[str], mesh: TriangleMesh) -> None:
     """Write a mesh in the format of the file's suffix; the file appears complete or not at all.
 
-    GLB and glTF carry vertex normals; GLB, glTF, PLY, OBJ and OFF carry the colours. GLB and glTF
-    hold them as linear light of 16 bits, as glTF 2.0 asks; the others hold sRGB display values. A
+    The numbers of the vertices are written as they are; 3MF takes them as millimetres. GLB and
+    glTF carry vertex normals; all formats but STL carry the colours. GLB and glTF hold them as
+    linear light of 16 bits, as glTF 2.0 asks; the others hold sRGB display values. A
     warning says when a mesh lies so far from the origin that the format rounds its surface.
 
     Raises:
@@ -221,6 +223,8 @@ def write_mesh(path: str | os.PathLike[str], mesh: TriangleMesh) -> None:
 
 
 def _encoded(mesh: TriangleMesh, kind: str) -> bytes:
+    if kind == "3mf":
+        return encode_3mf(mesh)
     body: Any = _trimesh.Trimesh(
         mesh.vertices, mesh.faces, vertex_colors=mesh.colors, process=False, validate=False
     )

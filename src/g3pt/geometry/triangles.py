@@ -116,7 +116,7 @@ class TriangleMesh:
         return np.stack([used.min(axis=0), used.max(axis=0)])
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the mesh in the format of the file's suffix: .glb, .gltf, .obj, .ply, .stl, .off.
+        """Write the mesh in the format of the file's suffix (`mesh.WRITE_SUFFIXES`).
 
         Raises:
             MeshError: if the suffix is unknown, the folder is missing or the mesh is empty.
