@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from g3pt.cli.finish import FinishFlags
 from g3pt.cli.lod import LodFlags, write_reconstruction
 from g3pt.cli.options import (
     MESH_FORMATS,
@@ -45,6 +46,8 @@ class DetokenizeOptions(CommonOptions):
 
     lod: LodFlags = field(default_factory=LodFlags)
 
+    finish: FinishFlags = field(default_factory=FinishFlags)
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
@@ -52,6 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     require_files(options.tokens, "token file")
     stems = [path.stem for path in options.tokens]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
+    options.finish.check(paths, unit_frame=options.unit_frame)
 
     from g3pt.generation.meshing import check_resolution
     from g3pt.generation.pipeline import G3PT
@@ -92,6 +96,7 @@ def _detokenize(
             result,
             path,
             options.lod,
+            options.finish,
             resolution=options.resolution,
             unit_frame=options.unit_frame,
             seed=options.seed,

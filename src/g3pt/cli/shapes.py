@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from g3pt.cli.finish import Finish, FinishFlags, finish_of
 from g3pt.cli.options import CommonOptions, make_folder_for, working
 from g3pt.cli.progress import steps
 from g3pt.models.sampling import Sampling
@@ -84,6 +85,8 @@ class SamplingOptions(CommonOptions):
     tokens: bool = False
     """Also write the tokens, as NAME.g3t next to the mesh."""
 
+    finish: FinishFlags = field(default_factory=FinishFlags)
+
     def check(self) -> None:
         """Refuse settings out of range before any work, so that they count as wrong input.
 
@@ -127,6 +130,13 @@ def write_one(mesh: "TriangleMesh", path: Path) -> dict[str, Any]:
     }
 
 
+def write_finished(mesh: "TriangleMesh", path: Path, finish: Finish) -> dict[str, Any]:
+    """Write a mesh in its place, and describe it with what the numbers of the file mean."""
+    if mesh.is_empty:
+        return write_one(mesh, path)
+    return {**write_one(finish.put(mesh), path), **finish.said}
+
+
 def write_tokens(
     pipeline: "G3PT", tokens: "TokenPyramid", frame: "TokenFrame", path: Path
 ) -> dict[str, str]:
@@ -145,7 +155,10 @@ def describe(entry: dict[str, Any]) -> str:
         return f"seed {entry['seed']}: empty, nothing written"
     parts = "1 part" if entry["components"] == 1 else f"{entry['components']} parts"
     state = "closed" if entry["closed"] else "open"
-    return f"{entry['path']}: {entry['faces']} faces, {state}, {parts}, seed {entry['seed']}"
+    line = f"{entry['path']}: {entry['faces']} faces, {state}, {parts}, seed {entry['seed']}"
+    if entry.get("size_mm"):
+        line += ", " + " x ".join(f"{side:g}" for side in entry["size_mm"]) + " mm"
+    return line
 
 
 def empty_message(outputs: list[dict[str, Any]]) -> str | None:
@@ -165,15 +178,19 @@ def write_samples(
     paths: Sequence[Path],
     frame: "TokenFrame",
     options: SamplingOptions,
+    *,
+    own_unit: str | None,
 ) -> list[dict[str, Any]]:
-    """Write samples at the place and scale of a frame, and describe them."""
+    """Write samples at the place and scale of a frame, and describe them; see `own_unit`."""
     from g3pt.geometry.mesh import UnitFrame, to_source
 
     place = UnitFrame(scale=frame.scale, offset=frame.offset)
     entries: list[dict[str, Any]] = []
     for shape, path in zip(result.shapes, paths, strict=True):
         entry = {"seed": shape.seed, "nll": shape.nll}
-        entry |= write_one(to_source(shape.mesh, place), path)
+        mesh = to_source(shape.mesh, place)
+        finish = finish_of([mesh], path, options.finish, own_unit=own_unit)
+        entry |= write_finished(mesh, path, finish)
         if options.tokens:
             entry |= write_tokens(pipeline, shape.tokens, frame, path)
         entries.append(entry)

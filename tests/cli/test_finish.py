@@ -1,0 +1,158 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from g3pt.geometry.mesh import read_mesh
+
+FAST = ("--resolution", 16)
+MUG = ("generate", "--text", "a mug", "--json", *FAST)
+
+
+@pytest.fixture
+def mug(g3pt, tmp_path: Path) -> Path:
+    """Token file of a generated mug, without a place of its own."""
+    assert g3pt(*MUG, "--tokens", "-o", tmp_path / "source" / "mug.glb")[0] == 0
+    return tmp_path / "source" / "mug.g3t"
+
+
+def entry_of(done) -> dict:
+    code, stdout, stderr = done
+    assert code == 0, stderr
+    (entry,) = json.loads(stdout)["outputs"]
+    return entry
+
+
+def said(entry: dict) -> tuple:
+    return entry["unit"], entry["up"], entry["size_mm"] and max(entry["size_mm"])
+
+
+@pytest.mark.parametrize("suffix", ["stl", "3mf"])
+def test_files_for_printers_are_millimetres_unless_told(g3pt, tmp_path: Path, suffix) -> None:
+    out = tmp_path / f"mug.{suffix}"
+    entry = entry_of(g3pt(*MUG, "-o", out))
+
+    assert said(entry) == ("millimetre", "z", 100)
+    lowest, highest = read_mesh(out).bounds()
+    np.testing.assert_allclose(highest - lowest, entry["size_mm"], atol=1e-3)
+    assert lowest[2] == 0
+
+
+def test_a_glb_of_120_millimetres_is_twelve_hundredths_of_a_metre(g3pt, tmp_path: Path) -> None:
+    out = tmp_path / "mug.glb"
+    entry = entry_of(g3pt(*MUG, "--size-mm", 120, "--origin", "base", "-o", out))
+
+    assert said(entry) == ("metre", "y", 120)
+    lowest, highest = trimesh.load_scene(out).bounds
+    assert (highest - lowest).max() == pytest.approx(0.12, rel=1e-6)
+    assert lowest[1] == 0
+
+
+def test_without_flags_a_glb_is_the_unit_frame(g3pt, tmp_path: Path) -> None:
+    from g3pt.geometry.mesh import write_mesh
+
+    out = tmp_path / "mug.glb"
+    assert said(entry_of(g3pt(*MUG, "-o", out))) == ("unit-frame", "y", None)
+    write_mesh(tmp_path / "again.glb", read_mesh(out))
+    np.testing.assert_array_equal(
+        read_mesh(tmp_path / "again.glb").vertices, read_mesh(out).vertices
+    )
+
+
+def test_the_line_names_the_size(g3pt, tmp_path: Path) -> None:
+    arguments = [word for word in MUG if word != "--json"]
+    code, stdout, _ = g3pt(*arguments, "--size-mm", 50, "-o", tmp_path / "mug.obj")
+
+    assert code == 0
+    assert stdout.rstrip().endswith(" mm") and " 50 " in stdout.replace("x", " ") + " "
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        ("mug.glb", ("--up", "z"), "--up cannot be z in .glb"),
+        ("folder", ("--up", "z"), "--up cannot be z in .glb"),
+        ("mug.3mf", ("--up", "y"), "--up cannot be y in .3mf"),
+        ("mug.stl", ("--axis", "height"), "--axis names the side"),
+        ("mug.stl", ("--size-mm", "-3"), "--size-mm must be above 0"),
+    ],
+)
+def test_flags_that_do_not_fit_are_wrong_input(g3pt, tmp_path: Path, name, flags, message) -> None:
+    code, _, stderr = g3pt(*MUG, *flags, "-o", tmp_path / name)
+
+    assert code == 2
+    assert message in stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_scales_and_levels_lie_where_the_mesh_lies(g3pt, tmp_path: Path) -> None:
+    flags = ("--size-mm", 80, "--every-scale", "--lod", "--lod-faces", 4000, 500, "--lod-files")
+    entry = entry_of(g3pt(*MUG, *flags, "-o", tmp_path / "mug.stl"))
+
+    assert said(entry) == ("millimetre", "z", 80)
+    plain = entry_of(g3pt(*MUG, "--every-scale", "-o", tmp_path / "plain.obj"))
+    finest, coarse = (read_mesh(plain["scales"][k]["path"]) for k in (2, 1))
+    scale = 80 / (finest.bounds()[1] - finest.bounds()[0]).max()
+    moved = read_mesh(entry["scales"][1]["path"])
+    ratio = (moved.bounds()[1] - moved.bounds()[0]) / (coarse.bounds()[1] - coarse.bounds()[0])[
+        [0, 2, 1]
+    ]
+    np.testing.assert_allclose(ratio, scale, rtol=1e-5)
+    levels = [read_mesh(level["path"]).bounds() for level in entry["lods"]]
+    np.testing.assert_allclose(levels[0], levels[1], atol=5)
+
+
+def test_a_variation_of_a_mesh_keeps_its_place_until_told(g3pt, cube: Path, tmp_path: Path) -> None:
+    kept, told = tmp_path / "kept.stl", tmp_path / "told.stl"
+    vary = ("vary", cube, "--keep", 2, "--json", *FAST)
+
+    assert said(entry_of(g3pt(*vary, "-o", kept))) == ("source", "y", None)
+    assert np.abs(read_mesh(kept).bounds()).max() < 10
+    assert said(entry_of(g3pt(*vary, "--size-mm", 30, "-o", told))) == ("millimetre", "z", 30)
+    assert read_mesh(told).bounds()[0, 2] == 0
+
+
+def test_a_generated_shape_has_no_place_of_its_own(g3pt, mug: Path, tmp_path: Path) -> None:
+    vary = ("vary", mug, "--keep", 2, "--json", *FAST)
+    mix = ("mix", mug, mug, "--keep", 2, "--method", "tokens", "--json", *FAST)
+    for command in (vary, mix):
+        out = ("-o", tmp_path / "a.stl")
+        assert said(entry_of(g3pt(*command, *out))) == ("millimetre", "z", 100)
+        unit = entry_of(g3pt(*command, "--unit-frame", *out))
+        assert said(unit) == ("unit-frame", "y", None)
+
+
+@pytest.mark.parametrize("command", ["vary", "complete"])
+def test_the_unit_frame_and_a_size_exclude_each_other(g3pt, cube: Path, tmp_path, command) -> None:
+    keep = ("--keep", 2) if command == "vary" else ()
+    flags = ("--unit-frame", "--size-mm", 20, "-o", tmp_path / "a.stl")
+    code, _, stderr = g3pt(command, cube, *keep, *flags, *FAST)
+
+    assert code == 2
+    assert "--unit-frame keeps size" in stderr
+
+
+def test_completions_can_be_placed(g3pt, cube: Path, tmp_path: Path) -> None:
+    search = ("--width", 2, "--survivors", 2, "--size-mm", 25, "--json", *FAST)
+    entry = entry_of(g3pt("complete", cube, *search, "-o", tmp_path / "a.3mf"))
+
+    assert said(entry) == ("millimetre", "z", 25)
+
+
+def test_tokens_become_meshes_as_their_format_expects(g3pt, mug: Path, tmp_path: Path) -> None:
+    flags = ("--lod", "--lod-faces", 400, 100, "--lod-files", "-o", tmp_path / "a.stl")
+    entry = entry_of(g3pt("detokenize", mug, "--json", *flags, *FAST))
+
+    assert said(entry) == ("millimetre", "z", 100)
+    assert read_mesh(entry["lods"][1]["path"]).bounds()[0, 2] == pytest.approx(0, abs=5)
+
+
+def test_a_reconstruction_keeps_its_place_until_told(g3pt, cube: Path, tmp_path: Path) -> None:
+    kept = g3pt("reconstruct", cube, "--json", "-o", tmp_path / "kept.stl", *FAST)
+    flags = ("--size-mm", 30, "-o", tmp_path / "told.3mf")
+    told = g3pt("reconstruct", cube, "--json", *flags, *FAST)
+
+    assert said(entry_of(kept)) == ("source", "y", None)
+    assert said(entry_of(told)) == ("millimetre", "z", 30)
