@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from g3pt.geometry.mesh import read_mesh
+from g3pt.cli.finish import FinishFlags, finish_of
+from g3pt.cli.shapes import describe, write_finished
+from g3pt.geometry.mesh import TriangleMesh, read_mesh
 
 FAST = ("--resolution", 16)
 MUG = ("generate", "--text", "a mug", "--json", *FAST)
@@ -156,3 +158,98 @@ def test_a_reconstruction_keeps_its_place_until_told(g3pt, cube: Path, tmp_path:
 
     assert said(entry_of(kept)) == ("source", "y", None)
     assert said(entry_of(told)) == ("millimetre", "z", 30)
+
+
+# A printable solid
+
+
+def block(size: tuple[float, float, float], shift: float = 0.0) -> trimesh.Trimesh:
+    body = trimesh.creation.box(extents=size)
+    body.apply_translation((shift, 0, 0))
+    return body
+
+
+def plate_and_crumb() -> TriangleMesh:
+    """A plate of .6 % of its longest side, and a crumb beside it."""
+    parts = trimesh.util.concatenate([block((1.8, 1.0, 0.006)), block((0.02, 0.02, 0.02), 0.94)])
+    return TriangleMesh.from_arrays(parts.vertices, parts.faces)
+
+
+def finished(path: Path, **flags) -> dict:
+    mesh, wishes = plate_and_crumb(), FinishFlags(printable=True, **flags)
+    wishes.check([path])
+    return write_finished(mesh, path, finish_of([mesh], path, wishes)) | {"seed": 0}
+
+
+def test_a_printable_solid_is_described(tmp_path: Path) -> None:
+    entry = finished(tmp_path / "plate.3mf", size_mm=90, min_wall_mm=0.5)
+
+    assert (entry["closed"], entry["components"], entry["faces"]) == (True, 1, 12)
+    solid = entry["printable"]
+    assert (solid["dropped"], solid["joined"], solid["remeshed"]) == (1, 0, False)
+    assert entry["size_mm"] == pytest.approx([90, 0.3, 50])
+    assert solid["volume_cm3"] == pytest.approx(9 * 5 * 0.03)
+    assert solid["walls"]["thin_share"] > 0.9
+    assert solid["walls"]["thinnest"] == pytest.approx(0.3, rel=1e-2)
+    (place,) = solid["walls"]["places"]
+    assert place["center"] == pytest.approx([0, 0, 25], abs=1)
+    assert f"walls below 0.5 mm: {solid['walls']['thin_share']:.1%} of the" in describe(entry)
+    assert "(--thicken makes them thicker)" in describe(entry)
+    json.dumps(entry, allow_nan=False)
+
+
+def test_thickening_is_said_and_done(tmp_path: Path) -> None:
+    entry = finished(tmp_path / "plate.stl", size_mm=30, thicken=True)
+
+    text = describe(entry)
+    assert "one closed solid" in text and "1 joined" in text
+    assert "thickened: walls below 0.8 mm were" in text
+    body = trimesh.load(tmp_path / "plate.stl")
+    assert body.is_volume and body.body_count == 1
+    assert body.extents.max() == pytest.approx(30, rel=1e-6)
+    assert body.extents.min() > 0.75
+
+
+def test_a_printable_glb_is_in_metres(tmp_path: Path) -> None:
+    finished(tmp_path / "plate.glb", size_mm=90)
+
+    assert trimesh.load_scene(tmp_path / "plate.glb").extents.max() == pytest.approx(0.09)
+
+
+def test_generate_makes_one_solid(g3pt, tmp_path: Path) -> None:
+    flags = ("--min-share", 0, "--printable", "--every-scale", "-o", tmp_path / "mug.stl")
+    entry = entry_of(g3pt(*MUG, *flags))
+
+    body = trimesh.load(tmp_path / "mug.stl")
+    assert body.is_volume and body.body_count == 1
+    assert entry["printable"]["volume_cm3"] == pytest.approx(body.volume / 1000, rel=1e-3)
+    assert entry["scales"][-1]["faces"] == len(body.faces)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--printable",), "which .glb has only with a size: give --size-mm"),
+        (("--thicken",), "give --printable"),
+        (("--printable", "--size-mm", 9, "--min-wall-mm", 0), "--min-wall-mm must be above 0"),
+        (("--printable", "--size-mm", 9, "--lod"), "leave one out"),
+    ],
+)
+def test_wishes_about_a_solid_that_do_not_fit_are_wrong_input(
+    g3pt, tmp_path: Path, flags, message
+) -> None:
+    code, _, stderr = g3pt(*MUG, *flags, "-o", tmp_path / "mug.glb")
+
+    assert code == 2
+    assert message in stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_reconstruction_without_a_size_of_its_own_cannot_be_printable(
+    g3pt, cube: Path, tmp_path: Path
+) -> None:
+    flags = ("--printable", "-o", tmp_path / "a.stl", *FAST)
+    code, _, stderr = g3pt("reconstruct", cube, *flags)
+
+    assert code != 0
+    assert "give --size-mm" in stderr

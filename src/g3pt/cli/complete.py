@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from g3pt.cli.finish import FinishFlags, finish_of
+from g3pt.cli.finish import FinishFlags, describe_finish, finish_of
 from g3pt.cli.options import (
     MESH_FORMATS,
     CommonOptions,
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str]) -> int:
         "source": str(options.part),
         "weights": {"name": pipeline.weights.name, "sha256": pipeline.weights.sha256},
     }
-    report(options, summary, [_line(entry) for entry in outputs])
+    report(options, summary, [_line(entry) + describe_finish(entry) for entry in outputs])
     if all(entry["path"] is None for entry in outputs):
         raise WorkError("every completion is empty: nothing was written; try another seed")
     return 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from g3pt.cli.finish import FinishFlags
+from g3pt.cli.finish import FinishFlags, describe_finish
 from g3pt.cli.lod import LodFlags, write_reconstruction
 from g3pt.cli.options import (
     MESH_FORMATS,
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     require_files(options.tokens, "token file")
     stems = [path.stem for path in options.tokens]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
-    options.finish.check(paths, unit_frame=options.unit_frame)
+    options.finish.check(paths, unit_frame=options.unit_frame, levels=options.lod.lod)
 
     from g3pt.generation.meshing import check_resolution
     from g3pt.generation.pipeline import G3PT
@@ -73,7 +73,10 @@ def main(arguments: Sequence[str]) -> int:
     report(
         options,
         summary,
-        [f"{entry['path'] or 'empty'}: {entry['faces']} faces" for entry in outputs],
+        [
+            f"{entry['path'] or 'empty'}: {entry['faces']} faces" + describe_finish(entry)
+            for entry in outputs
+        ],
     )
     if empty := [entry["source"] for entry in outputs if entry["path"] is None]:
         raise WorkError(f"decoded as empty, nothing written: {', '.join(empty)}")
@@ -102,11 +105,11 @@ def _detokenize(
             seed=options.seed,
         )
     return {
+        "faces": len(result.unit_mesh.faces),
+        "closed": not empty and is_closed(result.unit_mesh),
         **written,
         "source": str(source),
         "tokens": result.tokens.num_tokens,
         "scales": result.tokens.num_scales,
         "bytes": 0 if empty else Path(written["path"]).stat().st_size,
-        "faces": len(result.unit_mesh.faces),
-        "closed": not empty and is_closed(result.unit_mesh),
     }

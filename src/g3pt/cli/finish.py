@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinishFlags:
-    """Flags for size, up axis and origin of the files."""
+    """Flags for size, up axis, origin and solidity of what is written."""
 
     size_mm: float | None = None
     """Size in millimetres (default: 100 in .stl and .3mf; other formats keep the unit frame). GLB
@@ -29,12 +29,25 @@ class FinishFlags:
     """What lies at the origin: the centre of the bounding box, or the middle of its lowest side
     (default: base in .stl and .3mf, else center)."""
 
-    def check(self, paths: Sequence[Path], *, unit_frame: bool = False) -> None:
+    printable: bool = False
+    """Make one closed solid: loose parts are joined if they are within a wall's thickness, or else
+    dropped, and thin walls are reported."""
+
+    min_wall_mm: float = 0.8
+    """Walls thinner than this are reported (with --printable)."""
+
+    thicken: bool = False
+    """Make thin walls as thick as --min-wall-mm (with --printable)."""
+
+    def check(
+        self, paths: Sequence[Path], *, unit_frame: bool = False, levels: bool = False
+    ) -> None:
         """Refuse what a format cannot carry, before any work.
 
         Args:
             paths: files that the meshes will be written to.
             unit_frame: the unit frame was asked for.
+            levels: levels of detail were asked for.
 
         Raises:
             ValueError: if flags and formats do not fit; the message names the flag.
@@ -44,8 +57,20 @@ class FinishFlags:
                 "--unit-frame keeps size, axes and origin of the unit frame: leave it out, or "
                 "leave out --size-mm, --up and --origin"
             )
+        if levels and self.printable:
+            raise ValueError("--printable makes one solid, --lod several meshes: leave one out")
+        if self.thicken and not self.printable:
+            raise ValueError("--thicken is about walls of a printable solid: give --printable")
+        if not self.min_wall_mm > 0:
+            raise ValueError(f"--min-wall-mm must be above 0, got {self.min_wall_mm:g}")
         for path in paths:
-            self.placement(path, has_place=True)
+            place = self.placement(path, has_place=True)
+            if self.printable and path.suffix.lower() not in (".stl", ".3mf"):
+                if place is None or place.size_mm is None:
+                    raise ValueError(
+                        f"--printable measures walls in millimetres, which {path.suffix} has only "
+                        "with a size: give --size-mm"
+                    )
 
     def placement(self, path: Path, *, has_place: bool) -> "Placement | None":
         """The placement in a file, or None if numbers are written as they are.
@@ -92,7 +117,9 @@ class Finish:
     """Moves a mesh to its place in the file."""
     said: dict[str, Any]
     """What the numbers of the file mean: `unit`, `up`, and `size_mm`, the sides of the bounding
-    box along x, y and z of the file, or None if the unit is no length."""
+    box along x, y and z of the file, or None if the unit is no length; and what was done."""
+    mesh: "TriangleMesh"
+    """The finest mesh, finished, with the numbers of the file."""
 
 
 def finish_of(
@@ -114,15 +141,79 @@ def finish_of(
     from g3pt.geometry.placement import in_unit, unit_in
 
     place = flags.placement(path, has_place=own_unit is not None)
-    mesh = next((one for one in meshes if not one.is_empty), None)
+    mesh = next((one for one in meshes if not one.is_empty), meshes[0])
     said: dict[str, Any] = {"unit": own_unit or "unit-frame", "up": "y", "size_mm": None}
-    if place is None or mesh is None:
-        return Finish(lambda one: one, said)
-    move = place.move_of(mesh)
+    if flags.printable and (place is None or place.size_mm is None):
+        raise ValueError("--printable measures walls in millimetres: give --size-mm")
+    if place is None or mesh.is_empty:
+        return Finish(lambda one: one, said, mesh)
     said["up"] = place.up
+    move = place.move_of(mesh)
+    placed = move.apply(mesh)
     if place.size_mm is None:
-        return Finish(move.apply, said)
+        return Finish(move.apply, said, placed)
     unit = unit_in(path.suffix.lower())
-    lowest, highest = move.apply(mesh).bounds()
+    if flags.printable:
+        placed, said["printable"] = _printable(mesh, place, flags)
+    lowest, highest = placed.bounds()
     said |= {"unit": unit, "size_mm": (highest - lowest).round(4).tolist()}
-    return Finish(lambda one: in_unit(move.apply(one), unit), said)
+    return Finish(lambda one: in_unit(move.apply(one), unit), said, in_unit(placed, unit))
+
+
+def _printable(
+    mesh: "TriangleMesh", place: "Placement", flags: FinishFlags
+) -> "tuple[TriangleMesh, dict[str, Any]]":
+    """Make one solid, and describe it."""
+    from dataclasses import asdict
+
+    from g3pt.geometry.printable import make_printable
+
+    made = make_printable(mesh, place, min_wall_mm=flags.min_wall_mm, thicken=flags.thicken)
+    return made.mesh, {
+        **asdict(made.repair),
+        "manifold": made.manifold,
+        "volume_cm3": round(made.volume_cm3, 4),
+        "area_cm2": round(made.area_cm2, 4),
+        "walls": asdict(made.walls),
+        "walls_before": asdict(made.walls_before) if made.walls_before else None,
+    }
+
+
+def describe_finish(entry: dict[str, Any]) -> str:
+    """What is added to the line of a result: its size, and lines about a printable solid."""
+    text = ""
+    if entry.get("size_mm"):
+        text = ", " + " x ".join(f"{side:g}" for side in entry["size_mm"]) + " mm"
+    if "printable" in entry:
+        text += "\n" + "\n".join(_describe_printable(entry["printable"]))
+    return text
+
+
+def _describe_printable(said: dict[str, Any]) -> list[str]:
+    walls = said["walls"]
+    done = [f"{said[what]} {what}" for what in ("joined", "dropped") if said[what]]
+    lines = [
+        f"  one closed solid, {said['volume_cm3']:.1f} cm3, {said['area_cm2']:.1f} cm2; loose "
+        f"parts: {', '.join(done) or 'none'}; cavities filled: {said['filled']}"
+    ]
+    if said["walls_before"]:
+        before = said["walls_before"]
+        lines.append(
+            f"  thickened: walls below {before['minimum']:g} mm were {before['thin_share']:.1%} of "
+            f"the surface, the thinnest {before['thinnest']:.2f} mm"
+        )
+    if not walls["thin_share"]:
+        lines.append(f"  no wall below {walls['minimum']:g} mm; thinnest {walls['thinnest']:.2f}")
+        return lines
+    lines.append(
+        f"  walls below {walls['minimum']:g} mm: {walls['thin_share']:.1%} of the surface, the "
+        f"thinnest {walls['thinnest']:.2f} mm"
+        + ("" if said["walls_before"] else " (--thicken makes them thicker)")
+    )
+    lines += [
+        f"    {place['share']:.1%} around x {x:.1f}, y {y:.1f}, z {z:.1f} mm, from "
+        f"{place['thinnest']:.2f} mm"
+        for place in walls["places"]
+        for x, y, z in [place["center"]]
+    ]
+    return lines

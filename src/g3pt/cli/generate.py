@@ -90,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
         seeds = [options.seed + k * step for k in range(options.num)]
         stems = [f"{stem}-{seed}" for stem in stems for seed in seeds]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
-    options.finish.check(paths)
+    options.finish.check(paths, levels=options.lod.lod)
 
     from g3pt.generation.pipeline import G3PT
 

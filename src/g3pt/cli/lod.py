@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from g3pt.cli.finish import FinishFlags, finish_of, own_unit
 from g3pt.cli.options import make_folder_for
+from g3pt.cli.shapes import write_one
 
 if TYPE_CHECKING:
     from g3pt.generation.pipeline import G3PT
@@ -164,7 +165,7 @@ def write_reconstruction(
         there are any.
     """
     from g3pt.generation.meshing import coarser_meshes
-    from g3pt.geometry.mesh import to_source, write_mesh
+    from g3pt.geometry.mesh import to_source
 
     if result.unit_mesh.is_empty:
         return {"path": None}
@@ -172,9 +173,7 @@ def write_reconstruction(
     unit = own_unit(result.frame, unit_frame=unit_frame)
     finish = finish_of([mesh], path, finish_flags, own_unit=unit)
     if not flags.lod:
-        make_folder_for(path)
-        write_mesh(path, finish.put(mesh))
-        return {"path": str(path), **finish.said}
+        return {**write_one(finish.mesh, path), **finish.said}
     coarser: tuple[TriangleMesh, ...] = ()
     if flags.needs_scales:
         coarser = coarser_meshes(pipeline.tokenizer, result.tokens, resolution=resolution)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from g3pt.cli.finish import Finish, FinishFlags, finish_of
+from g3pt.cli.finish import Finish, FinishFlags, describe_finish, finish_of
 from g3pt.cli.options import CommonOptions, make_folder_for, working
 from g3pt.cli.progress import steps
 from g3pt.models.sampling import Sampling
@@ -131,10 +131,16 @@ def write_one(mesh: "TriangleMesh", path: Path) -> dict[str, Any]:
 
 
 def write_finished(mesh: "TriangleMesh", path: Path, finish: Finish) -> dict[str, Any]:
-    """Write a mesh in its place, and describe it with what the numbers of the file mean."""
+    """Write a finished mesh, and describe it with what the numbers of the file mean.
+
+    Args:
+        mesh: what was finished; an empty one is not written.
+        path: the file.
+        finish: how `mesh` leaves, by `finish_of`.
+    """
     if mesh.is_empty:
         return write_one(mesh, path)
-    return {**write_one(finish.put(mesh), path), **finish.said}
+    return {**write_one(finish.mesh, path), **finish.said}
 
 
 def write_tokens(
@@ -150,15 +156,13 @@ def write_tokens(
 
 
 def describe(entry: dict[str, Any]) -> str:
-    """The result of one sample as a line."""
+    """The result of one sample as a line; a printable solid has more."""
     if entry["path"] is None:
         return f"seed {entry['seed']}: empty, nothing written"
     parts = "1 part" if entry["components"] == 1 else f"{entry['components']} parts"
     state = "closed" if entry["closed"] else "open"
     line = f"{entry['path']}: {entry['faces']} faces, {state}, {parts}, seed {entry['seed']}"
-    if entry.get("size_mm"):
-        line += ", " + " x ".join(f"{side:g}" for side in entry["size_mm"]) + " mm"
-    return line
+    return line + describe_finish(entry)
 
 
 def empty_message(outputs: list[dict[str, Any]]) -> str | None:

@@ -231,6 +231,17 @@ def _corner_places(mesh: TriangleMesh) -> Int64[np.ndarray, " C"]:
     return (nodes[:, 0] << 42) | (nodes[:, 1] << 21) | nodes[:, 2]
 
 
+def has_manifold_edges(mesh: TriangleMesh) -> bool:
+    """Tell whether every edge has exactly two faces, wound alike, after merging vertices.
+
+    Such a mesh is closed, and no edge is shared by four faces, which slicers dislike.
+    """
+    merged = merge_vertices(mesh)
+    starts, ends = merged.faces.reshape(-1), np.roll(merged.faces, -1, axis=1).reshape(-1)
+    edges = np.sort(starts * len(merged.vertices) + ends)
+    return is_closed(mesh) and bool((np.diff(edges) > 0).all())
+
+
 def is_closed(mesh: TriangleMesh) -> bool:
     """Tell whether the faces bound a volume, after merging vertices by position.
 
