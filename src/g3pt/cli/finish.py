@@ -203,7 +203,9 @@ def _describe_printable(said: dict[str, Any]) -> list[str]:
             f"the surface, the thinnest {before['thinnest']:.2f} mm"
         )
     if not walls["thin_share"]:
-        lines.append(f"  no wall below {walls['minimum']:g} mm; thinnest {walls['thinnest']:.2f}")
+        lines.append(
+            f"  no wall below {walls['minimum']:g} mm; the thinnest {walls['thinnest']:.2f} mm"
+        )
         return lines
     lines.append(
         f"  walls below {walls['minimum']:g} mm: {walls['thin_share']:.1%} of the surface, the "
