@@ -231,8 +231,10 @@ def test_generate_makes_one_solid(g3pt, tmp_path: Path) -> None:
     [
         (("--printable",), "which .glb has only with a size: give --size-mm"),
         (("--thicken",), "give --printable"),
+        (("--faces", 3), "--faces must be at least 4, got 3"),
+        (("--faces", 300, "--lod"), "give --lod-faces"),
         (("--printable", "--size-mm", 9, "--min-wall-mm", 0), "--min-wall-mm must be above 0"),
-        (("--printable", "--size-mm", 9, "--lod"), "leave one out"),
+        (("--printable", "--size-mm", 9, "--lod"), "leave it out"),
     ],
 )
 def test_wishes_about_a_solid_that_do_not_fit_are_wrong_input(
@@ -253,3 +255,32 @@ def test_a_reconstruction_without_a_size_of_its_own_cannot_be_printable(
 
     assert code != 0
     assert "give --size-mm" in stderr
+
+
+def test_a_face_budget_is_kept_by_a_printable_solid(tmp_path: Path) -> None:
+    entry = finished(tmp_path / "plate.stl", size_mm=30, thicken=True, faces=2000)
+
+    body = trimesh.load(tmp_path / "plate.stl")
+    assert body.is_volume and body.body_count == 1
+    assert entry["faces"] == len(body.faces) <= 2000
+    assert body.extents.max() == pytest.approx(30, rel=1e-6)
+
+
+def test_a_budget_that_opens_the_mesh_is_said(tmp_path: Path) -> None:
+    balls = [trimesh.creation.icosphere(radius=0.2) for _ in range(3)]
+    for number, body in enumerate(balls):
+        body.apply_translation((0.6 * number - 0.6, 0, 0))
+    whole = trimesh.util.concatenate(balls)
+    mesh = TriangleMesh.from_arrays(whole.vertices, whole.faces)
+    path = tmp_path / "balls.glb"
+    entry = write_finished(mesh, path, finish_of([mesh], path, FinishFlags(faces=10)))
+
+    assert entry["faces"] > 10 and entry["closed"] and entry["components"] == 3
+    assert entry["note"] in describe(entry | {"seed": 0})
+
+
+def test_generate_keeps_a_face_budget(g3pt, tmp_path: Path) -> None:
+    entry = entry_of(g3pt(*MUG, "--faces", 500, "-o", tmp_path / "mug.glb"))
+
+    assert entry["faces"] <= 500 or "instead of at most 500" in entry["note"]
+    assert entry["closed"] and said(entry) == ("unit-frame", "y", None)

@@ -39,6 +39,9 @@ class FinishFlags:
     thicken: bool = False
     """Make thin walls as thick as --min-wall-mm (with --printable)."""
 
+    faces: int | None = None
+    """Largest number of faces; more are kept, and it is said, if fewer would open the surface."""
+
     def check(
         self, paths: Sequence[Path], *, unit_frame: bool = False, levels: bool = False
     ) -> None:
@@ -57,8 +60,13 @@ class FinishFlags:
                 "--unit-frame keeps size, axes and origin of the unit frame: leave it out, or "
                 "leave out --size-mm, --up and --origin"
             )
-        if levels and self.printable:
-            raise ValueError("--printable makes one solid, --lod several meshes: leave one out")
+        if levels and (self.printable or self.faces is not None):
+            raise ValueError(
+                "--printable and --faces finish one mesh, --lod makes several: leave it out, or "
+                "give --lod-faces"
+            )
+        if self.faces is not None and self.faces < 4:
+            raise ValueError(f"--faces must be at least 4, got {self.faces}")
         if self.thicken and not self.printable:
             raise ValueError("--thicken is about walls of a printable solid: give --printable")
         if not self.min_wall_mm > 0:
@@ -145,19 +153,35 @@ def finish_of(
     said: dict[str, Any] = {"unit": own_unit or "unit-frame", "up": "y", "size_mm": None}
     if flags.printable and (place is None or place.size_mm is None):
         raise ValueError("--printable measures walls in millimetres: give --size-mm")
-    if place is None or mesh.is_empty:
+    if mesh.is_empty:
         return Finish(lambda one: one, said, mesh)
+    if flags.printable and place is not None:
+        placed, done = _printable(mesh, place, flags)
+        said |= done
+    else:
+        placed, done = _reduced(mesh, flags)
+        said |= done
+        placed = place.move_of(placed).apply(placed) if place else placed
+    if place is None:
+        return Finish(lambda one: one, said, placed)
     said["up"] = place.up
     move = place.move_of(mesh)
-    placed = move.apply(mesh)
     if place.size_mm is None:
         return Finish(move.apply, said, placed)
     unit = unit_in(path.suffix.lower())
-    if flags.printable:
-        placed, said["printable"] = _printable(mesh, place, flags)
     lowest, highest = placed.bounds()
     said |= {"unit": unit, "size_mm": (highest - lowest).round(4).tolist()}
     return Finish(lambda one: in_unit(move.apply(one), unit), said, in_unit(placed, unit))
+
+
+def _reduced(mesh: "TriangleMesh", flags: FinishFlags) -> "tuple[TriangleMesh, dict[str, Any]]":
+    """Keep the face budget, if there is one, and say so if it was not."""
+    from g3pt.geometry.lod import reduce_faces
+
+    if flags.faces is None:
+        return mesh, {}
+    reduction = reduce_faces(mesh, flags.faces)
+    return reduction.mesh, {"note": reduction.note} if reduction.note else {}
 
 
 def _printable(
@@ -168,8 +192,14 @@ def _printable(
 
     from g3pt.geometry.printable import make_printable
 
-    made = make_printable(mesh, place, min_wall_mm=flags.min_wall_mm, thicken=flags.thicken)
-    return made.mesh, {
+    made = make_printable(
+        mesh,
+        place,
+        min_wall_mm=flags.min_wall_mm,
+        thicken=flags.thicken,
+        num_faces=flags.faces,
+    )
+    solid = {
         **asdict(made.repair),
         "manifold": made.manifold,
         "volume_cm3": round(made.volume_cm3, 4),
@@ -177,6 +207,7 @@ def _printable(
         "walls": asdict(made.walls),
         "walls_before": asdict(made.walls_before) if made.walls_before else None,
     }
+    return made.mesh, {"printable": solid, **({"note": made.note} if made.note else {})}
 
 
 def describe_finish(entry: dict[str, Any]) -> str:
@@ -184,6 +215,8 @@ def describe_finish(entry: dict[str, Any]) -> str:
     text = ""
     if entry.get("size_mm"):
         text = ", " + " x ".join(f"{side:g}" for side in entry["size_mm"]) + " mm"
+    if "note" in entry:
+        text += f"\n  {entry['note']}"
     if "printable" in entry:
         text += "\n" + "\n".join(_describe_printable(entry["printable"]))
     return text
@@ -216,6 +249,7 @@ def _describe_printable(said: dict[str, Any]) -> list[str]:
         f"    {place['share']:.1%} around x {x:.1f}, y {y:.1f}, z {z:.1f} mm, from "
         f"{place['thinnest']:.2f} mm"
         for place in walls["places"]
+        if place["share"] >= 0.001
         for x, y, z in [place["center"]]
     ]
     return lines

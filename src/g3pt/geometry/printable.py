@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from g3pt.geometry.isosurface import extract_surface
+from g3pt.geometry.lod import reduce_faces
 from g3pt.geometry.mesh import UnitFrame, to_source, to_unit
 from g3pt.geometry.metrics import closest_faces, signed_distance, winding_test
 from g3pt.geometry.placement import Placement
@@ -71,6 +72,8 @@ class PrintableMesh:
 
     mesh: TriangleMesh
     """The solid, placed, in millimetres."""
+    note: str | None
+    """One sentence if the face budget was not kept; else None."""
     repair: Repair
     """What was done."""
     walls: Walls
@@ -91,6 +94,7 @@ def make_printable(
     *,
     min_wall_mm: float,
     thicken: bool = False,
+    num_faces: int | None = None,
     seed: int = 0,
 ) -> PrintableMesh:
     """Make one closed solid of a mesh, in its place, and measure it.
@@ -100,6 +104,7 @@ def make_printable(
         place: with a size.
         min_wall_mm: walls below are reported, and loose parts at most this far away are joined.
         thicken: make thin walls as thick.
+        num_faces: face budget, which is kept as far as the solid stays whole; None for no limit.
         seed: seeds the points at which walls are measured.
 
     Raises:
@@ -131,10 +136,15 @@ def make_printable(
         if walls_before.thin_share:
             discs = thickening_discs(solid, min_wall_mm, seed=seed)
             solid, remeshed = _joined(solid, discs, min_wall_mm), True
+    note = None
+    if num_faces is not None:
+        reduction = reduce_faces(solid, num_faces)
+        solid, note = reduction.mesh, reduction.note
     solid = place.move_of(solid).apply(solid)
     _check(solid)
     return PrintableMesh(
         mesh=solid,
+        note=note,
         repair=replace(repair, remeshed=remeshed),
         walls=measure_walls(solid, min_wall_mm, seed=seed),
         walls_before=walls_before,
