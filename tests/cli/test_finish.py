@@ -8,6 +8,7 @@ import trimesh
 from g3pt.cli.finish import FinishFlags, finish_of
 from g3pt.cli.shapes import describe, write_finished
 from g3pt.geometry.mesh import TriangleMesh, read_mesh
+from node_tools import assert_valid_gltf
 
 FAST = ("--resolution", 16)
 MUG = ("generate", "--text", "a mug", "--json", *FAST)
@@ -284,3 +285,32 @@ def test_generate_keeps_a_face_budget(g3pt, tmp_path: Path) -> None:
 
     assert entry["faces"] <= 500 or "instead of at most 500" in entry["note"]
     assert entry["closed"] and said(entry) == ("unit-frame", "y", None)
+
+
+def test_a_glb_is_compressed_on_request(g3pt, tmp_path: Path) -> None:
+    pytest.importorskip("DracoPy")
+    plain, packed = tmp_path / "plain.glb", tmp_path / "packed.glb"
+    g3pt(*MUG, "-o", plain)
+    entry = entry_of(g3pt(*MUG, "--compress", "draco", "--size-mm", 50, "-o", packed))
+
+    assert entry["closed"] and said(entry) == ("metre", "y", 50)
+    assert packed.stat().st_size < plain.stat().st_size / 3
+    assert (read_mesh(packed).bounds()[1] - read_mesh(packed).bounds()[0]).max() == pytest.approx(
+        0.05, rel=1e-3
+    )
+
+
+def test_every_glb_of_the_command_line_is_valid(g3pt, tmp_path: Path) -> None:
+    flags = ("--every-scale", "--size-mm", 120, "-o", tmp_path / "a.glb")
+    g3pt(*MUG, *flags)
+    g3pt(*MUG, "--lod", "--lod-faces", 2000, 300, "-o", tmp_path / "lod.glb")
+    g3pt(*MUG, "--printable", "--size-mm", 90, "--faces", 900, "-o", tmp_path / "solid.glb")
+
+    assert_valid_gltf(*sorted(tmp_path.glob("*.glb")))
+
+
+def test_compression_that_a_format_has_not_is_wrong_input(g3pt, tmp_path: Path) -> None:
+    code, _, stderr = g3pt(*MUG, "--compress", "draco", "-o", tmp_path / "mug.stl")
+
+    assert code == 2
+    assert "--compress is draco, which .stl files do not have: write .glb" in stderr

@@ -1,6 +1,7 @@
 """Flags of how a mesh leaves g3pt, and what its file then holds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -42,6 +43,9 @@ class FinishFlags:
     faces: int | None = None
     """Largest number of faces; more are kept, and it is said, if fewer would open the surface."""
 
+    compress: Literal["draco"] | None = None
+    """Compress .glb: Draco rounds positions to 1/16384 of the longest side."""
+
     def check(
         self, paths: Sequence[Path], *, unit_frame: bool = False, levels: bool = False
     ) -> None:
@@ -60,6 +64,10 @@ class FinishFlags:
                 "--unit-frame keeps size, axes and origin of the unit frame: leave it out, or "
                 "leave out --size-mm, --up and --origin"
             )
+        from g3pt.geometry.mesh import check_compression
+
+        if levels and self.compress is not None:
+            raise ValueError("--compress writes one mesh, --lod several: leave one out")
         if levels and (self.printable or self.faces is not None):
             raise ValueError(
                 "--printable and --faces finish one mesh, --lod makes several: leave it out, or "
@@ -72,6 +80,8 @@ class FinishFlags:
         if not self.min_wall_mm > 0:
             raise ValueError(f"--min-wall-mm must be above 0, got {self.min_wall_mm:g}")
         for path in paths:
+            with _flags_named():
+                check_compression(path.suffix.lower(), self.compress)
             place = self.placement(path, has_place=True)
             if self.printable and path.suffix.lower() not in (".stl", ".3mf"):
                 if place is None or place.size_mm is None:
@@ -92,7 +102,7 @@ class FinishFlags:
         """
         from g3pt.geometry.placement import placement_in
 
-        try:
+        with _flags_named():
             return placement_in(
                 path.suffix.lower(),
                 size_mm=self.size_mm,
@@ -101,9 +111,16 @@ class FinishFlags:
                 origin=self.origin,
                 has_place=has_place,
             )
-        except ValueError as error:
-            name, _, rule = str(error).partition(" ")
-            raise ValueError(f"--{name.replace('_', '-')} {rule}") from None
+
+
+@contextmanager
+def _flags_named() -> Iterator[None]:
+    """Turn the value that an error begins with into the name of its flag."""
+    try:
+        yield
+    except ValueError as error:
+        name, _, rule = str(error).partition(" ")
+        raise ValueError(f"--{name.replace('_', '-')} {rule}") from None
 
 
 def own_unit(frame: "TokenFrame | UnitFrame", *, unit_frame: bool) -> str | None:
@@ -128,6 +145,8 @@ class Finish:
     box along x, y and z of the file, or None if the unit is no length; and what was done."""
     mesh: "TriangleMesh"
     """The finest mesh, finished, with the numbers of the file."""
+    compress: Literal["draco"] | None
+    """How its file is compressed."""
 
 
 def finish_of(
@@ -147,6 +166,7 @@ def finish_of(
         own_unit: name of the unit of a mesh that has a place and scale of its own.
     """
     from g3pt.geometry.placement import in_unit, unit_in
+    from g3pt.geometry.triangles import without_collapsed_faces
 
     place = flags.placement(path, has_place=own_unit is not None)
     mesh = next((one for one in meshes if not one.is_empty), meshes[0])
@@ -154,7 +174,7 @@ def finish_of(
     if flags.printable and (place is None or place.size_mm is None):
         raise ValueError("--printable measures walls in millimetres: give --size-mm")
     if mesh.is_empty:
-        return Finish(lambda one: one, said, mesh)
+        return Finish(lambda one: one, said, mesh, None)
     if flags.printable and place is not None:
         placed, done = _printable(mesh, place, flags)
         said |= done
@@ -162,16 +182,22 @@ def finish_of(
         placed, done = _reduced(mesh, flags)
         said |= done
         placed = place.move_of(placed).apply(placed) if place else placed
+    if flags.compress == "draco":
+        placed = without_collapsed_faces(placed)  # as the encoder does, for their number
     if place is None:
-        return Finish(lambda one: one, said, placed)
+        return Finish(lambda one: one, said, placed, flags.compress)
     said["up"] = place.up
     move = place.move_of(mesh)
     if place.size_mm is None:
-        return Finish(move.apply, said, placed)
+        return Finish(move.apply, said, placed, flags.compress)
     unit = unit_in(path.suffix.lower())
     lowest, highest = placed.bounds()
     said |= {"unit": unit, "size_mm": (highest - lowest).round(4).tolist()}
-    return Finish(lambda one: in_unit(move.apply(one), unit), said, in_unit(placed, unit))
+
+    def put(one: "TriangleMesh") -> "TriangleMesh":
+        return in_unit(move.apply(one), unit)
+
+    return Finish(put, said, in_unit(placed, unit), flags.compress)
 
 
 def _reduced(mesh: "TriangleMesh", flags: FinishFlags) -> "tuple[TriangleMesh, dict[str, Any]]":

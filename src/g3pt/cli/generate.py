@@ -176,7 +176,9 @@ def _write(
     scales = []
     for number, mesh in enumerate(shape.scales if options.every_scale else (), start=1):
         coarse = path.with_name(f"{path.stem}-scale{number}{path.suffix}")
-        scales.append({"scale": number, **write_one(finish.put(mesh), coarse)})
+        scales.append(
+            {"scale": number, **write_one(finish.put(mesh), coarse, compress=finish.compress)}
+        )
     entry: dict[str, Any] = {"seed": shape.seed, "nll": shape.nll}
     if shape.selection is not None:
         entry |= _candidates(shape.selection)

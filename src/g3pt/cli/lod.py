@@ -173,7 +173,7 @@ def write_reconstruction(
     unit = own_unit(result.frame, unit_frame=unit_frame)
     finish = finish_of([mesh], path, finish_flags, own_unit=unit)
     if not flags.lod:
-        return {**write_one(finish.mesh, path), **finish.said}
+        return {**write_one(finish.mesh, path, compress=finish.compress), **finish.said}
     coarser: tuple[TriangleMesh, ...] = ()
     if flags.needs_scales:
         coarser = coarser_meshes(pipeline.tokenizer, result.tokens, resolution=resolution)

@@ -113,14 +113,16 @@ class SamplingOptions(CommonOptions):
         }
 
 
-def write_one(mesh: "TriangleMesh", path: Path) -> dict[str, Any]:
+def write_one(
+    mesh: "TriangleMesh", path: Path, *, compress: Literal["draco"] | None = None
+) -> dict[str, Any]:
     """Write a mesh and describe it; an empty one is not written and has no path."""
     from g3pt.geometry.mesh import is_closed, num_components, write_mesh
 
     if mesh.is_empty:
         return {"path": None, "vertices": 0, "faces": 0, "closed": False, "components": 0}
     make_folder_for(path)
-    write_mesh(path, mesh)
+    write_mesh(path, mesh, compress=compress)
     return {
         "path": str(path),
         "vertices": len(mesh.vertices),
@@ -140,7 +142,7 @@ def write_finished(mesh: "TriangleMesh", path: Path, finish: Finish) -> dict[str
     """
     if mesh.is_empty:
         return write_one(mesh, path)
-    return {**write_one(finish.mesh, path), **finish.said}
+    return {**write_one(finish.mesh, path, compress=finish.compress), **finish.said}
 
 
 def write_tokens(

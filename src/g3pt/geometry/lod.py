@@ -8,8 +8,6 @@ names the others, finest first. A reader without the extension sees the finest l
 Unit frame (longest side 1.9). Legend: P vertices, F faces.
 """
 
-import json
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -19,6 +17,7 @@ import igl  # pyright: ignore[reportMissingTypeStubs]
 import numpy as np
 from jaxtyping import Shaped
 
+from g3pt.geometry.formats.gltf_write import pack_glb
 from g3pt.geometry.mesh import (
     UNIT_LONGEST_SIDE,
     TriangleMesh,
@@ -288,7 +287,7 @@ def encode_levels(levels: Sequence[Level]) -> bytes:
     }
     if len(levels) > 1:
         document["extensionsUsed"] = ["MSFT_lod"]
-    return _glb(document, bytes(binary))
+    return pack_glb(document, bytes(binary))
 
 
 def _nodes(levels: Sequence[Level]) -> list[dict[str, Any]]:
@@ -308,19 +307,3 @@ def _nodes(levels: Sequence[Level]) -> list[dict[str, Any]]:
         nodes[0]["extensions"] = {"MSFT_lod": {"ids": list(range(1, len(levels)))}}
         nodes[0]["extras"]["MSFT_screencoverage"] = [level.coverage for level in levels]
     return nodes
-
-
-def _glb(document: dict[str, Any], binary: bytes) -> bytes:
-    """Header, JSON chunk padded with spaces, binary chunk padded with zeros."""
-    text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
-    text += b" " * (-len(text) % 4)
-    binary += b"\0" * (-len(binary) % 4)
-    length = 12 + 8 + len(text) + 8 + len(binary)
-    parts = [
-        struct.pack("<4sII", b"glTF", 2, length),
-        struct.pack("<I4s", len(text), b"JSON"),
-        text,
-        struct.pack("<I4s", len(binary), b"BIN\0"),
-        binary,
-    ]
-    return b"".join(parts)

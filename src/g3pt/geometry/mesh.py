@@ -24,12 +24,13 @@ from jaxtyping import Float64
 from g3pt.files import write_whole
 from g3pt.geometry.formats.foreign import MESH_SUFFIXES, OnNote, known_suffix, parse_mesh
 from g3pt.geometry.formats.gltf import glb_chunks
+from g3pt.geometry.formats.gltf_write import encode_draco, linear_colors
 from g3pt.geometry.formats.limits import FolderCompanions, read_regular_file
-from g3pt.geometry.formats.textures import display_to_linear
 from g3pt.geometry.formats.threemf_write import encode_3mf
 from g3pt.geometry.triangles import (
     NEUTRAL_GREY,
     UNIT_LONGEST_SIDE,
+    Compression,
     GltfColors,
     MeshError,
     TriangleMesh,
@@ -54,12 +55,14 @@ __all__ = [
     "NEUTRAL_GREY",
     "UNIT_LONGEST_SIDE",
     "WRITE_SUFFIXES",
+    "Compression",
     "GltfColors",
     "MeshError",
     "OnNote",
     "TriangleMesh",
     "UnitFrame",
     "area_vectors",
+    "check_compression",
     "concatenate",
     "face_areas",
     "face_components",
@@ -200,7 +203,9 @@ def read_mesh(path: str | os.PathLike[str], *, gltf_colors: GltfColors = "linear
     )
 
 
-def write_mesh(path: str | os.PathLike[str], mesh: TriangleMesh) -> None:
+def write_mesh(
+    path: str | os.PathLike[str], mesh: TriangleMesh, *, compress: Compression | None = None
+) -> None:
     """Write a mesh in the format of the file's suffix; the file appears complete or not at all.
 
     The numbers of the vertices are written as they are; 3MF takes them as millimetres. GLB and
@@ -208,8 +213,15 @@ def write_mesh(path: str | os.PathLike[str], mesh: TriangleMesh) -> None:
     linear light of 16 bits, as glTF 2.0 asks; the others hold sRGB display values. A
     warning says when a mesh lies so far from the origin that the format rounds its surface.
 
+    Args:
+        path: the file.
+        mesh: what to write.
+        compress: how a GLB file is compressed; positions and normals are rounded.
+
     Raises:
+        ValueError: if the format is not compressed in this way.
         MeshError: if the suffix is unknown, the folder is missing or the mesh is empty.
+        ImportError: naming the extra, if what compresses is not installed.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -220,8 +232,19 @@ def write_mesh(path: str | os.PathLike[str], mesh: TriangleMesh) -> None:
         raise MeshError(f"{path}: the mesh to write has no faces", "no_triangles")
     if not path.parent.is_dir():
         raise MeshError(f"{path}: folder {path.parent} does not exist", "missing")
+    check_compression(suffix, compress)
     tell_rounding(path, mesh)
-    write_whole(path, _encoded(mesh, suffix[1:]))
+    write_whole(path, encode_draco(mesh) if compress else _encoded(mesh, suffix[1:]))
+
+
+def check_compression(suffix: str, compress: Compression | None) -> None:
+    """Refuse compression of formats that have none.
+
+    Raises:
+        ValueError: the message begins with `compress` and says what to do.
+    """
+    if compress is not None and suffix != ".glb":
+        raise ValueError(f"compress is {compress}, which {suffix} files do not have: write .glb")
 
 
 def _encoded(mesh: TriangleMesh, kind: str) -> bytes:
@@ -241,16 +264,13 @@ def _encoded(mesh: TriangleMesh, kind: str) -> bytes:
 
 
 def _store_linear_colors(buffers: dict[Any, bytes], document: dict[str, Any]) -> None:
-    """Replace the display values that trimesh writes to COLOR_0 by linear light, as glTF 2.0 asks.
-
-    Sixteen bits are used, since eight would merge dark colours, which lie closer in linear light.
-    """
+    """Replace the display values that trimesh writes to COLOR_0 by linear light."""
     for accessor in document["accessors"].values():
         if accessor["type"] != "VEC4":  # nothing but colours has four columns
             continue
         key = list(buffers)[accessor["bufferView"]]
         bytes_P4 = np.frombuffer(buffers[key], np.uint8, 4 * accessor["count"]).reshape(-1, 4)
-        stored_P4 = np.rint(65535 * display_to_linear(bytes_P4 / 255.0)).astype("<u2")
+        stored_P4 = linear_colors(bytes_P4)
         buffers[key] = stored_P4.tobytes()
         accessor["componentType"] = _UNSIGNED_SHORT
         accessor["min"] = stored_P4.min(axis=0).tolist()

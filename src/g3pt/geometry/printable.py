@@ -29,9 +29,9 @@ from g3pt.geometry.triangles import (
     is_closed,
     keep_faces,
     largest_components,
-    merge_vertices,
     num_components,
     volume,
+    without_collapsed_faces,
 )
 from g3pt.geometry.walls import Discs, Walls, measure_walls, thickening_discs
 
@@ -119,10 +119,7 @@ def make_printable(
             f"got {min_wall_mm:g}"
         )
     upright = replace(place, up="y", origin="center")
-    solid = upright.move_of(mesh).apply(mesh)
-    merged = merge_vertices(solid)
-    if len(merged.faces) < len(solid.faces):  # faces without area, where vertices coincide
-        solid = merged
+    solid = without_collapsed_faces(upright.move_of(mesh).apply(mesh))
     remeshed = not has_manifold_edges(solid)
     if remeshed:
         solid = _closed(solid)

@@ -32,6 +32,10 @@ GltfColors = Literal["linear", "srgb"]
 display values, as some programs write."""
 
 
+Compression = Literal["draco"]
+"""How a GLB file is compressed."""
+
+
 class MeshError(ValueError):
     """A mesh that cannot be used; the message is one sentence for the user.
 
@@ -149,6 +153,7 @@ class TriangleMesh:
         axis: Literal["longest", "width", "height", "depth"] | None = None,
         up: Literal["y", "z"] | None = None,
         origin: Literal["center", "base"] | None = None,
+        compress: Compression | None = None,
     ) -> None:
         """Write the mesh, placed as its format expects, to a file of `mesh.WRITE_SUFFIXES`.
 
@@ -163,6 +168,7 @@ class TriangleMesh:
             axis: as in `placed`; told only with a size.
             up: as in `placed`; glTF cannot be Z up, and 3MF cannot be Y up.
             origin: as in `placed`.
+            compress: as in `mesh.write_mesh`.
 
         Raises:
             ValueError: if the format cannot carry what was told.
@@ -179,7 +185,7 @@ class TriangleMesh:
             mesh = place.move_of(mesh).apply(mesh)
             if place.size_mm is not None:
                 mesh = in_unit(mesh, unit_in(suffix))
-        write_mesh(path, mesh)
+        write_mesh(path, mesh, compress=compress)
 
 
 def concatenate(meshes: Sequence[TriangleMesh]) -> TriangleMesh:
@@ -221,6 +227,12 @@ def merge_vertices(mesh: TriangleMesh) -> TriangleMesh:
         faces.reshape(-1, 3).astype(np.int64),
         None if mesh.colors is None else mesh.colors[source],
     )
+
+
+def without_collapsed_faces(mesh: TriangleMesh) -> TriangleMesh:
+    """Merge vertices if faces collapse by that; else the mesh stays as it is."""
+    merged = merge_vertices(mesh)
+    return merged if len(merged.faces) < len(mesh.faces) else mesh
 
 
 def _corner_places(mesh: TriangleMesh) -> Int64[np.ndarray, " C"]:
