@@ -115,6 +115,7 @@ def test_formats_without_a_unit_take_millimetres_and_either_axis(tmp_path, suffi
     [
         (".glb", {"up": "z"}, "up cannot be z in .glb.*leave it out, or write .3mf"),
         (".gltf", {"up": "z", "size_mm": 10}, "up cannot be z in .gltf"),
+        (".usdz", {"up": "z"}, "up cannot be z in .usdz"),
         (".3mf", {"up": "y"}, "up cannot be y in .3mf.*leave it out"),
         (".stl", {"axis": "height"}, "axis names the side .* give size_mm"),
     ],

@@ -18,13 +18,13 @@ class FinishFlags:
 
     size_mm: float | None = None
     """Size in millimetres (default: 100 in .stl and .3mf; other formats keep the unit frame). GLB
-    is in metres by its specification, so 120 gives .12 there."""
+    and USDZ are in metres, so 120 gives .12 there."""
 
     axis: Literal["longest", "width", "height", "depth"] | None = None
     """The side that --size-mm measures (default: longest)."""
 
     up: Literal["y", "z"] | None = None
-    """Axis that points up (default: z in .stl and .3mf, else y). GLB is always Y up."""
+    """Axis that points up (default: z in .stl and .3mf, else y). GLB and USDZ are always Y up."""
 
     origin: Literal["center", "base"] | None = None
     """What lies at the origin: the centre of the bounding box, or the middle of its lowest side

@@ -27,6 +27,7 @@ from g3pt.geometry.formats.gltf import glb_chunks
 from g3pt.geometry.formats.gltf_write import encode_draco, linear_colors
 from g3pt.geometry.formats.limits import FolderCompanions, read_regular_file
 from g3pt.geometry.formats.threemf_write import encode_3mf
+from g3pt.geometry.formats.usdz import encode_usdz
 from g3pt.geometry.triangles import (
     NEUTRAL_GREY,
     UNIT_LONGEST_SIDE,
@@ -88,10 +89,10 @@ __all__ = [
 _trimesh: Any = trimesh  # its own annotations are partial
 _UNSIGNED_SHORT = 5123
 
-WRITE_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf")
-"""Formats that are written; `MESH_SUFFIXES` are those that are read."""
+WRITE_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf", ".usdz")
+"""Formats that are written, USDZ with the extra `usd`; `MESH_SUFFIXES` are those that are read."""
 
-FLOAT32_SUFFIXES = (".glb", ".gltf", ".ply", ".stl", ".3mf")
+FLOAT32_SUFFIXES = (".glb", ".gltf", ".ply", ".stl", ".3mf", ".usdz")
 """Formats among them that store 32-bit floats."""
 
 MAX_FLOAT_STEP = 5e-4
@@ -208,10 +209,11 @@ def write_mesh(
 ) -> None:
     """Write a mesh in the format of the file's suffix; the file appears complete or not at all.
 
-    The numbers of the vertices are written as they are; 3MF takes them as millimetres. GLB and
-    glTF carry vertex normals; all formats but STL carry the colours. GLB and glTF hold them as
-    linear light of 16 bits, as glTF 2.0 asks; the others hold sRGB display values. A
-    warning says when a mesh lies so far from the origin that the format rounds its surface.
+    The numbers of the vertices are written as they are; 3MF takes them as millimetres, and USDZ as
+    metres. GLB, glTF and USDZ carry vertex normals; all formats but STL carry the colours. GLB and
+    glTF hold them as linear light of 16 bits, as glTF 2.0 asks, USDZ as linear light too; the
+    others hold sRGB display values. A warning says when a mesh lies so far from the origin that the
+    format rounds its surface.
 
     Args:
         path: the file.
@@ -250,6 +252,8 @@ def check_compression(suffix: str, compress: Compression | None) -> None:
 def _encoded(mesh: TriangleMesh, kind: str) -> bytes:
     if kind == "3mf":
         return encode_3mf(mesh)
+    if kind == "usdz":
+        return encode_usdz(mesh)
     body: Any = _trimesh.Trimesh(
         mesh.vertices, mesh.faces, vertex_colors=mesh.colors, process=False, validate=False
     )

@@ -2,8 +2,8 @@
 
 Inside g3pt meshes are +Y up, +Z front, with width along x, height along y and depth along z, and
 have no unit. Files differ: STL and 3MF go to printers, which expect millimetres, Z up, and the
-object on the plate; glTF is Y up and in metres by its specification (glTF 2.0, 3.4); OBJ, PLY and
-OFF carry neither unit nor axis.
+object on the plate; glTF is Y up and in metres by its specification (glTF 2.0, 3.4), and so is
+what is written as USDZ; OBJ, PLY and OFF carry neither unit nor axis.
 """
 
 from dataclasses import dataclass, replace
@@ -24,8 +24,8 @@ Unit = Literal["millimetre", "metre"]
 PRINTED_SUFFIXES = (".stl", ".3mf")
 """Formats for printers."""
 
-METRE_SUFFIXES = (".glb", ".gltf")
-"""Formats whose specification says that lengths are metres."""
+METRE_SUFFIXES = (".glb", ".gltf", ".usdz")
+"""Formats in metres and Y up: glTF by its specification, USDZ as Apple's viewers ask for it."""
 
 PRINTED_SIZE_MM = 100.0
 """Longest side in files for printers if no size is given: such objects fit on most plates."""
@@ -125,8 +125,8 @@ def placement_in(
         raise ValueError("axis names the side that size_mm measures: give size_mm as well")
     if up == "z" and suffix in METRE_SUFFIXES:
         raise ValueError(
-            f"up cannot be z in {suffix}, since glTF is Y up by its specification and programs "
-            "turn it when they read it: leave it out, or write .3mf, .stl, .obj, .ply or .off"
+            f"up cannot be z in {suffix}, which is Y up for all programs that read it and turn it "
+            "if they need to: leave it out, or write .3mf, .stl, .obj, .ply or .off"
         )
     if up == "y" and suffix == ".3mf":
         raise ValueError(

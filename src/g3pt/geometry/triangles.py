@@ -159,14 +159,14 @@ class TriangleMesh:
 
         STL and 3MF go to printers: without other wishes the longest side becomes 100 mm, +Y turns
         to +Z, and the mesh stands on the plate. Other formats keep the numbers of the mesh unless
-        something is told; with a size, glTF is in metres, as its specification says, and OBJ, PLY
-        and OFF in millimetres. `write_mesh` writes the numbers as they are in every format.
+        something is told; with a size, glTF and USDZ are in metres, and OBJ, PLY and OFF in
+        millimetres. `write_mesh` writes the numbers as they are in every format.
 
         Args:
             path: the file.
             size_mm: as in `placed`.
             axis: as in `placed`; told only with a size.
-            up: as in `placed`; glTF cannot be Z up, and 3MF cannot be Y up.
+            up: as in `placed`; glTF and USDZ cannot be Z up, and 3MF cannot be Y up.
             origin: as in `placed`.
             compress: as in `mesh.write_mesh`.
 
