@@ -191,7 +191,7 @@ def test_files_round_trip(tmp_path, suffix):
     assert is_closed(back)
     assert volume(back) == pytest.approx(volume(ball), rel=1e-6)
     np.testing.assert_allclose(back.triangles, ball.triangles, atol=1e-5)  # float32 in files
-    if suffix not in (".stl", ".off", ".3mf"):
+    if suffix not in (".stl", ".off"):
         assert back.colors is not None
         np.testing.assert_array_equal(back.colors[:, :3], ball.colors[:, :3])
 
