@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from g3pt.arguments import PromptError
 from g3pt.cli.finish import FinishFlags, finish_of
 from g3pt.cli.shapes import describe, write_finished
 from g3pt.geometry.mesh import TriangleMesh, read_mesh
@@ -127,10 +128,13 @@ def test_a_generated_shape_has_no_place_of_its_own(g3pt, mug: Path, tmp_path: Pa
         assert said(unit) == ("unit-frame", "y", None)
 
 
+@pytest.mark.parametrize("wish", [("--size-mm", 20), ("--printable",)])
 @pytest.mark.parametrize("command", ["vary", "complete"])
-def test_the_unit_frame_and_a_size_exclude_each_other(g3pt, cube: Path, tmp_path, command) -> None:
+def test_the_unit_frame_and_a_size_exclude_each_other(
+    g3pt, cube: Path, tmp_path, command, wish
+) -> None:
     keep = ("--keep", 2) if command == "vary" else ()
-    flags = ("--unit-frame", "--size-mm", 20, "-o", tmp_path / "a.stl")
+    flags = ("--unit-frame", *wish, "-o", tmp_path / "a.stl")
     code, _, stderr = g3pt(command, cube, *keep, *flags, *FAST)
 
     assert code == 2
@@ -211,6 +215,11 @@ def test_thickening_is_said_and_done(tmp_path: Path) -> None:
     assert body.extents.min() > 0.75
 
 
+def test_walls_that_do_not_fit_the_size_name_their_flag(tmp_path: Path) -> None:
+    with pytest.raises(PromptError, match="--min-wall-mm must be above 0 and below the size of 30"):
+        finished(tmp_path / "plate.stl", size_mm=30, min_wall_mm=40)
+
+
 def test_a_printable_glb_is_in_metres(tmp_path: Path) -> None:
     finished(tmp_path / "plate.glb", size_mm=90)
 
@@ -230,7 +239,7 @@ def test_generate_makes_one_solid(g3pt, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--printable",), "which .glb has only with a size: give --size-mm"),
+        (("--printable",), "only with a size: give --size-mm"),
         (("--thicken",), "give --printable"),
         (("--faces", 3), "--faces must be at least 4, got 3"),
         (("--faces", 300, "--lod"), "give --lod-faces"),
@@ -248,14 +257,17 @@ def test_wishes_about_a_solid_that_do_not_fit_are_wrong_input(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_reconstruction_without_a_size_of_its_own_cannot_be_printable(
-    g3pt, cube: Path, tmp_path: Path
+@pytest.mark.parametrize("command", ["reconstruct", "complete", "vary"])
+def test_a_shape_of_unknown_unit_cannot_be_printable(
+    g3pt, cube: Path, tmp_path: Path, command: str
 ) -> None:
+    keep = ("--keep", 2) if command == "vary" else ()
     flags = ("--printable", "-o", tmp_path / "a.stl", *FAST)
-    code, _, stderr = g3pt("reconstruct", cube, *flags)
+    code, _, stderr = g3pt(command, cube, *keep, *flags)
 
-    assert code != 0
+    assert code == 2
     assert "give --size-mm" in stderr
+    assert not (tmp_path / "a.stl").exists()
 
 
 def test_a_face_budget_is_kept_by_a_printable_solid(tmp_path: Path) -> None:

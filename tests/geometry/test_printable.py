@@ -85,11 +85,29 @@ def test_cavities_are_filled_and_what_floats_in_them_goes():
     assert_one_solid(made.mesh)
 
 
-def test_a_mesh_inside_out_is_turned():
-    made = printable(inverted(box((20, 20, 20))))
+def test_a_mesh_inside_out_is_turned_with_its_cavity():
+    hollow = concatenate([box((20, 20, 20)), inverted(box((14, 14, 14)))])
+    for mesh in (box((20, 20, 20)), hollow):
+        made = printable(inverted(mesh))
 
-    assert made.volume_cm3 == pytest.approx(8)
-    assert_one_solid(made.mesh)
+        assert made.volume_cm3 == pytest.approx(8)
+        assert_one_solid(made.mesh)
+
+
+def test_walls_are_thickened_at_the_size_that_is_left_after_dropping():
+    far = concatenate([fin(0.3), box((2, 2, 2), (100, 0, 0))])
+    made, alone = printable(far, size=30, thicken=True), printable(fin(0.3), thicken=True)
+
+    assert made.repair.dropped == 1
+    assert made.volume_cm3 == pytest.approx(alone.volume_cm3, rel=1e-3)
+
+
+def test_thin_walls_that_a_joint_loses_are_said():
+    thin = concatenate([box((30, 30, 0.1)), box((5, 5, 5), (17.9, 0, 1.13))])
+    made = printable(thin)
+
+    assert made.repair.joined == 1
+    assert made.note is not None and "of the volume was lost" in made.note
 
 
 def test_an_open_mesh_is_closed():
@@ -208,6 +226,11 @@ def test_a_size_is_needed_and_the_wall_must_fit_it():
     for wall in (0, -1, 20, float("nan")):
         with pytest.raises(ValueError, match="min_wall_mm must be above 0"):
             make_printable(box((1, 1, 1)), Placement(size_mm=20), min_wall_mm=wall)
+
+
+def test_walls_too_fine_for_the_size_are_refused_where_the_grid_cannot_hold_them():
+    with pytest.raises(ValueError, match=r"min_wall_mm of 0.8 is too fine .* at least 1,"):
+        printable(fin(0.02), size=500, thicken=True)
 
 
 def test_the_result_is_checked(monkeypatch):

@@ -97,7 +97,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.num > 1:
         stems = [f"{options.part.stem}-{rank}" for rank in range(1, options.num + 1)]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
-    options.finish.check(paths, unit_frame=options.unit_frame)
+    options.finish.check(paths, has_place=True, unit_frame=options.unit_frame)
 
     from g3pt.generation.completion import SearchConfig, check_search
     from g3pt.generation.meshing import check_resolution

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from g3pt.arguments import PromptError
+
 if TYPE_CHECKING:
     from g3pt.geometry.mesh import TriangleMesh, UnitFrame
     from g3pt.geometry.placement import Placement
@@ -47,22 +49,29 @@ class FinishFlags:
     """Compress .glb: Draco rounds positions to 1/16384 of the longest side."""
 
     def check(
-        self, paths: Sequence[Path], *, unit_frame: bool = False, levels: bool = False
+        self,
+        paths: Sequence[Path],
+        *,
+        has_place: bool = False,
+        unit_frame: bool = False,
+        levels: bool = False,
     ) -> None:
         """Refuse what a format cannot carry, before any work.
 
         Args:
             paths: files that the meshes will be written to.
+            has_place: the meshes are known to have a place and scale of their own.
             unit_frame: the unit frame was asked for.
             levels: levels of detail were asked for.
 
         Raises:
             ValueError: if flags and formats do not fit; the message names the flag.
         """
-        if unit_frame and (self.size_mm, self.up, self.origin) != (None, None, None):
+        told = (self.size_mm, self.up, self.origin) != (None, None, None)
+        if unit_frame and (told or self.printable):
             raise ValueError(
                 "--unit-frame keeps size, axes and origin of the unit frame: leave it out, or "
-                "leave out --size-mm, --up and --origin"
+                "leave out --size-mm, --up, --origin and --printable"
             )
         from g3pt.geometry.mesh import check_compression
 
@@ -82,13 +91,12 @@ class FinishFlags:
         for path in paths:
             with _flags_named():
                 check_compression(path.suffix.lower(), self.compress)
-            place = self.placement(path, has_place=True)
-            if self.printable and path.suffix.lower() not in (".stl", ".3mf"):
-                if place is None or place.size_mm is None:
-                    raise ValueError(
-                        f"--printable measures walls in millimetres, which {path.suffix} has only "
-                        "with a size: give --size-mm"
-                    )
+            place = self.placement(path, has_place=has_place)
+            if self.printable and (place is None or place.size_mm is None):
+                raise ValueError(
+                    "--printable measures walls in millimetres, which these meshes have only with "
+                    "a size: give --size-mm"
+                )
 
     def placement(self, path: Path, *, has_place: bool) -> "Placement | None":
         """The placement in a file, or None if numbers are written as they are.
@@ -115,12 +123,16 @@ class FinishFlags:
 
 @contextmanager
 def _flags_named() -> Iterator[None]:
-    """Turn the value that an error begins with into the name of its flag."""
+    """Turn the value that an error begins with into the name of its flag: wrong input."""
+    from g3pt.geometry.triangles import MeshError
+
     try:
         yield
+    except MeshError:
+        raise
     except ValueError as error:
         name, _, rule = str(error).partition(" ")
-        raise ValueError(f"--{name.replace('_', '-')} {rule}") from None
+        raise PromptError(f"--{name.replace('_', '-')} {rule}") from None
 
 
 def own_unit(frame: "TokenFrame | UnitFrame", *, unit_frame: bool) -> str | None:
@@ -172,7 +184,10 @@ def finish_of(
     mesh = next((one for one in meshes if not one.is_empty), meshes[0])
     said: dict[str, Any] = {"unit": own_unit or "unit-frame", "up": "y", "size_mm": None}
     if flags.printable and (place is None or place.size_mm is None):
-        raise ValueError("--printable measures walls in millimetres: give --size-mm")
+        raise PromptError(
+            f"--printable measures walls in millimetres, and {path} keeps the scale of its source: "
+            "give --size-mm"
+        )
     if mesh.is_empty:
         return Finish(lambda one: one, said, mesh, None)
     if flags.printable and place is not None:
@@ -218,13 +233,14 @@ def _printable(
 
     from g3pt.geometry.printable import make_printable
 
-    made = make_printable(
-        mesh,
-        place,
-        min_wall_mm=flags.min_wall_mm,
-        thicken=flags.thicken,
-        num_faces=flags.faces,
-    )
+    with _flags_named():
+        made = make_printable(
+            mesh,
+            place,
+            min_wall_mm=flags.min_wall_mm,
+            thicken=flags.thicken,
+            num_faces=flags.faces,
+        )
     solid = {
         **asdict(made.repair),
         "manifold": made.manifold,

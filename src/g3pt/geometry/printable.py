@@ -42,8 +42,11 @@ grown a little, gets its size back."""
 CELLS_PER_WALL = 2
 """Grid cells in a wall of the wanted thickness, when a solid is meshed again."""
 
-RESOLUTIONS = (128, 640)
+RESOLUTIONS = (128, 1024)
 """Fewest and most cells per axis, when a solid is meshed again."""
+
+LOST_SHARE = 0.01
+"""Share of the volume from which on it is said that meshing again has lost it."""
 
 NUM_SEEDS = 4096
 """Points of a surface from which a new one is tracked."""
@@ -73,7 +76,7 @@ class PrintableMesh:
     mesh: TriangleMesh
     """The solid, placed, in millimetres."""
     note: str | None
-    """One sentence if the face budget was not kept; else None."""
+    """One sentence if the face budget was not kept, or thin walls were lost; else None."""
     repair: Repair
     """What was done."""
     walls: Walls
@@ -108,7 +111,8 @@ def make_printable(
         seed: seeds the points at which walls are measured.
 
     Raises:
-        ValueError: if the placement has no size, or the wall is not positive.
+        ValueError: if the placement has no size, or the wall is not positive or too fine for the
+            size where the solid is to be meshed again.
         MeshError: if nothing solid is in the mesh, or the result fails the check.
     """
     if place.size_mm is None:
@@ -124,24 +128,32 @@ def make_printable(
     if remeshed:
         solid = _closed(solid)
     solid, posts, repair = _one_solid(solid, min_wall_mm)
+    notes: list[str] = []
     if len(posts):
+        before = volume(solid)
         balls = Discs(posts, np.zeros_like(posts), 0.0)
         solid, remeshed = _joined(solid, balls, min_wall_mm), True
+        if volume(solid) < (1 - LOST_SHARE) * before:
+            notes.append(
+                f"{1 - volume(solid) / before:.0%} of the volume was lost when parts were joined, "
+                "in walls thinner than the grid; a smaller --min-wall-mm loses less"
+            )
+    solid = upright.move_of(solid).apply(solid)  # without what was dropped
     walls_before = None
     if thicken:
         walls_before = measure_walls(solid, min_wall_mm, seed=seed)
         if walls_before.thin_share:
             discs = thickening_discs(solid, min_wall_mm, seed=seed)
             solid, remeshed = _joined(solid, discs, min_wall_mm), True
-    note = None
     if num_faces is not None:
         reduction = reduce_faces(solid, num_faces)
-        solid, note = reduction.mesh, reduction.note
+        solid = reduction.mesh
+        notes += [reduction.note] if reduction.note else []
     solid = place.move_of(solid).apply(solid)
     _check(solid)
     return PrintableMesh(
         mesh=solid,
-        note=note,
+        note="; ".join(notes) or None,
         repair=replace(repair, remeshed=remeshed),
         walls=measure_walls(solid, min_wall_mm, seed=seed),
         walls_before=walls_before,
@@ -185,21 +197,17 @@ def _one_solid(
         mesh: closed.
         reach: largest gap that a post bridges.
     """
+    if volume(mesh) < 0:  # inside out
+        mesh = replace(mesh, faces=mesh.faces[:, ::-1].copy())
     numbers = face_components(mesh)
     parts = [keep_faces(mesh, np.flatnonzero(numbers == n)) for n in np.unique(numbers)]
     volumes = [volume(part) for part in parts]
     main = parts[int(np.argmax(volumes))]
-    if max(volumes) <= 0:  # every part is inside out
-        parts = [replace(part, faces=part.faces[:, ::-1].copy()) for part in parts]
-        volumes = [-one for one in volumes]
-        main = parts[int(np.argmax(volumes))]
     others = [part for part in parts if part is not main]
     within = winding_test(main)
     inner = [bool(within(part.vertices[:1])[0]) for part in others]
     loose = [
-        part
-        for part, inside, size in zip(others, inner, [volume(p) for p in others], strict=True)
-        if not inside and size > 0
+        part for part, inside in zip(others, inner, strict=True) if not inside and volume(part) > 0
     ]
     joined, posts = [main], [np.zeros((0, 3))]
     while True:
@@ -278,7 +286,13 @@ def _joined(solid: TriangleMesh, discs: Discs, min_wall: float) -> TriangleMesh:
         return np.maximum(distance(points), near)
 
     cell = min_wall * frame.scale / CELLS_PER_WALL
-    resolution = int(np.clip(np.ceil(2 / cell), *RESOLUTIONS))
+    resolution = max(int(np.ceil(2 / cell)), RESOLUTIONS[0])
+    if resolution > RESOLUTIONS[1]:
+        finest = 2 * CELLS_PER_WALL / RESOLUTIONS[1] / frame.scale
+        raise ValueError(
+            f"min_wall_mm of {min_wall:g} is too fine for an object of this size to be meshed "
+            f"again: give at least {finest:.2g}, or a smaller size"
+        )
     seeds = np.concatenate([_some(frame.to_unit(solid.vertices)), _some(unit_discs.centers)])
     mesh = extract_surface(field, resolution=resolution, seeds=seeds).mesh
     outer = largest_components(mesh)  # the others are closed pockets
