@@ -206,6 +206,14 @@ def test_walls_stay_as_they_are_unless_thickening_is_asked_for():
     assert not made.repair.remeshed
 
 
+def test_sharp_edges_alone_are_no_reason_to_mesh_again():
+    cone = trimesh.creation.cone(radius=10, height=10)
+    made = printable(TriangleMesh.from_arrays(cone.vertices, cone.faces), size=3000, thicken=True)
+
+    assert made.walls_before is not None and 0 < made.walls_before.thin_share <= 0.002
+    assert not made.repair.remeshed
+
+
 def test_colours_follow_the_surface_through_a_new_mesh():
     mesh = fin(0.3)
     colors = np.where(mesh.vertices[:, 1:2] > 15, [[255, 0, 0, 255]], [[0, 0, 255, 255]])

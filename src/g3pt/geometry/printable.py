@@ -45,6 +45,10 @@ CELLS_PER_WALL = 2
 RESOLUTIONS = (128, 1024)
 """Fewest and most cells per axis, when a solid is meshed again."""
 
+EDGE_SHARE = 0.002
+"""Share of thin surface up to which nothing is thickened: right at sharp edges every wall is thin,
+and meshing again for that alone multiplies the faces."""
+
 LOST_SHARE = 0.01
 """Share of the volume from which on it is said that meshing again has lost it."""
 
@@ -142,7 +146,7 @@ def make_printable(
     walls_before = None
     if thicken:
         walls_before = measure_walls(solid, min_wall_mm, seed=seed)
-        if walls_before.thin_share:
+        if walls_before.thin_share > EDGE_SHARE:
             discs = thickening_discs(solid, min_wall_mm, seed=seed)
             solid, remeshed = _joined(solid, discs, min_wall_mm), True
     if num_faces is not None:
