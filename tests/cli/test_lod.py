@@ -50,14 +50,15 @@ def test_levels_can_go_into_files_of_their_own(g3pt, tmp_path: Path) -> None:
 def test_levels_far_off_are_written_with_a_word_about_rounding(tmp_path: Path, caplog) -> None:
     from g3pt.cli.lod import LodFlags, make_chain, write_chain
     from g3pt.geometry.isosurface import extract_surface
-    from g3pt.geometry.mesh import UnitFrame
+    from g3pt.geometry.mesh import UnitFrame, to_source
 
     ball = extract_surface(
         lambda points: (0.9 - (points**2).sum(axis=1) ** 0.5).astype("float32"), resolution=16
     ).mesh
     flags = LodFlags(lod=True)
     levels = make_chain(flags, ball, (), seed=0)
-    write_chain(flags, levels, tmp_path / "far.glb", UnitFrame(0.02, (0.0, 0.0, 4.2e6)))
+    frame = UnitFrame(0.02, (0.0, 0.0, 4.2e6))
+    write_chain(flags, levels, tmp_path / "far.glb", lambda mesh: to_source(mesh, frame))
     assert caplog.text.count("far.glb: lies so far from the origin") == 1
 
 

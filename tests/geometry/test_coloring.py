@@ -8,13 +8,13 @@ from g3pt.geometry.cameras import canonical_camera, orbit_camera
 from g3pt.geometry.coloring import (
     MIRRORS,
     _find_twins,  # pyright: ignore[reportPrivateUsage]
-    borrow_colors,
     color_from_picture,
     fill_colors,
 )
 from g3pt.geometry.mesh import TriangleMesh, concatenate, vertex_normals
 from g3pt.geometry.projection import Sighting
 from g3pt.geometry.render import render
+from g3pt.geometry.repaint import repainted
 from g3pt.geometry.silhouettes import Candidate, Orbit
 
 START = [Candidate(Orbit(30.0, 20.0))]
@@ -216,13 +216,13 @@ def test_nothing_seen_is_nothing_to_fill_with() -> None:
         fill_colors(CAR, sighting_of(CAR, np.zeros(len(CAR.vertices), dtype=bool), lambda *_: RED))
 
 
-def test_colours_are_borrowed_from_the_nearest_vertex() -> None:
+def test_colours_are_taken_over_from_the_nearest_surface() -> None:
     fine = painted(CAR, lambda x, y, z: RED if y > 0 else BLUE)
     coarse = fine_box((0.8, 0.4, 1.9), edge=0.2)
-    borrowed = borrow_colors(coarse, fine)
+    borrowed = repainted(coarse, fine)
     assert borrowed.colors is not None
     assert (borrowed.colors[coarse.vertices[:, 1] > 0.05, :3] == RED).all()
     assert (borrowed.colors[coarse.vertices[:, 1] < -0.05, :3] == BLUE).all()
-    assert borrow_colors(coarse, replace(fine, colors=None)) is coarse
+    assert repainted(borrowed, replace(fine, colors=None)).colors is None
     empty = TriangleMesh(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64))
-    assert borrow_colors(empty, fine) is empty
+    assert repainted(empty, fine).is_empty

@@ -13,8 +13,16 @@ from g3pt.geometry.lod import (
     encode_levels,
     face_budgets,
     make_levels,
+    reduce_faces,
 )
-from g3pt.geometry.mesh import TriangleMesh, is_closed, read_mesh
+from g3pt.geometry.mesh import (
+    TriangleMesh,
+    concatenate,
+    is_closed,
+    keep_faces,
+    num_components,
+    read_mesh,
+)
 
 
 def ball(radius: float, subdivisions: int = 3) -> TriangleMesh:
@@ -204,3 +212,60 @@ def test_levels_keep_the_colours_of_the_finest_in_linear_light(tmp_path) -> None
         accessor = document["accessors"][mesh["primitives"][0]["attributes"]["COLOR_0"]]
         assert (accessor["type"], accessor["componentType"]) == ("VEC4", 5123)
         assert accessor["normalized"] is True
+
+
+# One mesh within a budget
+
+
+def two_balls() -> TriangleMesh:
+    other = ball(0.3)
+    return concatenate(
+        [ball(0.3), TriangleMesh(other.vertices + np.array([1.0, 0, 0]), other.faces)]
+    )
+
+
+@pytest.mark.parametrize("budget", [1000, 100, 40])
+def test_a_budget_is_kept_and_the_mesh_stays_whole(budget: int) -> None:
+    made = reduce_faces(two_balls(), budget)
+
+    assert made.note is None
+    assert budget * 0.8 <= len(made.mesh.faces) <= budget
+    body = trimesh.Trimesh(made.mesh.vertices, made.mesh.faces)  # an independent judge
+    assert body.is_volume and body.body_count == 2 and body.volume > 0
+
+
+def test_a_budget_that_would_lose_parts_is_not_kept_and_said() -> None:
+    made = reduce_faces(two_balls(), 6)
+
+    assert (
+        made.note is not None and f"{len(made.mesh.faces)} faces instead of at most 6" in made.note
+    )
+    assert is_closed(made.mesh)
+    assert num_components(made.mesh) == 2
+
+
+def test_a_mesh_with_few_faces_stays_and_no_budget_is_below_a_tetrahedron() -> None:
+    mesh = ball(0.5, 1)
+    assert reduce_faces(mesh, 80).mesh is mesh
+    with pytest.raises(ValueError, match="faces must be at least 4, got 3"):
+        reduce_faces(mesh, 3)
+
+
+def test_an_open_mesh_within_its_budget_is_only_open_where_it_was() -> None:
+    pytest.importorskip("fast_simplification")
+    half = ball(0.5)
+    half = keep_faces(half, np.flatnonzero(half.triangles.mean(axis=1)[:, 1] > 0))
+    made = reduce_faces(half, 150)
+
+    assert made.note is None and len(made.mesh.faces) <= 150
+    assert num_components(made.mesh) == 1
+
+
+def test_colours_follow_the_reduced_surface() -> None:
+    mesh = ball(0.5)
+    red_above = np.where(mesh.vertices[:, 1:2] > 0, [[255, 0, 0, 255]], [[0, 0, 255, 255]])
+    made = reduce_faces(TriangleMesh.from_arrays(mesh.vertices, mesh.faces, red_above), 200).mesh
+
+    assert made.colors is not None
+    assert (made.colors[made.vertices[:, 1] > 0.1, 0] > 200).all()
+    assert (made.colors[made.vertices[:, 1] < -0.1, 2] > 200).all()

@@ -183,7 +183,7 @@ def test_concatenation_paints_uncoloured_parts_grey():
 # Files
 
 
-@pytest.mark.parametrize("suffix", WRITE_SUFFIXES)
+@pytest.mark.parametrize("suffix", [one for one in WRITE_SUFFIXES if one in MESH_SUFFIXES])
 def test_files_round_trip(tmp_path, suffix):
     ball = painted(sphere(3.0))
     write_mesh(tmp_path / f"ball{suffix}", ball)
@@ -378,9 +378,15 @@ def test_obj_material_libraries_outside_the_folder_are_refused(tmp_path):
     assert "outside its folder" in message_of(path)
 
 
-def test_formats_that_are_only_read_are_not_written(tmp_path):
+def test_unknown_formats_are_not_written(tmp_path):
     with pytest.raises(MeshError, match="expected one of"):
-        write_mesh(tmp_path / "a.3mf", box())
+        write_mesh(tmp_path / "a.fbx", box())
+
+
+def test_the_command_line_offers_the_formats_that_are_written():
+    from g3pt.cli.options import MESH_FORMATS
+
+    assert MESH_FORMATS == WRITE_SUFFIXES
 
 
 def test_writing_an_empty_mesh_or_into_no_folder_is_refused(tmp_path):

@@ -82,10 +82,20 @@ def test_the_depth_is_that_of_the_field() -> None:
     # Along a line of sight through the bar, the same is added everywhere.
     along = camera + np.linspace(0.9, 1.1, 9)[:, None] * (np.array([0.5, 0.7, 0.0]) - camera)
     added = fitted(along) - uncertain(along)
-    bounded = fitted(along) < uncertain(along)
-    assert not bounded.any()
-    np.testing.assert_allclose(added, added[0], atol=1e-4)
-    assert added[0] > 0.1
+    # The field is interpolated from a grid, smoothly.
+    np.testing.assert_allclose(added, added[0], atol=0.2)
+    assert added.min() > 0.3
+
+
+def test_ripples_of_a_few_grid_spacings_are_smoothed() -> None:
+    calm = OutlinedField(lambda at: (30 * tee_depth(at)).astype(np.float32), picture())
+
+    def rippled(at: np.ndarray) -> np.ndarray:
+        return (30 * tee_depth(at) + 2 * np.sin(at[:, 1] * 2 * np.pi / 0.1)).astype(np.float32)
+
+    points = np.random.default_rng(2).uniform(-0.1, 0.1, (500, 3))
+    left = np.abs(OutlinedField(rippled, picture())(points) - calm(points))
+    assert left.max() < 1.2  # of 2
 
 
 def test_no_point_beside_the_outline_is_inside() -> None:

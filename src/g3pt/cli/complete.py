@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from g3pt.cli.finish import FinishFlags, describe_finish, finish_of
 from g3pt.cli.options import (
     MESH_FORMATS,
     CommonOptions,
@@ -18,7 +19,7 @@ from g3pt.cli.options import (
     require_files,
     working,
 )
-from g3pt.cli.shapes import SamplingFlags, write_one, write_tokens
+from g3pt.cli.shapes import SamplingFlags, write_finished, write_tokens
 
 if TYPE_CHECKING:
     from g3pt.generation.completion import CompletionResult
@@ -79,6 +80,8 @@ class CompleteOptions(CommonOptions):
     unit_frame: bool = False
     """Write in the unit frame instead of the part's own place and scale."""
 
+    finish: FinishFlags = field(default_factory=FinishFlags)
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
@@ -94,6 +97,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.num > 1:
         stems = [f"{options.part.stem}-{rank}" for rank in range(1, options.num + 1)]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
+    options.finish.check(paths, has_place=True, unit_frame=options.unit_frame)
 
     from g3pt.generation.completion import SearchConfig, check_search
     from g3pt.generation.meshing import check_resolution
@@ -124,7 +128,7 @@ def main(arguments: Sequence[str]) -> int:
         "source": str(options.part),
         "weights": {"name": pipeline.weights.name, "sha256": pipeline.weights.sha256},
     }
-    report(options, summary, [_line(entry) for entry in outputs])
+    report(options, summary, [_line(entry) + describe_finish(entry) for entry in outputs])
     if all(entry["path"] is None for entry in outputs):
         raise WorkError("every completion is empty: nothing was written; try another seed")
     return 0
@@ -152,7 +156,10 @@ def _write(
         if not options.unit_frame:
             mesh = to_source(mesh, result.frame)
             frame = TokenFrame(scale=result.frame.scale, offset=result.frame.offset)
-        entry = {"seed": options.seed, "nll": found.shape.nll, **write_one(mesh, path)}
+        unit = "unit-frame" if options.unit_frame else "source"
+        entry = {"seed": options.seed, "nll": found.shape.nll}
+        finish = finish_of([mesh], path, options.finish, own_unit=unit)
+        entry |= write_finished(mesh, path, finish)
         if found.agreement is not None:
             entry |= {
                 "distance_mean": found.agreement.mean,

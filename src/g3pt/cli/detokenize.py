@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from g3pt.cli.finish import FinishFlags, describe_finish
 from g3pt.cli.lod import LodFlags, write_reconstruction
 from g3pt.cli.options import (
     MESH_FORMATS,
@@ -45,6 +46,8 @@ class DetokenizeOptions(CommonOptions):
 
     lod: LodFlags = field(default_factory=LodFlags)
 
+    finish: FinishFlags = field(default_factory=FinishFlags)
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
@@ -52,6 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     require_files(options.tokens, "token file")
     stems = [path.stem for path in options.tokens]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
+    options.finish.check(paths, unit_frame=options.unit_frame, levels=options.lod.lod)
 
     from g3pt.generation.meshing import check_resolution
     from g3pt.generation.pipeline import G3PT
@@ -69,7 +73,10 @@ def main(arguments: Sequence[str]) -> int:
     report(
         options,
         summary,
-        [f"{entry['path'] or 'empty'}: {entry['faces']} faces" for entry in outputs],
+        [
+            f"{entry['path'] or 'empty'}: {entry['faces']} faces" + describe_finish(entry)
+            for entry in outputs
+        ],
     )
     if empty := [entry["source"] for entry in outputs if entry["path"] is None]:
         raise WorkError(f"decoded as empty, nothing written: {', '.join(empty)}")
@@ -92,16 +99,17 @@ def _detokenize(
             result,
             path,
             options.lod,
+            options.finish,
             resolution=options.resolution,
             unit_frame=options.unit_frame,
             seed=options.seed,
         )
     return {
+        "faces": len(result.unit_mesh.faces),
+        "closed": not empty and is_closed(result.unit_mesh),
         **written,
         "source": str(source),
         "tokens": result.tokens.num_tokens,
         "scales": result.tokens.num_scales,
         "bytes": 0 if empty else Path(written["path"]).stat().st_size,
-        "faces": len(result.unit_mesh.faces),
-        "closed": not empty and is_closed(result.unit_mesh),
     }

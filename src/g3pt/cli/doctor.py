@@ -28,6 +28,7 @@ USES = {
     "data": "Parquet lists, Draco-compressed glTF, Objaverse",
     "eval": "plots of evaluations",
     "export": "face budgets, levels of detail, Draco files",
+    "usd": "USDZ files",
     "bench": "packages that preparation is measured against",
 }
 MARKS: dict[Status, str] = {"ok": "ok", "note": "note", "problem": "PROBLEM"}

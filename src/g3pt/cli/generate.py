@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from g3pt.cli.color import ColorFlags, color_entry
+from g3pt.cli.finish import finish_of
 from g3pt.cli.lod import LodFlags, make_chain, write_chain
 from g3pt.cli.options import (
     MESH_FORMATS,
@@ -29,6 +30,7 @@ from g3pt.cli.shapes import (
     describe,
     empty_message,
     scales_shown,
+    write_finished,
     write_one,
     write_tokens,
 )
@@ -93,6 +95,7 @@ def main(arguments: Sequence[str]) -> int:
         stems = [f"{stem}-{seed}" for stem in stems for seed in seeds]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
     options.color.check(paths, pictures=bool(options.image), texts=bool(options.text))
+    options.finish.check(paths, levels=options.lod.lod)
 
     from g3pt.generation.pipeline import G3PT
 
@@ -177,10 +180,13 @@ def _write(
 ) -> dict[str, Any]:
     from g3pt.models.g3t import TokenFrame
 
+    finish = finish_of((shape.mesh, *reversed(shape.scales)), path, options.finish)
     scales = []
     for number, mesh in enumerate(shape.scales if options.every_scale else (), start=1):
         coarse = path.with_name(f"{path.stem}-scale{number}{path.suffix}")
-        scales.append({"scale": number, **write_one(mesh, coarse)})
+        scales.append(
+            {"scale": number, **write_one(finish.put(mesh), coarse, compress=finish.compress)}
+        )
     entry: dict[str, Any] = {"seed": shape.seed, "nll": shape.nll}
     if shape.selection is not None:
         entry |= _candidates(shape.selection)
@@ -193,9 +199,9 @@ def _write(
     entry["color"] = color_entry(shape.color)
     if options.lod.lod and not shape.mesh.is_empty:
         levels = make_chain(options.lod, shape.mesh, shape.scales, seed=options.seed)
-        entry |= write_chain(options.lod, levels, path, None)
+        entry |= write_chain(options.lod, levels, path, finish.put) | finish.said
     else:
-        entry |= write_one(shape.mesh, path)
+        entry |= write_finished(shape.mesh, path, finish)
     if options.tokens:
         entry |= write_tokens(pipeline, shape.tokens, TokenFrame(), path)
     if scales:

@@ -1,17 +1,19 @@
 """Flags and files of levels of detail (LOD), for the commands that make meshes from tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from g3pt.cli.finish import FinishFlags, finish_of, own_unit
 from g3pt.cli.options import make_folder_for
+from g3pt.cli.shapes import write_one
 
 if TYPE_CHECKING:
     from g3pt.generation.pipeline import G3PT
     from g3pt.generation.results import Reconstruction
     from g3pt.geometry.lod import Level
-    from g3pt.geometry.mesh import TriangleMesh, UnitFrame
+    from g3pt.geometry.mesh import TriangleMesh
 
 DEFAULT_LEVELS = 5
 MAX_LEVELS = 16
@@ -96,7 +98,10 @@ def make_chain(
 
 
 def write_chain(
-    flags: LodFlags, levels: "Sequence[Level]", path: Path, frame: "UnitFrame | None"
+    flags: LodFlags,
+    levels: "Sequence[Level]",
+    path: Path,
+    put: "Callable[[TriangleMesh], TriangleMesh]",
 ) -> dict[str, Any]:
     """Write levels to one file or several, and describe them; errors are in unit-frame lengths.
 
@@ -104,24 +109,15 @@ def write_chain(
         flags: say whether to write one file or several.
         levels: finest first, in the unit frame.
         path: the file; names of several files are made from its name.
-        frame: place and scale to write at, if not the unit frame.
+        put: moves each level from the unit frame to its place in the file.
     """
     from dataclasses import replace
 
     from g3pt.files import write_whole
     from g3pt.geometry.lod import encode_levels
-    from g3pt.geometry.mesh import (
-        is_closed,
-        num_components,
-        tell_rounding,
-        to_source,
-        write_mesh,
-    )
+    from g3pt.geometry.mesh import is_closed, num_components, tell_rounding, write_mesh
 
-    placed = [
-        level if frame is None else replace(level, mesh=to_source(level.mesh, frame))
-        for level in levels
-    ]
+    placed = [replace(level, mesh=put(level.mesh)) for level in levels]
     make_folder_for(path)
     paths = [path] * len(placed)
     if flags.lod_files:
@@ -156,28 +152,35 @@ def write_reconstruction(
     result: "Reconstruction",
     path: Path,
     flags: LodFlags,
+    finish_flags: FinishFlags,
     *,
     resolution: int,
     unit_frame: bool,
     seed: int,
 ) -> dict[str, Any]:
-    """Write a reconstruction, at several levels of detail if the flags say so.
+    """Write a reconstruction in its place, at several levels of detail if the flags say so.
 
     Returns:
-        The path of the file, None if the mesh is empty, and the levels if there are any.
+        The path of the file, None if the mesh is empty, what its numbers mean, and the levels if
+        there are any.
     """
     from g3pt.generation.meshing import coarser_meshes
-    from g3pt.geometry.mesh import write_mesh
+    from g3pt.geometry.mesh import to_source
 
     if result.unit_mesh.is_empty:
         return {"path": None}
+    mesh = result.unit_mesh if unit_frame else result.mesh
+    unit = own_unit(result.frame, unit_frame=unit_frame)
+    finish = finish_of([mesh], path, finish_flags, own_unit=unit)
     if not flags.lod:
-        make_folder_for(path)
-        write_mesh(path, result.unit_mesh if unit_frame else result.mesh)
-        return {"path": str(path)}
+        return {**write_one(finish.mesh, path, compress=finish.compress), **finish.said}
     coarser: tuple[TriangleMesh, ...] = ()
     if flags.needs_scales:
         coarser = coarser_meshes(pipeline.tokenizer, result.tokens, resolution=resolution)
     levels = make_chain(flags, result.unit_mesh, coarser, seed=seed)
-    written = write_chain(flags, levels, path, None if unit_frame else result.frame)
-    return {"path": written["path"], "lods": written["lods"]}
+
+    def put(level: "TriangleMesh") -> "TriangleMesh":
+        return finish.put(level if unit_frame else to_source(level, result.frame))
+
+    written = write_chain(flags, levels, path, put)
+    return {"path": written["path"], "lods": written["lods"], **finish.said}

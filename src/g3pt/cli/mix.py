@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from g3pt.cli.finish import own_unit
 from g3pt.cli.options import (
     MESH_FORMATS,
     Output,
@@ -68,6 +69,7 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError("--method tokens leaves nothing to chance: --num must be 1")
     stems = sample_stems(f"{options.coarse.stem}-{options.fine.stem}", options)
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
+    options.finish.check(paths, unit_frame=options.unit_frame)
 
     from g3pt.generation.pipeline import G3PT
     from g3pt.models.g3t import TokenFrame
@@ -90,7 +92,8 @@ def main(arguments: Sequence[str]) -> int:
         )
     with working("writing"):
         frame = TokenFrame() if options.unit_frame else coarse.frame
-        outputs = write_samples(pipeline, result, paths, frame, options)
+        unit = own_unit(coarse.frame, unit_frame=options.unit_frame)
+        outputs = write_samples(pipeline, result, paths, frame, options, own_unit=unit)
     summary = {
         "outputs": outputs,
         "coarse": str(options.coarse),

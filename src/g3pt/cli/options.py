@@ -13,7 +13,7 @@ import tyro
 
 from g3pt.arguments import MAX_SEED, PromptError
 
-MESH_FORMATS = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
+MESH_FORMATS = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf", ".usdz")
 
 Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional]
 """File names without a flag."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from g3pt.cli.finish import FinishFlags, describe_finish
 from g3pt.cli.lod import LodFlags, write_reconstruction
 from g3pt.cli.options import (
     MESH_FORMATS,
@@ -48,6 +49,8 @@ class ReconstructOptions(CommonOptions):
 
     lod: LodFlags = field(default_factory=LodFlags)
 
+    finish: FinishFlags = field(default_factory=FinishFlags)
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
@@ -55,6 +58,9 @@ def main(arguments: Sequence[str]) -> int:
     require_files(options.mesh, "mesh")
     stems = [path.stem for path in options.mesh]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
+    options.finish.check(
+        paths, has_place=True, unit_frame=options.unit_frame, levels=options.lod.lod
+    )
 
     from g3pt.generation.meshing import check_resolution
     from g3pt.generation.pipeline import G3PT
@@ -72,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
         "outputs": outputs,
         "weights": {"name": pipeline.weights.name, "sha256": pipeline.weights.sha256},
     }
-    report(options, summary, [_line(entry) for entry in outputs])
+    report(options, summary, [_line(entry) + describe_finish(entry) for entry in outputs])
     if empty := [entry["source"] for entry in outputs if entry["path"] is None]:
         raise WorkError(f"reconstructed as empty, nothing written: {', '.join(empty)}")
     return 0
@@ -113,11 +119,13 @@ def _reconstruct(
             result,
             path,
             options.lod,
+            options.finish,
             resolution=options.resolution,
             unit_frame=options.unit_frame,
             seed=options.seed,
         )
     return {
+        "closed": not empty and is_closed(result.unit_mesh),
         **written,
         "source": str(source),
         "tokens": result.tokens.num_tokens,
@@ -125,7 +133,6 @@ def _reconstruct(
         "iou": scores.iou,
         "chamfer_mean": scores.chamfer_mean,
         "fscore_001": scores.fscores[0.01].fscore,
-        "closed": not empty and is_closed(result.unit_mesh),
         "queries": result.extraction.queries,
         "queries_dense": result.extraction.queries_dense,
     }

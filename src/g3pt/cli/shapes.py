@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from g3pt.cli.color import color_entry, describe_color
+from g3pt.cli.finish import Finish, FinishFlags, describe_finish, finish_of
 from g3pt.cli.options import CommonOptions, make_folder_for, working
 from g3pt.cli.progress import steps
 from g3pt.models.sampling import Sampling
@@ -85,6 +86,8 @@ class SamplingOptions(CommonOptions):
     tokens: bool = False
     """Also write the tokens, as NAME.g3t next to the mesh."""
 
+    finish: FinishFlags = field(default_factory=FinishFlags)
+
     def check(self) -> None:
         """Refuse settings out of range before any work, so that they count as wrong input.
 
@@ -111,14 +114,16 @@ class SamplingOptions(CommonOptions):
         }
 
 
-def write_one(mesh: "TriangleMesh", path: Path) -> dict[str, Any]:
+def write_one(
+    mesh: "TriangleMesh", path: Path, *, compress: Literal["draco"] | None = None
+) -> dict[str, Any]:
     """Write a mesh and describe it; an empty one is not written and has no path."""
     from g3pt.geometry.mesh import is_closed, num_components, write_mesh
 
     if mesh.is_empty:
         return {"path": None, "vertices": 0, "faces": 0, "closed": False, "components": 0}
     make_folder_for(path)
-    write_mesh(path, mesh)
+    write_mesh(path, mesh, compress=compress)
     return {
         "path": str(path),
         "vertices": len(mesh.vertices),
@@ -126,6 +131,19 @@ def write_one(mesh: "TriangleMesh", path: Path) -> dict[str, Any]:
         "closed": is_closed(mesh),
         "components": num_components(mesh),
     }
+
+
+def write_finished(mesh: "TriangleMesh", path: Path, finish: Finish) -> dict[str, Any]:
+    """Write a finished mesh, and describe it with what the numbers of the file mean.
+
+    Args:
+        mesh: what was finished; an empty one is not written.
+        path: the file.
+        finish: how `mesh` leaves, by `finish_of`.
+    """
+    if mesh.is_empty:
+        return write_one(mesh, path)
+    return {**write_one(finish.mesh, path, compress=finish.compress), **finish.said}
 
 
 def write_tokens(
@@ -141,13 +159,14 @@ def write_tokens(
 
 
 def describe(entry: dict[str, Any]) -> str:
-    """The result of one sample as a line."""
+    """The result of one sample as a line; a printable solid has more."""
     if entry["path"] is None:
         return f"seed {entry['seed']}: empty, nothing written"
     parts = "1 part" if entry["components"] == 1 else f"{entry['components']} parts"
     state = "closed" if entry["closed"] else "open"
     color = describe_color(entry["color"]) if "color" in entry else ""
-    return f"{entry['path']}: {entry['faces']} faces, {state}, {parts}, seed {entry['seed']}{color}"
+    line = f"{entry['path']}: {entry['faces']} faces, {state}, {parts}, seed {entry['seed']}"
+    return line + color + describe_finish(entry)
 
 
 def empty_message(outputs: list[dict[str, Any]]) -> str | None:
@@ -167,8 +186,10 @@ def write_samples(
     paths: Sequence[Path],
     frame: "TokenFrame",
     options: SamplingOptions,
+    *,
+    own_unit: str | None,
 ) -> list[dict[str, Any]]:
-    """Write samples at the place and scale of a frame, and describe them."""
+    """Write samples at the place and scale of a frame, and describe them; see `own_unit`."""
     from g3pt.geometry.mesh import UnitFrame, to_source
 
     place = UnitFrame(scale=frame.scale, offset=frame.offset)
@@ -176,7 +197,9 @@ def write_samples(
     for shape, path in zip(result.shapes, paths, strict=True):
         entry: dict[str, Any] = {"seed": shape.seed, "nll": shape.nll}
         entry["color"] = color_entry(shape.color)
-        entry |= write_one(to_source(shape.mesh, place), path)
+        mesh = to_source(shape.mesh, place)
+        finish = finish_of([mesh], path, options.finish, own_unit=own_unit)
+        entry |= write_finished(mesh, path, finish)
         if options.tokens:
             entry |= write_tokens(pipeline, shape.tokens, frame, path)
         entries.append(entry)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from g3pt.cli.finish import own_unit
 from g3pt.cli.options import (
     MESH_FORMATS,
     Output,
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     options.check()
     stems = sample_stems(options.source.stem, options)
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
+    options.finish.check(paths, unit_frame=options.unit_frame)
 
     from g3pt.generation.pipeline import G3PT
     from g3pt.models.g3t import TokenFrame
@@ -77,7 +79,8 @@ def main(arguments: Sequence[str]) -> int:
         )
     with working("writing"):
         frame = TokenFrame() if options.unit_frame else source.frame
-        outputs = write_samples(pipeline, result, paths, frame, options)
+        unit = own_unit(source.frame, unit_frame=options.unit_frame)
+        outputs = write_samples(pipeline, result, paths, frame, options, own_unit=unit)
     for entry, shape in zip(outputs, result.shapes, strict=True):
         entry["changed_tokens"] = shape.tokens.num_different(source.tokens)
     summary = {

@@ -18,8 +18,9 @@ from g3pt.generation.color_words import colors_of_sentence
 from g3pt.generation.pictures import PreparedPicture
 from g3pt.generation.prompts import Prompts
 from g3pt.generation.results import GeneratedShape, ShapeColor
-from g3pt.geometry.coloring import borrow_colors, color_from_picture, object_mask
+from g3pt.geometry.coloring import color_from_picture, object_mask
 from g3pt.geometry.mesh import NEUTRAL_GREY, TriangleMesh
+from g3pt.geometry.repaint import repainted
 from g3pt.geometry.sections import find_part
 from g3pt.geometry.silhouettes import SIDE, Candidate, Orbit, solidity
 
@@ -90,7 +91,7 @@ def _colored_shape(shape: GeneratedShape, prompts: Prompts, color: ColorSource) 
     return replace(
         shape,
         extraction=replace(shape.extraction, mesh=done.mesh),
-        scales=tuple(borrow_colors(mesh, done.mesh) for mesh in shape.scales),
+        scales=tuple(repainted(mesh, done.mesh) for mesh in shape.scales),
         color=done.color,
     )
 

@@ -9,9 +9,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from g3pt.generation.results import GeneratedShape, GenerationResult
 from g3pt.geometry.cameras import canonical_camera, frame_together
-from g3pt.geometry.coloring import borrow_colors
 from g3pt.geometry.mesh import TriangleMesh
 from g3pt.geometry.render import over_white, render, sheet
+from g3pt.geometry.repaint import repainted
 from g3pt.models.g3t import TokenPyramid
 
 TILE = 224
@@ -43,7 +43,7 @@ def preview_sheet(mesh_of: MeshOf, result: GenerationResult) -> UInt8[np.ndarray
 def _coarser(mesh_of: MeshOf, shape: GeneratedShape) -> list[TriangleMesh]:
     scales = range(1, shape.tokens.num_scales)
     made = (mesh_of(shape.tokens.truncate(k), PREVIEW_RESOLUTION) for k in scales)
-    return [borrow_colors(mesh, shape.mesh) for mesh in made]
+    return [repainted(mesh, shape.mesh) for mesh in made]
 
 
 def mesh_tiles(meshes: list[TriangleMesh]) -> list[UInt8[np.ndarray, "H W 3"]]:

@@ -141,15 +141,6 @@ def object_mask(picture: UInt8[ndarray, "H W 4"], side: int) -> Bool[ndarray, "S
     return alpha >= alpha.max() / 2
 
 
-def borrow_colors(mesh: TriangleMesh, colored: TriangleMesh) -> TriangleMesh:
-    """Give a mesh the colours of the nearest vertices of another one of the same object."""
-    if mesh.is_empty or colored.colors is None:
-        return mesh
-    tree: Any = _spatial.cKDTree(colored.vertices)
-    _, index_P = tree.query(mesh.vertices)
-    return TriangleMesh(mesh.vertices, mesh.faces, colored.colors[index_P])
-
-
 @dataclass(frozen=True, eq=False)
 class FilledColors:
     """Colours of all vertices."""

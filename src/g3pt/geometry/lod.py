@@ -8,8 +8,6 @@ names the others, finest first. A reader without the extension sees the finest l
 Unit frame (longest side 1.9). Legend: P vertices, F faces.
 """
 
-import json
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -19,9 +17,20 @@ import igl  # pyright: ignore[reportMissingTypeStubs]
 import numpy as np
 from jaxtyping import Shaped
 
-from g3pt.geometry.coloring import borrow_colors
-from g3pt.geometry.mesh import UNIT_LONGEST_SIDE, TriangleMesh, linear_colors, vertex_normals
+from g3pt.geometry.formats.gltf_write import linear_colors, pack_glb
+from g3pt.geometry.mesh import (
+    UNIT_LONGEST_SIDE,
+    TriangleMesh,
+    face_components,
+    has_manifold_edges,
+    is_closed,
+    keep_faces,
+    merge_vertices,
+    vertex_normals,
+    volume,
+)
 from g3pt.geometry.metrics import distance_to_mesh
+from g3pt.geometry.repaint import repainted
 from g3pt.geometry.sampling import sample_surface
 
 _igl: Any = igl  # without type stubs
@@ -142,7 +151,80 @@ def decimate(mesh: TriangleMesh, num_faces: int) -> TriangleMesh:
         return mesh
     found = decimate_in_order(mesh, num_faces)
     fewer = decimate_quickly(mesh, num_faces) if found.is_empty else found
-    return borrow_colors(fewer, mesh)
+    return repainted(fewer, mesh)
+
+
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """A mesh within a face budget, or as near to it as its surface stays whole."""
+
+    mesh: TriangleMesh
+    note: str | None
+    """One sentence if the budget was not kept, and why; else None."""
+
+
+def reduce_faces(mesh: TriangleMesh, num_faces: int) -> Reduction:
+    """Reduce a mesh to a face budget without opening it or losing parts; colours follow.
+
+    Edges are collapsed cheapest first. If that opens the mesh, tears or flattens a part or turns it
+    inside out, the quick decimator is tried, then the same with less haste, which may stop early.
+
+    Args:
+        mesh: any mesh.
+        num_faces: the budget.
+
+    Raises:
+        ValueError: if the budget is below 4, the faces of a tetrahedron.
+        ImportError: if the quick decimator is needed and the extra `export` is missing.
+    """
+    if num_faces < 4:
+        raise ValueError(f"faces must be at least 4, got {num_faces}")
+    if len(mesh.faces) <= num_faces:
+        return Reduction(mesh, None)
+    whole = _Wholeness.of(mesh)
+    best = mesh
+    for attempt in (
+        lambda: decimate_in_order(mesh, num_faces),
+        lambda: decimate_quickly(merge_vertices(mesh), num_faces),
+        lambda: decimate_quickly(merge_vertices(mesh), num_faces, aggressiveness=3.0),
+    ):
+        found = attempt()
+        if found.is_empty or _Wholeness.of(found) != whole or len(found.faces) >= len(best.faces):
+            continue
+        best = found
+        if len(best.faces) <= num_faces:
+            return Reduction(repainted(best, mesh), None)
+    note = (
+        f"{len(best.faces)} faces instead of at most {num_faces}: fewer would open the surface or "
+        "lose parts of it"
+    )
+    return Reduction(best if best is mesh else repainted(best, mesh), note)
+
+
+@dataclass(frozen=True)
+class _Wholeness:
+    """What decimation must not change."""
+
+    closed: bool
+    manifold: bool
+    num_outward: int
+    """Parts that enclose a volume, faces outward."""
+    num_inward: int
+    """The same with faces inward: cavities."""
+    num_flat: int
+    """Parts that enclose nothing, as two triangles back to back do."""
+
+    @classmethod
+    def of(cls, mesh: TriangleMesh) -> "_Wholeness":
+        numbers = face_components(mesh)
+        parts = [keep_faces(mesh, np.flatnonzero(numbers == n)) for n in np.unique(numbers)]
+        lowest, highest = mesh.bounds()
+        least = 1e-9 * float((highest - lowest).max()) ** 3
+        volumes = np.array([volume(part) for part in parts])
+        num_outward, num_inward = int((volumes > least).sum()), int((volumes < -least).sum())
+        num_flat = len(parts) - num_outward - num_inward
+        flags = is_closed(mesh), has_manifold_edges(mesh)
+        return cls(*flags, num_outward, num_inward, num_flat)
 
 
 def coverage_of(error: float) -> float:
@@ -213,7 +295,7 @@ def encode_levels(levels: Sequence[Level]) -> bytes:
     }
     if len(levels) > 1:
         document["extensionsUsed"] = ["MSFT_lod"]
-    return _glb(document, bytes(binary))
+    return pack_glb(document, bytes(binary))
 
 
 def _nodes(levels: Sequence[Level]) -> list[dict[str, Any]]:
@@ -233,19 +315,3 @@ def _nodes(levels: Sequence[Level]) -> list[dict[str, Any]]:
         nodes[0]["extensions"] = {"MSFT_lod": {"ids": list(range(1, len(levels)))}}
         nodes[0]["extras"]["MSFT_screencoverage"] = [level.coverage for level in levels]
     return nodes
-
-
-def _glb(document: dict[str, Any], binary: bytes) -> bytes:
-    """Header, JSON chunk padded with spaces, binary chunk padded with zeros."""
-    text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
-    text += b" " * (-len(text) % 4)
-    binary += b"\0" * (-len(binary) % 4)
-    length = 12 + 8 + len(text) + 8 + len(binary)
-    parts = [
-        struct.pack("<4sII", b"glTF", 2, length),
-        struct.pack("<I4s", len(text), b"JSON"),
-        text,
-        struct.pack("<I4s", len(binary), b"BIN\0"),
-        binary,
-    ]
-    return b"".join(parts)

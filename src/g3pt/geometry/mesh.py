@@ -19,16 +19,19 @@ from typing import Any
 
 import numpy as np
 import trimesh
-from jaxtyping import Float64, UInt8, UInt16
+from jaxtyping import Float64
 
 from g3pt.files import write_whole
 from g3pt.geometry.formats.foreign import MESH_SUFFIXES, OnNote, known_suffix, parse_mesh
 from g3pt.geometry.formats.gltf import glb_chunks
+from g3pt.geometry.formats.gltf_write import encode_draco, linear_colors
 from g3pt.geometry.formats.limits import FolderCompanions, read_regular_file
-from g3pt.geometry.formats.textures import display_to_linear
+from g3pt.geometry.formats.threemf_write import encode_3mf
+from g3pt.geometry.formats.usdz import encode_usdz
 from g3pt.geometry.triangles import (
     NEUTRAL_GREY,
     UNIT_LONGEST_SIDE,
+    Compression,
     GltfColors,
     MeshError,
     TriangleMesh,
@@ -37,6 +40,7 @@ from g3pt.geometry.triangles import (
     face_areas,
     face_components,
     face_normals,
+    has_manifold_edges,
     is_closed,
     keep_faces,
     largest_components,
@@ -52,21 +56,23 @@ __all__ = [
     "NEUTRAL_GREY",
     "UNIT_LONGEST_SIDE",
     "WRITE_SUFFIXES",
+    "Compression",
     "GltfColors",
     "MeshError",
     "OnNote",
     "TriangleMesh",
     "UnitFrame",
     "area_vectors",
+    "check_compression",
     "concatenate",
     "face_areas",
     "face_components",
     "face_normals",
     "float_step",
+    "has_manifold_edges",
     "is_closed",
     "keep_faces",
     "largest_components",
-    "linear_colors",
     "merge_vertices",
     "num_components",
     "parse_mesh",
@@ -83,10 +89,10 @@ __all__ = [
 _trimesh: Any = trimesh  # its own annotations are partial
 _UNSIGNED_SHORT = 5123
 
-WRITE_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
-"""Formats that are written; `MESH_SUFFIXES` are those that are read."""
+WRITE_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf", ".usdz")
+"""Formats that are written, USDZ with the extra `usd`; `MESH_SUFFIXES` are those that are read."""
 
-FLOAT32_SUFFIXES = (".glb", ".gltf", ".ply", ".stl")
+FLOAT32_SUFFIXES = (".glb", ".gltf", ".ply", ".stl", ".3mf", ".usdz")
 """Formats among them that store 32-bit floats."""
 
 MAX_FLOAT_STEP = 5e-4
@@ -198,15 +204,26 @@ def read_mesh(path: str | os.PathLike[str], *, gltf_colors: GltfColors = "linear
     )
 
 
-def write_mesh(path: str | os.PathLike[str], mesh: TriangleMesh) -> None:
+def write_mesh(
+    path: str | os.PathLike[str], mesh: TriangleMesh, *, compress: Compression | None = None
+) -> None:
     """Write a mesh in the format of the file's suffix; the file appears complete or not at all.
 
-    GLB and glTF carry vertex normals; GLB, glTF, PLY, OBJ and OFF carry the colours. GLB and glTF
-    hold them as linear light of 16 bits, as glTF 2.0 asks; the others hold sRGB display values. A
-    warning says when a mesh lies so far from the origin that the format rounds its surface.
+    The numbers of the vertices are written as they are; 3MF takes them as millimetres, and USDZ as
+    metres. GLB, glTF and USDZ carry vertex normals; all formats but STL carry the colours. GLB and
+    glTF hold them as linear light of 16 bits, as glTF 2.0 asks, USDZ as linear light too; the
+    others hold sRGB display values. A warning says when a mesh lies so far from the origin that the
+    format rounds its surface.
+
+    Args:
+        path: the file.
+        mesh: what to write.
+        compress: how a GLB file is compressed; positions and normals are rounded.
 
     Raises:
+        ValueError: if the format is not compressed in this way.
         MeshError: if the suffix is unknown, the folder is missing or the mesh is empty.
+        ImportError: naming the extra, if what compresses is not installed.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -217,11 +234,26 @@ def write_mesh(path: str | os.PathLike[str], mesh: TriangleMesh) -> None:
         raise MeshError(f"{path}: the mesh to write has no faces", "no_triangles")
     if not path.parent.is_dir():
         raise MeshError(f"{path}: folder {path.parent} does not exist", "missing")
+    check_compression(suffix, compress)
     tell_rounding(path, mesh)
-    write_whole(path, _encoded(mesh, suffix[1:]))
+    write_whole(path, encode_draco(mesh) if compress else _encoded(mesh, suffix[1:]))
+
+
+def check_compression(suffix: str, compress: Compression | None) -> None:
+    """Refuse compression of formats that have none.
+
+    Raises:
+        ValueError: the message begins with `compress` and says what to do.
+    """
+    if compress is not None and suffix != ".glb":
+        raise ValueError(f"compress is {compress}, which {suffix} files do not have: write .glb")
 
 
 def _encoded(mesh: TriangleMesh, kind: str) -> bytes:
+    if kind == "3mf":
+        return encode_3mf(mesh)
+    if kind == "usdz":
+        return encode_usdz(mesh)
     body: Any = _trimesh.Trimesh(
         mesh.vertices, mesh.faces, vertex_colors=mesh.colors, process=False, validate=False
     )
@@ -247,14 +279,6 @@ def _store_linear_colors(buffers: dict[Any, bytes], document: dict[str, Any]) ->
         accessor["componentType"] = _UNSIGNED_SHORT
         accessor["min"] = stored_P4.min(axis=0).tolist()
         accessor["max"] = stored_P4.max(axis=0).tolist()
-
-
-def linear_colors(colors_P4: UInt8[np.ndarray, "P 4"]) -> UInt16[np.ndarray, "P 4"]:
-    """Display values as COLOR_0 of glTF holds them: linear light of sixteen bits, little endian.
-
-    Eight bits would merge dark colours, which lie closer in linear light.
-    """
-    return np.rint(65535 * display_to_linear(colors_P4 / 255.0)).astype("<u2")
 
 
 def _as_gltf(data: bytes) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 
 import igl  # pyright: ignore[reportMissingTypeStubs]
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 from scipy import spatial  # pyright: ignore[reportMissingTypeStubs]
 
 from g3pt.geometry.mesh import (
@@ -23,6 +23,7 @@ from g3pt.geometry.mesh import (
 )
 from g3pt.geometry.sampling import SurfaceSamples, sample_surface, sample_volume
 from g3pt.geometry.solid import Solid
+from g3pt.geometry.sparse_grid import FieldFunction
 
 _igl: Any = igl  # without type stubs
 _spatial: Any = spatial
@@ -101,6 +102,8 @@ class ClosestFaces:
     distances: Float64[np.ndarray, " N"]
     faces: Int64[np.ndarray, " N"]
     """Index of the closest face of the mesh asked about."""
+    points: Float64[np.ndarray, "N 3"]
+    """The closest point on it."""
 
 
 def closest_faces(points: Float64[np.ndarray, "N 3"], mesh: TriangleMesh) -> ClosestFaces:
@@ -116,11 +119,11 @@ def closest_faces(points: Float64[np.ndarray, "N 3"], mesh: TriangleMesh) -> Clo
     tree = _igl.AABB()
     tree.init(solid_faces.vertices, solid_faces.faces)
     if len(points) == 0:
-        return ClosestFaces(np.zeros(0), np.zeros(0, dtype=np.int64))
-    squared, faces, _ = tree.squared_distance(
+        return ClosestFaces(np.zeros(0), np.zeros(0, dtype=np.int64), np.zeros((0, 3)))
+    squared, faces, closest = tree.squared_distance(
         solid_faces.vertices, solid_faces.faces, np.ascontiguousarray(points)
     )
-    return ClosestFaces(np.sqrt(squared), kept[faces])
+    return ClosestFaces(np.sqrt(squared), kept[faces], closest)
 
 
 def distance_to_mesh(
@@ -231,6 +234,20 @@ def winding_test(mesh: TriangleMesh) -> Contains:
     tree = _igl.FastWindingNumberBVH()
     tree.init(mesh.vertices, mesh.faces)
     return lambda points: tree.winding_number(np.ascontiguousarray(points, np.float64)) > 0.5
+
+
+def signed_distance(mesh: TriangleMesh) -> FieldFunction:
+    """Exact distance to a closed mesh with outward faces, positive inside: winding > 1/2."""
+    contains = winding_test(mesh)
+    tree = _igl.AABB()
+    tree.init(mesh.vertices, mesh.faces)
+
+    def field(points: Float32[np.ndarray, "N 3"]) -> Float32[np.ndarray, " N"]:
+        wide = np.ascontiguousarray(points, np.float64)
+        squared, _, _ = tree.squared_distance(mesh.vertices, mesh.faces, wide)
+        return (np.where(contains(wide), 1.0, -1.0) * np.sqrt(squared)).astype(np.float32)
+
+    return field
 
 
 def _empty_scores() -> MeshScores:

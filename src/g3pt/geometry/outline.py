@@ -99,7 +99,7 @@ class OutlinedField:
         self,
         points: Float64[np.ndarray, "V 3"],
         places: Float64[np.ndarray, "V 2"],
-        logits: Float32[np.ndarray, " V"],
+        logits: Float[np.ndarray, " V"],
     ) -> None:
         """Move and scale the outline so that the shape is more centred and of the right length."""
         inside = points[self._fitted(places, logits) > 0]
@@ -114,7 +114,7 @@ class OutlinedField:
         self._side *= float(np.clip(LONGEST_SIDE / longest, 0.8, 1.25)) ** STEP
 
     def _fitted(
-        self, places: Float64[np.ndarray, "Q 2"], logits: Float32[np.ndarray, " Q"]
+        self, places: Float64[np.ndarray, "Q 2"], logits: Float[np.ndarray, " Q"]
     ) -> Float64[np.ndarray, " Q"]:
         pixels_per_unit = self._pixels / self._side
         columns, rows = ((places - self._center) * pixels_per_unit + self._middle).T - 0.5
@@ -148,7 +148,7 @@ def _grid_points() -> Float64[np.ndarray, "V 3"]:
 
 
 def _raise_to_see(
-    places: Float64[np.ndarray, "V 2"], logits: Float32[np.ndarray, " V"]
+    places: Float64[np.ndarray, "V 2"], logits: Float[np.ndarray, " V"]
 ) -> Float64[np.ndarray, "B B"]:
     """What to add to the logits of each cell so that its lines of sight meet the object."""
     largest = np.full((CELLS, CELLS), -np.inf)
@@ -162,7 +162,7 @@ def _raise_to_see(
 def _apparent_box(
     points: Float64[np.ndarray, "V 3"],
     places: Float64[np.ndarray, "V 2"],
-    logits: Float32[np.ndarray, " V"],
+    logits: Float[np.ndarray, " V"],
 ) -> tuple[Float64[np.ndarray, " 2"], float]:
     """Centre and longer side of the object in the image plane, by the field alone."""
     inside = np.ones(len(points), dtype=bool)

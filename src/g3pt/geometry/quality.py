@@ -113,8 +113,6 @@ def _field_of(solid: Solid) -> FieldFunction:
     """Signed distance: the solid's label, the mesh's distance."""
 
     def field(points: Float32[np.ndarray, "N 3"]) -> Float32[np.ndarray, " N"]:
-        wide = points.astype(np.float64)
-        side = np.where(solid.contains(wide), 1.0, -1.0)
-        return (side * solid.distance(wide)).astype(np.float32)
+        return solid.signed_distance(points.astype(np.float64)).astype(np.float32)
 
     return field

@@ -141,6 +141,10 @@ class Solid:
         """Exact unsigned distance to the mesh."""
         return self._closest(points)[0]
 
+    def signed_distance(self, points: Float64[np.ndarray, "N 3"]) -> Float64[np.ndarray, " N"]:
+        """Exact distance to the mesh, positive where a point is inside, negative elsewhere."""
+        return np.where(self.contains(points), 1.0, -1.0) * self.distance(points)
+
     def winding_contains(self, points: Float64[np.ndarray, "N 3"]) -> Bool[np.ndarray, " N"]:
         """Tell which points have an absolute winding number above 1/2."""
         return self._is_wound(self._winding, points)

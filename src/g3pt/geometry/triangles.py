@@ -32,6 +32,10 @@ GltfColors = Literal["linear", "srgb"]
 display values, as some programs write."""
 
 
+Compression = Literal["draco"]
+"""How a GLB file is compressed."""
+
+
 class MeshError(ValueError):
     """A mesh that cannot be used; the message is one sentence for the user.
 
@@ -115,15 +119,73 @@ class TriangleMesh:
         used = self.vertices[np.unique(self.faces)]
         return np.stack([used.min(axis=0), used.max(axis=0)])
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the mesh in the format of the file's suffix: .glb, .gltf, .obj, .ply, .stl, .off.
+    def placed(
+        self,
+        *,
+        size_mm: float | None = None,
+        axis: Literal["longest", "width", "height", "depth"] = "longest",
+        up: Literal["y", "z"] = "y",
+        origin: Literal["center", "base"] = "center",
+    ) -> "TriangleMesh":
+        """Give the mesh a size in millimetres, an axis that points up, and an origin.
+
+        Args:
+            size_mm: length of one side; None keeps the numbers of the mesh.
+            axis: the side: the longest one, or that along x (width), y (height) or z (depth).
+            up: axis that points up afterwards; the mesh has +Y up. `z` turns the front to -Y.
+            origin: what lies at the origin: the bounding box's centre, or the middle of its lowest
+                side.
 
         Raises:
-            MeshError: if the suffix is unknown, the folder is missing or the mesh is empty.
+            ValueError: if the size is out of range.
+            MeshError: if the mesh has no faces, or no extent along the axis.
+        """
+        from g3pt.geometry.placement import Placement  # it knows this class
+
+        place = Placement(size_mm=size_mm, axis=axis, up=up, origin=origin)
+        return place.move_of(self).apply(self)
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        size_mm: float | None = None,
+        axis: Literal["longest", "width", "height", "depth"] | None = None,
+        up: Literal["y", "z"] | None = None,
+        origin: Literal["center", "base"] | None = None,
+        compress: Compression | None = None,
+    ) -> None:
+        """Write the mesh, placed as its format expects, to a file of `mesh.WRITE_SUFFIXES`.
+
+        STL and 3MF go to printers: without other wishes the longest side becomes 100 mm, +Y turns
+        to +Z, and the mesh stands on the plate. Other formats keep the numbers of the mesh unless
+        something is told; with a size, glTF and USDZ are in metres, and OBJ, PLY and OFF in
+        millimetres. `write_mesh` writes the numbers as they are in every format.
+
+        Args:
+            path: the file.
+            size_mm: as in `placed`.
+            axis: as in `placed`; told only with a size.
+            up: as in `placed`; glTF and USDZ cannot be Z up, and 3MF cannot be Y up.
+            origin: as in `placed`.
+            compress: as in `mesh.write_mesh`.
+
+        Raises:
+            ValueError: if the format cannot carry what was told.
+            MeshError: if the suffix is unknown, the folder is missing, or the mesh is empty or
+                has no extent.
         """
         from g3pt.geometry.mesh import write_mesh  # it knows the formats, and this class
+        from g3pt.geometry.placement import in_unit, placement_in, unit_in
 
-        write_mesh(path, self)
+        suffix = os.path.splitext(path)[1].lower()
+        place = placement_in(suffix, size_mm=size_mm, axis=axis, up=up, origin=origin)
+        mesh = self
+        if place is not None:
+            mesh = place.move_of(mesh).apply(mesh)
+            if place.size_mm is not None:
+                mesh = in_unit(mesh, unit_in(suffix))
+        write_mesh(path, mesh, compress=compress)
 
 
 def concatenate(meshes: Sequence[TriangleMesh]) -> TriangleMesh:
@@ -167,12 +229,29 @@ def merge_vertices(mesh: TriangleMesh) -> TriangleMesh:
     )
 
 
+def without_collapsed_faces(mesh: TriangleMesh) -> TriangleMesh:
+    """Merge vertices if faces collapse by that; else the mesh stays as it is."""
+    merged = merge_vertices(mesh)
+    return merged if len(merged.faces) < len(mesh.faces) else mesh
+
+
 def _corner_places(mesh: TriangleMesh) -> Int64[np.ndarray, " C"]:
     """Number of the grid node at every corner of every face, three per face."""
     lowest, highest = mesh.bounds()
     step = max(float((highest - lowest).max()) * MERGE_GRID, np.finfo(np.float64).tiny)
     nodes = np.rint((mesh.vertices[mesh.faces.reshape(-1)] - lowest) / step).astype(np.int64)
     return (nodes[:, 0] << 42) | (nodes[:, 1] << 21) | nodes[:, 2]
+
+
+def has_manifold_edges(mesh: TriangleMesh) -> bool:
+    """Tell whether every edge has exactly two faces, wound alike, after merging vertices.
+
+    Such a mesh is closed, and no edge is shared by four faces, which slicers dislike.
+    """
+    merged = merge_vertices(mesh)
+    starts, ends = merged.faces.reshape(-1), np.roll(merged.faces, -1, axis=1).reshape(-1)
+    edges = np.sort(starts * len(merged.vertices) + ends)
+    return is_closed(mesh) and bool((np.diff(edges) > 0).all())
 
 
 def is_closed(mesh: TriangleMesh) -> bool:

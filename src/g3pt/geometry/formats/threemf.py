@@ -1,6 +1,7 @@
 """3MF: a zip of XML models, parsed as a stream, so that memory holds only what is kept.
 
-Legend: P vertices, F faces.
+Colours are read from colour groups of the materials extension (sRGB display values); other kinds of
+materials are not. Legend: P vertices, F faces, K colours.
 """
 
 import re
@@ -12,11 +13,11 @@ from io import BytesIO
 from xml.parsers import expat
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from g3pt.geometry.formats.gltf_scene import Placement
 from g3pt.geometry.formats.limits import check_counts, check_unpacking
-from g3pt.geometry.triangles import MeshError, TriangleMesh, concatenate
+from g3pt.geometry.triangles import NEUTRAL_GREY, MeshError, TriangleMesh, concatenate
 
 MAX_NESTING = 64
 """Largest depth of objects inside objects."""
@@ -43,7 +44,11 @@ class _Object:
 
     def __init__(self) -> None:
         self.points, self.corners = array("d"), array("q")
+        self.paints = array("q")
+        """Index into the palette for every corner; -1 without colour."""
         self.uses: list[_Use] = []
+        self.paint: tuple[str | None, str | None] = (None, None)
+        """Group and index of the colour of triangles that name none."""
 
 
 def parse_3mf(data: bytes) -> TriangleMesh:
@@ -72,6 +77,7 @@ class _Package:
         self._names = {name.lower().lstrip("/"): name for name in archive.namelist()}
         self._objects: dict[Key, _Object] = {}
         self._read_parts: set[str] = set()
+        self._palette = bytearray()
 
     def build(self) -> TriangleMesh:
         """Every object on the build plate, transformed."""
@@ -105,7 +111,7 @@ class _Package:
         if part not in self._names:
             raise MeshError(f"names the model {part[:80]!r}, which is not in it", "missing")
         self._read_parts.add(part)
-        model = _ModelReader(part, self._objects)
+        model = _ModelReader(part, self._objects, self._palette)
         with self._archive.open(self._names[part]) as stream:
             while block := stream.read(_BLOCK):
                 model.feed(block)
@@ -145,7 +151,11 @@ class _Package:
                 message = f"a face names a vertex beyond the {num} there are"
                 raise MeshError(message, "bad_indices")
             points = np.array(item.points, dtype=np.float64).reshape(-1, 3)
-            parts.append(Placement(0, matrix).put(TriangleMesh(points, faces)))
+            mesh = TriangleMesh(points, faces)
+            paints = np.array(item.paints, dtype=np.int64).reshape(-1, 3)
+            if (paints >= 0).any():
+                mesh = _painted(mesh, paints, self._palette)
+            parts.append(Placement(0, matrix).put(mesh))
         for inner in item.uses:
             self._place(inner, matrix, parts)
 
@@ -153,9 +163,11 @@ class _Package:
 class _ModelReader:
     """Parser of one XML model part, element by element; namespace prefixes are ignored."""
 
-    def __init__(self, part: str, objects: dict[Key, _Object]) -> None:
-        self._part, self._objects = part, objects
+    def __init__(self, part: str, objects: dict[Key, _Object], palette: bytearray) -> None:
+        self._part, self._objects, self._palette = part, objects, palette
         self.items: list[_Use] = []
+        self._groups: dict[str, tuple[int, int]] = {}  # id -> first colour, number of colours
+        self._group: str | None = None
         self._current: _Object | None = None
         self._parser = expat.ParserCreate()
         self._parser.StartElementHandler = self._start
@@ -183,6 +195,8 @@ class _ModelReader:
             "object": self._object,
             "component": self._component,
             "item": self._item,
+            "colorgroup": self._colorgroup,
+            "color": self._color,
         }
         handler = handlers.get(name.rpartition(":")[2])
         if handler is not None:
@@ -190,6 +204,21 @@ class _ModelReader:
 
     def _object(self, attributes: dict[str, str]) -> None:
         self._current = self._objects.setdefault((self._part, attributes["id"]), _Object())
+        self._current.paint = attributes.get("pid"), attributes.get("pindex")
+
+    def _colorgroup(self, attributes: dict[str, str]) -> None:
+        self._group = attributes["id"]
+        self._groups[self._group] = len(self._palette) // 4, 0
+
+    def _color(self, attributes: dict[str, str]) -> None:
+        if self._group is None:
+            raise MeshError("has a colour outside any colour group")
+        text = attributes["color"]
+        if not re.fullmatch(r"#[0-9A-Fa-f]{6}([0-9A-Fa-f]{2})?", text):
+            raise MeshError(f"has the colour {text[:20]!r}, expected #RRGGBB or #RRGGBBAA")
+        self._palette.extend(bytes.fromhex(f"{text[1:]}FF"[:8]))
+        first, num = self._groups[self._group]
+        self._groups[self._group] = first, num + 1
 
     def _open_object(self) -> _Object:
         if self._current is None:
@@ -204,6 +233,18 @@ class _ModelReader:
         item = self._open_object()
         item.corners.extend(int(attributes[corner]) for corner in ("v1", "v2", "v3"))
         check_counts(0, len(item.corners) // 3)
+        group, index = item.paint
+        group = self._groups.get(attributes.get("pid", group or ""))
+        first = attributes.get("p1", index)
+        if group is None or first is None:
+            item.paints.extend((-1, -1, -1))
+            return
+        for name in ("p1", "p2", "p3"):
+            chosen = int(attributes.get(name, first))
+            if not 0 <= chosen < group[1]:
+                message = f"a triangle names colour {chosen} of the {group[1]} there are"
+                raise MeshError(message, "bad_indices")
+            item.paints.append(group[0] + chosen)
 
     def _component(self, attributes: dict[str, str]) -> None:
         self._open_object().uses.append(self._use(attributes))
@@ -215,6 +256,20 @@ class _ModelReader:
         paths = [value for key, value in attributes.items() if key.rpartition(":")[2] == "path"]
         part = paths[0].lower().lstrip("/") if paths else self._part
         return _Use((part, attributes["objectid"]), _matrix(attributes.get("transform")))
+
+
+def _painted(
+    mesh: TriangleMesh, paints: Int64[np.ndarray, "F 3"], palette: bytearray
+) -> TriangleMesh:
+    """Give vertices the colours of their corners; a vertex of several colours becomes several."""
+    corners = np.stack([mesh.faces.reshape(-1), paints.reshape(-1)], axis=1)
+    distinct, faces = np.unique(corners, axis=0, return_inverse=True)
+    colors_K4 = np.frombuffer(bytes(palette) + bytes(NEUTRAL_GREY), np.uint8).reshape(-1, 4)
+    return TriangleMesh(
+        mesh.vertices[distinct[:, 0]],
+        faces.reshape(-1, 3).astype(np.int64),
+        colors_K4[distinct[:, 1]],  # without a colour -1, the last, which is grey
+    )
 
 
 def _matrix(text: str | None) -> Float64[np.ndarray, "4 4"]:
