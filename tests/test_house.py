@@ -143,14 +143,14 @@ def test_links_between_documents_lead_somewhere(page: Path) -> None:
     assert [target for target in local if not (page.parent / target).exists()] == []
 
 
-def test_bundled_weights_take_at_most_40_megabytes() -> None:
+def test_bundled_weights_take_at_most_42_mebibytes() -> None:
     sizes = {
         str(path.relative_to(SOURCE)): path.stat().st_size
         for path in (SOURCE / "pretrained").rglob("*.safetensors")
     }
 
     assert sizes, "this checkout has no weights"
-    assert sum(sizes.values()) <= 40 * 2**20, sizes
+    assert sum(sizes.values()) <= 42 * 2**20, sizes
 
 
 def tracked_files() -> list[Path]:
@@ -165,12 +165,12 @@ def tracked_files() -> list[Path]:
     return [ROOT / name for name in sorted(names) if (ROOT / name).is_file()]
 
 
-def test_tracked_files_stay_below_48_mebibytes() -> None:
+def test_tracked_files_stay_below_50_mebibytes() -> None:
     sizes = {path: path.stat().st_size for path in tracked_files()}
 
     assert Path(__file__).resolve() in sizes
     largest = sorted(sizes.items(), key=lambda item: -item[1])[:5]
-    assert sum(sizes.values()) < 48 * 2**20, largest
+    assert sum(sizes.values()) < 50 * 2**20, largest
 
 
 def test_weights_that_are_taken_by_default_are_bundled() -> None:
