@@ -315,6 +315,7 @@ def mesh_drafts(
                 () if agreed is None else agreed.seeds,
                 agreed is not None and agreed.is_guess,
                 None if agreed is None else agreed.spread,
+                prompts.cutouts[draft.prompt] if prompts.pictures else None,
             )
         )
     return shapes

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from g3pt.arguments import PromptError
-from g3pt.generation.pictures import PreparedPicture, prepare_picture
+from g3pt.generation.cutouts import Cutout
+from g3pt.generation.pictures import CutPicture, PreparedPicture, cut_out, prepare_picture
 from g3pt.generation.pixels import Picture
 from g3pt.geometry.clouds import cloud_of, estimate_normals, read_cloud, to_own_frame
 from g3pt.models.car import Car
@@ -31,7 +32,9 @@ from g3pt.models.tokenizer import Tokenizer
 
 LOGGER = logging.getLogger(__name__)
 
-Pictures = Picture | Sequence[Picture | Sequence[Picture]]
+OnePicture = Picture | CutPicture
+"""A picture, or one whose object was found before."""
+Pictures = OnePicture | Sequence[OnePicture | Sequence[OnePicture]]
 """One picture, or one per shape; a list in the place of a picture holds views of one shape."""
 Cloud = str | Path | np.ndarray
 """A file, or an array (N, 3 or 6) of positions and normals."""
@@ -49,6 +52,11 @@ class Prompts:
     def __len__(self) -> int:
         return self.condition.batch_size
 
+    @property
+    def cutouts(self) -> tuple[Cutout, ...]:
+        """How the object of each picture was found; of several views of a shape, of the first."""
+        return tuple(picture.cutout for picture in self.pictures)
+
 
 def read_prompts(
     generator: Car | Flow | Regressor,
@@ -56,6 +64,8 @@ def read_prompts(
     text: str | Sequence[str] | None = None,
     points: Cloud | Sequence[Cloud] | None = None,
     *,
+    mask: Pictures | None = None,
+    whole_picture: bool = False,
     tokenizer: Tokenizer | None = None,
 ) -> Prompts:
     """Check prompts against the conditions that the weights know, and prepare them.
@@ -71,6 +81,9 @@ def read_prompts(
         points: clouds of visible points in the unit frame of the whole shape, each a file or an
             array. A cloud that leaves the query cube is moved to the unit frame by its own
             bounding box.
+        mask: which part of each picture is its object (`pictures.cut_out`), in the same order and
+            with the same views; without it the object is looked for.
+        whole_picture: each whole picture is the object.
         tokenizer: the tokenizer whose encoder reads the points; required with `points`.
 
     Raises:
@@ -79,6 +92,8 @@ def read_prompts(
         PromptError: if the weights do not take this kind of prompt, or a text is empty.
     """
     views = [] if image is None else [_pictures(one) for one in _pictures(image)]
+    if mask is not None or whole_picture:
+        views = _told(views, mask, whole_picture)
     texts = [] if text is None else [text] if isinstance(text, str) else _sentences(text)
     clouds = [] if points is None else [points] if isinstance(points, Cloud) else list(points)
     given = {"image": views, "text": texts, "points": clouds}
@@ -120,8 +135,32 @@ def read_prompts(
 
 def _pictures(given: Any) -> list[Any]:
     """Pictures as a list, even if there is only one; opening them checks their types."""
-    several = isinstance(given, Sequence) and not isinstance(given, Picture)
+    several = isinstance(given, Sequence) and not isinstance(given, OnePicture)
     return list(given) if several else [given]
+
+
+def _told(
+    views: Sequence[Sequence[Any]], mask: Pictures | None, whole_picture: bool
+) -> list[list[Any]]:
+    """Pictures with the objects that the user told, by masks or as whole pictures."""
+    if not views:
+        raise PromptError("mask and whole_picture tell where a picture shows its object: give one")
+    if mask is None:
+        return [[cut_out(one, whole_picture=whole_picture) for one in shape] for shape in views]
+    masks = [_pictures(one) for one in _pictures(mask)]
+    counts = [len(shape) for shape in views], [len(shape) for shape in masks]
+    if counts[0] != counts[1]:
+        raise PromptError(
+            f"mask: got {sum(counts[1])} masks for {sum(counts[0])} pictures, expected one for "
+            "each, with the same views"
+        )
+    return [
+        [
+            cut_out(one, mask=marks, whole_picture=whole_picture)
+            for one, marks in zip(*pair, strict=True)
+        ]
+        for pair in zip(views, masks, strict=True)
+    ]
 
 
 def _sentences(given: Any) -> list[str]:
@@ -145,7 +184,7 @@ def _common_length(given: Mapping[str, Sequence[object]]) -> int:
 
 
 def _prepare_views(
-    config: PictureConfig, views: Sequence[Sequence[Picture]], guess_size: int | None
+    config: PictureConfig, views: Sequence[Sequence[OnePicture]], guess_size: int | None
 ) -> list[list[PreparedPicture]]:
     most = max(len(of_shape) for of_shape in views)
     if most > config.max_views:
