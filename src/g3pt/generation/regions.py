@@ -40,7 +40,7 @@ def without_specks(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
 
 
 def without_strays(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
-    """The mask without a few lone pixels that would widen the box around everything else."""
+    """The mask without a few lone pixels that lie far outside the box of everything else."""
     regions, num = label(mask)
     if num <= 1:
         return mask
@@ -51,7 +51,12 @@ def without_strays(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
         return mask
     inner = kept[regions]
     rows, columns = (np.flatnonzero(inner.any(axis=axis)) for axis in (1, 0))
-    kept[np.unique(regions[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])] = True
+    reach = round(NEAR_SHARE * max(np.ptp(rows), np.ptp(columns)))
+    near = regions[
+        max(0, rows[0] - reach) : rows[-1] + 1 + reach,
+        max(0, columns[0] - reach) : columns[-1] + 1 + reach,
+    ]
+    kept[np.unique(near)] = True
     kept[0] = False
     return kept[regions]
 
