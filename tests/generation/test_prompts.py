@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from conditions import KINDS
+from g3pt.generation.pictures import cut_out
 from g3pt.generation.pipeline import G3PT
 from g3pt.generation.prompts import PromptError, draw_points, read_prompts
 from g3pt.models.car import Car
@@ -76,6 +77,27 @@ def test_masks_must_be_as_many_as_pictures(pipeline):
         pipeline.read_prompts(image=[[busy_picture(0), busy_picture(1)]], mask=draw_mask(4, 14))
     with pytest.raises(PromptError, match="tell where a picture shows its object: give one"):
         pipeline.read_prompts(text="a mug", whole_picture=True)
+
+
+def test_what_is_doubtful_about_a_picture_is_logged_once(pipeline, caplog):
+    small = np.full((100, 100, 3), 255, np.uint8)
+    small[40:60, 40:60] = (200, 30, 30)
+    with caplog.at_level(logging.WARNING):
+        pipeline.read_prompts(image=small)
+    assert [one.getMessage() for one in caplog.records] == [
+        "picture: very small: 20 pixels along its longer side"
+    ]
+    cut = cut_out(small)
+    with caplog.at_level(logging.WARNING):
+        pipeline.read_prompts(image=cut)
+    assert len(caplog.records) == 1
+
+
+def test_a_picture_that_was_cut_out_before_needs_no_mask(pipeline):
+    cut = cut_out(busy_picture(0), mask=draw_mask(4, 14))
+    assert pipeline.read_prompts(image=[cut, cut]).cutouts == (cut.cutout, cut.cutout)
+    with pytest.raises(ValueError, match="its object was found before"):
+        pipeline.read_prompts(image=cut, mask=draw_mask(4, 14))
 
 
 def test_results_carry_how_the_object_of_their_picture_was_found(pipeline):

@@ -14,7 +14,7 @@ import torch
 
 from g3pt.arguments import PromptError
 from g3pt.generation.cutouts import Cutout
-from g3pt.generation.pictures import CutPicture, PreparedPicture, cut_out, prepare_picture
+from g3pt.generation.pictures import CutPicture, PreparedPicture, prepare_picture
 from g3pt.generation.pixels import Picture
 from g3pt.geometry.clouds import cloud_of, estimate_normals, read_cloud, to_own_frame
 from g3pt.models.car import Car
@@ -92,8 +92,9 @@ def read_prompts(
         PromptError: if the weights do not take this kind of prompt, or a text is empty.
     """
     views = [] if image is None else [_pictures(one) for one in _pictures(image)]
-    if mask is not None or whole_picture:
-        views = _told(views, mask, whole_picture)
+    if (mask is not None or whole_picture) and not views:
+        raise PromptError("mask and whole_picture tell where a picture shows its object: give one")
+    masks = _masks(views, mask)
     texts = [] if text is None else [text] if isinstance(text, str) else _sentences(text)
     clouds = [] if points is None else [points] if isinstance(points, Cloud) else list(points)
     given = {"image": views, "text": texts, "points": clouds}
@@ -113,7 +114,8 @@ def read_prompts(
         assert isinstance(config, PictureConfig)
         guess = generator.config.guess if isinstance(generator, Car) else None
         differs = guess is not None and guess.image_size != config.image_size
-        prepared = _prepare_views(config, views, guess.image_size if guess and differs else None)
+        guess_size = guess.image_size if guess and differs else None
+        prepared = _prepare_views(config, views, masks, whole_picture, guess_size)
         pictures = tuple(of_shape[0] for of_shape in prepared)
         fields |= _picture_fields(prepared)
     if texts:
@@ -139,28 +141,18 @@ def _pictures(given: Any) -> list[Any]:
     return list(given) if several else [given]
 
 
-def _told(
-    views: Sequence[Sequence[Any]], mask: Pictures | None, whole_picture: bool
-) -> list[list[Any]]:
-    """Pictures with the objects that the user told, by masks or as whole pictures."""
-    if not views:
-        raise PromptError("mask and whole_picture tell where a picture shows its object: give one")
+def _masks(views: Sequence[Sequence[Any]], mask: Pictures | None) -> list[list[Any]]:
+    """A mask for every view of every shape; None where none is given."""
     if mask is None:
-        return [[cut_out(one, whole_picture=whole_picture) for one in shape] for shape in views]
+        return [[None] * len(of_shape) for of_shape in views]
     masks = [_pictures(one) for one in _pictures(mask)]
-    counts = [len(shape) for shape in views], [len(shape) for shape in masks]
-    if counts[0] != counts[1]:
+    needed, given = ([len(of_shape) for of_shape in listed] for listed in (views, masks))
+    if needed != given:
         raise PromptError(
-            f"mask: got {sum(counts[1])} masks for {sum(counts[0])} pictures, expected one for "
-            "each, with the same views"
+            f"mask: got {sum(given)} masks for {sum(needed)} pictures, expected one for each, with "
+            "the same views"
         )
-    return [
-        [
-            cut_out(one, mask=marks, whole_picture=whole_picture)
-            for one, marks in zip(*pair, strict=True)
-        ]
-        for pair in zip(views, masks, strict=True)
-    ]
+    return masks
 
 
 def _sentences(given: Any) -> list[str]:
@@ -184,7 +176,11 @@ def _common_length(given: Mapping[str, Sequence[object]]) -> int:
 
 
 def _prepare_views(
-    config: PictureConfig, views: Sequence[Sequence[OnePicture]], guess_size: int | None
+    config: PictureConfig,
+    views: Sequence[Sequence[OnePicture]],
+    masks: Sequence[Sequence[Any]],
+    whole_picture: bool,
+    guess_size: int | None,
 ) -> list[list[PreparedPicture]]:
     most = max(len(of_shape) for of_shape in views)
     if most > config.max_views:
@@ -192,13 +188,19 @@ def _prepare_views(
             f"{most} views of a shape: these weights were trained with at most "
             f"{config.max_views} of each"
         )
-    return [
-        [
-            prepare_picture(one, config.image_size, None if number else guess_size)
-            for number, one in enumerate(of_shape)
-        ]
-        for of_shape in views
-    ]
+    prepared: list[list[PreparedPicture]] = []
+    for of_shape, marks in zip(views, masks, strict=True):
+        prepared.append([])
+        for number, (one, mask) in enumerate(zip(of_shape, marks, strict=True)):
+            guess = None if number else guess_size
+            ready = prepare_picture(
+                one, config.image_size, guess, mask=mask, whole_picture=whole_picture
+            )
+            prepared[-1].append(ready)
+            if not isinstance(one, CutPicture):  # else whoever cut it out has read its report
+                for warning in ready.cutout.warnings:
+                    LOGGER.warning("%s: %s", ready.name, warning)
+    return prepared
 
 
 def _picture_fields(prepared: list[list[PreparedPicture]]) -> dict[str, torch.Tensor]:
