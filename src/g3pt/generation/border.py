@@ -96,8 +96,13 @@ def plain_border(colors: Float32[np.ndarray, "H W 3"]) -> PlainBorder:
     return PlainBorder(
         background=background,
         spread=float(np.quantile(misfit, 0.6)),
-        difference=np.abs(colors - background).max(axis=-1),
+        difference=_largest(np.abs(colors - background)),
     )
+
+
+def _largest(numbers: Float[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W"]:
+    """The largest of three channels; several times as fast as `max` along so short an axis."""
+    return np.maximum(np.maximum(numbers[..., 0], numbers[..., 1]), numbers[..., 2])
 
 
 def _ring(height: int, width: int) -> Bool[np.ndarray, "H W"]:
@@ -174,27 +179,32 @@ def shadow_candidate(
     look.
     """
     ground = border.background.astype(np.float32)
-    brightness = (colors * ground).sum(axis=-1) / np.maximum((ground**2).sum(axis=-1), 1.0)
-    tint = np.abs(colors - brightness[..., None] * ground).max(axis=-1)
+    brightness = np.einsum("...c,...c", colors, ground)
+    brightness /= np.maximum(np.einsum("...c,...c", ground, ground), 1.0)
+    tint = _largest(np.abs(colors - brightness[..., None] * ground))
     low, high = SHADOW_RANGE
     dark: Any = mask & (brightness > low) & (brightness < high) & (tint < SHADOW_TINT)
     regions, num = label(ndimage.binary_opening(dark, iterations=1))
-    if not num:
+    area = np.bincount(regions.ravel(), minlength=num + 1)
+    area[0] = 0
+    enough = area >= SHADOW_SHARE * mask.sum()
+    if not enough.any():
         return np.zeros_like(mask)
     rows = np.flatnonzero(mask.any(axis=1))
     middle = (rows[0] + rows[-1]) / 2
     numbers = np.arange(num + 1)
-    area = np.bincount(regions.ravel(), minlength=num + 1)
-    height = np.asarray(ndimage.mean(np.indices(mask.shape)[0], regions, numbers[1:]))
+    lines = np.bincount(
+        regions.ravel(), np.repeat(np.arange(mask.shape[0]), mask.shape[1]), num + 1
+    )
+    height = lines[1:] / area[1:]
     beside: Any = ndimage.binary_dilation(~mask, iterations=2)
     meets = np.bincount(regions[beside], minlength=num + 1) > 0
     detail = np.abs(brightness - ndimage.gaussian_filter(brightness, 1.5))
     inner = np.where(ndimage.binary_erosion(dark, iterations=2), regions, 0)
     median: Any = ndimage.labeled_comprehension(detail, inner, numbers[1:], np.median, float, 0.0)
     smooth = median < SHADOW_DETAIL
-    taken = meets & (area >= SHADOW_SHARE * mask.sum())
+    taken = meets & enough
     taken[1:] &= (height > middle) & smooth
-    taken[0] = False
     return ndimage.binary_dilation(taken[regions], iterations=2, mask=mask)
 
 
@@ -219,8 +229,8 @@ def _without_margin(colors: Float[np.ndarray, "H W 3"], box: Box) -> Box | None:
     part = colors[top:bottom, left:right]
     height, width = part.shape[:2]
     edges = np.concatenate([part[0], part[-1], part[:, 0], part[:, -1]])
-    color = np.median(edges, axis=0)
-    differs = np.abs(part - color).max(axis=-1) > FRAME_TOLERANCE
+    color = np.median(edges, axis=0).astype(np.float32)
+    differs = _largest(np.abs(part - color)) > FRAME_TOLERANCE
     if np.abs(edges - color).max(axis=-1).mean() > FRAME_TOLERANCE / 2:
         return None
     # A row or column of the picture inside differs nearly everywhere from the frame.
