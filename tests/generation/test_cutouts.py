@@ -179,6 +179,39 @@ def test_a_rectangle_far_from_the_edge_is_no_picture_in_a_frame() -> None:
     assert cut.cutout.box == (40, 60, 170, 150)
 
 
+def test_before_an_even_background_what_the_network_misses_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A network that loses the middle of an object, as it did with a row of columns."""
+    cut_off = disc(center=(20, 110), radius=60.0)  # else the border decides alone
+    seen = (cut_off[..., 3] / 255).astype(np.float32)
+    seen[90:130, :60] = 0
+    monkeypatch.setattr("g3pt.generation.cutouts.object_share", lambda _: seen)
+    cut = cut_out(over(cut_off, WHITE))
+    assert cut.cutout.method == "border"
+    assert overlap(cut.rgba[..., 3], cut_off[..., 3]) > 0.98
+
+
+@pytest.mark.parametrize(
+    ("right", "certainty"),
+    [
+        (slice(110, 160), 1.0),  # the network is sure
+        (slice(30, 160), 0.75),  # it is not, but the outline before the border is weaker still
+    ],
+)
+def test_what_differs_from_an_uneven_border_but_is_no_object_is_left_to_the_network(
+    right: slice, certainty: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bright patch of the floor, as before a studio's lamp."""
+    seen = (disc()[..., 3] / 255 * certainty).astype(np.float32)
+    monkeypatch.setattr("g3pt.generation.cutouts.object_share", lambda _: seen)
+    ground = np.full((200, 200, 3), 170.0) + np.linspace(-15, 15, 200)[:, None, None]
+    ground[140:175, right] += 14.0
+    cut = cut_out(over(disc(), ground))
+    assert cut.cutout.method == "network"
+    assert overlap(cut.rgba[..., 3], disc()[..., 3]) > 0.97
+
+
 # --- what is said --------------------------------------------------------------------------
 
 

@@ -117,11 +117,6 @@ def touched_share(mask: Bool[np.ndarray, "H W"]) -> float:
     return float(mask[_ring(*mask.shape)].mean())
 
 
-def covers_corner(mask: Bool[np.ndarray, "H W"]) -> bool:
-    """Whether a mask covers a corner of the picture, as a floor does."""
-    return bool(mask[[0, 0, -1, -1], [0, -1, 0, -1]].any())
-
-
 def clear_share(border: PlainBorder, mask: Bool[np.ndarray, "H W"]) -> float:
     """Share of an object's outline that clearly differs from the background."""
     inner: Any = ndimage.binary_erosion(mask, iterations=2, border_value=1)
@@ -187,7 +182,7 @@ def shadow_candidate(
     regions, num = label(ndimage.binary_opening(dark, iterations=1))
     area = np.bincount(regions.ravel(), minlength=num + 1)
     area[0] = 0
-    enough = area >= SHADOW_SHARE * mask.sum()
+    enough = area >= max(1.0, SHADOW_SHARE * float(mask.sum()))
     if not enough.any():
         return np.zeros_like(mask)
     rows = np.flatnonzero(mask.any(axis=1))

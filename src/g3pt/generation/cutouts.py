@@ -17,7 +17,6 @@ from g3pt.generation.border import (
     MAX_TOUCHED,
     PlainBorder,
     clear_share,
-    covers_corner,
     frame_around,
     object_mask,
     plain_border,
@@ -166,13 +165,13 @@ def _by_colors(rgba: UInt8[np.ndarray, "H W 4"], name: str) -> Found:
     frame = frame_around(colors)
     if frame is not None and (inside := _in_frame(rgba, frame, name)) is not None:
         return inside
-    plain = _before_plain(border) if border.is_plain else None
-    shadow = None if plain is None else shadow_candidate(colors, border, plain)
-    if plain is not None and shadow is not None and not shadow.any() and _decides(border, plain):
+    plain = object_mask(border) if border.is_plain else np.zeros(rgba.shape[:2], dtype=bool)
+    shadow = shadow_candidate(colors, border, plain)
+    if plain.any() and not shadow.any() and _decides(border, plain):
         return _by_border(rgba, border, plain)
     share = object_share(rgba[..., :3])
     seen = _in_photograph(rgba, share)
-    if plain is not None and shadow is not None and _may_stand(border, plain, seen):
+    if plain.any() and _may_stand(border, plain, seen):
         return _of_two(rgba, border, plain, shadow, share, seen)
     if seen is None:
         raise PictureError(f"{name}: {NOTHING}")
@@ -180,12 +179,6 @@ def _by_colors(rgba: UInt8[np.ndarray, "H W 4"], name: str) -> Found:
 
 
 # --- before a plain border -----------------------------------------------------------------
-
-
-def _before_plain(border: PlainBorder) -> Bool[np.ndarray, "H W"] | None:
-    """The object before a plain background; None if it may be a floor, or is nothing."""
-    mask = object_mask(border)
-    return None if not mask.any() or covers_corner(mask) else mask
 
 
 def _decides(border: PlainBorder, mask: Bool[np.ndarray, "H W"]) -> bool:
