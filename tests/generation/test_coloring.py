@@ -9,6 +9,7 @@ from colored import BLUE, RED, WHITE, car, fine_box, painted
 from g3pt.arguments import PromptError
 from g3pt.generation.color_words import COLOR_WORDS
 from g3pt.generation.coloring import check_color, color_mesh, needed_iou, picture_cameras
+from g3pt.generation.cutouts import Cutout
 from g3pt.generation.pictures import PreparedPicture, prepare_picture
 from g3pt.generation.pipeline import G3PT
 from g3pt.geometry.cameras import canonical_camera, orbit_camera
@@ -97,7 +98,7 @@ def test_a_thin_shape_needs_less_agreement_than_a_block() -> None:
 
 
 def test_a_picture_whose_object_was_not_cut_out_gives_no_colour() -> None:
-    done = color_mesh(CAR, replace(photograph(), cutout="none"), None)
+    done = color_mesh(CAR, replace(photograph(), cutout=Cutout("whole", (0, 0, 1, 1), 1.0)), None)
     assert done.mesh is CAR
     assert done.color.method == "none" and "background" in done.color.reason
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 import trimesh
 
+from g3pt.generation.cutouts import Cutout
 from g3pt.generation.drafts import Draft, select_drafts
 from g3pt.generation.pictures import PreparedPicture
 from g3pt.generation.prompts import Prompts
@@ -32,7 +33,8 @@ def mesh_of(draft: Draft) -> TriangleMesh:
 
 def prompts_of(*pictures: TriangleMesh) -> Prompts:
     views = [render(one, canonical_camera(), size=128) for one in pictures]
-    drawn = [PreparedPicture(view, "alpha", view) for view in views]
+    shown = Cutout("alpha", (0, 0, 128, 128), 1.0)
+    drawn = [PreparedPicture(view, shown, view) for view in views]
     return Prompts(ConditionBatch(batch_size=2), tuple(drawn), ())
 
 

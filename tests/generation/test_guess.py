@@ -203,3 +203,14 @@ def test_the_command_says_when_it_guessed_by_itself():
     settled = {"guess": True, "spread": 0.06}
     assert "their samples do not agree" in _why_guessed(settled)
     assert [_why_guessed(each) for each in ({"guess": True}, {"spread": 0.01}, {})] == [""] * 3
+
+
+def test_the_edge_of_a_picture_taken_whole_is_no_outline(pipeline):
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    asked = {"image": noise, "whole_picture": True, "resolution": 24}
+    fitted, plain = (
+        pipeline.generate(**asked, outline=outline).shapes[0] for outline in (True, False)
+    )
+    assert fitted.guessed
+    np.testing.assert_array_equal(fitted.mesh.vertices, plain.mesh.vertices)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from g3pt.generation.pictures import PictureError, cut_out_object, prepare_picture
+from g3pt.generation.cutouts import Cutout, find_object
+from g3pt.generation.pictures import PictureError, prepare_picture
 from g3pt.generation.pixels import MAX_BYTES, open_picture
 from g3pt.geometry.cameras import OBJECT_FILL, frame_object, frame_together, silhouette_box
 
@@ -46,7 +47,7 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
 
 def test_an_alpha_channel_is_believed() -> None:
     prepared = prepare_picture(Image.fromarray(disc()), SIZE)
-    assert prepared.cutout == "alpha"
+    assert prepared.cutout.method == "alpha"
     assert prepared.rgba.shape == (SIZE, SIZE, 4)
     # A disc that fills 0.85 of the side covers pi/4 of that square.
     assert (prepared.rgba[..., 3] / 255).mean() == pytest.approx(
@@ -57,25 +58,25 @@ def test_an_alpha_channel_is_believed() -> None:
 @pytest.mark.parametrize("background", [(255, 255, 255), (20, 24, 30), (120, 180, 240)])
 def test_a_plain_background_is_removed(background: tuple[int, int, int]) -> None:
     rgba = disc()
-    cut, cutout = cut_out_object(np.asarray(over(rgba, background).convert("RGBA")))
-    assert cutout == "border"
-    assert overlap(cut[..., 3], rgba[..., 3]) > 0.98
+    found = find_object(np.asarray(over(rgba, background).convert("RGBA")))
+    assert found.method == "border"
+    assert overlap(found.rgba[..., 3], rgba[..., 3]) > 0.98
 
 
 def test_a_noisy_gradient_background_is_removed() -> None:
     rgba = disc()
     shade = np.linspace(120, 200, 200)[:, None, None] + np.zeros((200, 200, 3))
     shade += np.random.default_rng(0).normal(0, 3, shade.shape)
-    cut, cutout = cut_out_object(np.asarray(over(rgba, shade).convert("RGBA")))
-    assert cutout == "border"
-    assert overlap(cut[..., 3], rgba[..., 3]) > 0.95
+    found = find_object(np.asarray(over(rgba, shade).convert("RGBA")))
+    assert found.method == "border"
+    assert overlap(found.rgba[..., 3], rgba[..., 3]) > 0.95
 
 
 def test_the_hole_of_a_ring_is_background_too() -> None:
     rgba = disc(radius=60.0)
     rgba[disc(radius=30.0)[..., 3] > 0] = 0
-    cut, _ = cut_out_object(np.asarray(over(rgba, (240, 240, 240)).convert("RGBA")))
-    assert overlap(cut[..., 3], rgba[..., 3]) > 0.97
+    found = find_object(np.asarray(over(rgba, (240, 240, 240)).convert("RGBA")))
+    assert overlap(found.rgba[..., 3], rgba[..., 3]) > 0.97
 
 
 def test_where_and_how_large_the_object_is_does_not_matter() -> None:
@@ -117,10 +118,12 @@ def test_the_colour_of_the_edge_is_free_of_background() -> None:
     assert int(visible[:, 2].max()) < 110  # blue of the object is 30, of the background 255
 
 
-def test_a_busy_picture_is_taken_whole() -> None:
+def test_noise_is_refused_unless_the_whole_picture_is_meant() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
-    prepared = prepare_picture(noise, SIZE)
-    assert prepared.cutout == "none"
+    with pytest.raises(PictureError, match=r"picture: nothing stands out .*--whole-picture"):
+        prepare_picture(noise, SIZE)
+    prepared = prepare_picture(noise, SIZE, whole_picture=True)
+    assert prepared.cutout == Cutout("whole", (0, 0, 80, 80), 1.0)
 
 
 @pytest.mark.parametrize("side", [9_000, 12_000, 20_000])
@@ -141,7 +144,7 @@ def test_every_common_mode_is_read(mode: str, tmp_path: Path) -> None:
         image = image.convert(mode)
     path = tmp_path / ("picture.tiff" if mode == "CMYK" else "picture.png")
     image.save(path)
-    assert prepare_picture(path, SIZE).cutout == "border"
+    assert prepare_picture(path, SIZE).cutout.method == "border"
 
 
 def test_a_turned_photograph_is_put_upright(tmp_path: Path) -> None:

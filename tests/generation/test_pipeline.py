@@ -65,7 +65,7 @@ def test_a_sentence_becomes_a_closed_mesh(pipeline: G3PT) -> None:
 def test_a_picture_becomes_a_closed_mesh(pipeline: G3PT) -> None:
     result = pipeline.generate(image=picture(), resolution=RESOLUTION)
     assert is_closed(result.meshes[0])
-    assert result.prompts.pictures[0].cutout == "border"
+    assert result.prompts.pictures[0].cutout.method == "border"
 
 
 def test_a_seed_gives_the_same_shape_whatever_else_is_made(pipeline: G3PT) -> None:

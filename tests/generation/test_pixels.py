@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, features
 
 from g3pt.generation.pictures import prepare_picture
 from g3pt.generation.pixels import PictureError, open_picture
@@ -99,7 +99,7 @@ def test_a_mask_is_read_as_black_and_white() -> None:
 def test_alpha_is_kept_in_every_number_format(scale: int) -> None:
     for array in (RGBA / 255.0, RGBA.astype(np.uint16) * scale, RGBA.transpose(2, 0, 1)):
         assert np.array_equal(pixels(array), RGBA)
-        assert prepare_picture(array, SIZE).cutout == "alpha"
+        assert prepare_picture(array, SIZE).cutout.method == "alpha"
 
 
 def test_bfloat16_is_a_number_format_too() -> None:
@@ -244,3 +244,51 @@ def test_pictures_decoded_in_many_threads_leave_stderr_as_it_was(capfd) -> None:
 def test_a_picture_of_one_dark_tone_is_still_flat() -> None:
     with pytest.raises(PictureError, match="one flat colour"):
         prepare_picture(np.full((64, 64), 900, np.uint16), SIZE)
+
+
+# --- formats of phones, browsers and drawings ----------------------------------------------
+
+
+def photograph() -> Image.Image:
+    """A red square on grey."""
+    image = Image.new("RGB", (64, 48), (128, 128, 128))
+    image.paste((200, 30, 30), (20, 12, 44, 36))
+    return image
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="Pillow was built without AVIF")
+def test_avif_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "mug.avif"
+    photograph().save(path, quality=95)
+    pixels = np.asarray(open_picture(path)).astype(int)
+    assert pixels.shape == (48, 64, 4)
+    assert np.abs(pixels[24, 32, :3] - (200, 30, 30)).max() < 12
+
+
+def test_a_heic_photograph_is_read_or_names_the_extra(tmp_path: Path) -> None:
+    path = tmp_path / "IMG_0001.heic"
+    try:
+        import pillow_heif
+    except ImportError:
+        path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
+        with pytest.raises(PictureError, match=r"IMG_0001\.heic: is a HEIC .*'g3pt\[heic\]'"):
+            open_picture(path)
+        return
+    pillow_heif.from_pillow(photograph()).save(path, quality=95)
+    pixels = np.asarray(open_picture(path)).astype(int)
+    assert np.abs(pixels[24, 32, :3] - (200, 30, 30)).max() < 12
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "<svg xmlns='http://www.w3.org/2000/svg'/>",
+        "\ufeff<?xml version='1.0'?>\n<!-- drawn -->\n<svg/>",
+        "<!DOCTYPE svg PUBLIC '-//W3C//DTD SVG 1.1//EN' ''>\n<svg/>",
+    ],
+)
+def test_a_drawing_is_refused_with_what_to_do(head: str, tmp_path: Path) -> None:
+    path = tmp_path / "logo.svg"
+    path.write_text(head, encoding="utf-8")
+    with pytest.raises(PictureError, match=r"logo\.svg: is an SVG drawing.*save it as PNG"):
+        open_picture(path)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from g3pt.generation import preview
 from g3pt.generation.pipeline import G3PT
 from g3pt.generation.preview import TILE
 
@@ -24,6 +25,22 @@ def test_a_row_shows_the_picture_every_scale_and_its_seed(pipeline: G3PT) -> Non
     assert 2 * TILE <= page.shape[0] < 3 * TILE
     red = (page[..., 0] > 150) & (page[..., 1] < 80)
     assert red[:, :TILE].any() and not red[:, TILE + 8 :].any()
+
+
+def test_the_file_name_of_a_picture_is_below_it(
+    pipeline: G3PT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels: list[list[str]] = []
+    drawn = preview.sheet
+    monkeypatch.setattr(
+        preview, "sheet", lambda rows, told: labels.extend(told) or drawn(rows, told)
+    )
+    files = [tmp_path / name for name in ("mug.png", "a-very-long-name-of-a-photograph.png")]
+    for file in files:
+        PICTURE.save(file)
+    pipeline.preview(pipeline.generate(image=files, seed=7, resolution=16, every_scale=True))
+    assert labels[0][0] == "mug.png, seed 7"
+    assert labels[1][0] == "a-very-l..ograph.png, seed 7"
 
 
 def test_text_and_missing_prompts_have_a_tile_too(pipeline: G3PT) -> None:

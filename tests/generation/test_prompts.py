@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from conditions import KINDS
+from g3pt.generation.pictures import cut_out
 from g3pt.generation.pipeline import G3PT
 from g3pt.generation.prompts import PromptError, draw_points, read_prompts
 from g3pt.models.car import Car
@@ -48,6 +49,64 @@ def test_a_list_in_the_place_of_a_picture_is_views_of_one_shape(pipeline):
     assert apart.condition.pictures_BSS4.shape == (2, 32, 32, 4)
     assert torch.equal(apart.condition.pictures_BSS4, joined.condition.pictures_BSS4[0])
     assert len(joined.pictures) == 1
+
+
+def busy_picture(seed):
+    return np.random.default_rng(seed).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+
+
+def draw_mask(left, right):
+    mask = np.zeros((40, 40), np.uint8)
+    mask[10:30, left:right] = 255
+    return mask
+
+
+def test_masks_say_where_each_picture_and_each_view_shows_its_object(pipeline):
+    views, masks = [busy_picture(0), busy_picture(1)], [draw_mask(4, 14), draw_mask(20, 38)]
+    apart = pipeline.read_prompts(image=views, mask=masks)
+    joined = pipeline.read_prompts(image=[views], mask=[masks])
+    assert [cutout.box for cutout in apart.cutouts] == [(4, 10, 14, 30), (20, 10, 38, 30)]
+    assert [cutout.method for cutout in joined.cutouts] == ["mask"]
+    assert torch.equal(apart.condition.pictures_BSS4, joined.condition.pictures_BSS4[0])
+
+
+def test_masks_must_be_as_many_as_pictures(pipeline):
+    with pytest.raises(PromptError, match="mask: got 2 masks for 1 pictures"):
+        pipeline.read_prompts(image=busy_picture(0), mask=[draw_mask(4, 14), draw_mask(4, 14)])
+    with pytest.raises(PromptError, match="mask: got 1 masks for 2 pictures"):
+        pipeline.read_prompts(image=[[busy_picture(0), busy_picture(1)]], mask=draw_mask(4, 14))
+    with pytest.raises(PromptError, match="tell where a picture shows its object: give one"):
+        pipeline.read_prompts(text="a mug", whole_picture=True)
+
+
+def test_what_is_doubtful_about_a_picture_is_logged_once(pipeline, caplog):
+    small = np.full((100, 100, 3), 255, np.uint8)
+    small[40:60, 40:60] = (200, 30, 30)
+    with caplog.at_level(logging.WARNING):
+        pipeline.read_prompts(image=small)
+    assert [one.getMessage() for one in caplog.records] == [
+        "picture: very small: 20 pixels along its longer side"
+    ]
+    cut = cut_out(small)
+    with caplog.at_level(logging.WARNING):
+        pipeline.read_prompts(image=cut)
+    assert len(caplog.records) == 1
+
+
+def test_a_picture_that_was_cut_out_before_needs_no_mask(pipeline):
+    cut = cut_out(busy_picture(0), mask=draw_mask(4, 14))
+    assert pipeline.read_prompts(image=[cut, cut]).cutouts == (cut.cutout, cut.cutout)
+    with pytest.raises(ValueError, match="its object was found before"):
+        pipeline.read_prompts(image=cut, mask=draw_mask(4, 14))
+
+
+def test_results_carry_how_the_object_of_their_picture_was_found(pipeline):
+    result = pipeline.generate(
+        image=[busy_picture(0), busy_picture(1)], whole_picture=True, num=2, resolution=16
+    )
+    assert [cutout.method for cutout in result.cutouts] == ["whole", "whole"]
+    assert [shape.cutout for shape in result.shapes] == [result.cutouts[k] for k in (0, 0, 1, 1)]
+    assert pipeline.generate(text="a mug", resolution=16).shapes[0].cutout is None
 
 
 def test_shapes_may_have_different_numbers_of_views(pipeline):

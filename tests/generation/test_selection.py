@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from g3pt.generation.cutouts import Cutout
 from g3pt.generation.pictures import PreparedPicture
 from g3pt.generation.selection import (
     choose_candidate,
@@ -24,9 +25,9 @@ def box(*extents: float) -> TriangleMesh:
 CANDIDATES = [box(1.9, 0.3, 0.3), box(0.6, 1.9, 0.6), box(1.9, 1.9, 0.4), NOTHING]
 
 
-def photograph(mesh: TriangleMesh, camera=None, cutout="alpha") -> PreparedPicture:
+def photograph(mesh: TriangleMesh, camera=None, method="alpha") -> PreparedPicture:
     view = render(mesh, camera or canonical_camera(), size=128)
-    return PreparedPicture(view, cutout, view)
+    return PreparedPicture(view, Cutout(method, (0, 0, 1, 1), 1.0), view)
 
 
 @pytest.mark.parametrize("number", range(3))
@@ -54,7 +55,7 @@ def test_neither_distance_nor_size_counts():
     assert silhouette_agreement(small, mask, [canonical_camera()]) > 0.93
 
 
-@pytest.mark.parametrize("picture", [None, photograph(CANDIDATES[0], cutout="none")])
+@pytest.mark.parametrize("picture", [None, photograph(CANDIDATES[0], method="whole")])
 def test_without_a_silhouette_the_likeliest_is_taken(picture):
     choice = choose_candidate(CANDIDATES, [3.0, 1.0, 2.0, 0.5], picture)
     assert (choice.index, choice.criterion) == (1, "likelihood")

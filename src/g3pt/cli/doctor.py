@@ -26,6 +26,7 @@ USES = {
     "hub": "DINOv2 and CLIP encoders",
     "cluster": "preparing meshes on many machines",
     "data": "Parquet lists, Draco-compressed glTF, Objaverse",
+    "heic": "photographs of iPhones",
     "eval": "plots of evaluations",
     "export": "face budgets, levels of detail, Draco files",
     "usd": "USDZ files",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from g3pt.cli.color import ColorFlags, color_entry
+from g3pt.cli.cutout import CutoutFlags, CutPictures, cut_pictures, write_cutouts
 from g3pt.cli.finish import finish_of
 from g3pt.cli.lod import LodFlags, make_chain, write_chain
 from g3pt.cli.options import (
@@ -52,7 +53,9 @@ class GenerateOptions(SamplingOptions):
     """
 
     image: tuple[Path, ...] = ()
-    """Pictures of one object each. Transparent or plain backgrounds work best."""
+    """Pictures of one object each, on any background."""
+
+    cutout: CutoutFlags = field(default_factory=CutoutFlags)
 
     views: bool = False
     """The pictures are views of one shape, in this order, for weights that take several."""
@@ -87,8 +90,11 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(GenerateOptions, "generate", arguments)
     started = time.perf_counter()
     _check(options)
-    files = options.image[:1] if options.views else options.image or options.points
-    stems = [path.stem for path in files] or [words_to_stem(text) for text in options.text]
+    cut, cutting = _cut(options)
+    texts = [text for number, text in enumerate(options.text) if number not in cut.refused]
+    images = [path for number, path in enumerate(options.image) if number in cut.kept]
+    files = images[:1] if options.views else images or options.points
+    stems = [path.stem for path in files] or [words_to_stem(text) for text in texts]
     if options.num > 1:
         step = options.best_of * (options.sampling.consensus or 1)
         seeds = [options.seed + k * step for k in range(options.num)]
@@ -102,13 +108,15 @@ def main(arguments: Sequence[str]) -> int:
     pipeline = G3PT.from_pretrained(options.weights, options.device, dtype=options.dtype)
     options.lod.check(paths, pipeline.num_scales)
     seconds = {"load": time.perf_counter() - started}
+    seconds["load"] -= cutting
     started = time.perf_counter()
+    found = list(cut.kept.values())
     prompts = pipeline.read_prompts(
-        image=[options.image] if options.views else options.image or None,
-        text=options.text or None,
+        image=[found] if options.views else found or None,
+        text=texts or None,
         points=options.points or None,
     )
-    seconds["condition"] = time.perf_counter() - started
+    seconds["condition"] = time.perf_counter() - started + cutting
     result = _generate(pipeline, prompts, options, options.color.source(paths))
     seconds |= {name: result.timings[name] for name in ("tokens", "extract", "color")}
     started = time.perf_counter()
@@ -119,17 +127,37 @@ def main(arguments: Sequence[str]) -> int:
         ]
         if options.preview is not None:
             _write_preview(pipeline, result, options.preview)
+        write_cutouts(cut, options.image, options.cutout)
     seconds["write"] = time.perf_counter() - started
     summary = {
         "outputs": outputs,
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
         "weights": {"name": pipeline.weights.name, "sha256": pipeline.weights.sha256},
     }
+    if options.image:
+        summary["inputs"] = cut.describe(options.image)
     lines = [describe(entry) + _why_guessed(entry) for entry in outputs]
+    cut.tell(options.image)
     report(options, summary, lines)
-    if message := empty_message(outputs):
+    if message := "; ".join(filter(None, (cut.complaint, empty_message(outputs)))):
         raise WorkError(message)
     return 0
+
+
+def _cut(options: GenerateOptions) -> tuple[CutPictures, float]:
+    """Find the objects before the weights are read, so that a wrong picture is told at once.
+
+    Returns:
+        What was found, and the seconds that it took.
+
+    Raises:
+        PictureError: if no picture can be used, or one of the views of a shape cannot.
+    """
+    started = time.perf_counter()
+    cut = cut_pictures(options.image, options.cutout)
+    if options.views and cut.complaint:
+        raise ValueError(next(iter(cut.refused.values())))
+    return cut, time.perf_counter() - started
 
 
 def _check(options: GenerateOptions) -> None:
@@ -149,6 +177,7 @@ def _check(options: GenerateOptions) -> None:
         raise ValueError("--views joins the pictures of --image; there are none")
     if options.image:
         require_files(options.image, "picture")
+    options.cutout.check(options.image)
     if options.preview is not None:
         require_suffix(options.preview, (".png",), "--preview")
     if options.best_of < 1:

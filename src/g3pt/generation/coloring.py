@@ -125,7 +125,7 @@ def color_mesh(
 
 
 def _from_picture(mesh: TriangleMesh, picture: PreparedPicture) -> Colored:
-    if picture.cutout == "none":
+    if picture.cutout.method == "whole":
         reason = "the object could not be separated from the background of the picture"
         return Colored(mesh, ShapeColor("none", reason=reason))
     needed = needed_iou(picture.cut_rgba)

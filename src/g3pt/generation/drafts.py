@@ -296,7 +296,9 @@ def mesh_drafts(
         guessed = draft.consensus is not None and draft.consensus.is_guess
         shown = None
         if outline and guessed and prompts.pictures:
-            shown = prompts.pictures[draft.prompt].rgba
+            picture = prompts.pictures[draft.prompt]
+            # The edge of a picture without a known object is no outline.
+            shown = None if picture.cutout.method == "whole" else picture.rgba
         extraction = _mesh(tokenizer, draft, resolution, min_share, on_block, shown)
         if extraction.mesh.is_empty and draft.consensus and draft.consensus.instead:
             draft = draft.consensus.instead
@@ -319,9 +321,10 @@ def mesh_drafts(
                 extraction,
                 scales,
                 selection,
-                () if agreed is None else agreed.seeds,
-                agreed is not None and agreed.is_guess,
-                None if agreed is None else agreed.spread,
+                consensus=() if agreed is None else agreed.seeds,
+                guessed=agreed is not None and agreed.is_guess,
+                spread=None if agreed is None else agreed.spread,
+                cutout=prompts.cutouts[draft.prompt] if prompts.pictures else None,
             )
         )
     return shapes

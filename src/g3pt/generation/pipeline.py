@@ -353,6 +353,8 @@ class G3PT:
         image: Pictures | None = None,
         text: str | Sequence[str] | None = None,
         points: Cloud | Sequence[Cloud] | None = None,
+        mask: Pictures | None = None,
+        whole_picture: bool = False,
         prompts: Prompts | None = None,
         seed: int = 0,
         num: int = 1,
@@ -373,7 +375,10 @@ class G3PT:
                 several views of one shape.
             text: one sentence or several. Given with pictures, both describe the same shapes.
             points: point clouds of the visible part of each shape (`read_prompts`).
-            prompts: prompts that `read_prompts` prepared, instead of the three above.
+            mask: which part of each picture is its object, as pictures of the same proportions;
+                without it the object is looked for (`result.cutouts` says how it was found).
+            whole_picture: each whole picture is the object.
+            prompts: prompts that `read_prompts` prepared, instead of those above.
             seed: sample k of every prompt has seed + k.
             num: samples per prompt.
             best_of: candidates per sample, of which the one that agrees best with the prompt is
@@ -422,7 +427,15 @@ class G3PT:
             check_pyramid(self.tokenizer, known)
         started = time.perf_counter()
         if prompts is None:
-            prompts = read_prompts(car, image, text, points, tokenizer=self.tokenizer)
+            prompts = read_prompts(
+                car,
+                image,
+                text,
+                points,
+                mask=mask,
+                whole_picture=whole_picture,
+                tokenizer=self.tokenizer,
+            )
         timings = {"condition": time.perf_counter() - started}
         check_color(color, prompts)
         settings = wanted.over(by_weights)
@@ -469,9 +482,20 @@ class G3PT:
         image: Pictures | None = None,
         text: str | Sequence[str] | None = None,
         points: Cloud | Sequence[Cloud] | None = None,
+        *,
+        mask: Pictures | None = None,
+        whole_picture: bool = False,
     ) -> Prompts:
         """Check and prepare prompts without generating yet; see `prompts.read_prompts`."""
-        return read_prompts(self._generator(), image, text, points, tokenizer=self.tokenizer)
+        return read_prompts(
+            self._generator(),
+            image,
+            text,
+            points,
+            mask=mask,
+            whole_picture=whole_picture,
+            tokenizer=self.tokenizer,
+        )
 
     def _generator(self) -> Car:
         if self.car is None:

@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Shaped, UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from g3pt.geometry.formats.textures import is_tiff, silent_decoding
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+"""Formats that are read; AVIF where Pillow was built with it. HEIC needs the extra `heic`."""
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+"""Of files in the container of ISO 14496-12, bytes 8 to 12; AVIF has others."""
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
 MIN_SIDE = 16
@@ -113,15 +116,16 @@ def _check_bytes(num: int, name: str) -> None:
 def _open_bytes(data: bytes, name: str) -> Image.Image:
     _check_bytes(len(data), name)
     _check_pixels(_png_size(data), name)  # before Pillow, which reads up to the first pixels
+    formats = _formats_for(data, name)
     try:
         # Pillow's own limits of size are looser than ours and say less.
         with silent_decoding(tiff=is_tiff(data)):
-            opened = Image.open(io.BytesIO(data), formats=FORMATS)
+            opened = Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError:
         raise PictureError(f"{name}: {_too_many()}") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise PictureError(
-            f"{name}: is not a readable picture ({', '.join(FORMATS)} are read)"
+            f"{name}: is not a readable picture ({', '.join(formats)} are read)"
         ) from error
     with opened, silent_decoding(tiff=is_tiff(data)):
         raw_mode = _raw_mode(opened)
@@ -129,6 +133,27 @@ def _open_bytes(data: bytes, name: str) -> Image.Image:
         if raw_mode.endswith(_HIGH_BYTES) and "transparency" not in opened.info:
             return _to_rgba(_lit(opened, data, raw_mode), name)
         return _to_rgba(opened, name)
+
+
+def _formats_for(data: bytes, name: str) -> tuple[str, ...]:
+    """Formats to read the file as; drawings and formats that nothing here reads are refused."""
+    head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if head.startswith(b"<svg") or (head.startswith((b"<?xml", b"<!")) and b"<svg" in head):
+        raise PictureError(
+            f"{name}: is an SVG drawing, which has no pixels; save it as PNG first, with a "
+            "transparent background if it has none (rsvg-convert -w 1024 IN.svg -o OUT.png)"
+        )
+    known = FORMATS if features.check("avif") else FORMATS[:-1]
+    if data[4:8] != b"ftyp" or data[8:12] not in _HEIC_BRANDS or b"avif" in data[8:64]:
+        return known
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise PictureError(
+            f"{name}: is a HEIC photograph: pip install 'g3pt[heic]', or save it as JPEG"
+        ) from error
+    pillow_heif.register_heif_opener()
+    return (*known, "HEIF")
 
 
 def _png_size(data: bytes) -> tuple[int, int]:

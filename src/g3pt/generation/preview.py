@@ -22,6 +22,10 @@ MAX_ROWS = 32
 """Shapes on a sheet at most; further ones are left out."""
 
 
+LONGEST_NAME = 20
+"""Longer file names are shortened; a tile has room for about thirty characters."""
+
+
 MeshOf = Callable[[TokenPyramid, int], TriangleMesh]
 """(tokens, grid cells per axis) -> mesh."""
 
@@ -34,7 +38,7 @@ def preview_sheet(mesh_of: MeshOf, result: GenerationResult) -> UInt8[np.ndarray
         counts = np.cumsum(shape.tokens.scale_lengths).tolist()
         rows.append([_prompt_tile(result, shape), *mesh_tiles(meshes)])
         labels.append(
-            [f"seed {shape.seed}"]
+            [_prompt_label(result, shape)]
             + [f"{count} token{'s' if count > 1 else ''}" for count in counts[: len(meshes)]]
         )
     return sheet(rows, labels)
@@ -67,6 +71,18 @@ def _prompt_tile(result: GenerationResult, shape: GeneratedShape) -> UInt8[np.nd
     if result.prompts.texts:
         return _text_tile(result.prompts.texts[shape.prompt])
     return _text_tile("no prompt")
+
+
+def _prompt_label(result: GenerationResult, shape: GeneratedShape) -> str:
+    """The seed, and the file name of the picture with its middle left out if it is long."""
+    seed = f"seed {shape.seed}"
+    if not result.prompts.pictures:
+        return seed
+    name = result.prompts.pictures[shape.prompt].name
+    if len(name) > LONGEST_NAME:
+        half = LONGEST_NAME // 2
+        name = f"{name[: half - 2]}..{name[-half:]}"
+    return f"{name}, {seed}"
 
 
 def _text_tile(text: str) -> UInt8[np.ndarray, "H W 3"]:

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from g3pt.arguments import PromptError
-from g3pt.generation.pictures import PreparedPicture, prepare_picture
+from g3pt.generation.cutouts import Cutout
+from g3pt.generation.pictures import CutPicture, PreparedPicture, prepare_picture
 from g3pt.generation.pixels import Picture
 from g3pt.geometry.clouds import cloud_of, estimate_normals, read_cloud, to_own_frame
 from g3pt.models.car import Car
@@ -31,7 +32,9 @@ from g3pt.models.tokenizer import Tokenizer
 
 LOGGER = logging.getLogger(__name__)
 
-Pictures = Picture | Sequence[Picture | Sequence[Picture]]
+OnePicture = Picture | CutPicture
+"""A picture, or one whose object was found before."""
+Pictures = OnePicture | Sequence[OnePicture | Sequence[OnePicture]]
 """One picture, or one per shape; a list in the place of a picture holds views of one shape."""
 Cloud = str | Path | np.ndarray
 """A file, or an array (N, 3 or 6) of positions and normals."""
@@ -49,6 +52,11 @@ class Prompts:
     def __len__(self) -> int:
         return self.condition.batch_size
 
+    @property
+    def cutouts(self) -> tuple[Cutout, ...]:
+        """How the object of each picture was found; of several views of a shape, of the first."""
+        return tuple(picture.cutout for picture in self.pictures)
+
 
 def read_prompts(
     generator: Car | Flow | Regressor,
@@ -56,6 +64,8 @@ def read_prompts(
     text: str | Sequence[str] | None = None,
     points: Cloud | Sequence[Cloud] | None = None,
     *,
+    mask: Pictures | None = None,
+    whole_picture: bool = False,
     tokenizer: Tokenizer | None = None,
 ) -> Prompts:
     """Check prompts against the conditions that the weights know, and prepare them.
@@ -71,6 +81,9 @@ def read_prompts(
         points: clouds of visible points in the unit frame of the whole shape, each a file or an
             array. A cloud that leaves the query cube is moved to the unit frame by its own
             bounding box.
+        mask: which part of each picture is its object (`pictures.cut_out`), in the same order and
+            with the same views; without it the object is looked for.
+        whole_picture: each whole picture is the object.
         tokenizer: the tokenizer whose encoder reads the points; required with `points`.
 
     Raises:
@@ -79,6 +92,9 @@ def read_prompts(
         PromptError: if the weights do not take this kind of prompt, or a text is empty.
     """
     views = [] if image is None else [_pictures(one) for one in _pictures(image)]
+    if (mask is not None or whole_picture) and not views:
+        raise PromptError("mask and whole_picture tell where a picture shows its object: give one")
+    masks = _masks(views, mask)
     texts = [] if text is None else [text] if isinstance(text, str) else _sentences(text)
     clouds = [] if points is None else [points] if isinstance(points, Cloud) else list(points)
     given = {"image": views, "text": texts, "points": clouds}
@@ -98,7 +114,8 @@ def read_prompts(
         assert isinstance(config, PictureConfig)
         guess = generator.config.guess if isinstance(generator, Car) else None
         differs = guess is not None and guess.image_size != config.image_size
-        prepared = _prepare_views(config, views, guess.image_size if guess and differs else None)
+        guess_size = guess.image_size if guess and differs else None
+        prepared = _prepare_views(config, views, masks, whole_picture, guess_size)
         pictures = tuple(of_shape[0] for of_shape in prepared)
         fields |= _picture_fields(prepared)
     if texts:
@@ -120,8 +137,22 @@ def read_prompts(
 
 def _pictures(given: Any) -> list[Any]:
     """Pictures as a list, even if there is only one; opening them checks their types."""
-    several = isinstance(given, Sequence) and not isinstance(given, Picture)
+    several = isinstance(given, Sequence) and not isinstance(given, OnePicture)
     return list(given) if several else [given]
+
+
+def _masks(views: Sequence[Sequence[Any]], mask: Pictures | None) -> list[list[Any]]:
+    """A mask for every view of every shape; None where none is given."""
+    if mask is None:
+        return [[None] * len(of_shape) for of_shape in views]
+    masks = [_pictures(one) for one in _pictures(mask)]
+    needed, given = ([len(of_shape) for of_shape in listed] for listed in (views, masks))
+    if needed != given:
+        raise PromptError(
+            f"mask: got {sum(given)} masks for {sum(needed)} pictures, expected one for each, with "
+            "the same views"
+        )
+    return masks
 
 
 def _sentences(given: Any) -> list[str]:
@@ -145,7 +176,11 @@ def _common_length(given: Mapping[str, Sequence[object]]) -> int:
 
 
 def _prepare_views(
-    config: PictureConfig, views: Sequence[Sequence[Picture]], guess_size: int | None
+    config: PictureConfig,
+    views: Sequence[Sequence[OnePicture]],
+    masks: Sequence[Sequence[Any]],
+    whole_picture: bool,
+    guess_size: int | None,
 ) -> list[list[PreparedPicture]]:
     most = max(len(of_shape) for of_shape in views)
     if most > config.max_views:
@@ -153,13 +188,19 @@ def _prepare_views(
             f"{most} views of a shape: these weights were trained with at most "
             f"{config.max_views} of each"
         )
-    return [
-        [
-            prepare_picture(one, config.image_size, None if number else guess_size)
-            for number, one in enumerate(of_shape)
-        ]
-        for of_shape in views
-    ]
+    prepared: list[list[PreparedPicture]] = []
+    for of_shape, marks in zip(views, masks, strict=True):
+        prepared.append([])
+        for number, (one, mask) in enumerate(zip(of_shape, marks, strict=True)):
+            guess = None if number else guess_size
+            ready = prepare_picture(
+                one, config.image_size, guess, mask=mask, whole_picture=whole_picture
+            )
+            prepared[-1].append(ready)
+            if not isinstance(one, CutPicture):  # else whoever cut it out has read its report
+                for warning in ready.cutout.warnings:
+                    LOGGER.warning("%s: %s", ready.name, warning)
+    return prepared
 
 
 def _picture_fields(prepared: list[list[PreparedPicture]]) -> dict[str, torch.Tensor]:

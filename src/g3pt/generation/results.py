@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from g3pt.generation.cutouts import Cutout
 from g3pt.generation.prompts import Prompts
 from g3pt.generation.selection import Selection
 from g3pt.geometry.isosurface import Extraction
@@ -76,6 +77,9 @@ class GeneratedShape:
     decided between the consensus and the first guess."""
     color: ShapeColor = ShapeColor("none")
     """Where the colours of the mesh came from."""
+    cutout: Cutout | None = None
+    """How the object of its picture was found, if there was a picture; of several views, of the
+    first."""
 
     @property
     def mesh(self) -> TriangleMesh:
@@ -101,6 +105,11 @@ class GenerationResult:
     def tokens(self) -> list[TokenPyramid]:
         """Tokens of all samples."""
         return [shape.tokens for shape in self.shapes]
+
+    @property
+    def cutouts(self) -> tuple[Cutout, ...]:
+        """How the object of each picture was found; of several views of a shape, of the first."""
+        return self.prompts.cutouts
 
     @property
     def seeds(self) -> list[int]:

@@ -65,8 +65,8 @@ def choose_candidate(
     Args:
         meshes: the candidates in the unit frame; an empty one is only taken if all are empty.
         nlls: their negative log-likelihoods given the prompt, in nats.
-        picture: the picture that they were made from, if there was one. If its object could not be
-            separated from the background, it has no silhouette, and the likelihood decides.
+        picture: the picture that they were made from, if there was one. If the whole picture is
+            the object, it has no silhouette, and the likelihood decides.
         cameras: cameras that may have taken the picture; None takes `likely_cameras`.
 
     Raises:
@@ -76,7 +76,7 @@ def choose_candidate(
         raise ValueError(
             f"a choice needs candidates and a likelihood of each, got {len(meshes)} and {len(nlls)}"
         )
-    if picture is not None and picture.cutout != "none":
+    if picture is not None and picture.cutout.method != "whole":
         mask = silhouette(picture.rgba)
         known = likely_cameras() if cameras is None else cameras
         scores = tuple(silhouette_agreement(mesh, mask, known) for mesh in meshes)

@@ -129,16 +129,17 @@ def _triple(vector: Float64[ndarray, " 3"]) -> tuple[float, float, float]:
     return x, y, z
 
 
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels; right and bottom are exclusive."""
+
 OBJECT_FILL = 0.85
 """Share of the picture's side that the longer side of the silhouette covers."""
 MIN_ALPHA = 24
 """Fainter pixels do not count as silhouette (soft shadows, compression noise)."""
 
 
-def silhouette_box(
-    picture: UInt8[np.ndarray, "H W 4"], min_alpha: int = MIN_ALPHA
-) -> tuple[int, int, int, int] | None:
-    """Left, top, right, bottom of the visible pixels (right and bottom exclusive), or None."""
+def silhouette_box(picture: UInt8[np.ndarray, "H W 4"], min_alpha: int = MIN_ALPHA) -> Box | None:
+    """The box of the visible pixels, or None."""
     visible = picture[..., 3] >= min_alpha
     columns, rows = np.flatnonzero(visible.any(axis=0)), np.flatnonzero(visible.any(axis=1))
     if not len(columns):
@@ -185,7 +186,7 @@ def frame_together(
 
 
 def _centred(
-    picture: UInt8[np.ndarray, "H W 4"], box: tuple[int, int, int, int], size: int, fill: float
+    picture: UInt8[np.ndarray, "H W 4"], box: Box, size: int, fill: float
 ) -> UInt8[np.ndarray, "S S 4"]:
     """A part of a picture, scaled to `fill`, in the middle of a transparent square."""
     left, top, right, bottom = box

@@ -35,7 +35,7 @@ GRID = 48
 BLUR = 0.7
 """Standard deviation of the smoothing of these values, in grid spacings. The decoder was trained on
 features of tokens; those of an average give a field with ripples a few spacings wide."""
-CELLS = 48
+CELLS = 64
 """Cells per axis of the image plane, each with the largest logit along its lines of sight."""
 LEAST_LOGIT = 0.5
 """Largest logit along every line of sight through the object, at least."""

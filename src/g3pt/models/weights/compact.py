@@ -38,11 +38,13 @@ def expand_rows(rounded_RC: Int8[Tensor, "R *C"], steps_R: Float[Tensor, " R"]) 
     return rows_RC.view(rounded_RC.shape)
 
 
-def compact(tensors: dict[str, Tensor], prefixes: Sequence[str]) -> dict[str, Tensor]:
-    """Round the large matrices whose names begin with one of the prefixes."""
+def compact(
+    tensors: dict[str, Tensor], prefixes: Sequence[str], *, min_values: int = MIN_VALUES
+) -> dict[str, Tensor]:
+    """Round the matrices of enough values whose names begin with one of the prefixes."""
     stored: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        large = tensor.is_floating_point() and tensor.ndim > 1 and tensor.numel() >= MIN_VALUES
+        large = tensor.is_floating_point() and tensor.ndim > 1 and tensor.numel() >= min_values
         if large and name.startswith(tuple(prefixes)):
             stored[name], stored[name + STEPS_SUFFIX] = round_rows(tensor)
         else:
