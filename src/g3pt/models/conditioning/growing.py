@@ -1,6 +1,7 @@
 """More words for a trained text condition, without a change for the words that it has."""
 
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import replace
 
 import torch
@@ -26,14 +27,14 @@ def missing_words(car: Car, captions: Iterable[str]) -> tuple[str, ...]:
 
 
 def with_words(car: Car, words: tuple[str, ...]) -> Car:
-    """A generator that also has these words; every other weight is the same.
+    """A copy of a generator that also has these words; every other weight is the same.
 
     New words come last, so that the ids of the old ones stay. Their embeddings begin at the mean of
     the words that are there.
     """
     text = _text(car)
     if text is None or not words:
-        return car
+        return deepcopy(car)
     grown = replace(text, vocabulary=(*text.vocabulary, *words))
     conditions = tuple(grown if each is text else each for each in car.config.conditions)
     with torch.random.fork_rng(devices=[]):
