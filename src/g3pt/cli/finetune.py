@@ -236,6 +236,8 @@ def _finetune(
     with steps() as shown:
         data = prepare(refs, config, work, shown.show, workers=options.workers)
         say(f"split: {data.split.how}; {len(data.split.refused)} meshes are of no use")
+        if flagged := len(data.stock) - data.num_meshes:
+            say(f"{flagged} meshes are left out: their solids differ from their surfaces")
         recorded = record_examples(data, config, weights, work, shown.show)
         sets = _sets(options, data)
         tokenizer = require_tokens(weights.tokenizer, weights.name)

@@ -288,9 +288,12 @@ def measure(
     *,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Measure a generator on yardsticks, or read what was measured before."""
+    """Measure a generator on yardsticks, or read what was measured of the same objects before."""
+    wanted = {one for each in yardsticks for one in each.ids}
     if path.is_file():
-        return json.loads(path.read_text(encoding="utf-8"))
+        held = json.loads(path.read_text(encoding="utf-8"))
+        if {one for row in held["rows"] for one in row["objects"]["ids"]} == wanted:
+            return held
     sampling = weights.config.sampling
     measured = []
     for number, yardstick in enumerate(yardsticks, start=1):
