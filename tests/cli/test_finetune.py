@@ -24,7 +24,7 @@ def write_meshes(folder: Path, num: int = 6) -> Path:
 
 @pytest.fixture(autouse=True)
 def few_examples(monkeypatch: pytest.MonkeyPatch) -> None:
-    from g3pt.recipes import finetune
+    from g3pt.training import finetune_plan as finetune
 
     monkeypatch.setattr(finetune, "MIN_EXAMPLES", 8)
     monkeypatch.setattr(finetune, "PART", 4)
@@ -49,7 +49,7 @@ def made(
     from contextlib import redirect_stdout
     from io import StringIO
 
-    from g3pt.recipes import finetune
+    from g3pt.training import finetune_plan as finetune
 
     folder, printed = tmp_path_factory.mktemp("out") / "mine", StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):

@@ -188,7 +188,8 @@ def test_a_share_of_the_steps_reads_captions_in_place_of_pictures(families):
     batches = [dataset.batch(step) for step in range(12)]
     reads = [batch for batch in batches if batch.pictures_BSS4 is None]
     assert 0 < len(reads) < 12
-    captions = dict(zip(Recording(config.selections[0]).origins, column_captions(families)))
+    told_of = column_captions(families)
+    captions = dict(zip(Recording(config.selections[0]).origins, told_of, strict=True))
     for batch in batches:
         told = [captions[one] if batch.pictures_BSS4 is None else "" for one in batch.ids]
         assert list(batch.captions) == told

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from g3pt.evaluation.finetuned import Data, Trained
     from g3pt.models.weights.load import LoadedWeights
     from g3pt.preparation.inputs import MeshRef
-    from g3pt.recipes.finetune import FinetuneConfig
     from g3pt.shapes.yardstick import Yardstick
+    from g3pt.training.finetune_plan import FinetuneConfig
 
 REPORT_FILE = "evaluation.json"
 SHEET_FILE = "sheet.png"
@@ -171,7 +171,7 @@ def _car(weights: "LoadedWeights") -> Any:
 
 
 def _config(options: FinetuneOptions, weights: "LoadedWeights") -> "FinetuneConfig":
-    from g3pt.recipes.finetune import FinetuneConfig, picture_side
+    from g3pt.training.finetune_plan import FinetuneConfig, picture_side
 
     picture_side(_car(weights).config)
     return FinetuneConfig(

@@ -39,12 +39,12 @@ from g3pt.models.weights.load import LoadedWeights
 from g3pt.preparation.holdout import HoldOut, hold_out
 from g3pt.preparation.inputs import MeshRef
 from g3pt.preparation.stock_builder import build_stock
-from g3pt.recipes.finetune import FinetuneConfig
 from g3pt.shapes.mesh_stock import MeshStock, StockConfig
 from g3pt.shapes.yardstick import Yardstick, load_yardstick, save_yardstick
 from g3pt.stream.recorded import RecordedConfig
 from g3pt.stream.recording import Selection, record
 from g3pt.training.checkpoint import load_module_tensors, load_newest_checkpoint
+from g3pt.training.finetune_plan import FinetuneConfig
 from g3pt.training.finetuning import FinetuneTask
 from g3pt.training.loop import BEST_FOLDER, TrainResult, train
 from g3pt.training.yardsticks import measure_yardsticks

@@ -15,6 +15,7 @@ from typing import Literal
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from g3pt.config import load_json, save_json
 from g3pt.files import write_whole
@@ -199,6 +200,8 @@ def merged_copy(car: Car, trained: Car) -> Car:
     for name in tensors:
         layer, _, last = name.rpartition(".")
         if last == "weight" and layer in modules:
-            tensors[name] = modules[layer].weight.detach()
+            weight = modules[layer].weight
+            assert isinstance(weight, Tensor)
+            tensors[name] = weight
     car.load_state_dict(tensors)
     return car.eval().requires_grad_(False)
