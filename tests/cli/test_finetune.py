@@ -1,6 +1,7 @@
 """`g3pt finetune` from meshes to an adapter, at toy size."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -131,9 +132,14 @@ def test_a_stopped_finetuning_goes_on_as_if_it_had_not_been_stopped(
             raise KeyboardInterrupt
         return whole(self, batch, step=step, progress=progress)
 
+    # What is prepared is taken from the other finetuning, but for a recording.
+    work = tmp_path / "mine.work"
+    shutil.copytree(f"{made[0]}.work", work, ignore=shutil.ignore_patterns("run"))
+    (work / "after.json").unlink()
+    shutil.rmtree(work / "recordings" / "meshes")
     with monkeypatch.context() as patch:
         patch.setattr(FinetuneTask, "loss", stop)
-        assert call(*arguments) == 130
+        assert call(*arguments, "--resume") == 130
     assert not (tmp_path / "mine").exists()
     assert call(*arguments) == 2  # without --resume
     assert call(*arguments, "--held-out", "0.5", "--resume") == 2  # another one
@@ -166,8 +172,9 @@ def test_whole_weights_with_their_decoder_keep_the_tokens(
 def test_merged_weights_need_no_adapter(made, meshes: Path, tiny_weights: Path, tmp_path) -> None:
     from g3pt.models.weights.load import load_weights
 
-    folder = tmp_path / "mine"
-    assert call(meshes, "--weights", tiny_weights, "-o", folder, "--merge") == 0
+    folder, work = tmp_path / "mine", Path(f"{made[0]}.work")
+    again = ("--work", work, "--resume", "--merge")  # nothing is trained again
+    assert call(meshes, "--weights", tiny_weights, "-o", folder, *again) == 0
     adapted = load_weights(tiny_weights, "cpu", adapter=made[0]).car.state_dict()
     merged = load_weights(folder, "cpu").car.state_dict()
     # The weights are stored as float16.
