@@ -188,6 +188,22 @@ def test_a_run_ends_when_what_it_keeps_has_not_improved(run):
     assert longer.step == 12
 
 
+def test_the_initial_state_is_kept_if_nothing_is_better(run):
+    from g3pt.training.checkpoint import load_newest_checkpoint
+
+    task = ToyTask()
+    task.evaluate = lambda step, progress: {"score": -step}
+    before = weights(task).clone()
+    kept = {"eval_every": 2, "keep_best": "score", "patience": 2}
+    result = run(task, steps=30, **kept)
+    assert result.step == 4
+    best = load_newest_checkpoint(result.run / "best")
+    assert best.step == 0
+    names = [name for name, _ in task.module.named_parameters()]
+    found = torch.cat([best.tensors["model"][name].flatten() for name in names])
+    assert torch.equal(found, before)
+
+
 def test_patience_without_what_it_waits_for_is_refused(run):
     with pytest.raises(ValueError, match=r"train\.patience"):
         run(ToyTask(), patience=2)

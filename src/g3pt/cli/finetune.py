@@ -73,7 +73,7 @@ class FinetuneOptions(CommonOptions):
     """Inner rank of the adapters; their size grows with it."""
 
     lr: float = 0.0
-    """Peak learning rate; 0 is 1e-3 for adapters and 1e-4 for --full."""
+    """Peak learning rate; 0 is 5e-4 for adapters and 1e-4 for --full."""
 
     steps: int = 0
     """Most steps; 0 follows from the number of meshes. Training also ends when the held-out meshes

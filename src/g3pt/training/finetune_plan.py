@@ -41,7 +41,7 @@ class FinetuneConfig:
     rank: int = 16
     """Inner rank of the adapters."""
     lr: float = 0.0
-    """Peak learning rate; 0 is 1e-3 for adapters and 1e-4 for all weights."""
+    """Peak learning rate; 0 is 5e-4 for adapters and 1e-4 for all weights."""
     held_out: float = 0.25
     """Share of the meshes that are held out."""
     warps: int = WARPS
@@ -83,7 +83,7 @@ class FinetuneConfig:
     @property
     def peak_lr(self) -> float:
         """The learning rate, with 0 resolved."""
-        return self.lr or (1e-4 if self.full else 1e-3)
+        return self.lr or (1e-4 if self.full else 5e-4)
 
     def num_examples(self, num_meshes: int) -> int:
         """Examples made of the meshes."""
@@ -132,8 +132,8 @@ class FinetuneConfig:
             generator=CarLossConfig(
                 dropout=0.1,
                 single_share=0.0,
-                guess_field=1.0 if has_guess else 0.0,
-                guess_field_share=0.25,
+                # Few examples: the field of one alone would drown the error of the features.
+                guess_field=0.25 if has_guess else 0.0,
             ),
             car_examples=self.car_examples,
             num_scales=sampling.over(STANDARD).num_scales or car.num_scales,

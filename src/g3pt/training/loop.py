@@ -69,7 +69,8 @@ class TrainConfig:
     """Name of an evaluation metric. The averaged weights with the largest value of it are kept in
     `best/` and are those that are used afterwards. Empty uses the last ones."""
     patience: int = 0
-    """The run ends after this many evaluations in a row without a better `keep_best`; 0 goes on."""
+    """The run ends after this many evaluations in a row without a better `keep_best`; 0 goes on.
+    With it, the initial state is evaluated, too, and kept if nothing is better."""
     max_skips: int = 3
     """Steps with a non-finite loss or gradient in a row before the run rolls back."""
     max_rollbacks: int = 3
@@ -228,6 +229,8 @@ class _Loop:
     def _run_until(self, signals: StopSignals) -> bool:
         config = self.config
         progress = self.world.agree(self.progress())
+        if self.state.step == 0 and config.patience:
+            self.evaluate(progress)
         while progress < 1 and not self._is_stale():
             self.step(progress)
             progress = self.world.agree(self.progress())
