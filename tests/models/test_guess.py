@@ -106,6 +106,13 @@ def test_features_kept_from_earlier_give_the_same_guess(car):
     pictures = draw_pictures(2, 32)
     features = frozen_features(pictures, 32, car.config.guess.sha256)
     assert torch.equal(car.guess(pictures, features), car.guess(pictures))
+    beside = ConditionBatch(
+        batch_size=2,
+        pictures_BSS4=draw_pictures(2, 64, generator=3),
+        guess_pictures_BZZ4=pictures,
+        guess_features_BGGP=features.flip(0),
+    )
+    assert torch.equal(car.guess_signs(beside), car.guess(pictures.flip(0)))
     with pytest.raises(ValueError, match="2 x 2 places"):
         car.guess(pictures, features[:, :1, :1])
 

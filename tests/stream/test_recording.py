@@ -174,3 +174,29 @@ def test_the_first_tokens_are_taken_where_fewer_are_learnt(families):
         RecordedDataset(config, CPU, with_features=True, num_tokens=num).batch(0) for num in (0, 2)
     )
     assert torch.equal(first.indices_BT, whole.indices_BT[:, :2])
+
+
+def test_a_share_of_the_steps_reads_captions_in_place_of_pictures(families):
+    config = RecordedConfig(
+        selections=(Selection(folder=str(families)),),
+        batch_size=4,
+        num_points=128,
+        image_size=32,
+        text_share=0.5,
+    )
+    dataset = RecordedDataset(config, CPU, with_features=True)
+    batches = [dataset.batch(step) for step in range(12)]
+    reads = [batch for batch in batches if batch.pictures_BSS4 is None]
+    assert 0 < len(reads) < 12
+    told_of = column_captions(families)
+    captions = dict(zip(Recording(config.selections[0]).origins, told_of, strict=True))
+    for batch in batches:
+        told = [captions[one] if batch.pictures_BSS4 is None else "" for one in batch.ids]
+        assert list(batch.captions) == told
+        assert bool(batch.has_image_B.any()) == (batch.pictures_BSS4 is not None)
+    with pytest.raises(ValueError, match=r"data\.text_share must lie in 0\.\.1, got 2"):
+        replace(config, text_share=2)
+
+
+def column_captions(folder):
+    return list(Recording(Selection(folder=str(folder))).captions)

@@ -165,3 +165,45 @@ def test_evaluation_sees_the_average_and_gives_the_weights_back(run):
     assert torch.equal(weights(task), weights(plain))
     assert len(seen) == 3 and not torch.equal(seen[-1], weights(task))
     assert with_evaluation.metrics == {"x": 1.0}
+
+
+class Worsening(ToyTask):
+    """Its evaluations get worse after the second one."""
+
+    def evaluate(self, step, progress):
+        return {"score": -abs(step - 4)}
+
+
+def test_a_run_ends_when_what_it_keeps_has_not_improved(run):
+    result = run(
+        Worsening(), steps=30, eval_every=2, checkpoint_every=2, keep_best="score", patience=3
+    )
+    assert (result.step, result.finished) == (10, True)
+    again = run(
+        Worsening(), steps=30, eval_every=2, checkpoint_every=2, keep_best="score", patience=3,
+        resume=True,
+    )  # fmt: skip
+    assert again.step == 10
+    longer = run(Worsening(), name="no-patience", steps=12, eval_every=2, keep_best="score")
+    assert longer.step == 12
+
+
+def test_the_initial_state_is_kept_if_nothing_is_better(run):
+    from g3pt.training.checkpoint import load_newest_checkpoint
+
+    task = ToyTask()
+    task.evaluate = lambda step, progress: {"score": -step}
+    before = weights(task).clone()
+    kept = {"eval_every": 2, "keep_best": "score", "patience": 2}
+    result = run(task, steps=30, **kept)
+    assert result.step == 4
+    best = load_newest_checkpoint(result.run / "best")
+    assert best.step == 0
+    names = [name for name, _ in task.module.named_parameters()]
+    found = torch.cat([best.tensors["model"][name].flatten() for name in names])
+    assert torch.equal(found, before)
+
+
+def test_patience_without_what_it_waits_for_is_refused(run):
+    with pytest.raises(ValueError, match=r"train\.patience"):
+        run(ToyTask(), patience=2)

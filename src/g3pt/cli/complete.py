@@ -36,6 +36,9 @@ class CompleteOptions(CommonOptions):
     about the parts that were missing.
     """
 
+    adapter: Path | None = None
+    """Folder of an adapter for these weights, as `g3pt finetune` writes it."""
+
     part: Annotated[Path, tyro.conf.Positional]
     """A mesh with missing parts, or a point cloud: .xyz, .txt, .csv or .npy with 3 or 6 numbers per
     point, or .ply. Missing normals are estimated."""
@@ -106,7 +109,7 @@ def main(arguments: Sequence[str]) -> int:
 
     check_resolution(options.resolution)
     search = SearchConfig(keep=options.keep, width=options.width, survivors=options.survivors)
-    pipeline = G3PT.from_pretrained(options.weights, options.device)
+    pipeline = G3PT.from_pretrained(options.weights, options.device, adapter=options.adapter)
     prompts = pipeline.read_prompts(image=options.image, text=options.text)
     check_search(search, options.num, prompts, pipeline.num_scales)
     part = read_cloud(options.part)

@@ -28,6 +28,9 @@ class YardsticksOptions(CommonOptions):
     families, families that were never trained on, and the held-out models of a folder.
     """
 
+    adapter: Path | None = None
+    """Folder of an adapter for these weights, as `g3pt finetune` writes it."""
+
     data: Path | None = None
     """Folder of yardsticks, written by --make."""
 
@@ -175,7 +178,7 @@ def _measured(options: YardsticksOptions, yardsticks: "Sequence[Yardstick]") -> 
     from g3pt.models.weights.load import load_weights
     from g3pt.training.yardsticks import measure_yardsticks
 
-    weights = load_weights(options.weights, options.device)
+    weights = load_weights(options.weights, options.device, adapter=options.adapter)
     car = generator_of(weights)
     tokenizer = require_tokens(weights.tokenizer, weights.name)
     answers: dict[Answer, None] = dict.fromkeys((SampleAnswer(), answer_of(options.consensus)))

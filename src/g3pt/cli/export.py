@@ -40,6 +40,10 @@ class ExportOptions(CommonOptions):
     """Run folder of the generator, or weights that hold one; without it the weights can only
     tokenize and decode."""
 
+    adapter: Path | None = None
+    """Folder of an adapter (`g3pt finetune`) that is put into the generator; --car names the
+    weights that it was made from."""
+
     flow: str | None = None
     """Run folder of a flow, or weights that hold one, in place of a CAR."""
 
@@ -116,13 +120,15 @@ def _check_parts(options: ExportOptions) -> None:
         raise ValueError("--tokenizer is missing: name a run folder, or weights that hold one")
     if options.num_points is not None and options.num_points < 1:
         raise ValueError(f"--num-points must be at least 1, got {options.num_points}")
+    if options.adapter is not None and options.car is None:
+        raise ValueError("--adapter needs --car: the weights that the adapter was made from")
     if options.car is not None and options.flow is not None:
         raise ValueError("a CAR and a flow need different tokenizers: export them one by one")
 
 
 def _export_generator(options: ExportOptions) -> "WeightsConfig":
     from g3pt.models.weights.config import WeightsConfig
-    from g3pt.models.weights.load import save_weights
+    from g3pt.models.weights.load import load_weights, save_weights
     from g3pt.training.origins import inherited_compact, inherited_storage, origin_of
     from g3pt.training.trained import load_car, load_flow, load_tokenizer
 
@@ -132,6 +138,9 @@ def _export_generator(options: ExportOptions) -> "WeightsConfig":
     generator = None if generator_source is None else origin_of(generator_source, options.inherit)
     tokenizer = load_tokenizer(options.tokenizer)
     car = None if options.car is None else load_car(options.car)
+    if options.adapter is not None:
+        assert options.car is not None
+        car = load_weights(options.car, "cpu", adapter=options.adapter).car
     flow = None if options.flow is None else load_flow(options.flow)
     if car is not None:
         _check_fit(tokenizer, car)

@@ -105,7 +105,9 @@ def main(arguments: Sequence[str]) -> int:
 
     from g3pt.generation.pipeline import G3PT
 
-    pipeline = G3PT.from_pretrained(options.weights, options.device, dtype=options.dtype)
+    pipeline = G3PT.from_pretrained(
+        options.weights, options.device, dtype=options.dtype, adapter=options.adapter
+    )
     options.lod.check(paths, pipeline.num_scales)
     seconds = {"load": time.perf_counter() - started}
     seconds["load"] -= cutting

@@ -25,6 +25,7 @@ COMMANDS = {
     "score": ("score", "how likely shapes are under the generator, scale by scale"),
     "prepare": ("prepare", "meshes to training shards"),
     "train": ("train", "train a tokenizer or a generator by a named recipe"),
+    "finetune": ("finetune", "a generator on your own meshes, with what it learnt and forgot"),
     "reproduce": ("reproduce", "a table of the paper by name, with the paper's numbers"),
     "export": ("export", "trained runs to a weights folder"),
     "evaluate": ("evaluate", "score meshes, reconstructions or generated shapes"),

@@ -74,7 +74,9 @@ def main(arguments: Sequence[str]) -> int:
     from g3pt.generation.pipeline import G3PT
     from g3pt.models.g3t import TokenFrame
 
-    pipeline = G3PT.from_pretrained(options.weights, options.device, dtype=options.dtype)
+    pipeline = G3PT.from_pretrained(
+        options.weights, options.device, dtype=options.dtype, adapter=options.adapter
+    )
     coarse = pipeline.tokens_of(options.coarse, seed=options.seed)
     fine = pipeline.tokens_of(options.fine, seed=options.seed)
     prompts = None

@@ -21,6 +21,9 @@ class ScoreOptions(CommonOptions):
     Shapes are scored unconditionally, or given a picture or a sentence.
     """
 
+    adapter: Path | None = None
+    """Folder of an adapter for these weights, as `g3pt finetune` writes it."""
+
     files: Inputs
     """Token files (.g3t) or meshes, which are tokenized first."""
 
@@ -43,7 +46,9 @@ def main(arguments: Sequence[str]) -> int:
 
     from g3pt.generation.pipeline import G3PT
 
-    pipeline = G3PT.from_pretrained(options.weights, options.device, dtype="float32")
+    pipeline = G3PT.from_pretrained(
+        options.weights, options.device, dtype="float32", adapter=options.adapter
+    )
     pipeline.check_num_scales(options.scales)
     prompts = pipeline.read_prompts(image=options.image, text=options.text)
     sources = [

@@ -69,6 +69,9 @@ def said_with_flags(flags: Sampling, names: dict[str, str], **changes: Any) -> S
 class SamplingOptions(CommonOptions):
     """Flags for sampling and meshing."""
 
+    adapter: Path | None = None
+    """Folder of an adapter for these weights, as `g3pt finetune` writes it."""
+
     num: int = 1
     """Samples per prompt."""
 

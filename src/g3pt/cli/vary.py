@@ -70,7 +70,9 @@ def main(arguments: Sequence[str]) -> int:
     from g3pt.generation.pipeline import G3PT
     from g3pt.models.g3t import TokenFrame
 
-    pipeline = G3PT.from_pretrained(options.weights, options.device, dtype=options.dtype)
+    pipeline = G3PT.from_pretrained(
+        options.weights, options.device, dtype=options.dtype, adapter=options.adapter
+    )
     prompts = pipeline.read_prompts(image=options.image, text=options.text)
     source = pipeline.tokens_of(options.source, seed=options.seed)
     with scales_shown() as on_scale:

@@ -101,6 +101,7 @@ class G3PT:
         device: str | torch.device = "auto",
         *,
         dtype: DtypeName | torch.dtype = "auto",
+        adapter: str | Path | None = None,
     ) -> "G3PT":
         """Load weights: bundled ones by name, a folder, or weights of the Hugging Face hub.
 
@@ -110,13 +111,14 @@ class G3PT:
             device: `auto`, `cpu`, `cuda`, `mps` or a torch device.
             dtype: number format of the generator; `auto` is bfloat16 on GPUs that support it, else
                 float32. With bfloat16, tokens are close to those of float32, not equal.
+            adapter: folder of an adapter for these weights, as `g3pt finetune` writes it.
 
         Raises:
-            FileNotFoundError: if there are no such weights.
-            WeightsError: if the weights are damaged or incomplete.
+            FileNotFoundError: if there are no such weights, or no such adapter.
+            WeightsError: if the weights are damaged or incomplete, or the adapter is of others.
             ValueError: if the tokenizer has no discrete tokens, or device or dtype do not fit.
         """
-        return cls(load_weights(located(weights), device, dtype=dtype))
+        return cls(load_weights(located(weights), device, dtype=dtype, adapter=adapter))
 
     def to(
         self,

@@ -280,7 +280,7 @@ class Car(nn.Module):
         """
         assert self.guess is not None, "this model makes no guess"
         size, pictures = self.guess.config.image_size, batch.guess_pictures_BZZ4
-        features_BGGC = None
+        features_BGGC = batch.guess_features_BGGP
         if pictures is None:
             pictures = batch.pictures_BSS4
             if pictures is None:

@@ -32,11 +32,16 @@ class RecordedConfig:
     """Side of the pictures."""
     num_queries: int = 0
     """Labelled points per example, half of them near the surface; 0 gives none."""
+    text_share: float = 0.0
+    """Share of the steps that are conditioned on captions instead of pictures. An example without a
+    caption has no condition in such a step."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not self.selections:
             raise ValueError("data.selections must name at least one recording, got none")
+        if not 0 <= self.text_share <= 1:
+            raise ValueError(f"data.text_share must lie in 0..1, got {self.text_share}")
         if self.batch_size < 1 or self.num_points < 1 or self.num_queries % 2:
             raise ValueError(
                 "data needs batch_size >= 1, num_points >= 1 and an even num_queries, got "
@@ -102,15 +107,17 @@ class RecordedDataset:
         asked, half = config.num_queries > 0, config.num_queries // 2
         near_Q = torch.arange(2 * half, device=self._device) >= half
         of_query = partial(column, chosen=[queries[number] for number in recordings])
+        reads = config.text_share > 0 and rng.random() < config.text_share
+        told = tuple(str(recording.captions[place]) for recording, place in places)
         return CarBatch(
             indices_BT=column("indices_BT", first=self._num_tokens or None).long(),
-            pictures_BSS4=of_view("pictures_BVSS4"),
+            pictures_BSS4=None if reads else of_view("pictures_BVSS4"),
             picture_features_BGGP=of_view("features_BVGGP").float()
-            if self._with_features
+            if self._with_features and not reads
             else None,
-            has_image_B=of_view("shown_BV"),
+            has_image_B=of_view("shown_BV") & (not reads),
             view_B=torch.zeros(size, dtype=torch.int64, device=self._device),
-            captions=("",) * size,
+            captions=told if reads else ("",) * size,
             labels_B=torch.full((size,), -1, device=self._device),
             ids=tuple(str(recording.origins[place]) for recording, place in places),
             queries_BQ3=of_query("queries_BQ3").float() / POSITION_STEPS if asked else None,

@@ -235,6 +235,9 @@ class Recording:
         """Selected rows of the recording."""
         self.origins = np.array(origins, dtype=object)[self.rows]
         """Ids of the shapes that the selected examples were made from."""
+        captions = [caption for part in self._parts for caption in part.captions]
+        self.captions = np.array(captions, dtype=object)[self.rows]
+        """Captions of the selected examples; may be empty."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -257,6 +260,7 @@ class _Part:
         self.place = place
         told = json.loads((place / _TOLD_FILE).read_text(encoding="utf-8"))
         self.origins: list[str] = told["origins"]
+        self.captions: list[str] = told["captions"]
         self._columns: dict[str, np.ndarray] = {}
 
     def column(self, name: str) -> np.ndarray:

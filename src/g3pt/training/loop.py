@@ -68,6 +68,9 @@ class TrainConfig:
     keep_best: str = ""
     """Name of an evaluation metric. The averaged weights with the largest value of it are kept in
     `best/` and are those that are used afterwards. Empty uses the last ones."""
+    patience: int = 0
+    """The run ends after this many evaluations in a row without a better `keep_best`; 0 goes on.
+    With it, the initial state is evaluated, too, and kept if nothing is better."""
     max_skips: int = 3
     """Steps with a non-finite loss or gradient in a row before the run rolls back."""
     max_rollbacks: int = 3
@@ -79,6 +82,11 @@ class TrainConfig:
         for name in ("accumulation", "log_every", "checkpoint_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be at least 1, got {getattr(self, name)}")
+        if self.patience < 0 or (self.patience and not (self.keep_best and self.eval_every)):
+            raise ValueError(
+                "train.patience counts evaluations without a better keep_best: it needs keep_best "
+                f"and eval_every, and must not be negative, got {self.patience}"
+            )
 
     def share_of(self, step: int, elapsed: float) -> float:
         """Share of the run that is over, by steps or by seconds, whichever is further on."""
@@ -123,6 +131,8 @@ class LoopState:
     last_loss: float | None = None
     best: float | None = None
     """The largest value of `keep_best` so far."""
+    stale: int = 0
+    """Evaluations since then."""
 
 
 def train(
@@ -219,7 +229,9 @@ class _Loop:
     def _run_until(self, signals: StopSignals) -> bool:
         config = self.config
         progress = self.world.agree(self.progress())
-        while progress < 1:
+        if self.state.step == 0 and config.patience:
+            self.evaluate(progress)
+        while progress < 1 and not self._is_stale():
             self.step(progress)
             progress = self.world.agree(self.progress())
             stop = bool(self.world.agree(float(signals.received)))
@@ -229,6 +241,7 @@ class _Loop:
             due = config.eval_every and self.state.step % config.eval_every == 0
             if due or (over and config.eval_every):
                 self.evaluate(min(progress, 1.0))
+                over = over or self._is_stale()
             if self.state.step % config.checkpoint_every == 0 or over or stop:
                 self.save()
             if stop and not over:
@@ -236,6 +249,11 @@ class _Loop:
                 return True
             self.display.advance(progress)
         return False
+
+    def _is_stale(self) -> bool:
+        """Whether `keep_best` has not improved for as long as the run may wait."""
+        patience = self.config.patience
+        return bool(patience and self.world.agree(float(self.state.stale)) >= patience)
 
     def progress(self) -> float:
         """Share of the run that is over, by steps or by the clock."""
@@ -368,8 +386,9 @@ class _Loop:
                 f"{', '.join(self.metrics) or 'nothing'}"
             )
         if state.best is not None and self.metrics[name] <= state.best:
+            state.stale += 1
             return
-        state.best = self.metrics[name]
+        state.best, state.stale = self.metrics[name], 0
         save_checkpoint(
             self.run_dir / BEST_FOLDER,
             Checkpoint(
@@ -410,7 +429,9 @@ class _Loop:
                 seconds=round(state.elapsed, 3),
                 steps_per_second=round(rate, 4),
             )
-            self.display.report(state.step, {"loss": means["loss"], "steps/s": rate})
+            left = state.elapsed / 60 * (1 / progress - 1) if progress > 0 else 0.0
+            shown = {"loss": means["loss"], "steps/s": rate, "minutes left": max(left, 0.0)}
+            self.display.report(state.step, shown)
 
     def evaluate(self, progress: float) -> None:
         if not self.world.speaks:

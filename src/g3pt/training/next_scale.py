@@ -144,7 +144,7 @@ class NextScale:
         """Cross-entropy of the scales that the curriculum has reached."""
         config = self._loss
         if self._only_guess:
-            return self._of_guess(batch, progress)
+            return self.guess_loss(batch, progress)
         num_scales = config.curriculum.num_scales(progress, self.car.config.num_scales)
         flips = batch.flip_probability_B if config.flip_share else None
         losses_S, guess = self.losses(batch, num_scales, flips, step)
@@ -152,15 +152,15 @@ class NextScale:
         loss = (losses_S * weights_S).sum() / weights_S.sum()
         metrics = {f"ce/{scale}": losses_S[scale] for scale in range(num_scales)}
         if guess is not None:
-            off = self._of_guess(batch, progress, guess)
+            off = self.guess_loss(batch, progress, guess)
             loss = loss + off.loss
             metrics |= off.metrics
         return TaskOutput(loss, metrics)
 
-    def _of_guess(
+    def guess_loss(
         self, batch: CarStep, progress: float, signs_BTK: Tensor | None = None
     ) -> TaskOutput:
-        """Loss and metrics of the first guess."""
+        """Loss and metrics of the first guess, whose signs are computed unless they are given."""
         if signs_BTK is None:
             self.tokenizer.to(batch.indices_BT.device)
             signs_BTK = self.car.guess_signs(batch.condition)

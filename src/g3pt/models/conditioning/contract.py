@@ -100,6 +100,7 @@ _FIELDS = {
     "image": (
         "pictures_BSS4",
         "guess_pictures_BZZ4",
+        "guess_features_BGGP",
         "num_views_B",
         "image_features_BIE",
         "image_summary_BE",
@@ -130,6 +131,9 @@ class ConditionBatch:
     guess_pictures_BZZ4: UInt8[Tensor, "B Z Z 4"] | None = None
     """The picture, or the first of several, at the resolution that the first guess reads; None if
     `pictures_BSS4` has that resolution."""
+
+    guess_features_BGGP: Float[Tensor, "B G_guess G_guess P"] | None = None
+    """Features of the frozen EfficientNet for `guess_pictures_BZZ4`; None computes them."""
 
     num_views_B: Int[Tensor, " B"] | None = None
     """Number of valid views of each shape, which come first among the V; None if all are valid."""

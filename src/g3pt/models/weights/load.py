@@ -13,6 +13,7 @@ from g3pt.models.rivals.flow import Flow
 from g3pt.models.rivals.regressor import Regressor
 from g3pt.models.tokenizer import Tokenizer
 from g3pt.models.tokenizers import build_tokenizer
+from g3pt.models.weights.adapter import adapted_config, apply_adapter
 from g3pt.models.weights.compact import compact, expand
 from g3pt.models.weights.config import RegressorWeightsConfig, WeightsConfig
 from g3pt.models.weights.folder import (
@@ -167,6 +168,7 @@ def load_weights(
     device: str | torch.device = "auto",
     *,
     dtype: DtypeName | torch.dtype = "float32",
+    adapter: str | Path | None = None,
 ) -> LoadedWeights:
     """Load a weights folder, or bundled weights by name.
 
@@ -175,6 +177,8 @@ def load_weights(
             `hub:OWNER/NAME[@REVISION]` on the Hugging Face hub.
         device: `auto`, `cpu`, `cuda`, `mps` or a torch device.
         dtype: number format of the generator, see `resolve_dtype`; the tokenizer's is float32.
+        adapter: folder of an adapter for these weights (`g3pt finetune`); its changes are put into
+            the generator.
 
     Raises:
         FileNotFoundError: if there is neither such a folder nor such a name.
@@ -194,6 +198,11 @@ def load_weights(
     parts = {"tokenizer": tokenizer, "car": car, "flow": flow}
     present = {name: part for name, part in parts.items() if part is not None}
     fill_all(present, expand(tensors), folder)
+    if adapter is not None:
+        if car is None:
+            raise WeightsError(f"{adapter}: adapts a generator, and {config.name} holds none")
+        car = apply_adapter(car, adapter, name=config.name, sha256=config.sha256)
+        config = adapted_config(config, car, adapter)
     if car is not None:
         cast_weights(car, number_format)
     of_tokenizer = {name: each for name, each in tensors.items() if name.startswith("tokenizer.")}

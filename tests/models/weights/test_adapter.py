@@ -1,0 +1,98 @@
+"""Adapter folders: written, read, put into weights."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from g3pt.generation.pipeline import G3PT
+from g3pt.models.car import Car
+from g3pt.models.conditioning.growing import EMBEDDING, missing_words, with_words
+from g3pt.models.weights.adapter import AdapterConfig, adapt_car, merged_copy, save_adapter
+from g3pt.models.weights.folder import WeightsError
+from g3pt.models.weights.load import LoadedWeights, load_weights, save_weights
+
+WORDS = ("gizmo", "blue")
+
+
+def write(weights: Path, folder: Path, words: tuple[str, ...] = WORDS) -> tuple[LoadedWeights, Car]:
+    """An adapter with random numbers; returns the weights and the adapted generator."""
+    loaded = load_weights(weights, "cpu")
+    assert loaded.car is not None
+    config = AdapterConfig(
+        name="mine", base=loaded.name, base_sha256=loaded.sha256, rank=2, scale=1.0
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        car = adapt_car(loaded.car, config, words)
+        with torch.no_grad():
+            for each in car.parameters():
+                if each.requires_grad:
+                    each.copy_((torch.randn_like(each) * 0.1).half())
+    save_adapter(folder, car, config, words)
+    return loaded, car
+
+
+def test_an_adapter_answers_as_the_merged_weights(tiny_weights: Path, tmp_path: Path) -> None:
+    loaded, car = write(tiny_weights, tmp_path / "adapter")
+    assert loaded.car is not None
+    whole = merged_copy(with_words(loaded.car, WORDS), car)
+    save_weights(
+        tmp_path / "whole",
+        loaded.tokenizer,
+        whole,
+        config=replace(loaded.config, storage="float32"),
+    )
+    adapted = G3PT.from_pretrained(tiny_weights, "cpu", adapter=tmp_path / "adapter")
+    merged = G3PT.from_pretrained(tmp_path / "whole", "cpu")
+    assert adapted.weights.name == "mine"
+    assert adapted.car is not None
+    assert merged.car is not None
+    torch.testing.assert_close(adapted.car.state_dict(), merged.car.state_dict())
+    texts = ["a blue gizmo"]
+    tokens = [each.generate(text=texts, seed=1).shapes[0].tokens for each in (adapted, merged)]
+    assert torch.equal(tokens[0].indices, tokens[1].indices)
+
+
+def test_new_words_leave_the_old_ones(tiny_weights: Path) -> None:
+    car = load_weights(tiny_weights, "cpu").car
+    assert missing_words(car, ["a blue gizmo", "gizmo"]) == ("gizmo", "blue")
+    grown = with_words(car, WORDS)
+    old, new = (each.state_dict()[f"{EMBEDDING}.weight"] for each in (car, grown))
+    assert torch.equal(new[: len(old)], old)
+    assert len(new) == len(old) + 2
+    before, after = (
+        next(c for c in each.config.conditions if c.slot == "text").build_tokenizer()
+        for each in (car, grown)
+    )
+    assert before.encode("a red mug") == after.encode("a red mug")
+    assert len(after.encode("gizmo")) == 2  # start and one word
+
+
+def test_old_words_stay_as_they_are_with_an_adapter(tiny_weights: Path, tmp_path: Path) -> None:
+    loaded, _ = write(tiny_weights, tmp_path)
+    adapted = load_weights(tiny_weights, "cpu", adapter=tmp_path)
+    old, new = (each.car.state_dict()[f"{EMBEDDING}.weight"] for each in (loaded, adapted))
+    assert torch.equal(new[: len(old)], old)
+    assert not torch.equal(new[-1], new[len(old) - 1])
+
+
+def test_an_adapter_of_other_weights_is_refused(tiny_weights: Path, tmp_path: Path) -> None:
+    write(tiny_weights, tmp_path)
+    with pytest.raises(WeightsError, match="adapts untrained with SHA-256"):
+        load_weights("g3pt-small", "cpu", adapter=tmp_path)
+
+
+def test_a_folder_without_an_adapter_is_refused(tiny_weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"there is no adapter\.json"):
+        load_weights(tiny_weights, "cpu", adapter=tiny_weights)
+    with pytest.raises(FileNotFoundError, match="g3pt finetune"):
+        load_weights(tiny_weights, "cpu", adapter=tmp_path / "none")
+
+
+def test_a_damaged_adapter_is_refused(tiny_weights: Path, tmp_path: Path) -> None:
+    write(tiny_weights, tmp_path)
+    (tmp_path / "words.txt").write_text("gizmo\ngreen\n")
+    with pytest.raises(WeightsError, match=r"words\.txt: is missing, damaged"):
+        load_weights(tiny_weights, "cpu", adapter=tmp_path)
