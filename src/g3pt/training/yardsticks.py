@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from g3pt.generation.answers import Answer, answer_features
 from g3pt.generation.field import ShapeField
-from g3pt.geometry.metrics import occupancy_iou
 from g3pt.geometry.outline import OutlinedField
 from g3pt.hashes import text_key
 from g3pt.models.car import Car, CarConfig
@@ -277,7 +276,8 @@ def _measure_outlined(
     points = queries_Q3.cpu().numpy()
     for row, shown in enumerate(fields):
         if isinstance(shown, OutlinedField):
-            iou_B[row] = occupancy_iou(shown(points) > 0, inside_BQ[row].cpu().numpy())
+            predicted_Q = torch.from_numpy(shown(points) > 0).to(inside_BQ.device)
+            iou_B[row] = _iou(predicted_Q[None], inside_BQ[row : row + 1])[0]
 
 
 def object_seed(object_id: str, seed: int = 0) -> int:
@@ -363,7 +363,10 @@ def field_iou(
         tokenizer.occupancy(memory, part.expand(len(summed_BLC), -1, -1)) > 0
         for part in queries_Q3.split(size)
     ]
-    predicted_BQ = torch.cat(predicted, dim=1)
+    return _iou(torch.cat(predicted, dim=1), inside_BQ)
+
+
+def _iou(predicted_BQ: Bool[Tensor, "B Q"], inside_BQ: Bool[Tensor, "B Q"]) -> Float[Tensor, " B"]:
     union_B = (predicted_BQ | inside_BQ).sum(dim=1)
     both_B = (predicted_BQ & inside_BQ).sum(dim=1)
     return torch.where(union_B == 0, 1.0, both_B / union_B.clamp(min=1))
