@@ -8,7 +8,13 @@ from PIL import Image
 from colored import BLUE, RED, WHITE, car, fine_box, painted
 from g3pt.arguments import PromptError
 from g3pt.generation.color_words import COLOR_WORDS
-from g3pt.generation.coloring import check_color, color_mesh, needed_iou, picture_cameras
+from g3pt.generation.coloring import (
+    check_color,
+    color_mesh,
+    needed_iou,
+    picture_cameras,
+    resembles,
+)
 from g3pt.generation.cutouts import Cutout
 from g3pt.generation.pictures import PreparedPicture, prepare_picture
 from g3pt.generation.pipeline import G3PT
@@ -203,3 +209,14 @@ def test_colouring_by_a_picture_is_heard_and_can_be_cancelled(pipeline: G3PT) ->
     assert heard == [(0, 3), (1, 3)]
     pipeline.generate(image=picture, num=1, resolution=16, on_scale=listen, color="none")
     assert len(heard) == 2
+
+
+def test_a_mesh_resembles_a_picture_of_itself_alone() -> None:
+    own = photograph()
+    assert resembles(PAINTED, own)
+    pole = TriangleMesh.from_arrays(CAR.vertices * (0.15, 2.5, 0.15), CAR.faces)
+    assert not resembles(pole, own)
+    nothing = TriangleMesh.from_arrays(np.zeros((0, 3)), np.zeros((0, 3)))
+    assert not resembles(nothing, own)
+    whole = replace(own, cutout=Cutout("whole", (0, 0, 1, 1), 1.0))
+    assert resembles(pole, whole)

@@ -201,7 +201,10 @@ def test_a_rule_about_samples_needs_samples(pipeline):
 
 def test_the_command_says_when_it_guessed_by_itself():
     settled = {"guess": True, "spread": 0.06}
-    assert "their samples do not agree" in _why_guessed(settled)
+    by_spread, by_outline = (
+        _why_guessed({**settled, "guess_because": reason}) for reason in ("spread", "outline")
+    )
+    assert "their samples do not agree" in by_spread and "outline of the picture" in by_outline
     assert [_why_guessed(each) for each in ({"guess": True}, {"spread": 0.01}, {})] == [""] * 3
 
 
@@ -214,3 +217,29 @@ def test_the_edge_of_a_picture_taken_whole_is_no_outline(pipeline):
     )
     assert fitted.guessed
     np.testing.assert_array_equal(fitted.mesh.vertices, plain.mesh.vertices)
+
+
+def test_a_consensus_that_does_not_resemble_the_picture_gives_way_to_the_guess(
+    pipeline, picture, monkeypatch
+):
+    """The samples agree, and only the outline decides."""
+    asked = {"image": picture, "consensus": 2, "guess_above": 1e6, "resolution": 24, "min_share": 0}
+    results = {}
+    for alike in (True, False):
+        monkeypatch.setattr("g3pt.generation.drafts.resembles", lambda *_, alike=alike: alike)
+        (results[alike],) = pipeline.generate(**asked).shapes
+    kept, replaced = results[True], results[False]
+    assert not kept.guessed and kept.guessed_because is None and kept.consensus == (0, 1)
+    assert replaced.guessed and replaced.guessed_because == "outline" and not replaced.consensus
+    assert kept.spread == replaced.spread
+    (guess,) = pipeline.generate(image=picture, guess=True, resolution=24, min_share=0).shapes
+    np.testing.assert_array_equal(replaced.mesh.vertices, guess.mesh.vertices)
+
+
+def test_samples_that_were_asked_for_are_not_judged_by_their_outline(
+    pipeline, picture, monkeypatch
+):
+    monkeypatch.setattr("g3pt.generation.drafts.resembles", lambda *_: False)
+    for asked in ({"consensus": 2}, {"num": 2}, {"consensus": 2, "guess_above": "never"}):
+        shapes = pipeline.generate(image=picture, resolution=24, **asked).shapes
+        assert not any(shape.guessed for shape in shapes)

@@ -225,6 +225,8 @@ def _write(
         entry["consensus"] = {"samples": len(shape.consensus), "seeds": list(shape.consensus)}
     if shape.guessed:
         entry["guess"] = True
+    if shape.guessed_because is not None:
+        entry["guess_because"] = shape.guessed_because
     if shape.spread is not None:
         entry["spread"] = shape.spread
     entry["color"] = color_entry(shape.color)
@@ -243,11 +245,16 @@ def _write(
 
 def _why_guessed(entry: dict[str, Any]) -> str:
     """A remark if the weights chose the first guess by default."""
-    if not entry.get("guess") or "spread" not in entry:
+    because = entry.get("guess_because")
+    if because is None:
         return ""
+    reason = {
+        "spread": "their samples do not agree",
+        "outline": "the mean of their samples does not have the outline of the picture",
+    }[because]
     return (
-        "; nothing that these weights know well: their samples do not agree, so this is the first "
-        "guess, which is coarse (--num 4 shows samples)"
+        f"; nothing that these weights know well: {reason}, so this is the first guess, which is "
+        "coarse where the picture does not show it (--num 4 shows samples)"
     )
 
 

@@ -7,7 +7,7 @@ around it, few from elsewhere.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -18,11 +18,12 @@ from g3pt.generation.color_words import colors_of_sentence
 from g3pt.generation.pictures import PreparedPicture
 from g3pt.generation.prompts import Prompts
 from g3pt.generation.results import GeneratedShape, ShapeColor
-from g3pt.geometry.coloring import color_from_picture, object_mask
+from g3pt.geometry.coloring import HOPE, color_from_picture, object_mask
 from g3pt.geometry.mesh import NEUTRAL_GREY, TriangleMesh
+from g3pt.geometry.render import Scene
 from g3pt.geometry.repaint import repainted
 from g3pt.geometry.sections import find_part
-from g3pt.geometry.silhouettes import SIDE, Candidate, Orbit, solidity
+from g3pt.geometry.silhouettes import SIDE, Candidate, Orbit, find_view, solidity
 
 ColorSource = Literal["auto", "picture", "text", "none"]
 """Where colours come from; `auto`: the picture if there is one and the silhouettes agree, otherwise
@@ -125,7 +126,7 @@ def color_mesh(
 
 
 def _from_picture(mesh: TriangleMesh, picture: PreparedPicture) -> Colored:
-    if picture.cutout.method == "whole":
+    if not has_outline(picture):
         reason = "the object could not be separated from the background of the picture"
         return Colored(mesh, ShapeColor("none", reason=reason))
     needed = needed_iou(picture.cut_rgba)
@@ -154,6 +155,26 @@ def needed_iou(picture: UInt8[np.ndarray, "H W 4"]) -> float:
     """
     least, more = NEEDED_IOU
     return least + more * solidity(object_mask(picture, SIDE))
+
+
+def has_outline(picture: PreparedPicture) -> bool:
+    """Whether the object of a picture is known; the edge of a picture is no outline."""
+    return picture.cutout.method != "whole"
+
+
+def resembles(mesh: TriangleMesh, picture: PreparedPicture) -> bool:
+    """Whether a likely camera sees a mesh with the outline of the object in a picture.
+
+    A picture that was taken whole has no outline, so any mesh resembles it.
+    """
+    if not has_outline(picture):
+        return True
+    if mesh.is_empty:
+        return False
+    needed = needed_iou(picture.cut_rgba)
+    silhouette = partial(object_mask, picture.cut_rgba)
+    found = find_view(mesh, Scene(mesh), silhouette, picture_cameras(), hopeless=needed - HOPE)
+    return found.iou >= needed
 
 
 def _from_words(mesh: TriangleMesh, text: str) -> Colored:

@@ -23,6 +23,7 @@ from g3pt.generation.answers import (
     SampleAnswer,
     SettledAnswer,
 )
+from g3pt.generation.coloring import has_outline, resembles
 from g3pt.generation.consensus import consensus_features, consensus_tokens, sample_spread
 from g3pt.generation.meshing import (
     OnBlock,
@@ -32,7 +33,7 @@ from g3pt.generation.meshing import (
     pyramid_of,
 )
 from g3pt.generation.prompts import Prompts
-from g3pt.generation.results import GeneratedShape, ScaleEvent
+from g3pt.generation.results import GeneratedShape, GuessReason, ScaleEvent
 from g3pt.generation.sampler import SampledTokens, ScaleSample, generate_tokens
 from g3pt.generation.selection import Selection, choose_candidate
 from g3pt.geometry.isosurface import Extraction
@@ -77,6 +78,10 @@ class DraftConsensus:
     replaced them has it too."""
     instead: "Draft | None" = None
     """The first sample, which is meshed if the mean has no inside."""
+    guess: "Draft | None" = None
+    """The first guess, which is meshed if the mean does not have the outline of the picture."""
+    because: GuessReason | None = None
+    """Why a guess replaced the consensus, if it did."""
 
     @property
     def is_guess(self) -> bool:
@@ -169,16 +174,22 @@ def settled_drafts(
 ) -> list[Draft]:
     """One draft per group: the consensus if its samples agree, otherwise the first guess.
 
-    Arguments as for `consensus_drafts`. With a spread above `guess_above` the samples disagree.
+    Arguments as for `consensus_drafts`. With a spread above `guess_above` the samples disagree. A
+    consensus keeps the guess, in case its mesh does not resemble the picture.
     """
     agreed = consensus_drafts(tokenizer, car, condition, owners, sampled, num_samples)
     guesses = guess_drafts(tokenizer, car, condition, owners)
     spreads = sample_spread(sampled.summed_BLC, num_samples).tolist()
     drafts: list[Draft] = []
     for consensus, guess, spread in zip(agreed, guesses, spreads, strict=True):
-        chosen = guess if spread > guess_above else consensus
-        assert chosen.consensus is not None
-        drafts.append(replace(chosen, consensus=replace(chosen.consensus, spread=spread)))
+        assert consensus.consensus is not None and guess.consensus is not None
+        by_spread = replace(guess.consensus, spread=spread, because="spread")
+        if spread > guess_above:
+            drafts.append(replace(guess, consensus=by_spread))
+            continue
+        by_outline = replace(guess, consensus=replace(by_spread, because="outline"))
+        agreed_on = replace(consensus.consensus, spread=spread, guess=by_outline)
+        drafts.append(replace(consensus, consensus=agreed_on))
     return drafts
 
 
@@ -293,13 +304,13 @@ def mesh_drafts(
     shapes: list[GeneratedShape] = []
     for draft, selection in chosen:
         on_block = listener.mesh(draft)
-        guessed = draft.consensus is not None and draft.consensus.is_guess
-        shown = None
-        if outline and guessed and prompts.pictures:
-            picture = prompts.pictures[draft.prompt]
-            # The edge of a picture without a known object is no outline.
-            shown = None if picture.cutout.method == "whole" else picture.rgba
+        picture = prompts.pictures[draft.prompt] if prompts.pictures else None
+        shown = picture.rgba if picture is not None and outline and has_outline(picture) else None
         extraction = _mesh(tokenizer, draft, resolution, min_share, on_block, shown)
+        guess = None if draft.consensus is None else draft.consensus.guess
+        if guess is not None and picture is not None and not resembles(extraction.mesh, picture):
+            draft = guess
+            extraction = _mesh(tokenizer, draft, resolution, min_share, on_block, shown)
         if extraction.mesh.is_empty and draft.consensus and draft.consensus.instead:
             draft = draft.consensus.instead
             extraction = _mesh(tokenizer, draft, resolution, min_share, on_block)
@@ -323,6 +334,7 @@ def mesh_drafts(
                 selection,
                 consensus=() if agreed is None else agreed.seeds,
                 guessed=agreed is not None and agreed.is_guess,
+                guessed_because=None if agreed is None else agreed.because,
                 spread=None if agreed is None else agreed.spread,
                 cutout=prompts.cutouts[draft.prompt] if prompts.pictures else None,
             )
@@ -338,7 +350,10 @@ def _mesh(
     on_block: OnBlock | None,
     outline: UInt8[np.ndarray, "P P 4"] | None = None,
 ) -> Extraction:
-    """Mesh the features of a draft if it has any, else its tokens."""
+    """Mesh the features of a draft if it has any, else its tokens.
+
+    Only a guess is fitted to the outline.
+    """
     if draft.consensus is None:
         return mesh_tokens(
             tokenizer,
@@ -351,7 +366,7 @@ def _mesh(
         tokenizer,
         draft.consensus.features_LC,
         draft.tokens.num_scales,
-        outline=outline,
+        outline=outline if draft.consensus.is_guess else None,
         resolution=resolution,
         min_share=min_share,
         on_block=on_block,

@@ -10,6 +10,9 @@ from g3pt.geometry.isosurface import Extraction
 from g3pt.geometry.mesh import TriangleMesh, UnitFrame, to_source
 from g3pt.models.g3t import TokenPyramid
 
+GuessReason = Literal["spread", "outline"]
+"""`spread`: the samples were too far apart. `outline`: their mean did not resemble the picture."""
+
 
 @dataclass(frozen=True, eq=False)
 class ScaleEvent:
@@ -72,6 +75,8 @@ class GeneratedShape:
     the quantised mean: they decode to a shape close to the mesh, not equal to it."""
     guessed: bool = False
     """Whether the mesh is the generator's first guess; its tokens are the quantised guess."""
+    guessed_because: GuessReason | None = None
+    """Why the guess replaced a consensus, if it did."""
     spread: float | None = None
     """How far the samples of the consensus are from their mean (`sample_spread`). Given if it
     decided between the consensus and the first guess."""
