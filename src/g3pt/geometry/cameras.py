@@ -46,6 +46,17 @@ class Camera:
         frame = np.stack([right, np.cross(backward, right), backward])
         return frame / np.linalg.norm(frame, axis=1, keepdims=True)
 
+    def image_plane(
+        self, points_N3: Float64[ndarray, "N 3"]
+    ) -> tuple[Float64[ndarray, "N 2"], Float64[ndarray, " N"]]:
+        """Places on the image plane at distance 1, right and downward, and depths.
+
+        Points must lie before the camera.
+        """
+        local_N3 = (points_N3 - np.array(self.position)) @ self.axes().T
+        depth_N = -local_N3[:, 2]
+        return local_N3[:, :2] * [1, -1] / depth_N[:, None], depth_N
+
 
 def orbit_camera(
     azimuth_degrees: float, elevation_degrees: float, *, fov_degrees: float = 30.0

@@ -131,9 +131,8 @@ class OutlinedField:
 
 def project(points: Float64[np.ndarray, "Q 3"], camera: Camera) -> Float64[np.ndarray, "Q 2"]:
     """Places in the image plane of a camera: -1 to 1 from left to right and from top to bottom."""
-    right, up, backward = ((points - np.array(camera.position)) @ camera.axes().T).T
-    scale = 1.0 / np.tan(np.radians(camera.fov_degrees / 2)) / -backward
-    return np.stack([scale * right, -scale * up], axis=1)
+    plane, _ = camera.image_plane(points)
+    return plane / np.tan(np.radians(camera.fov_degrees / 2))
 
 
 def _cells_of(places: Float64[np.ndarray, "Q 2"]) -> tuple[np.ndarray, np.ndarray]:

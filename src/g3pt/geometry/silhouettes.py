@@ -83,7 +83,7 @@ class PictureView:
         self, points_N3: Float64[ndarray, "N 3"]
     ) -> tuple[Float64[ndarray, "N 2"], Float64[ndarray, " N"]]:
         """Places of points in the picture, and their depths along the line of sight."""
-        plane_N2, depth_N = _image_plane(self.orbit.camera(), points_N3)
+        plane_N2, depth_N = self.orbit.camera().image_plane(points_N3)
         return plane_N2 * self.scale + self.centre, depth_N
 
     def rays(self, size: int) -> Float32[ndarray, "R 3"]:
@@ -177,7 +177,7 @@ class _Mask:
 
     def framed(self, orbit: Orbit, outline: Float64[ndarray, "N 3"]) -> PictureView:
         """The view whose box of the mesh has the middle and the mean side of this box."""
-        plane, _ = _image_plane(orbit.camera(), outline)
+        plane, _ = orbit.camera().image_plane(outline)
         low, high = plane.min(axis=0), plane.max(axis=0)
         scale = float((self._box[2:] - self._box[:2]).sum() / max((high - low).sum(), 1e-9))
         centre = (self._box[:2] + self._box[2:]) / 2 - (low + high) / 2 * scale
@@ -196,18 +196,6 @@ def _outline(mesh: TriangleMesh) -> Float64[ndarray, "N 3"]:
         return used[_spatial.ConvexHull(used).vertices]
     except _spatial.QhullError:  # flat
         return used
-
-
-def _image_plane(
-    camera: Camera, points_N3: Float64[ndarray, "N 3"]
-) -> tuple[Float64[ndarray, "N 2"], Float64[ndarray, " N"]]:
-    """Places on the image plane at distance 1, right and downward, and depths.
-
-    Orbit cameras stand outside the unit frame's sphere, so every point of it lies before them.
-    """
-    local_N3 = (points_N3 - np.array(camera.position)) @ camera.axes().T
-    depth_N = -local_N3[:, 2]
-    return local_N3[:, :2] * [1, -1] / depth_N[:, None], depth_N
 
 
 def _descend(start: Orbit, value: Callable[[Orbit], float]) -> tuple[Orbit, float]:
