@@ -325,7 +325,9 @@ def answers_of(weights: LoadedWeights) -> list[Answer]:
         return [answer_of(num)] if num > 1 else [SampleAnswer()]
     if said.spread_limit is None or num == 1:
         return [answer_of(num), GuessAnswer()]
-    settled = SettledAnswer(num_samples=num, guess_above=said.spread_limit)
+    settled = SettledAnswer(
+        num_samples=num, guess_above=said.spread_limit, outlined=bool(said.outline)
+    )
     return [settled, GuessAnswer()]
 
 
