@@ -11,13 +11,11 @@ from g3pt.generation.color_words import COLOR_WORDS
 from g3pt.generation.coloring import (
     check_color,
     color_mesh,
-    needed_iou,
-    picture_cameras,
-    resembles,
 )
 from g3pt.generation.cutouts import Cutout
 from g3pt.generation.pictures import PreparedPicture, prepare_picture
 from g3pt.generation.pipeline import G3PT
+from g3pt.generation.resemblance import needed_iou, picture_cameras, resembles
 from g3pt.geometry.cameras import canonical_camera, orbit_camera
 from g3pt.geometry.mesh import NEUTRAL_GREY, TriangleMesh, concatenate
 from g3pt.geometry.render import render

@@ -1,44 +1,25 @@
-"""Colours of generated meshes: those of the picture, or of the words of the sentence.
-
-Which cameras may have taken a picture follows the views that the bundled generator was trained on
-(`stream.cameras.ViewLaw`): one in three from the canonical camera, most others from a quarter turn
-around it, few from elsewhere.
-"""
+"""Colours of generated meshes: those of the picture, or of the words of the sentence."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import UInt8
 
 from g3pt.arguments import PromptError
 from g3pt.generation.color_words import colors_of_sentence
 from g3pt.generation.pictures import PreparedPicture
 from g3pt.generation.prompts import Prompts
+from g3pt.generation.resemblance import has_outline, needed_iou, picture_cameras
 from g3pt.generation.results import GeneratedShape, ShapeColor
-from g3pt.geometry.coloring import HOPE, color_from_picture, object_mask
+from g3pt.geometry.coloring import color_from_picture
 from g3pt.geometry.mesh import NEUTRAL_GREY, TriangleMesh
-from g3pt.geometry.render import Scene
 from g3pt.geometry.repaint import repainted
 from g3pt.geometry.sections import find_part
-from g3pt.geometry.silhouettes import SIDE, Candidate, Orbit, find_view, solidity
 
 ColorSource = Literal["auto", "picture", "text", "none"]
 """Where colours come from; `auto`: the picture if there is one and the silhouettes agree, otherwise
 the colour words of the sentence if there are any, otherwise nothing."""
-
-NEEDED_IOU = (0.45, 0.42)
-"""Least agreement of the silhouettes of picture and mesh with which its colours are taken: the
-first plus the second times the picture's `solidity`. Nearly any shape fills the silhouette of a
-television by .8, but none but a chair that of a chair by .6 (docs/color.md)."""
-
-RARE_HANDICAP = 0.05
-"""IoU by which a camera outside the training law's quarter turn must agree better."""
-
-LIKELY_HANDICAP = 0.015
-"""The same for a camera inside it that is not the canonical one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,36 +128,6 @@ def _from_picture(mesh: TriangleMesh, picture: PreparedPicture) -> Colored:
     return Colored(given.mesh, replace(color, method="picture", seen_share=given.seen_share))
 
 
-def needed_iou(picture: UInt8[np.ndarray, "H W 4"]) -> float:
-    """IoU of silhouettes that shows that a mesh is what the picture shows.
-
-    Args:
-        picture: with an alpha channel that shows the object only.
-    """
-    least, more = NEEDED_IOU
-    return least + more * solidity(object_mask(picture, SIDE))
-
-
-def has_outline(picture: PreparedPicture) -> bool:
-    """Whether the object of a picture is known; the edge of a picture is no outline."""
-    return picture.cutout.method != "whole"
-
-
-def resembles(mesh: TriangleMesh, picture: PreparedPicture) -> bool:
-    """Whether a likely camera sees a mesh with the outline of the object in a picture.
-
-    A picture that was taken whole has no outline, so any mesh resembles it.
-    """
-    if not has_outline(picture):
-        return True
-    if mesh.is_empty:
-        return False
-    needed = needed_iou(picture.cut_rgba)
-    silhouette = partial(object_mask, picture.cut_rgba)
-    found = find_view(mesh, Scene(mesh), silhouette, picture_cameras(), hopeless=needed - HOPE)
-    return found.iou >= needed
-
-
 def _from_words(mesh: TriangleMesh, text: str) -> Colored:
     """Flat colours; what the sentence names no colour for is `NEUTRAL_GREY`."""
     named = colors_of_sentence(text)
@@ -197,20 +148,3 @@ def _from_words(mesh: TriangleMesh, text: str) -> Colored:
         return Colored(mesh, ShapeColor("none", reason=reason))
     colored = TriangleMesh(mesh.vertices, mesh.faces, rgba)
     return Colored(colored, ShapeColor("text", words=", ".join(words)))
-
-
-@lru_cache(maxsize=1)
-def picture_cameras() -> tuple[Candidate, ...]:
-    """Cameras that the search for that of a picture begins with, the likeliest first."""
-    likely = [
-        Candidate(Orbit(azimuth, elevation, fov), LIKELY_HANDICAP)
-        for fov in (20.0, 45.0)
-        for elevation in (-5.0, 10.0, 25.0, 45.0)
-        for azimuth in range(-15, 76, 15)
-    ]
-    rare = [
-        Candidate(Orbit(azimuth, elevation), RARE_HANDICAP)
-        for elevation in (0.0, 25.0, 50.0)
-        for azimuth in range(90, 345, 30)
-    ]
-    return (Candidate(Orbit(30.0, 20.0)), *likely, *rare)

@@ -23,7 +23,6 @@ from g3pt.generation.answers import (
     SampleAnswer,
     SettledAnswer,
 )
-from g3pt.generation.coloring import has_outline, resembles
 from g3pt.generation.consensus import consensus_features, consensus_tokens, sample_spread
 from g3pt.generation.meshing import (
     OnBlock,
@@ -33,6 +32,7 @@ from g3pt.generation.meshing import (
     pyramid_of,
 )
 from g3pt.generation.prompts import Prompts
+from g3pt.generation.resemblance import has_outline, resembles
 from g3pt.generation.results import GeneratedShape, GuessReason, ScaleEvent
 from g3pt.generation.sampler import SampledTokens, ScaleSample, generate_tokens
 from g3pt.generation.selection import Selection, choose_candidate

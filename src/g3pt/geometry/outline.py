@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Float32, Float64, UInt8
 from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
 
 from g3pt.geometry.cameras import Camera, canonical_camera, silhouette_box
+from g3pt.geometry.triangles import UNIT_LONGEST_SIDE
 
 _NDIMAGE: Any = ndimage
 """Its own annotations are partial."""
@@ -28,8 +29,6 @@ _NDIMAGE: Any = ndimage
 Field = Callable[[Float[np.ndarray, "Q 3"]], Float32[np.ndarray, " Q"]]
 """Occupancy logits at points of the unit frame, positive inside."""
 
-LONGEST_SIDE = 1.9
-"""Of a shape in the unit frame."""
 GRID = 48
 """Points per axis at which the field is evaluated."""
 BLUR = 0.7
@@ -111,7 +110,7 @@ class OutlinedField:
             np.zeros((1, 3)), self._camera
         )
         self._center = self._center - STEP * off[0]
-        self._side *= float(np.clip(LONGEST_SIDE / longest, 0.8, 1.25)) ** STEP
+        self._side *= float(np.clip(UNIT_LONGEST_SIDE / longest, 0.8, 1.25)) ** STEP
 
     def _fitted(
         self, places: Float64[np.ndarray, "Q 2"], logits: Float[np.ndarray, " Q"]
@@ -169,7 +168,7 @@ def _apparent_box(
         above = logits > level
         if above.any():
             inside = above
-            if np.ptp(points[above], axis=0).max() >= NEARLY_LONG * LONGEST_SIDE:
+            if np.ptp(points[above], axis=0).max() >= NEARLY_LONG * UNIT_LONGEST_SIDE:
                 break
     low, high = places[inside].min(axis=0), places[inside].max(axis=0)
     return (low + high) / 2, float((high - low).max())

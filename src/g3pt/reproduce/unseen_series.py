@@ -23,7 +23,6 @@ from g3pt.evaluation.sets.yardsticks import NEAREST_PICTURE, nearest_pictures
 from g3pt.files import write_whole
 from g3pt.generation.answers import Answer, ConsensusAnswer, GuessAnswer, SampleAnswer
 from g3pt.geometry.triangles import TriangleMesh
-from g3pt.models.sampling import Sampling
 from g3pt.models.tokenizer import DiscreteTokenizer, require_tokens
 from g3pt.procedural import make_shape
 from g3pt.recipes.pools import record_pool
@@ -36,7 +35,7 @@ from g3pt.stream.recorded import RecordedConfig
 from g3pt.stream.recording import Recording
 from g3pt.training.checkpoint import list_checkpoints
 from g3pt.training.environment import describe_environment
-from g3pt.training.kinds.stream import StreamRun
+from g3pt.training.kinds.stream import WATCHED, StreamRun
 from g3pt.training.start import start
 from g3pt.training.trained import load_car, load_tokenizer
 from g3pt.training.yardsticks import ReadyYardstick, measure_yardstick, ready_yardstick
@@ -137,9 +136,8 @@ class _Workshop:
         answers: list[Answer] = [SampleAnswer(), ConsensusAnswer(num_samples=table.consensus)]
         if car.guess is not None:
             answers.append(GuessAnswer())
-        sampling = Sampling(guidance=1.5, temperature=0.5)
         measured = [
-            measure_yardstick(self._tokenizer, car, ready, answers, sampling, seed=seed)
+            measure_yardstick(self._tokenizer, car, ready, answers, WATCHED, seed=seed)
             for ready in self.ready
         ]
         distinct = sum(len(Recording(one)) for one in _recorded(run).selections)

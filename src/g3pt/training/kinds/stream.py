@@ -43,7 +43,7 @@ from g3pt.training.yardsticks import (
 )
 
 WATCHED = Sampling(guidance=1.5, temperature=0.5)
-"""Sampling that suits unseen objects best (docs/results/unseen-toy.md)."""
+"""Sampling that generators are measured with while they train, and in the table `unseen`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
