@@ -100,9 +100,10 @@ def test_sizes_are_near_their_names(recipes, name, low, high):
 def test_a_recipe_with_a_first_guess_tells_its_cost_at_once(recipes, name):
     from g3pt.models.conditioning.efficientnet_weights import load_efficientnet
     from g3pt.models.flops import guess_operations
-    from g3pt.training.cost import estimate_cost, flops_by_formula
+    from g3pt.training.cost import _cost_of_one, estimate_cost, flops_by_formula
 
-    load_efficientnet.cache_clear()  # as in a process that has just begun
+    for cached in (load_efficientnet, _cost_of_one):  # as in a process that has just begun
+        cached.cache_clear()
     run = recipes.recipe(name)
     cost = estimate_cost(run)
 
@@ -150,6 +151,22 @@ def test_memory_grows_with_the_slice_of_the_batch_and_not_with_the_batch(recipes
     halved = estimate_cost(replace(run, train=replace(run.train, accumulation=2)))
     assert halved.memory_bytes < plain.memory_bytes
     assert halved.flops_per_step == plain.flops_per_step
+
+
+def test_a_cost_is_the_same_whoever_asks_again(recipes):
+    from dataclasses import replace
+
+    from g3pt.training.cost import _cost_of_one, estimate_cost
+
+    run = recipes.recipe("flow-tiny-smoke")
+    seen = set()
+    for seed in range(4):
+        _cost_of_one.cache_clear()
+        again = replace(run, name=f"again-{seed}", train=replace(run.train, seed=seed))
+        seen.add(estimate_cost(again).memory_bytes)
+        assert estimate_cost(run) == estimate_cost(again)
+        assert _cost_of_one.cache_info().misses == 1
+    assert len(seen) == 1
 
 
 @pytest.mark.parametrize("name", ["tokenizer-tiny", "car-2M"])
