@@ -5,6 +5,7 @@ from typing import Literal
 
 from g3pt.generation.cutouts import Cutout
 from g3pt.generation.prompts import Prompts
+from g3pt.generation.resemblance import Resemblance
 from g3pt.generation.selection import Selection
 from g3pt.geometry.isosurface import Extraction
 from g3pt.geometry.mesh import TriangleMesh, UnitFrame, to_source
@@ -85,6 +86,8 @@ class GeneratedShape:
     cutout: Cutout | None = None
     """How the object of its picture was found, if there was a picture; of several views, of the
     first."""
+    resemblance: Resemblance | None = None
+    """How far the mesh has the outline of its picture, if that was looked for."""
 
     @property
     def mesh(self) -> TriangleMesh:
