@@ -33,7 +33,7 @@ def colored(mesh: TriangleMesh, camera=None) -> TriangleMesh:
     picture = render(mesh, camera or canonical_camera(), size=512)
     bare = replace(mesh, colors=None)
     given = color_from_picture(bare, picture, view_of(bare, picture))
-    assert given.mesh is not None and given.mesh.colors is not None
+    assert given is not None and given.mesh.colors is not None
     assert (given.mesh.vertices == mesh.vertices).all() and (given.mesh.faces == mesh.faces).all()
     assert (given.mesh.colors[:, 3] == 255).all()
     return given.mesh
@@ -182,7 +182,7 @@ def test_a_part_hidden_by_another_does_not_take_its_colour() -> None:
     picture = render(both, camera, size=512)
     view = view_of(both, picture, Candidate(Orbit(20.0, 10.0)))
     given = color_from_picture(replace(both, colors=None), picture, view)
-    assert given.mesh is not None and given.mesh.colors is not None
+    assert given is not None and given.mesh.colors is not None
     red_leads = given.mesh.colors[:, 0].astype(int) > given.mesh.colors[:, 2]
     of_wall = np.arange(len(both.vertices)) < len(wall.vertices)
     assert not red_leads[of_wall].any()

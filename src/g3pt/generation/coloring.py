@@ -12,7 +12,7 @@ from g3pt.generation.pictures import PreparedPicture
 from g3pt.generation.prompts import Prompts
 from g3pt.generation.resemblance import Resemblance, has_outline, resemblance_of
 from g3pt.generation.results import GeneratedShape, ShapeColor
-from g3pt.geometry.coloring import color_from_picture
+from g3pt.geometry.coloring import PicturePaint, color_from_picture
 from g3pt.geometry.mesh import NEUTRAL_GREY, TriangleMesh
 from g3pt.geometry.repaint import repainted
 from g3pt.geometry.sections import find_part
@@ -30,6 +30,8 @@ class Colored:
     color: ShapeColor
     resemblance: Resemblance | None = None
     """How far the mesh has the outline of its picture, if that was looked for."""
+    paint: PicturePaint | None = None
+    """How the picture gave the colours, if it did."""
 
 
 def check_color(color: ColorSource, prompts: Prompts) -> None:
@@ -78,6 +80,7 @@ def _colored_shape(shape: GeneratedShape, prompts: Prompts, color: ColorSource) 
         scales=tuple(repainted(mesh, done.mesh) for mesh in shape.scales),
         color=done.color,
         resemblance=done.resemblance,
+        paint=done.paint,
     )
 
 
@@ -133,11 +136,11 @@ def _from_picture(
         )
         return Colored(mesh, replace(color, reason=reason), resemblance)
     given = color_from_picture(mesh, picture.cut_rgba, found.view)
-    if given.mesh is None:
+    if given is None:
         reason = "the camera that was found for the picture sees nothing of the mesh"
         return Colored(mesh, replace(color, reason=reason), resemblance)
     color = replace(color, method="picture", seen_share=given.seen_share)
-    return Colored(given.mesh, color, resemblance)
+    return Colored(given.mesh, color, resemblance, given.paint)
 
 
 def _from_words(mesh: TriangleMesh, text: str) -> tuple[TriangleMesh, ShapeColor]:

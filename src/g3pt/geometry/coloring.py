@@ -26,9 +26,9 @@ from numpy import ndarray
 from scipy import sparse, spatial  # pyright: ignore[reportMissingTypeStubs]
 
 from g3pt.geometry.cameras import OBJECT_FILL, frame_object
-from g3pt.geometry.lighting import remove_light
+from g3pt.geometry.lighting import Light, fit_light
 from g3pt.geometry.mesh import UNIT_LONGEST_SIDE, TriangleMesh, vertex_normals
-from g3pt.geometry.projection import Sighting, project_picture
+from g3pt.geometry.projection import Projector, Sighting
 from g3pt.geometry.render import Scene
 from g3pt.geometry.silhouettes import PictureView
 
@@ -81,18 +81,34 @@ MIN_SIDE, MAX_SIDE = 160, 640
 
 
 @dataclass(frozen=True, eq=False)
+class PicturePaint:
+    """How a picture gives a surface its colours, at any resolution."""
+
+    picture: UInt8[ndarray, "H W 4"]
+    """With an alpha channel that shows the object only."""
+    view: PictureView
+    """Where it was taken from."""
+    light: Light
+    """The light in it."""
+    mirrored: tuple[bool, bool, bool]
+    """Which of `MIRRORS` show what the picture does not."""
+
+
+@dataclass(frozen=True, eq=False)
 class PictureColors:
     """What a picture gave to a mesh."""
 
-    mesh: TriangleMesh | None
-    """The mesh with colours; None if the picture shows no vertex."""
+    mesh: TriangleMesh
+    """The mesh with colours."""
     seen_share: float
     """Share of the vertices that the picture shows."""
+    paint: PicturePaint
+    """What the colours were made by."""
 
 
 def color_from_picture(
     mesh: TriangleMesh, picture: UInt8[ndarray, "H W 4"], view: PictureView
-) -> PictureColors:
+) -> PictureColors | None:
     """Give a mesh the colours of a picture of the object that it shows.
 
     Args:
@@ -101,6 +117,9 @@ def color_from_picture(
         view: where it was taken from, as `find_view` finds it; if the silhouettes do not agree,
             colours lie on wrong parts.
 
+    Returns:
+        The colours; None if the picture shows no vertex.
+
     Raises:
         ValueError: if the picture is fully transparent.
     """
@@ -108,17 +127,19 @@ def color_from_picture(
     edges = max(float(np.median(_lengths(mesh, _edges(mesh)))), 1e-6)
     wanted = PIXELS_PER_EDGE * UNIT_LONGEST_SIDE / edges / OBJECT_FILL
     framed = frame_object(picture, round(min(max(wanted, MIN_SIDE), MAX_SIDE)))
-    sighting = project_picture(mesh, scene, view, framed, tolerance=HIDING_DISTANCE)
+    normals_P3 = vertex_normals(mesh)
+    projector = Projector(scene, view, framed, tolerance=HIDING_DISTANCE)
+    sighting = projector.sight(mesh.vertices, normals_P3)
     if not sighting.is_seen.any():
-        return PictureColors(None, 0.0)
-    evened_P3 = remove_light(
-        sighting.colors_P3, sighting.weights_P, mesh.vertices, vertex_normals(mesh)
-    )
+        return None
+    light = fit_light(sighting.colors_P3, sighting.weights_P, mesh.vertices, normals_P3)
+    evened_P3 = light.removed(sighting.colors_P3, normals_P3)
     filled = fill_colors(mesh, replace(sighting, colors_P3=evened_P3))
     colored = TriangleMesh.from_arrays(
         mesh.vertices, mesh.faces, np.rint(255 * filled.colors_P3).astype(np.uint8)
     )
-    return PictureColors(colored, float(sighting.is_seen.mean()))
+    paint = PicturePaint(picture, view, light, filled.mirrored)
+    return PictureColors(colored, float(sighting.is_seen.mean()), paint)
 
 
 @dataclass(frozen=True, eq=False)
