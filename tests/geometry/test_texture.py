@@ -9,7 +9,7 @@ import pytest
 import trimesh
 from PIL import Image
 
-from colored import fine_box
+from colored import textured_box
 from g3pt.geometry.formats.gltf import glb_chunks
 from g3pt.geometry.mesh import (
     WRITE_SUFFIXES,
@@ -19,31 +19,10 @@ from g3pt.geometry.mesh import (
     read_mesh,
     write_mesh,
 )
-from g3pt.geometry.texture import TEXTURE_SUFFIXES, Texture, TexturedMesh, check_texture
+from g3pt.geometry.texture import TEXTURE_SUFFIXES, check_texture
 
-BOX = fine_box((1.9, 1.0, 0.6), edge=0.5)
-SIDE = 256
-
-
-def boxed() -> TexturedMesh:
-    """A box whose sides lie in a row, each in a colour of its own that brightens upward."""
-    side_F = np.abs(BOX.triangles.mean(axis=1) / [0.95, 0.5, 0.3]).argmax(axis=1)
-    sign_F = np.take_along_axis(BOX.triangles.mean(axis=1), side_F[:, None], 1)[:, 0] > 0
-    chart_F = 2 * side_F + sign_F
-    others = np.array([[1, 2], [0, 2], [0, 1]])[side_F]
-    corners = BOX.triangles / [1.9, 1.0, 0.6] + 0.5
-    uvs = np.take_along_axis(corners, others[:, None, :], axis=2) * [1 / 8, 0.8] + [0.02, 0.1]
-    uvs[..., 0] += chart_F[:, None] / 6
-    keys = np.concatenate([BOX.faces.reshape(-1, 1), np.repeat(chart_F, 3)[:, None]], axis=1)
-    _, first, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    image = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
-    image[..., 0] = 40 * (np.arange(SIDE) * 6 // SIDE)
-    image[..., 1] = np.arange(SIDE)[::-1, None]
-    texture = Texture(uvs.reshape(-1, 2)[first], index.reshape(-1, 3).astype(np.int64), image)
-    return TexturedMesh(BOX, texture)
-
-
-TEXTURED = boxed()
+TEXTURED = textured_box()
+BOX, SIDE = TEXTURED.mesh, len(TEXTURED.texture.image)
 
 
 def expected(points: np.ndarray) -> np.ndarray:
