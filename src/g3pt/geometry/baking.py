@@ -66,8 +66,8 @@ def bake(
     projector = None if paint is None else _projector(mesh, paint)
     corner_normals = crease_normals(mesh).reshape(-1, 3, 3)
     colors_N3 = np.empty((len(found.faces_N), 3))
-    for part in _batches(len(found.faces_N)):
-        faces_N, weights_N3 = found.faces_N[part], found.weights_N3[part]
+    for first, last in _batches(len(found.faces_N)):
+        faces_N, weights_N3 = found.faces_N[first:last], found.weights_N3[first:last]
         points_N3 = np.einsum("nk,nkc->nc", weights_N3, mesh.triangles[faces_N])
         normals_N3 = np.einsum("nk,nkc->nc", weights_N3, corner_normals[faces_N])
         normals_N3 /= np.maximum(np.linalg.norm(normals_N3, axis=1, keepdims=True), 1e-12)
@@ -76,7 +76,7 @@ def bake(
         if projector is not None and paint is not None:
             middle = painted.bounds().mean(axis=0)
             filled_N3 = _shown(projector, paint, points_N3, normals_N3, filled_N3, middle)
-        colors_N3[part] = filled_N3
+        colors_N3[first:last] = filled_N3
     image = np.zeros((side, side, 3), dtype=np.uint8)
     image.reshape(-1, 3)[found.places_N] = np.rint(255 * colors_N3).clip(0, 255).astype(np.uint8)
     inside = np.zeros(side * side, dtype=bool)
@@ -142,22 +142,22 @@ def texels_of(
     places: list[ndarray] = []
     faces: list[ndarray] = []
     weights: list[ndarray] = []
-    for part in _batches(side * side):
-        row, column = np.divmod(np.arange(part.start, part.stop), side)
+    for first, last in _batches(side * side):
+        row, column = np.divmod(np.arange(first, last), side)
         origins = np.stack([column + 0.5, side - row - 0.5, np.ones(len(row))], axis=1)
         down = np.broadcast_to(np.array([0, 0, -1], dtype=np.float32), origins.shape).copy()
         answer = scene.run(origins.astype(np.float32), down, output=True)
         hit = np.flatnonzero(answer["primID"] >= 0)
         u, v = answer["u"][hit].astype(np.float64), answer["v"][hit].astype(np.float64)
-        places.append(hit + part.start)
+        places.append(hit + first)
         faces.append(answer["primID"][hit].astype(np.int64))
         weights.append(np.stack([1 - u - v, u, v], axis=1))
     return Texels(np.concatenate(places), np.concatenate(faces), np.concatenate(weights))
 
 
-def _batches(num: int) -> Iterator[slice]:
-    for start in range(0, num, BATCH):
-        yield slice(start, min(start + BATCH, num))
+def _batches(num: int) -> Iterator[tuple[int, int]]:
+    for first in range(0, num, BATCH):
+        yield first, min(first + BATCH, num)
 
 
 def _projector(mesh: TriangleMesh, paint: PicturePaint) -> Projector:
