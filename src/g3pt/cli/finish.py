@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +10,8 @@ from g3pt.arguments import PromptError
 
 if TYPE_CHECKING:
     from g3pt.geometry.mesh import TriangleMesh, UnitFrame
-    from g3pt.geometry.placement import Placement
+    from g3pt.geometry.placement import Move, Placement
+    from g3pt.geometry.texture import Texture, TexturedMesh
     from g3pt.models.g3t import TokenFrame
 
 
@@ -48,6 +49,10 @@ class FinishFlags:
     compress: Literal["draco"] | None = None
     """Compress .glb: Draco rounds positions to 1/16384 of the longest side."""
 
+    texture: int | None = None
+    """Side in pixels of a texture in place of vertex colours, 1024 for instance, in .glb, .gltf,
+    .obj and .usdz. Meshes of few faces (--faces 20000) are unwrapped faster."""
+
     def check(
         self,
         paths: Sequence[Path],
@@ -55,6 +60,7 @@ class FinishFlags:
         has_place: bool = False,
         unit_frame: bool = False,
         levels: bool = False,
+        colored: bool = False,
     ) -> None:
         """Refuse what a format cannot carry, before any work.
 
@@ -63,6 +69,7 @@ class FinishFlags:
             has_place: the meshes are known to have a place and scale of their own.
             unit_frame: the unit frame was asked for.
             levels: levels of detail were asked for.
+            colored: the meshes may get colours.
 
         Raises:
             ValueError: if flags and formats do not fit; the message names the flag.
@@ -74,7 +81,15 @@ class FinishFlags:
                 "leave out --size-mm, --up, --origin and --printable"
             )
         from g3pt.geometry.mesh import check_compression
+        from g3pt.geometry.texture import check_texture
 
+        if levels and self.texture is not None:
+            raise ValueError("--texture belongs to one mesh, --lod writes several: leave one out")
+        if self.texture is not None and not colored:
+            raise ValueError(
+                "--texture shows the colours of --image or --text, and these meshes get none: "
+                "leave it out"
+            )
         if levels and self.compress is not None:
             raise ValueError("--compress writes one mesh, --lod several: leave one out")
         if levels and (self.printable or self.faces is not None):
@@ -91,6 +106,7 @@ class FinishFlags:
         for path in paths:
             with _flags_named():
                 check_compression(path.suffix.lower(), self.compress)
+                check_texture(path.suffix.lower(), self.texture)
             place = self.placement(path, has_place=has_place)
             if self.printable and (place is None or place.size_mm is None):
                 raise ValueError(
@@ -159,6 +175,8 @@ class Finish:
     """The finest mesh, finished, with the numbers of the file."""
     compress: Literal["draco"] | None
     """How its file is compressed."""
+    texture: "Texture | None" = None
+    """Texture of the finest mesh, which then has no vertex colours."""
 
 
 def finish_of(
@@ -167,6 +185,7 @@ def finish_of(
     flags: FinishFlags,
     *,
     own_unit: str | None = None,
+    bake: "Callable[[TriangleMesh], TexturedMesh] | None" = None,
 ) -> Finish:
     """Find how a shape comes to its place in a file.
 
@@ -176,6 +195,8 @@ def finish_of(
         path: the file.
         flags: how it is to leave.
         own_unit: name of the unit of a mesh that has a place and scale of its own.
+        bake: gives a texture to the shape, or to a version of it with other faces in the same
+            frame; None if it has no colours.
     """
     from g3pt.geometry.placement import in_unit, unit_in
     from g3pt.geometry.triangles import without_collapsed_faces
@@ -190,21 +211,30 @@ def finish_of(
         )
     if mesh.is_empty:
         return Finish(lambda one: one, said, mesh, None)
+    moves: Sequence[Move] = ()
     if flags.printable and place is not None:
-        placed, done = _printable(mesh, place, flags)
+        placed, moves, done = _printable(mesh, place, flags)
         said |= done
     else:
         placed, done = _reduced(mesh, flags)
         said |= done
-        placed = place.move_of(placed).apply(placed) if place else placed
+        moves = (place.move_of(placed),) if place else ()
+        for move in moves:
+            placed = move.apply(placed)
     if flags.compress == "draco":
         placed = without_collapsed_faces(placed)  # as the encoder does, for their number
+    texture = None
+    if flags.texture is not None:
+        said["texture"] = None if bake is None else flags.texture
+        if bake is not None:
+            texture = bake(_moved_back(placed, moves)).texture
+            placed = replace(placed, colors=None)
     if place is None:
-        return Finish(lambda one: one, said, placed, flags.compress)
+        return Finish(lambda one: one, said, placed, flags.compress, texture)
     said["up"] = place.up
     move = place.move_of(mesh)
     if place.size_mm is None:
-        return Finish(move.apply, said, placed, flags.compress)
+        return Finish(move.apply, said, placed, flags.compress, texture)
     unit = unit_in(path.suffix.lower())
     lowest, highest = placed.bounds()
     said |= {"unit": unit, "size_mm": (highest - lowest).round(4).tolist()}
@@ -212,7 +242,13 @@ def finish_of(
     def put(one: "TriangleMesh") -> "TriangleMesh":
         return in_unit(move.apply(one), unit)
 
-    return Finish(put, said, in_unit(placed, unit), flags.compress)
+    return Finish(put, said, in_unit(placed, unit), flags.compress, texture)
+
+
+def _moved_back(mesh: "TriangleMesh", moves: "Sequence[Move]") -> "TriangleMesh":
+    for move in reversed(moves):
+        mesh = move.undo(mesh)
+    return mesh
 
 
 def _reduced(mesh: "TriangleMesh", flags: FinishFlags) -> "tuple[TriangleMesh, dict[str, Any]]":
@@ -227,8 +263,8 @@ def _reduced(mesh: "TriangleMesh", flags: FinishFlags) -> "tuple[TriangleMesh, d
 
 def _printable(
     mesh: "TriangleMesh", place: "Placement", flags: FinishFlags
-) -> "tuple[TriangleMesh, dict[str, Any]]":
-    """Make one solid, and describe it."""
+) -> "tuple[TriangleMesh, Sequence[Move], dict[str, Any]]":
+    """Make one solid, tell what moved it to its place, and describe it."""
     from dataclasses import asdict
 
     from g3pt.geometry.printable import make_printable
@@ -249,7 +285,8 @@ def _printable(
         "walls": asdict(made.walls),
         "walls_before": asdict(made.walls_before) if made.walls_before else None,
     }
-    return made.mesh, {"printable": solid, **({"note": made.note} if made.note else {})}
+    said = {"printable": solid, **({"note": made.note} if made.note else {})}
+    return made.mesh, made.moves, said
 
 
 def describe_finish(entry: dict[str, Any]) -> str:
@@ -257,6 +294,9 @@ def describe_finish(entry: dict[str, Any]) -> str:
     text = ""
     if entry.get("size_mm"):
         text = ", " + " x ".join(f"{side:g}" for side in entry["size_mm"]) + " mm"
+    if "texture" in entry:
+        side = entry["texture"]
+        text += f", texture of {side} x {side}" if side else ", no texture, as there are no colours"
     if "note" in entry:
         text += f"\n  {entry['note']}"
     if "printable" in entry:

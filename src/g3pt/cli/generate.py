@@ -28,6 +28,7 @@ from g3pt.cli.options import (
 )
 from g3pt.cli.shapes import (
     SamplingOptions,
+    baker,
     describe,
     empty_message,
     scales_shown,
@@ -101,7 +102,8 @@ def main(arguments: Sequence[str]) -> int:
         stems = [f"{stem}-{seed}" for stem in stems for seed in seeds]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
     options.color.check(paths, pictures=bool(options.image), texts=bool(options.text))
-    options.finish.check(paths, levels=options.lod.lod)
+    colored = bool(options.image or options.text) and options.color.color != "none"
+    options.finish.check(paths, levels=options.lod.lod, colored=colored)
 
     from g3pt.generation.pipeline import G3PT
 
@@ -179,6 +181,10 @@ def _check(options: GenerateOptions) -> None:
         raise ValueError("--views joins the pictures of --image; there are none")
     if options.image:
         require_files(options.image, "picture")
+    if options.every_scale and options.finish.texture is not None:
+        raise ValueError(
+            "--texture belongs to one mesh, --every-scale writes several: leave one out"
+        )
     options.cutout.check(options.image)
     if options.preview is not None:
         require_suffix(options.preview, (".png",), "--preview")
@@ -211,7 +217,8 @@ def _write(
 ) -> dict[str, Any]:
     from g3pt.models.g3t import TokenFrame
 
-    finish = finish_of((shape.mesh, *reversed(shape.scales)), path, options.finish)
+    meshes = (shape.mesh, *reversed(shape.scales))
+    finish = finish_of(meshes, path, options.finish, bake=baker(shape, options.finish))
     scales = []
     for number, mesh in enumerate(shape.scales if options.every_scale else (), start=1):
         coarse = path.with_name(f"{path.stem}-scale{number}{path.suffix}")

@@ -16,8 +16,9 @@ from g3pt.models.sampling import Sampling
 
 if TYPE_CHECKING:
     from g3pt.generation.pipeline import G3PT
-    from g3pt.generation.results import GenerationResult, ScaleEvent
+    from g3pt.generation.results import GeneratedShape, GenerationResult, ScaleEvent
     from g3pt.geometry.mesh import TriangleMesh
+    from g3pt.geometry.texture import Texture, TexturedMesh
     from g3pt.models.g3t import TokenFrame, TokenPyramid
 
 
@@ -118,7 +119,11 @@ class SamplingOptions(CommonOptions):
 
 
 def write_one(
-    mesh: "TriangleMesh", path: Path, *, compress: Literal["draco"] | None = None
+    mesh: "TriangleMesh",
+    path: Path,
+    *,
+    compress: Literal["draco"] | None = None,
+    texture: "Texture | None" = None,
 ) -> dict[str, Any]:
     """Write a mesh and describe it; an empty one is not written and has no path."""
     from g3pt.geometry.mesh import is_closed, num_components, write_mesh
@@ -126,7 +131,7 @@ def write_one(
     if mesh.is_empty:
         return {"path": None, "vertices": 0, "faces": 0, "closed": False, "components": 0}
     make_folder_for(path)
-    write_mesh(path, mesh, compress=compress)
+    write_mesh(path, mesh, compress=compress, texture=texture)
     return {
         "path": str(path),
         "vertices": len(mesh.vertices),
@@ -146,7 +151,8 @@ def write_finished(mesh: "TriangleMesh", path: Path, finish: Finish) -> dict[str
     """
     if mesh.is_empty:
         return write_one(mesh, path)
-    return {**write_one(finish.mesh, path, compress=finish.compress), **finish.said}
+    written = write_one(finish.mesh, path, compress=finish.compress, texture=finish.texture)
+    return {**written, **finish.said}
 
 
 def write_tokens(
@@ -172,6 +178,24 @@ def describe(entry: dict[str, Any]) -> str:
     return line + color + describe_finish(entry)
 
 
+def baker(
+    shape: "GeneratedShape",
+    flags: FinishFlags,
+    to_unit: "Callable[[TriangleMesh], TriangleMesh]" = lambda mesh: mesh,
+) -> "Callable[[TriangleMesh], TexturedMesh] | None":
+    """What gives versions of a shape a texture for `finish_of`; None if it has no colours.
+
+    Args:
+        shape: in the unit frame.
+        flags: say how large the texture is.
+        to_unit: moves versions to the unit frame.
+    """
+    side = flags.texture
+    if side is None or shape.mesh.is_empty or shape.mesh.colors is None:
+        return None
+    return lambda mesh: shape.textured(side, mesh=to_unit(mesh))
+
+
 def empty_message(outputs: list[dict[str, Any]]) -> str | None:
     """The message if some samples have no inside, else None."""
     empty = [str(entry["seed"]) for entry in outputs if entry["path"] is None]
@@ -193,7 +217,7 @@ def write_samples(
     own_unit: str | None,
 ) -> list[dict[str, Any]]:
     """Write samples at the place and scale of a frame, and describe them; see `own_unit`."""
-    from g3pt.geometry.mesh import UnitFrame, to_source
+    from g3pt.geometry.mesh import UnitFrame, to_source, to_unit
 
     place = UnitFrame(scale=frame.scale, offset=frame.offset)
     entries: list[dict[str, Any]] = []
@@ -201,7 +225,8 @@ def write_samples(
         entry: dict[str, Any] = {"seed": shape.seed, "nll": shape.nll}
         entry["color"] = color_entry(shape.color)
         mesh = to_source(shape.mesh, place)
-        finish = finish_of([mesh], path, options.finish, own_unit=own_unit)
+        bake = baker(shape, options.finish, lambda one: to_unit(one, place))
+        finish = finish_of([mesh], path, options.finish, own_unit=own_unit, bake=bake)
         entry |= write_finished(mesh, path, finish)
         if options.tokens:
             entry |= write_tokens(pipeline, shape.tokens, frame, path)

@@ -65,7 +65,8 @@ def main(arguments: Sequence[str]) -> int:
     options.check()
     stems = sample_stems(options.source.stem, options)
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
-    options.finish.check(paths, unit_frame=options.unit_frame)
+    colored = options.image is not None or options.text is not None
+    options.finish.check(paths, unit_frame=options.unit_frame, colored=colored)
 
     from g3pt.generation.pipeline import G3PT
     from g3pt.models.g3t import TokenFrame

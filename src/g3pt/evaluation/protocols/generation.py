@@ -361,7 +361,7 @@ class ObjectGenerator:
             [candidate.mesh for candidate in candidates],
             [0.0 if candidate.nll is None else candidate.nll for candidate in candidates],
             picture,
-            [canonical_camera()],
+            canonical_camera(),
         )
         method = f"{scored[0]['method']}_best_of_{len(candidates)}"
         row = {
