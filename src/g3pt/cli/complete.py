@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from g3pt.cli.finish import FinishFlags, describe_finish, finish_of
+from g3pt.cli.finish import FinishFlags, describe_finish
 from g3pt.cli.options import (
     MESH_FORMATS,
     CommonOptions,
@@ -19,11 +19,9 @@ from g3pt.cli.options import (
     require_files,
     working,
 )
-from g3pt.cli.shapes import SamplingFlags, write_finished, write_tokens
+from g3pt.cli.shapes import SamplingFlags
 
 if TYPE_CHECKING:
-    from g3pt.generation.completion import CompletionResult
-    from g3pt.generation.pipeline import G3PT
     from g3pt.geometry.mesh import UnitFrame
 
 
@@ -100,11 +98,12 @@ def main(arguments: Sequence[str]) -> int:
     if options.num > 1:
         stems = [f"{options.part.stem}-{rank}" for rank in range(1, options.num + 1)]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
-    options.finish.check(paths, has_place=True, unit_frame=options.unit_frame)
+    options.finish.check_files(paths, has_place=True, unit_frame=options.unit_frame)
 
     from g3pt.generation.completion import SearchConfig, check_search
     from g3pt.generation.meshing import check_resolution
     from g3pt.generation.pipeline import G3PT
+    from g3pt.generation.writing import write_completions
     from g3pt.geometry.clouds import read_cloud
 
     check_resolution(options.resolution)
@@ -125,7 +124,14 @@ def main(arguments: Sequence[str]) -> int:
             resolution=options.resolution,
             min_share=options.min_share,
         )
-        outputs = _write(pipeline, result, paths, options)
+        outputs = write_completions(
+            result,
+            paths,
+            options.finish,
+            seed=options.seed,
+            unit_frame=options.unit_frame,
+            tokens_of=pipeline.weights.fingerprint if options.tokens else None,
+        )
     summary = {
         "outputs": outputs,
         "source": str(options.part),
@@ -145,34 +151,6 @@ def _frame(box: tuple[float, ...]) -> "UnitFrame | None":
     if len(box) != 6 or not all(low < high for low, high in zip(box, box[3:], strict=False)):
         raise ValueError(f"--whole needs X0 Y0 Z0 X1 Y1 Z1, each X0 below X1, got {box}")
     return unit_frame_of(TriangleMesh.from_arrays([box[:3], box[3:], box[:3]], [[0, 1, 2]]))
-
-
-def _write(
-    pipeline: "G3PT", result: "CompletionResult", paths: Sequence[Path], options: CompleteOptions
-) -> list[dict[str, Any]]:
-    from g3pt.geometry.mesh import to_source
-    from g3pt.models.g3t import TokenFrame
-
-    entries: list[dict[str, Any]] = []
-    for found, path in zip(result.completions, paths, strict=False):
-        mesh, frame = found.shape.mesh, TokenFrame()
-        if not options.unit_frame:
-            mesh = to_source(mesh, result.frame)
-            frame = TokenFrame(scale=result.frame.scale, offset=result.frame.offset)
-        unit = "unit-frame" if options.unit_frame else "source"
-        entry = {"seed": options.seed, "nll": found.shape.nll}
-        finish = finish_of([mesh], path, options.finish, own_unit=unit)
-        entry |= write_finished(mesh, path, finish)
-        if found.agreement is not None:
-            entry |= {
-                "distance_mean": found.agreement.mean,
-                "distance_max": found.agreement.largest,
-                "met": found.agreement.met,
-            }
-        if options.tokens:
-            entry |= write_tokens(pipeline, found.shape.tokens, frame, path)
-        entries.append(entry)
-    return entries
 
 
 def _line(entry: dict[str, Any]) -> str:

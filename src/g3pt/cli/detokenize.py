@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     require_files(options.tokens, "token file")
     stems = [path.stem for path in options.tokens]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
-    options.finish.check(paths, unit_frame=options.unit_frame, levels=options.lod.lod)
+    options.finish.check_files(paths, unit_frame=options.unit_frame, levels=options.lod.lod)
 
     from g3pt.generation.meshing import check_resolution
     from g3pt.generation.pipeline import G3PT

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 import tyro
 
-from g3pt.cli.finish import own_unit
 from g3pt.cli.options import (
     MESH_FORMATS,
     Output,
@@ -24,7 +23,6 @@ from g3pt.cli.shapes import (
     empty_message,
     sample_stems,
     scales_shown,
-    write_samples,
 )
 
 
@@ -70,9 +68,10 @@ def main(arguments: Sequence[str]) -> int:
     stems = sample_stems(f"{options.coarse.stem}-{options.fine.stem}", options)
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
     colored = options.image is not None or options.text is not None
-    options.finish.check(paths, unit_frame=options.unit_frame, colored=colored)
+    options.finish.check_files(paths, unit_frame=options.unit_frame, colored=colored)
 
     from g3pt.generation.pipeline import G3PT
+    from g3pt.generation.writing import own_unit, write_samples
     from g3pt.models.g3t import TokenFrame
 
     pipeline = G3PT.from_pretrained(
@@ -96,7 +95,14 @@ def main(arguments: Sequence[str]) -> int:
     with working("writing"):
         frame = TokenFrame() if options.unit_frame else coarse.frame
         unit = own_unit(coarse.frame, unit_frame=options.unit_frame)
-        outputs = write_samples(pipeline, result, paths, frame, options, own_unit=unit)
+        outputs = write_samples(
+            result,
+            paths,
+            frame,
+            options.finish,
+            own_unit=unit,
+            tokens_of=pipeline.weights.fingerprint if options.tokens else None,
+        )
     summary = {
         "outputs": outputs,
         "coarse": str(options.coarse),

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     require_files(options.mesh, "mesh")
     stems = [path.stem for path in options.mesh]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
-    options.finish.check(
+    options.finish.check_files(
         paths, has_place=True, unit_frame=options.unit_frame, levels=options.lod.lod
     )
 

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import tyro
 
-from g3pt.cli.finish import own_unit
 from g3pt.cli.options import (
     MESH_FORMATS,
     Output,
@@ -24,7 +23,6 @@ from g3pt.cli.shapes import (
     empty_message,
     sample_stems,
     scales_shown,
-    write_samples,
 )
 
 
@@ -66,9 +64,10 @@ def main(arguments: Sequence[str]) -> int:
     stems = sample_stems(options.source.stem, options)
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
     colored = options.image is not None or options.text is not None
-    options.finish.check(paths, unit_frame=options.unit_frame, colored=colored)
+    options.finish.check_files(paths, unit_frame=options.unit_frame, colored=colored)
 
     from g3pt.generation.pipeline import G3PT
+    from g3pt.generation.writing import own_unit, write_samples
     from g3pt.models.g3t import TokenFrame
 
     pipeline = G3PT.from_pretrained(
@@ -83,7 +82,14 @@ def main(arguments: Sequence[str]) -> int:
     with working("writing"):
         frame = TokenFrame() if options.unit_frame else source.frame
         unit = own_unit(source.frame, unit_frame=options.unit_frame)
-        outputs = write_samples(pipeline, result, paths, frame, options, own_unit=unit)
+        outputs = write_samples(
+            result,
+            paths,
+            frame,
+            options.finish,
+            own_unit=unit,
+            tokens_of=pipeline.weights.fingerprint if options.tokens else None,
+        )
     for entry, shape in zip(outputs, result.shapes, strict=True):
         entry["changed_tokens"] = shape.tokens.num_different(source.tokens)
     summary = {
