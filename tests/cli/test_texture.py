@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import trimesh
 
-from g3pt.cli.finish import FinishFlags, finish_of
-from g3pt.cli.shapes import describe, write_finished
+from g3pt.cli.finish import FinishFlags
+from g3pt.cli.shapes import describe
+from g3pt.generation.writing import write_finished
 from g3pt.geometry.baking import bake
+from g3pt.geometry.finishing import finish_of
 from g3pt.geometry.mesh import TriangleMesh, is_closed, read_mesh, write_mesh
 from node_tools import assert_valid_gltf
 
@@ -134,7 +136,7 @@ def test_however_a_mesh_is_finished_its_texture_stays_in_place(
     mesh, path, wishes = striped(), tmp_path / name, FinishFlags(texture=256, **flags)
     if wishes.compress:
         pytest.importorskip("DracoPy")
-    wishes.check([path], colored=True)
+    wishes.check_files([path], colored=True)
     finish = finish_of([mesh], path, wishes, bake=lambda one: bake(one, mesh, None, 256))
     entry = write_finished(mesh, path, finish)
     assert entry["texture"] == 256
