@@ -18,6 +18,7 @@ from g3pt.cli.options import (
     Output,
     WorkError,
     make_folder_for,
+    open_pipeline,
     parse,
     plan_outputs,
     report,
@@ -103,11 +104,7 @@ def main(arguments: Sequence[str]) -> int:
     options.color.check(paths, pictures=bool(options.image), texts=bool(options.text))
     options.finish.check(paths, levels=options.lod.lod)
 
-    from g3pt.generation.pipeline import G3PT
-
-    pipeline = G3PT.from_pretrained(
-        options.weights, options.device, dtype=options.dtype, adapter=options.adapter
-    )
+    pipeline = open_pipeline(options, dtype=options.dtype, adapter=options.adapter)
     options.lod.check(paths, pipeline.num_scales)
     seconds = {"load": time.perf_counter() - started}
     seconds["load"] -= cutting

@@ -12,6 +12,7 @@ from g3pt.cli.options import (
     MESH_FORMATS,
     Output,
     WorkError,
+    open_pipeline,
     parse,
     plan_outputs,
     report,
@@ -71,12 +72,9 @@ def main(arguments: Sequence[str]) -> int:
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
     options.finish.check(paths, unit_frame=options.unit_frame)
 
-    from g3pt.generation.pipeline import G3PT
     from g3pt.models.g3t import TokenFrame
 
-    pipeline = G3PT.from_pretrained(
-        options.weights, options.device, dtype=options.dtype, adapter=options.adapter
-    )
+    pipeline = open_pipeline(options, dtype=options.dtype, adapter=options.adapter)
     coarse = pipeline.tokens_of(options.coarse, seed=options.seed)
     fine = pipeline.tokens_of(options.fine, seed=options.seed)
     prompts = None
