@@ -7,6 +7,7 @@ import sys
 import pytest
 
 NAMES = (
+    "tokenizer-first tokenizer-first-smoke car-first car-first-smoke "
     "tokenizer-tiny-procedural tokenizer-tiny tokenizer-tiny-smoke "
     "tokenizer-small tokenizer-small-smoke car-small car-small-smoke "
     "car-stream-small car-stream-small-smoke guess-small guess-small-smoke "
