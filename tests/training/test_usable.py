@@ -41,7 +41,7 @@ def test_a_tokenizer_alone_has_no_generator(load_models, trained):
 
 def test_a_flow_brings_its_tokenizer_and_a_regressor_is_sent_to_export(load_models, trained_rivals):
     assert load_models(trained_rivals / "flow", "cpu").flow is not None
-    with pytest.raises(ValueError, match="run of a regressor.*g3pt export --regressor"):
+    with pytest.raises(ValueError, match=r"run of a regressor.*g3pt export --regressor"):
         load_models(trained_rivals / "regressor", "cpu")
 
 
