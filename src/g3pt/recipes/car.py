@@ -46,7 +46,7 @@ def first() -> CarRun:
             schedule=ScheduleConfig(warmup_steps=20, final_share=0.02),
         ),
         train=TrainConfig(
-            steps=500, threads=1, ema_decay=0.97, eval_every=250, checkpoint_every=250
+            steps=350, threads=1, ema_decay=0.97, eval_every=175, checkpoint_every=175
         ),
     )
 
