@@ -7,6 +7,7 @@ import sys
 import pytest
 
 NAMES = (
+    "tokenizer-first tokenizer-first-smoke car-first car-first-smoke "
     "tokenizer-tiny-procedural tokenizer-tiny tokenizer-tiny-smoke "
     "tokenizer-small tokenizer-small-smoke car-small car-small-smoke "
     "car-stream-small car-stream-small-smoke guess-small guess-small-smoke "
@@ -209,7 +210,7 @@ def test_dry_run_prints_the_promised_keys(cli, capsys):
     arguments = ["car-tiny-smoke", "--dry-run", "--json", "--optim.lr", "0.1"]
     assert cli.main(arguments) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert {"parameters", "flops_per_step", "memory_bytes"} <= set(answer)
+    assert {"parameters", "flops_per_step", "memory_bytes", "minutes"} <= set(answer)
 
 
 def test_overrides_change_fields_wherever_they_stand(cli):

@@ -13,6 +13,7 @@ from g3pt.cli.options import (
     CommonOptions,
     Output,
     WorkError,
+    open_pipeline,
     parse,
     plan_outputs,
     report,
@@ -102,13 +103,12 @@ def main(arguments: Sequence[str]) -> int:
 
     from g3pt.generation.completion import SearchConfig, check_search
     from g3pt.generation.meshing import check_resolution
-    from g3pt.generation.pipeline import G3PT
     from g3pt.generation.writing import write_completions
     from g3pt.geometry.clouds import read_cloud
 
     check_resolution(options.resolution)
     search = SearchConfig(keep=options.keep, width=options.width, survivors=options.survivors)
-    pipeline = G3PT.from_pretrained(options.weights, options.device, adapter=options.adapter)
+    pipeline = open_pipeline(options, adapter=options.adapter)
     prompts = pipeline.read_prompts(image=options.image, text=options.text)
     check_search(search, options.num, prompts, pipeline.num_scales)
     part = read_cloud(options.part)

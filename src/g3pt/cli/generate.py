@@ -16,6 +16,7 @@ from g3pt.cli.options import (
     Output,
     WorkError,
     make_folder_for,
+    open_pipeline,
     parse,
     plan_outputs,
     report,
@@ -98,11 +99,7 @@ def main(arguments: Sequence[str]) -> int:
     colored = bool(options.image or options.text) and options.color.color != "none"
     options.finish.check_files(paths, levels=options.lod.lod, colored=colored)
 
-    from g3pt.generation.pipeline import G3PT
-
-    pipeline = G3PT.from_pretrained(
-        options.weights, options.device, dtype=options.dtype, adapter=options.adapter
-    )
+    pipeline = open_pipeline(options, dtype=options.dtype, adapter=options.adapter)
     options.lod.check(paths, pipeline.num_scales)
     seconds = {"load": time.perf_counter() - started}
     seconds["load"] -= cutting

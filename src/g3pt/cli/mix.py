@@ -11,6 +11,7 @@ from g3pt.cli.options import (
     MESH_FORMATS,
     Output,
     WorkError,
+    open_pipeline,
     parse,
     plan_outputs,
     report,
@@ -70,13 +71,10 @@ def main(arguments: Sequence[str]) -> int:
     colored = options.image is not None or options.text is not None
     options.finish.check_files(paths, unit_frame=options.unit_frame, colored=colored)
 
-    from g3pt.generation.pipeline import G3PT
     from g3pt.generation.writing import own_unit, write_samples
     from g3pt.models.g3t import TokenFrame
 
-    pipeline = G3PT.from_pretrained(
-        options.weights, options.device, dtype=options.dtype, adapter=options.adapter
-    )
+    pipeline = open_pipeline(options, dtype=options.dtype, adapter=options.adapter)
     coarse = pipeline.tokens_of(options.coarse, seed=options.seed)
     fine = pipeline.tokens_of(options.fine, seed=options.seed)
     prompts = None

@@ -7,11 +7,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 
 from g3pt.arguments import MAX_SEED, PromptError
+
+if TYPE_CHECKING:
+    from g3pt.generation.pipeline import G3PT
+    from g3pt.models.weights.precision import DtypeName
 
 MESH_FORMATS = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf", ".usdz")
 
@@ -29,7 +33,8 @@ class CommonOptions:
     """Flags that every command takes."""
 
     weights: str = "g3pt-small"
-    """Name of bundled weights, a weights folder, or OWNER/NAME on the Hugging Face hub."""
+    """Name of bundled weights, a weights folder, the folder of a training run, or OWNER/NAME on the
+    Hugging Face hub."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Device that the models run on."""
@@ -59,6 +64,20 @@ def parse(cls: type[OptionsT], command: str, arguments: Sequence[str]) -> Option
     if not 0 <= options.seed <= MAX_SEED:
         raise ValueError(f"--seed must lie in 0..{MAX_SEED}, got {options.seed}")
     return options
+
+
+def open_pipeline(
+    options: CommonOptions, *, dtype: "DtypeName" = "auto", adapter: Path | None = None
+) -> "G3PT":
+    """Load the weights or the run that --weights names.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_models` does, or if there are no discrete tokens.
+    """
+    from g3pt.generation.pipeline import G3PT
+    from g3pt.training.usable import load_models
+
+    return G3PT(load_models(options.weights, options.device, dtype=dtype, adapter=adapter))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from g3pt.cli.options import (
     Inputs,
     Output,
     WorkError,
+    open_pipeline,
     parse,
     plan_outputs,
     report,
@@ -63,10 +64,9 @@ def main(arguments: Sequence[str]) -> int:
     )
 
     from g3pt.generation.meshing import check_resolution
-    from g3pt.generation.pipeline import G3PT
 
     check_resolution(options.resolution)
-    pipeline = G3PT.from_pretrained(options.weights, options.device)
+    pipeline = open_pipeline(options)
     pipeline.check_num_scales(options.scales)
     options.lod.check(paths, options.scales or pipeline.num_scales)
     pairs = list(zip(options.mesh, paths, strict=True))

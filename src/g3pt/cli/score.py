@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from g3pt.cli.options import CommonOptions, Inputs, parse, report, require_files, working
+from g3pt.cli.options import (
+    CommonOptions,
+    Inputs,
+    open_pipeline,
+    parse,
+    report,
+    require_files,
+    working,
+)
 from g3pt.cli.progress import tracked
 
 if TYPE_CHECKING:
@@ -44,11 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.image is not None:
         require_files([options.image], "picture")
 
-    from g3pt.generation.pipeline import G3PT
-
-    pipeline = G3PT.from_pretrained(
-        options.weights, options.device, dtype="float32", adapter=options.adapter
-    )
+    pipeline = open_pipeline(options, dtype="float32", adapter=options.adapter)
     pipeline.check_num_scales(options.scales)
     prompts = pipeline.read_prompts(image=options.image, text=options.text)
     sources = [

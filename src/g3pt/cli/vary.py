@@ -11,6 +11,7 @@ from g3pt.cli.options import (
     MESH_FORMATS,
     Output,
     WorkError,
+    open_pipeline,
     parse,
     plan_outputs,
     report,
@@ -66,13 +67,10 @@ def main(arguments: Sequence[str]) -> int:
     colored = options.image is not None or options.text is not None
     options.finish.check_files(paths, unit_frame=options.unit_frame, colored=colored)
 
-    from g3pt.generation.pipeline import G3PT
     from g3pt.generation.writing import own_unit, write_samples
     from g3pt.models.g3t import TokenFrame
 
-    pipeline = G3PT.from_pretrained(
-        options.weights, options.device, dtype=options.dtype, adapter=options.adapter
-    )
+    pipeline = open_pipeline(options, dtype=options.dtype, adapter=options.adapter)
     prompts = pipeline.read_prompts(image=options.image, text=options.text)
     source = pipeline.tokens_of(options.source, seed=options.seed)
     with scales_shown() as on_scale:

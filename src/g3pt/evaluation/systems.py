@@ -28,9 +28,9 @@ from g3pt.models.weights.load import (
     LoadedWeights,
     holds_regressor,
     load_regressor_weights,
-    load_weights,
 )
 from g3pt.preparation.sources import SourceShape
+from g3pt.training.usable import load_models
 
 Generator = Car | Flow | Regressor
 """A model that makes shapes of prompts. Its condition encoders also serve the controls."""
@@ -104,7 +104,7 @@ def open_systems(
     if holds_regressor(weights):
         systems = _regressor(load_regressor_weights(weights, device))
     else:
-        loaded = load_weights(weights, device)
+        loaded = load_models(weights, device)
         systems = _car(loaded, settings) if loaded.flow is None else _flow(loaded, settings)
     if settings.consensus > 1 and systems.consensus is None:
         raise ValueError(

@@ -32,6 +32,7 @@ from g3pt.shapes.shape_set import ShapeSet
 from g3pt.shapes.shards import ShardSet, is_complete
 from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 from g3pt.training.input_checks import InputChecks, is_prepared
+from g3pt.training.tracking import duration
 
 RunT = TypeVar("RunT", bound=Any)
 
@@ -41,6 +42,8 @@ CACHES = ("tokens", "latents", "image_features", "text_features")
 LOGGER = logging.getLogger(__name__)
 PROGRESS_SECONDS = 5.0
 """Seconds between two log lines about one job."""
+SETTLED_SECONDS = 10.0
+"""Seconds after which the time left is told."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -285,5 +288,7 @@ class _Progress:
         self._said = now
         here = done - self._first
         left = (now - self._began) / here * (total - done) if here else 0.0
-        rest = f", {left / 60:.0f} minutes left" if left >= 60 else ""
+        # Before, most of the time was that in which workers start.
+        is_known = now - self._began >= SETTLED_SECONDS and left >= PROGRESS_SECONDS
+        rest = f", {duration(left)} left" if is_known else ""
         LOGGER.info("%s %d of %d%s", self._name, done, total, rest)

@@ -30,7 +30,7 @@ from g3pt.training.optim import Ema, OptimConfig, Optimizer
 from g3pt.training.recomputation import recompute_blocks
 from g3pt.training.signals import StopSignals
 from g3pt.training.task import Task
-from g3pt.training.tracking import MetricsFile, ProgressDisplay
+from g3pt.training.tracking import MetricsFile, ProgressDisplay, Standing
 
 LOGGER = logging.getLogger(__name__)
 BEST_FOLDER = "best"
@@ -194,13 +194,16 @@ class _Loop:
         self.ema = Ema(self.module, config.ema_decay)
         self.state = LoopState()
         self.metrics: dict[str, float] = {}
+        self.over = ""
         self._clock = time.monotonic()
 
     # -- running ------------------------------------------------------------------------------
 
     def run(self) -> TrainResult:
         self._start_clock()
-        self.display = ProgressDisplay(self.run_dir.name, start=self.progress())
+        self.display = ProgressDisplay(
+            self.run_dir.name, start=self.progress(), by_clock=self.config.minutes > 0
+        )
         self.log = MetricsFile(
             self.run_dir / "metrics.jsonl",
             resume_step=self.state.step,
@@ -305,6 +308,7 @@ class _Loop:
             ):
                 output = self.task.loss(batch, step=step, progress=progress)
             (output.loss / part.count).backward()
+            self.over = output.over
             ids += self.task.sample_ids(batch)
             for name, value in {"loss": output.loss, **output.metrics}.items():
                 share = value.detach().float() / part.count
@@ -429,9 +433,16 @@ class _Loop:
                 seconds=round(state.elapsed, 3),
                 steps_per_second=round(rate, 4),
             )
-            left = state.elapsed / 60 * (1 / progress - 1) if progress > 0 else 0.0
-            shown = {"loss": means["loss"], "steps/s": rate, "minutes left": max(left, 0.0)}
-            self.display.report(state.step, shown)
+            self.display.report(
+                Standing(
+                    step=state.step,
+                    progress=progress,
+                    elapsed=state.elapsed,
+                    loss=means["loss"],
+                    over=self.over,
+                    rate=rate,
+                )
+            )
 
     def evaluate(self, progress: float) -> None:
         if not self.world.speaks:

@@ -20,6 +20,7 @@ from g3pt.generation.surface import encode_samples
 from g3pt.geometry.isosurface import extract_surface
 from g3pt.geometry.sampling import SurfaceSamples, sample_surface
 from g3pt.models.conditioning import ConditionBatch
+from g3pt.training.usable import load_models
 
 KINDS = ("fine_scrambled", "fine_of_another", "half_missing", "rough", "blob")
 """Tokens of the finest scale in another order; coarse scales of one shape with the finer ones of
@@ -56,7 +57,7 @@ def evaluate_anomalies(
     Raises:
         ValueError: if the weights have no generator.
     """
-    pipeline = G3PT.from_pretrained(weights, device)
+    pipeline = G3PT(load_models(weights, device, dtype="auto"))
     pipeline.read_prompts()  # raises if there is no generator
     rows = [(ref.id, np.random.default_rng([seed, slot])) for slot, ref in enumerate(objects.refs)]
     tokens: list[dict[str, Int[torch.Tensor, " T"]]] = []

@@ -42,8 +42,9 @@ from g3pt.geometry.metrics import label_accuracy, occupancy_iou
 from g3pt.geometry.sampling import SurfaceSamples
 from g3pt.models.token_statistics import scale_statistics
 from g3pt.models.tokenizer import DiscreteTokenizer, Tokenizer
-from g3pt.models.weights.load import LoadedWeights, load_weights
+from g3pt.models.weights.load import LoadedWeights
 from g3pt.preparation.sources import SourceShape
+from g3pt.training.usable import load_models
 
 
 def evaluate_reconstruction(
@@ -59,7 +60,7 @@ def evaluate_reconstruction(
     """Reconstruct and score a set of objects.
 
     Args:
-        weights: a weights folder or a bundled name.
+        weights: a weights folder, a run folder or a bundled name.
         objects: what to reconstruct.
         settings: how finely to measure.
         device: where the tokenizer runs.
@@ -73,7 +74,7 @@ def evaluate_reconstruction(
     Raises:
         FileNotFoundError, ValueError: if weights, objects or `out` cannot be used.
     """
-    loaded = load_weights(weights, device)
+    loaded = load_models(weights, device)
     load = partial(_load, weights, device, settings)
     return Evaluation(
         kind="reconstruction",
@@ -96,7 +97,7 @@ def evaluate_reconstruction(
 
 
 def _load(weights: str | Path, device: str, settings: EvaluationSettings) -> Measure:
-    return partial(reconstruct, weights=load_weights(weights, device), settings=settings)
+    return partial(reconstruct, weights=load_models(weights, device), settings=settings)
 
 
 def _describe(results: Results, tokenizer: Tokenizer) -> dict[str, Any]:
