@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from adapters import write_adapter
+
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
@@ -118,3 +120,39 @@ def test_yardsticks_that_cannot_be_measured_are_refused(
     code, stdout, stderr = g3pt("evaluate", "yardsticks", *arguments)
     assert (code, stdout) == (2, "")
     assert sentence in stderr
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("adapter") / "mine"
+    write_adapter(tiny_weights, folder)
+    return folder
+
+
+def test_generation_is_measured_with_an_adapter(g3pt, adapter: Path) -> None:
+    arguments = ("evaluate", "generation", "--data", "procedural", "--limit", 1, "--quick")
+    arguments += ("--condition", "text", "--json")
+    _, plain, _ = g3pt(*arguments)
+    code, stdout, _ = g3pt(*arguments, "--adapter", adapter)
+    assert code == 0
+    before, after = json.loads(plain), json.loads(stdout)
+    assert (before["weights"]["name"], after["weights"]["name"]) == ("untrained", "mine")
+    name = "text/true_nll"
+    assert before["summary"][name]["mean"] != after["summary"][name]["mean"]
+
+
+def test_anomalies_are_measured_with_an_adapter(g3pt, adapter: Path) -> None:
+    arguments = ("evaluate", "anomalies", "--limit", 2, "--json")
+    _, plain, _ = g3pt(*arguments)
+    code, stdout, _ = g3pt(*arguments, "--adapter", adapter)
+    assert code == 0
+    before, after = json.loads(plain), json.loads(stdout)
+    assert after["weights"]["name"] == "mine"
+    assert before["objects"][0]["shape"] != after["objects"][0]["shape"]
+
+
+def test_meshes_of_another_system_take_no_adapter(g3pt, adapter: Path, cube: Path) -> None:
+    arguments = ("evaluate", "generation", "--data", cube.parent, "--prediction", cube.parent)
+    code, _, stderr = g3pt(*arguments, "--adapter", adapter)
+    assert code == 2
+    assert "leave out --adapter" in stderr

@@ -108,3 +108,8 @@ def test_a_candidate_does_not_depend_on_how_many_are_drawn(folders):
     assert alone.seed == among.seed == 5
     # Batched matrix products may sum in another order.
     np.testing.assert_allclose(alone.mesh.vertices, among.mesh.vertices, atol=1e-3)
+
+
+def test_an_adapter_of_a_regressor_is_refused(folders, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="adapts a CAR"):
+        open_systems(folders["regressor"], "cpu", adapter=tmp_path)

@@ -10,6 +10,7 @@ import tyro
 from g3pt.cli.finish import FinishFlags, describe_finish, finish_of
 from g3pt.cli.options import (
     MESH_FORMATS,
+    Adapter,
     CommonOptions,
     Output,
     WorkError,
@@ -36,8 +37,7 @@ class CompleteOptions(CommonOptions):
     about the parts that were missing.
     """
 
-    adapter: Path | None = None
-    """Folder of an adapter for these weights, as `g3pt finetune` writes it."""
+    adapter: Adapter = None
 
     part: Annotated[Path, tyro.conf.Positional]
     """A mesh with missing parts, or a point cloud: .xyz, .txt, .csv or .npy with 3 or 6 numbers per

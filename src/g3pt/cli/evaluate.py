@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from g3pt.cli.options import CommonOptions, make_folder_for, parse, report, require_suffix, working
+from g3pt.cli.options import (
+    Adapter,
+    CommonOptions,
+    make_folder_for,
+    parse,
+    report,
+    require_suffix,
+    working,
+)
 from g3pt.cli.progress import steps
 from g3pt.cli.shapes import SamplingFlags
 
@@ -76,6 +84,8 @@ class GenerationOptions(DataOptions):
     With --prediction, score the meshes that another system generated.
     """
 
+    adapter: Adapter = None
+
     condition: tuple[Literal["image", "text"], ...] = ()
     """Conditions to generate from (default: all that the weights know)."""
 
@@ -116,6 +126,8 @@ class AnomaliesOptions(CommonOptions):
 
     The score is that of `g3pt score` without a prompt: nats per token.
     """
+
+    adapter: Adapter = None
 
     data: str = "procedural"
     """`procedural` (held-out seeds), `procedural-held-out-families`, a folder of shards, or a
@@ -217,7 +229,11 @@ def _generation(arguments: Sequence[str]) -> int:
         align=options.align,
     )
     evaluate = partial(
-        evaluate_generation, options.weights, generation=generation, device=options.device
+        evaluate_generation,
+        options.weights,
+        generation=generation,
+        device=options.device,
+        adapter=options.adapter,
     )
     return _on_data(options, evaluate, _method_lines)
 
@@ -236,6 +252,8 @@ def _check_generation(options: GenerationOptions) -> None:
         return
     if not options.prediction.is_dir():
         raise FileNotFoundError(f"{options.prediction}: no such folder of meshes")
+    if options.adapter is not None:
+        raise ValueError("--prediction takes no weights: leave out --adapter")
     if options.samples > 1 or options.best_of > 1 or (options.sampling.consensus or 1) > 1:
         raise ValueError(
             "--prediction: a folder holds one mesh of each object; leave out --samples, "
@@ -324,6 +342,7 @@ def _anomalies(arguments: Sequence[str]) -> int:
             options.weights,
             objects,
             device=options.device,
+            adapter=options.adapter,
             seed=options.seed,
             on_progress=partial(shown.show, "objects"),
         )

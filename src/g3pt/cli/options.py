@@ -15,6 +15,11 @@ from g3pt.arguments import MAX_SEED, PromptError
 
 MESH_FORMATS = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf", ".usdz")
 
+Adapter = Annotated[
+    Path | None,
+    tyro.conf.arg(help="Folder of an adapter for these weights, as `g3pt finetune` writes it."),
+]
+"""The flag `--adapter` of commands that generate."""
 Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional]
 """File names without a flag."""
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from g3pt.cli.options import CommonOptions, Inputs, parse, report, require_files, working
+from g3pt.cli.options import Adapter, CommonOptions, Inputs, parse, report, require_files, working
 from g3pt.cli.progress import tracked
 
 if TYPE_CHECKING:
@@ -21,8 +21,7 @@ class ScoreOptions(CommonOptions):
     Shapes are scored unconditionally, or given a picture or a sentence.
     """
 
-    adapter: Path | None = None
-    """Folder of an adapter for these weights, as `g3pt finetune` writes it."""
+    adapter: Adapter = None
 
     files: Inputs
     """Token files (.g3t) or meshes, which are tokenized first."""

@@ -10,7 +10,7 @@ import tyro
 
 from g3pt.cli.color import color_entry, describe_color
 from g3pt.cli.finish import Finish, FinishFlags, describe_finish, finish_of
-from g3pt.cli.options import CommonOptions, make_folder_for, working
+from g3pt.cli.options import Adapter, CommonOptions, make_folder_for, working
 from g3pt.cli.progress import steps
 from g3pt.models.sampling import Sampling
 
@@ -69,8 +69,7 @@ def said_with_flags(flags: Sampling, names: dict[str, str], **changes: Any) -> S
 class SamplingOptions(CommonOptions):
     """Flags for sampling and meshing."""
 
-    adapter: Path | None = None
-    """Folder of an adapter for these weights, as `g3pt finetune` writes it."""
+    adapter: Adapter = None
 
     num: int = 1
     """Samples per prompt."""

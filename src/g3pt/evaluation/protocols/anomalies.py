@@ -43,10 +43,19 @@ def evaluate_anomalies(
     objects: ObjectList,
     *,
     device: str = "auto",
+    adapter: Path | None = None,
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """Score shapes and what `KINDS` makes of them.
+
+    Args:
+        weights: weights with a generator, as `G3PT.from_pretrained` takes them.
+        objects: the shapes.
+        device: where the models run.
+        adapter: folder of an adapter for the weights.
+        seed: of the intervals.
+        on_progress: is told how many objects are done.
 
     Returns:
         JSON values: the score of every object and kind, and for every kind the AUROC of telling
@@ -56,7 +65,7 @@ def evaluate_anomalies(
     Raises:
         ValueError: if the weights have no generator.
     """
-    pipeline = G3PT.from_pretrained(weights, device)
+    pipeline = G3PT.from_pretrained(weights, device, adapter=adapter)
     pipeline.read_prompts()  # raises if there is no generator
     rows = [(ref.id, np.random.default_rng([seed, slot])) for slot, ref in enumerate(objects.refs)]
     tokens: list[dict[str, Int[torch.Tensor, " T"]]] = []
