@@ -1,12 +1,13 @@
 """`g3pt vary`: keep the coarse scales of a shape, sample the others anew."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from g3pt.cli.cutout import CutoutFlags, cut_picture, write_cutouts
 from g3pt.cli.finish import own_unit
 from g3pt.cli.options import (
     MESH_FORMATS,
@@ -46,6 +47,8 @@ class VaryOptions(SamplingOptions):
     image: Path | None = None
     """Picture that the variations should resemble."""
 
+    cutout: CutoutFlags = field(default_factory=CutoutFlags)
+
     text: str | None = None
     """Sentence that describes the variations."""
 
@@ -60,12 +63,11 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = parse(VaryOptions, "vary", arguments)
     require_files([options.source], "token file or mesh")
-    if options.image is not None:
-        require_files([options.image], "picture")
     options.check()
     stems = sample_stems(options.source.stem, options)
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
     options.finish.check(paths, unit_frame=options.unit_frame)
+    cut = cut_picture(options.image, options.cutout)
 
     from g3pt.generation.pipeline import G3PT
     from g3pt.models.g3t import TokenFrame
@@ -73,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
     pipeline = G3PT.from_pretrained(
         options.weights, options.device, dtype=options.dtype, adapter=options.adapter
     )
-    prompts = pipeline.read_prompts(image=options.image, text=options.text)
+    prompts = pipeline.read_prompts(image=cut.only, text=options.text)
     source = pipeline.tokens_of(options.source, seed=options.seed)
     with scales_shown() as on_scale:
         result = pipeline.vary(
@@ -83,6 +85,7 @@ def main(arguments: Sequence[str]) -> int:
         frame = TokenFrame() if options.unit_frame else source.frame
         unit = own_unit(source.frame, unit_frame=options.unit_frame)
         outputs = write_samples(pipeline, result, paths, frame, options, own_unit=unit)
+        write_cutouts(cut, options.cutout)
     for entry, shape in zip(outputs, result.shapes, strict=True):
         entry["changed_tokens"] = shape.tokens.num_different(source.tokens)
     summary = {
@@ -91,7 +94,8 @@ def main(arguments: Sequence[str]) -> int:
         "keep": options.keep,
         "weights": {"name": pipeline.weights.name, "sha256": pipeline.weights.sha256},
     }
-    report(options, summary, [describe(entry) for entry in outputs])
+    cut.tell()
+    report(options, summary | cut.summary, [describe(entry) for entry in outputs])
     if message := empty_message(outputs):
         raise WorkError(message)
     return 0
