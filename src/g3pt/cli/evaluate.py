@@ -115,9 +115,10 @@ class GenerationOptions(DataOptions):
     """Folder of another system's meshes of the same objects, which are scored in place of the
     weights. Files are named by object id, or listed in a manifest.jsonl with id and path."""
 
-    frame: Literal["unit", "box"] = "unit"
+    frame: Literal["unit", "box", "source"] = "unit"
     """Frame of these meshes: `unit`, the unit frame (longest side 1.9, centred); `box`, any, and
-    each mesh is moved to the unit frame by its own bounding box."""
+    each mesh is moved to the unit frame by its own bounding box; `source`, that of the true
+    mesh's file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
