@@ -35,6 +35,18 @@ def test_wrong_data_exits_2(mode: str, arguments: tuple, sentence: str, g3pt) ->
     assert sentence in stderr
 
 
+@pytest.mark.parametrize("mode", ["reconstruction", "generation", "rate", "anomalies"])
+def test_a_split_that_is_not_there_is_refused_with_those_that_are(
+    mode: str, g3pt, cube: Path
+) -> None:
+    line = json.dumps({"id": "cube", "path": cube.name, "split": "train"})
+    (cube.parent / "manifest.jsonl").write_text(line)
+    code, _, stderr = g3pt("evaluate", mode, "--data", cube.parent)
+    assert code == 2
+    assert "none of its 1 shapes is of split val; there are train (1); choose with" in stderr
+    assert "or take all with --split all" in stderr
+
+
 def test_wrong_weights_are_wrong_input(g3pt, tmp_path: Path) -> None:
     arguments = ("evaluate", "reconstruction", "--data", "procedural", "--limit", 1)
     code, stdout, stderr = g3pt(*arguments, weights=tmp_path)

@@ -13,6 +13,7 @@ from g3pt.cli.options import (
     Adapter,
     CommonOptions,
     make_folder_for,
+    naming_splits,
     parse,
     report,
     require_suffix,
@@ -65,7 +66,8 @@ class DataOptions(EvaluateOptions):
     shards, or a folder of meshes."""
 
     split: str = "val"
-    """Objects of this split, for a folder of shards, or of meshes with a manifest."""
+    """Objects of this split, for a folder of shards, or of meshes whose manifest names splits;
+    `all` takes every one."""
 
     gltf_colors: Literal["linear", "srgb"] = "linear"
     """What COLOR_0 holds in the GLB and glTF files of a folder of meshes: linear light, as the
@@ -135,7 +137,8 @@ class AnomaliesOptions(CommonOptions):
     folder of meshes."""
 
     split: str = "val"
-    """Objects of this split, for a folder of shards, or of meshes with a manifest."""
+    """Objects of this split, for a folder of shards, or of meshes whose manifest names splits;
+    `all` takes every one."""
 
     limit: int = 50
     """Number of objects: the first ones, or for a folder some spread evenly over it."""
@@ -287,12 +290,13 @@ def _on_data(
 
     from g3pt.evaluation.objects import list_objects
 
-    objects = list_objects(
-        options.data,
-        limit=options.limit,
-        split=options.split,
-        gltf_colors=options.gltf_colors,
-    )
+    with naming_splits():
+        objects = list_objects(
+            options.data,
+            limit=options.limit,
+            split=options.split,
+            gltf_colors=options.gltf_colors,
+        )
     with steps() as shown:
         result = evaluate(
             objects,
@@ -337,7 +341,8 @@ def _anomalies(arguments: Sequence[str]) -> int:
     from g3pt.evaluation.protocols.anomalies import evaluate_anomalies
     from g3pt.files import write_whole
 
-    objects = list_objects(options.data, limit=options.limit, split=options.split)
+    with naming_splits():
+        objects = list_objects(options.data, limit=options.limit, split=options.split)
     with steps() as shown:
         result = evaluate_anomalies(
             options.weights,

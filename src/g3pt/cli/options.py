@@ -82,6 +82,20 @@ def working(what: str) -> Iterator[None]:
         raise WorkError(f"{what}: {type(error).__name__}: {error}") from error
 
 
+@contextmanager
+def naming_splits() -> Iterator[None]:
+    """Name the flag where --split leaves nothing of a set."""
+    from g3pt.evaluation.objects import EVERY_SPLIT
+    from g3pt.shapes.shape_set import SelectionError
+
+    try:
+        yield
+    except SelectionError as error:
+        raise ValueError(
+            f"{error}; choose with --split NAME, or take all with --split {EVERY_SPLIT}"
+        ) from None
+
+
 def say(text: str) -> None:
     """Print progress and notes on stderr."""
     print(text, file=sys.stderr, flush=True)
