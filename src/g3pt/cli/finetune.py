@@ -223,13 +223,11 @@ def _finetune(
 ) -> int:
     from g3pt.evaluation.finetuned import (
         as_stored,
-        measure,
         prepare,
         record_examples,
-        table,
-        table_lines,
         train_generator,
     )
+    from g3pt.evaluation.protocols.before_after import measure, table, table_lines
     from g3pt.models.tokenizer import require_tokens
 
     name = options.name or options.output.name
@@ -243,7 +241,7 @@ def _finetune(
         tokenizer = require_tokens(weights.tokenizer, weights.name)
         before = measure(
             weights, _car(weights), tokenizer, sets, work / "before.json", shown.show,
-            seed=options.seed,
+            name="before", seed=options.seed,
         )  # fmt: skip
     listen(20, "g3pt.training", layout=WITH_TIME)  # INFO: steps and minutes left
     with working("training"):
@@ -254,7 +252,7 @@ def _finetune(
     with steps() as shown:
         after = measure(
             weights, trained.car, tokenizer, sets, work / "after.json", shown.show,
-            seed=options.seed,
+            name="after", seed=options.seed,
         )  # fmt: skip
     rows = table(before, after)
     lines = table_lines(rows)

@@ -147,7 +147,7 @@ def test_meshes_without_area_are_named(objects, folder, tiny_settings):
 def test_meshes_at_the_place_of_the_true_file_are_moved_as_it_was(
     mesh_set: Path, tmp_path: Path, tiny_settings
 ):
-    """The slab lies off the middle; half of it is no whole slab, which its own box would make it."""
+    """The slab lies off the middle; by its own box, half of it would be a whole one."""
     slab = read_mesh(mesh_set / "slab.glb")
     half = slab.vertices * [0.5, 1.0, 1.0] + [1.5, 0.0, 0.0]  # from 3 to 5 of 3 to 7
     write_mesh(tmp_path / "slab.ply", TriangleMesh(half, slab.faces))
