@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from g3pt.cli.cutout import CutoutFlags, cut_picture, write_cutouts
 from g3pt.cli.finish import FinishFlags, describe_finish
 from g3pt.cli.options import (
     MESH_FORMATS,
+    Adapter,
     CommonOptions,
     Output,
     WorkError,
@@ -35,8 +37,7 @@ class CompleteOptions(CommonOptions):
     about the parts that were missing.
     """
 
-    adapter: Path | None = None
-    """Folder of an adapter for these weights, as `g3pt finetune` writes it."""
+    adapter: Adapter = None
 
     part: Annotated[Path, tyro.conf.Positional]
     """A mesh with missing parts, or a point cloud: .xyz, .txt, .csv or .npy with 3 or 6 numbers per
@@ -48,6 +49,8 @@ class CompleteOptions(CommonOptions):
 
     image: Path | None = None
     """Picture of the whole shape."""
+
+    cutout: CutoutFlags = field(default_factory=CutoutFlags)
 
     text: str | None = None
     """Sentence about the whole shape."""
@@ -89,8 +92,6 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = parse(CompleteOptions, "complete", arguments)
     require_files([options.part], "mesh or point cloud")
-    if options.image is not None:
-        require_files([options.image], "picture")
     sampling = options.sampling.told()
     if not 0 <= options.min_share <= 1:
         raise ValueError(f"--min-share must lie between 0 and 1, got {options.min_share:g}")
@@ -100,6 +101,7 @@ def main(arguments: Sequence[str]) -> int:
         stems = [f"{options.part.stem}-{rank}" for rank in range(1, options.num + 1)]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
     options.finish.check_files(paths, has_place=True, unit_frame=options.unit_frame)
+    cut = cut_picture(options.image, options.cutout)
 
     from g3pt.generation.completion import SearchConfig, check_search
     from g3pt.generation.meshing import check_resolution
@@ -109,7 +111,7 @@ def main(arguments: Sequence[str]) -> int:
     check_resolution(options.resolution)
     search = SearchConfig(keep=options.keep, width=options.width, survivors=options.survivors)
     pipeline = open_pipeline(options, adapter=options.adapter)
-    prompts = pipeline.read_prompts(image=options.image, text=options.text)
+    prompts = pipeline.read_prompts(image=cut.only, text=options.text)
     check_search(search, options.num, prompts, pipeline.num_scales)
     part = read_cloud(options.part)
     with working("completing"):
@@ -132,12 +134,16 @@ def main(arguments: Sequence[str]) -> int:
             unit_frame=options.unit_frame,
             tokens_of=pipeline.weights.fingerprint if options.tokens else None,
         )
+        write_cutouts(cut, options.cutout)
     summary = {
         "outputs": outputs,
         "source": str(options.part),
         "weights": {"name": pipeline.weights.name, "sha256": pipeline.weights.sha256},
     }
-    report(options, summary, [_line(entry) + describe_finish(entry) for entry in outputs])
+    cut.tell()
+    report(
+        options, summary | cut.summary, [_line(entry) + describe_finish(entry) for entry in outputs]
+    )
     if all(entry["path"] is None for entry in outputs):
         raise WorkError("every completion is empty: nothing was written; try another seed")
     return 0

@@ -207,7 +207,8 @@ def _files(
         EVALUATION_FILE,
         LICENCE_FILE,
     )
-    from g3pt.training.origins import are_copies, describe, inherited_text
+    from g3pt.training.cards import exported_card
+    from g3pt.training.origins import are_copies, inherited_text
 
     every = list(origins.values())
     credit = {
@@ -221,7 +222,7 @@ def _files(
         evaluation = evaluation or inherited_text(every, EVALUATION_FILE)
     beside = [name for name, content in credit.items() if content is not None]
     return {
-        "card": card or describe(origins, config, beside),
+        "card": card or exported_card(origins, config, beside),
         "evaluation": evaluation,
         "attribution": credit[ATTRIBUTION_FILE],
         "licence": credit[LICENCE_FILE],

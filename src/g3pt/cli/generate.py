@@ -121,18 +121,16 @@ def main(arguments: Sequence[str]) -> int:
         ]
         if options.preview is not None:
             _write_preview(pipeline, result, options.preview)
-        write_cutouts(cut, options.image, options.cutout)
+        write_cutouts(cut, options.cutout)
     seconds["write"] = time.perf_counter() - started
     summary = {
         "outputs": outputs,
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
         "weights": {"name": pipeline.weights.name, "sha256": pipeline.weights.sha256},
     }
-    if options.image:
-        summary["inputs"] = cut.describe(options.image)
     lines = [describe(entry) + _why_guessed(entry) for entry in outputs]
-    cut.tell(options.image)
-    report(options, summary, lines)
+    cut.tell()
+    report(options, summary | cut.summary, lines)
     if message := "; ".join(filter(None, (cut.complaint, empty_message(outputs)))):
         raise WorkError(message)
     return 0

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 MESH_FORMATS = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf", ".usdz")
 
+Adapter = Annotated[
+    Path | None,
+    tyro.conf.arg(help="Folder of an adapter for these weights, as `g3pt finetune` writes it."),
+]
+"""The flag `--adapter` of commands that generate."""
 Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional]
 """File names without a flag."""
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
@@ -94,6 +99,20 @@ def working(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise WorkError(f"{what}: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def naming_splits() -> Iterator[None]:
+    """Name the flag where --split leaves nothing of a set."""
+    from g3pt.evaluation.objects import EVERY_SPLIT
+    from g3pt.shapes.shape_set import SelectionError
+
+    try:
+        yield
+    except SelectionError as error:
+        raise ValueError(
+            f"{error}; choose with --split NAME, or take all with --split {EVERY_SPLIT}"
+        ) from None
 
 
 def say(text: str) -> None:

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from g3pt.cli.color import describe_color
 from g3pt.cli.finish import FinishFlags, describe_finish
-from g3pt.cli.options import CommonOptions, working
+from g3pt.cli.options import Adapter, CommonOptions, working
 from g3pt.cli.progress import steps
 from g3pt.models.sampling import Sampling
 
@@ -66,8 +65,7 @@ def said_with_flags(flags: Sampling, names: dict[str, str], **changes: Any) -> S
 class SamplingOptions(CommonOptions):
     """Flags for sampling and meshing."""
 
-    adapter: Path | None = None
-    """Folder of an adapter for these weights, as `g3pt finetune` writes it."""
+    adapter: Adapter = None
 
     num: int = 1
     """Samples per prompt."""

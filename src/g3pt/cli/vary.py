@@ -1,12 +1,13 @@
 """`g3pt vary`: keep the coarse scales of a shape, sample the others anew."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from g3pt.cli.cutout import CutoutFlags, cut_picture, write_cutouts
 from g3pt.cli.options import (
     MESH_FORMATS,
     Output,
@@ -45,6 +46,8 @@ class VaryOptions(SamplingOptions):
     image: Path | None = None
     """Picture that the variations should resemble."""
 
+    cutout: CutoutFlags = field(default_factory=CutoutFlags)
+
     text: str | None = None
     """Sentence that describes the variations."""
 
@@ -59,19 +62,18 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = parse(VaryOptions, "vary", arguments)
     require_files([options.source], "token file or mesh")
-    if options.image is not None:
-        require_files([options.image], "picture")
     options.check()
     stems = sample_stems(options.source.stem, options)
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
     colored = options.image is not None or options.text is not None
     options.finish.check_files(paths, unit_frame=options.unit_frame, colored=colored)
+    cut = cut_picture(options.image, options.cutout)
 
     from g3pt.generation.writing import own_unit, write_samples
     from g3pt.models.g3t import TokenFrame
 
     pipeline = open_pipeline(options, dtype=options.dtype, adapter=options.adapter)
-    prompts = pipeline.read_prompts(image=options.image, text=options.text)
+    prompts = pipeline.read_prompts(image=cut.only, text=options.text)
     source = pipeline.tokens_of(options.source, seed=options.seed)
     with scales_shown() as on_scale:
         result = pipeline.vary(
@@ -88,6 +90,7 @@ def main(arguments: Sequence[str]) -> int:
             own_unit=unit,
             tokens_of=pipeline.weights.fingerprint if options.tokens else None,
         )
+        write_cutouts(cut, options.cutout)
     for entry, shape in zip(outputs, result.shapes, strict=True):
         entry["changed_tokens"] = shape.tokens.num_different(source.tokens)
     summary = {
@@ -96,7 +99,8 @@ def main(arguments: Sequence[str]) -> int:
         "keep": options.keep,
         "weights": {"name": pipeline.weights.name, "sha256": pipeline.weights.sha256},
     }
-    report(options, summary, [describe(entry) for entry in outputs])
+    cut.tell()
+    report(options, summary | cut.summary, [describe(entry) for entry in outputs])
     if message := empty_message(outputs):
         raise WorkError(message)
     return 0

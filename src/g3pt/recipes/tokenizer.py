@@ -20,8 +20,8 @@ PAPER_SCALES = (1, 4, 9, 16, 25, 49, 2304)
 """2408 tokens for 2304 latents, as in the paper; the split of the first 104 tokens is our guess
 (docs/deviations.md)."""
 
-OPEN_TRAINING = Selection(split="train", licences=OPEN_LICENCES)
-"""The shapes that the bundled weights may be trained on."""
+OPEN_TRAINING = Selection(split="train", licences=OPEN_LICENCES, own_sets=True)
+"""The shapes that the bundled weights may be trained on, and sets of one's own."""
 
 
 def first() -> TokenizerRun:

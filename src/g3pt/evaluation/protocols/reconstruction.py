@@ -37,7 +37,7 @@ from g3pt.evaluation.results import Measured, Results, Row
 from g3pt.evaluation.run import Evaluation, Measure, Progress, measure_objects
 from g3pt.generation.field import ShapeField
 from g3pt.generation.surface import encode_samples, surface_tensors
-from g3pt.geometry.isosurface import extract_surface
+from g3pt.geometry.isosurface import Extraction, extract_surface
 from g3pt.geometry.metrics import label_accuracy, occupancy_iou
 from g3pt.geometry.sampling import SurfaceSamples
 from g3pt.models.token_statistics import scale_statistics
@@ -149,9 +149,8 @@ def reconstruct(
     """
     truth = load_truth(shape, settings)
     surface = shape.sample_surface(weights.config.num_points, object_rng(shape.id, settings, 4))
-    coded = code_shape(weights.tokenizer, surface)
+    coded, extraction = reconstructed(weights.tokenizer, surface, settings)
     whole = coded.fields[-1]
-    extraction = extract_surface(whole, resolution=settings.resolution, seeds=surface.points)
     scores = score(extraction.mesh, truth, settings)
     near = near_surface_labels(truth, settings)
     predicted = whole(near.points) > 0
@@ -167,6 +166,21 @@ def reconstruct(
         "problem": None,
     }
     return Measured(slot, (row,), coded.tokens)
+
+
+def reconstructed(
+    tokenizer: Tokenizer, surface: SurfaceSamples, settings: EvaluationSettings
+) -> "tuple[CodedShape, Extraction]":
+    """A shape after the bottleneck, and the mesh of all scales.
+
+    Args:
+        tokenizer: of any kind.
+        surface: what the tokenizer reads of the shape; the search for the surface starts there.
+        settings: resolution of the mesh.
+    """
+    coded = code_shape(tokenizer, surface)
+    mesh = extract_surface(coded.fields[-1], resolution=settings.resolution, seeds=surface.points)
+    return coded, mesh
 
 
 @dataclass(frozen=True, eq=False)
