@@ -30,6 +30,7 @@ COMMANDS = {
     "export": ("export", "trained runs to a weights folder"),
     "evaluate": ("evaluate", "score meshes, reconstructions or generated shapes"),
     "render": ("render", "meshes to a sheet of pictures or a turntable"),
+    "serve": ("serve", "a web page and jobs over HTTP on this machine"),
     "bench": ("bench", "measure what g3pt promises and compare it with other software"),
     "doctor": ("doctor", "what this machine can do and what is missing"),
 }
