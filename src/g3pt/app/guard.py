@@ -7,6 +7,7 @@ of ours.
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
@@ -31,8 +32,17 @@ HEADERS = {
 class Guard:
     """Checks host, origin and token, and limits the body while it comes in."""
 
-    def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:
-        self._app, self._settings = app, settings
+    def __init__(
+        self, app: ASGIApp, settings: ServeSettings, on_answer: Callable[[str, int], None]
+    ) -> None:
+        """Stand before an app.
+
+        Args:
+            app: whatever answers requests that may pass.
+            settings: names, token and limits.
+            on_answer: hears method and status of every answer.
+        """
+        self._app, self._settings, self._on_answer = app, settings, on_answer
         self._hosts = {_bare(name) for name in (*LOOPBACK, settings.host, *settings.allowed_hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,6 +54,7 @@ class Guard:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
+                self._on_answer(scope["method"], message["status"])
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)

@@ -316,12 +316,12 @@ class GenerationRequest(_Sampled):
             raise ValueError(
                 f"text: describes the same shapes as image, got {len(self.text)} for {pictured}"
             )
+        if (self.mask or self.whole_picture) and not self.image:
+            raise ValueError("mask: tells where a picture shows its object; there is no image")
         if self.mask and len(self.mask) != len(self.image):
             raise ValueError(
                 f"mask: give one for each picture, got {len(self.mask)} for {len(self.image)}"
             )
-        if (self.mask or self.whole_picture) and not self.image:
-            raise ValueError("mask: tells where a picture shows its object; there is no image")
         if self.mask and self.whole_picture:
             raise ValueError("mask: give a mask or whole_picture, not both")
         if self.views and not self.image:

@@ -24,6 +24,7 @@ from g3pt.app.requests import (
     CutoutRequest,
     FinishingFields,
     JobId,
+    MeshFormat,
     ResultFormat,
     finishing_of,
 )
@@ -187,16 +188,11 @@ def create_app(settings: ServeSettings) -> FastAPI:
     _add_health(app, jobs, metrics)
     app.openapi = lambda: _openapi(app)
 
-    @app.middleware("http")
-    async def count(
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        response = await call_next(request)
-        known = request.method if request.method in ("GET", "POST", "DELETE") else "other"
-        metrics.answers.labels(known, str(response.status_code)).inc()
-        return response
+    def count(method: str, status: int) -> None:
+        known = method if method in ("GET", "POST", "DELETE") else "other"
+        metrics.answers.labels(known, str(status)).inc()
 
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Guard, settings=settings, on_answer=count)
     return app
 
 
@@ -327,20 +323,20 @@ def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
         return FileResponse(path, media_type=MEDIA_TYPES[format], filename=f"g3pt.{format}")
 
     @app.get(
-        "/v1/jobs/{job}/scales/{scale}.glb",
+        "/v1/jobs/{job}/scales/{scale}.{format}",
         tags=["results"],
         response_class=FileResponse,
         responses=_problems(404, 410, 422),
         openapi_extra={"parameters": _query(SampleQuery)},
     )
     async def job_scale(
-        job: Id, scale: Annotated[int, Path(ge=1, le=64)], request: Request
+        job: Id, scale: Annotated[int, Path(ge=1, le=64)], format: MeshFormat, request: Request
     ) -> FileResponse:
-        """The mesh of the first scales: the whole one if the job made it, else the small one."""
+        """The mesh of the first scales: the whole one if the job made it, else a small `glb`."""
         sample = choices(request, SampleQuery).sample
-        names = [f"result-{sample}-scale{scale}.glb"]
-        names += [f"preview-{scale}.glb"] if sample == 0 else []
-        return FileResponse(find_file(jobs, job_of(job), names), media_type=MEDIA_TYPES["glb"])
+        names = [f"result-{sample}-scale{scale}.{format}"]
+        names += [f"preview-{scale}.{format}"] if sample == 0 else []
+        return FileResponse(find_file(jobs, job_of(job), names), media_type=MEDIA_TYPES[format])
 
     @app.get(
         "/v1/jobs/{job}/cutouts/{picture}.png",

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ValidationError
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
@@ -69,8 +70,8 @@ async def _form(request: Request) -> dict[str, Any]:
             for name, value in form.multi_items():
                 one = await _blob(name, value) if isinstance(value, UploadFile) else value
                 values.setdefault(name[:200], []).append(one)
-    except MultiPartException as error:
-        raise Problem(400, f"the form cannot be read: {error.message}") from None
+    except (MultiPartException, FormParserError) as error:
+        raise Problem(400, f"the form cannot be read: {error}") from None
     return {name: several[0] if len(several) == 1 else several for name, several in values.items()}
 
 
