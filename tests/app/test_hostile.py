@@ -10,15 +10,13 @@ import pytest
 
 from served import TINY, Answer, Running
 
-PIECES = (
-    """
+WORDS = """
 .. ../.. %2e%2e %2e%2e%2f ..%2f %252e%252e ....// ..\\ %5c.. / // %00 %0d%0a %ff %c0%ae ~ . etc
 passwd jobs.sqlite v1 jobs files result.glb result.exe result. scales 0.glb -1.glb 1e9.glb events
 ' " %27%20OR%201=1 <script> ${x} {job} * cutouts 0.png %f0%9f%98%80 ;a=b ?a # healthz metrics
 openapi.json
-""".split()
-    + ["x" * 300, "0" * 32, "f" * 32, "0" * 31, "A" * 32]
-)
+"""
+PIECES = [*WORDS.split(), "x" * 300, "0" * 32, "f" * 32, "0" * 31, "A" * 32]
 
 
 def paths(num: int) -> list[str]:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from g3pt.files import write_whole
@@ -279,7 +279,7 @@ class _Response:
     response: http.client.HTTPResponse
     address: str
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "_Response":
         return self
 
     def __exit__(self, *_: object) -> None:

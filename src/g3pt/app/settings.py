@@ -66,7 +66,14 @@ class ServeSettings:
         names = [model.name for model in self.models]
         if len(set(names)) < len(names):
             raise ValueError(f"models: names must differ, got {', '.join(names)}")
-        for name in ("workers", "max_queued", "max_per_client", "max_body", "max_pixels"):
+        for name in (
+            "workers",
+            "max_queued",
+            "max_per_client",
+            "max_body",
+            "max_pixels",
+            "keep_bytes",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("deadline", "grace", "keep_seconds", "receive_seconds"):

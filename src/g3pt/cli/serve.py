@@ -102,20 +102,25 @@ def main(arguments: Sequence[str]) -> int:
     ]
     with listening(options.host, options.port) as listener:
         port = listener.getsockname()[1]
-        settings = ServeSettings(
-            models=sources,
-            folder=options.folder,
-            host=options.host,
-            port=port,
-            token=token,
-            allowed_hosts=options.allow_host,
-            workers=options.workers,
-            max_queued=options.max_queued,
-            max_per_client=options.max_per_client,
-            deadline=options.deadline,
-            keep_seconds=options.keep_hours * 3600,
-            keep_bytes=int(options.keep_gb * 1e9),
-        )
+        try:
+            settings = ServeSettings(
+                models=sources,
+                folder=options.folder,
+                host=options.host,
+                port=port,
+                token=token,
+                allowed_hosts=options.allow_host,
+                workers=options.workers,
+                max_queued=options.max_queued,
+                max_per_client=options.max_per_client,
+                deadline=options.deadline,
+                keep_seconds=options.keep_hours * 3600,
+                keep_bytes=int(options.keep_gb * 1e9),
+            )
+        except ValueError as error:
+            name, _, rule = str(error).partition(" ")
+            flag = {"keep_seconds": "keep-hours", "keep_bytes": "keep-gb"}.get(name, name)
+            raise ValueError(f"--{flag.replace('_', '-')} {rule}") from None
         app = create_app(settings)
         name = f"[{options.host}]" if ":" in options.host else options.host
         address = f"http://{name}:{port}/"
@@ -159,9 +164,10 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         listener.close()
-        raise ValueError(f"--host {host} --port {port}: {error.strerror or error}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"--host {host} --port {port}: {reason}") from None
     return listener
 
 
