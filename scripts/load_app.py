@@ -119,18 +119,12 @@ def one_job(server: Server, source: str, seed: int) -> tuple[str, str]:
             break
         if status != 429:
             return f"refused {status}", ""
-        time.sleep(0.2)
+        time.sleep(1.0)
     job = json.loads(data)["id"]
-    while True:
-        status, data, _ = server.ask("GET", f"/v1/jobs/{job}", source=source)
-        if status != 200:
-            return f"lost {status}", ""
-        state = json.loads(data)["status"]
-        if state not in ("queued", "running"):
-            break
-        time.sleep(0.05)
-    if state != "done":
-        return state, ""
+    status, data, _ = server.ask("GET", f"/v1/jobs/{job}/events", source=source)
+    how = data.decode().rsplit("event: ", 1)[-1].split("\n", 1)[0]
+    if status != 200 or how != "done":
+        return f"lost {status} {how}", ""
     status, data, _ = server.ask("GET", f"/v1/jobs/{job}/result.glb", source=source)
     return ("done", hashlib.sha256(data).hexdigest()) if status == 200 else (f"lost {status}", "")
 
