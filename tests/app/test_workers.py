@@ -59,6 +59,16 @@ def test_a_waiting_job_is_cancelled_without_a_worker(own) -> None:
     own.ask("DELETE", f"/v1/jobs/{first}")
 
 
+def test_a_job_can_be_cancelled_before_it_enters_the_queue(own) -> None:
+    store = own.jobs.store
+    job = store.new_id()
+    store.files_of(job).mkdir()
+    store.add(job, "generation", "me", {}, timeout=1)
+
+    assert own.ask("DELETE", f"/v1/jobs/{job}").json["status"] == "cancelled"
+    assert [name for name, _ in own.events(job)] == ["cancelled"]
+
+
 def test_cancelling_again_or_too_late_changes_nothing(own) -> None:
     job = own.submit()
     own.wait(job)
@@ -178,3 +188,40 @@ def test_weights_that_cannot_be_loaded_are_told(tmp_path) -> None:
             time.sleep(0.05)
         assert "nothing" in answer.json["detail"]
         assert server.ask("GET", "/healthz").status == 200
+
+
+def test_a_listener_that_fails_does_not_end_the_pool(tmp_path, caplog) -> None:
+    import threading
+
+    from g3pt.app.workers import Pool, Task
+
+    ends = threading.Event()
+
+    class Failing:
+        def started(self) -> bool:
+            raise OSError("the disk is full")
+
+        def event(self, event, data) -> None:
+            raise OSError("the disk is full")
+
+        def ended(self, how, content) -> None:
+            raise OSError("the disk is full")
+
+    class Good(Failing):
+        def started(self) -> bool:
+            return True
+
+        def ended(self, how, content) -> None:
+            assert how == "failed"  # there is no picture
+            ends.set()
+
+    pool = Pool((), 1, grace=1.0)
+    pool.start()
+    try:
+        told = {"image": "image.png", "mask": None, "whole_picture": False}
+        for listener in (Failing(), Good()):
+            pool.submit(Task(str(listener), "cutout", told, tmp_path, 30.0, listener))
+        assert ends.wait(60)
+    finally:
+        pool.stop()
+    assert "could not be started" in caplog.text

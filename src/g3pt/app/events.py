@@ -28,15 +28,12 @@ async def stream(
     try:
         while True:
             happened.clear()
+            now = jobs.store.get(job.id)
             for event in jobs.store.events(job.id, after):
                 after = event.number
-                ended = event.event in ENDED
                 yield encode(event.event, with_links(job.id, event.data, event.event), after)
-            now = jobs.store.get(job.id)
-            if ended or now is None or now.status in ENDED:
+            if now is None or now.status in ENDED:  # its last event was stored with this state
                 ended = True
-                if now is None or now.status == "expired":
-                    yield encode("expired", {})
                 return
             place = jobs.pool.place(job.id)
             if place is not None and place != said:
@@ -49,7 +46,7 @@ async def stream(
     finally:
         leave()
         if cancel_on_disconnect and not ended:
-            jobs.cancel(job.id)
+            jobs.cancel(job)
 
 
 def encode(event: str, data: dict[str, Any], number: int | None = None) -> bytes:

@@ -200,8 +200,9 @@ def _add_submission(app: FastAPI, jobs: Jobs) -> None:
     """Addresses that make jobs, and the cut-out."""
 
     async def submit(request: Request, kind: str) -> Response:
-        asked = await read_request(request, KINDS[kind], jobs.settings)
         client = request.client.host if request.client else "unknown"
+        jobs.check_room(client)  # before a body is read that would be for nothing
+        asked = await read_request(request, KINDS[kind], jobs.settings)
         job = await run_in_threadpool(jobs.submit, kind, asked, client)
         return JSONResponse(
             view(jobs, job).model_dump(mode="json"),
@@ -274,8 +275,7 @@ def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
     @app.delete("/v1/jobs/{job}", tags=["jobs"], responses=_problems(404, 422))
     async def cancel_job(job: Id) -> JobView:
         """Cancel a job; one that has ended stays as it is."""
-        job_of(job)
-        await run_in_threadpool(jobs.cancel, job)
+        await run_in_threadpool(jobs.cancel, job_of(job))
         return view(jobs, job_of(job))
 
     @app.get(

@@ -150,7 +150,7 @@ class Pool:
         with self._lock:
             waiting = self._queue.pop(task, None)
             if waiting is not None:
-                waiting.listener.ended("cancelled", {})
+                _tell_end(waiting, "cancelled", {})
                 return True
             for worker in self._workers:
                 if worker.task is not None and worker.task.id == task and not worker.ended:
@@ -227,8 +227,16 @@ class Pool:
                 name=f"g3pt-{self._name}",
                 daemon=True,
             )
-            process.start()
-            theirs.close()
+            try:
+                process.start()
+            except (OSError, EOFError) as error:  # no memory, or too many processes
+                LOGGER.error("no worker can be started: %s", error)
+                ours.close()
+                self._broken = f"no process can be started: {error}"
+                self._start_after = time.monotonic() + MAX_PAUSE
+                return
+            finally:
+                theirs.close()
             with self._lock:
                 self._workers.append(Worker(process, ours))
 
@@ -237,7 +245,7 @@ class Pool:
         for worker in self._workers:
             while self._queue and worker.ready and worker.task is None:
                 _, task = self._queue.popitem(last=False)
-                if not task.listener.started():
+                if not _tell_start(task):
                     continue
                 worker.task, worker.ended = task, False
                 worker.due = time.monotonic() + task.seconds
@@ -291,7 +299,7 @@ class Pool:
                 LOGGER.error("a worker cannot work: %s", message["detail"])
             case "event":
                 if worker.task is not None and not worker.ended:
-                    worker.task.listener.event(message["event"], message["data"])
+                    _tell_event(worker.task, message["event"], message["data"])
             case kind:
                 content = message.get("outcome" if kind == "done" else "error", {})
                 self._end(worker, kind, content)
@@ -302,7 +310,7 @@ class Pool:
         worker.due = None
         if worker.task is not None and not worker.ended:
             worker.ended = True
-            worker.task.listener.ended(how, content)
+            _tell_end(worker.task, how, content)
 
     def _dismiss(self, worker: Worker) -> None:
         """Tell a process that its task is not wanted, and kill it if it does not hear."""
@@ -337,6 +345,32 @@ class Pool:
         worker.connection.close()
         worker.process.join()
         worker.process.close()
+
+
+# A listener that fails, as when the disk is full, must not end the thread that serves all others.
+
+
+def _tell_start(task: Task) -> bool:
+    try:
+        return task.listener.started()
+    except Exception:
+        LOGGER.exception("task %s could not be started", task.id)
+        _tell_end(task, "failed", {"reason": "server", "detail": "the server could not note it"})
+        return False
+
+
+def _tell_event(task: Task, event: str, data: dict[str, Any]) -> None:
+    try:
+        task.listener.event(event, data)
+    except Exception:
+        LOGGER.exception("event %s of task %s is lost", event, task.id)
+
+
+def _tell_end(task: Task, how: EndedAs, content: dict[str, Any]) -> None:
+    try:
+        task.listener.ended(how, content)
+    except Exception:
+        LOGGER.exception("the end of task %s is lost", task.id)
 
 
 def run_worker(
