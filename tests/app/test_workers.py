@@ -69,6 +69,24 @@ def test_a_job_can_be_cancelled_before_it_enters_the_queue(own) -> None:
     assert [name for name, _ in own.events(job)] == ["cancelled"]
 
 
+def test_what_has_no_result_leaves_no_files(own) -> None:
+    store = own.jobs.store
+    cancelled, killed, waiting = begun(own), own.submit(SLOW), own.submit()
+    own.ask("DELETE", f"/v1/jobs/{waiting}")
+    own.ask("DELETE", f"/v1/jobs/{cancelled}")
+    own.until(killed, lambda state: state["status"] == "running" and state["scale"])
+    for worker in own.jobs.pool.processes():
+        os.kill(worker, signal.SIGKILL)
+    own.wait(killed)
+
+    end = time.monotonic() + 5
+    for job in (cancelled, killed, waiting):
+        while store.files_of(job).exists():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        assert store.get(job).bytes == 0
+
+
 def test_cancelling_again_or_too_late_changes_nothing(own) -> None:
     job = own.submit()
     own.wait(job)
@@ -205,6 +223,9 @@ def test_a_listener_that_fails_does_not_end_the_pool(tmp_path, caplog) -> None:
             raise OSError("the disk is full")
 
         def ended(self, how, content) -> None:
+            raise OSError("the disk is full")
+
+        def left(self) -> None:
             raise OSError("the disk is full")
 
     class Good(Failing):

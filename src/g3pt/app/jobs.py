@@ -236,7 +236,8 @@ class Jobs:
     def cancel(self, job: Job) -> None:
         """Cancel a job; one that has ended stays as it is."""
         if not self.pool.cancel(job.id):
-            self.close(job, "cancelled", {})  # it is stored, and about to enter the queue
+            # It is stored and about to enter the queue, or it has ended.
+            self.close(job, "cancelled", {})
 
     # --- quick tasks -------------------------------------------------------------------------
 
@@ -306,6 +307,12 @@ class JobListener:
         """The job has ended."""
         self.jobs.close(self.job, how, content)
 
+    def left(self) -> None:
+        """Nothing is written any more: a job without a result needs no files."""
+        found = self.jobs.store.get(self.job.id)
+        if found is not None and found.status != "done":
+            self.jobs.store.drop_files(self.job.id)
+
 
 @dataclass(frozen=True)
 class _Waiting:
@@ -328,3 +335,6 @@ class _Waiting:
             wrong = content.get("reason") == "input"
             detail = content.get("detail", "was cancelled")
             self.future.set_exception(Problem(422 if wrong else 500, detail))
+
+    def left(self) -> None:
+        pass

@@ -257,6 +257,7 @@ class JobStore:
                 "detail": "the server was restarted while the job ran; submit it again",
             }
             self.move(job.id, "failed", error=error, told={"error": error})
+            self.drop_files(job.id)
         with self._lock:
             rows = self._database.execute("SELECT id FROM jobs WHERE status != 'expired'")
             known = {row["id"] for row in rows.fetchall()}
@@ -323,6 +324,11 @@ class JobStore:
             database.execute(f"DELETE FROM events WHERE job IN ({gone})", old)
             database.execute("DELETE FROM jobs WHERE status = 'expired' AND finished < ?", old)
         return expired
+
+    def drop_files(self, job: str) -> None:
+        """Delete the files of a job that has no result."""
+        shutil.rmtree(self.files_of(job), ignore_errors=True)
+        self.measure(job)
 
     def measure(self, job: str) -> None:
         """Note the size of an ended job's files after one was added."""

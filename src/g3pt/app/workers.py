@@ -46,6 +46,10 @@ class Listener(Protocol):
         """The task has ended; `content` is its outcome, or why it failed."""
         ...
 
+    def left(self) -> None:
+        """The task has ended, and no process works in its folder any more."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -151,6 +155,7 @@ class Pool:
             waiting = self._queue.pop(task, None)
             if waiting is not None:
                 _tell_end(waiting, "cancelled", {})
+                _tell_left(waiting)
                 return True
             for worker in self._workers:
                 if worker.task is not None and worker.task.id == task and not worker.ended:
@@ -303,6 +308,8 @@ class Pool:
             case kind:
                 content = message.get("outcome" if kind == "done" else "error", {})
                 self._end(worker, kind, content)
+                if worker.task is not None:
+                    _tell_left(worker.task)
                 worker.task, worker.due, worker.kill_at = None, None, None
 
     def _end(self, worker: Worker, how: EndedAs, content: dict[str, Any]) -> None:
@@ -331,6 +338,8 @@ class Pool:
         code = worker.process.exitcode
         detail = f"the process that did it ended ({_how(code)}); submit it again"
         self._end(worker, "failed", {"reason": "worker", "detail": detail})
+        if worker.task is not None:
+            _tell_left(worker.task)
         self._forget(worker)
         self._workers.remove(worker)
         self._restarts += 1
@@ -371,6 +380,13 @@ def _tell_end(task: Task, how: EndedAs, content: dict[str, Any]) -> None:
         task.listener.ended(how, content)
     except Exception:
         LOGGER.exception("the end of task %s is lost", task.id)
+
+
+def _tell_left(task: Task) -> None:
+    try:
+        task.listener.left()
+    except Exception:
+        LOGGER.exception("files of task %s are left", task.id)
 
 
 def run_worker(
