@@ -246,3 +246,31 @@ def test_a_listener_that_fails_does_not_end_the_pool(tmp_path, caplog) -> None:
     finally:
         pool.stop()
     assert "could not be started" in caplog.text
+
+
+def test_the_server_itself_loads_no_models() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, g3pt.app.server; sys.exit(bool({'torch', 'trimesh'} & {*sys.modules}))"
+
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_a_job_whose_shapes_are_all_empty_fails_and_says_so(tiny_weights, tmp_path) -> None:
+    from g3pt import G3PT
+    from g3pt.app.tasks import EmptyShapeError, _outcome
+    from g3pt.app.work import _error
+
+    pipeline = G3PT.from_pretrained(tiny_weights, "cpu")
+    empty, full = {"path": None, "seed": 3}, {"path": f"{tmp_path}/result-0.glb", "seed": 4}
+    with pytest.raises(EmptyShapeError) as caught:
+        _outcome(pipeline, [empty], tmp_path)
+
+    error = _error(caught.value, tmp_path)
+    detail = "the shape of seed 3 has no inside; try another seed"
+    assert error == {"reason": "work", "detail": detail}
+    told = _outcome(pipeline, [empty, full], tmp_path)["outputs"]
+    assert [entry["path"] for entry in told] == [None, "result-0.glb"]
+    other = _error(ZeroDivisionError(f"in {tmp_path}/x"), tmp_path)
+    assert other == {"reason": "work", "detail": "ZeroDivisionError: in x"}

@@ -224,11 +224,11 @@ class Jobs:
         told |= {"error": error} if error else {}
         if not self.store.move(job.id, how, outcome=outcome, error=error, told=told):
             return
+        ended = self.store.get(job.id)
         with self._lock:
             self._open.pop(job.id, None)
             self._running.discard(job.id)
             self.ended[job.kind, how] += 1
-            ended = self.store.get(job.id)
             if ended and ended.started and ended.finished:
                 self.seconds[job.kind] += ended.finished - ended.started
         self.wake(job.id)
