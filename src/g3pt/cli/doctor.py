@@ -30,6 +30,7 @@ USES = {
     "eval": "plots of evaluations",
     "export": "face budgets, levels of detail, Draco files, textures",
     "usd": "USDZ files",
+    "app": "web page and jobs over HTTP",
     "bench": "packages that preparation is measured against",
 }
 MARKS: dict[Status, str] = {"ok": "ok", "note": "note", "problem": "PROBLEM"}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from g3pt.cli import remote
 from g3pt.cli.color import ColorFlags
 from g3pt.cli.cutout import CutoutFlags, CutPictures, cut_pictures, write_cutouts
 from g3pt.cli.lod import LodFlags, make_chain, write_chain
@@ -79,6 +80,10 @@ class GenerateOptions(SamplingOptions):
     preview: Path | None = None
     """Also write a PNG sheet: prompt, scales from coarse to fine, mesh."""
 
+    server: str | None = None
+    """Have the shapes made by a `g3pt serve` at this address, http://HOST:PORT. Its secret, if it
+    asks for one, is that of the environment variable G3PT_TOKEN."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
@@ -99,10 +104,45 @@ def main(arguments: Sequence[str]) -> int:
     colored = bool(options.image or options.text) and options.color.color != "none"
     options.finish.check_files(paths, levels=options.lod.lod, colored=colored)
 
+    if options.server is not None:
+        remote.check(options, paths)
+        summary = remote.make(options, list(cut.kept), texts, paths)
+    else:
+        summary = _make(options, cut, texts, paths, started + cutting)
+        summary["seconds"]["condition"] += round(cutting, 4)
+    outputs = summary["outputs"]
+    with working("writing"):
+        write_cutouts(cut, options.cutout)
+    lines = [describe(entry) + _why_guessed(entry) for entry in outputs]
+    cut.tell()
+    report(options, summary | cut.summary, lines)
+    if message := "; ".join(filter(None, (cut.complaint, empty_message(outputs)))):
+        raise WorkError(message)
+    return 0
+
+
+def _make(
+    options: GenerateOptions,
+    cut: CutPictures,
+    texts: Sequence[str],
+    paths: Sequence[Path],
+    started: float,
+) -> dict[str, Any]:
+    """Make all shapes in this process, and write them.
+
+    Args:
+        options: the flags.
+        cut: the pictures.
+        texts: the sentences that go with them, or stand alone.
+        paths: a file for each shape.
+        started: when loading began.
+
+    Returns:
+        `outputs`, `seconds` and `weights`, as they are reported.
+    """
     pipeline = open_pipeline(options, dtype=options.dtype, adapter=options.adapter)
     options.lod.check(paths, pipeline.num_scales)
     seconds = {"load": time.perf_counter() - started}
-    seconds["load"] -= cutting
     started = time.perf_counter()
     found = list(cut.kept.values())
     prompts = pipeline.read_prompts(
@@ -110,7 +150,7 @@ def main(arguments: Sequence[str]) -> int:
         text=texts or None,
         points=options.points or None,
     )
-    seconds["condition"] = time.perf_counter() - started + cutting
+    seconds["condition"] = time.perf_counter() - started
     result = _generate(pipeline, prompts, options, options.color.source(paths))
     seconds |= {name: result.timings[name] for name in ("tokens", "extract", "color")}
     started = time.perf_counter()
@@ -121,19 +161,12 @@ def main(arguments: Sequence[str]) -> int:
         ]
         if options.preview is not None:
             _write_preview(pipeline, result, options.preview)
-        write_cutouts(cut, options.cutout)
     seconds["write"] = time.perf_counter() - started
-    summary = {
+    return {
         "outputs": outputs,
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
         "weights": {"name": pipeline.weights.name, "sha256": pipeline.weights.sha256},
     }
-    lines = [describe(entry) + _why_guessed(entry) for entry in outputs]
-    cut.tell()
-    report(options, summary | cut.summary, lines)
-    if message := "; ".join(filter(None, (cut.complaint, empty_message(outputs)))):
-        raise WorkError(message)
-    return 0
 
 
 def _cut(options: GenerateOptions) -> tuple[CutPictures, float]:

@@ -1,0 +1,180 @@
+"""`g3pt serve`: a server on this machine that makes shapes for pages, programs and agents."""
+
+import json
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from g3pt.cli.options import CommonOptions, parse, say
+
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
+TOKEN = "G3PT_TOKEN"
+"""Environment variable of the secret."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServeOptions(CommonOptions):
+    """Serve a web page and jobs over HTTP on this machine; `docs/app.md` lists the addresses.
+
+    Models live in processes of their own, so that nothing that happens in them ends the server.
+    """
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Others than loopback ask for a token, which is printed."""
+
+    port: int = 8000
+    """Port to listen on; 0 takes a free one."""
+
+    also: tuple[str, ...] = ()
+    """More weights, which requests name by `model`; they are loaded when they are asked for first.
+    """
+
+    adapter: Path | None = None
+    """Folder of an adapter for the weights, as `g3pt finetune` writes it."""
+
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of the generator; auto is bfloat16 on GPUs that support it, else float32."""
+
+    workers: int = 1
+    """Processes that hold the models; each runs one job at a time."""
+
+    folder: Path = field(default_factory=lambda: _state_folder() / "g3pt" / "serve")
+    """Folder of jobs and results. A server that starts there again knows them."""
+
+    token: str | None = None
+    """Secret that requests must carry (default: that of G3PT_TOKEN; off loopback, a new one)."""
+
+    allow_host: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Another name by which the server is called, such as that of a proxy; may be given several
+    times."""
+
+    max_queued: int = 64
+    """Jobs that may wait."""
+
+    max_per_client: int = 4
+    """Jobs of one client that may wait or run."""
+
+    deadline: float = 300.0
+    """Seconds that a job may run."""
+
+    keep_hours: float = 1.0
+    """Hours that results are kept."""
+
+    keep_gb: float = 2.0
+    """Gigabytes (10^9 bytes) of results that are kept; the oldest go first."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command."""
+    options = parse(ServeOptions, "serve", arguments)
+    try:
+        import uvicorn
+
+        from g3pt.app.server import create_app
+    except ImportError as error:
+        raise ValueError(
+            f"serving needs the extra `app` ({error}): pip install 'g3pt[app]'"
+        ) from None
+    from g3pt.app.settings import LOOPBACK, ModelSource, ServeSettings
+
+    token = options.token or os.environ.get(TOKEN)
+    if token is None and options.host not in LOOPBACK:
+        token = secrets.token_urlsafe(24)
+    sources = [
+        ModelSource(
+            name=name,
+            weights=name,
+            device=options.device,
+            dtype=options.dtype,
+            adapter=None if options.adapter is None else str(options.adapter),
+        )
+        for name in (options.weights, *options.also)
+    ]
+    with listening(options.host, options.port) as listener:
+        port = listener.getsockname()[1]
+        try:
+            settings = ServeSettings(
+                models=sources,
+                folder=options.folder,
+                host=options.host,
+                port=port,
+                token=token,
+                allowed_hosts=options.allow_host,
+                workers=options.workers,
+                max_queued=options.max_queued,
+                max_per_client=options.max_per_client,
+                deadline=options.deadline,
+                keep_seconds=options.keep_hours * 3600,
+                keep_bytes=int(options.keep_gb * 1e9),
+            )
+        except ValueError as error:
+            name, _, rule = str(error).partition(" ")
+            flag = {"keep_seconds": "keep-hours", "keep_bytes": "keep-gb"}.get(name, name)
+            raise ValueError(f"--{flag.replace('_', '-')} {rule}") from None
+        app = create_app(settings)
+        name = f"[{options.host}]" if ":" in options.host else options.host
+        address = f"http://{name}:{port}/"
+        shown = address if token is None else f"{address}?token={token}"
+        if options.json:
+            print(json.dumps({"address": address, "token": token, "pid": os.getpid()}), flush=True)
+        else:
+            print(f"{shown}  (Ctrl-C ends it)", flush=True)
+        server = uvicorn.Server(server_config(app))
+        server.run(sockets=[listener])
+    if not server.started:
+        say("the server did not start")
+        return 1
+    return 0
+
+
+def server_config(app: "FastAPI") -> "uvicorn.Config":
+    """How an app is served: plain HTTP/1.1 with limits, and nothing said of single requests."""
+    import uvicorn
+
+    return uvicorn.Config(
+        app,
+        log_level="warning",
+        http="h11",
+        ws="none",
+        lifespan="on",
+        server_header=False,
+        timeout_graceful_shutdown=2,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        ValueError: if the address is taken, or not one of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"--host {host} --port {port}: {reason}") from None
+    return listener
+
+
+def _state_folder() -> Path:
+    """Where programs of this user keep what outlives them."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support"
+    if local := os.environ.get("LOCALAPPDATA"):
+        return Path(local)
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")

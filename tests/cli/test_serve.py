@@ -1,0 +1,109 @@
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra `app`")
+
+
+def command(folder: Path, *flags: object) -> list[str]:
+    told = (sys.executable, "-m", "g3pt.cli.main", "serve", "--port", 0, "--folder", folder, *flags)
+    return [str(part) for part in told]
+
+
+@contextlib.contextmanager
+def served(weights: Path, folder: Path, *flags: object):
+    """`g3pt serve` as a program of its own, and what it says first."""
+    command = [sys.executable, "-m", "g3pt.cli.main", "serve", "--port", 0, "--folder", folder]
+    told = [str(part) for part in (*command, "--weights", weights, "--json", *flags)]
+    with subprocess.Popen(
+        told, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as program:
+        try:
+            assert program.stdout is not None
+            line = program.stdout.readline()
+            yield program, json.loads(line) if line else {}
+        finally:
+            program.kill()
+
+
+def children(pid: int) -> list[int]:
+    """Processes below one, as far as this system tells."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rsplit(")", 1)[1].split()
+            if int(fields[1]) == pid:
+                found += [int(path.parent.name), *children(int(path.parent.name))]
+    return found
+
+
+def test_a_server_says_where_it_is_and_ends_with_everything_it_started(
+    tiny_weights: Path, tmp_path: Path
+) -> None:
+    from g3pt.app.client import Client, UnreachableError
+
+    if not Path("/proc/self/stat").is_file():
+        pytest.skip("this system does not list processes")
+    with served(tiny_weights, tmp_path) as (program, said):
+        client = Client(said["address"])
+        end = time.monotonic() + 60
+        while True:
+            try:
+                client.wait(client.submit(text="a mug", resolution=16))
+                break
+            except UnreachableError:
+                assert time.monotonic() < end
+                time.sleep(0.1)
+        workers = children(program.pid)
+        assert len(workers) >= 3  # a worker, a helper, and what starts them
+        other = [
+            sys.executable,
+            "-m",
+            "g3pt.cli.main",
+            "serve",
+            "--port",
+            "0",
+            "--folder",
+            tmp_path,
+        ]
+        second = subprocess.run(
+            [str(part) for part in other], capture_output=True, text=True, timeout=60
+        )
+        assert (second.returncode, "is held by another server" in second.stderr) == (2, True)
+        job = client.submit(text="a mug", resolution=256, num=16)
+        os.kill(program.pid, signal.SIGKILL)
+        end = time.monotonic() + 20
+        while left := [pid for pid in workers if Path(f"/proc/{pid}").exists()]:
+            zombies = [pid for pid in left if ") Z " in Path(f"/proc/{pid}/stat").read_text()]
+            if zombies == left:
+                break
+            assert time.monotonic() < end, left
+            time.sleep(0.1)
+    assert job
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--port", 99999), "--port"),
+        (("--host", "203.0.113.7"), "--host 203.0.113.7"),
+        (("--workers", 0), "--workers must be at least 1"),
+        (("--token", "short"), "--token needs 8 to 200"),
+        (("--deadline", 0), "--deadline must be above 0"),
+    ],
+)
+def test_what_cannot_be_served_is_wrong_input(tmp_path, capsys, flags, message) -> None:
+    from g3pt.cli.main import main
+
+    given = [str(part) for part in ("serve", "--port", 0, "--folder", tmp_path / "x", *flags)]
+    code = main(given)
+
+    assert code == 2
+    assert message in capsys.readouterr().err
