@@ -298,7 +298,7 @@ def write_unseen(table: UnseenTable, rows: Sequence[Mapping[str, Any]], folder: 
     write_whole(files[0], markdown(table, rows))
     write_whole(files[1], to_csv([_flat(row) for row in rows]))
     whole = json.dumps({"name": NAME, "scale": table.scale, "rows": list(rows)}, allow_nan=False)
-    # Rows hold numbers of every object: five digits are below their noise, and a third of the bytes.
+    # Rows hold numbers of every object: five digits are below their noise.
     rounded = json.loads(whole, parse_float=lambda digits: float(f"{float(digits):.5g}"))
     write_whole(files[2], json.dumps(rounded, separators=(",", ":")) + "\n")
     return files
