@@ -57,6 +57,7 @@ def asked_to_stop(rank, *, by, at, number):
 def equal(rank, size, folder, trained):
     """Trainings that end as those of one process do."""
     exchange(rank, size)
+    other_files(rank, size, folder)
     text = json.dumps(evaluations(trained))
     (folder / f"evaluations-{size}-{rank}.json").write_text(text)
     engines = ("auto", "fsdp") if size == 2 else ("auto",)
@@ -100,6 +101,20 @@ def evaluations(trained):
         task.module.load_state_dict(load_trained(trained / name).state_dict())
         found[name] = dict(task.evaluate(4, 1.0))
     return found
+
+
+def other_files(rank, size, folder):
+    """Machines with other shapes, or without the run folder, are refused."""
+    from g3pt.training.start import _require_shared
+
+    task = UnevenTask(batch_size=8, seed=rank // (size - 1))
+    with pytest.raises(ValueError, match=f"order of samples: ranks {size - 1} of {size} differ"):
+        train(task, optim=AdamWConfig(), config=settings(size), run_dir=folder / f"other-{size}")
+    if rank == 0:
+        (folder / f"config-{size}-0").write_text("{}")
+    others = ", ".join(map(str, range(1, size)))
+    with pytest.raises(ValueError, match=f"ranks {others} of {size} differ"):
+        _require_shared(folder / f"config-{size}-{rank}", World.current())
 
 
 def exchange(rank, size):
@@ -162,17 +177,11 @@ def hang(rank, size, folder):
     train(Hanging(batch_size=8), optim=AdamWConfig(), config=config, run_dir=folder / "hang")
 
 
-def filtered(rank, size, folder):
-    """Rank 1 has another set of shapes."""
-    task = UnevenTask(batch_size=8, seed=rank)
-    train(task, optim=AdamWConfig(), config=settings(size), run_dir=folder / "filtered")
-
-
 def killed(folder):
     """Started by torchrun; dies of SIGKILL at another moment after every restart."""
     import threading
 
-    from g3pt.training.launch import is_restart, process_group
+    from g3pt.training.launch import process_group
 
     attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
     with process_group("cpu") as world:
@@ -181,8 +190,7 @@ def killed(folder):
             poison = asked_to_stop(world.rank, by=1, at=23, number=signal.SIGKILL)
         elif attempt == 1 and world.rank == 0:
             threading.Thread(target=_die_in_a_save, args=(folder / "killed",), daemon=True).start()
-        resume = is_restart()
-        toy_run(folder / "killed", world.size, poison=poison, resume=resume, checkpoint_every=4)
+        toy_run(folder / "killed", world.size, poison=poison, resume=True, checkpoint_every=4)
 
 
 def _die_in_a_save(run):

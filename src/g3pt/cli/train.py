@@ -33,10 +33,10 @@ def main(arguments: Sequence[str]) -> int:
     say("g3pt train: loading")  # takes seconds
     name, others = _take_recipe(arguments)
     options, overrides = _parser().parse_known_args(others)
-    from g3pt.training.launch import is_restart, process_group
+    from g3pt.training.launch import process_group, require_resumable
 
-    options.resume = options.resume or is_restart()
     try:
+        require_resumable(resume=options.resume or options.dry_run)
         run, folder = _resolve(name, options, overrides)
         listen(logging.INFO, layout=WITH_TIME)
         if options.write_config is not None:

@@ -12,6 +12,7 @@ search; `fsdp.py` makes it.
 """
 
 import inspect
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -22,6 +23,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from g3pt.training.distributed import World
 from g3pt.training.task import Task, TaskOutput
+
+LOGGER = logging.getLogger(__name__)
 
 EngineName = Literal["auto", "ddp", "fsdp"]
 StepResult = tuple[Tensor, dict[str, Tensor]]
@@ -75,7 +78,9 @@ def build_engine(task: Task, name: EngineName, world: World, *, bfloat16: bool) 
         bfloat16: whether FSDP gathers the weights of blocks in bfloat16.
     """
     step = TaskStep(task)
-    if name == "fsdp":
+    if name == "fsdp" and world.size == 1:
+        LOGGER.warning("train.engine is fsdp, but one process has nobody to share weights with")
+    elif name == "fsdp":
         from g3pt.training.fsdp import FsdpEngine  # imports half of torch.distributed
 
         return FsdpEngine(step, world, bfloat16=bfloat16)

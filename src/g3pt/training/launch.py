@@ -20,9 +20,18 @@ COLLECTIVE_LIMIT = timedelta(minutes=30)
 (`watch.py`)."""
 
 
-def is_restart() -> bool:
-    """Whether `torchrun` started this process again after a failure."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+def require_resumable(*, resume: bool) -> None:
+    """Check that a restart of `torchrun` would go on with the run.
+
+    Raises:
+        ValueError: if there may be restarts, which are refused without --resume.
+    """
+    restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
+    if restarts and not resume:
+        raise ValueError(
+            f"torchrun may restart this {restarts} times (--max-restarts), but a restart goes on "
+            "with the run only with --resume: add it; a run that does not exist yet is begun"
+        )
 
 
 @contextmanager
