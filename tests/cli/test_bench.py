@@ -260,7 +260,7 @@ def test_a_size_off_the_ladder_is_refused(g3pt):
 
 
 def test_a_median_keeps_to_its_budget():
-    from g3pt.benchmarks.device import median_seconds
+    from g3pt.models.speed import median_seconds
 
     calls = []
 

@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from g3pt.cli.color import color_entry, describe_color
+from g3pt.cli.color import describe_color
 from g3pt.generation.results import ShapeColor
+from g3pt.generation.writing import color_entry
 from g3pt.geometry.mesh import read_mesh
 
 FAST = ("--resolution", 16)

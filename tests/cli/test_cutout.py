@@ -133,3 +133,36 @@ def test_flags_of_pictures_need_a_picture(flag: tuple, g3pt, tmp_path: Path) -> 
     code, _, stderr = g3pt("generate", "--text", "a mug", *flag, "-o", tmp_path / "x.glb")
     assert code == 2
     assert "need --image" in stderr
+
+
+COMMANDS = {
+    "vary": ("CUBE", "--keep", 1, "--resolution", 16),
+    "mix": ("CUBE", "CUBE", "--keep", 1, "--resolution", 16),
+    "complete": ("CUBE", "--resolution", 16, "--width", 2, "--survivors", 1),
+    "score": ("CUBE",),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_that_takes_a_picture_takes_its_mask(
+    command: str, g3pt, cube: Path, noise: Path, tmp_path: Path
+) -> None:
+    mask = Image.new("L", (80, 80))
+    mask.paste(255, (20, 30, 50, 60))
+    mask.save(tmp_path / "mask.png")
+    arguments = [cube if one == "CUBE" else one for one in COMMANDS[command]]
+    arguments += ["--image", noise, "--json"]
+    arguments += [] if command == "score" else ["-o", tmp_path / "x.glb"]
+    code, stdout, stderr = g3pt(command, *arguments)
+    assert (code, stdout) == (2, "")
+    assert "noise.png: nothing stands out" in stderr
+    code, _, stderr = g3pt(command, *arguments, "--mask", tmp_path / "none.png")
+    assert code == 2
+    assert "none.png: no such mask" in stderr
+    flags = ("--mask", tmp_path / "mask.png", "--cutout", tmp_path / "cut.png")
+    code, stdout, _ = g3pt(command, *arguments, *flags)
+    assert code == 0
+    (told,) = json.loads(stdout)["inputs"]
+    assert told["path"] == str(noise)
+    assert told["cutout"]["method"] == "mask"
+    assert np.asarray(Image.open(tmp_path / "cut.png"))[:, :, 3].any()

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from adapters import write_adapter
+
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
@@ -31,6 +33,18 @@ def test_wrong_data_exits_2(mode: str, arguments: tuple, sentence: str, g3pt) ->
     code, stdout, stderr = g3pt("evaluate", mode, *arguments)
     assert (code, stdout) == (2, "")
     assert sentence in stderr
+
+
+@pytest.mark.parametrize("mode", ["reconstruction", "generation", "rate", "anomalies"])
+def test_a_split_that_is_not_there_is_refused_with_those_that_are(
+    mode: str, g3pt, cube: Path
+) -> None:
+    line = json.dumps({"id": "cube", "path": cube.name, "split": "train"})
+    (cube.parent / "manifest.jsonl").write_text(line)
+    code, _, stderr = g3pt("evaluate", mode, "--data", cube.parent)
+    assert code == 2
+    assert "none of its 1 shapes is of split val; there are train (1); choose with" in stderr
+    assert "or take all with --split all" in stderr
 
 
 def test_wrong_weights_are_wrong_input(g3pt, tmp_path: Path) -> None:
@@ -118,3 +132,39 @@ def test_yardsticks_that_cannot_be_measured_are_refused(
     code, stdout, stderr = g3pt("evaluate", "yardsticks", *arguments)
     assert (code, stdout) == (2, "")
     assert sentence in stderr
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("adapter") / "mine"
+    write_adapter(tiny_weights, folder)
+    return folder
+
+
+def test_generation_is_measured_with_an_adapter(g3pt, adapter: Path) -> None:
+    arguments = ("evaluate", "generation", "--data", "procedural", "--limit", 1, "--quick")
+    arguments += ("--condition", "text", "--json")
+    _, plain, _ = g3pt(*arguments)
+    code, stdout, _ = g3pt(*arguments, "--adapter", adapter)
+    assert code == 0
+    before, after = json.loads(plain), json.loads(stdout)
+    assert (before["weights"]["name"], after["weights"]["name"]) == ("untrained", "mine")
+    name = "text/true_nll"
+    assert before["summary"][name]["mean"] != after["summary"][name]["mean"]
+
+
+def test_anomalies_are_measured_with_an_adapter(g3pt, adapter: Path) -> None:
+    arguments = ("evaluate", "anomalies", "--limit", 2, "--json")
+    _, plain, _ = g3pt(*arguments)
+    code, stdout, _ = g3pt(*arguments, "--adapter", adapter)
+    assert code == 0
+    before, after = json.loads(plain), json.loads(stdout)
+    assert after["weights"]["name"] == "mine"
+    assert before["objects"][0]["shape"] != after["objects"][0]["shape"]
+
+
+def test_meshes_of_another_system_take_no_adapter(g3pt, adapter: Path, cube: Path) -> None:
+    arguments = ("evaluate", "generation", "--data", cube.parent, "--prediction", cube.parent)
+    code, _, stderr = g3pt(*arguments, "--adapter", adapter)
+    assert code == 2
+    assert "leave out --adapter" in stderr

@@ -6,8 +6,10 @@ import pytest
 import trimesh
 
 from g3pt.arguments import PromptError
-from g3pt.cli.finish import FinishFlags, finish_of
-from g3pt.cli.shapes import describe, write_finished
+from g3pt.cli.finish import FinishFlags
+from g3pt.cli.shapes import describe
+from g3pt.generation.writing import write_finished
+from g3pt.geometry.finishing import finish_of
 from g3pt.geometry.mesh import TriangleMesh, read_mesh
 from node_tools import assert_valid_gltf
 
@@ -182,7 +184,7 @@ def plate_and_crumb() -> TriangleMesh:
 
 def finished(path: Path, **flags) -> dict:
     mesh, wishes = plate_and_crumb(), FinishFlags(printable=True, **flags)
-    wishes.check([path])
+    wishes.check_files([path])
     return write_finished(mesh, path, finish_of([mesh], path, wishes)) | {"seed": 0}
 
 

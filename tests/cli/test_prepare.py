@@ -37,6 +37,7 @@ def test_a_folder_becomes_shards_with_a_report(g3pt, boxes, tmp_path):
     assert code == 0 and "objects 4/4, 1 refused" in stderr
     assert (answer["prepared"], answer["refused"], answer["skipped"]) == (3, 1, 0)
     assert answer["meshes_per_core_hour"] > 0 and answer["shards"] == 1
+    assert answer["splits"] == {"train": 3}
     assert (out / "report.html").is_file() and (out / "report.json").is_file()
     shards = ShardSet(out)
     assert {caption for row in range(3) for caption in shards.captions(row)} == {
@@ -56,6 +57,7 @@ def test_a_second_run_does_no_work_and_says_so(g3pt, boxes, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in out.glob("shard-*")}
     code, stdout, _ = g3pt("prepare", boxes, out, *COARSE)
     assert code == 0 and "nothing was left to do" in stdout
+    assert "splits: 3 train; none is held out (--val-share 0.2" in stdout
     assert {path: path.stat().st_mtime_ns for path in out.glob("shard-*")} == before
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,35 @@ def test_a_truncated_token_file_is_a_coarser_shape(g3pt, cube: Path, tmp_path: P
     assert g3pt("detokenize", whole, "--scales", 2, "-o", meshes[0], *FAST)[0] == 0
     assert g3pt("detokenize", coarse, "-o", meshes[1], *FAST)[0] == 0
     assert meshes[0].read_bytes() == meshes[1].read_bytes()
+
+
+def test_a_run_folder_does_what_its_weights_do(
+    g3pt, cube: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    from g3pt.config import save_json
+    from g3pt.models.weights.load import load_weights
+    from g3pt.training.checkpoint import Checkpoint, module_tensors, save_checkpoint
+    from g3pt.training.kinds.tokenizer import TokenizerRun
+    from g3pt.training.runs import CONFIG_FILE
+
+    weights = load_weights(tiny_weights, "cpu")
+    config = TokenizerRun(model=weights.tokenizer.config)
+    points = weights.config.num_points
+    run = tmp_path / "run"
+    run.mkdir()
+    save_json(run / CONFIG_FILE, replace(config, data=replace(config.data, num_points=points)))
+    tensors = {"model": module_tensors(weights.tokenizer), "ema": {}}
+    save_checkpoint(run / "checkpoints", Checkpoint(1, tensors, {}), keep=1)
+
+    tokens = {name: tmp_path / f"{name}.g3t" for name in ("run", "weights")}
+    assert g3pt("tokenize", cube, "-o", tokens["run"], weights=run)[0] == 0
+    assert g3pt("tokenize", cube, "-o", tokens["weights"])[0] == 0
+    ours, theirs = (read_g3t(tokens[name]).tokens for name in ("run", "weights"))
+    assert ours.indices.tolist() == theirs.indices.tolist()
+    for command, source in (("detokenize", tokens["run"]), ("reconstruct", cube)):
+        mesh = tmp_path / f"{command}.glb"
+        assert g3pt(command, source, "-o", mesh, *FAST, weights=run)[0] == 0
+        assert mesh.is_file()
 
 
 def test_reconstruct_reports_scores_and_costs(g3pt, cube: Path, tmp_path: Path) -> None:

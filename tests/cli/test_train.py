@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,8 +52,27 @@ def test_a_dry_run_says_what_is_trained_first_made_and_left_out(capsys):
     assert answer["left_out"] == [
         "cache/meshes: there are no meshes at meshes; training goes without them"
     ]
+    parts = {one["what"]: one for one in answer["minutes_of"]}
+    assert list(parts) == [
+        "cache/procedural-train",
+        "cache/procedural-val",
+        "runs/tokenizer-tiny-procedural",
+        "runs/tokenizer-tiny",
+        "car-tiny",
+    ]
+    assert parts["car-tiny"]["steps"] == 20_000
+    assert answer["minutes"] == pytest.approx(sum(one["minutes"] for one in parts.values()))
     for words in (*answer["left_out"], "runs/tokenizer-tiny: is trained first, by tokenizer-tiny"):
         assert words in said
+
+
+def test_a_dry_run_tells_minutes_and_where_they_come_from(capsys):
+    changes = ["--train.steps", "50", "--shapes.0.source.num", "16"]
+    assert train.main(["tokenizer-tiny-smoke", *changes, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "time on this machine: about " in said and "without evaluations and checkpoints" in said
+    assert re.search(r"  cache/smoke-train: .* to prepare, \d+ shapes at once, by 8 of them", said)
+    assert re.search(r"  tokenizer-tiny-smoke: .* for 50 steps, [\d.e-]+ s each, timed here", said)
 
 
 def test_yardsticks_of_families_are_made_and_those_of_meshes_left_out(capsys):

@@ -84,3 +84,49 @@ def training_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
         views=ViewsConfig(num_views=0, size=128, supersample=1),
     )
     return made_once(tmp_path_factory, "training-shards", partial(build_shards, config))
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> dict[str, Path]:
+    """Untrained weights of all three systems, and of a CAR that is asked with points."""
+    from dataclasses import replace
+
+    import torch
+
+    from g3pt.models.alternatives.kl import KlConfig, KlTokenizer
+    from g3pt.models.car import Car
+    from g3pt.models.conditioning import ImageConditionConfig, PointsConditionConfig
+    from g3pt.models.cvq import FieldDecoderConfig
+    from g3pt.models.rivals.flow import Flow, FlowConfig
+    from g3pt.models.rivals.regressor import Regressor, RegressorConfig
+    from g3pt.models.weights.config import RegressorWeightsConfig, WeightsConfig
+    from g3pt.models.weights.load import load_weights, save_regressor_weights, save_weights
+
+    image = ImageConditionConfig(image_size=32, patch_size=8, depth=1, width=32, num_heads=2)
+    sizes = {"depth": 1, "width": 32, "num_heads": 2, "conditions": (image,)}
+    field = {"num_latents": 8, "dim": 32, "num_heads": 2, "decoder_layers": 1, "num_octaves": 1}
+    root = tmp_path_factory.mktemp("systems")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        kl = KlConfig(encoder_layers=1, latent_dim=4, **field)
+        flow = Flow(FlowConfig(num_latents=8, latent_dim=4, **sizes))
+        regressor = Regressor(RegressorConfig(decoder=FieldDecoderConfig(**field), **sizes))
+        torch.nn.init.normal_(flow.head.weight, std=0.3)
+        save_weights(
+            root / "flow", KlTokenizer(kl), flow=flow, config=WeightsConfig(name="f", tokenizer=kl)
+        )
+        tiny = load_weights(tiny_weights, "cpu")
+        assert tiny.car is not None
+        points = PointsConditionConfig(num_points=64, width=32)
+        scanner = Car(replace(tiny.car.config, conditions=(points,)))
+        save_weights(
+            root / "points", tiny.tokenizer, scanner, config=replace(tiny.config, name="p")
+        )
+    alone = RegressorWeightsConfig(name="r", regressor=regressor.config)
+    save_regressor_weights(root / "regressor", regressor, config=alone, card="A test.\n")
+    return {
+        "car": tiny_weights,
+        "flow": root / "flow",
+        "regressor": root / "regressor",
+        "points": root / "points",
+    }

@@ -63,8 +63,25 @@ def test_shards_stand_for_the_shapes_that_they_were_built_from(training_shards: 
     assert all(each.startswith("procedural-") for each in ids(objects))
     assert data_hash(objects) != data_hash(list_objects("procedural", limit=4))
     assert [objects.load(slot).id for slot in objects.slots] == ids(objects)
-    with pytest.raises(ValueError, match="none of its 6 shapes fits"):
+    with pytest.raises(ValueError, match=r"is of split val; there are train \(6\)"):
         list_objects(str(training_shards))
+
+
+def test_every_split_is_taken_on_request(training_shards: Path, mesh_set: Path):
+    assert len(list_objects(str(training_shards), split="all").refs) == 6
+    assert ids(list_objects(str(mesh_set), split="all")) == ["cube", "pole", "slab", "point"]
+    with pytest.raises(ValueError, match=r"split test; there are val \(2\), train \(1\)"):
+        list_objects(str(mesh_set), split="test")
+
+
+def test_a_manifest_that_names_no_split_is_taken_whole(tmp_path: Path, box_mesh):
+    from g3pt.geometry.mesh import write_mesh
+
+    for name in ("a", "b"):
+        write_mesh(tmp_path / f"{name}.glb", box_mesh())
+    lines = ['{"id": "a", "path": "a.glb"}', '{"id": "b", "path": "b.glb"}']
+    (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
+    assert ids(list_objects(str(tmp_path))) == ["a", "b"]
 
 
 def test_refused_objects_of_shards_are_no_objects(mesh_set: Path, tmp_path: Path):

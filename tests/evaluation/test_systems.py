@@ -2,7 +2,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from g3pt.evaluation.objects import list_objects
 from g3pt.evaluation.protocols.controls import condition_features
@@ -10,36 +9,7 @@ from g3pt.evaluation.protocols.generation import GenerationSettings, evaluate_ge
 from g3pt.evaluation.systems import SystemSettings, draw_candidates, open_systems
 from g3pt.generation.prompts import read_prompts
 from g3pt.generation.systems import CarSystem, FlowSystem, RegressorSystem
-from g3pt.models.alternatives.kl import KlConfig, KlTokenizer
-from g3pt.models.conditioning import ImageConditionConfig
-from g3pt.models.cvq import FieldDecoderConfig
-from g3pt.models.rivals.flow import Flow, FlowConfig
-from g3pt.models.rivals.regressor import Regressor, RegressorConfig
 from g3pt.models.sampling import Sampling
-from g3pt.models.weights.config import RegressorWeightsConfig, WeightsConfig
-from g3pt.models.weights.load import save_regressor_weights, save_weights
-
-IMAGE = ImageConditionConfig(image_size=32, patch_size=8, depth=1, width=32, num_heads=2)
-SIZES = {"depth": 1, "width": 32, "num_heads": 2, "conditions": (IMAGE,)}
-FIELD = {"num_latents": 8, "dim": 32, "num_heads": 2, "decoder_layers": 1, "num_octaves": 1}
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> dict[str, Path]:
-    """Untrained weights of all three systems."""
-    root = tmp_path_factory.mktemp("systems")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        kl = KlConfig(encoder_layers=1, latent_dim=4, **FIELD)
-        flow = Flow(FlowConfig(num_latents=8, latent_dim=4, **SIZES))
-        regressor = Regressor(RegressorConfig(decoder=FieldDecoderConfig(**FIELD), **SIZES))
-        torch.nn.init.normal_(flow.head.weight, std=0.3)
-        save_weights(
-            root / "flow", KlTokenizer(kl), flow=flow, config=WeightsConfig(name="f", tokenizer=kl)
-        )
-    alone = RegressorWeightsConfig(name="r", regressor=regressor.config)
-    save_regressor_weights(root / "regressor", regressor, config=alone, card="A test.\n")
-    return {"car": tiny_weights, "flow": root / "flow", "regressor": root / "regressor"}
 
 
 @pytest.mark.parametrize(
@@ -108,3 +78,8 @@ def test_a_candidate_does_not_depend_on_how_many_are_drawn(folders):
     assert alone.seed == among.seed == 5
     # Batched matrix products may sum in another order.
     np.testing.assert_allclose(alone.mesh.vertices, among.mesh.vertices, atol=1e-3)
+
+
+def test_an_adapter_of_a_regressor_is_refused(folders, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="adapts a CAR"):
+        open_systems(folders["regressor"], "cpu", adapter=tmp_path)

@@ -15,7 +15,7 @@ from g3pt.generation.coloring import (
 from g3pt.generation.cutouts import Cutout
 from g3pt.generation.pictures import PreparedPicture, prepare_picture
 from g3pt.generation.pipeline import G3PT
-from g3pt.generation.resemblance import needed_iou, picture_cameras, resembles
+from g3pt.generation.resemblance import needed_iou, picture_cameras, resemblance_of
 from g3pt.geometry.cameras import canonical_camera, orbit_camera
 from g3pt.geometry.mesh import NEUTRAL_GREY, TriangleMesh, concatenate
 from g3pt.geometry.render import render
@@ -211,10 +211,23 @@ def test_colouring_by_a_picture_is_heard_and_can_be_cancelled(pipeline: G3PT) ->
 
 def test_a_mesh_resembles_a_picture_of_itself_alone() -> None:
     own = photograph()
-    assert resembles(PAINTED, own)
+    assert resemblance_of(PAINTED, own).agrees
     pole = TriangleMesh.from_arrays(CAR.vertices * (0.15, 2.5, 0.15), CAR.faces)
-    assert not resembles(pole, own)
-    nothing = TriangleMesh.from_arrays(np.zeros((0, 3)), np.zeros((0, 3)))
-    assert not resembles(nothing, own)
-    whole = replace(own, cutout=Cutout("whole", (0, 0, 1, 1), 1.0))
-    assert resembles(pole, whole)
+    assert not resemblance_of(pole, own).agrees
+
+
+def test_a_thorough_search_goes_on_where_there_is_no_hope() -> None:
+    pole = TriangleMesh.from_arrays(CAR.vertices * (0.15, 2.5, 0.15), CAR.faces)
+    quick, thorough = (
+        resemblance_of(pole, photograph(), thorough=thorough) for thorough in (False, True)
+    )
+    assert quick.found.iou < thorough.found.iou < quick.needed == thorough.needed
+
+
+def test_what_is_known_of_the_camera_is_not_searched_for_again(monkeypatch) -> None:
+    first = color_mesh(CAR, photograph(), None)
+    assert first.resemblance is not None and first.resemblance.agrees
+    monkeypatch.setattr("g3pt.generation.coloring.resemblance_of", None)
+    again = color_mesh(CAR, photograph(), None, known=first.resemblance)
+    assert again.color == first.color
+    assert (again.mesh.colors == first.mesh.colors).all()

@@ -18,6 +18,7 @@ from g3pt.generation.consensus import sample_spread
 from g3pt.generation.meshing import mesh_features
 from g3pt.generation.pipeline import G3PT
 from g3pt.geometry.outline import OutlinedField
+from g3pt.geometry.silhouettes import find_view
 from g3pt.models.car import Car
 from g3pt.models.guess import GuessConfig
 from g3pt.models.sampling import Sampling
@@ -224,11 +225,11 @@ def test_a_consensus_that_does_not_resemble_the_picture_gives_way_to_the_guess(
 ):
     """The samples agree, and only the outline decides."""
     asked = {"image": picture, "consensus": 2, "guess_above": 1e6, "resolution": 24, "min_share": 0}
-    results = {}
-    for alike in (True, False):
-        monkeypatch.setattr("g3pt.generation.drafts.resembles", lambda *_, alike=alike: alike)
-        (results[alike],) = pipeline.generate(**asked).shapes
-    kept, replaced = results[True], results[False]
+    kept, replaced = (
+        shape
+        for needed in (0.0, 1.1)
+        for shape in _generated_if_needed(needed, pipeline, asked, monkeypatch)
+    )
     assert not kept.guessed and kept.guessed_because is None and kept.consensus == (0, 1)
     assert replaced.guessed and replaced.guessed_because == "outline" and not replaced.consensus
     assert kept.spread == replaced.spread
@@ -236,10 +237,32 @@ def test_a_consensus_that_does_not_resemble_the_picture_gives_way_to_the_guess(
     np.testing.assert_array_equal(replaced.mesh.vertices, guess.mesh.vertices)
 
 
+def _generated_if_needed(needed, pipeline, asked, monkeypatch):
+    """Shapes if outlines must agree by an IoU: by 0 all do, by more than 1 none does."""
+    monkeypatch.setattr("g3pt.generation.resemblance.NEEDED_IOU", (needed, 0.0))
+    return pipeline.generate(**asked).shapes
+
+
+def test_the_camera_of_a_picture_is_searched_for_once(pipeline, picture, monkeypatch):
+    """By the rule about outlines; colours take what it found, unless the mesh became another."""
+    asked = {"image": picture, "consensus": 2, "guess_above": 1e6, "resolution": 24, "min_share": 0}
+    searched: list[object] = []
+
+    def counted(mesh, *given, **told):
+        searched.append(mesh)
+        return find_view(mesh, *given, **told)
+
+    monkeypatch.setattr("g3pt.generation.resemblance.find_view", counted)
+    (kept,) = _generated_if_needed(0.0, pipeline, asked, monkeypatch)
+    assert kept.color.method == "picture" and len(searched) == 1
+    (replaced,) = _generated_if_needed(1.1, pipeline, asked, monkeypatch)
+    assert replaced.guessed and len(searched) == 3 and searched[1] is not searched[2]
+
+
 def test_samples_that_were_asked_for_are_not_judged_by_their_outline(
     pipeline, picture, monkeypatch
 ):
-    monkeypatch.setattr("g3pt.generation.drafts.resembles", lambda *_: False)
+    monkeypatch.setattr("g3pt.generation.resemblance.NEEDED_IOU", (1.1, 0.0))
     for asked in ({"consensus": 2}, {"num": 2}, {"consensus": 2, "guess_above": "never"}):
         shapes = pipeline.generate(image=picture, resolution=24, **asked).shapes
         assert not any(shape.guessed for shape in shapes)

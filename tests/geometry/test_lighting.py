@@ -3,7 +3,7 @@ import pytest
 import trimesh
 
 from colored import BLUE, RED, WHITE
-from g3pt.geometry.lighting import MIN_TRUSTED, remove_light
+from g3pt.geometry.lighting import EVEN_LIGHT, MIN_TRUSTED, fit_light
 from g3pt.geometry.shading import DARKEST, display, linear, shade
 
 BALL = trimesh.creation.icosphere(subdivisions=4)
@@ -26,7 +26,8 @@ def shown(color) -> np.ndarray:
 
 
 def removed(colors) -> np.ndarray:
-    return remove_light(colors, TOWARD.astype(np.float64), NORMALS, NORMALS)
+    light = fit_light(colors, TOWARD.astype(np.float64), NORMALS, NORMALS)
+    return light.removed(colors, NORMALS)
 
 
 @pytest.mark.parametrize("color", [RED, BLUE, WHITE])
@@ -72,7 +73,9 @@ def test_too_few_vertices_stay_as_they_are() -> None:
     weights = np.zeros(len(NORMALS))
     weights[: MIN_TRUSTED - 1] = 1
     before = lit(RED)
-    assert remove_light(before, weights, NORMALS, NORMALS) is before
+    light = fit_light(before, weights, NORMALS, NORMALS)
+    assert light is EVEN_LIGHT
+    np.testing.assert_allclose(light.removed(before, NORMALS), before, atol=1e-6)
 
 
 def test_the_same_colours_come_out_every_time() -> None:

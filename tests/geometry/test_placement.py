@@ -40,6 +40,14 @@ def test_z_up_turns_the_top_to_plus_z_and_the_front_to_minus_y():
     assert volume(placed) == pytest.approx(volume(wedge()))  # turned, not mirrored
 
 
+@pytest.mark.parametrize("up", ["y", "z"])
+def test_a_move_can_be_undone(up):
+    move = Placement(size_mm=120, up=up, origin="base").move_of(wedge())
+
+    back = move.undo(move.apply(wedge()))
+    np.testing.assert_allclose(back.vertices, wedge().vertices, atol=1e-12)
+
+
 def test_the_origin_is_the_centre_or_the_middle_of_the_lowest_side():
     for up, level in (("y", 1), ("z", 2)):
         np.testing.assert_allclose(wedge().placed(up=up).bounds().mean(axis=0), 0, atol=1e-12)

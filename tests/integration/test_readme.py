@@ -1,7 +1,6 @@
 """The commands and the Python of the README run as they stand there."""
 
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -10,18 +9,13 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from pages import ROOT, commands, fenced_blocks
+
 INSTALLS = ("pip", "make", "git", "cd")
 
 
-def fenced_blocks(language: str) -> list[str]:
-    text = (ROOT / "README.md").read_text()
-    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-
-
-def commands() -> list[str]:
-    lines = "\n".join(fenced_blocks("bash")).replace("\\\n", " ").splitlines()
-    return [line for line in lines if line and line.split()[0] not in INSTALLS]
+def own_commands() -> list[str]:
+    return [line for line in commands("README.md") if line.split()[0] not in INSTALLS]
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +43,14 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_commands_of_the_readme_run_in_their_order(folder: Path) -> None:
-    assert len(commands()) >= 4
-    for command in commands():
+    assert len(own_commands()) >= 4
+    for command in own_commands():
         done = run(shlex.split(command), folder)
         assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
 
 
 def test_python_of_the_readme_runs(folder: Path) -> None:
-    blocks = fenced_blocks("python")
+    blocks = fenced_blocks("README.md", "python")
     assert blocks
     for block in blocks:
         done = run([sys.executable, "-c", block], folder)

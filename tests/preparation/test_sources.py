@@ -50,7 +50,7 @@ def test_files_without_a_manifest_are_found_and_named_after_themselves(mesh_fold
 def test_a_folder_without_fitting_meshes_is_refused(mesh_folder):
     from g3pt.preparation.sources import FolderSourceConfig
 
-    with pytest.raises(ValueError, match="no mesh fits split=test"):
+    with pytest.raises(ValueError, match=r"is of split test; there are train"):
         ids(FolderSourceConfig(path=str(mesh_folder), split="test"))
     with pytest.raises(FileNotFoundError, match="folder of meshes"):
         ids(FolderSourceConfig(path=str(mesh_folder / "missing")))

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 NAMES = (
+    "tokenizer-first tokenizer-first-smoke car-first car-first-smoke "
     "tokenizer-tiny-procedural tokenizer-tiny tokenizer-tiny-smoke "
     "tokenizer-small tokenizer-small-smoke car-small car-small-smoke "
     "car-stream-small car-stream-small-smoke guess-small guess-small-smoke "
@@ -100,9 +101,10 @@ def test_sizes_are_near_their_names(recipes, name, low, high):
 def test_a_recipe_with_a_first_guess_tells_its_cost_at_once(recipes, name):
     from g3pt.models.conditioning.efficientnet_weights import load_efficientnet
     from g3pt.models.flops import guess_operations
-    from g3pt.training.cost import estimate_cost, flops_by_formula
+    from g3pt.training.cost import _cost_of_one, estimate_cost, flops_by_formula
 
-    load_efficientnet.cache_clear()  # as in a process that has just begun
+    for cached in (load_efficientnet, _cost_of_one):  # as in a process that has just begun
+        cached.cache_clear()
     run = recipes.recipe(name)
     cost = estimate_cost(run)
 
@@ -152,6 +154,22 @@ def test_memory_grows_with_the_slice_of_the_batch_and_not_with_the_batch(recipes
     assert halved.flops_per_step == plain.flops_per_step
 
 
+def test_a_cost_is_the_same_whoever_asks_again(recipes):
+    from dataclasses import replace
+
+    from g3pt.training.cost import _cost_of_one, estimate_cost
+
+    run = recipes.recipe("flow-tiny-smoke")
+    seen = set()
+    for seed in range(4):
+        _cost_of_one.cache_clear()
+        again = replace(run, name=f"again-{seed}", train=replace(run.train, seed=seed))
+        seen.add(estimate_cost(again).memory_bytes)
+        assert estimate_cost(run) == estimate_cost(again)
+        assert _cost_of_one.cache_info().misses == 1
+    assert len(seen) == 1
+
+
 @pytest.mark.parametrize("name", ["tokenizer-tiny", "car-2M"])
 def test_blocks_that_run_again_need_less_memory_and_more_operations(recipes, name):
     from dataclasses import replace
@@ -192,7 +210,7 @@ def test_dry_run_prints_the_promised_keys(cli, capsys):
     arguments = ["car-tiny-smoke", "--dry-run", "--json", "--optim.lr", "0.1"]
     assert cli.main(arguments) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert {"parameters", "flops_per_step", "memory_bytes"} <= set(answer)
+    assert {"parameters", "flops_per_step", "memory_bytes", "minutes"} <= set(answer)
 
 
 def test_overrides_change_fields_wherever_they_stand(cli):

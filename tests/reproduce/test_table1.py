@@ -13,6 +13,7 @@ from g3pt.reproduce.table1 import table1
 from g3pt.reproduce.table_report import markdown
 from g3pt.reproduce.tables import table4
 from g3pt.reproduce.tokenizer_sizes import size
+from whole_tables import check_whole_table
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,11 @@ def test_only_the_number_of_steps_differs_between_the_rows_of_the_flow():
     flow, fast = (v for v in table1("toy").variants if v.name.startswith("pictures-flow"))
     assert (flow.num_steps, fast.num_steps, fast.trained_as) == (50, 10, flow.name)
     assert fast.run == flow.run
+
+
+def test_the_table_runs_to_its_end_at_smoke_size(workplace, timings):
+    experiment = table1("smoke")
+    check_whole_table(experiment, run_series(experiment, workplace / "runs"))
 
 
 def test_rows_that_generate_are_timed_in_turn(timings):

@@ -61,7 +61,7 @@ def test_a_pack_without_what_is_selected_is_refused(pack):
     from g3pt.shapes.packs import PackedShapes
     from g3pt.shapes.shape_set import VALIDATION
 
-    with pytest.raises(ValueError, match=r"none of its 3 shapes fits .*val"):
+    with pytest.raises(ValueError, match=r"none of its 3 shapes is of split val; there are train"):
         PackedShapes(pack.path, VALIDATION)
 
 

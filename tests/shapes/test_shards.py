@@ -164,7 +164,9 @@ def test_limits_name_the_numbers_that_are_beyond_them():
 def test_a_selection_that_leaves_nothing_is_refused(folder_shards, open_set):
     from g3pt.shapes.shape_set import Selection
 
-    with pytest.raises(ValueError, match="none of its 3 shapes fits"):
+    with pytest.raises(
+        ValueError, match=r"none of its 3 shapes is of split val; there are train \(3\)"
+    ):
         open_set(folder_shards.path, Selection(split="val"))
 
 

@@ -20,3 +20,12 @@ def test_half_the_scales_first_then_one_more_at_a_time(curriculum, total, first)
     assert (seen[0], seen[500], seen[-1]) == (first, total, total)
     assert seen == sorted(seen)
     assert set(seen) == set(range(first, total + 1))
+
+
+@pytest.mark.parametrize("lengths", [(85,), (1, 4), (1, 4, 16, 64), (1, 2, 6, 12, 24)])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_mean_tokens_are_the_mean_over_a_run(curriculum, lengths, share):
+    one = curriculum(progressive_share=share)
+    numbers = [one.num_scales(p / 3000, len(lengths)) for p in range(3000)]
+    mean = sum(sum(lengths[:number]) for number in numbers) / len(numbers)
+    assert one.mean_tokens(lengths) == pytest.approx(mean, rel=1e-3)

@@ -104,7 +104,9 @@ def test_it_learns(run: StreamRun, trained: Path):
     untaught = fresh.loss(batch, step=0, progress=0.0).loss
     fresh.module.load_state_dict(load_car(trained).state_dict())
     assert untaught.item() == pytest.approx(1.0, abs=1e-5)  # nothing is known yet
-    assert fresh.loss(batch, step=0, progress=0.0).loss < 0.9
+    taught = fresh.loss(batch, step=0, progress=0.0)
+    assert taught.loss < 0.9
+    assert taught.over == "scales 1-2 of 3, first guess"
 
 
 def test_it_is_watched_as_an_answer_of_its_own(trained: Path):

@@ -60,6 +60,48 @@ def test_optional_shapes_that_are_there_are_taken(mesh_file):
     assert "cache/meshes: prepared from 1 folder shapes" in take_stock(run).made
 
 
+def test_meshes_without_a_licence_are_taken_as_ones_own_and_that_is_said(mesh_file):
+    Path("meshes").mkdir()
+    mesh_file(Path("meshes/cube.glb"))
+    (line,) = take_stock(mixed()).left_out
+    assert "cache/meshes: none of its 1 shapes names a licence, they are taken as yours" in line
+
+
+def manifest(*licences: str) -> None:
+    rows = [
+        f'{{"id": "{number}", "path": "cube.glb", "licence": "{licence}"}}'
+        for number, licence in enumerate(licences)
+    ]
+    Path("meshes/manifest.jsonl").write_text("\n".join(rows))
+
+
+def test_what_a_set_of_others_leaves_out_for_its_licence_is_said(mesh_file):
+    Path("meshes").mkdir()
+    mesh_file(Path("meshes/cube.glb"))
+    manifest("CC0-1.0", "unknown", "CC-BY-4.0")
+    (line,) = take_stock(mixed()).left_out
+    assert "2 of its 3 shapes are left out for their licence: unknown (1), CC-BY-4.0 (1)" in line
+    assert "--data.selection.licences" in line
+
+
+def test_a_set_of_which_nothing_may_be_taken_is_refused_before_it_is_made(mesh_file):
+    Path("meshes").mkdir()
+    mesh_file(Path("meshes/cube.glb"))
+    manifest("CC-BY-4.0")
+    with pytest.raises(ValueError, match=r"none of its 1 shapes is under CC0-1.0, MIT-0") as error:
+        start(mixed(), Path("run"))
+    assert "there are CC-BY-4.0 (1); choose others with --data.selection.split" in str(error.value)
+    assert not Path("cache").exists()
+
+
+def test_a_prepared_set_without_the_split_is_refused_with_the_splits_that_it_has():
+    run = tokenizer.tiny_smoke()
+    complete(run)
+    data = replace(run.data, shards=("cache/smoke-held-out",), weights=())
+    with pytest.raises(ValueError, match=r"is of split train; there are val \(8\)"):
+        take_stock(replace(run, data=data))
+
+
 @pytest.fixture
 def mesh_file():
     from g3pt.geometry.mesh import write_mesh
@@ -70,7 +112,7 @@ def mesh_file():
 
 def test_a_folder_with_no_mesh_in_it_is_a_mistake_even_if_it_is_optional():
     Path("meshes").mkdir()
-    with pytest.raises(ValueError, match="shapes: meshes: no mesh fits"):
+    with pytest.raises(ValueError, match="shapes: meshes: holds no shapes"):
         take_stock(mixed())
 
 

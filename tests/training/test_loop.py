@@ -1,5 +1,8 @@
 """The loop learns, and neither interruption nor cutting the batch changes what it learns."""
 
+import logging
+from dataclasses import replace
+
 import pytest
 import torch
 from toy import ToyTask
@@ -153,6 +156,22 @@ def test_the_clock_ends_a_run_and_drives_its_schedule(run):
     assert records[-1]["progress"] >= 1
     assert 0.6 <= records[-1]["seconds"] < 5
     assert records[-1]["lr"] < 0.2 * max(r["lr"] for r in records)
+
+
+def test_the_log_tells_steps_in_all_time_left_and_what_the_loss_is_over(run, caplog):
+    class Scaled(ToyTask):
+        def loss(self, batch, *, step, progress):
+            output = super().loss(batch, step=step, progress=progress)
+            return replace(output, over="scale 1 of 2" if progress < 0.5 else "all 2 scales")
+
+    with caplog.at_level(logging.INFO):
+        run(Scaled(), steps=8, log_every=4)
+        run(Scaled(), name="clock", steps=0, minutes=0.005, log_every=1)
+    first, last, *by_clock = [r.getMessage() for r in caplog.records if "steps/s" in r.msg % r.args]
+    assert first.startswith("step 4 of 8  loss ") and " over scale 1 of 2  " in first
+    assert last.startswith("step 8 of 8  loss ") and " over all 2 scales  " in last
+    assert first.endswith(" left") and last.endswith("  0 s left")
+    assert by_clock[0].startswith("step 1 of about ") and "of about 1 " not in by_clock[0]
 
 
 def test_evaluation_sees_the_average_and_gives_the_weights_back(run):

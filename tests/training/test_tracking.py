@@ -42,10 +42,36 @@ def test_numbers_keep_every_digit(tracking, tmp_path):
     assert [line["loss"] for line in tracking.read_metrics(path)] == [1 / 3, 1 / 7]
 
 
-def test_without_a_terminal_progress_is_logged(tracking, caplog):
-    display = tracking.ProgressDisplay("run", start=0.0)
+@pytest.mark.parametrize(
+    ("by_clock", "over", "words"),
+    [
+        (False, "", "step 10 of 40  loss 0.25  2 steps/s  90 s left"),
+        (True, "", "step 10 of about 40  loss 0.25  2 steps/s  90 s left"),
+        (False, "scales 1-2 of 4", "loss 0.25 over scales 1-2 of 4  2 steps/s"),
+    ],
+)
+def test_a_line_of_the_log_has_total_time_left_and_scales(tracking, caplog, by_clock, over, words):
+    display = tracking.ProgressDisplay("run", start=0.0, by_clock=by_clock)
+    now = tracking.Standing(step=10, progress=0.25, elapsed=30.0, loss=0.25, over=over, rate=2.0)
     with caplog.at_level(logging.INFO):
-        display.advance(0.5)
-        display.report(10, {"loss": 0.25})
+        display.advance(0.25)
+        display.report(now)
     display.close()
-    assert "step 10  loss 0.25" in caplog.text
+    assert words in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"),
+        (99, "99 s"),
+        (100, "1.7 min"),
+        (7199, "120 min"),
+        (9000, "2.5 h"),
+        (86_400, "24 h"),
+        (1e6, "12 days"),
+        (1e9, "11,574 days"),
+    ],
+)
+def test_durations_are_told_in_a_fitting_unit(tracking, seconds, words):
+    assert tracking.duration(seconds) == words

@@ -5,8 +5,6 @@ A matrix product and a copy are what other rows are compared with.
 
 import gc
 import resource
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,43 +14,7 @@ import torch
 
 from g3pt.benchmarks.rows import BenchmarkRow, BenchmarkSettings, OnProgress
 from g3pt.models.devices import resolve_device
-
-Run = Callable[[], object]
-
-
-def wait_for(device: torch.device) -> None:
-    """Let a device finish what it was given; a CPU has nothing outstanding."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-
-
-def median_seconds(
-    run: Run, device: torch.device, *, repeats: int = 5, warmup: int = 1, budget: float = 20.0
-) -> float:
-    """Median time of a call on the wall, the device waited for before and after.
-
-    Args:
-        run: what is timed.
-        device: where it runs.
-        repeats: timed calls at most.
-        warmup: calls before, not timed.
-        budget: seconds after which no further call is begun; one is timed at least.
-    """
-    began = time.perf_counter()
-    for _ in range(warmup):
-        run()
-    wait_for(device)
-    seconds: list[float] = []
-    while len(seconds) < repeats and (
-        not seconds or time.perf_counter() - began + seconds[-1] < budget
-    ):
-        started = time.perf_counter()
-        run()
-        wait_for(device)
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
+from g3pt.models.speed import gemm_rate, gemm_size, median_seconds
 
 
 def reset_peak(device: torch.device) -> None:
@@ -150,32 +112,9 @@ def probe(device: torch.device, dtype: torch.dtype, *, quick: bool = False) -> P
         quick: small sizes, which fill nothing.
     """
     return Probe(
-        flops_per_second=gemm_rate(device, dtype, _gemm_size(device, dtype, quick=quick)),
+        flops_per_second=gemm_rate(device, dtype, gemm_size(device, dtype, quick=quick)),
         bytes_per_second=_copy_rate(device, quick=quick),
     )
-
-
-def gemm_rate(device: torch.device, dtype: torch.dtype, size: int) -> float:
-    """Operations per second of a product of two `size` x `size` matrices."""
-    left = torch.randn(size, size, device=device).to(dtype)
-    right = torch.randn(size, size, device=device).to(dtype)
-    # several products a call, so that launching and waiting do not count
-    num_calls = 10 if device.type == "cuda" else 1
-
-    def run() -> None:
-        for _ in range(num_calls):
-            torch.mm(left, right)
-
-    seconds = median_seconds(run, device, repeats=7, warmup=2, budget=5.0)
-    return 2.0 * size**3 * num_calls / seconds
-
-
-def _gemm_size(device: torch.device, dtype: torch.dtype, *, quick: bool) -> int:
-    if quick:
-        return 256
-    if device.type == "cuda":
-        return 8192 if dtype == torch.bfloat16 else 4096
-    return 1024
 
 
 def _copy_rate(device: torch.device, *, quick: bool) -> float:
@@ -193,7 +132,7 @@ def benchmark_gemm(settings: BenchmarkSettings, on_progress: OnProgress) -> list
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     for done, (name, dtype) in enumerate(dtypes.items(), start=1):
         emulated = device.type == "cpu" and dtype == torch.bfloat16
-        size = 256 if emulated else _gemm_size(device, dtype, quick=settings.quick)
+        size = 256 if emulated else gemm_size(device, dtype, quick=settings.quick)
         rate = gemm_rate(device, dtype, size)
         rows.append(
             BenchmarkRow(

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from g3pt.benchmarks.device import device_name, wait_for
+from g3pt.benchmarks.device import device_name
 from g3pt.benchmarks.rows import BenchmarkRow, BenchmarkSettings, OnProgress
 from g3pt.generation.field import ShapeField
 from g3pt.generation.pipeline import G3PT
 from g3pt.geometry.isosurface import extract_surface
+from g3pt.models.speed import wait_for
 from g3pt.preparation.sources import ProceduralSourceConfig, list_shapes, load_shape
 from g3pt.procedural import HELD_OUT_SEEDS
 

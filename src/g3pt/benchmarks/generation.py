@@ -13,7 +13,6 @@ import torch
 from g3pt.benchmarks.device import (
     Probe,
     device_name,
-    median_seconds,
     peak_bytes,
     probe,
     release,
@@ -36,6 +35,7 @@ from g3pt.models.flops import (
     prefix_length,
 )
 from g3pt.models.sampling import UNCHANGED
+from g3pt.models.speed import median_seconds
 from g3pt.models.weights.precision import cast_weights
 from g3pt.recipes import car
 

@@ -14,7 +14,6 @@ from g3pt.benchmarks.device import (
     Probe,
     autocast,
     device_name,
-    median_seconds,
     peak_bytes,
     probe,
     release,
@@ -26,6 +25,7 @@ from g3pt.benchmarks.rows import BenchmarkRow, BenchmarkSettings, OnProgress
 from g3pt.models.car import Car
 from g3pt.models.cvq import CvqConfig, CvqTokenizer
 from g3pt.models.devices import resolve_device
+from g3pt.models.speed import median_seconds
 from g3pt.models.tokenizers import build_tokenizer
 from g3pt.recipes import car, recipe, tokenizer
 from g3pt.training.cost import flops_by_formula

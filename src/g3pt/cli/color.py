@@ -3,10 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    from g3pt.generation.results import ShapeColor
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,25 +42,6 @@ class ColorFlags:
 
 def _cannot_carry(paths: Sequence[Path]) -> bool:
     return any(path.suffix.lower() == ".stl" for path in paths)
-
-
-def color_entry(color: "ShapeColor") -> dict[str, Any]:
-    """What was done, for JSON."""
-    entry: dict[str, Any] = {"method": color.method}
-    if color.reason:
-        entry["reason"] = color.reason
-    if color.words:
-        entry["words"] = color.words
-    if color.azimuth is not None and color.elevation is not None:
-        entry["camera"] = {
-            "azimuth": round(color.azimuth, 2),
-            "elevation": round(color.elevation, 2),
-        }
-    if color.silhouette_iou is not None:
-        entry["silhouette_iou"] = round(color.silhouette_iou, 4)
-    if color.seen_share is not None:
-        entry["seen_share"] = round(color.seen_share, 4)
-    return entry
 
 
 def describe_color(entry: dict[str, Any]) -> str:

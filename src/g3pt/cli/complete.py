@@ -7,23 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from g3pt.cli.finish import FinishFlags, describe_finish, finish_of
+from g3pt.cli.cutout import CutoutFlags, cut_picture, write_cutouts
+from g3pt.cli.finish import FinishFlags, describe_finish
 from g3pt.cli.options import (
     MESH_FORMATS,
+    Adapter,
     CommonOptions,
     Output,
     WorkError,
+    open_pipeline,
     parse,
     plan_outputs,
     report,
     require_files,
     working,
 )
-from g3pt.cli.shapes import SamplingFlags, write_finished, write_tokens
+from g3pt.cli.shapes import SamplingFlags
 
 if TYPE_CHECKING:
-    from g3pt.generation.completion import CompletionResult
-    from g3pt.generation.pipeline import G3PT
     from g3pt.geometry.mesh import UnitFrame
 
 
@@ -36,8 +37,7 @@ class CompleteOptions(CommonOptions):
     about the parts that were missing.
     """
 
-    adapter: Path | None = None
-    """Folder of an adapter for these weights, as `g3pt finetune` writes it."""
+    adapter: Adapter = None
 
     part: Annotated[Path, tyro.conf.Positional]
     """A mesh with missing parts, or a point cloud: .xyz, .txt, .csv or .npy with 3 or 6 numbers per
@@ -49,6 +49,8 @@ class CompleteOptions(CommonOptions):
 
     image: Path | None = None
     """Picture of the whole shape."""
+
+    cutout: CutoutFlags = field(default_factory=CutoutFlags)
 
     text: str | None = None
     """Sentence about the whole shape."""
@@ -90,8 +92,6 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = parse(CompleteOptions, "complete", arguments)
     require_files([options.part], "mesh or point cloud")
-    if options.image is not None:
-        require_files([options.image], "picture")
     sampling = options.sampling.told()
     if not 0 <= options.min_share <= 1:
         raise ValueError(f"--min-share must lie between 0 and 1, got {options.min_share:g}")
@@ -100,17 +100,18 @@ def main(arguments: Sequence[str]) -> int:
     if options.num > 1:
         stems = [f"{options.part.stem}-{rank}" for rank in range(1, options.num + 1)]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
-    options.finish.check(paths, has_place=True, unit_frame=options.unit_frame)
+    options.finish.check_files(paths, has_place=True, unit_frame=options.unit_frame)
+    cut = cut_picture(options.image, options.cutout)
 
     from g3pt.generation.completion import SearchConfig, check_search
     from g3pt.generation.meshing import check_resolution
-    from g3pt.generation.pipeline import G3PT
+    from g3pt.generation.writing import write_completions
     from g3pt.geometry.clouds import read_cloud
 
     check_resolution(options.resolution)
     search = SearchConfig(keep=options.keep, width=options.width, survivors=options.survivors)
-    pipeline = G3PT.from_pretrained(options.weights, options.device, adapter=options.adapter)
-    prompts = pipeline.read_prompts(image=options.image, text=options.text)
+    pipeline = open_pipeline(options, adapter=options.adapter)
+    prompts = pipeline.read_prompts(image=cut.only, text=options.text)
     check_search(search, options.num, prompts, pipeline.num_scales)
     part = read_cloud(options.part)
     with working("completing"):
@@ -125,13 +126,24 @@ def main(arguments: Sequence[str]) -> int:
             resolution=options.resolution,
             min_share=options.min_share,
         )
-        outputs = _write(pipeline, result, paths, options)
+        outputs = write_completions(
+            result,
+            paths,
+            options.finish,
+            seed=options.seed,
+            unit_frame=options.unit_frame,
+            tokens_of=pipeline.weights.fingerprint if options.tokens else None,
+        )
+        write_cutouts(cut, options.cutout)
     summary = {
         "outputs": outputs,
         "source": str(options.part),
         "weights": {"name": pipeline.weights.name, "sha256": pipeline.weights.sha256},
     }
-    report(options, summary, [_line(entry) + describe_finish(entry) for entry in outputs])
+    cut.tell()
+    report(
+        options, summary | cut.summary, [_line(entry) + describe_finish(entry) for entry in outputs]
+    )
     if all(entry["path"] is None for entry in outputs):
         raise WorkError("every completion is empty: nothing was written; try another seed")
     return 0
@@ -145,34 +157,6 @@ def _frame(box: tuple[float, ...]) -> "UnitFrame | None":
     if len(box) != 6 or not all(low < high for low, high in zip(box, box[3:], strict=False)):
         raise ValueError(f"--whole needs X0 Y0 Z0 X1 Y1 Z1, each X0 below X1, got {box}")
     return unit_frame_of(TriangleMesh.from_arrays([box[:3], box[3:], box[:3]], [[0, 1, 2]]))
-
-
-def _write(
-    pipeline: "G3PT", result: "CompletionResult", paths: Sequence[Path], options: CompleteOptions
-) -> list[dict[str, Any]]:
-    from g3pt.geometry.mesh import to_source
-    from g3pt.models.g3t import TokenFrame
-
-    entries: list[dict[str, Any]] = []
-    for found, path in zip(result.completions, paths, strict=False):
-        mesh, frame = found.shape.mesh, TokenFrame()
-        if not options.unit_frame:
-            mesh = to_source(mesh, result.frame)
-            frame = TokenFrame(scale=result.frame.scale, offset=result.frame.offset)
-        unit = "unit-frame" if options.unit_frame else "source"
-        entry = {"seed": options.seed, "nll": found.shape.nll}
-        finish = finish_of([mesh], path, options.finish, own_unit=unit)
-        entry |= write_finished(mesh, path, finish)
-        if found.agreement is not None:
-            entry |= {
-                "distance_mean": found.agreement.mean,
-                "distance_max": found.agreement.largest,
-                "met": found.agreement.met,
-            }
-        if options.tokens:
-            entry |= write_tokens(pipeline, found.shape.tokens, frame, path)
-        entries.append(entry)
-    return entries
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Flags and files of the cut-out: where the pictures of `g3pt generate` show their objects."""
+"""Flags and files of the cut-out: where the pictures of a prompt show their objects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,25 +59,34 @@ class CutoutFlags:
 class CutPictures:
     """Pictures whose objects were found, and those that cannot be used."""
 
+    paths: tuple[Path, ...]
+    """All of them."""
     kept: "dict[int, CutPicture]"
     """By the number of the picture."""
     refused: dict[int, str]
     """Number of a picture -> why it cannot be used."""
 
-    def describe(self, pictures: Sequence[Path]) -> list[dict[str, Any]]:
-        """Each picture with its cut-out or its error, as JSON values."""
-        return [
+    @property
+    def only(self) -> "CutPicture | None":
+        """The picture if there is one, for commands that take one at most."""
+        return self.kept.get(0)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """`inputs`: each picture with its cut-out or its error, as JSON values; {} without one."""
+        inputs = [
             {"path": str(path), "cutout": self.kept[number].cutout.to_json()}
             if number in self.kept
             else {"path": str(path), "error": self.refused[number]}
-            for number, path in enumerate(pictures)
+            for number, path in enumerate(self.paths)
         ]
+        return {"inputs": inputs} if inputs else {}
 
-    def tell(self, pictures: Sequence[Path]) -> None:
+    def tell(self) -> None:
         """Say on stderr what is doubtful about each picture, in a line."""
         for number, cut in self.kept.items():
             if cut.cutout.warnings:
-                say(f"{pictures[number]}: {'; '.join(cut.cutout.warnings)}")
+                say(f"{self.paths[number]}: {'; '.join(cut.cutout.warnings)}")
 
     @property
     def complaint(self) -> str | None:
@@ -109,15 +118,31 @@ def cut_pictures(pictures: Sequence[Path], flags: CutoutFlags) -> CutPictures:
             errors[number] = error
     if pictures and not kept:
         raise errors[0]
-    return CutPictures(kept, {number: str(error) for number, error in errors.items()})
+    return CutPictures(
+        tuple(pictures), kept, {number: str(error) for number, error in errors.items()}
+    )
 
 
-def write_cutouts(cut: CutPictures, pictures: Sequence[Path], flags: CutoutFlags) -> None:
+def cut_picture(picture: Path | None, flags: CutoutFlags) -> CutPictures:
+    """Check the flags and find the object of the one picture of a command, if it is given.
+
+    Raises:
+        FileNotFoundError: if there is no such picture or mask.
+        ValueError: if the flags do not fit together, or the picture cannot be used.
+    """
+    pictures = [] if picture is None else [picture]
+    if pictures:
+        require_files(pictures, "picture")
+    flags.check(pictures)
+    return cut_pictures(pictures, flags)
+
+
+def write_cutouts(cut: CutPictures, flags: CutoutFlags) -> None:
     """Write what was found in each picture, if the flags ask for it."""
     from g3pt.generation.pictures import at_own_size
     from g3pt.geometry.render import save_png
 
-    paths = flags.paths(pictures)
+    paths = flags.paths(cut.paths)
     for number, found in cut.kept.items() if paths else ():
         make_folder_for(paths[number])
-        save_png(paths[number], at_own_size(pictures[number], found))
+        save_png(paths[number], at_own_size(cut.paths[number], found))

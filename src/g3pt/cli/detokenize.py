@@ -13,6 +13,7 @@ from g3pt.cli.options import (
     Inputs,
     Output,
     WorkError,
+    open_pipeline,
     parse,
     plan_outputs,
     report,
@@ -55,13 +56,12 @@ def main(arguments: Sequence[str]) -> int:
     require_files(options.tokens, "token file")
     stems = [path.stem for path in options.tokens]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
-    options.finish.check(paths, unit_frame=options.unit_frame, levels=options.lod.lod)
+    options.finish.check_files(paths, unit_frame=options.unit_frame, levels=options.lod.lod)
 
     from g3pt.generation.meshing import check_resolution
-    from g3pt.generation.pipeline import G3PT
 
     check_resolution(options.resolution)
-    pipeline = G3PT.from_pretrained(options.weights, options.device)
+    pipeline = open_pipeline(options)
     pipeline.check_num_scales(options.scales)
     options.lod.check(paths, options.scales or pipeline.num_scales)
     pairs = list(zip(options.tokens, paths, strict=True))

@@ -28,7 +28,7 @@ USES = {
     "data": "Parquet lists, Draco-compressed glTF, Objaverse",
     "heic": "photographs of iPhones",
     "eval": "plots of evaluations",
-    "export": "face budgets, levels of detail, Draco files",
+    "export": "face budgets, levels of detail, Draco files, textures",
     "usd": "USDZ files",
     "bench": "packages that preparation is measured against",
 }

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from g3pt.cli.options import CommonOptions, make_folder_for, parse, report, require_suffix, working
+from g3pt.cli.options import (
+    Adapter,
+    CommonOptions,
+    make_folder_for,
+    naming_splits,
+    parse,
+    report,
+    require_suffix,
+    working,
+)
 from g3pt.cli.progress import steps
 from g3pt.cli.shapes import SamplingFlags
 
@@ -57,7 +66,8 @@ class DataOptions(EvaluateOptions):
     shards, or a folder of meshes."""
 
     split: str = "val"
-    """Objects of this split, for a folder of shards, or of meshes with a manifest."""
+    """Objects of this split, for a folder of shards, or of meshes whose manifest names splits;
+    `all` takes every one."""
 
     gltf_colors: Literal["linear", "srgb"] = "linear"
     """What COLOR_0 holds in the GLB and glTF files of a folder of meshes: linear light, as the
@@ -75,6 +85,8 @@ class GenerationOptions(DataOptions):
 
     With --prediction, score the meshes that another system generated.
     """
+
+    adapter: Adapter = None
 
     condition: tuple[Literal["image", "text"], ...] = ()
     """Conditions to generate from (default: all that the weights know)."""
@@ -105,9 +117,10 @@ class GenerationOptions(DataOptions):
     """Folder of another system's meshes of the same objects, which are scored in place of the
     weights. Files are named by object id, or listed in a manifest.jsonl with id and path."""
 
-    frame: Literal["unit", "box"] = "unit"
+    frame: Literal["unit", "box", "source"] = "unit"
     """Frame of these meshes: `unit`, the unit frame (longest side 1.9, centred); `box`, any, and
-    each mesh is moved to the unit frame by its own bounding box."""
+    each mesh is moved to the unit frame by its own bounding box; `source`, that of the true
+    mesh's file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,12 +130,15 @@ class AnomaliesOptions(CommonOptions):
     The score is that of `g3pt score` without a prompt: nats per token.
     """
 
+    adapter: Adapter = None
+
     data: str = "procedural"
     """`procedural` (held-out seeds), `procedural-held-out-families`, a folder of shards, or a
     folder of meshes."""
 
     split: str = "val"
-    """Objects of this split, for a folder of shards, or of meshes with a manifest."""
+    """Objects of this split, for a folder of shards, or of meshes whose manifest names splits;
+    `all` takes every one."""
 
     limit: int = 50
     """Number of objects: the first ones, or for a folder some spread evenly over it."""
@@ -217,7 +233,11 @@ def _generation(arguments: Sequence[str]) -> int:
         align=options.align,
     )
     evaluate = partial(
-        evaluate_generation, options.weights, generation=generation, device=options.device
+        evaluate_generation,
+        options.weights,
+        generation=generation,
+        device=options.device,
+        adapter=options.adapter,
     )
     return _on_data(options, evaluate, _method_lines)
 
@@ -236,6 +256,8 @@ def _check_generation(options: GenerationOptions) -> None:
         return
     if not options.prediction.is_dir():
         raise FileNotFoundError(f"{options.prediction}: no such folder of meshes")
+    if options.adapter is not None:
+        raise ValueError("--prediction takes no weights: leave out --adapter")
     if options.samples > 1 or options.best_of > 1 or (options.sampling.consensus or 1) > 1:
         raise ValueError(
             "--prediction: a folder holds one mesh of each object; leave out --samples, "
@@ -268,12 +290,13 @@ def _on_data(
 
     from g3pt.evaluation.objects import list_objects
 
-    objects = list_objects(
-        options.data,
-        limit=options.limit,
-        split=options.split,
-        gltf_colors=options.gltf_colors,
-    )
+    with naming_splits():
+        objects = list_objects(
+            options.data,
+            limit=options.limit,
+            split=options.split,
+            gltf_colors=options.gltf_colors,
+        )
     with steps() as shown:
         result = evaluate(
             objects,
@@ -318,12 +341,14 @@ def _anomalies(arguments: Sequence[str]) -> int:
     from g3pt.evaluation.protocols.anomalies import evaluate_anomalies
     from g3pt.files import write_whole
 
-    objects = list_objects(options.data, limit=options.limit, split=options.split)
+    with naming_splits():
+        objects = list_objects(options.data, limit=options.limit, split=options.split)
     with steps() as shown:
         result = evaluate_anomalies(
             options.weights,
             objects,
             device=options.device,
+            adapter=options.adapter,
             seed=options.seed,
             on_progress=partial(shown.show, "objects"),
         )

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from g3pt.cli.options import CommonOptions, make_folder_for, parse, report, require_suffix, working
+from g3pt.cli.options import (
+    Adapter,
+    CommonOptions,
+    make_folder_for,
+    parse,
+    report,
+    require_suffix,
+    working,
+)
 from g3pt.cli.progress import steps
 
 if TYPE_CHECKING:
@@ -28,8 +36,7 @@ class YardsticksOptions(CommonOptions):
     families, families that were never trained on, and the held-out models of a folder.
     """
 
-    adapter: Path | None = None
-    """Folder of an adapter for these weights, as `g3pt finetune` writes it."""
+    adapter: Adapter = None
 
     data: Path | None = None
     """Folder of yardsticks, written by --make."""

@@ -10,9 +10,6 @@ from g3pt.cli.shapes import said_with_flags
 from g3pt.models.sampling import STANDARD, Sampling
 
 if TYPE_CHECKING:
-    from g3pt.models.car import Car
-    from g3pt.models.rivals.flow import Flow
-    from g3pt.models.tokenizer import Tokenizer
     from g3pt.models.weights.config import RegressorWeightsConfig, WeightsConfig
     from g3pt.training.origins import Origin
 
@@ -131,6 +128,7 @@ def _export_generator(options: ExportOptions) -> "WeightsConfig":
     from g3pt.models.weights.load import load_weights, save_weights
     from g3pt.training.origins import inherited_compact, inherited_storage, origin_of
     from g3pt.training.trained import load_car, load_flow, load_tokenizer
+    from g3pt.training.usable import check_fit, check_latents
 
     assert options.tokenizer is not None
     generator_source = options.car or options.flow
@@ -143,9 +141,9 @@ def _export_generator(options: ExportOptions) -> "WeightsConfig":
         car = load_weights(options.car, "cpu", adapter=options.adapter).car
     flow = None if options.flow is None else load_flow(options.flow)
     if car is not None:
-        _check_fit(tokenizer, car)
+        check_fit(tokenizer, car)
     if flow is not None:
-        _check_latents(tokenizer, flow, options.tokenizer)
+        check_latents(tokenizer, flow, options.tokenizer)
     origins = {"tokenizer": made} | ({} if generator is None else {"generator": generator})
     of_run = generator.num_points if generator is not None and generator.trained else None
     num_points = options.num_points or of_run or made.num_points
@@ -209,7 +207,8 @@ def _files(
         EVALUATION_FILE,
         LICENCE_FILE,
     )
-    from g3pt.training.origins import are_copies, describe, inherited_text
+    from g3pt.training.cards import exported_card
+    from g3pt.training.origins import are_copies, inherited_text
 
     every = list(origins.values())
     credit = {
@@ -223,7 +222,7 @@ def _files(
         evaluation = evaluation or inherited_text(every, EVALUATION_FILE)
     beside = [name for name, content in credit.items() if content is not None]
     return {
-        "card": card or describe(origins, config, beside),
+        "card": card or exported_card(origins, config, beside),
         "evaluation": evaluation,
         "attribution": credit[ATTRIBUTION_FILE],
         "licence": credit[LICENCE_FILE],
@@ -248,27 +247,3 @@ def _export_regressor(options: ExportOptions) -> "RegressorWeightsConfig":
     files = _files(options, {"regressor": origin}, config)
     with working("writing"):
         return save_regressor_weights(options.output, regressor, config=config, **files)
-
-
-def _check_latents(tokenizer: "Tokenizer", flow: "Flow", name: str) -> None:
-    """Check that a flow fits a KL tokenizer; it only works with the one it was trained on."""
-    from g3pt.models.alternatives.kl import require_gaussian
-
-    kl = require_gaussian(tokenizer, name).config
-    of_flow = (flow.config.num_latents, flow.config.latent_dim)
-    if of_flow != (kl.num_latents, kl.latent_dim):
-        raise ValueError(
-            f"the flow was trained with another tokenizer: latents and channels are {of_flow}, "
-            f"those of the tokenizer {(kl.num_latents, kl.latent_dim)}"
-        )
-
-
-def _check_fit(tokenizer: "Tokenizer", car: "Car") -> None:
-    """Check that a generator fits a tokenizer; it only works with the one it was trained on."""
-    of_tokenizer = (tokenizer.scale_lengths, tokenizer.num_bits, tokenizer.dim)
-    of_car = (car.config.scale_lengths, car.config.num_bits, car.config.input_dim)
-    if of_tokenizer != of_car:
-        raise ValueError(
-            f"the generator was trained with another tokenizer: scales, bits and channels are "
-            f"{of_car}, those of the tokenizer {of_tokenizer}"
-        )

@@ -192,6 +192,8 @@ def _config(options: FinetuneOptions, weights: "LoadedWeights") -> "FinetuneConf
 
 
 def _plan(options: FinetuneOptions, refs: "Sequence[MeshRef]", config: "FinetuneConfig") -> int:
+    from g3pt.training.cards import licences_of
+
     held = max(1, round(config.held_out * len(refs)))
     num = len(refs) - held
     plan = {
@@ -208,7 +210,7 @@ def _plan(options: FinetuneOptions, refs: "Sequence[MeshRef]", config: "Finetune
         f"{len(refs)} meshes: about {num} to train on, {held} held out",
         f"{plan['examples']} warped examples of them, {plan['procedural']} procedural ones",
         f"at most {plan['steps']} steps, learning rate {config.peak_lr:g}",
-        f"licences: {_licences(refs)}",
+        f"licences: {licences_of(refs)}",
     ]
     report(options, plan, lines)
     return 0
@@ -223,13 +225,11 @@ def _finetune(
 ) -> int:
     from g3pt.evaluation.finetuned import (
         as_stored,
-        measure,
         prepare,
         record_examples,
-        table,
-        table_lines,
         train_generator,
     )
+    from g3pt.evaluation.protocols.before_after import measure, table, table_lines
     from g3pt.models.tokenizer import require_tokens
 
     name = options.name or options.output.name
@@ -243,7 +243,7 @@ def _finetune(
         tokenizer = require_tokens(weights.tokenizer, weights.name)
         before = measure(
             weights, _car(weights), tokenizer, sets, work / "before.json", shown.show,
-            seed=options.seed,
+            name="before", seed=options.seed,
         )  # fmt: skip
     listen(20, "g3pt.training", layout=WITH_TIME)  # INFO: steps and minutes left
     with working("training"):
@@ -254,7 +254,7 @@ def _finetune(
     with steps() as shown:
         after = measure(
             weights, trained.car, tokenizer, sets, work / "after.json", shown.show,
-            seed=options.seed,
+            name="after", seed=options.seed,
         )  # fmt: skip
     rows = table(before, after)
     lines = table_lines(rows)
@@ -320,11 +320,17 @@ def _write(
         write_beside,
     )
     from g3pt.models.weights.load import save_weights
+    from g3pt.training.cards import finetuned_card, finetuned_credits
 
+    what = "all weights" if options.full else f"adapters of rank {options.rank}"
+    what += " and the decoder of the tokenizer" if options.decoder else ""
+    licence = None if weights.folder is None else weights.folder / LICENCE_FILE
     beside = {
-        CARD_FILE: _card(options, refs, weights, summary, lines),
-        ATTRIBUTION_FILE: _attribution(refs, weights),
-        LICENCE_FILE: _inherited(weights, LICENCE_FILE),
+        CARD_FILE: finetuned_card(
+            summary, refs, what=what, table=lines, picture=SHEET_FILE, base=weights.folder
+        ),
+        ATTRIBUTION_FILE: finetuned_credits(refs, weights.folder),
+        LICENCE_FILE: licence if licence is not None and licence.is_file() else None,
         REPORT_FILE: json.dumps(summary, allow_nan=False, indent=1) + "\n",
     }
     name = str(summary["name"])
@@ -342,78 +348,6 @@ def _write(
         assert trained.adapter is not None
         save_adapter(options.output, trained.car, trained.adapter, trained.words)
     write_beside(options.output, beside)
-
-
-def _inherited(weights: "LoadedWeights", name: str) -> Path | None:
-    path = None if weights.folder is None else weights.folder / name
-    return path if path is not None and path.is_file() else None
-
-
-def _licences(refs: "Sequence[MeshRef]") -> str:
-    counts = Counter(ref.licence for ref in refs)
-    return ", ".join(f"{name} ({count})" for name, count in counts.most_common())
-
-
-def _card(
-    options: FinetuneOptions,
-    refs: "Sequence[MeshRef]",
-    weights: "LoadedWeights",
-    summary: Mapping[str, Any],
-    lines: Sequence[str],
-) -> str:
-    """A model card in Markdown, followed by that of the weights."""
-    import re
-
-    from g3pt.models.weights.folder import CARD_FILE
-    from g3pt.versions import code_version
-
-    what = "all weights" if options.full else f"adapters of rank {options.rank}"
-    what += " and the decoder of the tokenizer" if options.decoder else ""
-    meshes = summary["meshes"]
-    text = [
-        f"# {summary['name']}",
-        "",
-        f"Written by `g3pt finetune`, code {code_version()}: {weights.name} "
-        f"(SHA-256 {weights.sha256}), {what} trained for {summary['steps']} steps.",
-        "",
-        f"{meshes['trained']} meshes were trained on and {meshes['held_out']} held out: "
-        f"{meshes['split']}. Licences of the meshes: {_licences(refs)}.",
-        f"New words: {', '.join(summary['new_words']) or 'none'}.",
-        "",
-        "## Before and after",
-        "",
-        "IoU of the field, canonical picture; paired differences with bootstrap intervals over",
-        "objects. The held-out meshes (`own`) also chose when training ended.",
-        "",
-        f"![before and after]({SHEET_FILE})",
-        "",
-        *lines,
-    ]
-    base = _inherited(weights, CARD_FILE)
-    if base is not None:
-        text += [
-            "",
-            "## What it came from",
-            "",
-            "The card of those weights. Its figures are theirs.",
-        ]
-        text += ["", re.sub(r"^#", "###", base.read_text("utf-8").strip(), flags=re.MULTILINE)]
-    return "\n".join(text) + "\n"
-
-
-def _attribution(refs: "Sequence[MeshRef]", weights: "LoadedWeights") -> str:
-    """Credits of the meshes, followed by those of the weights."""
-    from g3pt.models.weights.folder import ATTRIBUTION_FILE
-
-    credits = Counter(
-        (ref.licence, str(ref.details.get("attribution") or "not named")) for ref in refs
-    )
-    lines = ["# Whose meshes were finetuned on", ""]
-    lines += [f"- {who}: {num}, {licence}" for (licence, who), num in credits.most_common()]
-    base = _inherited(weights, ATTRIBUTION_FILE)
-    if base is not None:
-        lines += ["", base.read_text("utf-8").strip()]
-    return "\n".join(lines) + "\n"
 
 
 def _draw(

@@ -3,21 +3,20 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from g3pt.cli.color import ColorFlags, color_entry
+from g3pt.cli.color import ColorFlags
 from g3pt.cli.cutout import CutoutFlags, CutPictures, cut_pictures, write_cutouts
-from g3pt.cli.finish import finish_of
 from g3pt.cli.lod import LodFlags, make_chain, write_chain
 from g3pt.cli.options import (
     MESH_FORMATS,
     Output,
     WorkError,
     make_folder_for,
+    open_pipeline,
     parse,
     plan_outputs,
     report,
@@ -31,9 +30,6 @@ from g3pt.cli.shapes import (
     describe,
     empty_message,
     scales_shown,
-    write_finished,
-    write_one,
-    write_tokens,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +37,6 @@ if TYPE_CHECKING:
     from g3pt.generation.pipeline import G3PT
     from g3pt.generation.prompts import Prompts
     from g3pt.generation.results import GeneratedShape, GenerationResult
-    from g3pt.generation.selection import Selection
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,13 +96,10 @@ def main(arguments: Sequence[str]) -> int:
         stems = [f"{stem}-{seed}" for stem in stems for seed in seeds]
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
     options.color.check(paths, pictures=bool(options.image), texts=bool(options.text))
-    options.finish.check(paths, levels=options.lod.lod)
+    colored = bool(options.image or options.text) and options.color.color != "none"
+    options.finish.check_files(paths, levels=options.lod.lod, colored=colored)
 
-    from g3pt.generation.pipeline import G3PT
-
-    pipeline = G3PT.from_pretrained(
-        options.weights, options.device, dtype=options.dtype, adapter=options.adapter
-    )
+    pipeline = open_pipeline(options, dtype=options.dtype, adapter=options.adapter)
     options.lod.check(paths, pipeline.num_scales)
     seconds = {"load": time.perf_counter() - started}
     seconds["load"] -= cutting
@@ -129,18 +121,16 @@ def main(arguments: Sequence[str]) -> int:
         ]
         if options.preview is not None:
             _write_preview(pipeline, result, options.preview)
-        write_cutouts(cut, options.image, options.cutout)
+        write_cutouts(cut, options.cutout)
     seconds["write"] = time.perf_counter() - started
     summary = {
         "outputs": outputs,
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
         "weights": {"name": pipeline.weights.name, "sha256": pipeline.weights.sha256},
     }
-    if options.image:
-        summary["inputs"] = cut.describe(options.image)
     lines = [describe(entry) + _why_guessed(entry) for entry in outputs]
-    cut.tell(options.image)
-    report(options, summary, lines)
+    cut.tell()
+    report(options, summary | cut.summary, lines)
     if message := "; ".join(filter(None, (cut.complaint, empty_message(outputs)))):
         raise WorkError(message)
     return 0
@@ -179,6 +169,10 @@ def _check(options: GenerateOptions) -> None:
         raise ValueError("--views joins the pictures of --image; there are none")
     if options.image:
         require_files(options.image, "picture")
+    if options.every_scale and options.finish.texture is not None:
+        raise ValueError(
+            "--texture belongs to one mesh, --every-scale writes several: leave one out"
+        )
     options.cutout.check(options.image)
     if options.preview is not None:
         require_suffix(options.preview, (".png",), "--preview")
@@ -209,34 +203,32 @@ def _generate(
 def _write(
     pipeline: "G3PT", shape: "GeneratedShape", path: Path, options: GenerateOptions
 ) -> dict[str, Any]:
+    from g3pt.generation.writing import (
+        baker,
+        shape_entry,
+        write_finished,
+        write_one,
+        write_tokens,
+    )
+    from g3pt.geometry.finishing import finish_of
     from g3pt.models.g3t import TokenFrame
 
-    finish = finish_of((shape.mesh, *reversed(shape.scales)), path, options.finish)
+    meshes = (shape.mesh, *reversed(shape.scales))
+    finish = finish_of(meshes, path, options.finish, bake=baker(shape, options.finish))
     scales = []
     for number, mesh in enumerate(shape.scales if options.every_scale else (), start=1):
         coarse = path.with_name(f"{path.stem}-scale{number}{path.suffix}")
         scales.append(
             {"scale": number, **write_one(finish.put(mesh), coarse, compress=finish.compress)}
         )
-    entry: dict[str, Any] = {"seed": shape.seed, "nll": shape.nll}
-    if shape.selection is not None:
-        entry |= _candidates(shape.selection)
-    if shape.consensus:
-        entry["consensus"] = {"samples": len(shape.consensus), "seeds": list(shape.consensus)}
-    if shape.guessed:
-        entry["guess"] = True
-    if shape.guessed_because is not None:
-        entry["guess_because"] = shape.guessed_because
-    if shape.spread is not None:
-        entry["spread"] = shape.spread
-    entry["color"] = color_entry(shape.color)
+    entry = shape_entry(shape)
     if options.lod.lod and not shape.mesh.is_empty:
         levels = make_chain(options.lod, shape.mesh, shape.scales, seed=options.seed)
         entry |= write_chain(options.lod, levels, path, finish.put) | finish.said
     else:
         entry |= write_finished(shape.mesh, path, finish)
     if options.tokens:
-        entry |= write_tokens(pipeline, shape.tokens, TokenFrame(), path)
+        entry |= write_tokens(shape.tokens, TokenFrame(), pipeline.weights.fingerprint, path)
     if scales:
         final = {key: entry[key] for key in ("path", "vertices", "faces", "closed", "components")}
         scales.append({"scale": shape.tokens.num_scales, **final})
@@ -256,19 +248,6 @@ def _why_guessed(entry: dict[str, Any]) -> str:
         f"; nothing that these weights know well: {reason}, so this is the first guess, which is "
         "coarse where the picture does not show it (--num 4 shows samples)"
     )
-
-
-def _candidates(selection: "Selection") -> dict[str, Any]:
-    """Seeds and scores of all candidates; the score of an empty mesh is None."""
-    choice = selection.choice
-    scores = [score if isfinite(score) else None for score in choice.scores]
-    return {
-        "selected_by": choice.criterion,
-        "candidates": [
-            {"seed": seed, "score": score}
-            for seed, score in zip(selection.seeds, scores, strict=True)
-        ],
-    }
 
 
 def _write_preview(pipeline: "G3PT", result: "GenerationResult", path: Path) -> None:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from g3pt.cli.finish import FinishFlags, finish_of, own_unit
+from g3pt.cli.finish import FinishFlags
 from g3pt.cli.options import make_folder_for
-from g3pt.cli.shapes import write_one
 
 if TYPE_CHECKING:
     from g3pt.generation.pipeline import G3PT
@@ -165,6 +164,8 @@ def write_reconstruction(
         there are any.
     """
     from g3pt.generation.meshing import coarser_meshes
+    from g3pt.generation.writing import own_unit, write_one
+    from g3pt.geometry.finishing import finish_of
     from g3pt.geometry.mesh import to_source
 
     if result.unit_mesh.is_empty:

@@ -29,6 +29,7 @@ COMMANDS = {
     "reproduce": ("reproduce", "a table of the paper by name, with the paper's numbers"),
     "export": ("export", "trained runs to a weights folder"),
     "evaluate": ("evaluate", "score meshes, reconstructions or generated shapes"),
+    "compare": ("compare", "two weights, or two folders of meshes, on the same objects"),
     "render": ("render", "meshes to a sheet of pictures or a turntable"),
     "bench": ("bench", "measure what g3pt promises and compare it with other software"),
     "doctor": ("doctor", "what this machine can do and what is missing"),

@@ -1,17 +1,18 @@
 """`g3pt mix`: join the coarse scales of one shape and the finer scales of another."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from g3pt.cli.finish import own_unit
+from g3pt.cli.cutout import CutoutFlags, cut_picture, write_cutouts
 from g3pt.cli.options import (
     MESH_FORMATS,
     Output,
     WorkError,
+    open_pipeline,
     parse,
     plan_outputs,
     report,
@@ -24,7 +25,6 @@ from g3pt.cli.shapes import (
     empty_message,
     sample_stems,
     scales_shown,
-    write_samples,
 )
 
 
@@ -48,6 +48,8 @@ class MixOptions(SamplingOptions):
     image: Path | None = None
     """Picture of the second shape."""
 
+    cutout: CutoutFlags = field(default_factory=CutoutFlags)
+
     text: str | None = None
     """Sentence about the second shape."""
 
@@ -62,26 +64,24 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = parse(MixOptions, "mix", arguments)
     require_files([options.coarse, options.fine], "token file or mesh")
-    if options.image is not None:
-        require_files([options.image], "picture")
     options.check()
     if options.method == "tokens" and options.num > 1:
         raise ValueError("--method tokens leaves nothing to chance: --num must be 1")
     stems = sample_stems(f"{options.coarse.stem}-{options.fine.stem}", options)
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
-    options.finish.check(paths, unit_frame=options.unit_frame)
+    colored = options.image is not None or options.text is not None
+    options.finish.check_files(paths, unit_frame=options.unit_frame, colored=colored)
+    cut = cut_picture(options.image, options.cutout)
 
-    from g3pt.generation.pipeline import G3PT
+    from g3pt.generation.writing import own_unit, write_samples
     from g3pt.models.g3t import TokenFrame
 
-    pipeline = G3PT.from_pretrained(
-        options.weights, options.device, dtype=options.dtype, adapter=options.adapter
-    )
+    pipeline = open_pipeline(options, dtype=options.dtype, adapter=options.adapter)
     coarse = pipeline.tokens_of(options.coarse, seed=options.seed)
     fine = pipeline.tokens_of(options.fine, seed=options.seed)
     prompts = None
     if options.image is not None or options.text is not None:
-        prompts = pipeline.read_prompts(image=options.image, text=options.text)
+        prompts = pipeline.read_prompts(image=cut.only, text=options.text)
     with scales_shown() as on_scale:
         result = pipeline.mix(
             coarse,
@@ -95,7 +95,15 @@ def main(arguments: Sequence[str]) -> int:
     with working("writing"):
         frame = TokenFrame() if options.unit_frame else coarse.frame
         unit = own_unit(coarse.frame, unit_frame=options.unit_frame)
-        outputs = write_samples(pipeline, result, paths, frame, options, own_unit=unit)
+        outputs = write_samples(
+            result,
+            paths,
+            frame,
+            options.finish,
+            own_unit=unit,
+            tokens_of=pipeline.weights.fingerprint if options.tokens else None,
+        )
+        write_cutouts(cut, options.cutout)
     summary = {
         "outputs": outputs,
         "coarse": str(options.coarse),
@@ -104,7 +112,8 @@ def main(arguments: Sequence[str]) -> int:
         "method": options.method,
         "weights": {"name": pipeline.weights.name, "sha256": pipeline.weights.sha256},
     }
-    report(options, summary, [describe(entry) for entry in outputs])
+    cut.tell()
+    report(options, summary | cut.summary, [describe(entry) for entry in outputs])
     if message := empty_message(outputs):
         raise WorkError(message)
     return 0

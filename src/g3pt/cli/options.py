@@ -7,14 +7,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 
 from g3pt.arguments import MAX_SEED, PromptError
 
+if TYPE_CHECKING:
+    from g3pt.generation.pipeline import G3PT
+    from g3pt.models.weights.precision import DtypeName
+
 MESH_FORMATS = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf", ".usdz")
 
+Adapter = Annotated[
+    Path | None,
+    tyro.conf.arg(help="Folder of an adapter for these weights, as `g3pt finetune` writes it."),
+]
+"""The flag `--adapter` of commands that generate."""
 Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional]
 """File names without a flag."""
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
@@ -29,7 +38,8 @@ class CommonOptions:
     """Flags that every command takes."""
 
     weights: str = "g3pt-small"
-    """Name of bundled weights, a weights folder, or OWNER/NAME on the Hugging Face hub."""
+    """Name of bundled weights, a weights folder, the folder of a training run, or OWNER/NAME on the
+    Hugging Face hub."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Device that the models run on."""
@@ -61,6 +71,20 @@ def parse(cls: type[OptionsT], command: str, arguments: Sequence[str]) -> Option
     return options
 
 
+def open_pipeline(
+    options: CommonOptions, *, dtype: "DtypeName" = "auto", adapter: Path | None = None
+) -> "G3PT":
+    """Load the weights or the run that --weights names.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_models` does, or if there are no discrete tokens.
+    """
+    from g3pt.generation.pipeline import G3PT
+    from g3pt.training.usable import load_models
+
+    return G3PT(load_models(options.weights, options.device, dtype=dtype, adapter=adapter))
+
+
 @contextmanager
 def working(what: str) -> Iterator[None]:
     """Turn errors of the block into `WorkError`: inputs were checked before, so the work failed.
@@ -75,6 +99,20 @@ def working(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise WorkError(f"{what}: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def naming_splits() -> Iterator[None]:
+    """Name the flag where --split leaves nothing of a set."""
+    from g3pt.evaluation.objects import EVERY_SPLIT
+    from g3pt.shapes.shape_set import SelectionError
+
+    try:
+        yield
+    except SelectionError as error:
+        raise ValueError(
+            f"{error}; choose with --split NAME, or take all with --split {EVERY_SPLIT}"
+        ) from None
 
 
 def say(text: str) -> None:

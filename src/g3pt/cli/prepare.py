@@ -1,6 +1,7 @@
 """`g3pt prepare`: any folder, archive or list of meshes to training shards."""
 
 import platform
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -143,6 +144,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     answer = _answer(result)
     if result.complete:
+        answer["splits"] = _splits(options.out)
         with working(f"reporting on {options.out}"):
             answer["report"] = _write_report(options, answer)
     report(options, answer, _lines(result, answer))
@@ -330,6 +332,13 @@ def _answer(result: "BuildReport") -> dict[str, Any]:
     }
 
 
+def _splits(folder: Path) -> dict[str, int]:
+    """Prepared objects of each split."""
+    from g3pt.shapes.packs import index_rows
+
+    return dict(Counter(row["split"] for row in index_rows(folder)).most_common())
+
+
 def _write_report(options: PrepareOptions, answer: dict[str, Any]) -> str:
     from g3pt.preparation.report import write_report
 
@@ -358,6 +367,10 @@ def _lines(result: "BuildReport", answer: dict[str, Any]) -> list[str]:
     elif result.skipped:
         lines.append(f"{result.skipped} of them were there before")
     lines += _noted(result.noted, result.first_note)
+    if splits := answer.get("splits"):
+        said = ", ".join(f"{num} {name}" for name, num in splits.items())
+        hint = "" if "val" in splits else "; none is held out (--val-share 0.2 holds a fifth out)"
+        lines.append(f"splits: {said}{hint}")
     if result.changed:
         lines.append(
             f"{result.changed} files have another size than when they were prepared and were left "

@@ -50,7 +50,9 @@ class Steps:
         left = (now - began) / done * (total - done) if done else 0.0
         rest = [note] if note else []
         if left >= PAUSE_SECONDS:
-            rest.append(f"{left / 60:.0f} minutes left")
+            from g3pt.training.tracking import duration
+
+            rest.append(f"{duration(left)} left")
         print(", ".join([f"{name} {done}/{total}", *rest]), file=sys.stderr, flush=True)
 
 

@@ -1,11 +1,21 @@
 """`g3pt score`: how likely shapes are under the generator, scale by scale."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from g3pt.cli.options import CommonOptions, Inputs, parse, report, require_files, working
+from g3pt.cli.cutout import CutoutFlags, cut_picture, write_cutouts
+from g3pt.cli.options import (
+    Adapter,
+    CommonOptions,
+    Inputs,
+    open_pipeline,
+    parse,
+    report,
+    require_files,
+    working,
+)
 from g3pt.cli.progress import tracked
 
 if TYPE_CHECKING:
@@ -21,14 +31,15 @@ class ScoreOptions(CommonOptions):
     Shapes are scored unconditionally, or given a picture or a sentence.
     """
 
-    adapter: Path | None = None
-    """Folder of an adapter for these weights, as `g3pt finetune` writes it."""
+    adapter: Adapter = None
 
     files: Inputs
     """Token files (.g3t) or meshes, which are tokenized first."""
 
     image: Path | None = None
     """Picture that all shapes are conditioned on."""
+
+    cutout: CutoutFlags = field(default_factory=CutoutFlags)
 
     text: str | None = None
     """Sentence that all shapes are conditioned on."""
@@ -41,27 +52,24 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = parse(ScoreOptions, "score", arguments)
     require_files(options.files, "token file or mesh")
-    if options.image is not None:
-        require_files([options.image], "picture")
+    cut = cut_picture(options.image, options.cutout)
 
-    from g3pt.generation.pipeline import G3PT
-
-    pipeline = G3PT.from_pretrained(
-        options.weights, options.device, dtype="float32", adapter=options.adapter
-    )
+    pipeline = open_pipeline(options, dtype="float32", adapter=options.adapter)
     pipeline.check_num_scales(options.scales)
-    prompts = pipeline.read_prompts(image=options.image, text=options.text)
+    prompts = pipeline.read_prompts(image=cut.only, text=options.text)
     sources = [
         (path, pipeline.tokens_of(path, seed=options.seed))
         for path in tracked(options.files, "files", len(options.files))
     ]
     with working("scoring"):
         outputs = [_score(pipeline, path, file, prompts, options) for path, file in sources]
+        write_cutouts(cut, options.cutout)
     summary = {
         "outputs": outputs,
         "weights": {"name": pipeline.weights.name, "sha256": pipeline.weights.sha256},
     }
-    report(options, summary, [_line(entry) for entry in outputs])
+    cut.tell()
+    report(options, summary | cut.summary, [_line(entry) for entry in outputs])
     return 0
 
 

@@ -1,24 +1,20 @@
 """Shared by the commands that sample shapes: flags, their ranges, files and their description."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from g3pt.cli.color import color_entry, describe_color
-from g3pt.cli.finish import Finish, FinishFlags, describe_finish, finish_of
-from g3pt.cli.options import CommonOptions, make_folder_for, working
+from g3pt.cli.color import describe_color
+from g3pt.cli.finish import FinishFlags, describe_finish
+from g3pt.cli.options import Adapter, CommonOptions, working
 from g3pt.cli.progress import steps
 from g3pt.models.sampling import Sampling
 
 if TYPE_CHECKING:
-    from g3pt.generation.pipeline import G3PT
-    from g3pt.generation.results import GenerationResult, ScaleEvent
-    from g3pt.geometry.mesh import TriangleMesh
-    from g3pt.models.g3t import TokenFrame, TokenPyramid
+    from g3pt.generation.results import ScaleEvent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,8 +65,7 @@ def said_with_flags(flags: Sampling, names: dict[str, str], **changes: Any) -> S
 class SamplingOptions(CommonOptions):
     """Flags for sampling and meshing."""
 
-    adapter: Path | None = None
-    """Folder of an adapter for these weights, as `g3pt finetune` writes it."""
+    adapter: Adapter = None
 
     num: int = 1
     """Samples per prompt."""
@@ -117,50 +112,6 @@ class SamplingOptions(CommonOptions):
         }
 
 
-def write_one(
-    mesh: "TriangleMesh", path: Path, *, compress: Literal["draco"] | None = None
-) -> dict[str, Any]:
-    """Write a mesh and describe it; an empty one is not written and has no path."""
-    from g3pt.geometry.mesh import is_closed, num_components, write_mesh
-
-    if mesh.is_empty:
-        return {"path": None, "vertices": 0, "faces": 0, "closed": False, "components": 0}
-    make_folder_for(path)
-    write_mesh(path, mesh, compress=compress)
-    return {
-        "path": str(path),
-        "vertices": len(mesh.vertices),
-        "faces": len(mesh.faces),
-        "closed": is_closed(mesh),
-        "components": num_components(mesh),
-    }
-
-
-def write_finished(mesh: "TriangleMesh", path: Path, finish: Finish) -> dict[str, Any]:
-    """Write a finished mesh, and describe it with what the numbers of the file mean.
-
-    Args:
-        mesh: what was finished; an empty one is not written.
-        path: the file.
-        finish: how `mesh` leaves, by `finish_of`.
-    """
-    if mesh.is_empty:
-        return write_one(mesh, path)
-    return {**write_one(finish.mesh, path, compress=finish.compress), **finish.said}
-
-
-def write_tokens(
-    pipeline: "G3PT", tokens: "TokenPyramid", frame: "TokenFrame", path: Path
-) -> dict[str, str]:
-    """Write the tokens next to the mesh at `path`, and return the name of the file."""
-    from g3pt.models.g3t import write_g3t
-
-    beside = path.with_suffix(".g3t")
-    make_folder_for(beside)
-    write_g3t(beside, tokens, frame, pipeline.weights.fingerprint)
-    return {"tokens_path": str(beside)}
-
-
 def describe(entry: dict[str, Any]) -> str:
     """The result of one sample as a line; a printable solid has more."""
     if entry["path"] is None:
@@ -181,32 +132,6 @@ def empty_message(outputs: list[dict[str, Any]]) -> str | None:
         f"the shape of seed {', '.join(empty)} has no inside: nothing was written for it; "
         "try another seed"
     )
-
-
-def write_samples(
-    pipeline: "G3PT",
-    result: "GenerationResult",
-    paths: Sequence[Path],
-    frame: "TokenFrame",
-    options: SamplingOptions,
-    *,
-    own_unit: str | None,
-) -> list[dict[str, Any]]:
-    """Write samples at the place and scale of a frame, and describe them; see `own_unit`."""
-    from g3pt.geometry.mesh import UnitFrame, to_source
-
-    place = UnitFrame(scale=frame.scale, offset=frame.offset)
-    entries: list[dict[str, Any]] = []
-    for shape, path in zip(result.shapes, paths, strict=True):
-        entry: dict[str, Any] = {"seed": shape.seed, "nll": shape.nll}
-        entry["color"] = color_entry(shape.color)
-        mesh = to_source(shape.mesh, place)
-        finish = finish_of([mesh], path, options.finish, own_unit=own_unit)
-        entry |= write_finished(mesh, path, finish)
-        if options.tokens:
-            entry |= write_tokens(pipeline, shape.tokens, frame, path)
-        entries.append(entry)
-    return entries
 
 
 def sample_stems(stem: str, options: SamplingOptions) -> list[str]:

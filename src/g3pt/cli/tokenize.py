@@ -12,6 +12,7 @@ from g3pt.cli.options import (
     Inputs,
     make_folder_for,
     names_of,
+    open_pipeline,
     parse,
     plan_outputs,
     report,
@@ -67,9 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     stems = [path.stem for path in options.mesh]
     paths = plan_outputs(options.output, stems, (".g3t",), folder_suffix=".g3t")
 
-    from g3pt.generation.pipeline import G3PT
-
-    pipeline = G3PT.from_pretrained(options.weights, options.device)
+    pipeline = open_pipeline(options)
     pipeline.check_num_scales(options.scales)
     pairs = list(zip(options.mesh, paths, strict=True))
     outputs = [
@@ -112,15 +111,15 @@ def _tokenize_shards(options: TokenizeOptions, path: Path) -> int:
     from g3pt.hashes import tensors_sha256
     from g3pt.models.token_statistics import scale_statistics
     from g3pt.models.tokenizer import require_tokens
-    from g3pt.models.weights.load import load_weights
     from g3pt.shapes.cache.tokens import TokenCacheConfig, TokenizerIdentity, build_token_cache
     from g3pt.shapes.shape_set import Selection
     from g3pt.shapes.shards import ShardSet
     from g3pt.training.ingredients import token_folder
+    from g3pt.training.usable import load_models
 
     licences = names_of(options.licence)
     shapes = ShardSet(path, Selection(split=options.split, licences=licences))
-    weights = load_weights(options.weights, options.device)
+    weights = load_models(options.weights, options.device)
     tokenizer = require_tokens(weights.tokenizer, weights.name)
     name = tensors_sha256(tokenizer.state_dict())
     folder = options.output or token_folder(shapes, name)

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,11 @@ def main(arguments: Sequence[str]) -> int:
         if options.write_config is not None:
             return _write_config(run, options)
         if options.dry_run:
-            _print_cost(_make_plan(run, folder, options), as_json=options.json)
+            from g3pt.cli.dry_run import print_cost
+
+            plan = _make_plan(run, folder, options)
+            _say_all(plan.lines)
+            print_cost(plan, workers=options.workers, as_json=options.json)
             return DONE
         with process_group(run.train.device) as world:
             plan = _make_plan(run, folder, options)
@@ -94,7 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="look at every path and name, print parameters, operations and memory of a step",
+        help="look at every path and name, print parameters, operations, memory, and the minutes "
+        "that all of it takes on this machine",
     )
     parser.add_argument(
         "--write-config",
@@ -172,7 +177,7 @@ def _write_config(run: "Run", options: argparse.Namespace) -> int:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """What a command will do, after every path and name was checked."""
 
     run: "Run"
@@ -197,7 +202,7 @@ class _Plan:
         ]
 
 
-def _make_plan(run: "Run", folder: Path, options: argparse.Namespace) -> _Plan:
+def _make_plan(run: "Run", folder: Path, options: argparse.Namespace) -> Plan:
     """Check everything that the run, and the runs it builds on, will read.
 
     Raises:
@@ -221,7 +226,7 @@ def _make_plan(run: "Run", folder: Path, options: argparse.Namespace) -> _Plan:
     promised = [str(path) for path in (*before, *files)]
     stocks = [take_stock(one, promised=promised) for one in (*before.values(), run)]
     # Optional inputs that do not exist are removed, so that they are reported only once.
-    return _Plan(
+    return Plan(
         run=stocks[-1].run,
         folder=folder,
         before={place: stock.run for place, stock in zip(before, stocks[:-1], strict=True)},
@@ -236,33 +241,10 @@ def _say_all(lines: Sequence[str]) -> None:
         say(line)
 
 
-def _print_cost(plan: _Plan, *, as_json: bool) -> None:
-    from g3pt.training.cost import estimate_cost
-
-    _say_all(plan.lines)
-    run = plan.run
-    cost = estimate_cost(run)
-    if as_json:
-        answer = {
-            "recipe": run.name,
-            **asdict(cost),
-            "before": [str(folder) for folder in plan.before],
-            "made": [*map(str, plan.yardsticks), *plan.made],
-            "left_out": list(plan.left_out),
-        }
-        print(json.dumps(answer))
-        return
-    print(f"{run.name}: {cost.parameters:,} parameters")
-    for part, number in cost.parameters_by_part.items():
-        print(f"  {part}: {number:,}")
-    print(f"operations per step: {cost.flops_per_step / 1e12:.3g} TFLOP")
-    print(f"memory: {cost.memory_bytes / 2**30:.2f} GiB")
-
-
 # --- training --------------------------------------------------------------------------------
 
 
-def _train(plan: _Plan, options: argparse.Namespace, world: "World") -> int:
+def _train(plan: Plan, options: argparse.Namespace, world: "World") -> int:
     from g3pt.training.checkpoint import CheckpointError
     from g3pt.training.distributed import OtherRankError
     from g3pt.training.loop import TrainingDivergedError

@@ -1,17 +1,18 @@
 """`g3pt vary`: keep the coarse scales of a shape, sample the others anew."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from g3pt.cli.finish import own_unit
+from g3pt.cli.cutout import CutoutFlags, cut_picture, write_cutouts
 from g3pt.cli.options import (
     MESH_FORMATS,
     Output,
     WorkError,
+    open_pipeline,
     parse,
     plan_outputs,
     report,
@@ -24,7 +25,6 @@ from g3pt.cli.shapes import (
     empty_message,
     sample_stems,
     scales_shown,
-    write_samples,
 )
 
 
@@ -46,6 +46,8 @@ class VaryOptions(SamplingOptions):
     image: Path | None = None
     """Picture that the variations should resemble."""
 
+    cutout: CutoutFlags = field(default_factory=CutoutFlags)
+
     text: str | None = None
     """Sentence that describes the variations."""
 
@@ -60,20 +62,18 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = parse(VaryOptions, "vary", arguments)
     require_files([options.source], "token file or mesh")
-    if options.image is not None:
-        require_files([options.image], "picture")
     options.check()
     stems = sample_stems(options.source.stem, options)
     paths = plan_outputs(options.output, stems, MESH_FORMATS, folder_suffix=".glb")
-    options.finish.check(paths, unit_frame=options.unit_frame)
+    colored = options.image is not None or options.text is not None
+    options.finish.check_files(paths, unit_frame=options.unit_frame, colored=colored)
+    cut = cut_picture(options.image, options.cutout)
 
-    from g3pt.generation.pipeline import G3PT
+    from g3pt.generation.writing import own_unit, write_samples
     from g3pt.models.g3t import TokenFrame
 
-    pipeline = G3PT.from_pretrained(
-        options.weights, options.device, dtype=options.dtype, adapter=options.adapter
-    )
-    prompts = pipeline.read_prompts(image=options.image, text=options.text)
+    pipeline = open_pipeline(options, dtype=options.dtype, adapter=options.adapter)
+    prompts = pipeline.read_prompts(image=cut.only, text=options.text)
     source = pipeline.tokens_of(options.source, seed=options.seed)
     with scales_shown() as on_scale:
         result = pipeline.vary(
@@ -82,7 +82,15 @@ def main(arguments: Sequence[str]) -> int:
     with working("writing"):
         frame = TokenFrame() if options.unit_frame else source.frame
         unit = own_unit(source.frame, unit_frame=options.unit_frame)
-        outputs = write_samples(pipeline, result, paths, frame, options, own_unit=unit)
+        outputs = write_samples(
+            result,
+            paths,
+            frame,
+            options.finish,
+            own_unit=unit,
+            tokens_of=pipeline.weights.fingerprint if options.tokens else None,
+        )
+        write_cutouts(cut, options.cutout)
     for entry, shape in zip(outputs, result.shapes, strict=True):
         entry["changed_tokens"] = shape.tokens.num_different(source.tokens)
     summary = {
@@ -91,7 +99,8 @@ def main(arguments: Sequence[str]) -> int:
         "keep": options.keep,
         "weights": {"name": pipeline.weights.name, "sha256": pipeline.weights.sha256},
     }
-    report(options, summary, [describe(entry) for entry in outputs])
+    cut.tell()
+    report(options, summary | cut.summary, [describe(entry) for entry in outputs])
     if message := empty_message(outputs):
         raise WorkError(message)
     return 0

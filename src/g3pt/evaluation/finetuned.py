@@ -11,22 +11,19 @@
 A stage that is there is not made again, so that a stopped finetuning goes on where it was.
 """
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from g3pt.config import load_json, save_json
 from g3pt.evaluation.objects import ObjectList
-from g3pt.evaluation.report.yardsticks import compare_reports, yardstick_report
+from g3pt.evaluation.protocols.before_after import Show
 from g3pt.evaluation.sets.yardsticks import build_yardstick
-from g3pt.files import write_whole
-from g3pt.generation.answers import Answer, GuessAnswer, SampleAnswer, SettledAnswer, answer_of
 from g3pt.models.adapters import adapter_tensors, load_adapter_tensors
 from g3pt.models.car import Car
 from g3pt.models.conditioning.growing import missing_words, with_words
@@ -47,13 +44,10 @@ from g3pt.training.checkpoint import load_module_tensors, load_newest_checkpoint
 from g3pt.training.finetune_plan import FinetuneConfig
 from g3pt.training.finetuning import FinetuneTask
 from g3pt.training.loop import BEST_FOLDER, TrainResult, train
-from g3pt.training.yardsticks import measure_yardsticks
 
 CONFIG_FILE = "finetune.json"
 OWN = "own"
 """Name of the yardstick of held-out meshes."""
-Show = Callable[[str, int, int], None]
-"""Told the name of a stage, and how many of how many parts of it are done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,98 +267,6 @@ def as_stored(trained: Trained) -> None:
     if trained.adapter is not None:
         rounded = {name: each.half().float() for name, each in adapter_tensors(trained.car).items()}
         load_adapter_tensors(trained.car, rounded)
-
-
-# --- before and after ----------------------------------------------------------------------------
-
-
-def measure(
-    weights: LoadedWeights,
-    car: Car,
-    tokenizer: DiscreteTokenizer,
-    yardsticks: Sequence[Yardstick],
-    path: Path,
-    show: Show,
-    *,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Measure a generator on yardsticks, or read what was measured of the same objects before."""
-    wanted = {one for each in yardsticks for one in each.ids}
-    if path.is_file():
-        held = json.loads(path.read_text(encoding="utf-8"))
-        if {one for row in held["rows"] for one in row["objects"]["ids"]} == wanted:
-            return held
-    sampling = weights.config.sampling
-    measured = []
-    for number, yardstick in enumerate(yardsticks, start=1):
-        measured += measure_yardsticks(
-            tokenizer,
-            car,
-            [yardstick],
-            answers_of(weights),
-            sampling,
-            num_points=weights.config.num_points,
-            seed=seed,
-        )
-        show(path.stem, number, len(yardsticks))
-    report = yardstick_report(
-        measured,
-        weights={"name": weights.name, "sha256": weights.sha256},
-        sampling=asdict(sampling),
-    )
-    write_whole(path, json.dumps(report, allow_nan=False) + "\n")
-    return report
-
-
-def answers_of(weights: LoadedWeights) -> list[Answer]:
-    """The default answer to a picture, and the first guess."""
-    said = weights.config.sampling.over(STANDARD)
-    num = said.consensus or 1
-    car = weights.car
-    if car is None or car.guess is None:
-        return [answer_of(num)] if num > 1 else [SampleAnswer()]
-    if said.spread_limit is None or num == 1:
-        return [answer_of(num), GuessAnswer()]
-    settled = SettledAnswer(
-        num_samples=num, guess_above=said.spread_limit, outlined=bool(said.outline)
-    )
-    return [settled, GuessAnswer()]
-
-
-def table(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows of IoU before and after, with the paired difference and its interval."""
-    differences = {(row["set"], row["what"]): row for row in compare_reports(after, before)}
-    earlier = {row["set"]: row["iou"] for row in before["rows"]}
-    return [
-        {
-            "set": row["set"],
-            "objects": row["num"],
-            "answer": answer,
-            "before": earlier[row["set"]][answer]["mean"],
-            "after": entry["mean"],
-            **{
-                name: differences[row["set"], f"iou/{answer}"][of]
-                for name, of in (("difference", "mean"), ("low", "low"), ("high", "high"))
-            },
-        }
-        for row in after["rows"]
-        if row["set"] in earlier
-        for answer, entry in row["iou"].items()
-    ]
-
-
-def table_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The table in Markdown."""
-    lines = [
-        "| set | objects | answer | before | after | difference, 95 % |",
-        "|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row['set']} | {row['objects']} | {row['answer']} | {row['before']:.3f} | "
-        f"{row['after']:.3f} | {row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}) |"
-        for row in rows
-    ]
-    return lines
 
 
 def _models(weights: LoadedWeights) -> tuple[Car, DiscreteTokenizer]:

@@ -18,6 +18,7 @@ from g3pt.geometry.mesh import GltfColors, TriangleMesh
 from g3pt.geometry.metrics import Contains
 from g3pt.geometry.sampling import SurfaceSamples, sample_near_surface
 from g3pt.hashes import file_sha256
+from g3pt.preparation.inputs import list_meshes
 from g3pt.preparation.sources import (
     FolderSourceConfig,
     MeshRef,
@@ -28,7 +29,7 @@ from g3pt.preparation.sources import (
     load_shape,
     stored_source,
 )
-from g3pt.shapes.shape_set import Selection
+from g3pt.shapes.shape_set import Selection, SelectionError, nothing_fits
 from g3pt.shapes.shards import ShardSet, is_complete
 from g3pt.shapes.stored import shape_seed
 
@@ -96,6 +97,8 @@ def quick_settings(seed: int = 0) -> EvaluationSettings:
 
 PROCEDURAL = "procedural"
 HELD_OUT = "procedural-held-out-families"
+EVERY_SPLIT = "all"
+"""In place of the name of a split: objects of every one."""
 DEFAULT_NUM = 200
 """Procedural objects when no limit is given."""
 
@@ -136,13 +139,15 @@ def list_objects(
             hand, or a folder of meshes.
         limit: take only so many: the first, or spread evenly over a folder; at most 200
             procedural ones without.
-        split: shapes of the shards, or rows of the folder's manifest, to take.
+        split: shapes of the shards, or rows of the folder's manifest, to take; `all` takes every
+            one. A manifest that names no split is taken whole.
         gltf_colors: what COLOR_0 holds in the GLB and glTF files of a folder of meshes; shards
             know that of theirs.
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: if the limit is not positive, or nothing is left.
+        ValueError: if the limit is not positive.
+        SelectionError: if nothing is left; the message says which splits there are.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
@@ -158,19 +163,26 @@ def list_objects(
         raise FileNotFoundError(
             f"{data}: expected {PROCEDURAL}, {HELD_OUT}, a folder of shards or a folder of meshes"
         )
-    if is_complete(path):
-        shards = ShardSet(path, Selection(split=split))
-        wanted = {shape["id"] for shape in shards.shapes}
-        found = [ref for ref in list_shapes(stored_source(shards)) if ref.id in wanted]
-    else:
-        has_manifest = (path / "manifest.jsonl").is_file()
-        source = FolderSourceConfig(
-            path=str(path), split=split if has_manifest else "", gltf_colors=gltf_colors
-        )
-        found = list_shapes(source)
+    found = _listed(path, "" if split == EVERY_SPLIT else split, gltf_colors)
     # Neighbours in a list are often of one pack or one kind.
     spread = np.linspace(0, len(found) - 1, min(limit or len(found), len(found))).round()
     return ObjectList(name=path.name, refs=tuple(found[int(place)] for place in spread))
+
+
+def _listed(path: Path, split: str, gltf_colors: GltfColors) -> list[ShapeRef]:
+    if is_complete(path):
+        shards = ShardSet(path, Selection(split=split))
+        wanted = {shape["id"] for shape in shards.shapes}
+        return [ref for ref in list_shapes(stored_source(shards)) if ref.id in wanted]
+    found = list_meshes(FolderSourceConfig(path=str(path), gltf_colors=gltf_colors))
+    if not any(ref.split for ref in found):
+        return list(found)
+    rows = [{"split": ref.split, "licence": ref.licence} for ref in found]
+    chosen = Selection(split=split)
+    kept = [ref for ref in found if not split or ref.split == split]
+    if not kept:
+        raise SelectionError(nothing_fits(path, rows, chosen))
+    return list(kept)
 
 
 @dataclass(frozen=True, eq=False)

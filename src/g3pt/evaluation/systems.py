@@ -12,6 +12,7 @@ from torch import Tensor
 from g3pt.evaluation.results import Row
 from g3pt.generation.answers import answer_of
 from g3pt.generation.likelihood import token_likelihood
+from g3pt.generation.publishing import located
 from g3pt.generation.surface import encode_surface
 from g3pt.generation.systems import CarSystem, FlowSystem, RegressorSystem, ShapeGenerator
 from g3pt.geometry.isosurface import extract_surface
@@ -28,9 +29,9 @@ from g3pt.models.weights.load import (
     LoadedWeights,
     holds_regressor,
     load_regressor_weights,
-    load_weights,
 )
 from g3pt.preparation.sources import SourceShape
+from g3pt.training.usable import load_models
 
 Generator = Car | Flow | Regressor
 """A model that makes shapes of prompts. Its condition encoders also serve the controls."""
@@ -93,24 +94,55 @@ class Systems:
 
 
 def open_systems(
-    weights: str | Path, device: str = "auto", settings: SystemSettings | None = None
+    weights: str | Path,
+    device: str = "auto",
+    settings: SystemSettings | None = None,
+    *,
+    adapter: str | Path | None = None,
 ) -> Systems:
-    """Load the generator of a weights folder, whichever it is.
+    """Load the generator of some weights, whichever it is.
+
+    Args:
+        weights: as for `load_generator`.
+        device: where it runs.
+        settings: how it is sampled.
+        adapter: folder of an adapter for a CAR.
 
     Raises:
         FileNotFoundError, ValueError: if the weights cannot be used or hold no generator.
     """
     settings = settings or SystemSettings()
-    if holds_regressor(weights):
-        systems = _regressor(load_regressor_weights(weights, device))
+    loaded = load_generator(weights, device, adapter=adapter)
+    if isinstance(loaded, LoadedRegressor):
+        systems = _regressor(loaded)
     else:
-        loaded = load_weights(weights, device)
         systems = _car(loaded, settings) if loaded.flow is None else _flow(loaded, settings)
     if settings.consensus > 1 and systems.consensus is None:
         raise ValueError(
             f"a consensus is made of the tokens of several samples; {systems.name} samples none"
         )
     return systems
+
+
+def load_generator(
+    weights: str | Path, device: str = "auto", *, adapter: str | Path | None = None
+) -> LoadedWeights | LoadedRegressor:
+    """Load the models of some weights, of whichever kind they are.
+
+    Args:
+        weights: as for `load_models`, or a weights folder of a regressor.
+        device: where they run.
+        adapter: folder of an adapter for these weights, which must hold a CAR.
+
+    Raises:
+        FileNotFoundError, ValueError: if the weights or the adapter cannot be used.
+    """
+    weights = located(weights)
+    if not holds_regressor(weights):
+        return load_models(weights, device, adapter=adapter)
+    if adapter is not None:
+        raise ValueError(f"{adapter}: adapts a CAR, and {weights} hold a regressor")
+    return load_regressor_weights(weights, device)
 
 
 def _car(weights: LoadedWeights, settings: SystemSettings) -> Systems:

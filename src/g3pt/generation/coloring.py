@@ -10,9 +10,9 @@ from g3pt.arguments import PromptError
 from g3pt.generation.color_words import colors_of_sentence
 from g3pt.generation.pictures import PreparedPicture
 from g3pt.generation.prompts import Prompts
-from g3pt.generation.resemblance import has_outline, needed_iou, picture_cameras
+from g3pt.generation.resemblance import Resemblance, has_outline, resemblance_of
 from g3pt.generation.results import GeneratedShape, ShapeColor
-from g3pt.geometry.coloring import color_from_picture
+from g3pt.geometry.coloring import PicturePaint, color_from_picture
 from g3pt.geometry.mesh import NEUTRAL_GREY, TriangleMesh
 from g3pt.geometry.repaint import repainted
 from g3pt.geometry.sections import find_part
@@ -28,6 +28,10 @@ class Colored:
 
     mesh: TriangleMesh
     color: ShapeColor
+    resemblance: Resemblance | None = None
+    """How far the mesh has the outline of its picture, if that was looked for."""
+    paint: PicturePaint | None = None
+    """How the picture gave the colours, if it did."""
 
 
 def check_color(color: ColorSource, prompts: Prompts) -> None:
@@ -69,12 +73,14 @@ def color_shapes(
 def _colored_shape(shape: GeneratedShape, prompts: Prompts, color: ColorSource) -> GeneratedShape:
     picture = prompts.pictures[shape.prompt] if prompts.pictures else None
     text = prompts.texts[shape.prompt] if prompts.texts else None
-    done = color_mesh(shape.mesh, picture, text, color)
+    done = color_mesh(shape.mesh, picture, text, color, known=shape.resemblance)
     return replace(
         shape,
         extraction=replace(shape.extraction, mesh=done.mesh),
         scales=tuple(repainted(mesh, done.mesh) for mesh in shape.scales),
         color=done.color,
+        resemblance=done.resemblance,
+        paint=done.paint,
     )
 
 
@@ -83,6 +89,8 @@ def color_mesh(
     picture: PreparedPicture | None,
     text: str | None,
     color: ColorSource = "auto",
+    *,
+    known: Resemblance | None = None,
 ) -> Colored:
     """Give a mesh the colours of its picture, or of its sentence.
 
@@ -91,44 +99,51 @@ def color_mesh(
         picture: the picture that it was made from, if there was one.
         text: the sentence that it was made from, if there was one.
         color: where the colours come from.
+        known: what was found before about this mesh and this picture.
     """
+    done = Colored(mesh, ShapeColor("none"), known)
     if color == "none" or (picture is None and text is None):
-        return Colored(mesh, ShapeColor("none"))
+        return done
     if mesh.is_empty:
-        return Colored(mesh, ShapeColor("none", reason="the mesh is empty"))
-    done = Colored(mesh, ShapeColor("none"))
+        return replace(done, color=ShapeColor("none", reason="the mesh is empty"))
     if picture is not None and color != "text":
-        done = _from_picture(mesh, picture)
+        done = _from_picture(mesh, picture, known)
     if done.color.method == "none" and text is not None and color != "picture":
-        painted = _from_words(mesh, text)
-        if painted.color.method == "text" or picture is None:
-            done = painted
+        painted, words = _from_words(mesh, text)
+        if words.method == "text" or picture is None:
+            done = replace(done, mesh=painted, color=words)
     return done
 
 
-def _from_picture(mesh: TriangleMesh, picture: PreparedPicture) -> Colored:
+def _from_picture(
+    mesh: TriangleMesh, picture: PreparedPicture, known: Resemblance | None
+) -> Colored:
     if not has_outline(picture):
         reason = "the object could not be separated from the background of the picture"
         return Colored(mesh, ShapeColor("none", reason=reason))
-    needed = needed_iou(picture.cut_rgba)
-    given = color_from_picture(mesh, picture.cut_rgba, picture_cameras(), min_iou=needed)
-    orbit = given.found.view.orbit
+    resemblance = known or resemblance_of(mesh, picture)
+    found = resemblance.found
     color = ShapeColor(
         "none",
-        azimuth=orbit.azimuth,
-        elevation=orbit.elevation,
-        silhouette_iou=given.found.iou,
+        azimuth=found.view.orbit.azimuth,
+        elevation=found.view.orbit.elevation,
+        silhouette_iou=found.iou,
     )
-    if given.mesh is None:
+    if not resemblance.agrees:
         reason = (
-            f"the silhouettes of picture and mesh agree too little (IoU {given.found.iou:.2f}, "
-            f"{needed:.2f} is needed)"
+            f"the silhouettes of picture and mesh agree too little (IoU {found.iou:.2f}, "
+            f"{resemblance.needed:.2f} is needed)"
         )
-        return Colored(mesh, replace(color, reason=reason))
-    return Colored(given.mesh, replace(color, method="picture", seen_share=given.seen_share))
+        return Colored(mesh, replace(color, reason=reason), resemblance)
+    given = color_from_picture(mesh, picture.cut_rgba, found.view)
+    if given is None:
+        reason = "the camera that was found for the picture sees nothing of the mesh"
+        return Colored(mesh, replace(color, reason=reason), resemblance)
+    color = replace(color, method="picture", seen_share=given.seen_share)
+    return Colored(given.mesh, color, resemblance, given.paint)
 
 
-def _from_words(mesh: TriangleMesh, text: str) -> Colored:
+def _from_words(mesh: TriangleMesh, text: str) -> tuple[TriangleMesh, ShapeColor]:
     """Flat colours; what the sentence names no colour for is `NEUTRAL_GREY`."""
     named = colors_of_sentence(text)
     rgba = np.tile(np.array(NEUTRAL_GREY, dtype=np.uint8), (len(mesh.vertices), 1))
@@ -145,6 +160,6 @@ def _from_words(mesh: TriangleMesh, text: str) -> Colored:
         reason = "the sentence names no colour of the whole"
         if named.parts:
             reason += ", and its coloured parts are not found in the mesh"
-        return Colored(mesh, ShapeColor("none", reason=reason))
+        return mesh, ShapeColor("none", reason=reason)
     colored = TriangleMesh(mesh.vertices, mesh.faces, rgba)
-    return Colored(colored, ShapeColor("text", words=", ".join(words)))
+    return colored, ShapeColor("text", words=", ".join(words))

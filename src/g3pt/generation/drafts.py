@@ -32,7 +32,7 @@ from g3pt.generation.meshing import (
     pyramid_of,
 )
 from g3pt.generation.prompts import Prompts
-from g3pt.generation.resemblance import has_outline, resembles
+from g3pt.generation.resemblance import Resemblance, has_outline, resemblance_of
 from g3pt.generation.results import GeneratedShape, GuessReason, ScaleEvent
 from g3pt.generation.sampler import SampledTokens, ScaleSample, generate_tokens
 from g3pt.generation.selection import Selection, choose_candidate
@@ -308,9 +308,13 @@ def mesh_drafts(
         shown = picture.rgba if picture is not None and outline and has_outline(picture) else None
         extraction = _mesh(tokenizer, draft, resolution, min_share, on_block, shown)
         guess = None if draft.consensus is None else draft.consensus.guess
-        if guess is not None and picture is not None and not resembles(extraction.mesh, picture):
-            draft = guess
-            extraction = _mesh(tokenizer, draft, resolution, min_share, on_block, shown)
+        resemblance: Resemblance | None = None
+        if guess is not None and picture is not None and has_outline(picture):
+            if not extraction.mesh.is_empty:
+                resemblance = resemblance_of(extraction.mesh, picture)
+            if resemblance is None or not resemblance.agrees:
+                draft, resemblance = guess, None
+                extraction = _mesh(tokenizer, draft, resolution, min_share, on_block, shown)
         if extraction.mesh.is_empty and draft.consensus and draft.consensus.instead:
             draft = draft.consensus.instead
             extraction = _mesh(tokenizer, draft, resolution, min_share, on_block)
@@ -337,6 +341,7 @@ def mesh_drafts(
                 guessed_because=None if agreed is None else agreed.because,
                 spread=None if agreed is None else agreed.spread,
                 cutout=prompts.cutouts[draft.prompt] if prompts.pictures else None,
+                resemblance=resemblance,
             )
         )
     return shapes

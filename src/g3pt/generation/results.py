@@ -5,9 +5,13 @@ from typing import Literal
 
 from g3pt.generation.cutouts import Cutout
 from g3pt.generation.prompts import Prompts
+from g3pt.generation.resemblance import Resemblance
 from g3pt.generation.selection import Selection
+from g3pt.geometry.baking import bake
+from g3pt.geometry.coloring import PicturePaint
 from g3pt.geometry.isosurface import Extraction
 from g3pt.geometry.mesh import TriangleMesh, UnitFrame, to_source
+from g3pt.geometry.texture import TEXTURE_SUFFIXES, TexturedMesh, check_texture
 from g3pt.models.g3t import TokenPyramid
 
 GuessReason = Literal["spread", "outline"]
@@ -85,11 +89,33 @@ class GeneratedShape:
     cutout: Cutout | None = None
     """How the object of its picture was found, if there was a picture; of several views, of the
     first."""
+    resemblance: Resemblance | None = None
+    """How far the mesh has the outline of its picture, if that was looked for."""
+    paint: PicturePaint | None = None
+    """How its picture gave the mesh its colours, if it did."""
 
     @property
     def mesh(self) -> TriangleMesh:
         """The closed mesh; empty if the field has no inside."""
         return self.extraction.mesh
+
+    def textured(self, side: int = 1024, *, mesh: TriangleMesh | None = None) -> TexturedMesh:
+        """The mesh with its colours as a texture, of the picture's own resolution where it is seen.
+
+        Args:
+            side: of the texture, in pixels.
+            mesh: a version of the mesh with other faces, such as `geometry.lod.reduce_faces` makes,
+                in the unit frame; None takes the mesh itself.
+
+        Raises:
+            ValueError: if the shape has no colours, or the side is out of range.
+            ImportError: naming the extra, if xatlas is not installed.
+        """
+        check_texture(TEXTURE_SUFFIXES[0], side)
+        if self.mesh.colors is None:
+            reason = f": {self.color.reason}" if self.color.reason else ""
+            raise ValueError(f"the shape has no colours, so it gets no texture{reason}")
+        return bake(self.mesh if mesh is None else mesh, self.mesh, self.paint, side)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,8 +1,8 @@
 """Choosing the best of several samples by the prompt alone; the true shape is never used.
 
-A picture is compared with the candidates' silhouettes. Both are framed as pictures are framed for
-the encoder, because a picture shows neither distance nor size. Without a picture the likeliest
-candidate is taken.
+A picture is compared with the candidates' silhouettes. If its camera is known, both are framed as
+pictures are framed for the encoder, because a picture shows neither distance nor size; otherwise
+the camera is searched for (`resemblance`). Without a picture the likeliest candidate is taken.
 
 Legend: S picture side.
 """
@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from g3pt.generation.pictures import PreparedPicture
-from g3pt.geometry.cameras import Camera, frame_object, orbit_camera, silhouette_box
+from g3pt.generation.resemblance import has_outline, resemblance_of
+from g3pt.geometry.cameras import Camera, frame_object, silhouette_box
 from g3pt.geometry.mesh import TriangleMesh
 from g3pt.geometry.metrics import occupancy_iou
 from g3pt.geometry.render import Scene
@@ -23,10 +24,7 @@ from g3pt.geometry.render import Scene
 Criterion = Literal["silhouette", "likelihood"]
 
 SIDE = 96
-"""Side of the compared silhouettes, in pixels."""
-
-ELEVATIONS = (0.0, 20.0, 45.0)
-NUM_AZIMUTHS = 12
+"""Side of the silhouettes that a known camera sees, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +46,11 @@ class Selection:
     """Seed of every candidate; it is enough to make the candidate again."""
 
 
-def likely_cameras() -> tuple[Camera, ...]:
-    """Cameras to try if the camera of a picture is unknown; the canonical one is among them."""
-    around = [360.0 * number / NUM_AZIMUTHS for number in range(NUM_AZIMUTHS)]
-    return tuple(orbit_camera(azimuth, height) for height in ELEVATIONS for azimuth in around)
-
-
 def choose_candidate(
     meshes: Sequence[TriangleMesh],
     nlls: Sequence[float],
     picture: PreparedPicture | None = None,
-    cameras: Sequence[Camera] | None = None,
+    camera: Camera | None = None,
 ) -> Choice:
     """Choose the best sample of one prompt; the first of equally good ones.
 
@@ -67,7 +59,7 @@ def choose_candidate(
         nlls: their negative log-likelihoods given the prompt, in nats.
         picture: the picture that they were made from, if there was one. If the whole picture is
             the object, it has no silhouette, and the likelihood decides.
-        cameras: cameras that may have taken the picture; None takes `likely_cameras`.
+        camera: the camera that took the picture; None searches for it.
 
     Raises:
         ValueError: if there is no candidate, or the numbers of meshes and likelihoods differ.
@@ -76,10 +68,8 @@ def choose_candidate(
         raise ValueError(
             f"a choice needs candidates and a likelihood of each, got {len(meshes)} and {len(nlls)}"
         )
-    if picture is not None and picture.cutout.method != "whole":
-        mask = silhouette(picture.rgba)
-        known = likely_cameras() if cameras is None else cameras
-        scores = tuple(silhouette_agreement(mesh, mask, known) for mesh in meshes)
+    if picture is not None and has_outline(picture):
+        scores = tuple(_agreement(mesh, picture, camera) for mesh in meshes)
         criterion: Criterion = "silhouette"
     else:
         scores = tuple(
@@ -89,21 +79,26 @@ def choose_candidate(
     return Choice(int(np.argmax(scores)), criterion, scores)
 
 
-def silhouette_agreement(
-    mesh: TriangleMesh, mask: Bool[np.ndarray, "S S"], cameras: Sequence[Camera]
-) -> float:
-    """Largest IoU of a mesh's silhouette with a given one, over the cameras.
-
-    Args:
-        mesh: in the unit frame; an empty one gives 0.
-        mask: from `silhouette`.
-        cameras: at least one.
-    """
+def _agreement(mesh: TriangleMesh, picture: PreparedPicture, camera: Camera | None) -> float:
     if mesh.is_empty:
         return 0.0
-    scene = Scene(mesh)
-    drawn = (scene.render(camera, size=2 * SIDE, supersample=1) for camera in cameras)
-    return max(occupancy_iou(silhouette(picture).ravel(), mask.ravel()) for picture in drawn)
+    if camera is None:
+        return resemblance_of(mesh, picture, thorough=True).found.iou
+    return silhouette_agreement(mesh, silhouette(picture.rgba), camera)
+
+
+def silhouette_agreement(
+    mesh: TriangleMesh, mask: Bool[np.ndarray, "S S"], camera: Camera
+) -> float:
+    """IoU of a mesh's silhouette with a given one.
+
+    Args:
+        mesh: in the unit frame, not empty.
+        mask: from `silhouette`.
+        camera: what sees the mesh.
+    """
+    drawn = Scene(mesh).render(camera, size=2 * SIDE, supersample=1)
+    return occupancy_iou(silhouette(drawn).ravel(), mask.ravel())
 
 
 def silhouette(picture: UInt8[np.ndarray, "H W 4"]) -> Bool[np.ndarray, "S S"]:

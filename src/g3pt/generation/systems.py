@@ -218,7 +218,22 @@ def load_system(
     """
     if holds_regressor(weights):
         return RegressorSystem(load_regressor_weights(weights, device))
-    loaded = load_weights(weights, device)
+    return system_of(load_weights(weights, device), num_steps=num_steps, sampling=sampling)
+
+
+def system_of(
+    loaded: LoadedWeights | LoadedRegressor,
+    *,
+    num_steps: int = 50,
+    sampling: Sampling | None = None,
+) -> ShapeGenerator:
+    """The system of weights that are loaded; see `load_system`.
+
+    Raises:
+        ValueError: if they hold no generator.
+    """
+    if isinstance(loaded, LoadedRegressor):
+        return RegressorSystem(loaded)
     if loaded.flow is not None:
         return FlowSystem(loaded, num_steps=num_steps, sampling=sampling)
     return CarSystem(loaded, sampling=sampling)

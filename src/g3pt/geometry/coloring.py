@@ -1,7 +1,7 @@
 """Colours for a whole mesh from a picture of it.
 
-The camera is found by silhouette, the picture is projected on what it shows, and its light is
-removed. What follows gives colours to the rest.
+The picture is projected on what it shows, and its light is removed. What follows gives colours to
+the rest. Where the picture was taken from is found before (`geometry.silhouettes`).
 
 A vertex that was not seen first looks for its mirror image: in the left-right plane of the bounding
 box, then in the front-back plane, then half a turn away, as far as the mesh is symmetric there.
@@ -17,9 +17,7 @@ edge.
 Unit frame. Legend: P vertices, N some of them, E edges. Colours are sRGB display values in [0, 1].
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,11 +26,11 @@ from numpy import ndarray
 from scipy import sparse, spatial  # pyright: ignore[reportMissingTypeStubs]
 
 from g3pt.geometry.cameras import OBJECT_FILL, frame_object
-from g3pt.geometry.lighting import remove_light
+from g3pt.geometry.lighting import Light, fit_light
 from g3pt.geometry.mesh import UNIT_LONGEST_SIDE, TriangleMesh, vertex_normals
-from g3pt.geometry.projection import Sighting, project_picture
+from g3pt.geometry.projection import Projector, Sighting
 from g3pt.geometry.render import Scene
-from g3pt.geometry.silhouettes import Candidate, FoundView, find_view
+from g3pt.geometry.silhouettes import PictureView
 
 _sparse: Any = sparse  # without type stubs
 _spatial: Any = spatial
@@ -72,9 +70,6 @@ CREASE_SPREAD = 0.1
 LEAST_CONDUCTANCE = 0.02
 
 
-HOPE = 0.15
-"""How much a search that begins at a worse agreement is not expected to gain."""
-
 HIDING_DISTANCE = 0.012
 """A surface hides what lies further behind it than this: a cell of a grid of 128 has 0.016."""
 
@@ -86,59 +81,65 @@ MIN_SIDE, MAX_SIDE = 160, 640
 
 
 @dataclass(frozen=True, eq=False)
+class PicturePaint:
+    """How a picture gives a surface its colours, at any resolution."""
+
+    picture: UInt8[ndarray, "H W 4"]
+    """With an alpha channel that shows the object only."""
+    view: PictureView
+    """Where it was taken from."""
+    light: Light
+    """The light in it."""
+    mirrored: tuple[bool, bool, bool]
+    """Which of `MIRRORS` show what the picture does not."""
+
+
+@dataclass(frozen=True, eq=False)
 class PictureColors:
     """What a picture gave to a mesh."""
 
-    mesh: TriangleMesh | None
-    """The mesh with colours; None if the silhouettes do not agree."""
-    found: FoundView
+    mesh: TriangleMesh
+    """The mesh with colours."""
     seen_share: float
     """Share of the vertices that the picture shows."""
+    paint: PicturePaint
+    """What the colours were made by."""
 
 
 def color_from_picture(
-    mesh: TriangleMesh,
-    picture: UInt8[ndarray, "H W 4"],
-    candidates: Sequence[Candidate],
-    *,
-    min_iou: float,
-) -> PictureColors:
+    mesh: TriangleMesh, picture: UInt8[ndarray, "H W 4"], view: PictureView
+) -> PictureColors | None:
     """Give a mesh the colours of a picture of the object that it shows.
 
     Args:
         mesh: in the unit frame, not empty.
         picture: with an alpha channel that shows the object only.
-        candidates: cameras that may have taken it (`find_view`).
-        min_iou: least agreement of the silhouettes; below it colours would lie on wrong parts.
+        view: where it was taken from, as `find_view` finds it; if the silhouettes do not agree,
+            colours lie on wrong parts.
+
+    Returns:
+        The colours; None if the picture shows no vertex.
 
     Raises:
         ValueError: if the picture is fully transparent.
     """
     scene = Scene(mesh)
-    silhouette = partial(object_mask, picture)
-    found = find_view(mesh, scene, silhouette, candidates, hopeless=min_iou - HOPE)
-    if found.iou < min_iou:
-        return PictureColors(None, found, 0.0)
     edges = max(float(np.median(_lengths(mesh, _edges(mesh)))), 1e-6)
     wanted = PIXELS_PER_EDGE * UNIT_LONGEST_SIDE / edges / OBJECT_FILL
     framed = frame_object(picture, round(min(max(wanted, MIN_SIDE), MAX_SIDE)))
-    sighting = project_picture(mesh, scene, found.view, framed, tolerance=HIDING_DISTANCE)
+    normals_P3 = vertex_normals(mesh)
+    projector = Projector(scene, view, framed, tolerance=HIDING_DISTANCE)
+    sighting = projector.sight(mesh.vertices, normals_P3)
     if not sighting.is_seen.any():
-        return PictureColors(None, found, 0.0)
-    evened_P3 = remove_light(
-        sighting.colors_P3, sighting.weights_P, mesh.vertices, vertex_normals(mesh)
-    )
+        return None
+    light = fit_light(sighting.colors_P3, sighting.weights_P, mesh.vertices, normals_P3)
+    evened_P3 = light.removed(sighting.colors_P3, normals_P3)
     filled = fill_colors(mesh, replace(sighting, colors_P3=evened_P3))
     colored = TriangleMesh.from_arrays(
         mesh.vertices, mesh.faces, np.rint(255 * filled.colors_P3).astype(np.uint8)
     )
-    return PictureColors(colored, found, float(sighting.is_seen.mean()))
-
-
-def object_mask(picture: UInt8[ndarray, "H W 4"], side: int) -> Bool[ndarray, "S S"]:
-    """The silhouette of a picture's object, framed as by `frame_object`; faint ones count too."""
-    alpha = frame_object(picture, side)[..., 3]
-    return alpha >= alpha.max() / 2
+    paint = PicturePaint(picture, view, light, filled.mirrored)
+    return PictureColors(colored, float(sighting.is_seen.mean()), paint)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,8 @@ light is brightest.
 Legend: P vertices, N trusted ones, K pairs.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
@@ -45,13 +47,38 @@ TYPICAL_MISFIT = 0.1
 NUM_ROUNDS = 8
 
 
-def remove_light(
+@dataclass(frozen=True, eq=False)
+class Light:
+    """The light on a surface, as a function of its normal."""
+
+    factors_8: Float64[ndarray, " 8"]
+    """Of `_basis`, in logs."""
+    brightest: float
+    """Log of the light that leaves colours as they are."""
+
+    def removed(
+        self, colors_P3: Float64[ndarray, "P 3"], normals_P3: Float64[ndarray, "P 3"]
+    ) -> Float64[ndarray, "P 3"]:
+        """Divide the light out of display values in [0, 1] on surfaces with unit normals.
+
+        Hues stay; colours in the shade are brighter, none is darker.
+        """
+        shade_P = _basis(normals_P3) @ self.factors_8 - self.brightest
+        brighter_P1 = np.exp(-np.clip(shade_P, -MAX_DARKNESS, 0))[:, None]
+        return linear_to_display(np.clip(display_to_linear(colors_P3) * brighter_P1, 0, 1))
+
+
+EVEN_LIGHT = Light(np.zeros(8), 0.0)
+"""Light that leaves all colours as they are."""
+
+
+def fit_light(
     colors_P3: Float64[ndarray, "P 3"],
     weights_P: Float64[ndarray, " P"],
     places_P3: Float64[ndarray, "P 3"],
     normals_P3: Float64[ndarray, "P 3"],
-) -> Float64[ndarray, "P 3"]:
-    """Estimate the light on a surface by its normals, and divide it out of the colours.
+) -> Light:
+    """Estimate the light on a surface by its normals.
 
     Args:
         colors_P3: sRGB display values in [0, 1].
@@ -60,25 +87,19 @@ def remove_light(
         normals_P3: unit normals.
 
     Returns:
-        Display values. Hues stay; colours in the shade are brighter, none is darker.
+        The light; `EVEN_LIGHT` if too little is seen to tell.
     """
     trusted_N = np.flatnonzero(weights_P > LEAST_WEIGHT)
     if len(trusted_N) < MIN_TRUSTED:
-        return colors_P3
-    light_P3 = display_to_linear(colors_P3)
-    bright_N = np.log(light_P3[trusted_N] @ np.array(LUMINANCE) + FLOOR)
-    basis_P8 = _basis(normals_P3)
-    first_K, second_K, share_K = _pairs(
-        light_P3[trusted_N], places_P3[trusted_N], weights_P[trusted_N]
-    )
-    basis_N8 = basis_P8[trusted_N]
+        return EVEN_LIGHT
+    light_N3 = display_to_linear(colors_P3[trusted_N])
+    bright_N = np.log(light_N3 @ np.array(LUMINANCE) + FLOOR)
+    first_K, second_K, share_K = _pairs(light_N3, places_P3[trusted_N], weights_P[trusted_N])
+    basis_N8 = _basis(normals_P3[trusted_N])
     factors_8 = _fit_robustly(
         basis_N8[first_K] - basis_N8[second_K], bright_N[first_K] - bright_N[second_K], share_K
     )
-    shade_P = basis_P8 @ factors_8
-    shade_P -= np.quantile(shade_P[trusted_N], BRIGHTEST)
-    brighter_P1 = np.exp(-np.clip(shade_P, -MAX_DARKNESS, 0))[:, None]
-    return linear_to_display(np.clip(light_P3 * brighter_P1, 0, 1))
+    return Light(factors_8, float(np.quantile(basis_N8 @ factors_8, BRIGHTEST)))
 
 
 def _basis(normals_P3: Float64[ndarray, "P 3"]) -> Float64[ndarray, "P 8"]:

@@ -15,9 +15,8 @@ from typing import Any
 
 import igl  # pyright: ignore[reportMissingTypeStubs]
 import numpy as np
-from jaxtyping import Shaped
 
-from g3pt.geometry.formats.gltf_write import linear_colors, pack_glb
+from g3pt.geometry.formats.gltf_write import INDICES, VERTICES, GlbBuffer, linear_colors
 from g3pt.geometry.mesh import (
     UNIT_LONGEST_SIDE,
     TriangleMesh,
@@ -242,46 +241,19 @@ def _errors(mesh: TriangleMesh, finest: TriangleMesh, seed: int) -> tuple[float,
     return float(there.mean() + back.mean()) / 2, float(max(there.max(), back.max()))
 
 
-_SHORT = 5123
-_COMPONENTS = {"<f4": 5126, "<u4": 5125, "<u2": _SHORT}
-_VERTICES, _INDICES = 34962, 34963
-
-
 def encode_levels(levels: Sequence[Level]) -> bytes:
     """Encode levels, finest first, as a GLB file; errors are in the extras of each node."""
-    binary = bytearray()
-    views: list[dict[str, Any]] = []
-    accessors: list[dict[str, Any]] = []
-
-    def store(rows: Shaped[np.ndarray, "_ C"], target: int, kind: str) -> int:
-        data = np.ascontiguousarray(rows).tobytes()
-        views.append(
-            {"buffer": 0, "byteOffset": len(binary), "byteLength": len(data), "target": target}
-        )
-        binary.extend(data)  # rows of 4 or 8 bytes or more, so every view is aligned
-        component = _COMPONENTS[rows.dtype.str]
-        accessor: dict[str, Any] = {
-            "bufferView": len(views) - 1,
-            "componentType": component,
-            "type": kind,
-        }
-        accessor |= {"count": rows.size if kind == "SCALAR" else len(rows)}
-        if component == _SHORT:
-            accessor["normalized"] = True
-        if kind == "VEC3":
-            accessor |= {"min": rows.min(axis=0).tolist(), "max": rows.max(axis=0).tolist()}
-        accessors.append(accessor)
-        return len(accessors) - 1
-
+    buffer = GlbBuffer()
     meshes: list[dict[str, Any]] = []
     for level in levels:
         attributes = {
-            "POSITION": store(level.mesh.vertices.astype("<f4"), _VERTICES, "VEC3"),
-            "NORMAL": store(vertex_normals(level.mesh).astype("<f4"), _VERTICES, "VEC3"),
+            "POSITION": buffer.add_rows(level.mesh.vertices.astype("<f4"), VERTICES, "VEC3"),
+            "NORMAL": buffer.add_rows(vertex_normals(level.mesh).astype("<f4"), VERTICES, "VEC3"),
         }
         if level.mesh.colors is not None:
-            attributes["COLOR_0"] = store(linear_colors(level.mesh.colors), _VERTICES, "VEC4")
-        indices = store(level.mesh.faces.astype("<u4"), _INDICES, "SCALAR")
+            colors = linear_colors(level.mesh.colors)
+            attributes["COLOR_0"] = buffer.add_rows(colors, VERTICES, "VEC4")
+        indices = buffer.add_rows(level.mesh.faces.astype("<u4"), INDICES, "SCALAR")
         meshes.append({"primitives": [{"attributes": attributes, "indices": indices}]})
     document: dict[str, Any] = {
         "asset": {"version": "2.0", "generator": "g3pt"},
@@ -289,13 +261,10 @@ def encode_levels(levels: Sequence[Level]) -> bytes:
         "scenes": [{"nodes": [0]}],
         "nodes": _nodes(levels),
         "meshes": meshes,
-        "accessors": accessors,
-        "bufferViews": views,
-        "buffers": [{"byteLength": len(binary)}],
     }
     if len(levels) > 1:
         document["extensionsUsed"] = ["MSFT_lod"]
-    return pack_glb(document, bytes(binary))
+    return buffer.packed(document)
 
 
 def _nodes(levels: Sequence[Level]) -> list[dict[str, Any]]:

@@ -24,10 +24,12 @@ from jaxtyping import Float64
 from g3pt.files import write_whole
 from g3pt.geometry.formats.foreign import MESH_SUFFIXES, OnNote, known_suffix, parse_mesh
 from g3pt.geometry.formats.gltf import glb_chunks
-from g3pt.geometry.formats.gltf_write import encode_draco, linear_colors
+from g3pt.geometry.formats.gltf_write import encode_draco, encode_textured, linear_colors
 from g3pt.geometry.formats.limits import FolderCompanions, read_regular_file
+from g3pt.geometry.formats.obj_write import encode_obj, library_name, picture_name
 from g3pt.geometry.formats.threemf_write import encode_3mf
 from g3pt.geometry.formats.usdz import encode_usdz
+from g3pt.geometry.texture import Texture, check_texture
 from g3pt.geometry.triangles import (
     NEUTRAL_GREY,
     UNIT_LONGEST_SIDE,
@@ -205,7 +207,11 @@ def read_mesh(path: str | os.PathLike[str], *, gltf_colors: GltfColors = "linear
 
 
 def write_mesh(
-    path: str | os.PathLike[str], mesh: TriangleMesh, *, compress: Compression | None = None
+    path: str | os.PathLike[str],
+    mesh: TriangleMesh,
+    *,
+    compress: Compression | None = None,
+    texture: Texture | None = None,
 ) -> None:
     """Write a mesh in the format of the file's suffix; the file appears complete or not at all.
 
@@ -219,9 +225,11 @@ def write_mesh(
         path: the file.
         mesh: what to write.
         compress: how a GLB file is compressed; positions and normals are rounded.
+        texture: of this mesh (`geometry.baking`); it takes the place of vertex colours. An OBJ file
+            gets NAME.mtl and NAME-texture.png beside it.
 
     Raises:
-        ValueError: if the format is not compressed in this way.
+        ValueError: if the format is not compressed in this way, or carries no texture.
         MeshError: if the suffix is unknown, the folder is missing or the mesh is empty.
         ImportError: naming the extra, if what compresses is not installed.
     """
@@ -235,8 +243,17 @@ def write_mesh(
     if not path.parent.is_dir():
         raise MeshError(f"{path}: folder {path.parent} does not exist", "missing")
     check_compression(suffix, compress)
+    check_texture(suffix, None if texture is None else len(texture.image))
     tell_rounding(path, mesh)
-    write_whole(path, encode_draco(mesh) if compress else _encoded(mesh, suffix[1:]))
+    if texture is not None and suffix == ".obj":
+        files = encode_obj(mesh, texture, path.stem)
+        write_whole(path.with_name(picture_name(path.stem)), files.picture)
+        write_whole(path.with_name(library_name(path.stem)), files.library)
+        write_whole(path, files.mesh)
+    elif compress:
+        write_whole(path, encode_draco(mesh, texture))
+    else:
+        write_whole(path, _encoded(mesh, suffix[1:], texture))
 
 
 def check_compression(suffix: str, compress: Compression | None) -> None:
@@ -249,11 +266,14 @@ def check_compression(suffix: str, compress: Compression | None) -> None:
         raise ValueError(f"compress is {compress}, which {suffix} files do not have: write .glb")
 
 
-def _encoded(mesh: TriangleMesh, kind: str) -> bytes:
+def _encoded(mesh: TriangleMesh, kind: str, texture: Texture | None) -> bytes:
     if kind == "3mf":
         return encode_3mf(mesh)
     if kind == "usdz":
-        return encode_usdz(mesh)
+        return encode_usdz(mesh, texture)
+    if texture is not None:
+        data = encode_textured(mesh, texture)
+        return data if kind == "glb" else _as_gltf(data)
     body: Any = _trimesh.Trimesh(
         mesh.vertices, mesh.faces, vertex_colors=mesh.colors, process=False, validate=False
     )

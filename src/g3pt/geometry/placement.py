@@ -49,6 +49,13 @@ class Move:
             points = np.stack([points[:, 0], -points[:, 2], points[:, 1]], axis=1)
         return replace(mesh, vertices=points + np.array(self.shift))
 
+    def undo(self, mesh: TriangleMesh) -> TriangleMesh:
+        """Move a mesh back: the inverse of `apply`."""
+        points = mesh.vertices - np.array(self.shift)
+        if self.up == "z":
+            points = np.stack([points[:, 0], points[:, 2], -points[:, 1]], axis=1)
+        return replace(mesh, vertices=points / self.scale)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Placement:

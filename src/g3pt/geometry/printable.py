@@ -14,7 +14,7 @@ from g3pt.geometry.isosurface import extract_surface
 from g3pt.geometry.lod import reduce_faces
 from g3pt.geometry.mesh import UnitFrame, to_source, to_unit
 from g3pt.geometry.metrics import closest_faces, signed_distance, winding_test
-from g3pt.geometry.placement import Placement
+from g3pt.geometry.placement import Move, Placement
 from g3pt.geometry.repaint import repainted
 from g3pt.geometry.sampling import sample_surface
 from g3pt.geometry.solid import Solid
@@ -79,6 +79,8 @@ class PrintableMesh:
 
     mesh: TriangleMesh
     """The solid, placed, in millimetres."""
+    moves: tuple[Move, ...]
+    """What moved it there from the frame that it was made in, in order."""
     note: str | None
     """One sentence if the face budget was not kept, or thin walls were lost; else None."""
     repair: Repair
@@ -127,7 +129,8 @@ def make_printable(
             f"got {min_wall_mm:g}"
         )
     upright = replace(place, up="y", origin="center")
-    solid = without_collapsed_faces(upright.move_of(mesh).apply(mesh))
+    moves = [upright.move_of(mesh)]
+    solid = without_collapsed_faces(moves[0].apply(mesh))
     remeshed = not has_manifold_edges(solid)
     if remeshed:
         solid = _closed(solid)
@@ -142,7 +145,8 @@ def make_printable(
                 f"{1 - volume(solid) / before:.0%} of the volume was lost when parts were joined, "
                 "in walls thinner than the grid; a smaller --min-wall-mm loses less"
             )
-    solid = upright.move_of(solid).apply(solid)  # without what was dropped
+    moves.append(upright.move_of(solid))  # without what was dropped
+    solid = moves[-1].apply(solid)
     walls_before = None
     if thicken:
         walls_before = measure_walls(solid, min_wall_mm, seed=seed)
@@ -153,10 +157,12 @@ def make_printable(
         reduction = reduce_faces(solid, num_faces)
         solid = reduction.mesh
         notes += [reduction.note] if reduction.note else []
-    solid = place.move_of(solid).apply(solid)
+    moves.append(place.move_of(solid))
+    solid = moves[-1].apply(solid)
     _check(solid)
     return PrintableMesh(
         mesh=solid,
+        moves=tuple(moves),
         note="; ".join(notes) or None,
         repair=replace(repair, remeshed=remeshed),
         walls=measure_walls(solid, min_wall_mm, seed=seed),

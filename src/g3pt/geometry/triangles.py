@@ -7,13 +7,16 @@ faces, N points, M merged vertices, K kept faces, C face corners.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt8
 from numpy.typing import ArrayLike
 from scipy import sparse  # pyright: ignore[reportMissingTypeStubs]
 from scipy.sparse import csgraph  # pyright: ignore[reportMissingTypeStubs]
+
+if TYPE_CHECKING:
+    from g3pt.geometry.texture import Texture  # it knows this class
 
 _sparse: Any = sparse  # without type stubs
 _csgraph: Any = csgraph
@@ -154,6 +157,7 @@ class TriangleMesh:
         up: Literal["y", "z"] | None = None,
         origin: Literal["center", "base"] | None = None,
         compress: Compression | None = None,
+        texture: "Texture | None" = None,
     ) -> None:
         """Write the mesh, placed as its format expects, to a file of `mesh.WRITE_SUFFIXES`.
 
@@ -169,6 +173,7 @@ class TriangleMesh:
             up: as in `placed`; glTF and USDZ cannot be Z up, and 3MF cannot be Y up.
             origin: as in `placed`.
             compress: as in `mesh.write_mesh`.
+            texture: as in `mesh.write_mesh`.
 
         Raises:
             ValueError: if the format cannot carry what was told.
@@ -185,7 +190,7 @@ class TriangleMesh:
             mesh = place.move_of(mesh).apply(mesh)
             if place.size_mm is not None:
                 mesh = in_unit(mesh, unit_in(suffix))
-        write_mesh(path, mesh, compress=compress)
+        write_mesh(path, mesh, compress=compress, texture=texture)
 
 
 def concatenate(meshes: Sequence[TriangleMesh]) -> TriangleMesh:

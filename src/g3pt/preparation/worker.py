@@ -124,7 +124,7 @@ def path_of(ref: ShapeRef) -> str:
     return f"{ref.location}!{ref.member}" if ref.member else ref.location
 
 
-def split_of(ref: ShapeRef, val_share: float) -> str:
+def split_of(ref: ShapeRef, val_share: float = 0.0) -> str:
     """The given split of an object, else a split by the hash of its id.
 
     An id keeps its split whatever else is in the set, and a larger `val_share` only adds to `val`.

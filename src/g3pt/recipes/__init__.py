@@ -15,6 +15,10 @@ RUN_FOLDERS = Path("runs")
 """Parent of the default run folders; a recipe is trained in the subfolder of its name."""
 
 RECIPES: dict[str, Callable[[], Run]] = {
+    "tokenizer-first": tokenizer.first,
+    "tokenizer-first-smoke": tokenizer.first_smoke,
+    "car-first": car.first,
+    "car-first-smoke": car.first_smoke,
     "tokenizer-tiny-procedural": tokenizer.tiny_procedural,
     "tokenizer-tiny": tokenizer.tiny,
     "tokenizer-tiny-smoke": tokenizer.tiny_smoke,

@@ -24,6 +24,33 @@ from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import AdamWConfig, MuonConfig, ScheduleConfig
 
 
+def first() -> CarRun:
+    """Pictures to shapes, in minutes on one core (docs/first-experiment.md)."""
+    stage1 = tokenizer.first()
+    image = ImageConditionConfig(image_size=64, patch_size=16, depth=1, width=96, num_heads=2)
+    model = CarConfig(depth=3, width=128, num_heads=2, conditions=(image,), head="bitwise")
+    return CarRun(
+        name="car-first",
+        tokenizer="runs/tokenizer-first",
+        model=fitting(model, stage1.model),
+        shapes=stage1.shapes,
+        held_out=stage1.held_out,
+        tokens=TokenCacheConfig(resamplings=2, num_points=stage1.data.num_points),
+        data=CarDataConfig(batch_size=32, image_size=64, canonical_share=1.0),
+        validation=CarValidationConfig(num_shapes=64),
+        loss=CarLossConfig(dropout=0.1, curriculum=CurriculumConfig(progressive_share=0.5)),
+        optim=MuonConfig(
+            lr=4e-3,
+            betas=(0.9, 0.95),
+            weight_decay=0.05,
+            schedule=ScheduleConfig(warmup_steps=20, final_share=0.02),
+        ),
+        train=TrainConfig(
+            steps=350, threads=1, ema_decay=0.97, eval_every=175, checkpoint_every=175
+        ),
+    )
+
+
 def tiny() -> CarRun:
     """Pictures and sentences to shapes; trains in an hour on two cores.
 
@@ -216,6 +243,11 @@ def fitting(model: CarConfig, stage1: TokenizerConfig) -> CarConfig:
         num_bits=stage1.quantizer.num_bits,
         input_dim=stage1.dim,
     )
+
+
+def first_smoke() -> CarRun:
+    """`first` in seconds, on the tokens of `tokenizer-first-smoke`."""
+    return _smoke(first(), "runs/tokenizer-first-smoke")
 
 
 def tiny_smoke() -> CarRun:

@@ -20,8 +20,58 @@ PAPER_SCALES = (1, 4, 9, 16, 25, 49, 2304)
 """2408 tokens for 2304 latents, as in the paper; the split of the first 104 tokens is our guess
 (docs/deviations.md)."""
 
-OPEN_TRAINING = Selection(split="train", licences=OPEN_LICENCES)
-"""The shapes that the bundled weights may be trained on."""
+OPEN_TRAINING = Selection(split="train", licences=OPEN_LICENCES, own_sets=True)
+"""The shapes that the bundled weights may be trained on, and sets of one's own."""
+
+
+def first() -> TokenizerRun:
+    """85 tokens in four scales, in minutes on one core (docs/first-experiment.md)."""
+    return TokenizerRun(
+        name="tokenizer-first",
+        model=CvqConfig(
+            num_latents=64,
+            dim=64,
+            num_heads=2,
+            encoder_layers=1,
+            decoder_layers=2,
+            cqt=CqtConfig(scale_lengths=(1, 4, 16, 64)),
+            quantizer=LfqConfig(num_bits=10, normalization="rms"),
+        ),
+        shapes=(_first_shapes(),),
+        held_out=(_first_shapes(held_out=True),),
+        data=TokenizerDataConfig(
+            batch_size=16,
+            num_points=512,
+            num_volume_queries=256,
+            num_near_queries=256,
+            near_sigmas=(0.02, 0.05),
+            symmetry="mirror",
+        ),
+        validation=ValidationConfig(
+            num_shapes=64, num_points=512, num_volume_queries=4096, num_near_queries=1024
+        ),
+        optim=MuonConfig(
+            lr=2e-3,
+            excluded=(*MuonConfig().excluded, "cqt", "quantizer"),
+            schedule=ScheduleConfig(warmup_steps=50, final_share=0.02),
+        ),
+        train=TrainConfig(
+            steps=1000, threads=1, ema_decay=0.99, eval_every=500, checkpoint_every=500
+        ),
+    )
+
+
+def _first_shapes(*, held_out: bool = False) -> PreparedShapes:
+    """Procedural shapes with few points and the canonical picture, prepared in a minute."""
+    name, num = ("held-out", 64) if held_out else ("train", 1536)
+    shapes = procedural_shapes(held_out=held_out)
+    return replace(
+        shapes,
+        path=f"cache/first-{name}",
+        source=replace(shapes.source, num=num),
+        prepare=PrepareConfig(num_points=2048, num_volume_queries=4096, num_near_queries=6144),
+        views=replace(shapes.views, num_views=0, size=96),
+    )
 
 
 def tiny_procedural() -> TokenizerRun:
@@ -173,6 +223,11 @@ def paper() -> TokenizerRun:
         optim=AdamWConfig(lr=1e-4, betas=(0.9, 0.95), schedule=ScheduleConfig(warmup_steps=2000)),
         train=TrainConfig(steps=60_000, precision="bf16", accumulation=32, log_every=100),
     )
+
+
+def first_smoke() -> TokenizerRun:
+    """`first` in seconds."""
+    return _smoke(first())
 
 
 def tiny_smoke() -> TokenizerRun:

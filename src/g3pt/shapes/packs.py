@@ -25,8 +25,8 @@ from safetensors.numpy import load_file, save_file
 from g3pt.config import from_json, to_json
 from g3pt.files import write_whole
 from g3pt.geometry.cameras import frame_object, silhouette_box
-from g3pt.shapes.shape_set import Selection, ShapeSet
-from g3pt.shapes.shards import ShardSet, fingerprint_of
+from g3pt.shapes.shape_set import Selection, ShapeSet, selected
+from g3pt.shapes.shards import ShardSet, fingerprint_of, prepared_rows, read_index
 from g3pt.shapes.stored import (
     PrepareConfig,
     compress_planes,
@@ -206,9 +206,7 @@ class PackedShapes:
         self.config = from_json(PackConfig, index["config"], origin=str(file))
         self.prepare = from_json(PrepareConfig, index["prepare"], origin=str(file))
         packed: list[dict[str, Any]] = index["shapes"]
-        chosen = [place for place, row in enumerate(packed) if self.selection.takes(row)]
-        if not chosen:
-            raise ValueError(f"{self.path}: none of its {len(packed)} shapes fits {self.selection}")
+        chosen = selected(self.path, packed, self.selection)
         self.shapes = [packed[place] for place in chosen]
         self.fingerprint = fingerprint_of(self.prepare, self.shapes)
         data = load_file(self.path / DATA_FILE)
@@ -292,6 +290,17 @@ def open_shapes(
     if is_pack(Path(path)):
         return PackedShapes(path, selection)
     return ShardSet(path, selection, max_damaged=max_damaged)
+
+
+def index_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The index rows of all shapes of a set of shards, or of a pack of one.
+
+    Raises:
+        FileNotFoundError: if it is neither.
+    """
+    if is_pack(Path(path)):
+        return json.loads((Path(path) / INDEX_FILE).read_text(encoding="utf-8"))["shapes"]
+    return prepared_rows(Path(path), read_index(Path(path)))
 
 
 def require_shards(shapes: ShapeSet) -> ShardSet:

@@ -4,7 +4,9 @@ Also here: the selection of shapes by split, licence and measured quality, and s
 for picture encoders. N surface points, S picture side.
 """
 
-from dataclasses import dataclass, fields
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -32,11 +34,19 @@ class QualityLimits:
     """Mean distance from the solid's boundary to the source's surface. Open undersides that were
     closed stay below the default."""
 
-    def flags(self, row: dict[str, Any]) -> list[str]:
+    def flags(self, row: Mapping[str, Any]) -> list[str]:
         """Names of the numbers of an index row that exceed their limits."""
         measured = row["quality"]  # empty where labels are exact
         names = [each.name for each in fields(self)]
         return [name for name in names if measured.get(name, 0.0) > getattr(self, name)]
+
+
+UNKNOWN_LICENCE = "unknown"
+"""Licence of an object about which nobody has said one."""
+
+
+class SelectionError(ValueError):
+    """A selection that leaves nothing of a set; the message says what there is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,18 +57,91 @@ class Selection:
     """Read only this split; empty reads all."""
     licences: tuple[str, ...] = ()
     """Read only objects under these licences; empty reads all."""
+    own_sets: bool = False
+    """Whether a set in which no object names a licence is read whole, as the user's own, whatever
+    `licences` says."""
     flagged: bool = True
     """Whether objects flagged for their quality are read."""
     limits: QualityLimits = QualityLimits()
     """Limits beyond which an object is flagged."""
 
-    def takes(self, row: dict[str, Any]) -> bool:
+    def takes(self, row: Mapping[str, Any]) -> bool:
         """Whether a row of the index is read."""
         return (
             (not self.split or row["split"] == self.split)
             and (not self.licences or row["licence"] in self.licences)
             and (self.flagged or not self.limits.flags(row))
         )
+
+
+def selected(
+    origin: str | Path, rows: Sequence[Mapping[str, Any]], selection: Selection
+) -> list[int]:
+    """Places of the rows of a set that are read.
+
+    Args:
+        origin: the set, for messages.
+        rows: of its index, with `split`, `licence` and `quality`.
+        selection: what is asked for.
+
+    Raises:
+        SelectionError: if it leaves nothing.
+    """
+    asked = without_own(rows, selection)
+    places = [place for place, row in enumerate(rows) if asked.takes(row)]
+    if not places:
+        raise SelectionError(nothing_fits(origin, rows, asked))
+    return places
+
+
+def without_own(rows: Sequence[Mapping[str, Any]], selection: Selection) -> Selection:
+    """The selection without its licences if it takes own sets and no row names a licence."""
+    named = any(row["licence"] != UNKNOWN_LICENCE for row in rows)
+    return selection if named or not selection.own_sets else replace(selection, licences=())
+
+
+def nothing_fits(
+    origin: str | Path, rows: Sequence[Mapping[str, Any]], selection: Selection
+) -> str:
+    """Why a selection leaves nothing of a set, and what could be selected."""
+    if not rows:
+        return f"{origin}: holds no shapes"
+    start = f"{origin}: none of its {len(rows)} shapes"
+    of_split = [row for row in rows if not selection.split or row["split"] == selection.split]
+    if not of_split:
+        found = _counted(row["split"] or "no split" for row in rows)
+        return f"{start} is of split {selection.split}; there are {found}"
+    licences = ", ".join(selection.licences)
+    if selection.licences and not any(row["licence"] in selection.licences for row in of_split):
+        found = _counted(row["licence"] for row in of_split)
+        return f"{start} is under {licences}; there are {found}"
+    what = " and ".join(
+        [f"of split {selection.split}"] * bool(selection.split)
+        + [f"under {licences}"] * bool(selection.licences)
+    )
+    asked = f"is {what} and" if what else "is"
+    return f"{start} {asked} not flagged for its quality"
+
+
+def licences_note(
+    origin: str | Path, rows: Sequence[Mapping[str, Any]], selection: Selection
+) -> str | None:
+    """What a reader is to know of the licences of a set; None if all of it is read."""
+    if not selection.licences or not rows:
+        return None
+    if not without_own(rows, selection).licences:
+        return f"{origin}: none of its {len(rows)} shapes names a licence, they are taken as yours"
+    refused = [row for row in rows if row["licence"] not in selection.licences]
+    if not refused:
+        return None
+    return (
+        f"{origin}: {len(refused)} of its {len(rows)} shapes are left out for their licence: "
+        f"{_counted(row['licence'] for row in refused)}"
+    )
+
+
+def _counted(values: Iterable[str]) -> str:
+    return ", ".join(f"{value} ({num})" for value, num in Counter(values).most_common())
 
 
 TRAINING = Selection(split="train")

@@ -42,7 +42,7 @@ from jaxtyping import Int8, Int16, UInt8
 
 from g3pt.config import from_json, to_json
 from g3pt.shapes.queries import near_queries, volume_queries
-from g3pt.shapes.shape_set import Selection
+from g3pt.shapes.shape_set import Selection, selected
 from g3pt.shapes.stored import PrepareConfig, ShapeRecord, ViewsConfig, labels_at, read_picture
 
 END_OF_ARCHIVE = bytes(10_240)
@@ -195,11 +195,9 @@ class ShardSet:
         self.views = from_json(ViewsConfig, config["views"], origin=f"{origin}: views")
         self.source: dict[str, Any] = config["source"]
         """Source config as JSON values; `preparation.sources.stored_source` reads it."""
-        rows = [row for row in read_rows(self.path, index["num_shards"]) if "sha256" in row]
-        self.shapes = [row for row in rows if self.selection.takes(row)]
+        rows = prepared_rows(self.path, index)
+        self.shapes = [rows[place] for place in selected(self.path, rows, self.selection)]
         """Index row of each shape."""
-        if not self.shapes:
-            raise ValueError(f"{self.path}: none of its {len(rows)} shapes fits {self.selection}")
         self.fingerprint = fingerprint_of(self.prepare, self.shapes)
         self.damaged: dict[str, str] = {}
         """Damaged samples found so far: id -> reason."""
@@ -360,6 +358,11 @@ def read_rows(path: Path, num_shards: int) -> list[dict[str, Any]]:
         for number in range(num_shards)
         for row in read_lines(path / shard_name(number, ".jsonl"))
     ]
+
+
+def prepared_rows(path: Path, index: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The index rows of prepared objects of a complete set."""
+    return [row for row in read_rows(path, index["num_shards"]) if "sha256" in row]
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

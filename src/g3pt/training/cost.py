@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -39,6 +40,42 @@ class RunCost:
 
 def estimate_cost(run: Run) -> RunCost:
     """Count parameters, operations and bytes of a training step of `run` on one process."""
+    batch_size, accumulation = run.data.batch_size, run.train.accumulation
+    one = _cost_of_one(
+        replace(
+            run,
+            name="",
+            data=replace(run.data, batch_size=1, seed=0),
+            train=replace(run.train, accumulation=1, seed=0),
+        )
+    )
+    slice_size = max(1, batch_size // accumulation)
+    activations = one.fixed_bytes + slice_size * one.bytes_per_shape
+    return RunCost(
+        parameters=one.parameters,
+        flops_per_step=one.flops * batch_size,
+        memory_bytes=FLOAT_BYTES * (3 * one.parameters + one.state_values) + activations,
+        parameters_by_part=dict(one.parameters_by_part),
+    )
+
+
+@dataclass(frozen=True)
+class _CostOfOne:
+    """What a step on one shape costs."""
+
+    parameters: int
+    parameters_by_part: dict[str, int]
+    state_values: int
+    """Numbers that the optimiser keeps."""
+    flops: int
+    fixed_bytes: int
+    """Bytes kept for the backward pass, however many shapes there are: weights in bfloat16."""
+    bytes_per_shape: int
+
+
+@lru_cache(maxsize=64)
+def _cost_of_one(run: Run) -> _CostOfOne:
+    """Measure a run that has no name, no seed, and batches of one shape."""
     _load_frozen_networks(run)
     # Fake tensors know their shape, type and device, and hold no numbers.
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -56,17 +93,14 @@ def estimate_cost(run: Run) -> RunCost:
         with _kept(module, run) as of_one, counter:
             task.synthetic_loss(1).backward()
         state_values = Optimizer(module, run.optim).num_state_values()
-    slice_size = max(1, run.data.batch_size // run.train.accumulation)
-    parameters = sum(p.numel() for p in module.parameters())
-    # Two shapes minus one are the bytes of a shape; the rest, such as weights in bfloat16, is
-    # there once.
-    each = of_two.total - of_one.total
-    activations = of_one.total + (slice_size - 1) * each + slice_size * largest_block.bytes
-    return RunCost(
-        parameters=parameters,
-        flops_per_step=int(counter.get_total_flops()) * run.data.batch_size,
-        memory_bytes=FLOAT_BYTES * (3 * parameters + state_values) + activations,
+    per_shape = of_two.total - of_one.total
+    return _CostOfOne(
+        parameters=sum(p.numel() for p in module.parameters()),
         parameters_by_part=_count_by_part(module),
+        state_values=state_values,
+        flops=int(counter.get_total_flops()),
+        fixed_bytes=of_one.total - per_shape,
+        bytes_per_shape=per_shape + largest_block.bytes,
     )
 
 
@@ -171,13 +205,15 @@ class _SavedBytes:
 
     def __init__(self, module: nn.Module) -> None:
         self.total = 0
-        # Fake tensors have no address; the storage object itself tells them apart.
-        self._seen = {p.untyped_storage()._cdata for p in module.parameters()}
+        # Fake tensors have no address; the storage object itself tells them apart. It is kept
+        # alive, so that no later one takes its place.
+        storages = [parameter.untyped_storage() for parameter in module.parameters()]
+        self._seen = {storage._cdata: storage for storage in storages}
 
     def pack(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in self._seen:
-            self._seen.add(storage._cdata)
+            self._seen[storage._cdata] = storage
             self.total += storage.nbytes()
         return tensor
 

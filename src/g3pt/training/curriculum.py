@@ -1,5 +1,6 @@
 """Progressive training: coarse scales first, then one more at a time (Sec. 4.2)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -28,3 +29,16 @@ class CurriculumConfig:
             return total
         stages = total - first + 1
         return first + int(progress / self.progressive_share * (stages - 1))
+
+    def mean_tokens(self, scale_lengths: Sequence[int]) -> float:
+        """Tokens of a shape that the loss is taken over, mean over the run.
+
+        Args:
+            scale_lengths: tokens of each scale, coarsest first.
+        """
+        total, num_all = len(scale_lengths), sum(scale_lengths)
+        first = (total + 1) // 2
+        # Before all are trained, each number of scales has an equal part of the time.
+        early = [sum(scale_lengths[:number]) for number in range(first, total)] or [num_all]
+        share = self.progressive_share
+        return share * sum(early) / len(early) + (1 - share) * num_all

@@ -27,7 +27,7 @@ from g3pt.training.task import Task, TaskOutput
 LOGGER = logging.getLogger(__name__)
 
 EngineName = Literal["auto", "ddp", "fsdp"]
-StepResult = tuple[Tensor, dict[str, Tensor]]
+StepResult = tuple[Tensor, dict[str, Tensor], str]
 
 
 class TaskStep(nn.Module):
@@ -39,9 +39,10 @@ class TaskStep(nn.Module):
         self._task = task
 
     def forward(self, batch: Any, step: int, progress: float) -> StepResult:
-        """Loss and detached metrics of one slice."""
+        """Loss and detached metrics of one slice, and what the loss is over."""
         output = self._task.loss(batch, step=step, progress=progress)
-        return output.loss, {name: value.detach() for name, value in output.metrics.items()}
+        metrics = {name: value.detach() for name, value in output.metrics.items()}
+        return output.loss, metrics, output.over
 
 
 class Engine(ABC):
@@ -52,8 +53,8 @@ class Engine(ABC):
 
     def run(self, batch: Any, *, step: int, progress: float) -> TaskOutput:
         """Give the loss of a slice of the batch."""
-        loss, metrics = self._step(batch, step, progress)
-        return TaskOutput(loss, metrics)
+        loss, metrics, over = self._step(batch, step, progress)
+        return TaskOutput(loss, metrics, over)
 
     def piece(self, *, last: bool) -> AbstractContextManager[None]:
         """Context of the forward and backward pass of a slice; `last` is the last of the step."""

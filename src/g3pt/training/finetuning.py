@@ -26,7 +26,7 @@ from g3pt.shapes.batch import CarBatch
 from g3pt.shapes.yardstick import Yardstick
 from g3pt.stream.recorded import RecordedConfig, RecordedDataset
 from g3pt.training.next_scale import CarLossConfig, CarStep, NextScale
-from g3pt.training.task import DatasetsOfParts, Part, TaskOutput
+from g3pt.training.task import DatasetsOfParts, Part, TaskOutput, scales_in_words
 from g3pt.training.yardsticks import ReadyYardstick, measure_answers, ready_yardstick
 
 WATCHED = "iou/own"
@@ -177,7 +177,7 @@ class FinetuneTask:
             error = self._field_error(batch.car)
             loss = loss + self._loss.decoder * error
             metrics["decoder"] = error
-        return TaskOutput(loss, metrics)
+        return TaskOutput(loss, metrics, scales_in_words(num_scales, self._car.config.num_scales))
 
     def _field_error(self, step: CarStep) -> Tensor:
         """Error of the fields that the true tokens decode to."""

@@ -102,13 +102,13 @@ class _FsdpStep(nn.Module):
         """Parameters that a loss has used since this was last cleared."""
 
     def forward(self, batch: Any, step: int, progress: float) -> StepResult:
-        """Loss and metrics of one slice."""
-        loss, metrics = self.step(batch, step, progress)
+        """What `TaskStep` gives."""
+        loss, metrics, over = self.step(batch, step, progress)
         parameters = dict(self.step.module.named_parameters())
         reached = _leaves(loss)
         self.used |= {name for name in self._names if id(parameters[name]) in reached}
         unused = [parameters[name] for name in self._names if id(parameters[name]) not in reached]
-        return (_WithZeros.apply(loss, *unused) if unused else loss), metrics
+        return (_WithZeros.apply(loss, *unused) if unused else loss), metrics, over
 
 
 class _WithZeros(torch.autograd.Function):

@@ -18,20 +18,23 @@ from g3pt.models.conditioning.frozen import source_arguments
 from g3pt.models.tokenizer import DiscreteTokenizer
 from g3pt.preparation.build import ShardsConfig, build_shards, check_folder
 from g3pt.preparation.engines import InlineEngine, ProcessEngine
+from g3pt.preparation.inputs import MeshRef, list_meshes
 from g3pt.preparation.sources import (
     ObjaverseSourceConfig,
     ProceduralSourceConfig,
     SourceConfig,
     list_shapes,
 )
+from g3pt.preparation.worker import split_of
 from g3pt.shapes.cache.arrays import DrawsConfig
 from g3pt.shapes.cache.latents import LatentsIdentity, build_latent_cache
 from g3pt.shapes.cache.tokens import TokenCacheConfig, TokenizerIdentity, build_token_cache
 from g3pt.shapes.packs import is_pack
-from g3pt.shapes.shape_set import ShapeSet
+from g3pt.shapes.shape_set import Selection, ShapeSet
 from g3pt.shapes.shards import ShardSet, is_complete
 from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 from g3pt.training.input_checks import InputChecks, is_prepared
+from g3pt.training.tracking import duration
 
 RunT = TypeVar("RunT", bound=Any)
 
@@ -41,6 +44,8 @@ CACHES = ("tokens", "latents", "image_features", "text_features")
 LOGGER = logging.getLogger(__name__)
 PROGRESS_SECONDS = 5.0
 """Seconds between two log lines about one job."""
+SETTLED_SECONDS = 10.0
+"""Seconds after which the time left is told."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,8 +87,12 @@ def check_shapes(run: RunT, checks: InputChecks, *, num_held_out: int | None = N
     kept: list[bool] = []
     if data.shards:
         checks.shards("data.shards", data.shards)
+        for path in data.shards:
+            checks.selection("data", path, data.selection)
     else:
         kept = [_prepared(checks, "shapes", shapes) for shapes in run.shapes]
+        for shapes in (one for one, keep in zip(run.shapes, kept, strict=True) if keep):
+            _check_selection(checks, shapes, data.selection)
         if run.shapes and not any(kept):
             checks.wrong("shapes: nothing of them is there, and nothing is left to learn from")
     num_parts = len(data.shards or run.shapes)
@@ -121,10 +130,27 @@ def _prepared(checks: InputChecks, field: str, shapes: PreparedShapes) -> bool:
     return True
 
 
+def _check_selection(checks: InputChecks, shapes: PreparedShapes, selection: Selection) -> None:
+    """Check that something will be left of shapes, also of those that are not prepared yet."""
+    if is_prepared(shapes.path):
+        checks.selection("data", shapes.path, selection)
+    elif not isinstance(shapes.source, ProceduralSourceConfig | ObjaverseSourceConfig):
+        source = shapes.source
+        refs: list[MeshRef] = []
+        if checks.lacks(lambda: refs.extend(list_meshes(source))):
+            return
+        rows = [{"split": split_of(ref), "licence": ref.licence, "quality": {}} for ref in refs]
+        if rows:
+            checks.selection("data", shapes.path, selection, rows)
+
+
 def _held_out(run: Any, checks: InputChecks, num: int | None) -> tuple[PreparedShapes, ...]:
     named = run.validation.shards
     if named:
-        checks.shards("validation.shards", (named,) if isinstance(named, str) else named)
+        paths = (named,) if isinstance(named, str) else named
+        checks.shards("validation.shards", paths)
+        for path in paths:
+            checks.selection("validation", path, run.validation.selection)
         return run.held_out
     found = list[PreparedShapes]()
     for shapes in run.held_out:
@@ -285,5 +311,7 @@ class _Progress:
         self._said = now
         here = done - self._first
         left = (now - self._began) / here * (total - done) if here else 0.0
-        rest = f", {left / 60:.0f} minutes left" if left >= 60 else ""
+        # Before, most of the time was that in which workers start.
+        is_known = now - self._began >= SETTLED_SECONDS and left >= PROGRESS_SECONDS
+        rest = f", {duration(left)} left" if is_known else ""
         LOGGER.info("%s %d of %d%s", self._name, done, total, rest)

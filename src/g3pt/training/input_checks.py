@@ -4,12 +4,13 @@ A training may first prepare data for minutes or hours. A wrong name that is fou
 all that time. So every path and name of a run is checked here, and nothing is made.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from g3pt.models.weights.folder import CONFIG_FILE, HUB_PREFIX, MODEL_FILE, find_weights
-from g3pt.shapes.packs import is_pack
+from g3pt.shapes.packs import index_rows, is_pack
+from g3pt.shapes.shape_set import Selection, SelectionError, licences_note, selected
 from g3pt.shapes.shards import is_complete
 from g3pt.training.checkpoint import list_checkpoints
 
@@ -88,6 +89,37 @@ class InputChecks:
             self.require(
                 field, is_prepared(path), f"expected a pack or a complete set of shapes at {path}"
             )
+
+    def selection(
+        self,
+        field: str,
+        path: str,
+        selection: Selection,
+        rows: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Check that something is left of a set of shapes, and note what is left out of it.
+
+        Args:
+            field: config that has the selection.
+            path: the set; nothing is noted if there is none.
+            selection: what is read of it.
+            rows: its index rows, if it is not prepared yet.
+        """
+        if rows is None:
+            if not is_prepared(path):
+                return
+            rows = index_rows(path)
+        name = f"{field}.selection"
+        try:
+            selected(path, rows, selection)
+        except SelectionError as error:
+            self.wrong(
+                f'{error}; choose others with --{name}.split NAME ("" takes all) or '
+                f"--{name}.licences NAME ... (no name takes all)"
+            )
+            return
+        if note := licences_note(path, rows, selection):
+            self.left_out.append(f"{note} (--{name}.licences NAME ... says which are taken)")
 
     def lacks(self, look: Callable[[], Any]) -> bool:
         """Whether what is looked for is not there; nothing is noted, whatever else is wrong."""

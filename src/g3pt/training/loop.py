@@ -34,7 +34,7 @@ from g3pt.training.recomputation import recompute_blocks
 from g3pt.training.signals import StopSignals
 from g3pt.training.statistics import RunningStatistics
 from g3pt.training.task import Task
-from g3pt.training.tracking import MetricsFile, ProgressDisplay
+from g3pt.training.tracking import MetricsFile, ProgressDisplay, Standing
 from g3pt.training.watch import Watch
 
 LOGGER = logging.getLogger(__name__)
@@ -213,13 +213,16 @@ class _Loop:
         self.writer = CheckpointWriter()
         self.state = LoopState()
         self.metrics: dict[str, float] = {}
+        self.over = ""
         self._clock = time.monotonic()
 
     # -- running ------------------------------------------------------------------------------
 
     def run(self) -> TrainResult:
         self._start_clock()
-        self.display = ProgressDisplay(self.run_dir.name, start=self.progress())
+        self.display = ProgressDisplay(
+            self.run_dir.name, start=self.progress(), by_clock=self.config.minutes > 0
+        )
         self.log = MetricsFile(
             self.run_dir / "metrics.jsonl",
             resume_step=self.state.step,
@@ -331,6 +334,7 @@ class _Loop:
                     output = self.engine.run(batch, step=step, progress=progress)
                 (output.loss / len(parts)).backward()
             self.statistics.end_slice()
+            self.over = output.over
             ids += self.task.sample_ids(batch)
             for name, value in {"loss": output.loss, **output.metrics}.items():
                 share = value.detach().float() / part.count
@@ -492,9 +496,16 @@ class _Loop:
                 seconds=round(state.elapsed, 3),
                 steps_per_second=round(rate, 4),
             )
-            left = state.elapsed / 60 * (1 / progress - 1) if progress > 0 else 0.0
-            shown = {"loss": means["loss"], "steps/s": rate, "minutes left": max(left, 0.0)}
-            self.display.report(state.step, shown)
+            self.display.report(
+                Standing(
+                    step=state.step,
+                    progress=progress,
+                    elapsed=state.elapsed,
+                    loss=means["loss"],
+                    over=self.over,
+                    rate=rate,
+                )
+            )
 
     def evaluate(self, progress: float) -> None:
         self.module.eval()

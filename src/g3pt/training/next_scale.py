@@ -24,7 +24,7 @@ from g3pt.training.conditioning import (
     check_shares,
 )
 from g3pt.training.curriculum import CurriculumConfig
-from g3pt.training.task import Part, TaskOutput, step_generator
+from g3pt.training.task import Part, TaskOutput, scales_in_words, step_generator
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,7 +155,7 @@ class NextScale:
             off = self.guess_loss(batch, progress, guess)
             loss = loss + off.loss
             metrics |= off.metrics
-        return TaskOutput(loss, metrics)
+        return TaskOutput(loss, metrics, scales_in_words(num_scales, self.car.config.num_scales))
 
     def guess_loss(
         self, batch: CarStep, progress: float, signs_BTK: Tensor | None = None
@@ -167,7 +167,12 @@ class NextScale:
         with_field = self._loss.guess_field > 0 and progress >= self._loss.guess_field_from
         errors = self._guess_errors(batch, signs_BTK, with_field=with_field)
         loss = torch.stack([weight * error for weight, error in errors.values()]).sum()
-        return TaskOutput(loss, {f"guess/{name}": error for name, (_, error) in errors.items()})
+        scales = self.tokenizer.num_scales_of(signs_BTK.shape[1])
+        return TaskOutput(
+            loss,
+            {f"guess/{name}": error for name, (_, error) in errors.items()},
+            f"{scales_in_words(scales, self.car.config.num_scales)}, first guess",
+        )
 
     def _guess_errors(
         self, batch: CarStep, signs_BTK: Tensor, *, with_field: bool

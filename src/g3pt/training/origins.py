@@ -5,9 +5,8 @@ another run, and so on. By default, exported weights take sampling settings, sto
 credits from the weights at the beginning of this chain.
 """
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,15 +16,10 @@ from g3pt.models.weights.config import (
     StorageType,
     WeightsConfig,
 )
-from g3pt.models.weights.folder import (
-    CARD_FILE,
-    find_weights,
-    read_config,
-)
+from g3pt.models.weights.folder import find_weights, read_config
 from g3pt.models.weights.load import holds_regressor
 from g3pt.training.checkpoint import is_run_folder
 from g3pt.training.runs import kind_of, load_run
-from g3pt.versions import code_version
 
 NOTHING = "nothing"
 """Given in place of weights to inherit from: nothing is inherited."""
@@ -152,39 +146,3 @@ def are_copies(
     checksums = {"sha256": "", "vocabulary_sha256": ""}  # writing fills them in
     same = replace(first.config, **checksums) == replace(written, **checksums)
     return first.weights if same else None
-
-
-def describe(
-    parts: Mapping[str, Origin],
-    config: WeightsConfig | RegressorWeightsConfig,
-    beside: Sequence[str],
-) -> str:
-    """A model card, in Markdown.
-
-    Args:
-        parts: origin of each model, by its name.
-        config: config of the weights.
-        beside: names of the files with licence and authors.
-    """
-    lines = [f"# {config.name}", "", f"Written by `g3pt export`, code {code_version()}.", ""]
-    lines += ["| part | from |", "|---|---|"]
-    lines += [f"| {part} | {origin.words} |" for part, origin in parts.items()]
-    lines += ["", f"Stored as {config.storage}."]
-    if isinstance(config, WeightsConfig):
-        if config.compact:
-            lines[-1] += f" Matrices of {', '.join(config.compact)} are 8-bit rows."
-        if config.car is not None:
-            said = (f"{name} {value}" for name, value in asdict(config.sampling).items())
-            lines += ["", f"Sampling by default: {', '.join(said)}."]
-    lines += ["", "## Licence", ""]
-    if beside:
-        lines.append(f"Beside this card: {', '.join(beside)}.")
-    else:
-        lines.append("Nobody has named the licence of these weights, or whose models they saw.")
-    for folder in dict.fromkeys(one.weights for one in parts.values() if one.weights is not None):
-        card = folder / CARD_FILE
-        if card.is_file():
-            lines += ["", "## What it came from", ""]
-            lines += ["The card of those weights. Its figures are theirs.", ""]
-            lines.append(re.sub(r"^#", "###", card.read_text("utf-8").strip(), flags=re.MULTILINE))
-    return "\n".join(lines) + "\n"

@@ -64,6 +64,16 @@ class TaskOutput:
 
     loss: Tensor
     metrics: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    over: str = ""
+    """What the loss is taken over at this point of the run, in words for the log; see
+    `scales_in_words`."""
+
+
+def scales_in_words(trained: int, total: int) -> str:
+    """Name the first `trained` of `total` scales, coarsest first."""
+    if trained >= total:
+        return f"all {total} scales" if total > 1 else "the only scale"
+    return f"scales 1-{trained} of {total}" if trained > 1 else f"scale 1 of {total}"
 
 
 @runtime_checkable

@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +64,58 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+UNITS = ((172_800, 86_400, "days"), (7200, 3600, "h"), (99.5, 60, "min"))
+"""From so many seconds on, a duration is told in a unit of so many seconds."""
+
+
+def duration(seconds: float) -> str:
+    """A time in words: `40 s`, `3.2 min`, `2.5 h`, `12 days`."""
+    for least, length, unit in UNITS:
+        if seconds >= least:
+            number = seconds / length
+            return f"{number:,.1f} {unit}" if number < 9.95 else f"{number:,.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where a run stands, for a line of its log."""
+
+    step: int
+    progress: float
+    """Share of the run that is over, by steps or by the clock."""
+    elapsed: float
+    """Seconds of training so far, summed over all resumptions."""
+    loss: float
+    """Mean since the line before."""
+    over: str
+    """What the loss is taken over; see `TaskOutput`."""
+    rate: float
+    """Steps per second since the line before."""
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole run; if the clock ends it, as many as it will do at this speed."""
+        return max(round(self.step / self.progress), self.step)
+
+    @property
+    def left(self) -> float:
+        """Seconds until the end, at the speed so far; evaluations and checkpoints are in it."""
+        return max(self.elapsed * (1 / self.progress - 1), 0.0)
+
+
 class ProgressDisplay:
     """A bar with an estimate of the time left on a terminal; plain log lines elsewhere."""
 
-    def __init__(self, description: str, *, start: float) -> None:
+    def __init__(self, description: str, *, start: float, by_clock: bool = False) -> None:
+        """Begin to show a run.
+
+        Args:
+            description: name of the run.
+            start: share of it that is over.
+            by_clock: whether the run may end before its steps are done.
+        """
+        self._about = "about " if by_clock else ""
         self._bar: Progress | None = None
         if sys.stderr.isatty():
             bar = Progress(
@@ -90,13 +138,17 @@ class ProgressDisplay:
         if self._bar is not None:
             self._bar.update(self._row, completed=progress)
 
-    def report(self, step: int, values: Mapping[str, float]) -> None:
-        """Show a few numbers of the last steps."""
-        text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+    def report(self, now: Standing) -> None:
+        """Show the numbers of the last steps."""
+        over = f" over {now.over}" if now.over else ""
+        text = (
+            f"step {now.step:,} of {self._about}{now.total:,}  loss {now.loss:.4g}{over}  "
+            f"{now.rate:.3g} steps/s"
+        )
         if self._bar is not None:
-            self._bar.update(self._row, numbers=f"step {step}  {text}")
+            self._bar.update(self._row, numbers=text)
         else:
-            LOGGER.info("step %d  %s", step, text)
+            LOGGER.info("%s  %s left", text, duration(now.left))
 
     def close(self) -> None:
         """Restore the terminal."""

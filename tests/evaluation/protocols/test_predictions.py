@@ -142,3 +142,25 @@ def test_meshes_without_area_are_named(objects, folder, tiny_settings):
     row = rows_of(evaluate_predictions(folder, objects, tiny_settings))[2]
     assert row["empty"]
     assert row["problem"] != "no prediction"
+
+
+def test_meshes_at_the_place_of_the_true_file_are_moved_as_it_was(
+    mesh_set: Path, tmp_path: Path, tiny_settings
+):
+    """The slab lies off the middle; by its own box, half of it would be a whole one."""
+    slab = read_mesh(mesh_set / "slab.glb")
+    half = slab.vertices * [0.5, 1.0, 1.0] + [1.5, 0.0, 0.0]  # from 3 to 5 of 3 to 7
+    write_mesh(tmp_path / "slab.ply", TriangleMesh(half, slab.faces))
+    objects = list_objects(str(mesh_set))
+    found = {
+        frame: rows_of(evaluate_predictions(tmp_path, objects, tiny_settings, frame=frame))
+        for frame in ("source", "box")
+    }
+    ious = {frame: {row["id"]: row["iou"] for row in rows} for frame, rows in found.items()}
+    assert ious["source"]["slab"] == pytest.approx(0.5, abs=0.05)
+    assert ious["box"]["slab"] != pytest.approx(0.5, abs=0.05)
+
+
+def test_procedural_objects_have_no_source(objects, folder, tiny_settings):
+    with pytest.raises(ValueError, match="comes from no file: choose unit or box"):
+        evaluate_predictions(folder, objects, tiny_settings, frame="source")

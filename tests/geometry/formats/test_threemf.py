@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from foreign_readers import read_by_lib3mf
 from g3pt.geometry.mesh import NEUTRAL_GREY, MeshError, TriangleMesh, read_mesh, write_mesh
 
 
@@ -17,16 +18,6 @@ def painted_box(size=(20.0, 30.0, 40.0)):
 
 def plain_box():
     return TriangleMesh(painted_box().vertices, painted_box().faces)
-
-
-def read_by_lib3mf(path):
-    lib3mf = pytest.importorskip("lib3mf", reason="lib3mf is not installed: pip install lib3mf")
-    model = lib3mf.get_wrapper().CreateModel()
-    reader = model.QueryReader("3mf")
-    reader.SetStrictModeActive(True)
-    reader.ReadFromFile(str(path))
-    assert reader.GetWarningCount() == 0, reader.GetWarning(0)
-    return lib3mf, model
 
 
 def mesh_object(model):

@@ -6,36 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from adapters import write_adapter
 from g3pt.generation.pipeline import G3PT
-from g3pt.models.car import Car
 from g3pt.models.conditioning.growing import EMBEDDING, missing_words, with_words
-from g3pt.models.weights.adapter import AdapterConfig, adapt_car, merged_copy, save_adapter
+from g3pt.models.weights.adapter import merged_copy
 from g3pt.models.weights.folder import WeightsError
-from g3pt.models.weights.load import LoadedWeights, load_weights, save_weights
+from g3pt.models.weights.load import load_weights, save_weights
 
 WORDS = ("gizmo", "blue")
 
 
-def write(weights: Path, folder: Path, words: tuple[str, ...] = WORDS) -> tuple[LoadedWeights, Car]:
-    """An adapter with random numbers; returns the weights and the adapted generator."""
-    loaded = load_weights(weights, "cpu")
-    assert loaded.car is not None
-    config = AdapterConfig(
-        name="mine", base=loaded.name, base_sha256=loaded.sha256, rank=2, scale=1.0
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        car = adapt_car(loaded.car, config, words)
-        with torch.no_grad():
-            for each in car.parameters():
-                if each.requires_grad:
-                    each.copy_((torch.randn_like(each) * 0.1).half())
-    save_adapter(folder, car, config, words)
-    return loaded, car
-
-
 def test_an_adapter_answers_as_the_merged_weights(tiny_weights: Path, tmp_path: Path) -> None:
-    loaded, car = write(tiny_weights, tmp_path / "adapter")
+    loaded, car = write_adapter(tiny_weights, tmp_path / "adapter")
     assert loaded.car is not None
     whole = merged_copy(with_words(loaded.car, WORDS), car)
     save_weights(
@@ -71,7 +53,7 @@ def test_new_words_leave_the_old_ones(tiny_weights: Path) -> None:
 
 
 def test_old_words_stay_as_they_are_with_an_adapter(tiny_weights: Path, tmp_path: Path) -> None:
-    loaded, _ = write(tiny_weights, tmp_path)
+    loaded, _ = write_adapter(tiny_weights, tmp_path)
     adapted = load_weights(tiny_weights, "cpu", adapter=tmp_path)
     old, new = (each.car.state_dict()[f"{EMBEDDING}.weight"] for each in (loaded, adapted))
     assert torch.equal(new[: len(old)], old)
@@ -79,7 +61,7 @@ def test_old_words_stay_as_they_are_with_an_adapter(tiny_weights: Path, tmp_path
 
 
 def test_an_adapter_of_other_weights_is_refused(tiny_weights: Path, tmp_path: Path) -> None:
-    write(tiny_weights, tmp_path)
+    write_adapter(tiny_weights, tmp_path)
     with pytest.raises(WeightsError, match="adapts untrained with SHA-256"):
         load_weights("g3pt-small", "cpu", adapter=tmp_path)
 
@@ -92,7 +74,7 @@ def test_a_folder_without_an_adapter_is_refused(tiny_weights: Path, tmp_path: Pa
 
 
 def test_a_damaged_adapter_is_refused(tiny_weights: Path, tmp_path: Path) -> None:
-    write(tiny_weights, tmp_path)
+    write_adapter(tiny_weights, tmp_path)
     (tmp_path / "words.txt").write_text("gizmo\ngreen\n")
     with pytest.raises(WeightsError, match=r"words\.txt: is missing, damaged"):
         load_weights(tiny_weights, "cpu", adapter=tmp_path)

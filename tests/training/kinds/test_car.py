@@ -97,6 +97,7 @@ def test_progressive_training_starts_with_the_coarse_scales(make, part):
     late = task.loss(batch, step=0, progress=0.6)
     assert sorted(early.metrics) == ["ce/0", "ce/1"]
     assert sorted(late.metrics) == ["ce/0", "ce/1", "ce/2"]
+    assert (early.over, late.over) == ("scales 1-2 of 3", "all 3 scales")
     # Coarse scales do not see finer ones: their losses are the same, to rounding.
     for name in early.metrics:
         torch.testing.assert_close(early.metrics[name], late.metrics[name], rtol=1e-4, atol=1e-5)

@@ -80,11 +80,10 @@ def test_warm_up_passes_values_and_then_signs(make, part):
     task = make(warmup_share=0.25, scale_dropout=0.0, prefix_weight=0.0)
     task.module.eval()
     batch = task.batch(0, part())
-    losses = [
-        float(task.loss(batch, step=0, progress=progress).loss.detach())
-        for progress in (0.0, 0.2, 0.3, 0.9)
-    ]
+    outputs = [task.loss(batch, step=0, progress=progress) for progress in (0.0, 0.2, 0.3, 0.9)]
+    losses = [float(output.loss.detach()) for output in outputs]
     assert losses[0] == losses[1] != losses[2] == losses[3]
+    assert [outputs[0].over, outputs[2].over] == ["all 3 scales, not yet quantised", "all 3 scales"]
 
 
 @pytest.mark.parametrize("name", ["commitment_weight", "entropy_weight", "prefix_weight"])

@@ -48,8 +48,9 @@ from g3pt.geometry.metrics import solid_test
 from g3pt.geometry.sampling import SurfaceSamples
 from g3pt.models.g3t import TokenFrame, TokenPyramid, encode_g3t
 from g3pt.models.tokenizer import require_tokens
-from g3pt.models.weights.load import LoadedWeights, load_weights
+from g3pt.models.weights.load import LoadedWeights
 from g3pt.preparation.sources import SourceShape
+from g3pt.training.usable import load_models
 
 ALL_FACES = 2**31 - 1
 """Budget of the mesh that is not decimated."""
@@ -85,7 +86,7 @@ def evaluate_rate(
     """Measure rate and distortion of every codec at every setting, object by object.
 
     Args:
-        weights: a weights folder or a bundled name.
+        weights: a weights folder, a run folder or a bundled name.
         objects: what to encode.
         settings: how finely to measure.
         device: where the tokenizer runs.
@@ -104,7 +105,7 @@ def evaluate_rate(
         require()
     if out is not None:
         require_matplotlib()
-    loaded = load_weights(weights, device)
+    loaded = load_models(weights, device)
     require_tokens(loaded.tokenizer, loaded.name)
     load = partial(_load, weights, device, settings)
     report = Evaluation(
@@ -133,7 +134,7 @@ def evaluate_rate(
 
 
 def _load(weights: str | Path, device: str, settings: EvaluationSettings) -> Measure:
-    return partial(measure, weights=load_weights(weights, device), settings=settings)
+    return partial(measure, weights=load_models(weights, device), settings=settings)
 
 
 def measure(

@@ -20,6 +20,7 @@ from g3pt.generation.surface import encode_samples
 from g3pt.geometry.isosurface import extract_surface
 from g3pt.geometry.sampling import SurfaceSamples, sample_surface
 from g3pt.models.conditioning import ConditionBatch
+from g3pt.training.usable import load_models
 
 KINDS = ("fine_scrambled", "fine_of_another", "half_missing", "rough", "blob")
 """Tokens of the finest scale in another order; coarse scales of one shape with the finer ones of
@@ -43,10 +44,19 @@ def evaluate_anomalies(
     objects: ObjectList,
     *,
     device: str = "auto",
+    adapter: Path | None = None,
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """Score shapes and what `KINDS` makes of them.
+
+    Args:
+        weights: weights with a generator, as `G3PT.from_pretrained` takes them.
+        objects: the shapes.
+        device: where the models run.
+        adapter: folder of an adapter for the weights.
+        seed: of the intervals.
+        on_progress: is told how many objects are done.
 
     Returns:
         JSON values: the score of every object and kind, and for every kind the AUROC of telling
@@ -56,7 +66,7 @@ def evaluate_anomalies(
     Raises:
         ValueError: if the weights have no generator.
     """
-    pipeline = G3PT.from_pretrained(weights, device)
+    pipeline = G3PT(load_models(weights, device, dtype="auto", adapter=adapter))
     pipeline.read_prompts()  # raises if there is no generator
     rows = [(ref.id, np.random.default_rng([seed, slot])) for slot, ref in enumerate(objects.refs)]
     tokens: list[dict[str, Int[torch.Tensor, " T"]]] = []

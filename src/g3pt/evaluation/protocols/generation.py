@@ -3,7 +3,7 @@
 N points; unit frame.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
@@ -115,6 +115,7 @@ def evaluate_generation(
     generation: GenerationSettings | None = None,
     *,
     device: str = "cpu",
+    adapter: Path | None = None,
     out: Path | None = None,
     workers: int = 1,
     on_progress: Progress | None = None,
@@ -132,6 +133,7 @@ def evaluate_generation(
         settings: how finely to measure.
         generation: conditions, sampling, and training shards for the controls.
         device: where the models run.
+        adapter: folder of an adapter for the weights.
         out: folder of the results; a rerun with the same arguments goes on where it stopped.
         workers: processes.
         on_progress: is told how many objects are done.
@@ -143,13 +145,14 @@ def evaluate_generation(
         FileNotFoundError, ValueError: if weights, objects, shards or `out` cannot be used.
     """
     generation = generation or GenerationSettings()
-    systems = open_systems(weights, device, generation.system)
+    open_them = partial(open_systems, weights, device, generation.system, adapter=adapter)
+    systems = open_them()
     conditions = known_conditions(systems.generator, generation.conditions)
     shards = [training_shards(path).fingerprint for path in generation.training_shards]
 
     def measure(slots: Sequence[int]) -> Iterator[Measured]:
         methods = _methods(systems, conditions, objects, generation)
-        load = partial(_load, weights, device, generation.system, methods, settings)
+        load = partial(_load, open_them, methods, settings)
         return measure_objects(objects, load, slots, workers)
 
     return Evaluation(
@@ -199,13 +202,9 @@ def _methods(
 
 
 def _load(
-    weights: str | Path,
-    device: str,
-    system: SystemSettings,
-    methods: "Methods",
-    settings: EvaluationSettings,
+    open_them: Callable[[], Systems], methods: "Methods", settings: EvaluationSettings
 ) -> Measure:
-    return ObjectGenerator(open_systems(weights, device, system), methods, settings).evaluate
+    return ObjectGenerator(open_them(), methods, settings).evaluate
 
 
 def known_conditions(model: Generator, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -361,7 +360,7 @@ class ObjectGenerator:
             [candidate.mesh for candidate in candidates],
             [0.0 if candidate.nll is None else candidate.nll for candidate in candidates],
             picture,
-            [canonical_camera()],
+            canonical_camera(),
         )
         method = f"{scored[0]['method']}_best_of_{len(candidates)}"
         row = {

@@ -22,9 +22,9 @@ from g3pt.generation.prompts import read_prompts
 from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch
 from g3pt.models.tokenizer import DiscreteTokenizer, require_tokens
-from g3pt.models.weights.load import load_weights
 from g3pt.shapes.cache.tokens import TokenCache
 from g3pt.shapes.shards import ShardSet
+from g3pt.training.usable import load_models
 
 PROTOCOL = "g3pt-likelihood-v1"
 """First resampling, canonical view, first caption; teacher forcing with clean inputs."""
@@ -64,7 +64,7 @@ def evaluate_likelihood(
     that lies above `ce`, the more the generator uses them.
 
     Args:
-        weights: a weights folder or a bundled name, with a generator.
+        weights: a weights folder, a run folder or a bundled name, with a generator.
         shapes: what to measure.
         device: where the generator runs.
         batch_size: objects at a time; does not change what is measured.
@@ -76,7 +76,7 @@ def evaluate_likelihood(
     Raises:
         FileNotFoundError, ValueError: if weights, tokens or `out` cannot be used.
     """
-    loaded = load_weights(weights, device)
+    loaded = load_models(weights, device)
     car = generator_of(loaded)
     tokenizer = require_tokens(loaded.tokenizer, loaded.name)
     _check_layout(shapes, tokenizer, loaded.name)

@@ -20,16 +20,17 @@ from g3pt.evaluation.results import Measured, Row
 from g3pt.evaluation.run import Evaluation, Measure, Progress, measure_objects
 from g3pt.evaluation.sets.distribution import pack_sketches
 from g3pt.evaluation.sets.families import FamilyReferences
-from g3pt.geometry.mesh import MESH_SUFFIXES, TriangleMesh, to_unit, unit_frame_of
+from g3pt.geometry.mesh import MESH_SUFFIXES, TriangleMesh, UnitFrame, to_unit, unit_frame_of
 from g3pt.geometry.metrics import solid_test
-from g3pt.preparation.sources import SourceShape
+from g3pt.preparation.sources import ProceduralRef, SourceShape
 
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.jsonl"
 
-PredictionFrame = Literal["unit", "box"]
-"""Meshes are in the unit frame already, or each is moved there by its own bounding box."""
+PredictionFrame = Literal["unit", "box", "source"]
+"""Meshes are in the unit frame already, or each is moved there by its own bounding box, or as the
+file of the true mesh was moved, whose place and scale it has."""
 
 USUAL_SIDES = (1.5, 2.2)
 """Range of the longest side of meshes that are likely in the unit frame; true ones have 1.9."""
@@ -68,6 +69,7 @@ def evaluate_predictions(
         FileNotFoundError, ValueError: if no object has a mesh, or the manifest or `out` cannot be
             used.
     """
+    check_frame(frame, objects)
     ids = [ref.id for ref in objects.refs]
     files = find_predictions(folder, ids)
 
@@ -125,7 +127,7 @@ class _Predictions:
         judge = Judge(truth, self.settings, self.families, aligned=self.align)
         rows: list[Row] = [] if self.families is None else [judge.judge_truth()]
         mesh, problem = read_prediction(
-            self.files.get(shape.id), lambda found: _into_unit_frame(found, self.frame)
+            self.files.get(shape.id), lambda found: placed(found, self.frame, shape)
         )
         contains = None if mesh.is_empty else solid_test(mesh)
         side = None if mesh.is_empty else float(np.ptp(mesh.bounds(), axis=0).max())
@@ -185,12 +187,30 @@ def _read_manifest(manifest: Path) -> dict[str, Path]:
     return found
 
 
-def _into_unit_frame(mesh: TriangleMesh, frame: PredictionFrame) -> TriangleMesh:
+def check_frame(frame: PredictionFrame, objects: ObjectList) -> None:
+    """Refuse a frame that the objects do not have.
+
+    Raises:
+        ValueError: if it is that of a source, and some objects were made in the unit frame.
+    """
+    made = [ref.id for ref in objects.refs if isinstance(ref, ProceduralRef)]
+    if frame == "source" and made:
+        raise ValueError(
+            f"frame source is that of the files of true meshes, and {made[0]} comes from no file: "
+            "choose unit or box"
+        )
+
+
+def placed(mesh: TriangleMesh, frame: PredictionFrame, shape: SourceShape) -> TriangleMesh:
+    """A predicted mesh in the unit frame of the true shape; see `check_frame`."""
     match frame:
         case "unit":
             return mesh
         case "box":
             return to_unit(mesh, unit_frame_of(mesh))
+        case "source":
+            own = shape.details["frame"]
+            return to_unit(mesh, UnitFrame(scale=own["scale"], offset=tuple(own["offset"])))
         case _:
             assert_never(frame)
 

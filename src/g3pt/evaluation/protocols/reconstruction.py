@@ -37,13 +37,14 @@ from g3pt.evaluation.results import Measured, Results, Row
 from g3pt.evaluation.run import Evaluation, Measure, Progress, measure_objects
 from g3pt.generation.field import ShapeField
 from g3pt.generation.surface import encode_samples, surface_tensors
-from g3pt.geometry.isosurface import extract_surface
+from g3pt.geometry.isosurface import Extraction, extract_surface
 from g3pt.geometry.metrics import label_accuracy, occupancy_iou
 from g3pt.geometry.sampling import SurfaceSamples
 from g3pt.models.token_statistics import scale_statistics
 from g3pt.models.tokenizer import DiscreteTokenizer, Tokenizer
-from g3pt.models.weights.load import LoadedWeights, load_weights
+from g3pt.models.weights.load import LoadedWeights
 from g3pt.preparation.sources import SourceShape
+from g3pt.training.usable import load_models
 
 
 def evaluate_reconstruction(
@@ -59,7 +60,7 @@ def evaluate_reconstruction(
     """Reconstruct and score a set of objects.
 
     Args:
-        weights: a weights folder or a bundled name.
+        weights: a weights folder, a run folder or a bundled name.
         objects: what to reconstruct.
         settings: how finely to measure.
         device: where the tokenizer runs.
@@ -73,7 +74,7 @@ def evaluate_reconstruction(
     Raises:
         FileNotFoundError, ValueError: if weights, objects or `out` cannot be used.
     """
-    loaded = load_weights(weights, device)
+    loaded = load_models(weights, device)
     load = partial(_load, weights, device, settings)
     return Evaluation(
         kind="reconstruction",
@@ -96,7 +97,7 @@ def evaluate_reconstruction(
 
 
 def _load(weights: str | Path, device: str, settings: EvaluationSettings) -> Measure:
-    return partial(reconstruct, weights=load_weights(weights, device), settings=settings)
+    return partial(reconstruct, weights=load_models(weights, device), settings=settings)
 
 
 def _describe(results: Results, tokenizer: Tokenizer) -> dict[str, Any]:
@@ -148,9 +149,8 @@ def reconstruct(
     """
     truth = load_truth(shape, settings)
     surface = shape.sample_surface(weights.config.num_points, object_rng(shape.id, settings, 4))
-    coded = code_shape(weights.tokenizer, surface)
+    coded, extraction = reconstructed(weights.tokenizer, surface, settings)
     whole = coded.fields[-1]
-    extraction = extract_surface(whole, resolution=settings.resolution, seeds=surface.points)
     scores = score(extraction.mesh, truth, settings)
     near = near_surface_labels(truth, settings)
     predicted = whole(near.points) > 0
@@ -166,6 +166,21 @@ def reconstruct(
         "problem": None,
     }
     return Measured(slot, (row,), coded.tokens)
+
+
+def reconstructed(
+    tokenizer: Tokenizer, surface: SurfaceSamples, settings: EvaluationSettings
+) -> "tuple[CodedShape, Extraction]":
+    """A shape after the bottleneck, and the mesh of all scales.
+
+    Args:
+        tokenizer: of any kind.
+        surface: what the tokenizer reads of the shape; the search for the surface starts there.
+        settings: resolution of the mesh.
+    """
+    coded = code_shape(tokenizer, surface)
+    mesh = extract_surface(coded.fields[-1], resolution=settings.resolution, seeds=surface.points)
+    return coded, mesh
 
 
 @dataclass(frozen=True, eq=False)

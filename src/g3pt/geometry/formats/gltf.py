@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 from PIL import Image
 
-from g3pt.geometry.formats.gltf_scene import Placement, placements
+from g3pt.geometry.formats.gltf_scene import Instance, instances
 from g3pt.geometry.formats.limits import References, check_counts
 from g3pt.geometry.formats.textures import (
     display_to_linear,
@@ -197,7 +197,7 @@ class _Reader:
 
     def scene(self) -> TriangleMesh:
         """Every triangle of the scene."""
-        placed = placements(self._document)
+        placed = instances(self._document)
         self._check_size(placed)
         meshes = {mesh: self._mesh(mesh) for mesh in dict.fromkeys(p.mesh for p in placed)}
         parts = [place.put(part) for place in placed for part in meshes[place.mesh]]
@@ -211,7 +211,7 @@ class _Reader:
             )
         return items[index]
 
-    def _check_size(self, placed: list[Placement]) -> None:
+    def _check_size(self, placed: list[Instance]) -> None:
         """Add up the vertices and faces of all instances, from the declared counts alone."""
         costs: dict[int, tuple[int, int]] = {}
         num_vertices = num_faces = 0

@@ -1,4 +1,4 @@
-"""Placement of meshes by the node tree of a glTF document. Legend: P vertices."""
+"""Instances of meshes in the node tree of a glTF document. Legend: P vertices."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Placement:
+class Instance:
     """One instance of a mesh in the scene."""
 
     mesh: int
@@ -29,7 +29,7 @@ class Placement:
         return TriangleMesh(vertices, faces, part.colors)
 
 
-def placements(document: Json) -> list[Placement]:
+def instances(document: Json) -> list[Instance]:
     """List every mesh that the document's scene shows.
 
     Raises:
@@ -43,13 +43,13 @@ def placements(document: Json) -> list[Placement]:
         shown = roots
     elif not set(shown) <= set(roots) or len(set(shown)) < len(shown):
         raise MeshError("its scene lists a node that is already part of another")
-    found: list[Placement] = []
+    found: list[Instance] = []
     waiting = [(root, np.eye(4)) for root in reversed(shown)]
     while waiting:
         index, above = waiting.pop()
         matrix = above @ _local_matrix(nodes[index])
         if "mesh" in nodes[index]:
-            found.append(Placement(nodes[index]["mesh"], matrix))
+            found.append(Instance(nodes[index]["mesh"], matrix))
         waiting += [(child, matrix) for child in reversed(children[index])]
     return found
 

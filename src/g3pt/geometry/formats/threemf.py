@@ -15,7 +15,7 @@ from xml.parsers import expat
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from g3pt.geometry.formats.gltf_scene import Placement
+from g3pt.geometry.formats.gltf_scene import Instance
 from g3pt.geometry.formats.limits import check_counts, check_unpacking
 from g3pt.geometry.triangles import NEUTRAL_GREY, MeshError, TriangleMesh, concatenate
 
@@ -155,7 +155,7 @@ class _Package:
             paints = np.array(item.paints, dtype=np.int64).reshape(-1, 3)
             if (paints >= 0).any():
                 mesh = _painted(mesh, paints, self._palette)
-            parts.append(Placement(0, matrix).put(mesh))
+            parts.append(Instance(0, matrix).put(mesh))
         for inner in item.uses:
             self._place(inner, matrix, parts)
 

@@ -32,6 +32,7 @@ from g3pt.preparation.inputs.tables import (
     read_rows,
     words_of,
 )
+from g3pt.shapes.shape_set import Selection, SelectionError, nothing_fits
 
 logger = logging.getLogger(__name__)
 
@@ -62,21 +63,20 @@ def list_meshes(config: MeshSourceConfig) -> list[MeshRef]:
             found = objaverse_refs(config)
         case _:
             assert_never(config)
-    kept = _kept(found, config)
-    if not kept:
-        origin = config.path or config.kind
-        raise ValueError(
-            f"{origin}: no mesh fits split={config.split or 'any'} and "
-            f"licences={', '.join(config.licences) or 'any'}"
-        )
-    return kept
+    return _kept(found, config)
 
 
 def _kept(found: Iterable[Found], config: MeshSourceConfig) -> list[MeshRef]:
-    """Apply the options that all sources share, such as filters, and check that ids are unique."""
+    """Apply the options that all sources share, such as filters, and check that ids are unique.
+
+    Raises:
+        SelectionError: if nothing is left.
+    """
     kept: dict[str, MeshRef] = {}
     places: dict[str, str] = {}
+    seen: list[dict[str, str]] = []
     for where, ref in found:
+        seen.append({"split": ref.split, "licence": ref.licence})
         if config.split and ref.split != config.split:
             continue
         if config.licences and ref.licence not in config.licences:
@@ -87,6 +87,9 @@ def _kept(found: Iterable[Found], config: MeshSourceConfig) -> list[MeshRef]:
         places[ref.id] = where
         if config.limit and len(kept) == config.limit:
             break
+    if not kept:
+        asked = Selection(split=config.split, licences=config.licences)
+        raise SelectionError(nothing_fits(config.path or config.kind, seen, asked))
     return list(kept.values())
 
 

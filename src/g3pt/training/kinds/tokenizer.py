@@ -38,7 +38,13 @@ from g3pt.training.input_checks import InputChecks
 from g3pt.training.kinds.contract import ExportedSettings, RunKind, seeded, start_from
 from g3pt.training.loop import TrainConfig
 from g3pt.training.optim import AdamWConfig, OptimConfig
-from g3pt.training.task import DatasetsOfParts, Part, TaskOutput, step_generator
+from g3pt.training.task import (
+    DatasetsOfParts,
+    Part,
+    TaskOutput,
+    scales_in_words,
+    step_generator,
+)
 from g3pt.training.trained import load_tokenizer
 from g3pt.training.validation import (
     ValidationConfig,
@@ -176,10 +182,11 @@ class TokenizerTask:
         latents_BLC = tokenizer.encode(data.points_BN3, data.normals_BN3)
         if tokenizer.training and latents_BLC.requires_grad:  # a frozen encoder has a frozen mean
             tokenizer.track_mean(latents_BLC)
+        warms_up = progress < config.warmup_share
         pyramid = tokenizer.quantize(
             latents_BLC,
             keep_B=batch.keep_B if config.scale_dropout else None,
-            bypass=progress < config.warmup_share,
+            bypass=warms_up,
             noise=batch.noise,
         )
         memory_BLC = tokenizer.shape_memory(pyramid.summed_BLC, batch.keep_B)
@@ -190,7 +197,14 @@ class TokenizerTask:
         if config.prefix_weight:
             total = total + config.prefix_weight * self._prefix_loss(batch, pyramid)
         metrics = {config.target: field, **batch_scores(logits_BQ, inside_BQ, data.near_BQ)}
-        return TaskOutput(total, metrics)
+        return TaskOutput(total, metrics, self._over(warms_up))
+
+    def _over(self, warms_up: bool) -> str:
+        """What the loss is taken over, in words; only tokens have scales."""
+        if not self.module.num_bits:
+            return ""
+        scales = scales_in_words(self.module.num_scales, self.module.num_scales)
+        return f"{scales}, not yet quantised" if warms_up else scales
 
     def _field_loss(self, logits_BQ: Tensor, data: TokenizerBatch) -> Tensor:
         config, inside_BQ = self._loss, data.occupancy_BQ > 0.5
