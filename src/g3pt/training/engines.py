@@ -8,7 +8,7 @@ has, a null that no sample needs, scales that a curriculum has not reached. Whic
 between processes. One process leaves such a parameter as it is (no weight decay, no momentum), and
 many must do the same. So the graph is not static, and a loss that touches all parameters would
 be another training. DDP looks for them in every step (`find_unused_parameters`). FSDP2 has no such
-search; `fsdp.py` makes it.
+search; `fsdp.py` makes it. (Tokenizers use all parameters in every slice and could do without.)
 """
 
 import inspect
