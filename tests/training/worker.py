@@ -16,8 +16,10 @@ import torch
 from toy import UnevenTask
 
 from g3pt.training.distributed import OtherRankError, World
+from g3pt.training.engines import build_engine
 from g3pt.training.loop import TrainConfig, train
 from g3pt.training.optim import AdamWConfig, MuonConfig
+from g3pt.training.task import Part
 
 SLICES = 4
 """Slices of a step, however many processes there are."""
@@ -57,6 +59,7 @@ def asked_to_stop(rank, *, by, at, number):
 def equal(rank, size, folder, trained):
     """Trainings that end as those of one process do."""
     exchange(rank, size)
+    accumulating()
     other_files(rank, size, folder)
     text = json.dumps(evaluations(trained))
     (folder / f"evaluations-{size}-{rank}.json").write_text(text)
@@ -115,6 +118,18 @@ def other_files(rank, size, folder):
     others = ", ".join(map(str, range(1, size)))
     with pytest.raises(ValueError, match=f"ranks {others} of {size} differ"):
         _require_shared(folder / f"config-{size}-{rank}", World.current())
+
+
+def accumulating():
+    """Only the last slice of a step exchanges gradients."""
+    world, task = World.current(), UnevenTask(batch_size=8)
+    engine = build_engine(task, "auto", world, bfloat16=False)
+    batch = task.batch(0, Part(world.rank, world.size))
+    for last in (False, True):
+        with engine.piece(last=last):
+            engine.run(batch, step=1, progress=0.9).loss.backward()
+        gradient = task.module.narrow.weight.grad.tolist()
+        assert (gradient == world.share(gradient)) == (last or world.speaks)
 
 
 def exchange(rank, size):
