@@ -192,6 +192,16 @@ def test_threads_that_sleep_are_measured_beside_a_busy_process(g3pt):
     assert row["other"] == row["details"]["default"]["seconds"] > 0
 
 
+@pytest.mark.distributed
+def test_two_processes_train_beside_one(g3pt):
+    code, out, _ = g3pt("bench", "train", "--quick", "--json")
+
+    assert code == 0
+    (row,) = json.loads(out)["rows"]
+    assert (row["name"], row["unit"]) == ("train/ddp-2", "samples/s")
+    assert row["ratio"] == row["ours"] / row["other"] > 0
+
+
 def test_a_process_that_fails_or_hangs_says_so(tmp_path):
     from g3pt.benchmarks import waiting
     from g3pt.benchmarks.rows import BenchmarkSettings

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,43 @@ def test_a_crash_at_any_moment_leaves_the_old_checkpoint_and_no_half_one(
     assert newest.step in (1, 2) and float(newest.tensors["model"]["w"][0, 0]) == newest.step
     save(checkpoints, tmp_path, 3, keep=1)
     assert [path.name for path in tmp_path.iterdir()] == ["step-3"]
+
+
+def test_what_is_written_in_the_background_is_what_it_was_when_it_was_asked_for(
+    checkpoints, tmp_path, monkeypatch
+):
+    going_on, begun = threading.Event(), threading.Event()
+    real = checkpoints.save_file
+
+    def slow(*arguments):
+        begun.set()
+        assert going_on.wait(60)
+        real(*arguments)
+
+    monkeypatch.setattr(checkpoints, "save_file", slow)
+    writer, weights = checkpoints.CheckpointWriter(), torch.ones(3)
+    copies = checkpoints.host_copies({"w": weights}, keep=True)
+    saved = checkpoints.Checkpoint(step=1, tensors={"model": copies}, state={})
+    writer.save(tmp_path, saved, keep=1)
+    assert begun.wait(60)
+    weights.fill_(2)  # training goes on
+    assert checkpoints.list_checkpoints(tmp_path) == []
+    going_on.set()
+    writer.close()
+    assert checkpoints.load_newest_checkpoint(tmp_path).tensors["model"]["w"].tolist() == [1, 1, 1]
+
+
+def test_a_checkpoint_that_cannot_be_written_is_an_error_at_the_next_one(checkpoints, tmp_path):
+    (tmp_path / "file").touch()
+    writer = checkpoints.CheckpointWriter()
+    writer.save(tmp_path / "file", make(checkpoints, 1), keep=1)
+    with pytest.raises(OSError, match="file"):
+        writer.save(tmp_path, make(checkpoints, 2), keep=1)
+    writer.close()
+
+
+def test_processes_that_write_nothing_copy_nothing(checkpoints):
+    assert checkpoints.host_copies({"w": torch.ones(3)}, keep=False) == {}
 
 
 def cut(path):

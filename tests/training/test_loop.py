@@ -226,3 +226,16 @@ def test_the_initial_state_is_kept_if_nothing_is_better(run):
 def test_patience_without_what_it_waits_for_is_refused(run):
     with pytest.raises(ValueError, match=r"train\.patience"):
         run(ToyTask(), patience=2)
+
+
+def test_one_process_shares_nothing_and_says_so(run, caplog):
+    plain, alone = ToyTask(), ToyTask()
+    run(plain, name="plain", steps=3)
+    run(alone, name="alone", steps=3, engine="fsdp")
+    assert "nobody to share weights with" in caplog.text
+    assert torch.equal(weights(plain), weights(alone))
+
+
+def test_a_watch_with_less_than_no_patience_is_refused(run):
+    with pytest.raises(ValueError, match=r"train\.hang_seconds must not be negative, got -1"):
+        run(ToyTask(), hang_seconds=-1.0)

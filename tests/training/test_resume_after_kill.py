@@ -1,7 +1,9 @@
 """A run that is killed with SIGKILL and resumed equals one that never stopped, bit for bit."""
 
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 KINDS = ("model", "ema", "optimizer")
+KNOWN = "tokenizer-tiny-smoke"
 
 
 def command(recipe, folder, *extra):
@@ -23,8 +26,8 @@ def finish(cwd, recipe, folder, *extra):
     )
 
 
-def start_and_kill(cwd, recipe, folder, after_steps):
-    """Kill the run at whatever it is doing just after it has logged some steps."""
+def start_and_kill(cwd, recipe, folder, after_steps, number=signal.SIGKILL):
+    """Send the run a signal at whatever it is doing just after it has logged some steps."""
     process = subprocess.Popen(
         command(recipe, folder, "--resume"),
         cwd=cwd,
@@ -36,8 +39,8 @@ def start_and_kill(cwd, recipe, folder, after_steps):
     while sum('"train"' in line for line in lines(metrics)) < after_steps:
         assert process.poll() is None and time.monotonic() < deadline, "it ended by itself"
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.send_signal(number)
+    return process.wait()
 
 
 def lines(path: Path) -> list[str]:
@@ -67,7 +70,7 @@ def test_a_killed_run_resumes_bit_for_bit(cwd, recipe, kill_after):
     whole = f"runs/{recipe}"
     if not (cwd / whole).exists():
         finish(cwd, recipe, whole)
-    start_and_kill(cwd, recipe, f"{whole}-killed", kill_after)
+    assert start_and_kill(cwd, recipe, f"{whole}-killed", kill_after) == -signal.SIGKILL
     finish(cwd, recipe, f"{whole}-killed", "--resume")
     expected = records(cwd / whole / "metrics.jsonl")
     assert len(expected) == 14
@@ -78,3 +81,41 @@ def test_a_killed_run_resumes_bit_for_bit(cwd, recipe, kill_after):
             for name in (whole, f"{whole}-killed")
         ]
         assert files[0] == files[1], kind
+
+
+def test_a_run_that_is_asked_to_stop_has_a_code_of_its_own(cwd):
+    folder = "runs/stopped"
+    assert start_and_kill(cwd, KNOWN, folder, 2, signal.SIGUSR1) == 75
+    steps = [line["step"] for line in records(cwd / folder / "metrics.jsonl")]
+    assert (cwd / folder / "checkpoints" / f"step-{max(steps)}" / "manifest.json").is_file()
+    assert max(steps) < 12
+
+
+@pytest.mark.distributed
+def test_a_launcher_starts_one_training_on_two_processes(cwd):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            command(KNOWN, "runs/two", "--json", "--train.engine", "ddp"),
+            cwd=cwd,
+            env={
+                **os.environ,
+                "WORLD_SIZE": "2",
+                "RANK": str(rank),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    outputs = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert json.loads(outputs[0][0])["steps"] == 12
+    assert outputs[1][0] == ""
+    one, two = (records(cwd / "runs" / name / "metrics.jsonl") for name in (KNOWN, "two"))
+    assert [line["step"] for line in one] == [line["step"] for line in two]

@@ -22,7 +22,7 @@ def run(tmp_path):
     return start
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_saves_after_the_step_and_resuming_changes_nothing(run, number):
     whole, first, second = ToyTask(), ToyTask(), ToyTask()
     run(whole, "whole")

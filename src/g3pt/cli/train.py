@@ -14,10 +14,14 @@ from g3pt.cli.options import say
 from g3pt.cli.speech import WITH_TIME, listen
 
 if TYPE_CHECKING:
+    from g3pt.training.distributed import World
     from g3pt.training.loop import TrainResult
     from g3pt.training.runs import Run
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
+STOPPED = 75
+"""A signal stopped the run, which was saved: start the same command again with --resume. This is
+`EX_TEMPFAIL`; launch files of clusters put the job back into the queue for it."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -29,23 +33,30 @@ def main(arguments: Sequence[str]) -> int:
     say("g3pt train: loading")  # takes seconds
     name, others = _take_recipe(arguments)
     options, overrides = _parser().parse_known_args(others)
+    from g3pt.training.launch import process_group, require_resumable
+
     try:
+        require_resumable(resume=options.resume or options.dry_run)
         run, folder = _resolve(name, options, overrides)
         listen(logging.INFO, layout=WITH_TIME)
         if options.write_config is not None:
             return _write_config(run, options)
-        plan = _make_plan(run, folder, options)
-        for line in plan.lines:
-            say(line)
         if options.dry_run:
             from g3pt.cli.dry_run import print_cost
 
+            plan = _make_plan(run, folder, options)
+            _say_all(plan.lines)
             print_cost(plan, workers=options.workers, as_json=options.json)
             return DONE
+        with process_group(run.train.device) as world:
+            plan = _make_plan(run, folder, options)
+            world.meet()  # nobody writes before all have looked
+            if world.speaks:
+                _say_all(plan.lines)
+            return _train(plan, options, world)
     except (ValueError, FileExistsError, FileNotFoundError) as error:
         print(f"g3pt train: {error}", file=sys.stderr)
         return WRONG_INPUT
-    return _train(plan, options)
 
 
 def _take_recipe(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -225,32 +236,45 @@ def _make_plan(run: "Run", folder: Path, options: argparse.Namespace) -> Plan:
     )
 
 
+def _say_all(lines: Sequence[str]) -> None:
+    for line in lines:
+        say(line)
+
+
 # --- training --------------------------------------------------------------------------------
 
 
-def _train(plan: Plan, options: argparse.Namespace) -> int:
-    from g3pt.cli.evaluate_yardsticks import make_yardstick
+def _train(plan: Plan, options: argparse.Namespace, world: "World") -> int:
     from g3pt.training.checkpoint import CheckpointError
+    from g3pt.training.distributed import OtherRankError
     from g3pt.training.loop import TrainingDivergedError
     from g3pt.training.start import start
 
     try:
-        for file in plan.yardsticks:
-            make_yardstick(file)
+        world.lead(lambda: _make_missing(plan.yardsticks))
         for folder, run in plan.before.items():
             result = start(run, folder, resume=True, workers=options.workers)
             if not result.finished:
                 say(f"{folder}: stopped early, go on with --resume")
-                return FAILED
+                return STOPPED
         result = start(plan.run, plan.folder, resume=options.resume, workers=options.workers)
     except (FileExistsError, FileNotFoundError, ValueError) as error:
         print(f"g3pt train: {error}", file=sys.stderr)
         return FAILED if isinstance(error, CheckpointError) else WRONG_INPUT
-    except TrainingDivergedError as error:
+    except (TrainingDivergedError, OtherRankError) as error:
         print(f"g3pt train: {error}", file=sys.stderr)
         return FAILED
-    _print_result(result, as_json=options.json)
-    return DONE if result.finished else FAILED
+    if world.speaks:
+        _print_result(result, as_json=options.json)
+    return DONE if result.finished else STOPPED
+
+
+def _make_missing(yardsticks: Sequence[Path]) -> None:
+    from g3pt.cli.evaluate_yardsticks import make_yardstick
+
+    for file in yardsticks:
+        if not file.is_file():  # another process may have made it
+            make_yardstick(file)
 
 
 def _print_result(result: "TrainResult", *, as_json: bool) -> None:

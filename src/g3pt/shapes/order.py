@@ -4,11 +4,13 @@ It has no state, so a resumed run continues exactly, and any number of processes
 slice of the global batch see the same global order.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int
+
+from g3pt.hashes import json_sha256
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,15 @@ class MixedOrder:
         taken = self._pattern[:, None] == np.arange(len(sizes))
         self._before = np.cumsum(taken, axis=0) - taken
         self._permutations: dict[tuple[int, int], np.ndarray] = {}
+
+    def key(self, contents: Iterable[str]) -> str:
+        """Hash of everything that the order follows from.
+
+        Args:
+            contents: what identifies the rows of the parts, such as their fingerprints or ids.
+        """
+        counts = self.counts.tolist()
+        return json_sha256({"seed": self.seed, "counts": counts, "contents": list(contents)})
 
     def draws(self, first: int, count: int) -> Draws:
         """Samples number `first` to `first + count - 1` of the order."""

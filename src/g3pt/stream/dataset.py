@@ -163,6 +163,11 @@ class StreamDataset:
         """Number of examples made so far, each of another shape."""
         return self._next_chunk * self.config.chunk_size
 
+    @property
+    def order_key(self) -> str:
+        """Empty: every process makes its own examples, and there is no common order."""
+        return ""
+
     def batch(self, step: int) -> CarBatch:
         """This process's share of global batch number `step`, on the device."""
         config = self.config

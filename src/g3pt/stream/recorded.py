@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from g3pt.hashes import json_sha256
 from g3pt.shapes.batch import CarBatch
 from g3pt.shapes.queries import POSITION_STEPS
 from g3pt.stream.recording import Recording, Selection
@@ -87,6 +88,12 @@ class RecordedDataset:
 
     def __len__(self) -> int:
         return int(self._ends[-1])
+
+    @property
+    def order_key(self) -> str:
+        """Hash of what the order of samples follows from; the same for all processes of a run."""
+        origins = [str(origin) for each in self._recordings for origin in each.origins]
+        return json_sha256({"seed": self.config.seed, "origins": origins})
 
     def batch(self, step: int) -> CarBatch:
         """This process's share of global batch number `step`, on the device."""

@@ -2,6 +2,10 @@
 
 A checkpoint is a folder `step-N` of safetensors and JSON, written under a temporary name,
 flushed to disk, listed with checksums in `manifest.json` and renamed into place last.
+
+It holds whole tensors, whatever number of processes trained and however they cut the tensors
+(docs/decisions/0012-checkpoints-hold-whole-tensors.md). So any number of processes can go on from
+it, and what exports or evaluates weights reads one kind of file.
 """
 
 import json
@@ -9,6 +13,7 @@ import logging
 import os
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from g3pt.hashes import file_sha256
+from g3pt.training.distributed import own, spread_like, whole
 
 LOGGER = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
@@ -73,6 +79,63 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     for step in list_checkpoints(folder)[keep:]:
         _discard(folder, step)
     return target
+
+
+class CheckpointWriter:
+    """Writes checkpoints in a thread while training goes on, one at a time.
+
+    A process that is killed meanwhile leaves the former checkpoints.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[Path] | None = None
+
+    def save(self, folder: Path, checkpoint: Checkpoint, *, keep: int) -> None:
+        """Begin `save_checkpoint` after the one before is done.
+
+        The tensors must not change any more: give copies, as `host_copies` makes.
+
+        Raises:
+            OSError: if the one before could not be written.
+        """
+        self.wait()
+        self._pending = self._pool.submit(save_checkpoint, folder, checkpoint, keep=keep)
+
+    def wait(self) -> None:
+        """Return when the last checkpoint is written.
+
+        Raises:
+            OSError: if it could not be written.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def close(self) -> None:
+        """Wait, and end the thread."""
+        try:
+            self.wait()
+        finally:
+            self._pool.shutdown()
+
+
+def host_copies(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
+    """Copies of whole tensors in the memory of the host.
+
+    All processes must call it with the same names. A sharded tensor is gathered alone, so that no
+    more than one is whole on a device.
+
+    Args:
+        tensors: tensors by name.
+        keep: False gives an empty dictionary, on the processes that write nothing.
+    """
+    copies: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        full = whole(tensor.detach())
+        if keep:
+            copies[name] = full.to("cpu", copy=True).contiguous()
+    return copies
 
 
 def is_run_folder(source: str | Path) -> bool:
@@ -151,19 +214,19 @@ def load_module_tensors(module: nn.Module, tensors: dict[str, Tensor]) -> None:
     Raises:
         CheckpointError: if a name or a shape differs.
     """
-    own = module_tensors(module)
-    if differing := sorted(own.keys() ^ tensors.keys()):
+    ours = module_tensors(module)
+    if differing := sorted(ours.keys() ^ tensors.keys()):
         raise CheckpointError(
             f"the checkpoint is of another model: {differing[0]} is in one of them only "
             f"({len(differing)} such tensors)"
         )
-    for name, tensor in own.items():
+    for name, tensor in ours.items():
         if tensor.shape != tensors[name].shape:
             raise CheckpointError(
                 f"the checkpoint is of another model: {name} has shape "
                 f"{tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}"
             )
-        tensor.copy_(tensors[name])
+        own(tensor).copy_(own(spread_like(tensors[name], tensor)))
 
 
 def discard_after(folder: Path, step: int) -> None:

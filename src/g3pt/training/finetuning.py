@@ -120,6 +120,10 @@ class FinetuneTask:
         """Draw examples, a view of each, and which conditions are dropped."""
         return self._draw(self._datasets[part].batch(step), step, part)
 
+    def order_key(self, part: Part) -> str:
+        """Hash of what the order of examples follows from."""
+        return self._datasets[part].order_key
+
     def sample_ids(self, batch: FinetuneStep) -> Sequence[str]:
         """Ids of the shapes."""
         return (*batch.car.ids, *(() if batch.guess is None else batch.guess.ids))

@@ -17,20 +17,25 @@ import torch
 from g3pt.models.devices import resolve_device
 from g3pt.training.checkpoint import (
     Checkpoint,
+    CheckpointError,
+    CheckpointWriter,
     discard_after,
+    host_copies,
     list_checkpoints,
     load_module_tensors,
     load_newest_checkpoint,
     module_tensors,
-    save_checkpoint,
 )
-from g3pt.training.distributed import World
+from g3pt.training.distributed import World, whole
+from g3pt.training.engines import EngineName, build_engine
 from g3pt.training.feed import BatchFeed
 from g3pt.training.optim import Ema, OptimConfig, Optimizer
 from g3pt.training.recomputation import recompute_blocks
 from g3pt.training.signals import StopSignals
+from g3pt.training.statistics import RunningStatistics
 from g3pt.training.task import Task
 from g3pt.training.tracking import MetricsFile, ProgressDisplay, Standing
+from g3pt.training.watch import Watch
 
 LOGGER = logging.getLogger(__name__)
 BEST_FOLDER = "best"
@@ -54,6 +59,13 @@ class TrainConfig:
     recompute_blocks: bool = False
     """Gradient checkpointing: transformer blocks run a second time for the backward pass instead
     of keeping their activations. It takes a third more time and a fraction of the memory."""
+    engine: EngineName = "auto"
+    """How several processes train together. `auto` and `ddp`: each holds all weights (torch's
+    DistributedDataParallel). `fsdp`: weights, gradients and optimiser state are cut among them
+    (FSDP2), for a model that does not fit on one device."""
+    hang_seconds: float = 60.0
+    """If a process spends longer than this at one place of a step, or gives no sign of life, all
+    processes leave with a message that names it; 0 waits for half an hour."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     threads: int = 0
     """Threads of torch; 0 is torch's default. Another number may change the last bits of losses."""
@@ -82,6 +94,8 @@ class TrainConfig:
         for name in ("accumulation", "log_every", "checkpoint_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be at least 1, got {getattr(self, name)}")
+        if self.hang_seconds < 0:
+            raise ValueError(f"train.hang_seconds must not be negative, got {self.hang_seconds}")
         if self.patience < 0 or (self.patience and not (self.keep_best and self.eval_every)):
             raise ValueError(
                 "train.patience counts evaluations without a better keep_best: it needs keep_best "
@@ -163,7 +177,7 @@ def train(
         torch.set_num_threads(config.threads)
     loop = _Loop(task, optim, config, Path(run_dir), description or {})
     # Rank 0 checks for all processes: it may save before the others get to check.
-    if loop.world.agree(float(bool(list_checkpoints(loop.folder)))) and not resume:
+    if loop.world.share(bool(list_checkpoints(loop.folder))) and not resume:
         raise FileExistsError(f"{run_dir} holds a run already; resume it or choose another folder")
     if resume:
         loop.restore()
@@ -190,8 +204,13 @@ class _Loop:
         self.module = task.module.to(self.device)
         if config.recompute_blocks:
             recompute_blocks(self.module)
+        self.engine = build_engine(
+            task, config.engine, self.world, bfloat16=config.precision == "bf16"
+        )
+        self.statistics = RunningStatistics(self.module, self.world, num_slices=config.accumulation)
         self.optimizer = Optimizer(self.module, optim)
         self.ema = Ema(self.module, config.ema_decay)
+        self.writer = CheckpointWriter()
         self.state = LoopState()
         self.metrics: dict[str, float] = {}
         self.over = ""
@@ -210,16 +229,20 @@ class _Loop:
             writes=self.world.speaks,
         )
         parts = self.world.parts(self.config.accumulation)
+        self.world.require_same("the order of samples", self.task.order_key(parts[0]))
         self.feed = BatchFeed(self.task, parts, self.device, ahead=self.config.prefetch)
-        if self.state.step == 0:
-            self.save()
+        self.watch = Watch(self.world, self.config.hang_seconds)
         try:
+            if self.state.step == 0:
+                self.save()
             with StopSignals() as signals:
                 stopped = self._run_until(signals)
         finally:
             self.feed.close()
             self.display.close()
             self.log.close()
+            self.writer.close()
+            self.watch.close()
         return TrainResult(
             run=self.run_dir,
             step=self.state.step,
@@ -231,13 +254,13 @@ class _Loop:
 
     def _run_until(self, signals: StopSignals) -> bool:
         config = self.config
-        progress = self.world.agree(self.progress())
+        progress, _ = self.world.decide(self.progress(), False)
         if self.state.step == 0 and config.patience:
             self.evaluate(progress)
         while progress < 1 and not self._is_stale():
             self.step(progress)
-            progress = self.world.agree(self.progress())
-            stop = bool(self.world.agree(float(signals.received)))
+            progress, stop = self.world.decide(self.progress(), signals.received)
+            self.watch.at(self.state.step, "outside")
             over = progress >= 1
             if self.state.step % config.log_every == 0 or over:
                 self.report(progress)
@@ -256,7 +279,7 @@ class _Loop:
     def _is_stale(self) -> bool:
         """Whether `keep_best` has not improved for as long as the run may wait."""
         patience = self.config.patience
-        return bool(patience and self.world.agree(float(self.state.stale)) >= patience)
+        return bool(patience and self.state.stale >= patience)
 
     def progress(self) -> float:
         """Share of the run that is over, by steps or by the clock."""
@@ -276,7 +299,7 @@ class _Loop:
         if step in state.avoided:
             return
         self.module.train()
-        buffers = [buffer.clone() for buffer in self.module.buffers()]
+        self.statistics.begin_step()
         values, ids = self._gradients(step, progress)
         if all(math.isfinite(values[name]) for name in ("loss", "grad_norm")):
             factor = self.optim.schedule.factor(step, progress) * state.lr_scale
@@ -288,8 +311,7 @@ class _Loop:
                 sums[0] += value
                 sums[1] += 1
         else:
-            for buffer, kept in zip(self.module.buffers(), buffers, strict=True):
-                buffer.copy_(kept)
+            self.statistics.undo()
             self._skip(step, values, ids)
         self.optimizer.zero_grad()
 
@@ -299,33 +321,40 @@ class _Loop:
         ids: list[str] = []
         totals: dict[str, torch.Tensor] = {}
         for part in parts:
+            self.watch.at(step, "batch")
             batch = self.feed.get(step, part)
+            self.watch.at(step, "compute")
             # Dropout in the module draws from torch's global generator. It is seeded here, so its
             # state need not be saved. The constants keep the seeds of neighbouring steps apart.
             torch.manual_seed((self.config.seed * 1_000_003 + step) * 4096 + part.index)
-            with torch.autocast(
-                self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"
-            ):
-                output = self.task.loss(batch, step=step, progress=progress)
-            (output.loss / part.count).backward()
+            with self.engine.piece(last=part == parts[-1]):
+                with torch.autocast(
+                    self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"
+                ):
+                    output = self.engine.run(batch, step=step, progress=progress)
+                (output.loss / len(parts)).backward()
+            self.statistics.end_slice()
             self.over = output.over
             ids += self.task.sample_ids(batch)
             for name, value in {"loss": output.loss, **output.metrics}.items():
                 share = value.detach().float() / part.count
                 totals[name] = totals[name] + share if name in totals else share
-        self.world.sum_gradients(self.optimizer.parameters)
-        self.world.average_buffers(self.module.buffers())
-        gradients = [p.grad for p in self.optimizer.parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        if self.optim.clip_norm:
-            torch.nn.utils.clip_grads_with_norm_(
-                [p for p in self.optimizer.parameters if p.grad is not None],
-                self.optim.clip_norm,
-                norm,
-            )
+        self.engine.finish_gradients()
+        self.statistics.end_step()
+        norm = self._clip()
         summed = self.world.sum_values(torch.stack([v.to(self.device) for v in totals.values()]))
         numbers = torch.cat([summed, norm.detach().reshape(1).to(summed)]).tolist()
+        self.watch.at(step, "update")
         return dict(zip([*totals, "grad_norm"], numbers, strict=True)), ids
+
+    def _clip(self) -> torch.Tensor:
+        """Limit the norm of the whole gradient; return what it was."""
+        updated = [p for p in self.optimizer.parameters if p.grad is not None]
+        gradients = [p.grad for p in updated if p.grad is not None]
+        norm = whole(torch.nn.utils.get_total_norm(gradients))
+        if self.optim.clip_norm:
+            torch.nn.utils.clip_grads_with_norm_(updated, self.optim.clip_norm, norm)
+        return norm
 
     # -- when numbers go wrong ----------------------------------------------------------------
 
@@ -360,24 +389,35 @@ class _Loop:
         self._start_clock()
         if self.world.speaks:
             self.log.write("rollback", step + 1, to=state.step, lr_scale=lr_scale)
-            self.save()
+        self.save()
 
     # -- saving and restoring -----------------------------------------------------------------
 
     def save(self) -> None:
-        if not self.world.speaks:
-            return
         tensors = {
             "model": module_tensors(self.module),
             "ema": self.ema.state_tensors(),
             "optimizer": self.optimizer.state_tensors(),
         }
         state = {"loop": asdict(self.state), **self.description}
-        save_checkpoint(
-            self.folder,
-            Checkpoint(step=self.state.step, tensors=tensors, state=state),
-            keep=self.config.keep_checkpoints,
-        )
+        self._write(self.folder, tensors, state, keep=self.config.keep_checkpoints)
+
+    def _write(
+        self,
+        folder: Path,
+        tensors: dict[str, dict[str, torch.Tensor]],
+        state: dict[str, Any],
+        *,
+        keep: int,
+    ) -> None:
+        """Copy what is saved to the host, and let it be written while training goes on."""
+        self.writer.wait()  # copies of one checkpoint at a time
+        copies = {
+            name: host_copies(group, keep=self.world.speaks) for name, group in tensors.items()
+        }
+        if self.world.speaks:
+            checkpoint = Checkpoint(step=self.state.step, tensors=copies, state=state)
+            self.writer.save(folder, checkpoint, keep=keep)
 
     def _keep_if_best(self) -> None:
         """Save the module, which holds the averaged weights, if `keep_best` has improved."""
@@ -393,25 +433,48 @@ class _Loop:
             state.stale += 1
             return
         state.best, state.stale = self.metrics[name], 0
-        save_checkpoint(
+        self._write(
             self.run_dir / BEST_FOLDER,
-            Checkpoint(
-                step=state.step,
-                tensors={"model": module_tensors(self.module)},
-                state={"metrics": self.metrics, **self.description},
-            ),
+            {"model": module_tensors(self.module)},
+            {"metrics": self.metrics, **self.description},
             keep=1,
         )
 
     def restore(self) -> None:
-        checkpoint = load_newest_checkpoint(self.folder)
+        self.writer.wait()
+        checkpoint = self._read()
         if checkpoint is None:
             return
-        discard_after(self.folder, checkpoint.step)
         load_module_tensors(self.module, checkpoint.tensors["model"])
         self.ema.load_state_tensors(checkpoint.tensors["ema"])
         self.optimizer.load_state_tensors(checkpoint.tensors.get("optimizer", {}))
         self.state = LoopState(**checkpoint.state["loop"])
+
+    def _read(self) -> Checkpoint | None:
+        """The newest sound checkpoint, which rank 0 reads for all processes.
+
+        Raises:
+            CheckpointError: on all processes, if there are some and none is sound.
+        """
+        found, error = None, ""
+        if self.world.speaks:
+            try:
+                found = load_newest_checkpoint(self.folder)
+            except CheckpointError as raised:
+                error = str(raised)
+        if error := self.world.share(error):
+            raise CheckpointError(error)
+        header = self.world.share(
+            None if found is None else [found.step, dict(found.state), list(found.tensors)]
+        )
+        if header is None:
+            return None
+        step, state, groups = header
+        if self.world.speaks:
+            discard_after(self.folder, step)
+        held = {} if found is None else found.tensors
+        tensors = {name: self.world.share_tensors(held.get(name, {})) for name in groups}
+        return Checkpoint(step=step, tensors=tensors, state=state)
 
     # -- looking ------------------------------------------------------------------------------
 
@@ -445,12 +508,14 @@ class _Loop:
             )
 
     def evaluate(self, progress: float) -> None:
-        if not self.world.speaks:
-            return
         self.module.eval()
         with self.ema.applied(), torch.no_grad():
-            self.metrics = dict(self.task.evaluate(self.state.step, progress))
+            with self.engine.whole():
+                metrics = dict(self.task.evaluate(self.state.step, progress))
+            self.metrics = self.world.share(metrics)
             self._keep_if_best()
+        if not self.world.speaks:
+            return
         self.log.write("evaluation", self.state.step, **self.metrics)
         LOGGER.info(
             "step %d  %s",

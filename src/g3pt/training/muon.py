@@ -8,11 +8,16 @@ the format by the device.
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from g3pt.training.distributed import is_sharded, own
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration. It is steep at zero, so that few steps suffice, but it
@@ -78,17 +83,25 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             updated = [p for p in group["params"] if p.grad is not None]
             directions = [self._direction(p, group["momentum"]) for p in updated]
-            for parameter, update in zip(updated, orthogonalized_all(directions), strict=True):
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                rate = group["lr"] * 0.2 * max(update.shape) ** 0.5
-                parameter.add_(update.to(parameter.dtype).view_as(parameter), alpha=-rate)
+            if updated and is_sharded(updated[0]):
+                heights = [p.shape[0] for p in updated]
+                updates = orthogonalized_shards(directions, heights, updated[0].device_mesh)
+            else:
+                updates = orthogonalized_all(directions)
+            for parameter, update in zip(updated, updates, strict=True):
+                held = own(parameter)
+                held.mul_(1 - group["lr"] * group["weight_decay"])
+                rate = group["lr"] * 0.2 * max(parameter.shape[0], update.shape[1]) ** 0.5
+                held.add_(update.to(held.dtype).view_as(held), alpha=-rate)
 
     def _direction(self, parameter: Tensor, momentum: float) -> Float[Tensor, "M N"]:
+        """The rows of the matrix to be orthogonalised that this process holds."""
         gradient, state = parameter.grad, self.state[parameter]
         assert gradient is not None
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(gradient)
-        average = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
+        gradient, average = own(gradient), own(state["momentum_buffer"])
+        average.lerp_(gradient, 1 - momentum)
         return gradient.lerp(average, momentum).flatten(1)
 
 
@@ -110,8 +123,60 @@ def orthogonalized_together(
     for place, matrix in enumerate(matrices):
         places.setdefault(matrix.shape, []).append(place)
     results: dict[int, Tensor] = {}
-    for own in places.values():
-        stack = torch.stack([matrices[place] for place in own])
+    for alike in places.values():
+        stack = torch.stack([matrices[place] for place in alike])
         together = orthogonalized(stack, dtype=iteration_dtype(stack.device.type))
-        results |= dict(zip(own, together.unbind(), strict=True))
+        results |= dict(zip(alike, together.unbind(), strict=True))
     return [results[place] for place in range(len(matrices))]
+
+
+def orthogonalized_shards(
+    shards: Sequence[Float[Tensor, "_ _"]], heights: Sequence[int], mesh: "DeviceMesh"
+) -> list[Float[Tensor, "_ _"]]:
+    """The rows that this process holds of every orthogonalised matrix, from those of the matrix.
+
+    The iteration needs whole matrices. Each is sent to one process and its result is sent back, so
+    that every process computes its share of the matrices. A step sends every shard out and back
+    once: two numbers a parameter, cut by the number of processes.
+
+    Args:
+        shards: consecutive rows of each matrix, cut as `torch.chunk` cuts; possibly none.
+        heights: rows of each whole matrix.
+        mesh: the processes, in the order of their shards.
+    """
+    size, rank = mesh.size(), mesh.get_local_rank()
+    widths = [shard.shape[1] for shard in shards]
+    rows = [_chunk_sizes(height, size) for height in heights]
+    owned = [range(owner, len(shards), size) for owner in range(size)]
+    sent = [sum(shards[i].numel() for i in one) for one in owned]
+    received = [sum(rows[i][source] * widths[i] for i in owned[rank]) for source in range(size)]
+    out = torch.cat([shards[i].flatten() for one in owned for i in one])
+    back = _exchanged(out, sent, received, mesh)
+    pieces: dict[int, list[Tensor]] = {i: [] for i in owned[rank]}
+    for source, part in enumerate(back.split(received)):
+        own_sizes = [rows[i][source] * widths[i] for i in owned[rank]]
+        for i, piece in zip(owned[rank], part.split(own_sizes), strict=True):
+            pieces[i].append(piece.view(-1, widths[i]))
+    matrices = [torch.cat(pieces[i]) for i in owned[rank]]
+    results = [each.to(out.dtype) for each in orthogonalized_all(matrices)]
+    cut = [each.split(rows[i]) for i, each in zip(owned[rank], results, strict=True)]
+    out = torch.cat([out.new_zeros(0), *(c[to].flatten() for to in range(size) for c in cut)])
+    back = _exchanged(out, received, sent, mesh)
+    order = [i for one in owned for i in one]
+    parts = back.split([shards[i].numel() for i in order])
+    found = {i: part.view_as(shards[i]) for i, part in zip(order, parts, strict=True)}
+    return [found[i] for i in range(len(shards))]
+
+
+def _exchanged(
+    sent: Tensor, sizes: list[int], received: list[int], mesh: "DeviceMesh"
+) -> Float[Tensor, " _"]:
+    result = sent.new_empty(sum(received))
+    torch.distributed.all_to_all_single(result, sent, received, sizes, group=mesh.get_group())
+    return result
+
+
+def _chunk_sizes(height: int, count: int) -> list[int]:
+    """Rows of each of `count` shards."""
+    step = -(-height // count)
+    return [max(0, min(step, height - step * index)) for index in range(count)]

@@ -1,7 +1,6 @@
 """Optimisers, their learning-rate schedule, and the running average of the weights."""
 
 import math
-from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, assert_never
@@ -9,6 +8,7 @@ from typing import Literal, assert_never
 import torch
 from torch import Tensor, nn
 
+from g3pt.training.distributed import own_all, spread_like
 from g3pt.training.muon import Muon
 
 # One call for all tensors; torch's own optimisers are written with these.
@@ -149,7 +149,10 @@ class Optimizer:
         for key, value in tensors.items():
             slot, _, name = key.partition("/")
             parameter = by_name[name]
-            states.setdefault(parameter, {})[slot] = value.to(parameter.device, copy=True)
+            value = value.to(parameter.device, copy=True)
+            if value.shape == parameter.shape:  # not a count of steps
+                value = spread_like(value, parameter)
+            states.setdefault(parameter, {})[slot] = value
         for optimizer in self._optimizers:
             optimizer.state.clear()
             for group in optimizer.param_groups:
@@ -236,7 +239,7 @@ class Ema:
     def update(self, step: int) -> None:
         """Move towards the parameters after `step` steps; early averages span fewer steps."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        _FOREACH_LERP(self._average, _detached(self._parameters), 1 - decay)
+        _FOREACH_LERP(own_all(self._average), own_all(self._parameters), 1 - decay)
 
     @contextmanager
     def applied(self):
@@ -254,18 +257,10 @@ class Ema:
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Put back what `state_tensors` gave."""
-        _FOREACH_COPY(
-            self._average,
-            [
-                tensors[name].to(a.device)
-                for name, a in zip(self._names, self._average, strict=True)
-            ],
-        )
+        pairs = zip(self._names, self._average, strict=True)
+        loaded = [spread_like(tensors[name], average) for name, average in pairs]
+        _FOREACH_COPY(own_all(self._average), own_all(loaded))
 
     @torch.no_grad()
     def _copy(self, tensors: list[Tensor]) -> None:
-        _FOREACH_COPY(_detached(self._parameters), tensors)
-
-
-def _detached(parameters: Iterable[Tensor]) -> list[Tensor]:
-    return [p.detach() for p in parameters]
+        _FOREACH_COPY(own_all(self._parameters), own_all(tensors))

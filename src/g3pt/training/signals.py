@@ -7,9 +7,10 @@ from typing import Any
 
 
 class StopSignals:
-    """While entered, SIGTERM and the first SIGINT set `received` instead of ending the process.
+    """While entered, SIGTERM, SIGUSR1 and the first SIGINT set `received` and do not end it.
 
-    A second SIGINT ends it at once. Outside the main thread nothing is caught.
+    Clusters send SIGTERM or SIGUSR1 some time before they take a machine away. A second SIGINT ends
+    the process at once. Outside the main thread nothing is caught.
     """
 
     def __init__(self) -> None:
@@ -18,7 +19,8 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            names = ("SIGTERM", "SIGINT", "SIGUSR1")  # Windows has no SIGUSR1
+            for number in (n for n in signal.Signals if n.name in names):
                 self._before[number] = signal.signal(number, self._receive)
         return self
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from g3pt.config import save_json, to_json
 from g3pt.models.devices import resolve_device
 from g3pt.models.tokenizer import Tokenizer
+from g3pt.training.distributed import World
 from g3pt.training.environment import describe_environment
 from g3pt.training.input_checks import InputChecks
 from g3pt.training.kinds.contract import SyntheticTask
@@ -63,9 +64,13 @@ def start(run: Run, folder: Path, *, resume: bool = False, workers: int = 1) -> 
     if not resume:
         require_unused(folder)
     resolve_device(run.train.device)  # before anything is made for it
-    run, tokenizer = complete(run, workers=workers)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_json(folder / CONFIG_FILE, run)
+    world = World.current()
+    run, tokenizer = world.lead(lambda: complete(run, workers=workers))
+    if world.speaks:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_json(folder / CONFIG_FILE, run)
+    world.meet()
+    _require_shared(folder / CONFIG_FILE, world)
     task = open_task(run, tokenizer)
     description = {"run": to_json(run), "environment": describe_environment()}
     return train(
@@ -76,6 +81,16 @@ def start(run: Run, folder: Path, *, resume: bool = False, workers: int = 1) -> 
         resume=resume,
         description=description,
     )
+
+
+def _require_shared(file: Path, world: World) -> None:
+    """Check that all processes read the file that rank 0 wrote.
+
+    Raises:
+        ValueError: naming the ranks that do not.
+    """
+    text = file.read_text(encoding="utf-8") if file.is_file() else "there is no such file"
+    world.require_same(str(file), text)
 
 
 def require_unused(folder: Path) -> None:

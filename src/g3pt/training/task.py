@@ -98,12 +98,22 @@ class Task(Protocol):
         """Compute the loss; `progress` is the share of the run that is over, in [0, 1)."""
         ...
 
+    def order_key(self, part: Part) -> str:
+        """Hash of what the order of samples follows from, such as the ids of all shapes.
+
+        Processes whose keys differ would not draw slices of one global batch.
+        """
+        ...
+
     def sample_ids(self, batch: Any) -> Sequence[str]:
         """Name the samples of a batch, for the log of a step that went wrong."""
         ...
 
     def evaluate(self, step: int, progress: float) -> Mapping[str, float]:
-        """Measure the module in its current state (the loop has put the EMA weights in)."""
+        """Measure the module in its current state (the loop has put the EMA weights in).
+
+        Of several processes, each measures its share (`World.own_rows`) and all return the same.
+        """
         ...
 
 

@@ -4,6 +4,7 @@ Legend: B shapes, N surface points, Q query points, L latents, C channels, T tok
 """
 
 import logging
+from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from g3pt.models.tokenizer import Tokenizer
 from g3pt.shapes.shape_set import VALIDATION, Selection
 from g3pt.shapes.shards import ShardSet
 from g3pt.shapes.stored import normals, positions
+from g3pt.training.distributed import World
 
 LOGGER = logging.getLogger(__name__)
 
@@ -43,8 +45,12 @@ class ValidationConfig:
 
 @dataclass(frozen=True)
 class ValidationShapes:
-    """Tensors of the held-out shapes, in the unit frame."""
+    """Tensors of this process's share of the held-out shapes, in the unit frame."""
 
+    world: World
+    """The processes that have the other shares."""
+    num_shapes: int
+    """Number of shapes of all processes."""
     points_BN3: Tensor
     normals_BN3: Tensor
     volume_BQ3: Tensor
@@ -53,8 +59,8 @@ class ValidationShapes:
     near_inside_BQ: Tensor
 
 
-def load_validation(config: ValidationConfig) -> ValidationShapes:
-    """Load the subset that `config` describes; it is the same every time."""
+def load_validation(config: ValidationConfig, world: World) -> ValidationShapes:
+    """Load this process's share of the subset that `config` describes; the same every time."""
     part = ShardSet(config.shards, config.selection)
     stored = part.prepare
     num_shapes = min(config.num_shapes, len(part))
@@ -63,8 +69,8 @@ def load_validation(config: ValidationConfig) -> ValidationShapes:
     volume_numbers = np.arange(min(config.num_volume_queries, stored.num_volume_queries))
     near_numbers = np.arange(min(config.num_near_queries, stored.near_group_size))
     near_numbers = near_numbers + narrowest * stored.near_group_size
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in ValidationShapes.__annotations__}
-    for row in rows:
+    columns: dict[str, list[np.ndarray]] = defaultdict(list)
+    for row in [rows[number] for number in world.own_rows(num_shapes)]:
         rng = np.random.default_rng((config.seed, 4, row))
         points, directions = part.draw_surface(row, min(config.num_points, stored.num_points), rng)
         volume, volume_inside = part[row].volume(volume_numbers)
@@ -76,7 +82,9 @@ def load_validation(config: ValidationConfig) -> ValidationShapes:
         columns["near_BQ3"].append(positions(near))
         columns["near_inside_BQ"].append(near_inside != 0)
     return ValidationShapes(
-        **{name: torch.from_numpy(np.stack(parts)) for name, parts in columns.items()}
+        world=world,
+        num_shapes=num_shapes,
+        **{name: torch.from_numpy(np.stack(parts)) for name, parts in columns.items()},
     )
 
 
@@ -85,6 +93,8 @@ def measure_tokenizer(
     tokenizer: Tokenizer, shapes: ValidationShapes, *, batch_size: int = 16, bypass: bool = False
 ) -> dict[str, float]:
     """IoU after every prefix of scales, near-surface accuracy, and the health of the tokens.
+
+    Every process measures its share of the shapes; all get the numbers of all shapes.
 
     Keys end in `/S` for scale S. `residual/S` is the energy left after scale S, as a share of
     the energy of the centred latents.
@@ -114,10 +124,12 @@ def measure_tokenizer(
         ious.append(torch.stack(prefix_ious, dim=1))
         residuals.append(_residual_energy(tokenizer, latents_BLC, pyramid.prefixes))
         indices.append(pyramid.indices_BT.cpu())
-    iou_S = torch.cat(ious).mean(dim=0).tolist()
-    residual_S = torch.cat(residuals).mean(dim=0).tolist()
-    indices_BT = torch.cat(indices)
-    metrics = {"iou": iou_S[-1], "near_accuracy": float(torch.cat(accuracies).mean())}
+    iou_BS, accuracy_B, residual_BS, indices_BT = (
+        shapes.world.gather_rows(torch.cat(each), shapes.num_shapes)
+        for each in (ious, accuracies, residuals, indices)
+    )
+    iou_S, residual_S = (each.mean(dim=0).tolist() for each in (iou_BS, residual_BS))
+    metrics = {"iou": iou_S[-1], "near_accuracy": float(accuracy_B.mean())}
     for scale in range(num_scales):
         metrics[f"iou/{scale}"] = iou_S[scale]
         metrics[f"residual/{scale}"] = residual_S[scale]

@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from g3pt.models.sampling import Sampling
 from g3pt.models.teacher import teacher_inputs
 from g3pt.models.tokenizer import DiscreteTokenizer
 from g3pt.shapes.yardstick import Yardstick
+from g3pt.training.distributed import World
 
 TOKENS = "tokens"
 """Name of the answer made of the object's own tokens: the best that the tokenizer can reach."""
@@ -132,6 +133,21 @@ class YardstickMeasure:
         """Cross-entropy at the best temperature of each scale."""
         return np.stack(
             [self.ce_BGS[:, best, scale] for scale, best in enumerate(self._best)], axis=1
+        )
+
+    def gather(self, whole: Yardstick, world: World) -> "YardstickMeasure":
+        """Measurements of the whole yardstick, of which this process measured `world.own_rows`."""
+
+        def together(own: np.ndarray) -> np.ndarray:
+            return world.gather_rows(torch.from_numpy(own), len(whole)).numpy()
+
+        return replace(
+            self,
+            ids=whole.ids,
+            flagged_B=whole.flagged_B,
+            ce_BGS=together(self.ce_BGS),
+            bit_accuracy_BS=together(self.bit_accuracy_BS),
+            iou={answer: together(values_B) for answer, values_B in self.iou.items()},
         )
 
     def take(self, chosen_B: Bool[np.ndarray, " B"], name: str) -> "YardstickMeasure":

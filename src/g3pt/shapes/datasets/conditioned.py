@@ -136,6 +136,11 @@ class ConditionedShapes:
         kept = self._frames.get((shards.fingerprint, row, view))
         return framed_view(shards, row, view, self.config.image_size) if kept is None else kept
 
+    @property
+    def order_key(self) -> str:
+        """Hash of what the order of samples follows from; the same for all processes of a run."""
+        return self.order.key(part.fingerprint for part in self.parts)
+
     def draw(self, step: int) -> list[DrawnShape]:
         """This process's share of the shapes of global batch number `step`.
 

@@ -58,6 +58,11 @@ class ResidentTokenizerDataset:
         self.num_shapes = sum(sizes)
         self._device, self._rank, self._world_size = device, rank, world_size
 
+    @property
+    def order_key(self) -> str:
+        """Hash of what the order of samples follows from; the same for all processes of a run."""
+        return self.order.key(each for part in self.parts for each in part.ids)
+
     def batch(self, step: int) -> TokenizerBatch:
         """This process's share of global batch number `step`, part by part.
 

@@ -79,6 +79,11 @@ class FlowDataset:
         square_E = np.average(squares, axis=0, weights=sizes)
         return LatentStatistics(mean_E, np.sqrt(np.maximum(square_E - mean_E**2, 0.0)))
 
+    @property
+    def order_key(self) -> str:
+        """Hash of what the order of samples follows from; the same for all processes of a run."""
+        return self.shapes.order_key
+
     def batch(self, step: int) -> FlowBatch:
         """This process's share of global batch number `step`.
 
@@ -143,6 +148,11 @@ class RegressorDataset:
     def num_shapes(self) -> int:
         """How many shapes are drawn from."""
         return self.shapes.num_shapes
+
+    @property
+    def order_key(self) -> str:
+        """Hash of what the order of samples follows from; the same for all processes of a run."""
+        return self.shapes.order_key
 
     def batch(self, step: int) -> RegressorBatch:
         """This process's share of global batch number `step`.

@@ -117,6 +117,11 @@ class TokenizerDataset:
         self.num_shapes = sum(sizes)
         self._rank, self._world_size = rank, world_size
 
+    @property
+    def order_key(self) -> str:
+        """Hash of what the order of samples follows from; the same for all processes of a run."""
+        return self.order.key(part.fingerprint for part in self.parts)
+
     def batch(self, step: int) -> TokenizerBatch:
         """This process's share of global batch number `step`.
 
@@ -212,6 +217,11 @@ class CarDataset:
     def num_shapes(self) -> int:
         """Number of shapes in all folders."""
         return self.shapes.num_shapes
+
+    @property
+    def order_key(self) -> str:
+        """Hash of what the order of samples follows from; the same for all processes of a run."""
+        return self.shapes.order_key
 
     def batch(self, step: int) -> CarBatch:
         """This process's share of global batch number `step`.

@@ -112,7 +112,7 @@ class CarTask(ConditionedTask[CarDataset, CarStep]):
         device = next(self.module.parameters()).device
         batches = [self._held_out_step(each.to(device)) for _, each in self._held_out.batches()]
         for mode in self._objective.conditions.modes:
-            losses_S = torch.stack(
+            losses_NS = self._held_out.gather(
                 [
                     self._objective.losses(
                         replace(batch, condition=only(batch.condition, mode)), len(lengths), None, 0
@@ -120,7 +120,7 @@ class CarTask(ConditionedTask[CarDataset, CarStep]):
                     for batch in batches
                 ]
             )
-            losses_S = losses_S.mean(dim=0).double().cpu()
+            losses_S = losses_NS.mean(dim=0).double().cpu()
             nats = float((losses_S * lengths_S).sum())
             metrics[f"ce/{mode}"] = nats / sum(lengths)
             metrics[f"bits_per_shape/{mode}"] = nats / math.log(2)

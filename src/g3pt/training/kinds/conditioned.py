@@ -5,7 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
+import torch
+from torch import Tensor
+
 from g3pt.shapes.shape_set import VALIDATION, Selection
+from g3pt.training.distributed import World
 from g3pt.training.task import DatasetsOfParts, Part
 
 
@@ -15,6 +19,11 @@ class BatchSource(Protocol):
 
     def batch(self, step: int) -> Any:
         """This process's share of global batch number `step`."""
+        ...
+
+    @property
+    def order_key(self) -> str:
+        """Hash of what the order of samples follows from; the same for all processes of a run."""
         ...
 
 
@@ -62,6 +71,10 @@ class ConditionedTask(ABC, Generic[DatasetT, StepT]):
         """Draw shapes, a view and a caption of each, and which conditions are dropped."""
         return self._draw(self._datasets[part].batch(step), step, part)
 
+    def order_key(self, part: Part) -> str:
+        """Hash of what the order of shapes follows from."""
+        return self._datasets[part].order_key
+
     def sample_ids(self, batch: StepT) -> Sequence[str]:
         """Ids of the shapes."""
         return batch.ids
@@ -105,9 +118,17 @@ class HeldOut(Generic[HeldOutT]):
             self._opened = opened
         return self._opened
 
-    def batches(self) -> Iterator[tuple[int, Any]]:
-        """Number and content of every batch."""
+    @property
+    def num_batches(self) -> int:
+        """Number of batches of all processes."""
         config, num_held = self._config, self.dataset.num_shapes
-        num_batches = min(config.num_shapes, num_held) // min(config.batch_size, num_held)
-        for number in range(max(1, num_batches)):
+        return max(1, min(config.num_shapes, num_held) // min(config.batch_size, num_held))
+
+    def batches(self) -> Iterator[tuple[int, Any]]:
+        """Number and content of every batch that this process evaluates."""
+        for number in World.current().own_rows(self.num_batches):
             yield number, self.dataset.batch(number)
+
+    def gather(self, values: Sequence[Tensor]) -> Tensor:
+        """Stack one tensor a batch of `batches`, over the batches of all processes."""
+        return World.current().gather_rows(torch.stack(list(values)), self.num_batches)

@@ -180,7 +180,7 @@ class FlowTask(ConditionedTask[FlowDataset, FlowStep]):
                 self._errors(replace(batch, condition=only(batch.condition, mode)))
                 for batch in batches
             ]
-            metrics[f"velocity/{mode}"] = float(torch.cat(errors).mean())
+            metrics[f"velocity/{mode}"] = float(self._held_out.gather(errors).mean())
         return metrics
 
     def _held_out_step(self, batch: FlowBatch, number: int) -> FlowStep:

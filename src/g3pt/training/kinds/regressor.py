@@ -126,18 +126,18 @@ class RegressorTask(ConditionedTask[RegressorDataset, RegressorStep]):
         if not self._held_out:
             return {}
         device = next(self.module.parameters()).device
-        metrics: dict[str, float] = {}
-        batches = [to_device(each, device) for _, each in self._held_out.batches()]
-        for batch in batches:
+        values: dict[str, list[Tensor]] = {}
+        for _, held in self._held_out.batches():
+            batch = to_device(held, device)
             whole = RegressorStep.of(batch, self._conditions.give_all(batch))
             for mode in self._conditions.modes:
                 told = only(whole.condition, mode)
                 logits_BQ = self._logits(replace(whole, condition=told))
                 scores = batch_scores(logits_BQ, batch.inside_BQ, batch.near_BQ)
                 for name, value in scores.items():
-                    key = f"{name}/{mode}"
-                    metrics[key] = metrics.get(key, 0.0) + float(value) / len(batches)
-        return metrics
+                    values.setdefault(f"{name}/{mode}", []).append(value)
+        gathered = {name: self._held_out.gather(each).tolist() for name, each in values.items()}
+        return {name: sum(value / len(each) for value in each) for name, each in gathered.items()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

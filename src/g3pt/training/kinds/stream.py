@@ -20,10 +20,11 @@ from g3pt.models.conditioning.pretrained import PretrainedImageEncoder, frozen_f
 from g3pt.models.sampling import STANDARD, Sampling
 from g3pt.models.tokenizer import DiscreteTokenizer, Tokenizer, require_tokens
 from g3pt.shapes.batch import CarBatch
-from g3pt.shapes.yardstick import load_yardstick
+from g3pt.shapes.yardstick import Yardstick, load_yardstick
 from g3pt.stream.dataset import StreamConfig, StreamDataset
 from g3pt.stream.recorded import RecordedConfig, RecordedDataset
 from g3pt.stream.recording import CONFIG_FILE as RECORDING_FILE
+from g3pt.training.distributed import World
 from g3pt.training.fitting import fit_to_tokenizer, stream_captions
 from g3pt.training.input_checks import InputChecks
 from g3pt.training.kinds.conditioned import ConditionedTask
@@ -90,7 +91,7 @@ class StreamTask(ConditionedTask[StreamDataset | RecordedDataset, CarStep]):
         self._data = data
         self._only_guess = only_guess
         self._watch = watch
-        self._ready: list[ReadyYardstick] | None = None
+        self._ready: list[tuple[Yardstick, ReadyYardstick]] | None = None
 
     def _draw(self, batch: CarBatch, step: int, part: Part) -> CarStep:
         return self._objective.draw(batch, step, part, self._batch_size)
@@ -138,48 +139,55 @@ class StreamTask(ConditionedTask[StreamDataset | RecordedDataset, CarStep]):
         """
         metrics: dict[str, float] = {}
         best: dict[str, float] = {}
-        for ready in self._yardsticks():
-            name = ready.yardstick.name
-            metrics |= self._evaluate(ready)
+        for whole, ready in self._yardsticks():
+            name = whole.name
+            metrics |= self._evaluate(whole, ready)
             best[name] = max(metrics[f"iou/{name}/{a.name}"] for a in self.answers)
         new = [value for name, value in best.items() if name != "known"]
         if new:
             metrics["iou/new"] = sum(new) / len(new)
         return metrics
 
-    def _evaluate(self, ready: ReadyYardstick) -> dict[str, float]:
+    def _evaluate(self, whole: Yardstick, ready: ReadyYardstick) -> dict[str, float]:
         """Evaluate on one yardstick; a guess alone has no cross-entropy of tokens."""
-        asked = (self.tokenizer, self.module, ready, self.answers, self._watch.sampling)
         if not self._only_guess:
-            return measured_metrics(measure_yardstick(*asked))
-        sound_B = ~ready.yardstick.flagged_B
-        return {
-            f"iou/{ready.yardstick.name}/{answer}": float(iou_B[sound_B].mean())
+            return measured_metrics(self._measure(whole, ready))
+        world, sound_B = World.current(), ~whole.flagged_B
+        asked = (self.tokenizer, self.module, ready, self.answers, self._watch.sampling)
+        gathered = {
+            answer: world.gather_rows(torch.from_numpy(iou_B), len(whole)).numpy()
             for answer, iou_B in measure_answers(*asked).items()
+        }
+        return {
+            f"iou/{whole.name}/{answer}": float(iou_B[sound_B].mean())
+            for answer, iou_B in gathered.items()
         }
 
     def measure(self) -> list[YardstickMeasure]:
         """Measure the module in its current state on every yardstick."""
-        return [
-            measure_yardstick(
-                self.tokenizer, self.module, ready, self.answers, self._watch.sampling
-            )
-            for ready in self._yardsticks()
-        ]
+        return [self._measure(whole, ready) for whole, ready in self._yardsticks()]
 
-    def _yardsticks(self) -> list[ReadyYardstick]:
+    def _measure(self, whole: Yardstick, ready: ReadyYardstick) -> YardstickMeasure:
+        measured = measure_yardstick(
+            self.tokenizer, self.module, ready, self.answers, self._watch.sampling
+        )
+        return measured.gather(whole, World.current())
+
+    def _yardsticks(self) -> list[tuple[Yardstick, ReadyYardstick]]:
+        """Every yardstick, and the share of its objects that this process measures."""
         if self._ready is None:
             self.tokenizer.to(next(self.module.parameters()).device)
-            self._ready = [
-                ready_yardstick(
+            self._ready = []
+            for path in self._watch.yardsticks:
+                whole = load_yardstick(path).first(self._watch.num_objects)
+                ready = ready_yardstick(
                     self.tokenizer,
-                    load_yardstick(path).first(self._watch.num_objects),
+                    whole.take(World.current().own_rows(len(whole))),
                     num_scales=self.module.config.num_scales,
                     num_queries=self._watch.num_queries or None,
                     num_points=self._data.num_points,
                 )
-                for path in self._watch.yardsticks
-            ]
+                self._ready.append((whole, ready))
         return self._ready
 
     @property

@@ -32,6 +32,7 @@ from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
 from g3pt.shapes.batch import TokenizerBatch
 from g3pt.shapes.datasets.resident import ResidentTokenizerDataset
 from g3pt.shapes.datasets.tokenizer import TokenizerDataConfig, TokenizerDataset
+from g3pt.training.distributed import World
 from g3pt.training.ingredients import PreparedShapes, check_shapes, ensure_shapes
 from g3pt.training.input_checks import InputChecks
 from g3pt.training.kinds.contract import ExportedSettings, RunKind, seeded, start_from
@@ -240,6 +241,10 @@ class TokenizerTask:
         logits_BQ = self.module.occupancy(memory_BLC, data.queries_BQ3[:num])
         return self._field_loss(logits_BQ, data.first(num))
 
+    def order_key(self, part: Part) -> str:
+        """Hash of what the order of shapes follows from."""
+        return self._datasets[part].order_key
+
     def sample_ids(self, batch: TokenizerStep) -> Sequence[str]:
         """Ids of the shapes."""
         return batch.batch.ids
@@ -249,7 +254,7 @@ class TokenizerTask:
         if not self._validation.shards:
             return {}
         if self._shapes is None:
-            self._shapes = load_validation(self._validation)
+            self._shapes = load_validation(self._validation, World.current())
         bypass = progress < self._loss.warmup_share
         metrics = measure_tokenizer(
             self.module, self._shapes, batch_size=self._validation.batch_size, bypass=bypass

@@ -1,0 +1,50 @@
+"""A launcher's variables start a process group; without them there is one process."""
+
+import pytest
+
+from g3pt.training.launch import process_group, require_resumable
+
+
+def test_without_a_launcher_there_is_one_process(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with process_group("cpu") as world:
+        assert (world.rank, world.size, world.speaks) == (0, 1, True)
+
+
+def test_half_of_the_variables_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(ValueError, match="MASTER_ADDR, MASTER_PORT is not set"):
+        with process_group("cpu"):
+            pass
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    from g3pt.training import launch
+
+    monkeypatch.setattr(launch.torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match="LOCAL_RANK is 2, but this machine has 2 GPUs"):
+        launch._take_gpu(2)
+
+
+def test_processes_train_on_cpu_or_cuda_only(monkeypatch):
+    from g3pt.training import launch
+
+    for name in ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setattr(launch, "resolve_device", launch.torch.device)
+    with pytest.raises(ValueError, match="2 processes train on cpu or cuda, not on mps"):
+        with process_group("mps"):
+            pass
+
+
+def test_restarts_that_could_not_go_on_are_refused(monkeypatch, capsys):
+    from g3pt.cli import train
+
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    assert train.main(["tokenizer-tiny-smoke"]) == 2
+    assert "may restart this 3 times (--max-restarts)" in capsys.readouterr().err
+    require_resumable(resume=True)
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "0")
+    require_resumable(resume=False)
