@@ -49,6 +49,13 @@ def test_the_metric_of_signs_is_that_of_features(tokenizer):
     torch.testing.assert_close(found, expected, rtol=0.02, atol=0.0)  # linear about zero
 
 
+def test_the_metric_of_signs_is_exact_inside_a_step_of_half_precision(tokenizer):
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = metric_root(tokenizer, 2)
+    assert inside.dtype == torch.float32
+    torch.testing.assert_close(inside, metric_root(tokenizer, 2), rtol=0.0, atol=0.0)
+
+
 @pytest.fixture(scope="module")
 def car():
     image = ImageConditionConfig(image_size=64, patch_size=16, depth=1, width=16, num_heads=2)

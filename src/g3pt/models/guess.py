@@ -145,18 +145,19 @@ def metric_root(tokenizer: DiscreteTokenizer, num_scales: int) -> Float[Tensor, 
     """Matrix R such that |d R| is the norm of the feature change by a sign change d.
 
     It holds to first order around signs of zero, for the features of `decode_signs`. A squared
-    error over the many features can then be computed from the few signs.
+    error over the many features can then be computed from the few signs. All is computed in
+    float32, also where the training step around it uses autocast.
     """
     num_tokens = sum(tokenizer.scale_lengths[:num_scales])
     num_bits = tokenizer.num_bits
-    units_PTK = torch.eye(num_tokens * num_bits, device=tokenizer.latent_mean.device).unflatten(
-        1, (num_tokens, num_bits)
-    )
-    made = [
-        (tokenizer.decode_signs(part) - tokenizer.decode_signs(-part)).flatten(1) / 2
-        for part in units_PTK.split(_AT_ONCE)
-    ]
-    features_PF = torch.cat(made)
-    gram_PP = (features_PF @ features_PF.T).double()
+    device = tokenizer.latent_mean.device
+    units_PTK = torch.eye(num_tokens * num_bits, device=device).unflatten(1, (num_tokens, num_bits))
+    with torch.autocast(device.type, enabled=False):
+        made = [
+            (tokenizer.decode_signs(part) - tokenizer.decode_signs(-part)).flatten(1) / 2
+            for part in units_PTK.split(_AT_ONCE)
+        ]
+        features_PF = torch.cat(made)
+        gram_PP = (features_PF @ features_PF.T).double()
     gram_PP.diagonal().add_(1e-4 * gram_PP.diagonal().mean())
     return torch.linalg.cholesky(gram_PP).float()

@@ -4,7 +4,7 @@ A checkpoint is a folder `step-N` of safetensors and JSON, written under a tempo
 flushed to disk, listed with checksums in `manifest.json` and renamed into place last.
 
 It holds whole tensors, whatever number of processes trained and however they cut the tensors
-(docs/decisions/0012-checkpoints-hold-whole-tensors.md). So any number of processes can go on from
+(docs/decisions/0013-checkpoints-hold-whole-tensors.md). So any number of processes can go on from
 it, and what exports or evaluates weights reads one kind of file.
 """
 

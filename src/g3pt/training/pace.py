@@ -101,14 +101,13 @@ def preparation_seconds(shapes: PreparedShapes, *, workers: int) -> float | None
 
 @contextmanager
 def _as_the_run(run: Run, device: torch.device) -> Iterator[None]:
-    """The threads and the precision of a run; both are put back, and so is the random state."""
+    """The threads of a run; they are put back, and so is the random state."""
     threads = torch.get_num_threads()
     if run.train.threads:
         torch.set_num_threads(run.train.threads)
     devices = [device] if device.type == "cuda" else []
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=run.train.precision == "bf16")
     try:
-        with torch.random.fork_rng(devices=devices), autocast:
+        with torch.random.fork_rng(devices=devices):
             yield
     finally:
         torch.set_num_threads(threads)
@@ -150,8 +149,12 @@ def _timed_step(run: Run, expected: float, device: torch.device) -> float | None
             recompute_blocks(module)
         optimizer, ema = Optimizer(module, run.optim), Ema(module, run.train.ema_decay)
 
+        halved = run.train.precision == "bf16"
+
         def learn() -> None:
-            task.synthetic_loss(num, device).backward()
+            with torch.autocast(device.type, torch.bfloat16, enabled=halved):
+                loss = task.synthetic_loss(num, device)
+            loss.backward()
 
         def change() -> None:
             optimizer.step(run.optim.lr)
