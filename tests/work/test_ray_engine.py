@@ -6,13 +6,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from g3pt.preparation import build, ray_engine
+from g3pt.preparation import build
 from g3pt.preparation.build import ShardsConfig, build_shards
-from g3pt.preparation.engines import Limits, ProcessEngine
-from g3pt.preparation.ray_engine import LOCAL_SETTINGS, MAX_ATTEMPTS, SETTINGS, RayEngine
 from g3pt.preparation.sources import MeshRef, ProceduralSourceConfig, list_shapes
-from g3pt.preparation.worker import ObjectResult, ObjectTask
+from g3pt.preparation.worker import ObjectTask
 from g3pt.shapes.stored import PrepareConfig, ViewsConfig
+from g3pt.work import ray_engine
+from g3pt.work.engines import Limits, ProcessEngine
+from g3pt.work.ray_engine import LOCAL_SETTINGS, MAX_ATTEMPTS, SETTINGS, RayEngine
+from g3pt.work.tasks import TaskResult
 
 HOSTILE = """
 import os, signal
@@ -173,7 +175,7 @@ def make_engine(monkeypatch):
 
 
 def test_every_task_comes_back_once(make_engine):
-    engine, ray = make_engine(lambda number, _: ObjectResult(number, {}))
+    engine, ray = make_engine(lambda number, _: TaskResult(number, {}))
     results = list(engine.run(map(task, range(10))))
 
     assert sorted(result.number for result in results) == list(range(10))
@@ -184,7 +186,7 @@ def test_an_object_whose_node_dies_is_handed_out_again_and_given_up_in_the_end(m
     def answer(number, copy):
         if number == 3 or (number == 1 and copy == 0):
             return RayError("the node is dead")
-        return ObjectResult(number, {})
+        return TaskResult(number, {})
 
     engine, ray = make_engine(answer)
     results = engine.run(map(task, range(5)))
@@ -197,7 +199,7 @@ def test_an_object_whose_node_dies_is_handed_out_again_and_given_up_in_the_end(m
 
 def test_a_late_object_is_handed_out_twice_and_its_first_result_counts(make_engine):
     def answer(number, copy):
-        return ObjectResult(number, {"copy": copy}) if copy == 1 else None
+        return TaskResult(number, {"copy": copy}) if copy == 1 else None
 
     engine, ray = make_engine(answer, Limits(seconds=0.01))
     results = engine.run([task(7)])
@@ -214,7 +216,7 @@ def test_workers_without_g3pt_stop_the_run(make_engine):
 
 
 def test_whoever_stops_early_takes_back_what_is_out(make_engine):
-    engine, ray = make_engine(lambda number, _: ObjectResult(number, {}) if not number else None)
+    engine, ray = make_engine(lambda number, _: TaskResult(number, {}) if not number else None)
     results = engine.run(map(task, range(12)))
     next(results)
     results.close()
