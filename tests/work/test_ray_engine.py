@@ -13,7 +13,7 @@ from g3pt.preparation.worker import ObjectTask
 from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 from g3pt.work import ray_engine
 from g3pt.work.engines import Limits, ProcessEngine
-from g3pt.work.ray_engine import LOCAL_SETTINGS, MAX_ATTEMPTS, SETTINGS, RayEngine
+from g3pt.work.ray_engine import MAX_ATTEMPTS, RayEngine
 from g3pt.work.tasks import TaskResult
 
 HOSTILE = """
@@ -66,27 +66,6 @@ def refs(hostile, mesh_folder, monkeypatch):
     return listed
 
 
-@pytest.fixture
-def cluster(hostile, monkeypatch):
-    """Two nodes of one processor each, on this machine; the second can be killed."""
-    for name, value in (SETTINGS | LOCAL_SETTINGS).items():
-        monkeypatch.setenv(name, value)
-    pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    node = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
-    quick = {"health_check_period_ms": 500, "health_check_failure_threshold": 2}
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={**node, "include_dashboard": False, "_system_config": quick},
-    )
-    try:
-        cluster.second = cluster.add_node(**node)
-        yield cluster
-    finally:
-        cluster.shutdown()
-
-
 def files_of(out: Path) -> dict[str, bytes]:
     names = ("shard-*", "index.json", "quarantine.jsonl")
     return {file.name: file.read_bytes() for name in names for file in sorted(out.glob(name))}
@@ -95,7 +74,7 @@ def files_of(out: Path) -> dict[str, bytes]:
 @pytest.mark.distributed
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray leaves sockets to the collector
-def test_a_cluster_that_loses_a_node_writes_the_same_bytes(cluster, refs, tmp_path, hostile):
+def test_a_cluster_that_loses_a_node_writes_the_same_bytes(hostile, cluster, refs, tmp_path):
     expected = build_shards(CONFIG, tmp_path / "here", engine=ProcessEngine(1, LIMITS))
 
     def kill_a_node(progress):
