@@ -26,6 +26,7 @@ from g3pt.generation.bulk.tasks import BulkSettings, BulkTask, ModelSource
 from g3pt.shapes.shards import shard_name
 from g3pt.work.engines import Engine, InlineEngine
 from g3pt.work.shard_folder import Planned, ShardWork, alone, extend_plan, read_plan
+from g3pt.work.tasks import TaskResult
 
 CONFIG_FILE = "config.json"
 INDEX_FILE = "index.jsonl"
@@ -92,8 +93,8 @@ def generate_many(
         settings: how.
         models: with which weights.
         engine: runs the tasks; by default this process.
-        stopped: asked before a row is handed out. Once true, rows in work are finished, and the
-            others are left for another run.
+        stopped: asked before a row is handed out. Once true, rows in work are finished unless their
+            workers are stopped as well, and the others are left for another run.
         on_progress: called before the first row and after every row.
 
     Raises:
@@ -125,9 +126,7 @@ def generate_many(
         tell()
         by_id = {row.id: row for row in rows}
         tasks = _tasks(by_id, work.open(every), settings, models, stopped)
-        for result in (engine or InlineEngine()).run(tasks):
-            if stopped() and result.row.get("stage") == "worker":
-                continue  # whoever stops this run may stop its workers, too: no row is to blame
+        for result in _trusted((engine or InlineEngine()).run(tasks), stopped):
             work.keep(result)
             done, failed = done + 1, failed + result.is_refused
             spent += sum(result.seconds.values())
@@ -165,6 +164,14 @@ def _tasks(
         if stopped():
             return
         yield BulkTask(planned.number, rows[planned.id], settings, models)
+
+
+def _trusted(results: Iterator[TaskResult], stopped: Callable[[], bool]) -> Iterator[TaskResult]:
+    """End with the workers if whoever stops this run stops them as well: no row is to blame."""
+    for result in results:
+        if stopped() and result.row.get("stage") == "worker":
+            return
+        yield result
 
 
 # --- entering the folder -------------------------------------------------------------------
