@@ -14,7 +14,7 @@ from shared import made_once
 install_import_hook("g3pt", "typechecker.checked")
 
 
-pytest_plugins = ("prepared",)
+pytest_plugins = ("prepared", "clusters")
 
 
 @pytest.fixture(scope="session")

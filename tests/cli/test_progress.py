@@ -36,3 +36,14 @@ def test_the_time_left_of_a_job_is_told_once_it_is_known(
         "cache: shapes 1 of 1600",
         "cache: shapes 600 of 1600, 20 s left",
     ]
+
+
+def test_what_an_earlier_run_did_does_not_shorten_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = iter([0.0, 20.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    shown = progress.Steps(None)
+    for done in (90, 92):
+        shown.show("objects", done, 100)
+    assert capsys.readouterr().err.splitlines() == ["objects 90/100", "objects 92/100, 80 s left"]

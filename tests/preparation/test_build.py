@@ -205,14 +205,14 @@ def test_a_planned_file_that_disappears_is_refused_as_missing(build, growing, tm
 def test_child_processes_give_the_bytes_of_this_one(
     build, folder_config, folder_shards, tmp_path, deliverables, workers
 ):
-    from g3pt.preparation.engines import ProcessEngine
+    from g3pt.work.engines import ProcessEngine
 
     build(folder_config, tmp_path / "boxes", engine=ProcessEngine(workers))
     assert deliverables(tmp_path / "boxes") == deliverables(folder_shards.path)
 
 
 def test_results_may_come_in_any_order(build, folder_config, folder_shards, tmp_path, deliverables):
-    from g3pt.preparation.engines import Engine, InlineEngine
+    from g3pt.work.engines import Engine, InlineEngine
 
     class Backwards(Engine):
         def run(self, tasks):

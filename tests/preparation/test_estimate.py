@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from g3pt.preparation.build import ShardsConfig, build_shards
-from g3pt.preparation.engines import Engine, InlineEngine, Limits
 from g3pt.preparation.estimate import Estimate, estimate_work
 from g3pt.preparation.sources import ProceduralSourceConfig
-from g3pt.preparation.worker import ObjectResult, ObjectTask, refuse
+from g3pt.preparation.worker import ObjectTask
 from g3pt.shapes.stored import PrepareConfig, ViewsConfig
+from g3pt.work.engines import Engine, InlineEngine, Limits
+from g3pt.work.tasks import TaskResult
 
 CONFIG = ShardsConfig(
     source=ProceduralSourceConfig(num=60),
@@ -27,15 +28,15 @@ class FakeEngine(Engine):
         self.code, self.every = code, every
         self.seen: list[int] = []
 
-    def run(self, tasks: Iterable[ObjectTask]) -> Iterator[ObjectResult]:
+    def run(self, tasks: Iterable[ObjectTask]) -> Iterator[TaskResult]:
         for task in tasks:
             seed = task.ref.seed
             self.seen.append(seed)
             if seed % self.every == 0:
-                yield refuse(task, "worker", self.code, "as told")
+                yield task.refuse("worker", self.code, "as told")
             else:
                 stages = {"label": 1.0, "render": seed / 30}
-                yield ObjectResult(task.number, {"id": task.ref.id}, bytes(1000), stages)
+                yield TaskResult(task.number, {"id": task.ref.id}, bytes(1000), stages)
 
 
 def estimate(engine: Engine, **options) -> Estimate:

@@ -11,9 +11,9 @@ from hostile import make_hostile_tree, zip_bomb
 def prepared(tmp_path_factory):
     """The tree and the folder that was made of it."""
     from g3pt.preparation.build import ShardsConfig, build_shards
-    from g3pt.preparation.engines import Limits, ProcessEngine
     from g3pt.preparation.sources import FolderSourceConfig
     from g3pt.shapes.stored import PrepareConfig, ViewsConfig
+    from g3pt.work.engines import Limits, ProcessEngine
 
     tree = make_hostile_tree(tmp_path_factory.mktemp("hostile"), seed=5)
     out = tmp_path_factory.mktemp("out") / "shards"

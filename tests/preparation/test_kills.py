@@ -18,7 +18,7 @@ SCRIPT = """
 import sys
 
 from g3pt.preparation.build import build_shards
-from g3pt.preparation.engines import ProcessEngine
+from g3pt.work.engines import ProcessEngine
 from g3pt.shapes.stored import PrepareConfig
 from g3pt.preparation.build import ShardsConfig
 from g3pt.preparation.sources import FolderSourceConfig
@@ -142,8 +142,7 @@ def test_a_run_that_ends_at_any_change_of_a_file_goes_on_to_the_same_bytes(
     folder_config, folder_shards, tmp_path, deliverables, monkeypatch, after
 ):
     from g3pt.preparation.build import build_shards
-    from g3pt.preparation.engines import Engine
-    from g3pt.preparation.worker import prepare_object
+    from g3pt.work.engines import Engine
 
     results = {}
 
@@ -151,7 +150,7 @@ def test_a_run_that_ends_at_any_change_of_a_file_goes_on_to_the_same_bytes(
         def run(self, tasks):
             for task in tasks:
                 if task.ref.id not in results:
-                    results[task.ref.id] = prepare_object(task)
+                    results[task.ref.id] = task.run()
                 yield results[task.ref.id]
 
     expected = deliverables(folder_shards.path)

@@ -134,7 +134,8 @@ def test_another_seed_gives_other_points_and_other_queries(small_prepare, record
 
 
 def test_the_stopwatch_is_told_every_stage(small_prepare):
-    from g3pt.preparation.prepare import Stopwatch, prepare_shape
+    from g3pt.preparation.prepare import prepare_shape
+    from g3pt.work.tasks import Stopwatch
 
     watch = Stopwatch()
     prepare_shape(sphere_like(in_ball), small_prepare, watch)

@@ -9,12 +9,12 @@ import pytest
 def prepared(folder_source, folder_config):
     """Results of the folder's objects, by id."""
     from g3pt.preparation.sources import list_shapes
-    from g3pt.preparation.worker import ObjectTask, prepare_object
+    from g3pt.preparation.worker import ObjectTask
 
     results = {}
     for number, ref in enumerate(list_shapes(folder_source)):
         task = ObjectTask(number, ref, folder_config.prepare, folder_config.views)
-        results[ref.id] = prepare_object(pickle.loads(pickle.dumps(task)))
+        results[ref.id] = pickle.loads(pickle.dumps(task)).run()
     return results
 
 
@@ -58,7 +58,7 @@ def test_an_error_without_a_code_or_words_is_named_by_its_kind(folder_config, mo
 
     monkeypatch.setattr(worker, "_prepare", fail)
     task = worker.ObjectTask(0, refs(1)[0], folder_config.prepare, folder_config.views)
-    row = worker.prepare_object(task).row
+    row = task.run().row
     assert (row["code"], row["message"]) == ("error", "ZeroDivisionError")
 
 
@@ -70,7 +70,7 @@ def test_lack_of_memory_is_a_refusal_like_others(folder_config, monkeypatch):
 
     monkeypatch.setattr(worker, "_prepare", fail)
     task = worker.ObjectTask(0, refs(1)[0], folder_config.prepare, folder_config.views)
-    assert worker.prepare_object(task).row["code"] == "memory"
+    assert task.run().row["code"] == "memory"
 
 
 def test_the_place_of_an_archives_member_is_told():

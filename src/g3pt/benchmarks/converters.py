@@ -170,7 +170,7 @@ def run_limited(
     """
     from pebble import ProcessExpired
 
-    from g3pt.preparation.engines import Limits, child_pool
+    from g3pt.work.engines import Limits, child_pool
 
     with _one_thread(), child_pool(1, Limits(seconds=seconds)) as pool:
         for arguments in calls:

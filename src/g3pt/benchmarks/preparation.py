@@ -31,7 +31,7 @@ from g3pt.benchmarks.rows import (
 from g3pt.geometry.mesh import write_mesh
 from g3pt.preparation.inputs import FolderSourceConfig, MeshRef, list_meshes
 from g3pt.preparation.sources import ProceduralSourceConfig, list_shapes, load_shape
-from g3pt.preparation.worker import ObjectTask, prepare_object
+from g3pt.preparation.worker import ObjectTask
 from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 
 FLOORS = {0: 500.0, 12: 250.0, 24: None}
@@ -82,7 +82,7 @@ def time_preparation(task: ObjectTask) -> dict[str, float]:
         RuntimeError: if the object is refused.
     """
     began = time.perf_counter()
-    result = prepare_object(task)
+    result = task.run()
     total = time.perf_counter() - began
     if result.is_refused:
         raise RuntimeError(f"refused: {result.row['message']}")

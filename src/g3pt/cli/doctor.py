@@ -24,7 +24,7 @@ SCARCE_DISK = 1.0 * GIB
 
 USES = {
     "hub": "DINOv2 and CLIP encoders",
-    "cluster": "preparing meshes on many machines",
+    "cluster": "preparing meshes and making shapes on many machines",
     "data": "Parquet lists, Draco-compressed glTF, Objaverse",
     "heic": "photographs of iPhones",
     "eval": "plots of evaluations",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from g3pt.cli import remote
+from g3pt.cli import generate_many, remote
 from g3pt.cli.color import ColorFlags
 from g3pt.cli.cutout import CutoutFlags, CutPictures, cut_pictures, write_cutouts
 from g3pt.cli.lod import LodFlags, make_chain, write_chain
@@ -46,6 +46,9 @@ class GenerateOptions(SamplingOptions):
 
     Each picture, sentence or point cloud gives one shape, sampled --num times. Pictures and
     sentences given together describe the same shapes, in the same order.
+
+    With --manifest FOLDER_OR_TABLE OUT the command makes very many shapes, resumably; its flags are
+    those of `g3pt generate --manifest --help`.
     """
 
     image: tuple[Path, ...] = ()
@@ -87,6 +90,8 @@ class GenerateOptions(SamplingOptions):
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
+    if any(one.partition("=")[0] == generate_many.FLAG for one in arguments):
+        return generate_many.main(arguments)
     options = parse(GenerateOptions, "generate", arguments)
     started = time.perf_counter()
     _check(options)

@@ -26,8 +26,8 @@ from g3pt.cli.progress import steps
 
 if TYPE_CHECKING:
     from g3pt.preparation.build import BuildReport, ShardsConfig
-    from g3pt.preparation.engines import Engine, Limits
     from g3pt.preparation.sources import SourceConfig
+    from g3pt.work.engines import Engine, Limits
 
 COLUMNS = ("path", "id", "caption", "category", "split", "licence")
 
@@ -269,7 +269,7 @@ def _columns(given: Sequence[str]) -> dict[str, Any]:
 
 
 def _limits(options: PrepareOptions) -> "Limits":
-    from g3pt.preparation.engines import Limits
+    from g3pt.work.engines import Limits
 
     return Limits(
         seconds=options.timeout,
@@ -281,11 +281,11 @@ def _limits(options: PrepareOptions) -> "Limits":
 @contextmanager
 def _engine(options: PrepareOptions, limits: "Limits") -> "Iterator[Engine]":
     if options.engine == "local":
-        from g3pt.preparation.engines import ProcessEngine
+        from g3pt.work.engines import ProcessEngine
 
         yield ProcessEngine(options.workers, limits)
         return
-    from g3pt.preparation.ray_engine import RayEngine
+    from g3pt.work.ray_engine import RayEngine
 
     with RayEngine(options.address, limits) as engine:
         yield engine

@@ -29,7 +29,7 @@ class Steps:
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
         self._tasks: dict[str, TaskID] = {}
-        self._times: dict[str, tuple[float, float]] = {}
+        self._times: dict[str, tuple[float, float, int]] = {}
 
     def show(self, name: str, done: int, total: int, note: str = "") -> None:
         """Show that `done` of `total` parts of a step are done."""
@@ -43,11 +43,12 @@ class Steps:
     def _print(self, name: str, done: int, total: int, note: str) -> None:
         """Print a line every `PAUSE_SECONDS`, and one at the end."""
         now = time.monotonic()
-        began, said = self._times.setdefault(name, (now, -PAUSE_SECONDS))
+        # What was done before the first line cost this run no time.
+        began, said, before = self._times.setdefault(name, (now, -PAUSE_SECONDS, done))
         if done < total and now - said < PAUSE_SECONDS:
             return
-        self._times[name] = began, now
-        left = (now - began) / done * (total - done) if done else 0.0
+        self._times[name] = began, now, before
+        left = (now - began) / (done - before) * (total - done) if done > before else 0.0
         rest = [note] if note else []
         if left >= PAUSE_SECONDS:
             from g3pt.training.tracking import duration

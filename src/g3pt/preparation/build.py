@@ -1,35 +1,24 @@
 """Builds a set of shards, resumably: the same inputs always give the same bytes.
 
-The place of each object is fixed before any work: new ids are sorted and written to a plan,
-`samples_per_shard` of them per shard. Results are kept in one file per object until a shard is
-complete; then its tar and its index appear, each by a rename. So the number of workers, their order
-and interruptions do not change a byte, a rerun does only what is missing, and inputs added later
-become new shards after the existing ones.
-
-    plan/00000.jsonl      ids and sizes of the inputs of one plan, in order
-    work/00000/...        results of a shard that is not complete yet
-    times/00000.json      seconds by stage of every object of a shard; no part of the set's identity
+`work.shard_folder` says how; `shapes.shards` says what is in the folder. Inputs added later become
+new shards after the existing ones.
 
 Several processes may share one folder, each taking every n-th shard (`part`).
 """
 
-import fcntl
 import hashlib
 import json
 import logging
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from g3pt.config import to_json
 from g3pt.files import TEMPORARY, write_whole
-from g3pt.preparation.engines import Engine, InlineEngine
 from g3pt.preparation.sources import (
     MeshRef,
     ShapeRef,
@@ -37,10 +26,9 @@ from g3pt.preparation.sources import (
     as_once_meant,
     list_shapes,
 )
-from g3pt.preparation.worker import ObjectResult, ObjectTask
+from g3pt.preparation.worker import ObjectTask
 from g3pt.shapes.shape_set import QualityLimits
 from g3pt.shapes.shards import (
-    END_OF_ARCHIVE,
     FORMAT_VERSION,
     INDEX_FILE,
     QUARANTINE_FILE,
@@ -50,6 +38,16 @@ from g3pt.shapes.shards import (
     shard_name,
 )
 from g3pt.shapes.stored import PrepareConfig, ViewsConfig
+from g3pt.work.engines import Engine, InlineEngine
+from g3pt.work.shard_folder import (
+    Planned,
+    ShardWork,
+    alone,
+    extend_plan,
+    read_plan,
+    renew,
+)
+from g3pt.work.tasks import TaskResult
 
 CONFIG_FILE = "config.json"
 OnProgress = Callable[["Progress"], None]
@@ -113,14 +111,6 @@ class BuildReport:
     """False while other parts are not done."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Planned:
-    """One object of the plan."""
-
-    number: int
-    id: str
-
-
 def build_shards(
     config: ShardsConfig,
     out_dir: str | os.PathLike[str],
@@ -149,19 +139,20 @@ def build_shards(
     if not 0 <= index < count:
         raise ValueError(f"part i/n needs 0 <= i < n, got {index}/{count}")
     _enter(out, config, val_share)
-    with _alone(out, f"part-{index}-of-{count}"):
+    with alone(out, f"part-{index}-of-{count}"):
         refs = {ref.id: ref for ref in list_shapes(config.source)}
-        known = _extend_plan(out, refs)
-        plan = _shards_of(out, config)
+        known = extend_plan(out, {name: _size(ref) for name, ref in refs.items()})
+        plan = read_plan(out, config.samples_per_shard)
         mine = [number for number in range(len(plan)) if number % count == index]
-        work = _Work(out, config, val_share, refs, plan)
+        work = ShardWork(out, plan)
         total = sum(len(plan[number]) for number in mine)
         skipped, refused, spent = work.take_up(mine), 0, 0.0
         done = skipped
         if on_progress is not None and done < total:
             on_progress(Progress(done=done, total=total, refused=refused))
-        results = (engine or InlineEngine()).run(work.tasks(mine))
-        for result in chain(work.lost(mine), results):
+        left = work.open(mine)
+        tasks = _tasks(config, val_share, refs, left)
+        for result in chain(_lost(refs, left), (engine or InlineEngine()).run(tasks)):
             work.keep(result)
             done, refused = done + 1, refused + result.is_refused
             spent += sum(result.seconds.values())
@@ -252,52 +243,6 @@ def check_folder(out: Path, config: ShardsConfig, *, val_share: float = 0.0) -> 
         )
 
 
-@contextmanager
-def _alone(out: Path, name: str) -> Iterator[None]:
-    """Hold a lock that is released when this process ends, also when it is killed."""
-    locks = out / "work"
-    locks.mkdir(exist_ok=True)
-    with (locks / f"{name}.lock").open("w") as file:
-        _lock(file, out, name)
-        # Runs with another number of parts would take shards of ours: none of them may be running.
-        count = name.rpartition("-")[2]
-        for other in sorted(locks.glob("part-*.lock")):
-            if other.stem.rpartition("-")[2] != count:
-                with other.open("r") as theirs:
-                    _lock(theirs, out, other.stem)
-        yield
-
-
-def _lock(file: IO[str], out: Path, name: str) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise ValueError(f"{out}: another run is working on it ({name})") from error
-
-
-def _extend_plan(out: Path, refs: dict[str, ShapeRef]) -> dict[str, int]:
-    """Add new objects to the plan; return the sizes of those planned before."""
-    folder = out / "plan"
-    folder.mkdir(exist_ok=True)
-    while True:
-        plans = sorted(folder.glob("*.jsonl"))
-        known = {row["id"]: row["size"] for plan in plans for row in read_lines(plan)}
-        new = sorted(refs.keys() - known.keys())
-        if not new:
-            return known
-        rows = [{"id": name, "size": _size(refs[name])} for name in new]
-        # A link never replaces a file: of two parts that plan at once, one plans and both read.
-        temporary = folder / f".{os.getpid()}{TEMPORARY}"
-        write_whole(temporary, as_lines(rows))
-        try:
-            os.link(temporary, folder / f"{len(plans):05d}.jsonl")
-            return known
-        except FileExistsError:
-            continue
-        finally:
-            temporary.unlink()
-
-
 def _size(ref: ShapeRef) -> int:
     return ref.size if isinstance(ref, MeshRef) else 0
 
@@ -306,126 +251,23 @@ def _num_changed(known: dict[str, int], refs: dict[str, ShapeRef]) -> int:
     return sum(name in refs and size != _size(refs[name]) for name, size in known.items())
 
 
-def _shards_of(out: Path, config: ShardsConfig) -> list[list[_Planned]]:
-    """The objects of every shard."""
-    shards: list[list[_Planned]] = []
-    number = 0
-    for plan in sorted((out / "plan").glob("*.jsonl")):
-        rows = read_lines(plan)
-        for first in range(0, len(rows), config.samples_per_shard):
-            part = rows[first : first + config.samples_per_shard]
-            shards.append([_Planned(number + i, row["id"]) for i, row in enumerate(part)])
-            number += len(part)
-    return shards
+def _lost(refs: Mapping[str, ShapeRef], left: Sequence[Planned]) -> Iterator[TaskResult]:
+    """Refuse planned objects that are no longer in the source."""
+    message = "was planned, and is no longer in the source"
+    for planned in left:
+        if planned.id not in refs:
+            row = {"id": planned.id, "path": "", "stage": "list", "code": "missing"}
+            yield TaskResult(planned.number, {**row, "message": message})
 
 
-# --- the work ------------------------------------------------------------------------------
-
-
-class _Work:
-    """Gives the tasks of incomplete shards, stores their results and assembles shards."""
-
-    def __init__(
-        self,
-        out: Path,
-        config: ShardsConfig,
-        val_share: float,
-        refs: dict[str, ShapeRef],
-        plan: list[list[_Planned]],
-    ) -> None:
-        self._out, self._config, self._val_share = out, config, val_share
-        self._refs, self._plan = refs, plan
-        self._shard_of = {object.number: n for n, shard in enumerate(plan) for object in shard}
-        self._missing: dict[int, set[int]] = {}
-
-    def take_up(self, shards: Sequence[int]) -> int:
-        """Find results of earlier runs; return the number of objects done."""
-        done = 0
-        for shard in shards:
-            planned = {object.number for object in self._plan[shard]}
-            if (self._out / shard_name(shard, ".jsonl")).is_file():
-                done += len(planned)
-                shutil.rmtree(self._folder(shard), ignore_errors=True)
-                continue
-            folder = self._folder(shard)
-            folder.mkdir(parents=True, exist_ok=True)
-            for leftover in folder.glob(".*"):
-                leftover.unlink()
-            there = {int(file.stem) for file in folder.glob("*.json")}
-            self._missing[shard] = planned - there
-            done += len(planned & there)
-        for shard in [shard for shard, missing in self._missing.items() if not missing]:
-            self._assemble(shard)
-        return done
-
-    def lost(self, shards: Sequence[int]) -> Iterator[ObjectResult]:
-        """Refuse planned objects that are no longer in the source."""
-        message = "was planned, and is no longer in the source"
-        for planned in self._open(shards):
-            if planned.id not in self._refs:
-                row = {"id": planned.id, "path": "", "stage": "list", "code": "missing"}
-                yield ObjectResult(planned.number, {**row, "message": message})
-
-    def tasks(self, shards: Sequence[int]) -> Iterator[ObjectTask]:
-        """Tasks for the objects that are not done, shard by shard."""
-        config = self._config
-        for planned in self._open(shards):
-            if planned.id in self._refs:
-                ref = self._refs[planned.id]
-                yield ObjectTask(planned.number, ref, config.prepare, config.views, self._val_share)
-
-    def _open(self, shards: Sequence[int]) -> list[_Planned]:
-        return [
-            planned
-            for shard in shards
-            for planned in self._plan[shard]
-            if planned.number in self._missing.get(shard, ())
-        ]
-
-    def keep(self, result: ObjectResult) -> None:
-        """Store one result; the last one of a shard completes it."""
-        shard = self._shard_of[result.number]
-        file = self._folder(shard) / f"{result.number:08d}.json"
-        if result.is_refused:
-            logger.info("%s refused: %s", result.row["id"], result.row["message"])
-        else:
-            write_whole(file.with_suffix(".sample"), result.data)
-        # The row last: an object is done when its row exists.
-        write_whole(file, json.dumps({"row": result.row, "seconds": result.seconds}))
-        self._missing[shard].discard(result.number)
-        if not self._missing[shard]:
-            self._assemble(shard)
-
-    def _assemble(self, shard: int) -> None:
-        folder = self._folder(shard)
-        rows: list[dict[str, Any]] = []
-        times: dict[str, dict[str, float]] = {}
-        tar = self._out / shard_name(shard, ".tar")
-        temporary = folder / ".shard.tar"
-        with temporary.open("wb") as file:
-            for planned in self._plan[shard]:
-                kept = json.loads((folder / f"{planned.number:08d}.json").read_text("utf-8"))
-                row = kept["row"]
-                times[planned.id] = {n: round(s, 4) for n, s in kept["seconds"].items()}
-                if "sha256" in row:
-                    data = (folder / f"{planned.number:08d}.sample").read_bytes()
-                    if hashlib.sha256(data).hexdigest() != row["sha256"]:
-                        raise OSError(f"{folder}: the sample of {planned.id} has been damaged")
-                    row = {**row, "shard": tar.name, "offset": file.tell()}
-                    file.write(data)
-                rows.append(row)
-            file.write(END_OF_ARCHIVE)
-            file.flush()
-            os.fsync(file.fileno())
-        (self._out / "times").mkdir(exist_ok=True)
-        write_whole(self._out / "times" / f"{shard:05d}.json", json.dumps(times))
-        temporary.replace(tar)
-        write_whole(self._out / shard_name(shard, ".jsonl"), as_lines(rows))
-        shutil.rmtree(folder)
-        del self._missing[shard]
-
-    def _folder(self, shard: int) -> Path:
-        return self._out / "work" / f"{shard:05d}"
+def _tasks(
+    config: ShardsConfig, val_share: float, refs: Mapping[str, ShapeRef], left: Sequence[Planned]
+) -> Iterator[ObjectTask]:
+    """Tasks for the objects that are not done, shard by shard."""
+    for planned in left:
+        if planned.id in refs:
+            ref = refs[planned.id]
+            yield ObjectTask(planned.number, ref, config.prepare, config.views, val_share)
 
 
 def _rows_if_there(out: Path, shard: int) -> list[dict[str, Any]]:
@@ -448,12 +290,6 @@ def _finish(out: Path, config: ShardsConfig, num_shards: int) -> bool:
         "num_refused": len(refused),
         "config": to_json(config),
     }
-    _renew(out / QUARANTINE_FILE, as_lines(refused))
-    _renew(out / INDEX_FILE, json.dumps(index, indent=2) + "\n")
+    renew(out / QUARANTINE_FILE, as_lines(refused))
+    renew(out / INDEX_FILE, json.dumps(index, indent=2) + "\n")
     return True
-
-
-def _renew(path: Path, text: str) -> None:
-    """Write a file unless it has this content already."""
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        write_whole(path, text)

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from g3pt.preparation.build import ShardsConfig
-from g3pt.preparation.engines import Engine, Limits
 from g3pt.preparation.sources import ShapeRef, list_shapes
-from g3pt.preparation.worker import ObjectResult, ObjectTask
+from g3pt.preparation.worker import ObjectTask
 from g3pt.shapes.shards import as_lines
+from g3pt.work.engines import Engine, Limits
+from g3pt.work.tasks import TaskResult
 
 SHARE = 8
 """One object of this many is sampled."""
@@ -85,7 +86,7 @@ def estimate_work(
     ]
     hear = on_progress or (lambda done, total: None)
     hear(0, len(tasks))
-    results: list[ObjectResult] = []
+    results: list[TaskResult] = []
     for result in engine.run(tasks):
         results.append(result)
         hear(len(results), len(tasks))
@@ -111,7 +112,7 @@ def _spread(refs: Sequence[ShapeRef], num: int, seed: int) -> list[ShapeRef]:
     return [refs[i] for i in rng.integers(edges[:-1], edges[1:])]
 
 
-def _seconds_of(result: ObjectResult, limits: Limits | None) -> float:
+def _seconds_of(result: TaskResult, limits: Limits | None) -> float:
     """Worker time of an object; a terminated child process counts with its full limit."""
     if limits is not None and result.row.get("code") == "timeout":
         return limits.seconds
@@ -149,7 +150,7 @@ def _scaled(total: Range, factor: float) -> Range:
     return Range(total.value * factor, total.low * factor, total.high * factor)
 
 
-def _stages(results: Sequence[ObjectResult]) -> dict[str, float]:
+def _stages(results: Sequence[TaskResult]) -> dict[str, float]:
     names = dict.fromkeys(name for result in results for name in result.seconds)
     return {
         name: sum(result.seconds.get(name, 0.0) for result in results) / len(results)

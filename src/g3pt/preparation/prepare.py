@@ -12,9 +12,7 @@ N surface points, V volume queries, M near-surface queries; all in the unit fram
 """
 
 import io
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -37,26 +35,7 @@ from g3pt.shapes.stored import (
     query_key,
     shape_seed,
 )
-
-
-class Stopwatch:
-    """Measures seconds by stage. After an exception `current` names the stage that raised it."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.current = "start"
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a block; times of the same name add up."""
-        self.current = name
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - began
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent
-
+from g3pt.work.tasks import Stopwatch
 
 PNG_EFFORT = 3
 """Compression level of zlib; 6 would save a twentieth of the bytes in twice the time."""

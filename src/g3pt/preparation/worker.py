@@ -1,18 +1,15 @@
-"""The work on one object: the same function for this process, child processes and a cluster.
+"""The work on one object: it reads the object's own files alone and gives the bytes of a sample."""
 
-It reads only the object's own files and returns bytes; the caller stores them. The result depends
-only on the task.
-"""
-
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from g3pt.hashes import text_key
 from g3pt.preparation.leakage import describe_shape
-from g3pt.preparation.prepare import Stopwatch, draw_views, prepare_shape
+from g3pt.preparation.prepare import draw_views, prepare_shape
 from g3pt.preparation.sources import MeshRef, ProceduralRef, ShapeRef, load_shape
 from g3pt.shapes.shards import pack_sample, sample_key
 from g3pt.shapes.stored import PrepareConfig, ViewsConfig
+from g3pt.work.tasks import Stopwatch, Task, TaskResult
 
 INDEX_FIELDS = (
     "id",
@@ -29,7 +26,7 @@ INDEX_FIELDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectTask:
+class ObjectTask(Task):
     """One object and how to prepare it."""
 
     number: int
@@ -40,41 +37,22 @@ class ObjectTask:
     val_share: float = 0.0
     """Share of the objects without a given split that go to `val`."""
 
-
-@dataclass(frozen=True, slots=True)
-class ObjectResult:
-    """Result of one object."""
-
-    number: int
-    row: dict[str, Any]
-    """Its row in the index or in the quarantine list."""
-    data: bytes = b""
-    """Bytes of its sample; empty if it was refused."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    """Seconds by stage."""
-
     @property
-    def is_refused(self) -> bool:
-        """Whether there is no sample."""
-        return not self.data
+    def id(self) -> str:
+        """Id of the object."""
+        return self.ref.id
+
+    def work(self, watch: Stopwatch) -> TaskResult:
+        """Prepare the object."""
+        return _prepare(self, watch)
+
+    def refusal(self, stage: str, code: str, message: str) -> dict[str, Any]:
+        """The row of an object that cannot be used."""
+        said = {"stage": stage, "code": code, "message": message}
+        return {"id": self.ref.id, "path": path_of(self.ref), **said}
 
 
-def prepare_object(task: ObjectTask) -> ObjectResult:
-    """Prepare one object; any error is returned as a refusal."""
-    watch = Stopwatch()
-    try:
-        return _prepare(task, watch)
-    except MemoryError:
-        refusal = refuse(task, watch.current, "memory", "ran out of the memory it may use")
-    except Exception as error:  # an error of one object must not stop the others
-        code = getattr(error, "code", None)
-        code = code if isinstance(code, str) else "error"
-        message = " ".join(str(error).split())[:500] or type(error).__name__
-        refusal = refuse(task, watch.current, code, message)
-    return ObjectResult(task.number, refusal.row, seconds=watch.seconds)
-
-
-def _prepare(task: ObjectTask, watch: Stopwatch) -> ObjectResult:
+def _prepare(task: ObjectTask, watch: Stopwatch) -> TaskResult:
     notes: list[str] = []
     with watch.stage("read"):
         shape = load_shape(
@@ -102,19 +80,7 @@ def _prepare(task: ObjectTask, watch: Stopwatch) -> ObjectResult:
     if notes and isinstance(task.ref, MeshRef):
         # Without the path: a set does not depend on the location of its source.
         row["notes"] = [note.removeprefix(f"{task.ref.name}: ") for note in notes]
-    return ObjectResult(task.number, row, sample.data, watch.seconds)
-
-
-def refuse(task: ObjectTask, stage: str, code: str, message: str) -> ObjectResult:
-    """The result of an object that cannot be used."""
-    row = {
-        "id": task.ref.id,
-        "path": path_of(task.ref),
-        "stage": stage,
-        "code": code,
-        "message": message,
-    }
-    return ObjectResult(task.number, row)
+    return TaskResult(task.number, row, sample.data, watch.seconds)
 
 
 def path_of(ref: ShapeRef) -> str:

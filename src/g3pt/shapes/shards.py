@@ -83,10 +83,11 @@ def pack_sample(record: ShapeRecord, pictures: list[bytes]) -> Sample:
     files = {"json": json.dumps(record.description, sort_keys=True, indent=1).encode() + b"\n"}
     files |= {f"{name}.npy": _npy(array) for name, array in arrays.items() if array is not None}
     files |= {f"view-{number:02d}.png": data for number, data in enumerate(pictures)}
-    return _pack(sample_key(record.description["id"]), files)
+    return pack_members(sample_key(record.description["id"]), files)
 
 
-def _pack(key: str, files: Mapping[str, bytes]) -> Sample:
+def pack_members(key: str, files: Mapping[str, bytes]) -> Sample:
+    """Lay out files as tar members named KEY.NAME, with bytes that depend on nothing else."""
     pieces: list[bytes] = []
     members: list[tuple[str, int, int]] = []
     position = 0

@@ -17,7 +17,6 @@ from g3pt.models.conditioning.frozen import HUB_PREFIX as FROZEN_HUB_PREFIX
 from g3pt.models.conditioning.frozen import source_arguments
 from g3pt.models.tokenizer import DiscreteTokenizer
 from g3pt.preparation.build import ShardsConfig, build_shards, check_folder
-from g3pt.preparation.engines import InlineEngine, ProcessEngine
 from g3pt.preparation.inputs import MeshRef, list_meshes
 from g3pt.preparation.sources import (
     ObjaverseSourceConfig,
@@ -35,6 +34,7 @@ from g3pt.shapes.shards import ShardSet, is_complete
 from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 from g3pt.training.input_checks import InputChecks, is_prepared
 from g3pt.training.tracking import duration
+from g3pt.work.engines import InlineEngine, ProcessEngine
 
 RunT = TypeVar("RunT", bound=Any)
 

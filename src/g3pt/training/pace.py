@@ -13,7 +13,6 @@ import torch
 
 from g3pt.models.devices import resolve_device
 from g3pt.models.speed import gemm_rate, gemm_size, median_seconds
-from g3pt.preparation.engines import InlineEngine
 from g3pt.preparation.estimate import estimate_work
 from g3pt.preparation.sources import ProceduralSourceConfig
 from g3pt.training.cost import RunCost, open_without_data
@@ -23,6 +22,7 @@ from g3pt.training.kinds.stream import StreamRun
 from g3pt.training.optim import Ema, Optimizer
 from g3pt.training.recomputation import recompute_blocks
 from g3pt.training.runs import Run
+from g3pt.work.engines import InlineEngine
 
 REACHED_SHARE = {"cuda": 0.3, "cpu": 0.5, "mps": 0.3}
 """Share of the rate of a matrix product that a training step reaches, by device: of large models

@@ -27,12 +27,11 @@ from g3pt.preparation.inputs.tables import (
     Described,
     captions_from,
     described,
-    json_rows,
     path_inside,
-    read_rows,
     words_of,
 )
 from g3pt.shapes.shape_set import Selection, SelectionError, nothing_fits
+from g3pt.work.tables import json_rows, read_rows
 
 logger = logging.getLogger(__name__)
 

@@ -1,15 +1,14 @@
-"""Rows of manifests, and the metadata of a mesh in a row."""
+"""The metadata of a mesh in a row of a manifest."""
 
-import csv
 import json
 import os
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-Row = Mapping[str, Any]
+from g3pt.work.tables import Row
 
 _KEPT = ("attribution", "source", "watertight", "n_components", "n_faces")
 
@@ -100,74 +99,3 @@ def path_inside(root: Path, path: str, where: str) -> Path:
     if "\0" in path or not joined.is_relative_to(os.path.normpath(root)):
         raise ValueError(f"{where}: path {path[:80]!r} leads out of {root}")
     return joined
-
-
-def read_rows(table: Path) -> Iterator[tuple[str, Row]]:
-    """Rows of a CSV, JSON lines or Parquet file, each with its place for error messages.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read; the message names the line if possible.
-    """
-    if not table.is_file():
-        raise FileNotFoundError(f"source.path: no table at {table}")
-    match table.suffix.lower():
-        case ".csv":
-            yield from _csv_rows(table)
-        case ".jsonl":
-            with table.open(encoding="utf-8-sig") as file:
-                yield from json_rows(file, str(table))
-        case ".parquet":
-            yield from _parquet_rows(table)
-        case suffix:
-            raise ValueError(f"{table}: expected a .csv, .jsonl or .parquet table, got {suffix}")
-
-
-def json_rows(lines: Iterable[str], origin: str) -> Iterator[tuple[str, Row]]:
-    """Rows of JSON lines.
-
-    Raises:
-        ValueError: if a line is not a JSON object; the message names it.
-    """
-    try:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            where = f"{origin}:{number}"
-            try:
-                row: object = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"{where}: not JSON: {str(error)[:80]}") from None
-            if not isinstance(row, dict):
-                raise ValueError(f"{where}: expected an object, got {type(row).__name__}")
-            yield where, cast("Row", row)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{origin}: not UTF-8 text: {error}") from None
-
-
-def _csv_rows(table: Path) -> Iterator[tuple[str, Row]]:
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        try:
-            for row in reader:
-                yield f"{table}:{reader.line_num}", row
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{table}:{reader.line_num}: not readable CSV: {error}") from None
-
-
-def _parquet_rows(table: Path) -> Iterator[tuple[str, Row]]:
-    try:
-        import pyarrow
-        import pyarrow.parquet as parquet
-    except ImportError:
-        raise ImportError(f"{table}: Parquet needs pyarrow: pip install g3pt[data]") from None
-    try:
-        number = 0
-        with parquet.ParquetFile(table) as file:
-            for batch in file.iter_batches(batch_size=4096):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"{table}: row {number}", row
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise ValueError(f"{table}: not readable Parquet: {reason}") from None

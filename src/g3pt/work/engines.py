@@ -1,7 +1,7 @@
-"""Engines run preparation tasks: in this process, or in child processes with limits.
+"""Engines run tasks: in this process, or in child processes with limits.
 
 An engine takes tasks and yields one result per task, in any order. A crash, a hang or excessive
-memory costs only that one object. `ray_engine.py` does the same on a cluster.
+memory costs only that one task. `ray_engine.py` does the same on a cluster.
 """
 
 import logging
@@ -19,8 +19,8 @@ from typing import NoReturn
 
 from pebble import ProcessExpired, ProcessPool
 
-from g3pt.preparation.worker import ObjectResult, ObjectTask, prepare_object, refuse
 from g3pt.processes import worker_context
+from g3pt.work.tasks import Task, TaskResult, WorkerError
 
 MAX_TASKS_A_PROCESS = 500
 """Objects after which a child process is replaced, because foreign parsers leak memory."""
@@ -42,11 +42,14 @@ class Limits:
     """Wall-clock time."""
     cpu_seconds: float = 150.0
     """Processor time."""
-    memory_bytes: int = 6 * 2**30
-    """Address space of the child process, in bytes."""
+    memory_bytes: int | None = 6 * 2**30
+    """Address space of the child process, in bytes; None sets no limit, which CUDA needs."""
+    written_bytes: int = 0
+    """Largest file that a task may write, in bytes; 0 lets it write none."""
 
     def __post_init__(self) -> None:
-        if min(self.seconds, self.cpu_seconds) <= 0 or self.memory_bytes < 2**29:
+        small = self.memory_bytes is not None and self.memory_bytes < 2**29
+        if min(self.seconds, self.cpu_seconds) <= 0 or small:
             raise ValueError(
                 "limits need positive seconds and cpu_seconds and memory_bytes of at least 512 "
                 f"MiB, got {self.seconds}, {self.cpu_seconds} and {self.memory_bytes}"
@@ -57,16 +60,16 @@ class Engine(ABC):
     """Runs tasks."""
 
     @abstractmethod
-    def run(self, tasks: Iterable[ObjectTask]) -> Iterator[ObjectResult]:
+    def run(self, tasks: Iterable[Task]) -> Iterator[TaskResult]:
         """Run every task; yield results as they are ready."""
 
 
 class InlineEngine(Engine):
     """Runs tasks in this process, one after the other, without limits: for trusted sources."""
 
-    def run(self, tasks: Iterable[ObjectTask]) -> Iterator[ObjectResult]:
+    def run(self, tasks: Iterable[Task]) -> Iterator[TaskResult]:
         """Run every task in order."""
-        return map(prepare_object, tasks)
+        return (task.run() for task in tasks)
 
 
 class ProcessEngine(Engine):
@@ -78,11 +81,12 @@ class ProcessEngine(Engine):
         self.workers = workers
         self.limits = limits or Limits()
 
-    def run(self, tasks: Iterable[ObjectTask]) -> Iterator[ObjectResult]:
+    def run(self, tasks: Iterable[Task]) -> Iterator[TaskResult]:
         """Run every task; closing the iterator early stops the child processes.
 
         Raises:
             RuntimeError: if child processes do not start.
+        WorkerError: if one of them cannot do such work at all.
         """
         waiting, failures = iter(tasks), 0
         while True:
@@ -95,9 +99,7 @@ class ProcessEngine(Engine):
             logger.warning("child processes broke off; starting others")
             waiting = chain(unfinished, waiting)
 
-    def _run(
-        self, waiting: Iterator[ObjectTask]
-    ) -> Generator[ObjectResult, None, list[ObjectTask]]:
+    def _run(self, waiting: Iterator[Task]) -> Generator[TaskResult, None, list[Task]]:
         """Run tasks until none are left or the pool breaks.
 
         It breaks when an idle child process dies, for which no object is the cause.
@@ -105,7 +107,7 @@ class ProcessEngine(Engine):
         Returns:
             Submitted tasks without a result.
         """
-        running: dict[Future[ObjectResult], ObjectTask] = {}
+        running: dict[Future[TaskResult], Task] = {}
         with child_pool(self.workers, self.limits) as pool:
             try:
                 while True:
@@ -129,7 +131,7 @@ class ProcessEngine(Engine):
                     future.cancel()
                 pool.stop()
 
-    def _schedule(self, pool: ProcessPool, task: ObjectTask) -> "Future[ObjectResult]":
+    def _schedule(self, pool: ProcessPool, task: Task) -> "Future[TaskResult]":
         return pool.schedule(
             limited, args=(task, self.limits.cpu_seconds), timeout=self.limits.seconds
         )
@@ -141,27 +143,29 @@ def child_pool(workers: int, limits: Limits) -> ProcessPool:
         max_workers=workers,
         max_tasks=MAX_TASKS_A_PROCESS,
         initializer=_enter_child,
-        initargs=(os.getpid(), limits.memory_bytes),
+        initargs=(os.getpid(), limits),
         context=worker_context(),
     )
 
 
-def outcome(future: "Future[ObjectResult]", task: ObjectTask, limits: Limits) -> ObjectResult:
+def outcome(future: "Future[TaskResult]", task: Task, limits: Limits) -> TaskResult:
     """The result of a finished task, or a refusal with the cause of its child's death."""
     try:
         return future.result()
     except TimeoutError:
         message = f"took longer than {limits.seconds:g} seconds"
-        return refuse(task, "worker", "timeout", message)
+        return task.refuse("worker", "timeout", message)
     except ProcessExpired as error:
-        return refuse(task, "worker", *_cause(error, limits))
+        return task.refuse("worker", *_cause(error, limits))
     except CancelledError:
-        return refuse(task, "worker", "cancelled", "the run was stopped")
+        return task.refuse("worker", "cancelled", "the run was stopped")
     except MemoryError:
-        return refuse(task, "worker", "memory", "ran out of the memory it may use")
+        return task.refuse("worker", "memory", "ran out of the memory it may use")
+    except WorkerError:
+        raise
     except Exception as error:  # a result that cannot be pickled, or a broken child
         message = f"{type(error).__name__}: {error}"
-        return refuse(task, "worker", "crash", " ".join(message.split())[:500])
+        return task.refuse("worker", "crash", " ".join(message.split())[:500])
 
 
 def _cause(error: ProcessExpired, limits: Limits) -> tuple[str, str]:
@@ -176,23 +180,24 @@ def _cause(error: ProcessExpired, limits: Limits) -> tuple[str, str]:
     return "crash", f"its process died of {name}"
 
 
-def limited(task: ObjectTask, cpu_seconds: float) -> ObjectResult:
-    """Run `prepare_object` in a child process, with a limit of processor time for this object."""
+def limited(task: Task, cpu_seconds: float) -> TaskResult:
+    """Run a task in a child process, with a limit of processor time for this one."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     allowed = int(used.ru_utime + used.ru_stime + cpu_seconds) + 1
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     if hard != resource.RLIM_INFINITY:
         allowed = min(allowed, hard)
     resource.setrlimit(resource.RLIMIT_CPU, (allowed, hard))
-    return prepare_object(task)
+    return task.run()
 
 
-def _enter_child(parent: int, memory_bytes: int) -> None:
-    """Set the limits of a new child process: memory, no core dumps, no written files."""
+def _enter_child(parent: int, limits: Limits) -> None:
+    """Set the limits of a new child process: memory, no core dumps, written files."""
     os.environ.setdefault("IGL_NUM_THREADS", "1")  # one per object: libigl takes all
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    if limits.memory_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limits.written_bytes, limits.written_bytes))
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
 
 

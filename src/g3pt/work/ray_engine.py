@@ -1,10 +1,10 @@
-"""Preparation of one set of shards on many machines with Ray (extra `cluster`).
+"""Tasks on many machines with Ray (extra `cluster`).
 
 Ray sends tasks to the nodes and results back, and reports when a node died. Every Ray worker keeps
 one child process with limits, as `ProcessEngine` does, so that a crash, a hang or excessive memory
 costs one object and not the worker.
 
-Every node needs the same version of g3pt and a shared file system: the paths that the source lists
+Every node needs the same version of g3pt and a shared file system: the paths that tasks name
 must exist on all nodes. Results are returned to the process that calls `run`, the only one that
 writes.
 """
@@ -20,8 +20,8 @@ from typing import Any
 
 from pebble import ProcessPool
 
-from g3pt.preparation.engines import MAX_POOLS, Engine, Limits, child_pool, limited, outcome
-from g3pt.preparation.worker import ObjectResult, ObjectTask, refuse
+from g3pt.work.engines import MAX_POOLS, Engine, Limits, child_pool, limited, outcome
+from g3pt.work.tasks import Task, TaskResult
 
 WINDOW = 3
 """Objects submitted per processor of the cluster: one running and two waiting."""
@@ -56,7 +56,7 @@ logger = logging.getLogger(__name__)
 class _Out:
     """A submitted object, possibly with several copies: the first result counts."""
 
-    task: ObjectTask
+    task: Task
     since: float
     copies: set[Any] = field(default_factory=set)
     """Ray's references to its pending results."""
@@ -66,19 +66,22 @@ class _Out:
 class RayEngine(Engine):
     """Runs tasks on the nodes of a Ray cluster, each in a child process with limits."""
 
-    def __init__(self, address: str = "local", limits: Limits | None = None) -> None:
+    def __init__(
+        self, address: str = "local", limits: Limits | None = None, *, on_gpus: bool = False
+    ) -> None:
         """Join a cluster, or start one on this machine.
 
         Args:
             address: "local" starts Ray here, reachable from this machine only; "auto" finds the
                 cluster of this node; "ip:port" and "ray://ip:port" name one.
             limits: time and memory per object.
+            on_gpus: every task gets a GPU of its own beside its processor.
 
         Raises:
             ImportError: without the extra `cluster`.
             ConnectionError: if there is no cluster at `address`.
         """
-        self.address, self.limits = address, limits or Limits()
+        self.address, self.limits, self.on_gpus = address, limits or Limits(), on_gpus
         self._ray = _import_ray(local=address == "local")
         self._is_ours = not self._ray.is_initialized()
         if self._is_ours:
@@ -96,9 +99,9 @@ class RayEngine(Engine):
             self._ray.shutdown()
             self._is_ours = False
 
-    def run(self, tasks: Iterable[ObjectTask]) -> Iterator[ObjectResult]:
+    def run(self, tasks: Iterable[Task]) -> Iterator[TaskResult]:
         """Run every task; closing the iterator early cancels submitted tasks."""
-        dispatch = _Dispatch(self._ray, self.limits)
+        dispatch = _Dispatch(self._ray, self.limits, on_gpus=self.on_gpus)
         waiting = iter(tasks)
         try:
             while True:
@@ -116,11 +119,12 @@ class RayEngine(Engine):
 class _Dispatch:
     """The objects submitted at the moment."""
 
-    def __init__(self, ray: Any, limits: Limits) -> None:
+    def __init__(self, ray: Any, limits: Limits, *, on_gpus: bool) -> None:
         self._ray, self._limits = ray, limits
-        self._remote = ray.remote(num_cpus=1, max_retries=MAX_RETRIES, retry_exceptions=False)(
-            run_limited
-        )
+        self._counted = "GPU" if on_gpus else "CPU"
+        self._remote = ray.remote(
+            num_cpus=1, num_gpus=int(on_gpus), max_retries=MAX_RETRIES, retry_exceptions=False
+        )(run_limited)
         self._out: dict[int, _Out] = {}
         self._owner: dict[Any, int] = {}
         self._window, self._looked = 0, -POLL_SECONDS
@@ -132,16 +136,16 @@ class _Dispatch:
         """Number of objects that may be submitted at once; follows the size of the cluster."""
         now = time.monotonic()
         if now - self._looked >= POLL_SECONDS:
-            processors = int(self._ray.cluster_resources().get("CPU", 0))
+            processors = int(self._ray.cluster_resources().get(self._counted, 0))
             # At least one, without processors too: it makes an autoscaling cluster grow.
             self._window, self._looked = max(WINDOW * processors, 1), now
         return self._window
 
-    def hand_out(self, task: ObjectTask) -> None:
+    def hand_out(self, task: Task) -> None:
         """Submit an object to the cluster."""
         self._send(self._out.setdefault(task.number, _Out(task, 0.0)))
 
-    def collect(self) -> Iterator[ObjectResult]:
+    def collect(self) -> Iterator[TaskResult]:
         """Results available after a short wait; resubmits lost and late objects."""
         done, _ = self._ray.wait(list(self._owner), num_returns=1, timeout=POLL_SECONDS)
         for copy in done:
@@ -162,14 +166,14 @@ class _Dispatch:
         out.attempts, out.since = out.attempts + 1, time.monotonic()
         self._owner[copy] = out.task.number
 
-    def _received(self, copy: Any) -> Iterator[ObjectResult]:
+    def _received(self, copy: Any) -> Iterator[TaskResult]:
         out = self._out[self._owner.pop(copy)]
         out.copies.discard(copy)
         try:
-            result: ObjectResult = self._ray.get(copy, timeout=PATIENCE * self._limits.seconds)
+            result: TaskResult = self._ray.get(copy, timeout=PATIENCE * self._limits.seconds)
         except self._ray.exceptions.RayTaskError as error:  # `run_limited` itself never raises
             raise ValueError(
-                f"{out.task.ref.id}: a Ray worker cannot run g3pt, expected the same version of it "
+                f"{out.task.id}: a Ray worker cannot run g3pt, expected the same version of it "
                 f"on every node, got: {error}"
             ) from error
         except self._ray.exceptions.RayError as error:  # its node, worker or result is lost
@@ -178,21 +182,21 @@ class _Dispatch:
             self._forget(out)
             yield result
 
-    def _lost(self, out: _Out, reason: str) -> Iterator[ObjectResult]:
+    def _lost(self, out: _Out, reason: str) -> Iterator[TaskResult]:
         """Resubmit an object unless another copy is pending, or give it up."""
         if out.copies:
             return
         if out.attempts < MAX_ATTEMPTS:
-            logger.warning("%s was lost (%s); it is handed out again", out.task.ref.id, reason)
+            logger.warning("%s was lost (%s); it is handed out again", out.task.id, reason)
             self._send(out)
             return
         self._forget(out)
         message = f"lost {out.attempts} times with the node or worker that had it ({reason})"
-        yield refuse(out.task, "worker", "lost", message)
+        yield out.task.refuse("worker", "lost", message)
 
     def _remind(self, out: _Out) -> None:
         """Submit a late object a second time, in case its node hangs; then wait."""
-        logger.warning("%s has been out for long", out.task.ref.id)
+        logger.warning("%s has been out for long", out.task.id)
         if len(out.copies) < 2 and out.attempts < MAX_ATTEMPTS:
             self._send(out)
         out.since = time.monotonic()
@@ -204,7 +208,7 @@ class _Dispatch:
             self._ray.cancel(copy, force=True)
 
 
-def run_limited(task: ObjectTask, limits: Limits) -> ObjectResult:
+def run_limited(task: Task, limits: Limits) -> TaskResult:
     """Run one object in the child process of this Ray worker.
 
     Raises:
@@ -236,9 +240,7 @@ def _import_ray(*, local: bool) -> Any:
         import ray
         import ray.exceptions
     except ImportError as error:
-        raise ImportError(
-            "preparing shapes on a cluster needs Ray: pip install g3pt[cluster]"
-        ) from error
+        raise ImportError("work on a cluster needs Ray: pip install g3pt[cluster]") from error
     return ray
 
 

@@ -6,13 +6,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from g3pt.preparation import build, ray_engine
+from g3pt.preparation import build
 from g3pt.preparation.build import ShardsConfig, build_shards
-from g3pt.preparation.engines import Limits, ProcessEngine
-from g3pt.preparation.ray_engine import LOCAL_SETTINGS, MAX_ATTEMPTS, SETTINGS, RayEngine
 from g3pt.preparation.sources import MeshRef, ProceduralSourceConfig, list_shapes
-from g3pt.preparation.worker import ObjectResult, ObjectTask
+from g3pt.preparation.worker import ObjectTask
 from g3pt.shapes.stored import PrepareConfig, ViewsConfig
+from g3pt.work import ray_engine
+from g3pt.work.engines import Limits, ProcessEngine
+from g3pt.work.ray_engine import MAX_ATTEMPTS, RayEngine
+from g3pt.work.tasks import TaskResult
 
 HOSTILE = """
 import os, signal
@@ -64,27 +66,6 @@ def refs(hostile, mesh_folder, monkeypatch):
     return listed
 
 
-@pytest.fixture
-def cluster(hostile, monkeypatch):
-    """Two nodes of one processor each, on this machine; the second can be killed."""
-    for name, value in (SETTINGS | LOCAL_SETTINGS).items():
-        monkeypatch.setenv(name, value)
-    pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    node = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
-    quick = {"health_check_period_ms": 500, "health_check_failure_threshold": 2}
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={**node, "include_dashboard": False, "_system_config": quick},
-    )
-    try:
-        cluster.second = cluster.add_node(**node)
-        yield cluster
-    finally:
-        cluster.shutdown()
-
-
 def files_of(out: Path) -> dict[str, bytes]:
     names = ("shard-*", "index.json", "quarantine.jsonl")
     return {file.name: file.read_bytes() for name in names for file in sorted(out.glob(name))}
@@ -93,7 +74,7 @@ def files_of(out: Path) -> dict[str, bytes]:
 @pytest.mark.distributed
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray leaves sockets to the collector
-def test_a_cluster_that_loses_a_node_writes_the_same_bytes(cluster, refs, tmp_path, hostile):
+def test_a_cluster_that_loses_a_node_writes_the_same_bytes(hostile, cluster, refs, tmp_path):
     expected = build_shards(CONFIG, tmp_path / "here", engine=ProcessEngine(1, LIMITS))
 
     def kill_a_node(progress):
@@ -173,7 +154,7 @@ def make_engine(monkeypatch):
 
 
 def test_every_task_comes_back_once(make_engine):
-    engine, ray = make_engine(lambda number, _: ObjectResult(number, {}))
+    engine, ray = make_engine(lambda number, _: TaskResult(number, {}))
     results = list(engine.run(map(task, range(10))))
 
     assert sorted(result.number for result in results) == list(range(10))
@@ -184,7 +165,7 @@ def test_an_object_whose_node_dies_is_handed_out_again_and_given_up_in_the_end(m
     def answer(number, copy):
         if number == 3 or (number == 1 and copy == 0):
             return RayError("the node is dead")
-        return ObjectResult(number, {})
+        return TaskResult(number, {})
 
     engine, ray = make_engine(answer)
     results = engine.run(map(task, range(5)))
@@ -197,7 +178,7 @@ def test_an_object_whose_node_dies_is_handed_out_again_and_given_up_in_the_end(m
 
 def test_a_late_object_is_handed_out_twice_and_its_first_result_counts(make_engine):
     def answer(number, copy):
-        return ObjectResult(number, {"copy": copy}) if copy == 1 else None
+        return TaskResult(number, {"copy": copy}) if copy == 1 else None
 
     engine, ray = make_engine(answer, Limits(seconds=0.01))
     results = engine.run([task(7)])
@@ -214,7 +195,7 @@ def test_workers_without_g3pt_stop_the_run(make_engine):
 
 
 def test_whoever_stops_early_takes_back_what_is_out(make_engine):
-    engine, ray = make_engine(lambda number, _: ObjectResult(number, {}) if not number else None)
+    engine, ray = make_engine(lambda number, _: TaskResult(number, {}) if not number else None)
     results = engine.run(map(task, range(12)))
     next(results)
     results.close()

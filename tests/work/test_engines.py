@@ -22,7 +22,7 @@ def tasks(folder_config):
 @pytest.fixture(scope="module")
 def run(tasks):
     """Runs refs in child processes; gives their results in the order of the refs."""
-    from g3pt.preparation.engines import Limits, ProcessEngine
+    from g3pt.work.engines import Limits, ProcessEngine
 
     def run(refs, *, workers=1, **limits):
         results = list(ProcessEngine(workers, Limits(**limits)).run(tasks(refs)))
@@ -123,7 +123,7 @@ def test_a_child_that_dies_between_two_objects_costs_none(run):
 
 
 def test_children_that_do_not_even_start_are_an_error(run, monkeypatch):
-    from g3pt.preparation import engines
+    from g3pt.work import engines
 
     monkeypatch.setattr(engines, "_enter_child", os.abort)
     monkeypatch.setattr(engines, "MAX_POOLS", 2)
@@ -133,7 +133,7 @@ def test_children_that_do_not_even_start_are_an_error(run, monkeypatch):
 
 def test_whoever_stops_early_stops_the_children(tasks):
     import hazards
-    from g3pt.preparation.engines import ProcessEngine
+    from g3pt.work.engines import ProcessEngine
 
     results = ProcessEngine(1).run(tasks([harmless(), hazards.Hanging(id="slow", location="")]))
     assert next(results).row["code"] == "told"
@@ -142,7 +142,7 @@ def test_whoever_stops_early_stops_the_children(tasks):
 
 
 def test_tasks_are_taken_as_they_are_needed(tasks):
-    from g3pt.preparation.engines import WINDOW, ProcessEngine
+    from g3pt.work.engines import WINDOW, ProcessEngine
 
     taken = []
 
@@ -158,8 +158,8 @@ def test_tasks_are_taken_as_they_are_needed(tasks):
 
 
 def test_the_same_task_gives_the_same_result_here_and_in_a_child(tasks, folder_source):
-    from g3pt.preparation.engines import InlineEngine, ProcessEngine
     from g3pt.preparation.sources import list_shapes
+    from g3pt.work.engines import InlineEngine, ProcessEngine
 
     refs = list_shapes(folder_source)
     here = [(each.number, each.row, each.data) for each in InlineEngine().run(tasks(refs))]
@@ -169,14 +169,14 @@ def test_the_same_task_gives_the_same_result_here_and_in_a_child(tasks, folder_s
 
 @pytest.mark.parametrize("changes", [{"seconds": 0.0}, {"cpu_seconds": -1.0}, {"memory_bytes": 1}])
 def test_limits_that_leave_nothing_are_refused(changes):
-    from g3pt.preparation.engines import Limits
+    from g3pt.work.engines import Limits
 
     with pytest.raises(ValueError, match="limits need positive"):
         Limits(**changes)
 
 
 def test_an_engine_needs_a_worker():
-    from g3pt.preparation.engines import ProcessEngine
+    from g3pt.work.engines import ProcessEngine
 
     with pytest.raises(ValueError, match="at least 1, got 0"):
         ProcessEngine(0)
