@@ -153,6 +153,7 @@ def test_an_agent_that_gives_up_its_call_cancels_its_job(talk, server: Running) 
 )
 def test_errors_are_told_by_kind_and_field(talk, tmp_path: Path, tool, given, expected) -> None:
     (tmp_path / "old.glb").touch()
+    (tmp_path.parent / "x.png").touch()
     answer = talk(lambda client: client.call_tool(tool, given))
 
     assert answer.is_error
