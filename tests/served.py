@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import io
 import json
 import threading
 import time
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 TINY = {"text": "a mug", "resolution": 16, "previews": False}
 """A job of some ten milliseconds."""
@@ -149,3 +152,22 @@ def tiny_settings(weights: Path, folder: Path, **changes: Any) -> Any:
             **changes,
         }
     )
+
+
+@pytest.fixture(scope="session")
+def server(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One server for all tests that leave it as it was."""
+    settings = tiny_settings(tiny_weights, tmp_path_factory.mktemp("served"))
+    with running(settings) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def picture() -> bytes:
+    from PIL import Image
+
+    image = Image.new("RGB", (80, 80), "white")
+    image.paste((200, 30, 30), (20, 30, 60, 70))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()

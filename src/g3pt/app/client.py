@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from g3pt.files import write_whole
-
 PLURALS = {"mix": "mixes"}
 """Addresses of kinds of jobs that are not the kind with an s."""
 ENDED = ("done", "failed", "cancelled", "expired")
@@ -202,6 +200,9 @@ class Client:
 
     def save(self, job: str, path: str | Path, *, sample: int = 0, **finishing: Any) -> None:
         """Write a result to a file; its suffix names the format."""
+        # Here, so that programs which have this file alone can use all the rest.
+        from g3pt.files import write_whole
+
         path = Path(path)
         form = path.suffix.lower().lstrip(".")
         write_whole(path, self.result(job, form, sample=sample, **finishing))

@@ -30,6 +30,16 @@ from g3pt.models.sampling import Sampling
 
 MeshFormat = Literal["glb", "obj", "stl", "ply", "3mf"]
 ResultFormat = Literal["glb", "obj", "stl", "ply", "3mf", "g3t", "png"]
+MEDIA_TYPES = {
+    "glb": "model/gltf-binary",
+    "obj": "model/obj",
+    "stl": "model/stl",
+    "ply": "application/octet-stream",
+    "3mf": "model/3mf",
+    "g3t": "application/octet-stream",
+    "png": "image/png",
+}
+"""Media type of every format of results."""
 ShapeFormat = Literal["glb", "obj", "stl", "ply", "off", "3mf", "g3t"]
 CloudFormat = Literal["glb", "obj", "stl", "ply", "off", "npy", "xyz", "txt", "csv"]
 JOB_ID = r"^[0-9a-f]{32}$"

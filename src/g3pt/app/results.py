@@ -17,16 +17,6 @@ from g3pt.app.store import Job
 from g3pt.files import write_whole
 from g3pt.geometry.finishing import Finishing
 
-MEDIA_TYPES = {
-    "glb": "model/gltf-binary",
-    "obj": "model/obj",
-    "stl": "model/stl",
-    "ply": "application/octet-stream",
-    "3mf": "model/3mf",
-    "g3t": "application/octet-stream",
-    "png": "image/png",
-}
-
 
 async def result_file(jobs: Jobs, job: Job, form: str, sample: int, told: dict[str, Any]) -> Path:
     """A result in a format; it is made from the kept mesh if the job did not write it.

@@ -20,6 +20,7 @@ from g3pt.app.metrics import Metrics
 from g3pt.app.problems import FieldError, Problem, ProblemDetails
 from g3pt.app.requests import (
     KINDS,
+    MEDIA_TYPES,
     PLURALS,
     CutoutRequest,
     FinishingFields,
@@ -28,7 +29,7 @@ from g3pt.app.requests import (
     ResultFormat,
     finishing_of,
 )
-from g3pt.app.results import MEDIA_TYPES, find_cutout, find_file, result_file
+from g3pt.app.results import find_cutout, find_file, result_file
 from g3pt.app.settings import ServeSettings
 from g3pt.app.store import Job, Status
 from g3pt.app.uploads import choices, read_request

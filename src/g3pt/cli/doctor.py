@@ -31,6 +31,7 @@ USES = {
     "export": "face budgets, levels of detail, Draco files, textures",
     "usd": "USDZ files",
     "app": "web page and jobs over HTTP",
+    "mcp": "tools for agents",
     "bench": "packages that preparation is measured against",
 }
 MARKS: dict[Status, str] = {"ok": "ok", "note": "note", "problem": "PROBLEM"}

@@ -32,6 +32,7 @@ COMMANDS = {
     "compare": ("compare", "two weights, or two folders of meshes, on the same objects"),
     "render": ("render", "meshes to a sheet of pictures or a turntable"),
     "serve": ("serve", "a web page and jobs over HTTP on this machine"),
+    "mcp": ("mcp", "tools for agents (Model Context Protocol), on the jobs of a server"),
     "bench": ("bench", "measure what g3pt promises and compare it with other software"),
     "doctor": ("doctor", "what this machine can do and what is missing"),
 }

@@ -16,7 +16,7 @@ from g3pt.cli.options import CommonOptions, parse, say
 
 if TYPE_CHECKING:
     import uvicorn
-    from fastapi import FastAPI
+    from starlette.applications import Starlette
 
 TOKEN = "G3PT_TOKEN"
 """Environment variable of the secret."""
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def server_config(app: "FastAPI") -> "uvicorn.Config":
+def server_config(app: "Starlette") -> "uvicorn.Config":
     """How an app is served: plain HTTP/1.1 with limits, and nothing said of single requests."""
     import uvicorn
 
