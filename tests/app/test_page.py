@@ -180,9 +180,9 @@ def test_the_slider_goes_back_to_a_scale_and_the_list_to_fewer_faces(made: Any) 
     assert slider.get_attribute("aria-valuetext") == "scale 1 of 3, 1 token"
     slider.press("End")
     shows(made, "mesh")
-    made.get_by_label("Faces").select_option("400")
+    made.locator("#lod").select_option("400")
     expect(made.locator("#canvas")).to_have_attribute("aria-label", "Finished shape, 400 faces")
-    made.get_by_label("Faces").select_option("")
+    made.locator("#lod").select_option("")
     expect(made.locator("#canvas")).not_to_have_attribute("aria-label", "Finished shape, 400 faces")
 
 
@@ -258,9 +258,9 @@ def test_the_cut_out_is_repaired_with_the_brush(
     page.set_input_files("#file", picture_file)
     cut = page.locator("#cut")
     expect(page.locator("#cut-said")).to_contain_text("background is left out", timeout=SLOWLY)
+    page.get_by_label("Remove", exact=True).check()
     before = cut.screenshot()
     box = cut.bounding_box()
-    page.get_by_label("Remove", exact=True).check()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.8, steps=3)
@@ -285,10 +285,10 @@ def test_keys_alone_lead_from_a_picture_to_a_mesh(visit: Visit, picture_file: Pa
 
     tab_to("file")
     with page.expect_file_chooser() as caught:
-        page.keyboard.press("Enter")
+        page.keyboard.press(" ")
     caught.value.set_files(picture_file)
     expect(page.locator("#cut-said")).to_contain_text("background is left out", timeout=SLOWLY)
-    page.locator("body").evaluate("element => document.activeElement.blur()")
+    page.evaluate("document.activeElement.blur()")
     tab_to("cut")
     page.keyboard.press("ArrowDown")
     page.keyboard.press(" ")

@@ -17,6 +17,9 @@ export function inWords(text) {
     .replaceAll("--cutout", "the cut-out");
 }
 
+/** A remark of the server as a sentence. */
+export const sentence = (text) => inWords(text).replace(/^./, (first) => first.toUpperCase()).replace(/[^.]$/, "$&.");
+
 /** Take errors away from a form. */
 export function clearErrors(form) {
   for (const one of form.querySelectorAll(".error")) one.hidden = true;

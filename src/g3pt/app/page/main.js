@@ -2,7 +2,7 @@
 
 import { askJson, readiness, server, watch } from "./api.js";
 import { CutoutEditor } from "./cutout.js";
-import { $, clearErrors, inWords, showError, told } from "./elements.js";
+import { $, clearErrors, inWords, sentence, showError, told } from "./elements.js";
 import { startFurther } from "./further.js";
 import { startHistory } from "./history.js";
 import { cancel, chooseScale, job, open, refresh, submit, viewer } from "./job.js";
@@ -71,7 +71,7 @@ async function look() {
     say(refusal);
     return;
   }
-  $("cut-said").textContent = [FOUND[found.method], ...found.warnings.map(inWords)].join(" ");
+  $("cut-said").textContent = [FOUND[found.method], ...found.warnings.map(sentence)].join(" ");
 }
 
 function say(error) {
@@ -91,6 +91,11 @@ function forget() {
 }
 
 function startPicture() {
+  $("file").addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return; // which would send the form
+    event.preventDefault();
+    $("file").click();
+  });
   $("file").addEventListener("change", () => take($("file").files[0]));
   $("forget").addEventListener("click", () => { forget(); $("file").focus(); });
   $("whole").addEventListener("change", look);
