@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
 
 ARGUMENTS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 ARGUMENTS += ["--no-sandbox", "--disable-background-networking"]
-SLOWLY = 30_000
+SLOWLY = 60_000
 """Milliseconds that something may take on a busy machine."""
 WATCH = """
 window.shown = [];
@@ -94,13 +94,17 @@ def made(browser: Any, page_server: Running, picture_file: Path) -> Iterator[Any
     page = visit()
     page.set_input_files("#file", picture_file)
     expect(page.locator("#cut-said")).to_contain_text("background is left out", timeout=SLOWLY)
-    page.locator("#ask details").evaluate("element => element.open = true")
-    page.locator("[name=resolution]").select_option("32")
+    coarsely(page)
     page.get_by_role("button", name="Make the shape").click()
     shows(page, "mesh")
     yield page
     context.close()
     assert problems == []
+
+
+def coarsely(page: Any) -> None:
+    """Choose the coarsest mesh, which is made quickly."""
+    page.locator("#ask [name=resolution]").evaluate("element => element.value = '32'")
 
 
 def shows(page: Any, what: str) -> None:
@@ -255,6 +259,7 @@ def test_the_cut_out_is_repaired_with_the_brush(
     visit: Visit, page_server: Running, picture_file: Path
 ) -> None:
     page = visit()
+    coarsely(page)
     page.set_input_files("#file", picture_file)
     cut = page.locator("#cut")
     expect(page.locator("#cut-said")).to_contain_text("background is left out", timeout=SLOWLY)
@@ -275,6 +280,7 @@ def test_the_cut_out_is_repaired_with_the_brush(
 
 def test_keys_alone_lead_from_a_picture_to_a_mesh(visit: Visit, picture_file: Path) -> None:
     page = visit()
+    coarsely(page)
 
     def tab_to(name: str) -> None:
         for _ in range(40):
