@@ -137,13 +137,13 @@ def test_two_hundred_bodies(server: Running) -> None:
 def test_the_name_of_a_file_is_no_path(server: Running, picture: bytes) -> None:
     for name in ("../../x.png", "/etc/passwd", "x.exe", "a\u0000b.png", "x" * 4000 + ".png"):
         head = f'--x\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n\r\n'
-        rest = (
-            b'\r\n--x\r\nContent-Disposition: form-data; name="resolution"\r\n\r\n16\r\n--x--\r\n'
-        )
+        rest = "\r\n--x"
+        for field, value in (("resolution", "16"), ("color", "none")):
+            rest += f'\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n--x'
         answer = server.ask(
             "POST",
             "/v1/3d/generations",
-            head.encode() + picture + rest + b"\r\n--x--\r\n",
+            head.encode() + picture + f"{rest}--\r\n".encode(),
             {"Content-Type": "multipart/form-data; boundary=x"},
         )
         assert_typed(answer)

@@ -61,7 +61,7 @@ def test_after_a_restart_what_ran_has_failed_and_what_waited_waits(store, tmp_pa
     assert [job.id for job in again.restart()] == [first, second]
     failed = again.get(ran)
     assert (failed.status, failed.error["reason"]) == ("failed", "restarted")
-    assert [event.event for event in again.events(ran)] == ["failed"]
+    assert [event.event for event in again.events(ran)] == ["running", "failed"]
     assert again.get(done).status == "done"
     assert not (tmp_path / "files" / ("f" * 32)).exists()
     again.close()
@@ -125,3 +125,14 @@ def test_the_list_is_newest_first_and_goes_on(store) -> None:
     assert [job.id for job in page] == jobs[:2:-1]
     assert [job.id for job in store.listed(limit=9, before=page[-1].number)] == jobs[2::-1]
     assert store.listed(("done",)) == []
+
+
+def test_a_state_and_its_event_are_stored_together(store) -> None:
+    job = added(store)
+    store.move(job, "running")
+    store.move(job, "done", outcome={"outputs": []}, told={"outputs": []})
+
+    assert [event.event for event in store.events(job)] == ["running", "done"]
+    assert store.events(job)[-1].data == {"outputs": []}
+    store.move(job, "failed", told={"error": {}})
+    assert len(store.events(job)) == 2

@@ -59,6 +59,34 @@ def test_a_waiting_job_is_cancelled_without_a_worker(own) -> None:
     own.ask("DELETE", f"/v1/jobs/{first}")
 
 
+def test_a_job_can_be_cancelled_before_it_enters_the_queue(own) -> None:
+    store = own.jobs.store
+    job = store.new_id()
+    store.files_of(job).mkdir()
+    store.add(job, "generation", "me", {}, timeout=1)
+
+    assert own.ask("DELETE", f"/v1/jobs/{job}").json["status"] == "cancelled"
+    assert [name for name, _ in own.events(job)] == ["cancelled"]
+
+
+def test_what_has_no_result_leaves_no_files(own) -> None:
+    store = own.jobs.store
+    cancelled, killed, waiting = begun(own), own.submit(SLOW), own.submit()
+    own.ask("DELETE", f"/v1/jobs/{waiting}")
+    own.ask("DELETE", f"/v1/jobs/{cancelled}")
+    own.until(killed, lambda state: state["status"] == "running" and state["scale"])
+    for worker in own.jobs.pool.processes():
+        os.kill(worker, signal.SIGKILL)
+    own.wait(killed)
+
+    end = time.monotonic() + 5
+    for job in (cancelled, killed, waiting):
+        while store.files_of(job).exists():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        assert store.get(job).bytes == 0
+
+
 def test_cancelling_again_or_too_late_changes_nothing(own) -> None:
     job = own.submit()
     own.wait(job)
@@ -178,3 +206,71 @@ def test_weights_that_cannot_be_loaded_are_told(tmp_path) -> None:
             time.sleep(0.05)
         assert "nothing" in answer.json["detail"]
         assert server.ask("GET", "/healthz").status == 200
+
+
+def test_a_listener_that_fails_does_not_end_the_pool(tmp_path, caplog) -> None:
+    import threading
+
+    from g3pt.app.workers import Pool, Task
+
+    ends = threading.Event()
+
+    class Failing:
+        def started(self) -> bool:
+            raise OSError("the disk is full")
+
+        def event(self, event, data) -> None:
+            raise OSError("the disk is full")
+
+        def ended(self, how, content) -> None:
+            raise OSError("the disk is full")
+
+        def left(self) -> None:
+            raise OSError("the disk is full")
+
+    class Good(Failing):
+        def started(self) -> bool:
+            return True
+
+        def ended(self, how, content) -> None:
+            assert how == "failed"  # there is no picture
+            ends.set()
+
+    pool = Pool((), 1, grace=1.0)
+    pool.start()
+    try:
+        told = {"image": "image.png", "mask": None, "whole_picture": False}
+        for listener in (Failing(), Good()):
+            pool.submit(Task(str(listener), "cutout", told, tmp_path, 30.0, listener))
+        assert ends.wait(60)
+    finally:
+        pool.stop()
+    assert "could not be started" in caplog.text
+
+
+def test_the_server_itself_loads_no_models() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, g3pt.app.server; sys.exit(bool({'torch', 'trimesh'} & {*sys.modules}))"
+
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_a_job_whose_shapes_are_all_empty_fails_and_says_so(tiny_weights, tmp_path) -> None:
+    from g3pt import G3PT
+    from g3pt.app.tasks import EmptyShapeError, _outcome
+    from g3pt.app.work import _error
+
+    pipeline = G3PT.from_pretrained(tiny_weights, "cpu")
+    empty, full = {"path": None, "seed": 3}, {"path": f"{tmp_path}/result-0.glb", "seed": 4}
+    with pytest.raises(EmptyShapeError) as caught:
+        _outcome(pipeline, [empty], tmp_path)
+
+    error = _error(caught.value, tmp_path)
+    detail = "the shape of seed 3 has no inside; try another seed"
+    assert error == {"reason": "work", "detail": detail}
+    told = _outcome(pipeline, [empty, full], tmp_path)["outputs"]
+    assert [entry["path"] for entry in told] == [None, "result-0.glb"]
+    other = _error(ZeroDivisionError(f"in {tmp_path}/x"), tmp_path)
+    assert other == {"reason": "work", "detail": "ZeroDivisionError: in x"}

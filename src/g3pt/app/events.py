@@ -5,8 +5,10 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
+
 from g3pt.app.jobs import Jobs
-from g3pt.app.store import ENDED, Job
+from g3pt.app.store import ENDED, Event, Job
 
 HEARTBEAT_SECONDS = 10.0
 """A comment is sent after so much silence, which notices clients that are gone."""
@@ -28,17 +30,13 @@ async def stream(
     try:
         while True:
             happened.clear()
-            for event in jobs.store.events(job.id, after):
+            now, place, events = await run_in_threadpool(_look, jobs, job.id, after)
+            for event in events:
                 after = event.number
-                ended = event.event in ENDED
                 yield encode(event.event, with_links(job.id, event.data, event.event), after)
-            now = jobs.store.get(job.id)
-            if ended or now is None or now.status in ENDED:
+            if now is None or now.status in ENDED:  # its last event was stored with this state
                 ended = True
-                if now is None or now.status == "expired":
-                    yield encode("expired", {})
                 return
-            place = jobs.pool.place(job.id)
             if place is not None and place != said:
                 said = place
                 yield encode("queue", {"place": place})
@@ -49,7 +47,12 @@ async def stream(
     finally:
         leave()
         if cancel_on_disconnect and not ended:
-            jobs.cancel(job.id)
+            jobs.cancel(job)
+
+
+def _look(jobs: Jobs, job: str, after: int) -> tuple[Job | None, int | None, list[Event]]:
+    """The job, its place in the queue, and its new events, in this order."""
+    return jobs.store.get(job), jobs.pool.place(job), jobs.store.events(job, after)
 
 
 def encode(event: str, data: dict[str, Any], number: int | None = None) -> bytes:

@@ -80,7 +80,7 @@ class Jobs:
             names = ", ".join(settings.names)
             raise Problem.of_field("model", f"there are {names}, got {request.model[:80]!r}")
         with self._lock:
-            self._check_room(client)
+            self.check_room(client)
             self._open[job] = client
         try:
             told = self._deposit(job, request)
@@ -94,22 +94,23 @@ class Jobs:
         self.pool.submit(self._task(stored))
         return stored
 
-    def _check_room(self, client: str) -> None:
-        """Refuse a job if there is no room for it."""
+    def check_room(self, client: str) -> None:
+        """Refuse a job if there is no room for it.
+
+        Raises:
+            Problem: 429 if the queue is full or the client has enough jobs.
+        """
         limits = self.settings
-        if sum(1 for one in self._open.values() if one == client) >= limits.max_per_client:
-            raise Problem(
-                429,
-                f"{limits.max_per_client} jobs of this client wait or run: wait for one, or "
-                "cancel one",
-                headers={"Retry-After": str(self._retry_after())},
-            )
-        if len(self._open) - len(self._running) >= limits.max_queued:
-            raise Problem(
-                429,
-                f"{limits.max_queued} jobs wait already",
-                headers={"Retry-After": str(self._retry_after())},
-            )
+        with self._lock:
+            own = sum(1 for one in self._open.values() if one == client)
+            waiting = len(self._open) - len(self._running)
+        if own >= limits.max_per_client:
+            detail = f"{own} jobs of this client wait or run: wait for one, or cancel one"
+        elif waiting >= limits.max_queued:
+            detail = f"{waiting} jobs wait already"
+        else:
+            return
+        raise Problem(429, detail, headers={"Retry-After": str(self._retry_after())})
 
     def _retry_after(self) -> int:
         """Seconds until a place is likely to be free: as long as jobs usually run."""
@@ -179,7 +180,7 @@ class Jobs:
         with self._lock:
             self._running.add(job)
             behind = [one for one in self._waiting if one in self._open]
-        self.told(job, "running", {})
+        self.wake(job)
         for one in behind:
             self.wake(one)
 
@@ -219,21 +220,24 @@ class Jobs:
     def close(self, job: Job, how: EndedAs, content: dict[str, Any]) -> None:
         """A job has ended."""
         outcome, error = (content, None) if how == "done" else (None, content or None)
-        if not self.store.move(job.id, how, outcome=outcome, error=error):
+        told = {"outputs": content["outputs"]} if how == "done" else {}
+        told |= {"error": error} if error else {}
+        if not self.store.move(job.id, how, outcome=outcome, error=error, told=told):
             return
+        ended = self.store.get(job.id)
         with self._lock:
             self._open.pop(job.id, None)
             self._running.discard(job.id)
             self.ended[job.kind, how] += 1
-            ended = self.store.get(job.id)
             if ended and ended.started and ended.finished:
                 self.seconds[job.kind] += ended.finished - ended.started
-        data = {"error": error} if error else {}
-        self.told(job.id, how, {"outputs": content["outputs"]} if how == "done" else data)
+        self.wake(job.id)
 
-    def cancel(self, job: str) -> bool:
-        """Cancel a job; False if it has ended already."""
-        return self.pool.cancel(job)
+    def cancel(self, job: Job) -> None:
+        """Cancel a job; one that has ended stays as it is."""
+        if not self.pool.cancel(job.id):
+            # It is stored and about to enter the queue, or it has ended.
+            self.close(job, "cancelled", {})
 
     # --- quick tasks -------------------------------------------------------------------------
 
@@ -303,6 +307,12 @@ class JobListener:
         """The job has ended."""
         self.jobs.close(self.job, how, content)
 
+    def left(self) -> None:
+        """Nothing is written any more: a job without a result needs no files."""
+        found = self.jobs.store.get(self.job.id)
+        if found is not None and found.status != "done":
+            self.jobs.store.drop_files(self.job.id)
+
 
 @dataclass(frozen=True)
 class _Waiting:
@@ -325,3 +335,6 @@ class _Waiting:
             wrong = content.get("reason") == "input"
             detail = content.get("detail", "was cancelled")
             self.future.set_exception(Problem(422 if wrong else 500, detail))
+
+    def left(self) -> None:
+        pass

@@ -104,12 +104,11 @@ async def find_cutout(jobs: Jobs, asked: CutoutRequest) -> dict[str, Any]:
     """Cut out the object of a picture in the helper process."""
     folder = await run_in_threadpool(jobs.quick_folder)
     try:
-        told: dict[str, Any] = {"image": "image.png", "mask": None}
-        write_whole(folder / "image.png", asked.image.data)
-        if asked.mask is not None:
-            told["mask"] = "mask.png"
-            write_whole(folder / "mask.png", asked.mask.data)
-        told["whole_picture"] = asked.whole_picture
+        told: dict[str, Any] = {"whole_picture": asked.whole_picture, "mask": None}
+        for name, blob in (("image", asked.image), ("mask", asked.mask)):
+            if blob is not None:
+                told[name] = f"{name}.png"
+                await run_in_threadpool(write_whole, folder / told[name], blob.data)
         found = await jobs.do_quickly("cutout", told, folder)
         data = await run_in_threadpool((folder / "cutout.png").read_bytes)
     finally:

@@ -203,11 +203,13 @@ def _add_submission(app: FastAPI, jobs: Jobs) -> None:
     """Addresses that make jobs, and the cut-out."""
 
     async def submit(request: Request, kind: str) -> Response:
-        asked = await read_request(request, KINDS[kind], jobs.settings)
         client = request.client.host if request.client else "unknown"
+        jobs.check_room(client)  # before a body is read that would be for nothing
+        asked = await read_request(request, KINDS[kind], jobs.settings)
         job = await run_in_threadpool(jobs.submit, kind, asked, client)
+        shown = await run_in_threadpool(view, jobs, job)
         return JSONResponse(
-            view(jobs, job).model_dump(mode="json"),
+            shown.model_dump(mode="json"),
             202,
             headers={"Location": f"/v1/jobs/{job.id}"},
         )
@@ -250,7 +252,10 @@ def _bound(
 
 
 def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
-    """Addresses of jobs and their results."""
+    """Addresses of jobs and their results.
+
+    What reads the store runs in threads: a disk may take its time, and others are to be answered.
+    """
 
     def job_of(job: str) -> Job:
         found = jobs.store.get(job)
@@ -259,7 +264,7 @@ def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
         return found
 
     @app.get("/v1/jobs", tags=["jobs"], responses=_problems(422))
-    async def list_jobs(
+    def list_jobs(
         status: Annotated[Status | None, Query(description="Only jobs in this state.")] = None,
         limit: Annotated[int, Query(ge=1, le=200)] = 50,
         before: Annotated[int | None, Query(ge=1, le=2**62)] = None,
@@ -270,15 +275,14 @@ def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
         return JobList(jobs=[view(jobs, job) for job in found], next=more)
 
     @app.get("/v1/jobs/{job}", tags=["jobs"], responses=_problems(404, 422))
-    async def get_job(job: Id) -> JobView:
+    def get_job(job: Id) -> JobView:
         """State, progress and outputs of a job."""
         return view(jobs, job_of(job))
 
     @app.delete("/v1/jobs/{job}", tags=["jobs"], responses=_problems(404, 422))
-    async def cancel_job(job: Id) -> JobView:
+    def cancel_job(job: Id) -> JobView:
         """Cancel a job; one that has ended stays as it is."""
-        job_of(job)
-        await run_in_threadpool(jobs.cancel, job)
+        jobs.cancel(job_of(job))
         return view(jobs, job_of(job))
 
     @app.get(
@@ -296,7 +300,7 @@ def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
         last_event_id: Annotated[str, Header(max_length=20)] = "0",
     ) -> StreamingResponse:
         """`queue`, `running`, `condition`, `scale`, `mesh`, `color`, then how the job ended."""
-        found = job_of(job)
+        found = await run_in_threadpool(job_of, job)
         after = int(last_event_id) if last_event_id.isascii() and last_event_id.isdigit() else 0
         return StreamingResponse(
             stream(jobs, found, min(after, 2**62), cancel_on_disconnect=cancel_on_disconnect),
@@ -322,7 +326,8 @@ def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
                 name = str(error).partition(" ")[0]
                 errors = [FieldError(field=name, detail=str(error))]
                 raise Problem(422, str(error), errors=errors) from None
-        path = await result_file(jobs, job_of(job), format, asked.sample, told)
+        found = await run_in_threadpool(job_of, job)
+        path = await result_file(jobs, found, format, asked.sample, told)
         return FileResponse(path, media_type=MEDIA_TYPES[format], filename=f"g3pt.{format}")
 
     @app.get(
@@ -332,7 +337,7 @@ def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
         responses=_problems(404, 410, 422),
         openapi_extra={"parameters": _query(SampleQuery)},
     )
-    async def job_scale(
+    def job_scale(
         job: Id, scale: Annotated[int, Path(ge=1, le=64)], format: MeshFormat, request: Request
     ) -> FileResponse:
         """The mesh of the first scales: the whole one if the job made it, else a small `glb`."""
@@ -347,7 +352,7 @@ def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
         response_class=FileResponse,
         responses=_problems(404, 410, 422),
     )
-    async def job_cutout(job: Id, picture: Annotated[int, Path(ge=0, le=64)]) -> FileResponse:
+    def job_cutout(job: Id, picture: Annotated[int, Path(ge=0, le=64)]) -> FileResponse:
         """What was taken from a picture, its background transparent."""
         path = find_file(jobs, job_of(job), [f"cutout-{picture}.png"])
         return FileResponse(path, media_type=MEDIA_TYPES["png"])

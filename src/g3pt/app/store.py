@@ -203,8 +203,16 @@ class JobStore:
         *,
         outcome: dict[str, Any] | None = None,
         error: dict[str, Any] | None = None,
+        told: dict[str, Any] | None = None,
     ) -> bool:
-        """Change the state of a job.
+        """Change the state of a job, and append an event of that name at the same time.
+
+        Args:
+            job: its id.
+            to: the new state.
+            outcome: what it made, if it is done.
+            error: why it failed, if it did.
+            told: data of the event.
 
         Returns:
             Whether it was in a state that leads there; otherwise nothing changed.
@@ -216,8 +224,8 @@ class JobStore:
         elif to != "expired":
             size = _size(self.files_of(job))
             sets = [*sets, "finished = ?", "outcome = ?", "error = ?", "bytes = ?"]
-            told = [None if one is None else json.dumps(one) for one in (outcome, error)]
-            values = [*values, now, *told, size]
+            texts = [None if one is None else json.dumps(one) for one in (outcome, error)]
+            values = [*values, now, *texts, size]
         else:
             sets = [*sets, "bytes = 0"]
         marks = ", ".join("?" * len(BEFORE[to]))
@@ -226,6 +234,8 @@ class JobStore:
                 f"UPDATE jobs SET {', '.join(sets)} WHERE id = ? AND status IN ({marks})",
                 (*values, job, *BEFORE[to]),
             ).rowcount
+            if changed:
+                self._append(database, job, to, told or {})
         return bool(changed)
 
     def set_scale(self, job: str, scale: int, scales: int) -> None:
@@ -246,11 +256,13 @@ class JobStore:
                 "reason": "restarted",
                 "detail": "the server was restarted while the job ran; submit it again",
             }
-            if self.move(job.id, "failed", error=error):
-                self.add_event(job.id, "failed", {"error": error})
-        known = {job.id for job in self.listed(limit=-1)}
+            self.move(job.id, "failed", error=error, told={"error": error})
+            self.drop_files(job.id)
+        with self._lock:
+            rows = self._database.execute("SELECT id FROM jobs WHERE status != 'expired'")
+            known = {row["id"] for row in rows.fetchall()}
         for folder in self._files.iterdir():
-            if folder.name not in known:  # the server ended between the files and the job
+            if folder.name not in known:  # the server ended before the job was stored
                 shutil.rmtree(folder, ignore_errors=True)
         return self.listed(("queued",), limit=-1)[::-1]
 
@@ -259,11 +271,15 @@ class JobStore:
     def add_event(self, job: str, event: str, data: dict[str, Any]) -> None:
         """Append an event."""
         with self._change() as database:
-            database.execute(
-                "INSERT INTO events (job, number, event, data) VALUES (?, (SELECT "
-                "COALESCE(MAX(number), 0) + 1 FROM events WHERE job = ?), ?, ?)",
-                (job, job, event, json.dumps(data)),
-            )
+            self._append(database, job, event, data)
+
+    @staticmethod
+    def _append(database: sqlite3.Connection, job: str, event: str, data: dict[str, Any]) -> None:
+        database.execute(
+            "INSERT INTO events (job, number, event, data) VALUES (?, (SELECT "
+            "COALESCE(MAX(number), 0) + 1 FROM events WHERE job = ?), ?, ?)",
+            (job, job, event, json.dumps(data)),
+        )
 
     def events(self, job: str, after: int = 0) -> list[Event]:
         """Events of a job with larger numbers, in order."""
@@ -308,6 +324,11 @@ class JobStore:
             database.execute(f"DELETE FROM events WHERE job IN ({gone})", old)
             database.execute("DELETE FROM jobs WHERE status = 'expired' AND finished < ?", old)
         return expired
+
+    def drop_files(self, job: str) -> None:
+        """Delete the files of a job that has no result."""
+        shutil.rmtree(self.files_of(job), ignore_errors=True)
+        self.measure(job)
 
     def measure(self, job: str) -> None:
         """Note the size of an ended job's files after one was added."""

@@ -43,6 +43,10 @@ PICTURE_SIDE = 512
 Told = dict[str, Any]
 
 
+class EmptyShapeError(RuntimeError):
+    """A job made nothing that could be written."""
+
+
 def generate(bench: "Bench", told: Told, folder: Path, progress: Progress) -> Told:
     """Pictures, sentences or points to meshes, as `g3pt generate` makes them."""
     pipeline = bench.pipeline(told["model"])
@@ -126,12 +130,12 @@ def _outcome(pipeline: G3PT, entries: Sequence[Told], folder: Path) -> Told:
     """What a job says of itself; files are named without their folder.
 
     Raises:
-        RuntimeError: if no result has an inside.
+        EmptyShapeError: if no result has an inside.
     """
     outputs = [_without_folder(entry, folder) for entry in entries]
     if not any(entry["path"] for entry in outputs):
         seeds = ", ".join(str(entry["seed"]) for entry in outputs if "seed" in entry)
-        raise ValueError(f"the shape of seed {seeds} has no inside; try another seed")
+        raise EmptyShapeError(f"the shape of seed {seeds} has no inside; try another seed")
     weights = {"name": pipeline.weights.name, "sha256": pipeline.weights.sha256}
     return {"outputs": outputs, "weights": weights}
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ValidationError
 from python_multipart.exceptions import FormParserError
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
@@ -34,18 +35,30 @@ async def read_request(request: Request, model: type[ModelT], settings: ServeSet
             wrong, 413 if a picture has too many pixels.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        body = await request.body()
+    elif kind == "multipart/form-data":
+        body = await _form(request)
+    else:
+        raise Problem(
+            415,
+            f"send application/json or multipart/form-data, got {kind[:80] or 'no type'!r}",
+            headers={"Accept": "application/json, multipart/form-data"},
+        )
+    # Megabytes of base64 take a while, in which others are to be answered.
+    return await run_in_threadpool(check_request, body, model, settings)
+
+
+def check_request(
+    body: bytes | dict[str, Any], model: type[ModelT], settings: ServeSettings
+) -> ModelT:
+    """Check JSON, or the fields of a form; raises as `read_request`."""
     known = (*model.model_fields, "up_axis")
     try:
-        if kind == "application/json":
-            found = model.model_validate_json(await request.body())
-        elif kind == "multipart/form-data":
-            found = model.model_validate(await _form(request))
+        if isinstance(body, bytes):
+            found = model.model_validate_json(body)
         else:
-            raise Problem(
-                415,
-                f"send application/json or multipart/form-data, got {kind[:80] or 'no type'!r}",
-                headers={"Accept": "application/json, multipart/form-data"},
-            )
+            found = model.model_validate(body)
     except ValidationError as error:
         if any(one["type"] == "json_invalid" for one in error.errors(include_url=False)):
             raise Problem(400, f"the body is not JSON: {error.errors()[0]['msg']}") from None

@@ -17,7 +17,7 @@ import torch
 
 from g3pt.app.previews import Progress
 from g3pt.app.settings import ModelSource
-from g3pt.app.tasks import TASKS
+from g3pt.app.tasks import TASKS, EmptyShapeError
 from g3pt.arguments import PromptError
 from g3pt.generation.pipeline import G3PT
 from g3pt.geometry.triangles import MeshError
@@ -127,6 +127,6 @@ def _error(error: Exception, folder: Path) -> dict[str, Any]:
     told = text.replace(f"{folder}/", "")[:1000]
     wanted = (PromptError, MeshError, ValueError, FileNotFoundError)
     reason = "input" if isinstance(error, wanted) else "work"
-    if reason == "work":
+    if reason == "work" and not isinstance(error, EmptyShapeError):
         told = f"{type(error).__name__}: {told}"
     return {"reason": reason, "detail": told}

@@ -46,6 +46,10 @@ class Listener(Protocol):
         """The task has ended; `content` is its outcome, or why it failed."""
         ...
 
+    def left(self) -> None:
+        """The task has ended, and no process works in its folder any more."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -150,7 +154,8 @@ class Pool:
         with self._lock:
             waiting = self._queue.pop(task, None)
             if waiting is not None:
-                waiting.listener.ended("cancelled", {})
+                _tell_end(waiting, "cancelled", {})
+                _tell_left(waiting)
                 return True
             for worker in self._workers:
                 if worker.task is not None and worker.task.id == task and not worker.ended:
@@ -227,8 +232,16 @@ class Pool:
                 name=f"g3pt-{self._name}",
                 daemon=True,
             )
-            process.start()
-            theirs.close()
+            try:
+                process.start()
+            except (OSError, EOFError) as error:  # no memory, or too many processes
+                LOGGER.error("no worker can be started: %s", error)
+                ours.close()
+                self._broken = f"no process can be started: {error}"
+                self._start_after = time.monotonic() + MAX_PAUSE
+                return
+            finally:
+                theirs.close()
             with self._lock:
                 self._workers.append(Worker(process, ours))
 
@@ -237,7 +250,7 @@ class Pool:
         for worker in self._workers:
             while self._queue and worker.ready and worker.task is None:
                 _, task = self._queue.popitem(last=False)
-                if not task.listener.started():
+                if not _tell_start(task):
                     continue
                 worker.task, worker.ended = task, False
                 worker.due = time.monotonic() + task.seconds
@@ -291,10 +304,12 @@ class Pool:
                 LOGGER.error("a worker cannot work: %s", message["detail"])
             case "event":
                 if worker.task is not None and not worker.ended:
-                    worker.task.listener.event(message["event"], message["data"])
+                    _tell_event(worker.task, message["event"], message["data"])
             case kind:
                 content = message.get("outcome" if kind == "done" else "error", {})
                 self._end(worker, kind, content)
+                if worker.task is not None:
+                    _tell_left(worker.task)
                 worker.task, worker.due, worker.kill_at = None, None, None
 
     def _end(self, worker: Worker, how: EndedAs, content: dict[str, Any]) -> None:
@@ -302,7 +317,7 @@ class Pool:
         worker.due = None
         if worker.task is not None and not worker.ended:
             worker.ended = True
-            worker.task.listener.ended(how, content)
+            _tell_end(worker.task, how, content)
 
     def _dismiss(self, worker: Worker) -> None:
         """Tell a process that its task is not wanted, and kill it if it does not hear."""
@@ -323,6 +338,8 @@ class Pool:
         code = worker.process.exitcode
         detail = f"the process that did it ended ({_how(code)}); submit it again"
         self._end(worker, "failed", {"reason": "worker", "detail": detail})
+        if worker.task is not None:
+            _tell_left(worker.task)
         self._forget(worker)
         self._workers.remove(worker)
         self._restarts += 1
@@ -337,6 +354,39 @@ class Pool:
         worker.connection.close()
         worker.process.join()
         worker.process.close()
+
+
+# A listener that fails, as when the disk is full, must not end the thread that serves all others.
+
+
+def _tell_start(task: Task) -> bool:
+    try:
+        return task.listener.started()
+    except Exception:
+        LOGGER.exception("task %s could not be started", task.id)
+        _tell_end(task, "failed", {"reason": "server", "detail": "the server could not note it"})
+        return False
+
+
+def _tell_event(task: Task, event: str, data: dict[str, Any]) -> None:
+    try:
+        task.listener.event(event, data)
+    except Exception:
+        LOGGER.exception("event %s of task %s is lost", event, task.id)
+
+
+def _tell_end(task: Task, how: EndedAs, content: dict[str, Any]) -> None:
+    try:
+        task.listener.ended(how, content)
+    except Exception:
+        LOGGER.exception("the end of task %s is lost", task.id)
+
+
+def _tell_left(task: Task) -> None:
+    try:
+        task.listener.left()
+    except Exception:
+        LOGGER.exception("files of task %s are left", task.id)
 
 
 def run_worker(
