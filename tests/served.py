@@ -113,14 +113,14 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(settings: Any, *, ready: bool = True) -> Iterator[Running]:
+def running(settings: Any, *, ready: bool = True, port: int = 0) -> Iterator[Running]:
     """Serve in a thread of this process; the worker processes are real."""
     import uvicorn
 
     from g3pt.app.server import create_app
     from g3pt.cli.serve import listening, server_config
 
-    with listening("127.0.0.1", 0) as listener:
+    with listening("127.0.0.1", port) as listener:
         port = listener.getsockname()[1]
         app = create_app(replace(settings, port=port))
         server = uvicorn.Server(server_config(app))

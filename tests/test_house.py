@@ -97,7 +97,7 @@ def test_every_extra_has_code_that_imports_it_and_a_use_that_doctor_tells() -> N
     assert set(USES) == set(extras)
     for name in names:
         module = {"usd-core": "pxr"}.get(name, name.replace("-", "_"))
-        imported = rf"^ *(import|from) {module}\b|import_module\(f?\"{module}"
+        imported = rf"^ *(import|from) {module}\b|(import_module|find_spec)\(f?\"{module}"
         assert re.search(imported, code, re.MULTILINE), name
 
 

@@ -107,3 +107,24 @@ def test_what_cannot_be_served_is_wrong_input(tmp_path, capsys, flags, message) 
 
     assert code == 2
     assert message in capsys.readouterr().err
+
+
+def test_open_shows_the_page_in_a_browser_once_it_is_served(
+    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.name != "posix":
+        pytest.skip("the browser of this test is a shell script")
+    browser, opened = tmp_path / "browser", tmp_path / "opened"
+    browser.write_text(
+        f'#!/bin/sh\n{sys.executable} -c "import sys, urllib.request as r; '
+        f'print(sys.argv[1], r.urlopen(sys.argv[1]).status)" "$1" > {opened}.part\n'
+        f"mv {opened}.part {opened}\n"
+    )
+    browser.chmod(0o700)
+    monkeypatch.setenv("BROWSER", str(browser))
+    with served(tiny_weights, tmp_path / "jobs", "--open") as (_, said):
+        end = time.monotonic() + 60
+        while not opened.exists() and time.monotonic() < end:
+            time.sleep(0.1)
+
+    assert opened.read_text().split() == [said["address"], "200"]

@@ -22,6 +22,9 @@ COOKIE = "g3pt_token"
 OPEN_PATHS = ("/healthz", "/readyz")
 """They say nothing about jobs, so they ask for no token."""
 HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from g3pt import __version__
 from g3pt.app import problems
 from g3pt.app.events import stream, with_links
+from g3pt.app.front import add_page
 from g3pt.app.guard import Guard
 from g3pt.app.jobs import Jobs
 from g3pt.app.metrics import Metrics
@@ -161,6 +162,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
 
     Raises:
         ValueError: if another server holds the folder of the jobs.
+        ImportError: if the package that has the scripts of the page is not installed.
     """
     jobs = Jobs(settings)
 
@@ -187,6 +189,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
     _add_submission(app, jobs)
     _add_jobs(app, jobs)
     _add_health(app, jobs, metrics)
+    add_page(app)
     app.openapi = lambda: _openapi(app)
 
     def count(method: str, status: int) -> None:

@@ -5,6 +5,9 @@ import os
 import secrets
 import socket
 import sys
+import threading
+import time
+import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +76,9 @@ class ServeOptions(CommonOptions):
     keep_gb: float = 2.0
     """Gigabytes (10^9 bytes) of results that are kept; the oldest go first."""
 
+    open: bool = False
+    """Open the page in a browser."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
@@ -80,7 +86,10 @@ def main(arguments: Sequence[str]) -> int:
     try:
         import uvicorn
 
+        from g3pt.app.front import three_folder
         from g3pt.app.server import create_app
+
+        three_folder()
     except ImportError as error:
         raise ValueError(
             f"serving needs the extra `app` ({error}): pip install 'g3pt[app]'"
@@ -130,6 +139,8 @@ def main(arguments: Sequence[str]) -> int:
         else:
             print(f"{shown}  (Ctrl-C ends it)", flush=True)
         server = uvicorn.Server(server_config(app))
+        if options.open:
+            threading.Thread(target=_show, args=(server, shown), daemon=True).start()
         server.run(sockets=[listener])
     if not server.started:
         say("the server did not start")
@@ -145,6 +156,7 @@ def server_config(app: "Starlette") -> "uvicorn.Config":
         app,
         log_level="warning",
         http="h11",
+        loop="asyncio",
         ws="none",
         lifespan="on",
         server_header=False,
@@ -169,6 +181,13 @@ def listening(host: str, port: int) -> socket.socket:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ValueError(f"--host {host} --port {port}: {reason}") from None
     return listener
+
+
+def _show(server: "uvicorn.Server", address: str) -> None:
+    """Open an address in a browser once it is served."""
+    while not server.started:
+        time.sleep(0.05)
+    webbrowser.open(address)
 
 
 def _state_folder() -> Path:
