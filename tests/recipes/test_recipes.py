@@ -227,7 +227,7 @@ def test_overrides_change_fields_wherever_they_stand(cli):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["tokenizer-huge"], "no such recipe; there are tokenizer-tiny"),
+        (["tokenizer-huge"], "no such recipe; there are tokenizer-first"),
         ([], "name a recipe"),
         (["car-tiny-smoke", "--tokenizer", "nowhere"], "nowhere"),
         (["tokenizer-tiny", "--train.steps", "0"], "so that it ends"),

@@ -7,18 +7,17 @@ So nothing that happens inside a model can hold up the server.
 
 import json
 import logging
-import multiprocessing
 import signal
 import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from g3pt.app.settings import ModelSource
-from g3pt.processes import let_waiting_threads_sleep
+from g3pt.processes import prepared_context
 
 LOGGER = logging.getLogger(__name__)
 
@@ -111,11 +110,11 @@ class Pool:
     ) -> None:
         self._models, self._num = models, num
         self._grace, self._threads, self._name = grace, threads, name
-        self._context = _context()
+        self._context = prepared_context("g3pt.app.work")
         self._lock = threading.RLock()
         self._queue: OrderedDict[str, Task] = OrderedDict()
         self._workers: list[Worker] = []
-        self._heard, self._bell = multiprocessing.Pipe(duplex=False)
+        self._heard, self._bell = Pipe(duplex=False)
         self._rung = False
         self._stopping = False
         self._restarts = 0
@@ -396,20 +395,6 @@ def run_worker(
     from g3pt.app.work import run
 
     run(connection, models, threads)
-
-
-def _context() -> Any:
-    """How processes are started: from one that has imported everything, where there is such a way.
-
-    It has started no threads, so that its children may; a worker is then replaced at once instead
-    of after the seconds that imports take.
-    """
-    let_waiting_threads_sleep()
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["g3pt.app.work"])
-    return context
 
 
 def _how(code: int | None) -> str:
