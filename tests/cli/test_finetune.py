@@ -74,6 +74,10 @@ def test_the_result_is_a_small_adapter_with_card_credits_table_and_sheet(made) -
     report = json.loads((folder / "evaluation.json").read_text())
     assert (report["meshes"]["trained"], report["meshes"]["held_out"]) == (4, 2)
     assert "gizmo" in report["new_words"]
+    assert 0 <= report["best_step"] <= report["steps"]
+    learnt = any(row["difference"] for row in report["table"] if row["answer"] != "tokens")
+    assert ("nothing was learnt" in printed) == (report["best_step"] == 0)
+    assert report["best_step"] or not learnt
     for row in report["table"]:
         assert row["difference"] == pytest.approx(row["after"] - row["before"])
         assert row["low"] <= row["difference"] <= row["high"]

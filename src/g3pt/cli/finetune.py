@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 REPORT_FILE = "evaluation.json"
 SHEET_FILE = "sheet.png"
 MAX_PICTURED = 8
+NOT_BETTER = (
+    "nothing was learnt: no state was better on the held-out meshes than the weights before the "
+    "first step, which are kept as they were; more meshes of one kind may help"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -231,6 +235,8 @@ def _finetune(
     )
     from g3pt.evaluation.protocols.before_after import measure, table, table_lines
     from g3pt.models.tokenizer import require_tokens
+    from g3pt.training.checkpoint import list_checkpoints
+    from g3pt.training.loop import BEST_FOLDER
 
     name = options.name or options.output.name
     with steps() as shown:
@@ -270,6 +276,7 @@ def _finetune(
         },
         "new_words": list(trained.words),
         "steps": trained.result.step,
+        "best_step": max(list_checkpoints(trained.result.run / BEST_FOLDER), default=0),
         "table": rows,
     }
     with working("writing"):
@@ -278,6 +285,8 @@ def _finetune(
     size = sum(path.stat().st_size for path in options.output.iterdir() if path.name != SHEET_FILE)
     summary["bytes"] = size
     how = "--weights" if _is_whole(options) else f"--weights {options.weights} --adapter"
+    if not summary["best_step"]:
+        lines.append(NOT_BETTER)
     lines = [
         *lines,
         f"{options.output}: {size / 1e6:.1f} MB; use it with {how} {options.output}",

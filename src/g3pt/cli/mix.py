@@ -25,6 +25,7 @@ from g3pt.cli.shapes import (
     empty_message,
     sample_stems,
     scales_shown,
+    write_in_place,
 )
 
 
@@ -73,9 +74,6 @@ def main(arguments: Sequence[str]) -> int:
     options.finish.check_files(paths, unit_frame=options.unit_frame, colored=colored)
     cut = cut_picture(options.image, options.cutout)
 
-    from g3pt.generation.writing import own_unit, write_samples
-    from g3pt.models.g3t import TokenFrame
-
     pipeline = open_pipeline(options, dtype=options.dtype, adapter=options.adapter)
     coarse = pipeline.tokens_of(options.coarse, seed=options.seed)
     fine = pipeline.tokens_of(options.fine, seed=options.seed)
@@ -93,15 +91,8 @@ def main(arguments: Sequence[str]) -> int:
             **options.request(),
         )
     with working("writing"):
-        frame = TokenFrame() if options.unit_frame else coarse.frame
-        unit = own_unit(coarse.frame, unit_frame=options.unit_frame)
-        outputs = write_samples(
-            result,
-            paths,
-            frame,
-            options.finish,
-            own_unit=unit,
-            tokens_of=pipeline.weights.fingerprint if options.tokens else None,
+        outputs = write_in_place(
+            pipeline, result, paths, coarse.frame, options, unit_frame=options.unit_frame
         )
         write_cutouts(cut, options.cutout)
     summary = {

@@ -1,8 +1,9 @@
 """Shared by the commands that sample shapes: flags, their ranges, files and their description."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
@@ -14,7 +15,9 @@ from g3pt.cli.progress import steps
 from g3pt.models.sampling import Sampling
 
 if TYPE_CHECKING:
-    from g3pt.generation.results import ScaleEvent
+    from g3pt.generation.pipeline import G3PT
+    from g3pt.generation.results import GenerationResult, ScaleEvent
+    from g3pt.models.g3t import TokenFrame
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +134,29 @@ def empty_message(outputs: list[dict[str, Any]]) -> str | None:
     return (
         f"the shape of seed {', '.join(empty)} has no inside: nothing was written for it; "
         "try another seed"
+    )
+
+
+def write_in_place(
+    pipeline: "G3PT",
+    result: "GenerationResult",
+    paths: Sequence[Path],
+    source: "TokenFrame",
+    options: SamplingOptions,
+    *,
+    unit_frame: bool,
+) -> list[dict[str, Any]]:
+    """Write samples at the place and scale of their source, or in the unit frame if asked."""
+    from g3pt.generation.writing import own_unit, write_samples
+    from g3pt.models.g3t import TokenFrame
+
+    return write_samples(
+        result,
+        paths,
+        TokenFrame() if unit_frame else source,
+        options.finish,
+        own_unit=own_unit(source, unit_frame=unit_frame),
+        tokens_of=pipeline.weights.fingerprint if options.tokens else None,
     )
 
 
