@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import trimesh
 
+from progress import num_done
+
 NUM_MESHES = 24
 NUM_KILLS = 20
 
@@ -56,12 +58,6 @@ def start(tmp_path_factory):
         return subprocess.Popen(command, start_new_session=True)
 
     return start
-
-
-def num_done(out):
-    """Objects whose result is written down."""
-    lines = [file.read_text().count("\n") for file in out.glob("shard-*.jsonl")]
-    return sum(lines) + len(list(out.glob("work/*/[0-9]*.json")))
 
 
 def num_alive(group):

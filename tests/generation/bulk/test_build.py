@@ -18,6 +18,7 @@ from g3pt.generation.bulk.build import generate_many
 from g3pt.generation.bulk.manifest import read_manifest
 from g3pt.work.engines import Engine, Limits, ProcessEngine
 from g3pt.work.tasks import TaskResult, WorkerError
+from progress import num_done
 
 NUM_KILLS = 3
 
@@ -243,11 +244,6 @@ def start(table, tiny_weights, tmp_path):
         return subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
 
     return start
-
-
-def num_done(out: Path) -> int:
-    lines = [file.read_text().count("\n") for file in out.glob("shard-*.jsonl")]
-    return sum(lines) + len(list(out.glob("work/*/[0-9]*.json")))
 
 
 @pytest.mark.slow
