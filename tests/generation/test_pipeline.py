@@ -20,7 +20,7 @@ from g3pt.geometry.mesh import (
     unit_frame_of,
     write_mesh,
 )
-from g3pt.models.g3t import TokenPyramid, read_g3t, write_g3t
+from g3pt.models.g3t import TokenPyramid, read_g3t
 
 RESOLUTION = 16
 
@@ -344,7 +344,7 @@ def test_reconstructing_is_tokenizing_and_back(
 ) -> None:
     file = pipeline.tokenize(box, seed=4)
     path = tmp_path / "box.g3t"
-    write_g3t(path, file.tokens, file.frame, file.fingerprint)
+    file.save(path)
     back = pipeline.detokenize(path, resolution=RESOLUTION)
     direct = pipeline.reconstruct(box, seed=4, resolution=RESOLUTION)
     assert back.tokens.equals(direct.tokens)
@@ -369,7 +369,7 @@ def test_the_first_scales_of_a_file_decode_to_a_coarser_shape(
 ) -> None:
     file = pipeline.tokenize(box)
     path = tmp_path / "box.g3t"
-    write_g3t(path, file.tokens, file.frame, file.fingerprint)
+    file.save(path)
     coarse = pipeline.detokenize(path, num_scales=1, resolution=RESOLUTION)
     assert coarse.tokens.num_tokens == 1
     short = pipeline.detokenize(read_g3t(path), num_scales=1, resolution=RESOLUTION)

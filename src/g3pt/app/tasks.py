@@ -32,7 +32,7 @@ from g3pt.geometry.clouds import read_cloud
 from g3pt.geometry.finishing import finish_of
 from g3pt.geometry.mesh import TriangleMesh, UnitFrame, to_source, to_unit, unit_frame_of
 from g3pt.geometry.render import Scene, save_png
-from g3pt.models.g3t import TokenFile, TokenFrame, read_g3t, write_g3t
+from g3pt.models.g3t import TokenFile, TokenFrame, read_g3t
 
 if TYPE_CHECKING:
     from g3pt.app.work import Bench
@@ -203,7 +203,7 @@ def tokenize(bench: "Bench", told: Told, folder: Path, progress: Progress) -> To
     source = _mesh_file(folder, told["mesh"])
     file = pipeline.tokenize(source, num_scales=told["num_scales"], seed=told["seed"])
     path = folder / "result-0.g3t"
-    size = write_g3t(path, file.tokens, file.frame, file.fingerprint)
+    size = file.save(path)
     entry = {
         "path": str(path),
         "tokens_path": str(path),

@@ -88,13 +88,12 @@ def _tokenize(
     pipeline: "G3PT", source: Path, path: Path, options: TokenizeOptions
 ) -> dict[str, Any]:
     from g3pt.generation.surface import place_mesh
-    from g3pt.models.g3t import write_g3t
 
     mesh = place_mesh(source)
     with working(f"tokenizing {source}"):
         file = pipeline.tokenize(mesh, num_scales=options.scales, seed=options.seed)
         make_folder_for(path)
-        size = write_g3t(path, file.tokens, file.frame, file.fingerprint)
+        size = file.save(path)
     return {
         "path": str(path),
         "source": str(source),
