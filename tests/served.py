@@ -123,7 +123,7 @@ def running(settings: Any, *, ready: bool = True, port: int = 0) -> Iterator[Run
     with listening("127.0.0.1", port) as listener:
         port = listener.getsockname()[1]
         app = create_app(replace(settings, port=port))
-        server = uvicorn.Server(server_config(app))
+        server = uvicorn.Server(server_config(app, settings.header_seconds))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

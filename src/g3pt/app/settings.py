@@ -59,6 +59,10 @@ class ServeSettings:
     """Pixels of a picture."""
     receive_seconds: float = 30.0
     """Seconds between two parts of a request; a slower client is answered 408."""
+    header_seconds: float = 10.0
+    """Seconds until the headers of a request are complete."""
+    body_seconds: float = 300.0
+    """Seconds until the body of a request is complete."""
 
     def __post_init__(self) -> None:
         if not self.models:
@@ -76,7 +80,14 @@ class ServeSettings:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("deadline", "grace", "keep_seconds", "receive_seconds"):
+        for name in (
+            "deadline",
+            "grace",
+            "keep_seconds",
+            "receive_seconds",
+            "header_seconds",
+            "body_seconds",
+        ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name):g}")
         if not 0 <= self.port < 65536:

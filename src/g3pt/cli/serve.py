@@ -138,7 +138,7 @@ def main(arguments: Sequence[str]) -> int:
             print(json.dumps({"address": address, "token": token, "pid": os.getpid()}), flush=True)
         else:
             print(f"{shown}  (Ctrl-C ends it)", flush=True)
-        server = uvicorn.Server(server_config(app))
+        server = uvicorn.Server(server_config(app, settings.header_seconds))
         if options.open:
             threading.Thread(target=_show, args=(server, shown), daemon=True).start()
         server.run(sockets=[listener])
@@ -148,14 +148,21 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def server_config(app: "Starlette") -> "uvicorn.Config":
-    """How an app is served: plain HTTP/1.1 with limits, and nothing said of single requests."""
+def server_config(app: "Starlette", header_seconds: float = 10.0) -> "uvicorn.Config":
+    """How an app is served: plain HTTP/1.1 with limits, and nothing said of single requests.
+
+    Args:
+        app: the app.
+        header_seconds: limit of the time until the headers of a request are complete.
+    """
     import uvicorn
+
+    from g3pt.app.connections import connection_class
 
     return uvicorn.Config(
         app,
         log_level="warning",
-        http="h11",
+        http=connection_class(header_seconds),
         loop="asyncio",
         ws="none",
         lifespan="on",
