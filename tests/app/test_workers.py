@@ -24,9 +24,9 @@ def begun(server: Running, **more) -> str:
 
 
 def test_a_killed_worker_fails_its_job_with_a_reason_and_the_queue_goes_on(own) -> None:
-    restarts = own.jobs.pool.state().restarts
+    restarts = own.jobs.engine.state().restarts
     job, behind = begun(own), own.submit()
-    (worker,) = own.jobs.pool.processes()
+    (worker,) = own.jobs.engine.processes()
     killed = time.monotonic()
     os.kill(worker, signal.SIGKILL)
     state = own.wait(job, seconds=5)
@@ -35,18 +35,18 @@ def test_a_killed_worker_fails_its_job_with_a_reason_and_the_queue_goes_on(own) 
     assert (state["status"], state["error"]["reason"]) == ("failed", "worker")
     assert "SIGKILL" in state["error"]["detail"]
     assert own.wait(behind)["status"] == "done"
-    assert own.jobs.pool.state().restarts == restarts + 1
-    assert own.jobs.pool.processes() != [worker]
+    assert own.jobs.engine.state().restarts == restarts + 1
+    assert own.jobs.engine.processes() != [worker]
 
 
 def test_a_running_job_is_cancelled_within_a_scale(own) -> None:
-    (worker,) = own.jobs.pool.processes()
+    (worker,) = own.jobs.engine.processes()
     job, behind = begun(own), own.submit()
     answer = own.ask("DELETE", f"/v1/jobs/{job}")
 
     assert (answer.status, answer.json["status"]) == (200, "cancelled")
     assert own.wait(behind)["status"] == "done"
-    assert own.jobs.pool.processes() == [worker]  # it heard
+    assert own.jobs.engine.processes() == [worker]  # it heard
     assert own.events(job)[-1][0] == "cancelled"
 
 
@@ -75,7 +75,7 @@ def test_what_has_no_result_leaves_no_files(own) -> None:
     own.ask("DELETE", f"/v1/jobs/{waiting}")
     own.ask("DELETE", f"/v1/jobs/{cancelled}")
     own.until(killed, lambda state: state["status"] == "running" and state["scale"])
-    for worker in own.jobs.pool.processes():
+    for worker in own.jobs.engine.processes():
         os.kill(worker, signal.SIGKILL)
     own.wait(killed)
 
@@ -100,13 +100,13 @@ def test_cancelling_again_or_too_late_changes_nothing(own) -> None:
 
 def test_a_worker_that_does_not_hear_is_replaced(own) -> None:
     job, behind = begun(own), own.submit()
-    (worker,) = own.jobs.pool.processes()
+    (worker,) = own.jobs.engine.processes()
     os.kill(worker, signal.SIGSTOP)
     asked = time.monotonic()
 
     assert own.ask("DELETE", f"/v1/jobs/{job}").json["status"] == "cancelled"
     assert own.wait(behind)["status"] == "done"
-    assert own.jobs.pool.processes() != [worker]
+    assert own.jobs.engine.processes() != [worker]
     assert time.monotonic() - asked < 20
 
 
@@ -174,14 +174,14 @@ def test_ended_jobs_leave_no_threads_files_or_children(own) -> None:
     for number in range(12):
         job = own.submit(SLOW if number % 2 else TINY)
         if number % 3 == 0:
-            for worker in own.jobs.pool.processes():
+            for worker in own.jobs.engine.processes():
                 os.kill(worker, signal.SIGKILL)
         own.ask("DELETE", f"/v1/jobs/{job}")
     own.wait(own.submit())
     after = len(list(files.iterdir())), len(list(threads.iterdir()))
 
     assert after[0] <= before[0] + 2 and after[1] <= before[1] + 2
-    assert len(own.jobs.pool.processes()) == 1
+    assert len(own.jobs.engine.processes()) == 1
 
 
 def test_after_a_restart_waiting_jobs_are_done_and_running_ones_have_failed(

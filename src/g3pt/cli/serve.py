@@ -9,7 +9,7 @@ import threading
 import time
 import webbrowser
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -20,6 +20,8 @@ from g3pt.cli.options import CommonOptions, parse, say
 if TYPE_CHECKING:
     import uvicorn
     from starlette.applications import Starlette
+
+    from g3pt.app.settings import RaySettings
 
 TOKEN = "G3PT_TOKEN"
 """Environment variable of the secret."""
@@ -49,7 +51,31 @@ class ServeOptions(CommonOptions):
     """Number format of the generator; auto is bfloat16 on GPUs that support it, else float32."""
 
     workers: int = 1
-    """Processes that hold the models; each runs one job at a time."""
+    """Processes or replicas that hold the models; each runs one job at a time."""
+
+    engine: Literal["local", "ray"] = "local"
+    """What runs the jobs: processes of this machine, or replicas on a Ray cluster (extra
+    `ray-serve`)."""
+
+    cluster: str = "local"
+    """With --engine ray: `local` starts Ray on this machine; `auto`, IP:PORT or ray://IP:PORT join
+    a cluster."""
+
+    max_replicas: int | None = None
+    """With --engine ray: replicas are added up to so many while jobs wait, and removed when they
+    are idle (default: there are always --workers of them)."""
+
+    replica_cpus: float = 1.0
+    """With --engine ray: processors that a replica takes of the cluster."""
+
+    replica_gpus: float = 0.0
+    """With --engine ray: GPUs that a replica takes of the cluster."""
+
+    up_seconds: float = 5.0
+    """With --engine ray: jobs wait so long before a replica is added."""
+
+    down_seconds: float = 300.0
+    """With --engine ray: a replica is idle so long before it is removed."""
 
     folder: Path = field(default_factory=lambda: _state_folder() / "g3pt" / "serve")
     """Folder of jobs and results. A server that starts there again knows them."""
@@ -120,6 +146,7 @@ def main(arguments: Sequence[str]) -> int:
                 token=token,
                 allowed_hosts=options.allow_host,
                 workers=options.workers,
+                ray=_replicas(options),
                 max_queued=options.max_queued,
                 max_per_client=options.max_per_client,
                 deadline=options.deadline,
@@ -130,7 +157,10 @@ def main(arguments: Sequence[str]) -> int:
             name, _, rule = str(error).partition(" ")
             flag = {"keep_seconds": "keep-hours", "keep_bytes": "keep-gb"}.get(name, name)
             raise ValueError(f"--{flag.replace('_', '-')} {rule}") from None
-        app = create_app(settings)
+        try:
+            app = create_app(settings)
+        except ImportError as error:
+            raise ValueError(f"--engine {options.engine}: {error}") from None
         name = f"[{options.host}]" if ":" in options.host else options.host
         address = f"http://{name}:{port}/"
         shown = address if token is None else f"{address}?token={token}"
@@ -146,6 +176,23 @@ def main(arguments: Sequence[str]) -> int:
         say("the server did not start")
         return 1
     return 0
+
+
+def _replicas(options: ServeOptions) -> "RaySettings | None":
+    """Where replicas are to be; None asks for processes of this machine.
+
+    Raises:
+        ValueError: if a number is out of range, or a flag is about replicas and there are none.
+    """
+    from g3pt.app.settings import RaySettings
+
+    told = {one.name: getattr(options, one.name) for one in fields(RaySettings)}
+    if options.engine == "ray":
+        return RaySettings(**told)
+    for one in fields(RaySettings):
+        if told[one.name] != one.default:
+            raise ValueError(f"{one.name} is about replicas: give --engine ray")
+    return None
 
 
 def server_config(app: "Starlette", header_seconds: float = 10.0) -> "uvicorn.Config":
