@@ -92,7 +92,7 @@ def _bytes(value: object) -> Blob:
     return value if isinstance(value, Blob) else Blob(decode(value), "")
 
 
-_BASE64: dict[str, Any] = {"type": "string", "contentEncoding": "base64"}
+_BASE64: dict[str, Any] = {"type": "string", "contentEncoding": "base64", "minLength": 1}
 Picture = Annotated[
     Blob,
     PlainValidator(_picture),
