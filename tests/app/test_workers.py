@@ -1,3 +1,4 @@
+import base64
 import os
 import signal
 import time
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from served import SLOW, TINY, Running, running, tiny_settings
+from served import CUBE, SLOW, TINY, Running, running, tiny_settings
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,33 @@ def test_a_running_job_is_cancelled_within_a_scale(own) -> None:
     assert own.wait(behind)["status"] == "done"
     assert own.jobs.engine.processes() == [worker]  # it heard
     assert own.events(job)[-1][0] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("completions", {"part": "cube", "width": 16, "survivors": 16}),
+        ("reconstructions", {"mesh": "cube", "dense": True}),
+        ("detokenizations", {"tokens": "tokens"}),
+    ],
+)
+def test_work_on_shapes_is_cancelled_while_it_meshes(own, kind: str, told: dict) -> None:
+    if "tokens" not in own.seen:
+        made = own.submit()
+        own.wait(made)
+        own.seen["tokens"] = made
+    cube = {"data": base64.b64encode(CUBE.encode()).decode(), "format": "obj"}
+    shapes = {"cube": cube, "tokens": {"job": own.seen["tokens"]}}
+    asked = {name: shapes.get(str(value), value) for name, value in told.items()}
+    (worker,) = own.jobs.engine.processes()
+    answer = own.ask("POST", f"/v1/3d/{kind}", {**asked, "resolution": 256})
+    assert answer.status == 202, answer.data
+    job = answer.json["id"]
+    own.until(job, lambda state: state["scale"] == 3 or state["status"] == "failed")
+
+    assert own.ask("DELETE", f"/v1/jobs/{job}").json["status"] == "cancelled"
+    assert own.wait(own.submit())["status"] == "done"
+    assert own.jobs.engine.processes() == [worker]  # it heard
 
 
 def test_a_waiting_job_is_cancelled_without_a_worker(own) -> None:
