@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 TOKEN = "G3PT_TOKEN"
 """Environment variable of the secret."""
+BACKLOG = 2048
+"""Connections that wait to be taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -230,6 +232,7 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        listener.listen(BACKLOG)  # whoever was told the address may come before the app is there
     except (OSError, OverflowError) as error:
         listener.close()
         reason = error.strerror if isinstance(error, OSError) else error
