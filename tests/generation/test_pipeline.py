@@ -351,6 +351,18 @@ def test_reconstructing_is_tokenizing_and_back(
     assert back.frame == direct.frame
 
 
+def test_making_a_mesh_of_tokens_is_heard(pipeline: G3PT, box: TriangleMesh) -> None:
+    for num_scales, work in ((None, pipeline.reconstruct), (1, pipeline.detokenize)):
+        source = box if work == pipeline.reconstruct else pipeline.tokenize(box)
+        events: list[ScaleEvent] = []
+        asked = {"resolution": RESOLUTION, "num_scales": num_scales, "on_scale": events.append}
+        made = work(source, **asked)
+        first, *meshing = events
+        assert (first.stage, first.scale + 1) == ("tokens", made.tokens.num_scales)
+        assert meshing and {event.stage for event in meshing} == {"mesh"}
+        assert meshing[-1].queries == made.extraction.queries
+
+
 def test_tokens_do_not_depend_on_place_and_scale(pipeline: G3PT, box: TriangleMesh) -> None:
     moved = replace(box, vertices=box.vertices * 8.0 - 64.0)
     assert pipeline.tokenize(moved).tokens.equals(pipeline.tokenize(box).tokens)

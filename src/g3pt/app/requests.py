@@ -92,7 +92,7 @@ def _bytes(value: object) -> Blob:
     return value if isinstance(value, Blob) else Blob(decode(value), "")
 
 
-_BASE64: dict[str, Any] = {"type": "string", "contentEncoding": "base64"}
+_BASE64: dict[str, Any] = {"type": "string", "contentEncoding": "base64", "minLength": 1}
 Picture = Annotated[
     Blob,
     PlainValidator(_picture),
@@ -180,19 +180,26 @@ class Request(_Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _files_have_formats(cls, value: Any) -> Any:
-        """Files of a form become shapes and clouds where these are asked for."""
+    def _lists_and_files_fit(cls, value: Any) -> Any:
+        """Arrays become tuples, and files of a form shapes and clouds, where these are asked for.
+
+        What a validator has seen counts as values of Python, where a strict model tells lists and
+        tuples apart.
+        """
         if not isinstance(value, dict):
             return value
         given = cast("dict[str, Any]", value)
-        return {
-            name: item
-            if name in PICTURE_FIELDS
-            else [_shape(one) for one in item]
-            if isinstance(item, list)
-            else _shape(item)
-            for name, item in given.items()
-        }
+        return {name: cls._fitting(name, item) for name, item in given.items()}
+
+    @classmethod
+    def _fitting(cls, name: str, item: Any) -> Any:
+        if name in PICTURE_FIELDS:
+            return item
+        if not isinstance(item, list):
+            return _shape(item)
+        several = [_shape(one) for one in cast("list[Any]", item)]
+        field = cls.model_fields.get(name)
+        return tuple(several) if field and "tuple[" in str(field.annotation) else several
 
     def blobs(self) -> Iterator[tuple[str, Blob]]:
         """Bytes in the request, with the names of their fields (`image.0`, `source.data`)."""

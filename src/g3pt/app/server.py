@@ -136,7 +136,7 @@ def view(jobs: Jobs, job: Job) -> JobView:
         id=job.id,
         kind=job.kind,
         status=job.status,
-        place=jobs.pool.place(job.id) if job.status == "queued" else None,
+        place=jobs.engine.place(job.id) if job.status == "queued" else None,
         scale=job.scale,
         scales=job.scales,
         created=job.created,
@@ -371,7 +371,7 @@ def _add_health(app: FastAPI, jobs: Jobs, metrics: Metrics) -> None:
     @app.get("/readyz", tags=["server"], responses={503: {"model": Health}})
     async def readyz(response: Response) -> Health:
         """Whether a worker is ready; 503 until then."""
-        state = jobs.pool.state()
+        state = jobs.engine.state()
         if state.ready:
             return Health(status="ok", version=__version__, models=names)
         response.status_code = 503

@@ -165,6 +165,7 @@ def reconstruct(bench: "Bench", told: Told, folder: Path, progress: Progress) ->
         resolution=told["resolution"],
         dense=told["dense"],
         seed=told["seed"],
+        on_scale=progress.listener(pipeline, resolution=told["resolution"], previews=False),
     )
     return _reconstructed(pipeline, result, told, folder)
 
@@ -174,7 +175,11 @@ def detokenize(bench: "Bench", told: Told, folder: Path, progress: Progress) -> 
     pipeline = bench.pipeline(told["model"])
     progress.say("condition", {})
     file = read_g3t(folder / told["tokens"], num_scales=told["num_scales"])
-    result = pipeline.detokenize(file, resolution=told["resolution"])
+    result = pipeline.detokenize(
+        file,
+        resolution=told["resolution"],
+        on_scale=progress.listener(pipeline, resolution=told["resolution"], previews=False),
+    )
     return _reconstructed(pipeline, result, told, folder)
 
 
@@ -202,6 +207,7 @@ def tokenize(bench: "Bench", told: Told, folder: Path, progress: Progress) -> To
     progress.say("condition", {})
     source = _mesh_file(folder, told["mesh"])
     file = pipeline.tokenize(source, num_scales=told["num_scales"], seed=told["seed"])
+    progress.tokenized(file.tokens)
     path = folder / "result-0.g3t"
     size = file.save(path)
     entry = {
@@ -292,6 +298,9 @@ def complete(bench: "Bench", told: Told, folder: Path, progress: Progress) -> To
             keep=told["search_keep"], width=told["width"], survivors=told["survivors"]
         ),
         prompts=prompts,
+        on_scale=progress.listener(
+            pipeline, resolution=told["resolution"], previews=told["previews"]
+        ),
         **_sampled(told),
     )
     entries = write_completions(
@@ -315,6 +324,7 @@ def score(bench: "Bench", told: Told, folder: Path, progress: Progress) -> Told:
     pipeline = bench.pipeline(told["model"])
     prompts = _prompts(pipeline, told, folder, progress)
     file = pipeline.tokens_of(folder / told["source"], seed=told["seed"])
+    progress.tokenized(file.tokens)
     num = told["num_scales"] and min(told["num_scales"], file.tokens.num_scales)
     found = pipeline.score(file, prompts=prompts, num_scales=num)
     return {
