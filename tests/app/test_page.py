@@ -253,6 +253,7 @@ def test_a_part_that_is_rubbed_out_is_completed(visit: Visit, page_server: Runni
     expect(page.locator("#history li")).to_have_count(2, timeout=SLOWLY)
     shows(page, "mesh")
     assert page_server.state(job_of(page))["kind"] == "completion"
+    assert page.locator("#stops").inner_text().split() == ["1", "5", "21", "mesh"]
 
 
 def test_the_cut_out_is_repaired_with_the_brush(
