@@ -33,7 +33,7 @@ from g3pt.training.yardsticks import TOKENS
 NAME = "unseen"
 _DASH = "-"
 _FITTED = (0.03, 0.08, 0.14)
-"""Temperatures at which soft targets fit how draws of 2,048 points differ (`evaluate stability`)."""
+"""Temperatures of soft targets that fit how draws of 2,048 points differ."""
 GuessKind = Literal["none", "features", "field"]
 UnseenScale = Literal["smoke", "toy"]
 

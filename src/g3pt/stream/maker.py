@@ -173,8 +173,12 @@ class ExampleMaker:
         """Points drawn on every surface."""
         return num_candidates(self._config.num_points, self._config.spread)
 
-    def _spread(self, drawn: _Surface, generator: torch.Generator) -> _Surface:
-        """The points that are kept."""
+    def _spread(
+        self,
+        drawn: tuple[Float[Tensor, "B M 3"], Float[Tensor, "B M 3"]],
+        generator: torch.Generator,
+    ) -> _Surface:
+        """The points that are kept, of M candidates."""
         if self._config.spread == 1:
             return drawn
         return spread_surfaces(*drawn, self._config.num_points, generator)

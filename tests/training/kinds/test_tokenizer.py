@@ -185,6 +185,6 @@ def test_consistency_is_refused_where_it_means_nothing(make):
     task = make()
     loss = TokenizerLossConfig(consistency_weight=1.0)
     with pytest.raises(ValueError, match="consistency_weight: its latents are continuous"):
-        TokenizerTask(build_tokenizer(KlConfig()), task._data, loss, None)
+        TokenizerTask(build_tokenizer(KlConfig()), task._data, loss, task._validation)
     with pytest.raises(ValueError, match="must not be negative"):
         TokenizerLossConfig(consistency_margin=-0.1)

@@ -112,11 +112,11 @@ def evaluate_stability(
 class DrawComparison:
     """Two draws of one object, scale by scale, bits end to end."""
 
-    differ: tuple[Bool[np.ndarray, " M"], ...]
+    differ: tuple[Bool[np.ndarray, " _"], ...]
     """Whether the bit differs."""
-    differ_given: tuple[Bool[np.ndarray, " M"], ...]
+    differ_given: tuple[Bool[np.ndarray, " _"], ...]
     """Whether it would if the coarser tokens were those of the first draw."""
-    margins: tuple[Float[np.ndarray, " M"], ...]
+    margins: tuple[Float[np.ndarray, " _"], ...]
     """How far the first draw's bit was from flipping, in units of the normalised bit features."""
 
 
