@@ -107,3 +107,14 @@ def test_products_are_exact_while_examples_are_made_and_as_before_afterwards():
         assert torch.backends.cuda.matmul.allow_tf32
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def test_margins_that_the_tokenizer_gives_come_with_its_tokens():
+    def with_margins(points, normals):
+        indices = first_coordinates(points, normals)
+        return indices, indices.abs().clamp(max=255).byte()[..., None].expand(-1, -1, 3)
+
+    batch = StreamDataset(CONFIG, torch.device("cpu"), with_margins).batch(0)
+    expected = batch.indices_BT.abs().clamp(max=255).byte()[..., None].expand(-1, -1, 3)
+    assert torch.equal(batch.margins_BTK, expected)
+    assert open_stream().batch(0).margins_BTK is None

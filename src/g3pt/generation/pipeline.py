@@ -226,22 +226,32 @@ class G3PT:
                 return self.tokenize(source, seed=seed)
 
     def tokenize(
-        self, mesh: MeshSource, *, num_scales: int | None = None, seed: int = 0
+        self,
+        mesh: MeshSource,
+        *,
+        num_scales: int | None = None,
+        spread: int = 1,
+        seed: int = 0,
     ) -> TokenFile:
         """Tokenize the solid that a mesh bounds (`geometry.solid`).
 
         Args:
             mesh: a mesh at any place and scale, or a file of one.
             num_scales: keep only so many scales, the coarsest; None keeps all.
+            spread: candidates of every surface point: more than 1 keeps well-spread ones, so that
+                the tokens depend less on the seed.
             seed: seed of the points that are sampled on the surface.
 
         Raises:
             MeshError: if the mesh cannot be read, has no extent, or bounds no solid.
+            ValueError: if `spread` is less than 1.
         """
         self.check_num_scales(num_scales)
+        if spread < 1:
+            raise ValueError(f"spread must be at least 1, got {spread}")
         seed = seed_of(seed)
         source = place_mesh(mesh)
-        tokens = self._pyramid_of(self._encode(source, seed), num_scales)
+        tokens = self._pyramid_of(self._encode(source, seed, spread), num_scales)
         return TokenFile(
             tokens=tokens,
             frame=TokenFrame(scale=source.frame.scale, offset=source.frame.offset),
@@ -356,9 +366,9 @@ class G3PT:
             on_block=on_block,
         )
 
-    def _encode(self, source: PlacedMesh, seed: int) -> EncodedSurface:
+    def _encode(self, source: PlacedMesh, seed: int, spread: int = 1) -> EncodedSurface:
         num_points, rng = self.weights.config.num_points, np.random.default_rng(seed_of(seed))
-        return encode_surface(self.tokenizer, source.bounded, num_points, rng)
+        return encode_surface(self.tokenizer, source.bounded, num_points, rng, spread=spread)
 
     def _pyramid_of(self, encoded: EncodedSurface, num_scales: int | None) -> TokenPyramid:
         pyramid = pyramid_of(self.tokenizer, encoded.indices_T.cpu())

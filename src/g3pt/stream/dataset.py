@@ -18,12 +18,9 @@ from g3pt.stream.augmentation import Augmentation
 from g3pt.stream.cameras import ViewLaw
 from g3pt.stream.chunks import Chunk, ChunkConfig, iterate_chunks
 from g3pt.stream.fields import QueryCounts
-from g3pt.stream.maker import ExampleMaker, MakerConfig
+from g3pt.stream.maker import ExampleMaker, MakerConfig, Tokenize
 from g3pt.stream.pool import Pool
 from g3pt.stream.warps import WarpConfig
-
-Tokenize = Callable[[Tensor, Tensor], Tensor]
-"""(points_BN3, normals_BN3) -> indices_BT, coarsest scale first."""
 
 SeePictures = Callable[[Tensor], Tensor]
 """Pictures (V, S, S, 4), uint8 -> features of a frozen encoder, (V, ...)."""
@@ -53,6 +50,8 @@ class StreamConfig:
     """Whether to train without meshes, with a message, if there is no such file."""
     num_points: int = 8192
     """Surface points from which an example is tokenized."""
+    spread: int = 1
+    """Candidates of every one of them: more than 1 keeps well-spread ones."""
     image_size: int = 224
     """Side of the pictures."""
     num_views: int = 2
@@ -69,7 +68,7 @@ class StreamConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "held", "first", "num_points", "num_views"):
+        for name in ("batch_size", "held", "first", "num_points", "num_views", "spread"):
             if getattr(self, name) < 1:
                 raise ValueError(f"data.{name} must be at least 1, got {getattr(self, name)}")
         if min(self.grammar, self.families, self.meshes) < 0 or not self.chunk_size:
@@ -115,6 +114,7 @@ class StreamConfig:
         """Config of the maker of examples."""
         return MakerConfig(
             num_points=self.num_points,
+            spread=self.spread,
             image_size=self.image_size,
             num_views=self.num_views,
             queries=self.queries,
@@ -142,7 +142,7 @@ class StreamDataset:
         Args:
             config: config of the stream.
             device: device where examples are made, held and drawn.
-            tokenize: the frozen tokenizer.
+            tokenize: the frozen tokenizer; batches hold margins if it gives any.
             see: the frozen part of the picture encoder, if there is one.
             rank: index of this process among `world_size`; each makes its own examples.
             world_size: number of processes that share a global batch.
@@ -190,6 +190,7 @@ class StreamDataset:
         features = drawn.features_BVGGP
         return CarBatch(
             indices_BT=drawn.indices_BT.long(),
+            margins_BTK=drawn.margins_BTK,
             pictures_BSS4=None if reads else drawn.pictures_BVSS4[places_B, index_B],
             picture_features_BGGP=None
             if reads or features is None
