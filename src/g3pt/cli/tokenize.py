@@ -122,6 +122,7 @@ def _tokenize_shards(options: TokenizeOptions, path: Path) -> int:
     from g3pt.shapes.shape_set import Selection
     from g3pt.shapes.shards import ShardSet
     from g3pt.training.ingredients import token_folder
+    from g3pt.training.signals import stop_at_once
     from g3pt.training.usable import load_models
 
     licences = names_of(options.licence)
@@ -133,7 +134,7 @@ def _tokenize_shards(options: TokenizeOptions, path: Path) -> int:
     identity = TokenizerIdentity(
         fingerprint=name, scale_lengths=tokenizer.scale_lengths, num_bits=tokenizer.num_bits
     )
-    with working(f"tokenizing {path}"), steps() as shown:
+    with stop_at_once(), working(f"tokenizing {path}"), steps() as shown:
         cache = build_token_cache(
             tokenizer.tokenize,
             identity,
