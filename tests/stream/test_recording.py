@@ -123,7 +123,7 @@ def test_meshes_are_recorded_once_as_they_are_or_ever_anew(tmp_path):
 
 def test_every_selected_example_is_seen_once_before_any_is_seen_again(families, tmp_path):
     grammar = tmp_path / "grammar"
-    make(grammar, replace(FAMILIES, source="grammar"), num=4)
+    make(grammar, replace(FAMILIES, source="grammar", assembly="cut-assembly"), num=4)
     config = RecordedConfig(
         selections=(
             Selection(folder=str(families), num=5),

@@ -6,10 +6,12 @@ object.
 
 from g3pt.procedural.shape import (
     ASSEMBLY,
+    CUT_ASSEMBLY,
     FAMILIES,
     HELD_OUT_FAMILIES,
     HELD_OUT_SEEDS,
     TRAIN_FAMILIES,
+    AssemblyFamily,
     NoSurfaceError,
     ProceduralShape,
     make_shape,
@@ -17,10 +19,12 @@ from g3pt.procedural.shape import (
 
 __all__ = [
     "ASSEMBLY",
+    "CUT_ASSEMBLY",
     "FAMILIES",
     "HELD_OUT_FAMILIES",
     "HELD_OUT_SEEDS",
     "TRAIN_FAMILIES",
+    "AssemblyFamily",
     "NoSurfaceError",
     "ProceduralShape",
     "make_shape",

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from g3pt.procedural import ASSEMBLY, AssemblyFamily
 from g3pt.shapes.batch import CarBatch
 from g3pt.shapes.queries import POSITION_STEPS
 from g3pt.stream.augmentation import Augmentation
@@ -44,6 +45,8 @@ class StreamConfig:
     """Shapes of the grammar in a chunk of new examples; likewise `families` and `meshes`."""
     families: int = 14
     meshes: int = 8
+    assembly: AssemblyFamily = ASSEMBLY
+    """Which assemblies the grammar makes: "cut-assembly" adds bevels and intersections."""
     stock: str = ""
     """File of a stock of meshes (`g3pt prepare --stock`); required if `meshes` is not 0."""
     stock_is_optional: bool = False
@@ -106,6 +109,7 @@ class StreamConfig:
         return ChunkConfig(
             num_grammar=self.grammar,
             num_families=self.families,
+            assembly=self.assembly,
             first_seed=self.seed * 50_000_000,
         )
 

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from g3pt.config import load_json, save_json
-from g3pt.procedural import ASSEMBLY, TRAIN_FAMILIES, make_shape
+from g3pt.procedural import ASSEMBLY, TRAIN_FAMILIES, AssemblyFamily, make_shape
 from g3pt.shapes.mesh_stock import MeshStock
 from g3pt.stream.chunks import Chunk
 from g3pt.stream.maker import ExampleMaker, MakerConfig, Tokenize
@@ -60,6 +60,9 @@ class RecordingConfig:
     source: Literal["grammar", "families", "meshes"]
     families: tuple[str, ...] = TRAIN_FAMILIES
     """Families to alternate between, if families are the source."""
+    assembly: AssemblyFamily = ASSEMBLY
+    """Which assemblies, if the grammar is the source: "cut-assembly" adds bevels and
+    intersections."""
     stock: str = ""
     """File of a stock of meshes, if meshes are the source; used in random permutations."""
     first_seed: int = 0
@@ -224,7 +227,7 @@ def _chunk(config: RecordingConfig, first: int, size: int) -> Chunk:
     shapes = [
         make_shape(
             config.first_seed + place,
-            config.families[place % len(config.families)] if named else ASSEMBLY,
+            config.families[place % len(config.families)] if named else config.assembly,
         )
         for place in places
     ]
