@@ -23,7 +23,7 @@ from g3pt.models.devices import resolve_device
 from g3pt.models.speed import wait_for
 from g3pt.recipes import stream
 from g3pt.shapes.batch import CarBatch
-from g3pt.stream.dataset import StreamDataset
+from g3pt.stream.dataset import StreamConfig, StreamDataset
 from g3pt.training.kinds.stream import StreamRun, StreamTask, seeing
 from g3pt.training.next_scale import NextScale
 from g3pt.training.optim import Optimizer
@@ -85,17 +85,18 @@ def _measure(
     """Median seconds of a step, and of its batch alone, by the way that batches are made."""
     torch.manual_seed(0)
     task = kind_of(run).open_without_data(run)
-    assert isinstance(task, StreamTask), "the recipe is one of the stream"
+    data = run.data
+    assert isinstance(task, StreamTask) and isinstance(data, StreamConfig), "made by `_run`"
     module, tokenizer = task.module.to(device).train(), task.tokenizer.to(device)
     num_scales = run.model.num_scales
 
     def tokenize(points_BN3: Tensor, normals_BN3: Tensor) -> Tensor:
         return tokenizer.tokenize(points_BN3, normals_BN3, num_scales)
 
-    pool = StreamDataset(run.data, device, tokenize, seeing(module, run.data.image_size))
+    pool = StreamDataset(data, device, tokenize, seeing(module, data.image_size))
     ways: dict[str, Callable[[int], CarBatch]] = {
         "pool": pool.batch,
-        "host": _HostRows(pool, run.data.held, device).batch,
+        "host": _HostRows(pool, data.held, device).batch,
     }
     objective, optimizer = NextScale(module, tokenizer, run.loss), Optimizer(module, run.optim)
     seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -104,7 +105,7 @@ def _measure(
         for name, batch in ways.items():
             wait_for(device)
             began = time.perf_counter()
-            drawn = objective.draw(batch(number), number, WHOLE, run.data.batch_size)
+            drawn = objective.draw(batch(number), number, WHOLE, data.batch_size)
             step = to_device(drawn, device)
             wait_for(device)
             waited = time.perf_counter() - began
