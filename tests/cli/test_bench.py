@@ -192,6 +192,17 @@ def test_threads_that_sleep_are_measured_beside_a_busy_process(g3pt):
     assert row["other"] == row["details"]["default"]["seconds"] > 0
 
 
+def test_steps_on_the_pool_are_held_against_batches_from_the_host(g3pt):
+    code, out, _ = g3pt("bench", "stream", "--quick", "--device", "cpu", "--json")
+
+    assert code == 0
+    (row,) = json.loads(out)["rows"]
+    assert (row["name"], row["unit"], row["floor"]) == ("stream/steps", "steps/min", None)
+    seconds, waits = row["details"]["seconds_per_step"], row["details"]["seconds_per_batch"]
+    assert row["ours"] == 60 / seconds["pool"] and row["other"] == 60 / seconds["host"]
+    assert all(0 < waits[name] < seconds[name] for name in ("pool", "host"))
+
+
 @pytest.mark.distributed
 def test_two_processes_train_beside_one(g3pt):
     code, out, _ = g3pt("bench", "train", "--quick", "--json")

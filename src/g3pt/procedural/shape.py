@@ -117,6 +117,16 @@ class ProceduralShape:
         order = rng.permutation(len(points))[:num]
         return SurfaceSamples(points=points[order], normals=normals[order], faces=owners[order])
 
+    def visible_area(self, rng: np.random.Generator, num: int = 2000) -> float:
+        """Estimate the area of the surface from `num` points on the primitives.
+
+        A blend counts with the area of the primitives that it covers.
+        """
+        areas = surface_areas(self.arrays)
+        owners = rng.choice(len(areas), num, p=areas / areas.sum())
+        seen = self._visible(*sample_primitives(self.arrays, owners, rng), owners)
+        return float(areas.sum()) * len(seen[0]) / num
+
     def _visible(
         self, points: NDArray, normals: NDArray, owners: NDArray[np.int64]
     ) -> tuple[NDArray, NDArray, NDArray]:

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from g3pt.geometry.sampling import num_candidates
+from g3pt.procedural import ASSEMBLY, AssemblyFamily
 from g3pt.shapes.mesh_stock import MeshStock
 from g3pt.shapes.queries import POSITION_STEPS
 from g3pt.stream.augmentation import (
@@ -40,6 +41,8 @@ from g3pt.stream.primitives import (
     checked_backend,
     pad_shapes,
 )
+from g3pt.stream.recombination import RecombinationConfig, Recombiner
+from g3pt.stream.recombined import RecombinedBatch
 from g3pt.stream.spreading import spread_surfaces
 from g3pt.stream.warps import WarpConfig, draw_warps
 
@@ -67,6 +70,10 @@ class MakerConfig:
     views: ViewLaw = field(default_factory=ViewLaw)
     warps: WarpConfig = field(default_factory=WarpConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    recombination: RecombinationConfig | None = None
+    """How shapes are recombined; None keeps the maker from recombining any."""
+    assembly: AssemblyFamily = ASSEMBLY
+    """Which assemblies are recombined with parts of meshes."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -105,19 +112,29 @@ class ExampleMaker:
         with exact_products():
             self._backend: Backend = checked_backend(device)
         self._meshes: ResidentMeshes | None = None
+        self._recombiner: Recombiner | None = None
         if stock:
             opened = MeshStock.read(stock)
             kept = [row for row, one in enumerate(opened.objects) if not one["flagged"]]
-            self._meshes = ResidentMeshes(opened.select(kept), device, cast_by=checked_cast(device))
+            opened = opened.select(kept)
+            self._cast_by: CastBy = checked_cast(device)
+            self._meshes = ResidentMeshes(opened, device, cast_by=self._cast_by)
+            if config.recombination is not None:
+                self._recombiner = Recombiner(
+                    config.recombination, opened, config.warps, assembly=config.assembly
+                )
 
     @torch.no_grad()
-    def make(self, chunk: Chunk | None, num_meshes: int, number: int) -> Examples:
+    def make(
+        self, chunk: Chunk | None, num_meshes: int, number: int, num_recombined: int = 0
+    ) -> Examples:
         """Make the examples of chunk number `number`.
 
         Args:
             chunk: its procedural shapes; None if it has none.
             num_meshes: number of warped meshes to add.
             number: seeds all random choices.
+            num_recombined: number of recombined shapes to add.
         """
         generator = self._generator(number)
         parts: list[Examples] = []
@@ -126,6 +143,8 @@ class ExampleMaker:
                 parts.append(self._of_chunk(chunk, generator))
             if num_meshes:
                 parts.append(self._of_meshes(num_meshes, number, generator))
+            if num_recombined:
+                parts.append(self._of_recombined(num_recombined, number, generator))
         return concatenate_examples(parts)
 
     @torch.no_grad()
@@ -237,6 +256,23 @@ class ExampleMaker:
             torch.zeros(num, dtype=torch.bool, device=self._device),
             tuple((one["captions"] or [""])[0] for one in objects),
             tuple(one["id"] for one in objects),
+            generator,
+        )
+
+    def _of_recombined(self, num: int, number: int, generator: torch.Generator) -> Examples:
+        recombiner, config = self._recombiner, self._config
+        assert recombiner is not None, "a stream that recombines has a stock and a config for it"
+        seeds = ([config.seed, number, place, 22] for place in range(num))
+        shapes = [recombiner.make(np.random.default_rng(seed)) for seed in seeds]
+        batch = RecombinedBatch(shapes, self._device, cast_by=self._cast_by, backend=self._backend)
+        surface = self._spread(batch.surface(self._num_drawn, generator), generator)
+        return self._examples(
+            batch,
+            surface,
+            label_queries(batch.field, surface[0], config.queries, generator),
+            torch.zeros(num, dtype=torch.bool, device=self._device),
+            ("",) * num,
+            tuple("+".join(shape.origins) for shape in shapes),
             generator,
         )
 

@@ -320,12 +320,12 @@ def _check_stream(run: StreamRun, checks: InputChecks) -> StreamRun:
     data, watch = run.data, run.watch
     match data:
         case StreamConfig():
-            if data.meshes and not Path(data.stock).is_file():
+            if data.meshes + data.recombined and not Path(data.stock).is_file():
                 if data.stock_is_optional and data.grammar + data.families:
                     checks.left_out.append(
                         f"{data.stock}: there is no stock of meshes; training goes without them"
                     )
-                    data = replace(data, meshes=0, stock="")
+                    data = replace(data, meshes=0, recombined=0, stock="")
                 else:
                     checks.require(
                         "data.stock",
