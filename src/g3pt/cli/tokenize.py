@@ -68,6 +68,8 @@ def main(arguments: Sequence[str]) -> int:
         if options.spread != 1:
             raise ValueError("--spread is for mesh files: points of shards are drawn already")
         return _tokenize_shards(options, options.shards)
+    if options.spread < 1:
+        raise ValueError(f"--spread must be at least 1, got {options.spread}")
     require_files(options.mesh, "mesh")
     if options.output is None:
         raise ValueError("-o is needed: a .g3t file or a folder")
