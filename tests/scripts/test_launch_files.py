@@ -1,4 +1,4 @@
-"""The launch files of clusters, run as they are; `srun`, `scontrol` and `ssh` stay on this machine."""
+"""The launch files of clusters, run as they are; `srun`, `scontrol` and `ssh` stay here."""
 
 import os
 import shutil
@@ -86,20 +86,22 @@ def start(tmp_path_factory):
     return start
 
 
+def steps_of(run):
+    """Steps whose loss is written down."""
+    lines = read_metrics(run / "metrics.jsonl")
+    return [line["step"] for line in lines if line["kind"] == "train"]
+
+
 def until_step(run, step, process):
     """Wait until a run has come so far."""
-    metrics, deadline = run / "metrics.jsonl", time.monotonic() + 300
-    while (
-        not metrics.is_file() or max((r["step"] for r in read_metrics(metrics)), default=0) < step
-    ):
+    deadline = time.monotonic() + 300
+    while max(steps_of(run), default=0) < step:
         assert process.poll() is None and time.monotonic() < deadline, "it did not come so far"
         time.sleep(0.02)
 
 
 def assert_whole(run):
-    steps = [
-        line["step"] for line in read_metrics(run / "metrics.jsonl") if line["kind"] == "train"
-    ]
+    steps = steps_of(run)
     assert steps[-1] == STEPS and steps == sorted(set(steps))
 
 
@@ -111,7 +113,7 @@ def test_a_slurm_job_goes_back_into_the_queue_and_starts_again_what_dies(start):
     os.kill(tasks[1], signal.SIGUSR1)
     assert job.wait(300) == 75, (folder / "train_slurm.sh.log").read_text()
     assert (folder / "requeued").read_text() == "7\n"
-    *_, reached = (line["step"] for line in read_metrics(folder / "runs/slurm/metrics.jsonl"))
+    reached = max(steps_of(folder / "runs" / "slurm"))
     assert reached < STEPS
 
     _, job = start(*arguments, SLURM_JOB_ID="7")
@@ -134,7 +136,7 @@ def test_machines_behind_ssh_save_when_asked_and_go_on(start):
     process.terminate()
     log = folder / "train_ssh.sh.log"
     assert process.wait(300) == 75, log.read_text()
-    *_, reached = (line["step"] for line in read_metrics(folder / "runs/ssh/metrics.jsonl"))
+    reached = max(steps_of(folder / "runs" / "ssh"))
     assert (folder / "runs/ssh/checkpoints" / f"step-{reached}" / "manifest.json").is_file()
     assert 2 <= reached < STEPS
     assert set((folder / "reached").read_text().split()) == {"127.0.0.1", "127.0.0.2"}
