@@ -7,7 +7,7 @@
 # long as the run. All of them see this folder under the same path, and one another under these
 # names. The other arguments are those of `g3pt train`; --resume is added. A machine whose launcher
 # fails is started again every G3PT_PAUSE seconds, G3PT_STARTS times in all; the others wait for it,
-# or go on without it if G3PT_NODES has a range, as in G3PT_NODES=16:17. SIGTERM or Ctrl-C lets the
+# or go on without it if G3PT_NODES has a range, as in G3PT_NODES=1:2. SIGTERM or Ctrl-C lets the
 # run save a checkpoint on all machines and ends with code 75; the same command goes on.
 #
 # Also read from the environment: G3PT_PYTHON (python), G3PT_PROCESSES for each machine (gpu: as many
