@@ -25,8 +25,8 @@ if (($# == 0)) || [[ -z ${SLURM_JOB_ID:-} ]]; then
   exit 2
 fi
 python=${G3PT_PYTHON:-python}
-MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-export MASTER_ADDR MASTER_PORT="${MASTER_PORT:-$((20000 + SLURM_JOB_ID % 20000))}"
+mapfile -t machines < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+export MASTER_ADDR="${machines[0]}" MASTER_PORT="${MASTER_PORT:-$((20000 + SLURM_JOB_ID % 20000))}"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}"
 # Each process is told its place by Slurm, under other names.
 # shellcheck disable=SC2016
@@ -38,7 +38,7 @@ for ((start = 1; start <= ${G3PT_STARTS:-4}; start++)); do
     "$python" -m g3pt.cli.main train "$@" --resume || code=$?
   case $code in
     0 | 2) exit "$code" ;; # done, or wrong arguments
-    75)
+    75 | 138) # or SIGUSR1 came before the training had begun
       echo "stopped by a signal: job $SLURM_JOB_ID goes back into the queue" >&2
       scontrol requeue "$SLURM_JOB_ID"
       exit 75
