@@ -213,6 +213,18 @@ def test_two_processes_train_beside_one(g3pt):
     assert row["ratio"] == row["ours"] / row["other"] > 0
 
 
+def test_a_loader_process_gives_its_share_of_the_papers_batch(g3pt):
+    code, out, _ = g3pt("bench", "loader", "--quick", "--json")
+
+    assert code == 0
+    (row,) = json.loads(out)["rows"]
+    details = row["details"]
+    assert (row["name"], row["unit"], details["share"]) == ("loader/pictures", "shapes/s", 12)
+    assert row["ours"] == pytest.approx(details["share"] / details["seconds_per_batch"])
+    assert details["operations_per_shape"] == pytest.approx(30.0e12, rel=0.01)  # docs/scaling.md
+    assert details["needed"] == pytest.approx(33, rel=0.01)
+
+
 def test_a_process_that_fails_or_hangs_says_so(tmp_path):
     from g3pt.benchmarks import waiting
     from g3pt.benchmarks.rows import BenchmarkSettings

@@ -143,7 +143,7 @@ def test_a_rank_that_hangs_is_named_and_all_leave(tmp_path):
     assert time.monotonic() - begun < 60
 
 
-def launch(command, *, timeout=300.0):
+def launch(command, *, timeout=600.0):
     """Run a program of these tests that starts processes itself; give its errors."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     process = subprocess.run(

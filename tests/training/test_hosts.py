@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 from itertools import pairwise
-from pathlib import Path
 
 import hosts
 import pytest
