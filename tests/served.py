@@ -133,7 +133,7 @@ def running(settings: Any, *, ready: bool = True, port: int = 0) -> Iterator[Run
         thread.start()
         try:
             running = Running(settings, port, app)
-            end = time.monotonic() + 120
+            end = time.monotonic() + 240
             while not server.started or (ready and not app.state.jobs.engine.state().ready):
                 assert thread.is_alive() and time.monotonic() < end, "the server did not start"
                 time.sleep(0.02)

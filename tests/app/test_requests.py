@@ -39,10 +39,7 @@ def refused(model=GenerationRequest, **told) -> list[tuple[str, str]]:
 def test_settings_are_those_of_the_dataclasses_with_their_docs(cls) -> None:
     schema = GenerationRequest.model_json_schema()["properties"]
 
-    assert "texture" not in schema  # a result is one file
     for field in fields(cls):
-        if field.name == "texture":
-            continue
         assert schema[field.name]["default"] == field.default
         assert schema[field.name]["description"] == docs_of(cls)[field.name]
 
@@ -91,6 +88,11 @@ def test_defaults_of_a_request_are_those_of_the_command() -> None:
         ({"image": "data:image/png,abc"}, "image.0", "data:TYPE;base64,DATA"),
         ({"image": 5}, "image.0", "got int"),
         ({"image": ""}, "image.0", "is empty"),
+        ({"text": "a", "texture": 63}, "texture", "greater than or equal to 64"),
+        ({"text": "a", "texture": 64, "format": "stl"}, "texture", "which .stl files do not get"),
+        ({"text": "a", "texture": 64, "format": "obj"}, "texture", "/result.zip"),
+        ({"text": "a", "texture": 64, "color": "none"}, "texture", "these meshes get none"),
+        ({"text": "a", "texture": 64, "every_scale": True}, "texture", "belongs to one mesh"),
         ({"text": "a", "seed": "3"}, "seed", "valid integer"),
         ({"text": "a", "num": True}, "num", "valid integer"),
         ({"text": "a", "min_share": "0.1"}, "min_share", "valid number"),
