@@ -105,6 +105,7 @@ def assert_whole(run):
     assert steps[-1] == STEPS and steps == sorted(set(steps))
 
 
+@pytest.mark.slow
 def test_a_slurm_job_goes_back_into_the_queue_and_starts_again_what_dies(start):
     arguments = ("train_slurm.sh", *TRAINING, "--run", "runs/slurm")
     folder, job = start(*arguments, SLURM_JOB_ID="7")
@@ -126,6 +127,7 @@ def test_a_slurm_job_goes_back_into_the_queue_and_starts_again_what_dies(start):
     assert_whole(folder / "runs" / "slurm")
 
 
+@pytest.mark.slow
 def test_machines_behind_ssh_save_when_asked_and_go_on(start):
     arguments = ("train_ssh.sh", "hosts", *TRAINING, "--run", "runs/ssh")
     folder, process = start(*arguments)

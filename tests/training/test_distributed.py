@@ -170,6 +170,7 @@ def test_torchrun_goes_on_after_any_rank_was_killed(runs, tmp_path):
     assert_nothing_was_lost(runs / "toy-auto-2", tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_twenty_deaths_at_random_moments_lose_nothing(runs, tmp_path):
     launch([sys.executable, HERE / "killing.py", tmp_path])
     deaths = json.loads((tmp_path / "deaths.json").read_text())

@@ -12,7 +12,7 @@ import worker
 
 from g3pt.training.tracking import read_metrics
 
-pytestmark = pytest.mark.distributed
+pytestmark = [pytest.mark.distributed, pytest.mark.slow]
 
 
 def run(scenario, folder, *before):

@@ -224,8 +224,6 @@ def _finish_all(jobs: list[_Job], workers: int) -> Iterator[_Job]:
                 for future in ready:
                     job = running.pop(future)
                     if error := future.exception():
-                        if isinstance(error, Stopped):
-                            raise error
                         raise _failed(job, error) from error
                     yield job
         finally:
