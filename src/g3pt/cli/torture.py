@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from g3pt.cli.options import CommonOptions, parse, report, say
+from g3pt.cli.options import CommonOptions, parse, report
 
 if TYPE_CHECKING:
     from g3pt.torture.trials import DoorResult
@@ -54,12 +54,15 @@ def main(arguments: Sequence[str]) -> int:
     if options.keep is not None:
         options.keep.mkdir(parents=True)
     num = options.trials or TRIALS[options.profile]
-    results = torture(
-        dict.fromkeys(options.door or DOORS, num),
-        process_engine(options.workers),
-        seed=options.seed,
-        keep=options.keep,
-    )
+    with steps() as shown:
+        results = torture(
+            [DOORS[name] for name in dict.fromkeys(options.door or DOORS)],
+            num,
+            process_engine(options.workers),
+            seed=options.seed,
+            keep=options.keep,
+            on_trial=lambda done, total: shown.show("trials", done, total),
+        )
     report(options, as_json(results), as_text(results))
     return int(any(result.violations for result in results))
 

@@ -1,12 +1,12 @@
 """Hostile caches of tokens, latents and features: damaged indices and arrays."""
 
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from g3pt.config import ConfigError
 from g3pt.shapes.cache.features import FeatureCache
 from g3pt.shapes.cache.latents import LatentCache
 from g3pt.shapes.cache.tokens import TokenCache
@@ -29,7 +29,7 @@ class Caches(Door):
 
     name = "caches"
     promise = "numbers in a cache are of the size and range that its index says, or it is refused"
-    errors = (ValueError, FileNotFoundError)
+    errors = (ValueError, ConfigError, FileNotFoundError)
 
     def write(self, folder: Path, rng: Rng) -> Hostile:
         """A cache folder."""
@@ -91,10 +91,11 @@ class Caches(Door):
                 size = (features.identity.num_tokens, features.identity.width)
                 assert len(features) >= 1
                 for row in range(len(features)):
-                    tokens, summary = features.features(row, 0)
-                    features.shows(row, 0)
-                    assert tokens.shape == size and summary.shape == size[1:]
-                    assert np.isfinite(tokens).all() and np.isfinite(summary).all()
+                    for item in range(features.num_items(row)):
+                        tokens, summary = features.features(row, item)
+                        features.shows(row, item)
+                        assert tokens.shape == size and summary.shape == size[1:]
+                        assert np.isfinite(tokens).all() and np.isfinite(summary).all()
 
 
 def sound_cache(kind: str, rng: Rng) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

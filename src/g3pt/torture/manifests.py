@@ -69,7 +69,10 @@ class Manifests(Door):
                 path = path if suffix != ".parquet" else path.with_suffix(".jsonl")
                 done: list[str] = []
                 for _ in range(int(rng.integers(1, 4))):
-                    row, column = pick(rows, rng), pick(("id", "image", "text", "seed", "more"), rng)
+                    row, column = (
+                        pick(rows, rng),
+                        pick(("id", "image", "text", "seed", "more"), rng),
+                    )
                     row[column] = pick(NASTY_CELLS, rng)
                     done.append(f"{column} = {repr(row[column])[:40]}")
                 path.write_bytes(table_of(rows, path.suffix))

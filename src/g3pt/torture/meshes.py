@@ -63,8 +63,13 @@ class Meshes(Door):
                 what, changed = damaged_json(document, rng, changes=int(rng.integers(1, 4)))
                 name, data = "changed.glb", pack_glb(changed, binary)
             case 7:
-                name = pick(("embedded.gltf", "relative.obj", "text.ply", "text.stl", "glued.off"), rng)
-                what, data = "changed numbers", damaged_numbers(WRITERS[name](tetrahedron(rng)), rng)
+                name = pick(
+                    ("embedded.gltf", "relative.obj", "text.ply", "text.stl", "glued.off"), rng
+                )
+                what, data = (
+                    "changed numbers",
+                    damaged_numbers(WRITERS[name](tetrahedron(rng)), rng),
+                )
             case _:
                 way = int(rng.integers(3))
                 kind, name, data = damaged_mesh(rng, way)

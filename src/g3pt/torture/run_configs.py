@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from g3pt.config import ConfigError, to_json
-from g3pt.recipes import RECIPES
 from g3pt.torture.damage import FOREIGN, Rng, damaged_json_bytes, pick, replace_by_special
 from g3pt.torture.doors import Door, Hostile
-from g3pt.training.runs import CONFIG_FILE, load_run
+from g3pt.training.runs import CONFIG_FILE, KINDS, load_run
 
 
 class RunConfigs(Door):
@@ -22,7 +21,7 @@ class RunConfigs(Door):
     def write(self, folder: Path, rng: Rng) -> Hostile:
         """A run folder with a config."""
         path = folder / CONFIG_FILE
-        data = json.loads(pick(_recipes(), rng))
+        data = json.loads(pick(_configs(), rng))
         match int(rng.integers(12)):
             case 0:
                 path.write_text(json.dumps(data))
@@ -46,7 +45,6 @@ class RunConfigs(Door):
 
 
 @lru_cache(maxsize=1)
-def _recipes() -> tuple[str, ...]:
-    """Configs of all kinds, as JSON."""
-    runs = {recipe().kind: recipe() for recipe in RECIPES.values()}
-    return tuple(json.dumps(to_json(run)) for run in runs.values())
+def _configs() -> tuple[str, ...]:
+    """Configs of all kinds of runs, as JSON."""
+    return tuple(json.dumps(to_json(kind.config())) for kind in KINDS.values())

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from g3pt.torture.catalogue import DOORS
 from g3pt.torture.damage import SPARSE_BYTES
 from g3pt.torture.doors import Door, Hostile
 from g3pt.work.engines import Engine, Limits, ProcessEngine
@@ -79,7 +78,7 @@ class Trial(Task):
     """One hostile input at one door."""
 
     number: int
-    door: str
+    door: Door
     seed: int
     root: str
     """Folder in which the trial makes its own."""
@@ -87,18 +86,17 @@ class Trial(Task):
     @property
     def id(self) -> str:
         """Door and seed."""
-        return f"{self.door}-{self.seed}"
+        return f"{self.door.name}-{self.seed}"
 
     def work(self, watch: Stopwatch) -> TaskResult:
         """Write the input, enter the door, judge what happened."""
         folder = Path(self.root) / self.id
         folder.mkdir()
         with watch.stage("writing"):
-            door = DOORS[self.door]
-            rng = np.random.default_rng((self.seed, *self.door.encode()))
-            hostile = door.write(folder, rng)
+            rng = np.random.default_rng((self.seed, *self.door.name.encode()))
+            hostile = self.door.write(folder, rng)
         with watch.stage("reading"):
-            row = judge(door, hostile, folder)
+            row = judge(self.door, hostile, folder)
         return TaskResult(self.number, row, data=b"judged")
 
     def refusal(self, stage: str, code: str, message: str) -> dict[str, Any]:
@@ -219,7 +217,8 @@ def process_engine(workers: int, seconds: float = SECONDS) -> ProcessEngine:
 
 
 def torture(
-    counts: dict[str, int],
+    doors: Sequence[Door],
+    num: int,
     engine: Engine,
     *,
     seed: int = 0,
@@ -229,22 +228,24 @@ def torture(
     """Try hostile inputs at doors.
 
     Args:
-        counts: trials by the name of a door in `DOORS`.
+        doors: where.
+        num: trials a door.
         engine: runs the trials; only worker processes survive crashes and hangs.
         seed: trial n of a door has the seed `seed + n`.
         keep: an existing folder to leave the inputs in; without it they are removed.
         on_trial: called with the trials done and their number.
 
     Returns:
-        The result of each door, in the order of `counts`.
+        The result of each door, in their order.
     """
-    results = {name: DoorResult(name, DOORS[name].promise) for name in counts}
+    results = {door.name: DoorResult(door.name, door.promise) for door in doors}
     root = tempfile.mkdtemp(prefix="g3pt-torture-") if keep is None else str(keep)
-    trials = _trials(counts, seed, root)
+    pairs = [(door, seed + index) for door in doors for index in range(num)]
+    trials = [Trial(number, *pair, root) for number, pair in enumerate(pairs)]
     try:
         for done, result in enumerate(engine.run(trials), start=1):
             trial = trials[result.number]
-            _count(results[trial.door], trial, result.row)
+            _count(results[trial.door.name], trial, result.row)
             if keep is None:
                 shutil.rmtree(os.path.join(root, trial.id), ignore_errors=True)
             if on_trial is not None:
@@ -257,11 +258,6 @@ def torture(
     return list(results.values())
 
 
-def _trials(counts: dict[str, int], seed: int, root: str) -> Sequence[Trial]:
-    pairs = [(name, seed + index) for name, count in counts.items() for index in range(count)]
-    return [Trial(number, *pair, root) for number, pair in enumerate(pairs)]
-
-
 def _count(result: DoorResult, trial: Trial, row: dict[str, Any]) -> None:
     result.trials += 1
     match row["outcome"]:
@@ -271,5 +267,5 @@ def _count(result: DoorResult, trial: Trial, row: dict[str, Any]) -> None:
             result.successes += 1
         case kind:
             result.violations.append(
-                Violation(trial.door, trial.seed, kind, row["what"], row["message"])
+                Violation(trial.door.name, trial.seed, kind, row["what"], row["message"])
             )

@@ -77,7 +77,14 @@ class WeightsFolders(Door):
                 must = "either"
             case 8:
                 words = pick(
-                    (b"", b"\xff\xfe\n", b"a\nred\nmug\n", b"a\na\na\na\n", b"\n\n\n\n", b"x\n" * 99_999),
+                    (
+                        b"",
+                        b"\xff\xfe\n",
+                        b"a\nred\nmug\n",
+                        b"a\na\na\na\n",
+                        b"\n\n\n\n",
+                        b"x\n" * 99_999,
+                    ),
                     rng,
                 )
                 (path / VOCABULARY_FILE).write_bytes(words)
