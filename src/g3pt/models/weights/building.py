@@ -21,12 +21,11 @@ from g3pt.models.weights.folder import CONFIG_FILE, WeightsError
 SPARE_VALUES = 2**24
 """Numbers in tensors that are computed and not stored, such as masks, beside the stored ones."""
 SPARE_PARAMETERS = 1000
-_FACTORIES: dict[Any, int] = {
-    **dict.fromkeys((torch.empty, torch.zeros, torch.ones, torch.randn, torch.rand, torch.full), 1),
-    **dict.fromkeys((torch.arange, torch.linspace), 1),
-    torch.eye: 2,
-}
-"""Functions that make tensors of a given size; the power of the size that the result has."""
+_RANGES = (torch.arange, torch.linspace)
+_FACTORIES = frozenset(
+    (torch.empty, torch.zeros, torch.ones, torch.randn, torch.rand, torch.full, torch.eye, *_RANGES)
+)
+"""Functions that make tensors of a given size."""
 
 
 @contextmanager
@@ -83,18 +82,17 @@ class _Limited(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        power = _FACTORIES.get(func)
-        if power is not None and (values := _num_values(func, args)) ** power > self.most:
-            raise _TooLargeError(f"asks for a tensor of {values**power} numbers")
+        if func in _FACTORIES and (values := _num_values(func, args)) > self.most:
+            raise _TooLargeError(f"asks for a tensor of {values} numbers")
         return func(*args, **(kwargs or {}))
 
 
 def _num_values(func: Any, args: tuple[Any, ...]) -> int:
-    """Numbers along the sizes among the arguments of a factory."""
-    if func is torch.full or (args and isinstance(args[0], list | tuple)):
-        sizes = args[0] if args else ()
-    elif func in (torch.arange, torch.linspace):
-        return max((abs(int(one)) for one in args if isinstance(one, int)), default=0)
-    else:
-        sizes = [one for one in args if isinstance(one, int)]
-    return abs(prod(int(size) for size in sizes))
+    """Numbers in the result of a factory, as its arguments tell."""
+    sizes = args[0] if args and isinstance(args[0], list | tuple) else args
+    whole = [abs(size) for size in sizes if isinstance(size, int)]
+    if func in _RANGES:
+        return max(whole, default=0)
+    if func is torch.eye and len(whole) == 1:
+        return whole[0] ** 2
+    return prod(whole)
