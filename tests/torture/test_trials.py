@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-import planted
 import pytest
 
+import planted
 from g3pt.torture.catalogue import DOORS
 from g3pt.torture.trials import process_engine, torture
 from g3pt.work.engines import InlineEngine
@@ -47,7 +47,7 @@ def test_crashes_and_hangs_cost_one_trial_each_and_all_doors_keep_their_promises
     tmp_path: Path,
 ) -> None:
     crashing, hanging = torture(
-        [planted.Crashing(), planted.Hanging()], 1, process_engine(1, seconds=0.5), keep=tmp_path
+        [planted.Crashing(), planted.Hanging()], 1, process_engine(1, seconds=2), keep=tmp_path
     )
     assert [one.kind for one in crashing.violations + hanging.violations] == ["crash", "hang"]
 

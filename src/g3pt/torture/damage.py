@@ -22,8 +22,9 @@ FOREIGN: dict[str, bytes] = {
     "a zip archive": b"PK\x03\x04\x14\x00\x00\x00\x08\x00" + bytes(40),
     "a program": b"\x7fELF\x02\x01\x01" + bytes(57),
     "a pickle that starts a program": b"cos\nsystem\n(S'true'\ntR.",
-    "a pickle of protocol 4": b"\x80\x04\x95\x17\x00\x00\x00\x00\x00\x00\x00\x8c\x02os\x8c\x06system"
-    b"\x93\x8c\x04true\x85R.",
+    "a pickle of protocol 4": b"\x80\x04\x95\x17"
+    + bytes(7)
+    + b"\x8c\x02os\x8c\x06system\x93\x8c\x04true\x85R.",
     "an array of objects": b"\x93NUMPY\x01\x00\x76\x00"
     + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(117)
     + b"\ncos\nsystem\n(S'true'\ntR.",

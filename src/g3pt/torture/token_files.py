@@ -1,4 +1,4 @@
-"""Hostile `.g3t` files: damaged ones, and whole ones with impossible numbers and right checksums."""
+"""Hostile `.g3t` files: damaged ones, and impossible ones whose checksums are right."""
 
 import struct
 import zlib
