@@ -180,6 +180,25 @@ def test_a_config_cannot_ask_for_more_than_its_tensors_fill(
         load_weights(path, "cpu")
 
 
+def test_pickled_weights_are_refused_unopened_with_advice(tmp_path: Path) -> None:
+    class Program:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "was-run"),)
+
+    file = tmp_path / "pytorch_model.bin"
+    torch.save({"weight": Program()}, file)
+    for weights in (file, tmp_path):
+        with pytest.raises(WeightsError, match=r"pytorch_model\.bin may be a pickle.*g3pt export"):
+            load_weights(weights, "cpu")
+    path = written(tmp_path / "weights", {**sound_folder(), "model.safetensors": file.read_bytes()})
+    config = json.loads(sound_folder()["config.json"])
+    config["sha256"] = file_sha256(path / "model.safetensors")
+    (path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match=r"model\.safetensors: is not a safetensors file"):
+        load_weights(path, "cpu")
+    assert not (tmp_path / "was-run").exists()
+
+
 def test_sound_weights_still_load(tmp_path: Path) -> None:
     loaded = load_weights(written(tmp_path / "weights", sound_folder()), "cpu")
     assert isinstance(loaded.config, WeightsConfig) and loaded.car is not None

@@ -6,7 +6,7 @@ The words of a text condition are a file of their own, one per line.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +37,8 @@ ATTRIBUTION_FILE = "ATTRIBUTION.md"
 LICENCE_FILE = "LICENSE"
 HUB_PREFIX = "hub:"
 MAX_VOCABULARY_BYTES = 64 * 2**20
+PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
+"""Suffixes of files that torch pickles."""
 
 ConfigT = TypeVar("ConfigT", WeightsConfig, RegressorWeightsConfig)
 
@@ -72,11 +74,23 @@ def find_weights(weights: str | Path) -> Path:
     if path.is_file():
         raise WeightsError(
             f"{path}: is a file; weights are a folder with {CONFIG_FILE} and {MODEL_FILE}"
+            f"{_advice([path])}"
         )
     known = ", ".join(bundled_weights()) or "none in this installation"
     raise FileNotFoundError(
         f"{weights}: there is no such weights folder, nor bundled weights of that name "
         f"(bundled: {known}; from the Hugging Face hub: {HUB_PREFIX}OWNER/NAME)"
+    )
+
+
+def _advice(files: Iterable[Path]) -> str:
+    """What to do with pickled weights among files; empty if there are none."""
+    pickled = sorted(path.name for path in files if path.suffix.lower() in PICKLED)
+    if not pickled:
+        return ""
+    return (
+        f"; {pickled[0]} may be a pickle, which can start programs and is never opened: have "
+        "whoever made it write a folder with `g3pt export`"
     )
 
 
@@ -182,6 +196,7 @@ def read_config(folder: Path, kind: type[ConfigT]) -> ConfigT:
     if missing:
         raise WeightsError(
             f"{folder}: is not a weights folder, it has no {' and no '.join(missing)}"
+            f"{_advice(folder.iterdir())}"
         )
     config = load_json(folder / CONFIG_FILE, kind, retired=RETIRED)
     if not config.vocabulary_sha256:
