@@ -176,7 +176,7 @@ def test_the_shadow_of_a_grey_object_is_left_out_if_the_network_is_sure(
 
 def test_the_lower_half_of_a_region_that_reaches_up_may_be_shadow() -> None:
     colors = with_shadow().astype(np.float32)
-    colors[30:150, 60:120] = 110.0  # a grey post that stands in its shadow
+    colors[10:70, 20:160] = colors[70:138, 60:120] = 110.0  # a grey sign that stands in its shadow
     border = plain_border(colors)
     candidate = shadow_candidate(colors, border, border.difference > border.tolerance)
     assert candidate[145, 190]
