@@ -67,7 +67,7 @@ $(VENV)/.installed: $(SETUP_FILES) | $(BIN)/python
 
 $(VENV)/.developed: $(VENV)/.installed
 	@echo "installing the development tools"
-	@$(PIP) $(PIN) --editable '.[app,data,cluster,eval,hub,export,usd]' --group dev
+	@$(PIP) $(PIN) --editable '.[app,mcp,data,cluster,eval,hub,export,ray-serve,usd]' --group dev
 	@touch $@
 
 demo: $(VENV)/.installed  ## pictures and sentences to meshes, with a picture of the steps

@@ -1,6 +1,10 @@
-"""Load a server of `g3pt serve` on loopback, hurt it, and print what it did as lines of JSON.
+"""Load a server of `g3pt serve` on loopback, hurt it, and write what it did as JSON.
 
-    python scripts/load_app.py --seconds 60 --clients 50 --jobs 10000
+    python scripts/load_app.py --seconds 60 --clients 50 --jobs 10000 --out load.json
+
+Every part is also printed when it is done, with the load of the machine before and after it. The
+exit status is 1 if a mark is missed. Marks are printed last: nothing lost or wrong, refusals within
+100 ms and 99 % of `/healthz` within 200 ms, 64 MB of growth over all jobs, files and threads back.
 
 The server is a process of its own with untrained weights, so that a job takes some ten milliseconds
 of work. Clients have addresses of their own (127.0.0.2, ...), so this needs Linux. Measured are
@@ -13,6 +17,7 @@ import hashlib
 import http.client
 import json
 import os
+import platform
 import random
 import signal
 import subprocess
@@ -30,6 +35,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from untrained import write_untrained
 
 SEEDS = 8
+LOOKS = 10
+"""How often the server is measured while it does many jobs."""
+SETTLE_SECONDS = 10.0
+"""Connections are closed and processes replaced so long after the last request."""
 JOB = {"text": "a mug", "resolution": 16, "previews": False}
 LONG = {"text": "a mug", "resolution": 128, "num": 16, "previews": False}
 
@@ -194,6 +203,7 @@ def many(server: Server, num: int, right: dict[int, str]) -> dict[str, Any]:
     """Many jobs, four at a time, and what memory does."""
     warm = server.size()
     counts: Counter[str] = Counter()
+    sizes: list[dict[str, int]] = []
     lock, left = threading.Lock(), iter(range(num))
 
     def client(source: str) -> None:
@@ -206,13 +216,22 @@ def many(server: Server, num: int, right: dict[int, str]) -> dict[str, Any]:
             how, found = one_job(server, source, seed)
             with lock:
                 counts[how if how != "done" or found == right[seed] else "wrong"] += 1
+                if counts.total() % max(1, num // LOOKS) == 0:
+                    sizes.append({"jobs": counts.total(), **server.size()})
 
     threads = [threading.Thread(target=client, args=(f"127.0.4.{k + 1}",)) for k in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return {"jobs": num, "ended": dict(counts), "before": warm, "after": server.size()}
+    time.sleep(SETTLE_SECONDS)
+    return {
+        "jobs": num,
+        "ended": dict(counts),
+        "before": warm,
+        "meanwhile": sizes,
+        "after": server.size(),
+    }
 
 
 def hurt(server: Server, cancels: int, kills: int) -> dict[str, Any]:
@@ -238,6 +257,7 @@ def hurt(server: Server, cancels: int, kills: int) -> dict[str, Any]:
         error = state["error"] or {}
         reasons[f"{state['status']} {error.get('reason', '')}".strip()] += 1
     how, _ = one_job(server, "127.0.0.1", 0)
+    time.sleep(SETTLE_SECONDS)
     return {
         "cancels": cancels,
         "kills": kills,
@@ -253,8 +273,39 @@ def _status(server: Server, job: str) -> str:
     return json.loads(server.ask("GET", f"/v1/jobs/{job}")[1])["status"]
 
 
-def main() -> None:
-    """Run all parts, and print what each found as a line of JSON."""
+def marks(found: dict[str, Any]) -> dict[str, bool]:
+    """Which marks are met."""
+    crowded, worked, hurt_ = found["crowd"], found["many"], found["hurt"]
+    growth = worked["after"]["memory_mb"] - worked["before"]["memory_mb"]
+    before, after = hurt_["before"], hurt_["after"]
+    return {
+        "nothing is lost or wrong": set(crowded["ended"]) | set(worked["ended"]) == {"done"},
+        "refusals within 100 ms": crowded["refusals"]["largest_ms"] < 100,
+        "99 % of /healthz within 200 ms": crowded["healthz"]["p99_ms"] < 200,
+        "memory grows by at most 64 MB": growth <= 64,
+        "files and threads are back": after["files"] <= before["files"]
+        and after["threads"] <= before["threads"],
+        "a killed worker is noticed within 5 s": hurt_["noticed_after_ms"] < 5000,
+        "the server works afterwards": hurt_["works_after"],
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Where and what was measured."""
+    root = Path(__file__).resolve().parents[1]
+    told = {"capture_output": True, "text": True, "cwd": root, "check": True}
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], **told).stdout.strip()
+    changed = bool(subprocess.run(["git", "status", "--short", "src"], **told).stdout)
+    return {
+        "commit": commit + ("+changes" if changed else ""),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def main() -> int:
+    """Run all parts; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60)
@@ -262,7 +313,10 @@ def main() -> None:
     parser.add_argument("--cancels", type=int, default=200)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="file for everything that was found")
     told = parser.parse_args()
+    flags = {name: value for name, value in vars(told).items() if name != "out"}
+    found: dict[str, Any] = {"machine": machine(), "flags": flags}
     with tempfile.TemporaryDirectory() as folder:
         server = Server(Path(folder), told.workers)
         try:
@@ -275,11 +329,21 @@ def main() -> None:
                 "hurt": lambda: hurt(server, told.cancels, told.kills),
             }
             for name, part in parts.items():
-                print(json.dumps({name: part()}), flush=True)
+                load = [round(os.getloadavg()[0], 1)]
+                started = time.monotonic()
+                found[name] = part()
+                load.append(round(os.getloadavg()[0], 1))
+                found[name] |= {"load": load, "took_s": round(time.monotonic() - started)}
+                print(json.dumps({name: found[name]}), flush=True)
         finally:
             server.program.terminate()
             server.program.wait(30)
+    found["marks"] = marks(found)
+    print(json.dumps({"marks": found["marks"]}), flush=True)
+    if told.out is not None:
+        told.out.write_text(json.dumps(found, indent=1) + "\n")
+    return 0 if all(found["marks"].values()) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

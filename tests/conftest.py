@@ -9,12 +9,23 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for the processes that te
 import pytest
 from jaxtyping import install_import_hook
 
+import no_pickle
 from shared import made_once
+
+no_pickle.install()
 
 install_import_hook("g3pt", "typechecker.checked")
 
 
 pytest_plugins = ("prepared", "clusters")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Draw the same numbers for a test and its fixtures, whatever ran before them."""
+    import torch
+
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

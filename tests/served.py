@@ -17,6 +17,11 @@ TINY = {"text": "a mug", "resolution": 16, "previews": False}
 """A job of some ten milliseconds."""
 SLOW = {"text": "a mug", "resolution": 256, "num": 16, "previews": False}
 """A job of many seconds."""
+CUBE = """
+v 0 0 0\nv 0 0 1\nv 0 1 0\nv 0 1 1\nv 1 0 0\nv 1 0 1\nv 1 1 0\nv 1 1 1
+f 1 2 4 3\nf 5 7 8 6\nf 1 5 6 2\nf 3 4 8 7\nf 1 3 7 5\nf 2 6 8 4
+"""
+"""A cube as a file of OBJ."""
 
 
 @dataclass
@@ -123,13 +128,13 @@ def running(settings: Any, *, ready: bool = True, port: int = 0) -> Iterator[Run
     with listening("127.0.0.1", port) as listener:
         port = listener.getsockname()[1]
         app = create_app(replace(settings, port=port))
-        server = uvicorn.Server(server_config(app))
+        server = uvicorn.Server(server_config(app, settings.header_seconds))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
             running = Running(settings, port, app)
-            end = time.monotonic() + 120
-            while not server.started or (ready and not app.state.jobs.pool.state().ready):
+            end = time.monotonic() + 240
+            while not server.started or (ready and not app.state.jobs.engine.state().ready):
                 assert thread.is_alive() and time.monotonic() < end, "the server did not start"
                 time.sleep(0.02)
             yield running

@@ -20,7 +20,7 @@ import mcp
 from mcp.client.stdio import StdioServerParameters
 from mcp.shared.exceptions import MCPError
 
-from served import SLOW, Running
+from served import CUBE, SLOW, Running
 
 ROOT = Path(__file__).parents[2]
 MUG = {"text": "a mug", "resolution": 16, "previews": False}
@@ -104,6 +104,32 @@ def test_a_picture_is_named_or_sent_along_and_its_cut_out_shown(
     talk(conversation)
 
 
+def test_shapes_of_jobs_and_files_are_varied_mixed_completed_and_reconstructed(
+    talk, tmp_path: Path
+) -> None:
+    (tmp_path / "cube.obj").write_text(CUBE)
+
+    async def conversation(client: mcp.Client) -> None:
+        async def done(tool: str, **asked: Any) -> dict[str, Any]:
+            told = {**asked, "resolution": 16, "wait": 60}
+            job = (await client.call_tool(tool, told)).structured_content
+            assert job["status"] == "done", job
+            return job
+
+        first = await done("generate", text="a mug", num=2)
+        shape = {"job": first["id"], "sample": 1}
+        varied = await done("vary", source=shape, keep=2, text="a mug", seed=1)
+        assert varied["outputs"][0]["changed_tokens"] == 0  # its own seed and prompt
+        again = {"job": varied["id"]}
+        mixed = await done("mix", coarse=shape, fine=again, keep=1, method="tokens")
+        assert mixed["outputs"][0]["changed_tokens"] == 0
+        completed = await done("complete", part="cube.obj", width=2, survivors=2, num=2)
+        assert len(completed["outputs"]) == 2
+        assert (await done("reconstruct", mesh="cube.obj"))["kind"] == "reconstruction"
+
+    talk(conversation)
+
+
 def test_a_job_is_awaited_a_while_and_cancelled(talk, server: Running) -> None:
     async def conversation(client: mcp.Client) -> None:
         job = (await client.call_tool("generate", {**SLOW, "wait": 0})).structured_content
@@ -142,6 +168,15 @@ def test_an_agent_that_gives_up_its_call_cancels_its_job(talk, server: Running) 
         ("generate", {"image": "none.png"}, {"kind": "argument", "field": "image"}),
         ("generate", {"image": "../x.png"}, {"kind": "argument", "field": "image"}),
         ("generate", {"image": "data:image/png,x"}, {"kind": "argument", "field": "image"}),
+        ("vary", {"source": "none.obj"}, {"kind": "argument", "field": "source"}),
+        ("mix", {"coarse": 5}, {"kind": "argument", "field": "coarse"}),
+        (
+            "vary",
+            {"source": {"job": "0" * 32}, "keep": 1},
+            {"kind": "refused", "field": "source.job"},
+        ),
+        ("complete", {"part": "../x.png"}, {"kind": "argument", "field": "part"}),
+        ("reconstruct", {}, {"kind": "refused", "field": "mesh"}),
         ("status", {}, {"kind": "argument", "field": "job"}),
         ("status", {"job": "0" * 32, "jbo": 1}, {"kind": "argument", "field": "jbo"}),
         ("cancel", {"job": "0" * 32}, {"kind": "refused", "status": 404}),
@@ -189,14 +224,19 @@ def test_a_resource_that_is_not_there_is_an_error_of_the_protocol(talk, address:
 
 
 def test_what_tools_describe_is_what_the_server_takes(talk) -> None:
-    from g3pt.app.requests import GenerationRequest
+    from g3pt.app.agents import WORKS
+    from g3pt.app.requests import KINDS
 
     tools = {tool.name: tool for tool in talk(lambda client: client.list_tools()).tools}
 
-    assert set(tools) == {"generate", "status", "cancel", "result", "cutout"}
-    told = tools["generate"].input_schema["properties"]
-    assert set(told) - {"wait"} <= set(GenerationRequest.model_fields)
-    assert all("description" in field or "anyOf" in field for field in told.values())
+    assert set(tools) == {*WORKS, "status", "cancel", "result", "cutout"}
+    for name, work in WORKS.items():
+        told = tools[name].input_schema["properties"]
+        model = KINDS[work.kind]
+        assert set(told) - {"wait"} <= set(model.model_fields)
+        needed = {field for field, one in model.model_fields.items() if one.is_required()}
+        assert set(tools[name].input_schema["required"]) == needed
+        assert all("description" in field or "anyOf" in field for field in told.values())
 
 
 def test_a_program_talks_over_http_on_loopback(server: Running) -> None:

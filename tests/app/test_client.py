@@ -113,6 +113,20 @@ def test_the_same_seed_makes_the_same_bytes_as_the_command(
         assert said[0]["weights"] == said[1]["weights"]
 
 
+def test_a_texture_has_the_same_bytes_as_that_of_the_command(
+    g3pt, tiny_weights, server: Running, tmp_path
+) -> None:
+    pytest.importorskip("xatlas", reason="needs the extra `export`")
+    flags = ("--text", "a red mug", "--resolution", 16, "--faces", 400, "--texture", 64)
+    here = ("--weights", tiny_weights, "--device", "cpu", "-o", tmp_path / "here.glb")
+    there = ("--server", f"http://127.0.0.1:{server.port}", "-o", tmp_path / "there.glb")
+    for way in (here, there):
+        assert g3pt("generate", *flags, *way)[0] == 0
+
+    data = (tmp_path / "here.glb").read_bytes()
+    assert data == (tmp_path / "there.glb").read_bytes() and b"TEXCOORD_0" in data
+
+
 def test_bundled_weights_make_the_same_bytes_as_the_command(
     g3pt, bundled: Running, tmp_path
 ) -> None:
@@ -142,7 +156,7 @@ def bundled(tmp_path):
     [
         (("--device", "cpu"), 2, "--device is chosen where the server starts"),
         (("--lod",), 2, "--lod is not made by servers"),
-        (("--texture", "64"), 2, "--texture is not made by servers"),
+        (("--texture", "32"), 2, "--texture"),
         (("--weights", "others"), 2, "there are untrained"),
         (("--resolution", "512"), 2, "--resolution: "),
         (("--up", "z"), 2, "--up cannot be z in .glb"),

@@ -24,6 +24,8 @@ def locked(tiny_weights: Path, tmp_path_factory) -> Iterator[Running]:
         max_queued=3,
         max_per_client=2,
         receive_seconds=0.5,
+        header_seconds=1.0,
+        body_seconds=1.5,
     )
     with running(settings) as found:
         yield found
@@ -217,3 +219,42 @@ def test_a_full_queue_answers_at_once_with_when_to_try_again(locked) -> None:
     answer, _ = post("127.0.0.2")
     assert answer.status == 202
     locked.ask("DELETE", f"/v1/jobs/{answer.json['id']}", headers=MINE)
+
+
+@pytest.mark.parametrize("begin", [b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n", POST])
+def test_headers_that_come_drop_by_drop_are_given_up(locked, begin: bytes) -> None:
+    started = time.monotonic()
+    answer = raw(locked.port, begin, *[b"X-Y: z\r\n"] * 20, pause=0.2)
+
+    assert b" 408 " in answer.split(b"\r\n")[0]
+    assert b"application/problem+json" in answer and b"headers" in answer
+    assert time.monotonic() - started < 10
+
+
+def test_headers_of_a_further_request_have_a_limit_of_time_too(locked) -> None:
+    whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    answer = raw(locked.port, whole, *[b"GET /healthz", *[b" "] * 20], pause=0.2)
+
+    assert answer.startswith(b"HTTP/1.1 200 ") and answer.count(b"HTTP/1.1 408 ") == 1
+
+
+def test_a_connection_on_which_nothing_is_asked_is_cut_without_a_word(locked) -> None:
+    started = time.monotonic()
+
+    assert raw(locked.port, b"") == b""
+    assert time.monotonic() - started < 10
+
+
+def test_a_body_that_comes_drop_by_drop_is_given_up(locked) -> None:
+    head = POST + b"Content-Length: 1000\r\n"
+    head += f"Authorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n\r\n".encode()
+    answer = raw(locked.port, head, *[b" "] * 20, pause=0.2)
+
+    assert b" 408 " in answer.split(b"\r\n")[0]
+    assert b"not complete after 1.5 seconds" in answer
+
+
+def test_what_is_no_http_gets_a_typed_answer(locked) -> None:
+    answer = raw(locked.port, b"\x16\x03\x01\x02\x00\x01\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 400 ") and b"application/problem+json" in answer

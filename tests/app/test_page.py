@@ -1,6 +1,7 @@
 """The page in a real Chromium without a window."""
 
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,21 @@ def test_a_download_is_a_mesh_of_the_size_that_was_asked_for(made: Any, tmp_path
     form.get_by_label("Up").select_option("")
 
 
+def test_a_download_has_a_texture_beside_it(made: Any, tmp_path: Path) -> None:
+    pytest.importorskip("xatlas", reason="needs the extra `export`")
+    form = made.locator("#save")
+    form.get_by_label("Format").select_option("zip")
+    form.get_by_label("Colours").select_option("1024")
+    with made.expect_download() as caught:
+        form.get_by_role("button", name="Download").click()
+    caught.value.save_as(tmp_path / "mug.zip")
+    with zipfile.ZipFile(tmp_path / "mug.zip") as archive:
+        kinds = sorted(Path(name).suffix for name in archive.namelist())
+    assert kinds == [".mtl", ".obj", ".png"]
+    form.get_by_label("Colours").select_option("")
+    form.get_by_label("Format").select_option("glb")
+
+
 def test_variations_stand_side_by_side_and_mix(visit: Visit, page_server: Running) -> None:
     page = visit()
     ask(page, "a mug", resolution=32)
@@ -253,6 +269,7 @@ def test_a_part_that_is_rubbed_out_is_completed(visit: Visit, page_server: Runni
     expect(page.locator("#history li")).to_have_count(2, timeout=SLOWLY)
     shows(page, "mesh")
     assert page_server.state(job_of(page))["kind"] == "completion"
+    assert page.locator("#stops").inner_text().split() == ["1", "5", "21", "mesh"]
 
 
 def test_the_cut_out_is_repaired_with_the_brush(

@@ -2,12 +2,7 @@ import base64
 
 import pytest
 
-from served import TINY
-
-CUBE = """
-v 0 0 0\nv 0 0 1\nv 0 1 0\nv 0 1 1\nv 1 0 0\nv 1 0 1\nv 1 1 0\nv 1 1 1
-f 1 2 4 3\nf 5 7 8 6\nf 1 5 6 2\nf 3 4 8 7\nf 1 3 7 5\nf 2 6 8 4
-"""
+from served import CUBE, TINY
 
 
 def text_of(data: bytes | str) -> str:
@@ -111,6 +106,11 @@ def test_every_kind_of_job_is_done(server, kind: str, told: dict) -> None:
     done = server.wait(answer.json["id"])
 
     assert done["status"] == "done", done["error"]
+    names = [name for name, _ in server.events(done["id"]) if name != "queue"]
+    assert names[:3] == ["running", "condition", "scale"] and names[-1] == "done"
+    assert (done["scale"], done["scales"]) == (3, 3)
+    # The surface of untrained weights is queried once at least.
+    assert ("mesh" in names) == (kind not in ("tokenizations", "scores"))
     if kind == "scores":
         assert done["score"]["nats"] > 0
         return
@@ -121,6 +121,7 @@ def test_every_kind_of_job_is_done(server, kind: str, told: dict) -> None:
     again = {"data": text_of(tokens.data), "format": "g3t"}
     back = server.ask("POST", "/v1/3d/detokenizations", {"tokens": again, "resolution": 16})
     assert server.wait(back.json["id"])["status"] == "done"
+    assert {"scale", "mesh"} < {name for name, _ in server.events(back.json["id"])}
 
 
 def test_a_shape_of_one_job_is_the_source_of_another(server) -> None:

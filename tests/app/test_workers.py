@@ -1,3 +1,4 @@
+import base64
 import os
 import signal
 import time
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from served import SLOW, TINY, Running, running, tiny_settings
+from served import CUBE, SLOW, TINY, Running, running, tiny_settings
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +25,9 @@ def begun(server: Running, **more) -> str:
 
 
 def test_a_killed_worker_fails_its_job_with_a_reason_and_the_queue_goes_on(own) -> None:
-    restarts = own.jobs.pool.state().restarts
+    restarts = own.jobs.engine.state().restarts
     job, behind = begun(own), own.submit()
-    (worker,) = own.jobs.pool.processes()
+    (worker,) = own.jobs.engine.processes()
     killed = time.monotonic()
     os.kill(worker, signal.SIGKILL)
     state = own.wait(job, seconds=5)
@@ -35,19 +36,46 @@ def test_a_killed_worker_fails_its_job_with_a_reason_and_the_queue_goes_on(own) 
     assert (state["status"], state["error"]["reason"]) == ("failed", "worker")
     assert "SIGKILL" in state["error"]["detail"]
     assert own.wait(behind)["status"] == "done"
-    assert own.jobs.pool.state().restarts == restarts + 1
-    assert own.jobs.pool.processes() != [worker]
+    assert own.jobs.engine.state().restarts == restarts + 1
+    assert own.jobs.engine.processes() != [worker]
 
 
 def test_a_running_job_is_cancelled_within_a_scale(own) -> None:
-    (worker,) = own.jobs.pool.processes()
+    (worker,) = own.jobs.engine.processes()
     job, behind = begun(own), own.submit()
     answer = own.ask("DELETE", f"/v1/jobs/{job}")
 
     assert (answer.status, answer.json["status"]) == (200, "cancelled")
     assert own.wait(behind)["status"] == "done"
-    assert own.jobs.pool.processes() == [worker]  # it heard
+    assert own.jobs.engine.processes() == [worker]  # it heard
     assert own.events(job)[-1][0] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("completions", {"part": "cube", "width": 16, "survivors": 16}),
+        ("reconstructions", {"mesh": "cube", "dense": True}),
+        ("detokenizations", {"tokens": "tokens"}),
+    ],
+)
+def test_work_on_shapes_is_cancelled_while_it_meshes(own, kind: str, told: dict) -> None:
+    if "tokens" not in own.seen:
+        made = own.submit()
+        own.wait(made)
+        own.seen["tokens"] = made
+    cube = {"data": base64.b64encode(CUBE.encode()).decode(), "format": "obj"}
+    shapes = {"cube": cube, "tokens": {"job": own.seen["tokens"]}}
+    asked = {name: shapes.get(str(value), value) for name, value in told.items()}
+    (worker,) = own.jobs.engine.processes()
+    answer = own.ask("POST", f"/v1/3d/{kind}", {**asked, "resolution": 256})
+    assert answer.status == 202, answer.data
+    job = answer.json["id"]
+    own.until(job, lambda state: state["scale"] == 3 or state["status"] == "failed")
+
+    assert own.ask("DELETE", f"/v1/jobs/{job}").json["status"] == "cancelled"
+    assert own.wait(own.submit())["status"] == "done"
+    assert own.jobs.engine.processes() == [worker]  # it heard
 
 
 def test_a_waiting_job_is_cancelled_without_a_worker(own) -> None:
@@ -75,7 +103,7 @@ def test_what_has_no_result_leaves_no_files(own) -> None:
     own.ask("DELETE", f"/v1/jobs/{waiting}")
     own.ask("DELETE", f"/v1/jobs/{cancelled}")
     own.until(killed, lambda state: state["status"] == "running" and state["scale"])
-    for worker in own.jobs.pool.processes():
+    for worker in own.jobs.engine.processes():
         os.kill(worker, signal.SIGKILL)
     own.wait(killed)
 
@@ -100,13 +128,13 @@ def test_cancelling_again_or_too_late_changes_nothing(own) -> None:
 
 def test_a_worker_that_does_not_hear_is_replaced(own) -> None:
     job, behind = begun(own), own.submit()
-    (worker,) = own.jobs.pool.processes()
+    (worker,) = own.jobs.engine.processes()
     os.kill(worker, signal.SIGSTOP)
     asked = time.monotonic()
 
     assert own.ask("DELETE", f"/v1/jobs/{job}").json["status"] == "cancelled"
     assert own.wait(behind)["status"] == "done"
-    assert own.jobs.pool.processes() != [worker]
+    assert own.jobs.engine.processes() != [worker]
     assert time.monotonic() - asked < 20
 
 
@@ -174,14 +202,14 @@ def test_ended_jobs_leave_no_threads_files_or_children(own) -> None:
     for number in range(12):
         job = own.submit(SLOW if number % 2 else TINY)
         if number % 3 == 0:
-            for worker in own.jobs.pool.processes():
+            for worker in own.jobs.engine.processes():
                 os.kill(worker, signal.SIGKILL)
         own.ask("DELETE", f"/v1/jobs/{job}")
     own.wait(own.submit())
     after = len(list(files.iterdir())), len(list(threads.iterdir()))
 
     assert after[0] <= before[0] + 2 and after[1] <= before[1] + 2
-    assert len(own.jobs.pool.processes()) == 1
+    assert len(own.jobs.engine.processes()) == 1
 
 
 def test_after_a_restart_waiting_jobs_are_done_and_running_ones_have_failed(

@@ -192,6 +192,17 @@ def test_threads_that_sleep_are_measured_beside_a_busy_process(g3pt):
     assert row["other"] == row["details"]["default"]["seconds"] > 0
 
 
+def test_steps_on_the_pool_are_held_against_batches_from_the_host(g3pt):
+    code, out, _ = g3pt("bench", "stream", "--quick", "--device", "cpu", "--json")
+
+    assert code == 0
+    (row,) = json.loads(out)["rows"]
+    assert (row["name"], row["unit"], row["floor"]) == ("stream/steps", "steps/min", None)
+    seconds, waits = row["details"]["seconds_per_step"], row["details"]["seconds_per_batch"]
+    assert row["ours"] == 60 / seconds["pool"] and row["other"] == 60 / seconds["host"]
+    assert all(0 < waits[name] < seconds[name] for name in ("pool", "host"))
+
+
 @pytest.mark.distributed
 def test_two_processes_train_beside_one(g3pt):
     code, out, _ = g3pt("bench", "train", "--quick", "--json")
@@ -200,6 +211,18 @@ def test_two_processes_train_beside_one(g3pt):
     (row,) = json.loads(out)["rows"]
     assert (row["name"], row["unit"]) == ("train/ddp-2", "samples/s")
     assert row["ratio"] == row["ours"] / row["other"] > 0
+
+
+def test_a_loader_process_gives_its_share_of_the_papers_batch(g3pt):
+    code, out, _ = g3pt("bench", "loader", "--quick", "--json")
+
+    assert code == 0
+    (row,) = json.loads(out)["rows"]
+    details = row["details"]
+    assert (row["name"], row["unit"], details["share"]) == ("loader/pictures", "shapes/s", 12)
+    assert row["ours"] == pytest.approx(details["share"] / details["seconds_per_batch"])
+    assert details["operations_per_shape"] == pytest.approx(30.0e12, rel=0.01)  # docs/scaling.md
+    assert details["needed"] == pytest.approx(33, rel=0.01)
 
 
 def test_a_process_that_fails_or_hangs_says_so(tmp_path):

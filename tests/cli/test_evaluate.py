@@ -35,7 +35,7 @@ def test_wrong_data_exits_2(mode: str, arguments: tuple, sentence: str, g3pt) ->
     assert sentence in stderr
 
 
-@pytest.mark.parametrize("mode", ["reconstruction", "generation", "rate", "anomalies"])
+@pytest.mark.parametrize("mode", ["reconstruction", "generation", "rate", "anomalies", "stability"])
 def test_a_split_that_is_not_there_is_refused_with_those_that_are(
     mode: str, g3pt, cube: Path
 ) -> None:
@@ -161,6 +161,22 @@ def test_anomalies_are_measured_with_an_adapter(g3pt, adapter: Path) -> None:
     before, after = json.loads(plain), json.loads(stdout)
     assert after["weights"]["name"] == "mine"
     assert before["objects"][0]["shape"] != after["objects"][0]["shape"]
+
+
+def test_stability_of_tokens_is_told_by_scale(g3pt, tmp_path: Path) -> None:
+    out = tmp_path / "found" / "stability.json"
+    arguments = ("evaluate", "stability", "--limit", 2, "--num-points", 64, "--spread", 2)
+    code, stdout, _ = g3pt(*arguments, "-o", out)
+    assert code == 0
+    found = json.loads(out.read_text())
+    assert found["num_points"] == 64
+    lines = stdout.splitlines()
+    for scale, row in enumerate(found["scales"]):
+        line = next(each for each in lines if each.startswith(f"scale {scale}, "))
+        assert f"{row['differ']['mean']:.1%} of bits differ" in line
+    code, _, stderr = g3pt(*arguments, "-o", tmp_path / "found.csv")
+    assert code == 2
+    assert ".json" in stderr
 
 
 def test_meshes_of_another_system_take_no_adapter(g3pt, adapter: Path, cube: Path) -> None:

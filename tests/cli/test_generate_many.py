@@ -1,7 +1,12 @@
 import json
+import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
+
+from g3pt.training.signals import stop_at_once
 
 FAST = ("--resolution", 16)
 
@@ -28,6 +33,29 @@ def test_a_manifest_gives_a_folder_and_again_nothing_to_do(g3pt, table, tmp_path
     assert (again["made"], again["failed"], again["skipped"]) == (2, 1, 3)
     assert again["failures"] == {"missing": 1} and again["complete"] is True
     assert g3pt("generate", "--manifest", table, out, "--resolution", 17)[0] == 2
+
+
+def test_who_is_asked_to_stop_leaves_with_the_code_for_another_start(g3pt, table, tmp_path) -> None:
+    out = tmp_path / "out"
+    rows = "".join(f"{legs},a table with {legs} legs\n" for legs in range(10, 22))
+    table.write_text(f"id,text\n{rows}")
+    over = threading.Event()
+
+    def stop() -> None:
+        while not out.exists() and not over.wait(0.001):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop)
+    with stop_at_once():  # should the command not listen
+        thread.start()
+        try:
+            code, _, stderr = g3pt("generate", "--manifest", table, out, *FAST)
+        finally:
+            over.set()
+            thread.join()
+    assert code == 75, stderr
+    assert "stopped with 0 of 12 rows in complete shards: the same command goes on" in stderr
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from g3pt import __version__
 from g3pt.cli.main import COMMANDS, main
 from g3pt.cli.options import WorkError, working
+from g3pt.training.signals import Stopped
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,6 +67,7 @@ def test_every_command_takes_the_common_flags(
         (WorkError("the disk is full"), 1),
         (RuntimeError("out of memory"), 1),
         (KeyboardInterrupt(), 130),
+        (Stopped("stopped by SIGTERM"), 75),
     ],
 )
 def test_errors_become_an_exit_code_and_one_line(

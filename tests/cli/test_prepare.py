@@ -1,12 +1,15 @@
 import json
+import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cli.test_speech import PLY
+from progress import num_done
 
 SMALL = ("--views", "1", "--view-size", "32", "--points", "64", "--queries", "480")
 COARSE = (*SMALL, "--solid-resolution", "32")
@@ -174,3 +177,23 @@ def test_a_stock_is_one_file_of_meshes(g3pt, boxes, tmp_path):
     assert code == 2 and ".safetensors" in stderr
     code, _, stderr = g3pt("prepare", "procedural:4", tmp_path / "a.safetensors", "--stock")
     assert code == 2 and "mesh files" in stderr
+
+
+def test_who_is_asked_to_stop_leaves_with_the_code_for_another_start(g3pt, tmp_path):
+    arguments = ["prepare", "procedural:12", str(tmp_path / "out"), *COARSE]
+    with subprocess.Popen(
+        [sys.executable, "-m", "g3pt.cli.main", *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while num_done(tmp_path / "out") < 2:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.terminate()
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 75, said
+    assert "stopped by SIGTERM: the same command goes on from here" in said
+    code, stdout, _ = g3pt(*arguments, "--json")
+    answer = json.loads(stdout)
+    assert (code, answer["prepared"]) == (0, 12) and 2 <= answer["skipped"] < 12

@@ -97,6 +97,12 @@ def test_a_server_says_where_it_is_and_ends_with_everything_it_started(
         (("--workers", 0), "--workers must be at least 1"),
         (("--token", "short"), "--token needs 8 to 200"),
         (("--deadline", 0), "--deadline must be above 0"),
+        (("--replica-gpus", 1), "--replica-gpus is about replicas: give --engine ray"),
+        (("--engine", "ray", "--up-seconds", -1), "--up-seconds must not be negative"),
+        (
+            ("--engine", "ray", "--workers", 3, "--max-replicas", 2),
+            "--max-replicas must be at least workers, 3, got 2",
+        ),
     ],
 )
 def test_what_cannot_be_served_is_wrong_input(tmp_path, capsys, flags, message) -> None:

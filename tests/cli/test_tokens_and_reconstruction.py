@@ -48,6 +48,19 @@ def test_a_truncated_token_file_is_a_coarser_shape(g3pt, cube: Path, tmp_path: P
     assert meshes[0].read_bytes() == meshes[1].read_bytes()
 
 
+def test_well_spread_points_are_for_mesh_files(g3pt, cube: Path, tmp_path: Path) -> None:
+    paths = {spread: tmp_path / f"{spread}.g3t" for spread in (0, 1, 4)}
+    codes = {
+        spread: g3pt("tokenize", cube, "-o", path, "--spread", spread)[0]
+        for spread, path in paths.items()
+    }
+    assert codes == {0: 2, 1: 0, 4: 0}
+    assert paths[1].read_bytes() != paths[4].read_bytes()
+    code, _, stderr = g3pt("tokenize", "--shards", tmp_path, "--spread", 4)
+    assert code == 2
+    assert "--spread is for mesh files" in stderr
+
+
 def test_a_run_folder_does_what_its_weights_do(
     g3pt, cube: Path, tiny_weights: Path, tmp_path: Path
 ) -> None:

@@ -170,6 +170,31 @@ def test_completions_come_best_first_with_their_distances(pipeline) -> None:
     assert again.shape.tokens.equals(best.shape.tokens)
 
 
+def test_the_search_and_the_meshing_are_heard(pipeline) -> None:
+    events = []
+    config = SearchConfig(keep=1, width=4, survivors=2)
+    options = {"search": config, "resolution": 16, "seed": 1}
+    result = pipeline.complete(ball(0.9), num=2, on_scale=events.append, **options)
+
+    searched = [event for event in events if event.stage == "tokens"]
+    assert [event.scale for event in searched] == list(range(1, pipeline.num_scales))
+    assert all(event.tokens[0].num_scales == event.scale + 1 for event in searched)
+    meshed = [event for event in events if event.stage == "mesh"]
+    assert [event.first for event in meshed] == sorted(event.first for event in meshed)
+    assert {(event.first, event.total) for event in meshed} == {(0, 2), (1, 2)}
+    # The best of the search comes first among the meshes, whatever their order in the result.
+    first = meshed[0].tokens[0]
+    assert first.equals(searched[-1].tokens[0])
+    assert any(first.equals(one.shape.tokens) for one in result.completions)
+
+    def give_up(event) -> None:
+        if event.stage == "mesh":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.complete(ball(0.9), on_scale=give_up, **options)
+
+
 def test_what_cannot_be_completed_is_refused(pipeline) -> None:
     with pytest.raises(ValueError, match=r"keep must lie in 0\.\.2"):
         pipeline.complete(ball(0.9), search=SearchConfig(keep=3))

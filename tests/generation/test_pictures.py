@@ -120,7 +120,7 @@ def test_the_colour_of_the_edge_is_free_of_background() -> None:
 
 def test_noise_is_refused_unless_the_whole_picture_is_meant() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (80, 80, 3), dtype=np.uint8)
-    with pytest.raises(PictureError, match=r"picture: nothing stands out .*--whole-picture"):
+    with pytest.raises(PictureError, match=r"picture: nothing stands out .*whole picture"):
         prepare_picture(noise, SIZE)
     prepared = prepare_picture(noise, SIZE, whole_picture=True)
     assert prepared.cutout == Cutout("whole", (0, 0, 80, 80), 1.0)

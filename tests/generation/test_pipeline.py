@@ -20,7 +20,7 @@ from g3pt.geometry.mesh import (
     unit_frame_of,
     write_mesh,
 )
-from g3pt.models.g3t import TokenPyramid, read_g3t, write_g3t
+from g3pt.models.g3t import TokenPyramid, read_g3t
 
 RESOLUTION = 16
 
@@ -344,11 +344,23 @@ def test_reconstructing_is_tokenizing_and_back(
 ) -> None:
     file = pipeline.tokenize(box, seed=4)
     path = tmp_path / "box.g3t"
-    write_g3t(path, file.tokens, file.frame, file.fingerprint)
+    file.save(path)
     back = pipeline.detokenize(path, resolution=RESOLUTION)
     direct = pipeline.reconstruct(box, seed=4, resolution=RESOLUTION)
     assert back.tokens.equals(direct.tokens)
     assert back.frame == direct.frame
+
+
+def test_making_a_mesh_of_tokens_is_heard(pipeline: G3PT, box: TriangleMesh) -> None:
+    for num_scales, work in ((None, pipeline.reconstruct), (1, pipeline.detokenize)):
+        source = box if work == pipeline.reconstruct else pipeline.tokenize(box)
+        events: list[ScaleEvent] = []
+        asked = {"resolution": RESOLUTION, "num_scales": num_scales, "on_scale": events.append}
+        made = work(source, **asked)
+        first, *meshing = events
+        assert (first.stage, first.scale + 1) == ("tokens", made.tokens.num_scales)
+        assert meshing and {event.stage for event in meshing} == {"mesh"}
+        assert meshing[-1].queries == made.extraction.queries
 
 
 def test_tokens_do_not_depend_on_place_and_scale(pipeline: G3PT, box: TriangleMesh) -> None:
@@ -369,7 +381,7 @@ def test_the_first_scales_of_a_file_decode_to_a_coarser_shape(
 ) -> None:
     file = pipeline.tokenize(box)
     path = tmp_path / "box.g3t"
-    write_g3t(path, file.tokens, file.frame, file.fingerprint)
+    file.save(path)
     coarse = pipeline.detokenize(path, num_scales=1, resolution=RESOLUTION)
     assert coarse.tokens.num_tokens == 1
     short = pipeline.detokenize(read_g3t(path), num_scales=1, resolution=RESOLUTION)

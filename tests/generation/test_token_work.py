@@ -8,7 +8,7 @@ from g3pt.generation.pipeline import G3PT
 from g3pt.generation.prompts import PromptError
 from g3pt.geometry.mesh import MeshError, write_mesh
 from g3pt.models.conditioning import PretrainedImageConditionConfig
-from g3pt.models.g3t import TokenFile, TokenFrame, TokenPyramid, write_g3t
+from g3pt.models.g3t import TokenFile, TokenFrame, TokenPyramid
 
 FAST = {"resolution": 16}
 
@@ -49,7 +49,7 @@ def test_variations_share_the_kept_scales_and_differ_in_the_others(pipeline, mug
 def test_a_mesh_or_a_file_is_varied_as_its_tokens_are(pipeline, mug, tmp_path: Path) -> None:
     write_mesh(tmp_path / "mug.obj", mug.mesh)
     file = pipeline.tokenize(mug.mesh, seed=4)
-    write_g3t(tmp_path / "mug.g3t", file.tokens, file.frame, file.fingerprint)
+    file.save(tmp_path / "mug.g3t")
     expected = pipeline.vary(file, keep=2, seed=4, **FAST).tokens[0]
     for source in (mug.mesh, tmp_path / "mug.g3t", str(tmp_path / "mug.g3t")):
         assert pipeline.vary(source, keep=2, seed=4, **FAST).tokens[0].equals(expected)

@@ -5,10 +5,12 @@ import trimesh
 from g3pt.geometry.mesh import MeshError, TriangleMesh, face_normals
 from g3pt.geometry.sampling import (
     NEAR_SIGMAS,
+    num_candidates,
     perturb,
     sample_near_surface,
     sample_surface,
     sample_volume,
+    well_spread,
 )
 
 
@@ -80,3 +82,44 @@ def test_noise_without_spread_changes_nothing():
 def test_equal_seeds_give_equal_samples():
     first, second = (sample_surface(cube(), 50, generator()) for _ in range(2))
     np.testing.assert_array_equal(first.points, second.points)
+
+
+def sheet(thickness=0.002):
+    return sample_surface(
+        TriangleMesh.from_arrays(*_box(1.0, 1.0, thickness)), 8 * 256, generator()
+    )
+
+
+def _box(*extents):
+    body = trimesh.creation.box(extents=extents)
+    return body.vertices, body.faces
+
+
+def test_well_spread_points_are_candidates_with_their_normals_and_faces():
+    samples = sheet()
+    kept = well_spread(samples, 200, generator())
+    rows = [np.flatnonzero((samples.points == point).all(axis=1)) for point in kept.points]
+    assert all(len(row) == 1 for row in rows)
+    chosen = np.concatenate(rows)
+    assert len(np.unique(chosen)) == 200
+    assert np.array_equal(samples.normals[chosen], kept.normals)
+    assert np.array_equal(samples.faces[chosen], kept.faces)
+
+
+def test_well_spread_points_cover_both_sides_of_a_sheet_evenly():
+    kept = well_spread(sheet(), 256, generator())
+    top, bottom = (kept.points[sign * kept.normals[:, 2] > 0.5] for sign in (1, -1))
+    for side in (top, bottom):
+        squares = np.floor((side[:, :2] + 0.5) * 4).clip(0, 3).astype(int)
+        counts = np.bincount(squares[:, 0] * 4 + squares[:, 1], minlength=16)
+        # 8 a square; random points have a standard deviation of 2.8
+        assert counts.std() < 1.6
+        assert counts.sum() == pytest.approx(128, abs=8)
+
+
+def test_spreading_needs_candidates_to_choose_from():
+    samples = sheet()
+    with pytest.raises(ValueError, match="spreading 1025 points takes at least 4096 candidates"):
+        well_spread(samples, 1025, generator())
+    assert num_candidates(1000, 4) == 4096
+    assert num_candidates(1000, 1) == 1000

@@ -9,7 +9,9 @@ from g3pt.models.heads import (
     BitwiseHead,
     SoftmaxHead,
     cross_entropy,
+    soft_cross_entropy,
 )
+from g3pt.models.quantizers import unpack_bits
 
 
 @pytest.mark.parametrize("head", [SoftmaxHead, BitSoftmaxHead, BitwiseHead])
@@ -73,3 +75,52 @@ def test_cross_entropy_in_pieces_equals_the_whole():
     torch.testing.assert_close(losses, expected)
     # the gradient is rounded to bfloat16 once and scaled by a rounded factor
     torch.testing.assert_close(logits.grad.float(), exact.grad, rtol=0.01, atol=1e-8)
+
+
+def dense_targets(chances_NK):
+    """The slow twin: the distribution over all entries, written out entry by entry."""
+    num_bits = chances_NK.shape[1]
+    columns = []
+    for entry in range(2**num_bits):
+        column_N = torch.ones(len(chances_NK))
+        for bit in range(num_bits):
+            chance_N = chances_NK[:, bit]
+            column_N = column_N * (chance_N if entry >> bit & 1 else 1 - chance_N)
+        columns.append(column_N)
+    return torch.stack(columns, dim=1)
+
+
+@pytest.mark.parametrize("num_bits", [1, 2, 5])
+def test_soft_cross_entropy_is_that_of_the_distribution_written_out(num_bits):
+    torch.manual_seed(0)
+    chances_NK = torch.rand(6, num_bits)
+    logits_NV = torch.randn(6, 2**num_bits, requires_grad=True)
+    upstream_N = torch.rand(6)
+    targets_NV = dense_targets(chances_NK)
+    torch.testing.assert_close(targets_NV.sum(dim=1), torch.ones(6))
+    expected_N = -(targets_NV * torch.log_softmax(logits_NV, dim=1)).sum(dim=1)
+    (expected,) = torch.autograd.grad((expected_N * upstream_N).sum(), logits_NV)
+    found_N = soft_cross_entropy(logits_NV, chances_NK)
+    (found,) = torch.autograd.grad((found_N * upstream_N).sum(), logits_NV)
+    torch.testing.assert_close(found_N, expected_N)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("head", [SoftmaxHead, BitSoftmaxHead, BitwiseHead])
+def test_certain_bits_have_the_losses_of_their_token(head):
+    torch.manual_seed(0)
+    logits = head(8, 5)(torch.randn(2, 3, 8) * 5)
+    targets = torch.randint(32, (2, 3))
+    torch.testing.assert_close(
+        head.soft_losses(logits, unpack_bits(targets, 5).float()), head.losses(logits, targets)
+    )
+
+
+def test_heads_agree_on_soft_losses_while_bits_are_independent():
+    torch.manual_seed(0)
+    joint, independent = BitSoftmaxHead(8, 4), BitwiseHead(8, 4)
+    independent.to_logits.load_state_dict(joint.to_bits.state_dict())
+    x, chances = torch.randn(2, 3, 8) * 10, torch.rand(2, 3, 4)
+    torch.testing.assert_close(
+        joint.soft_losses(joint(x), chances), independent.soft_losses(independent(x), chances)
+    )

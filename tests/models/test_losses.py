@@ -7,6 +7,7 @@ import torch
 
 from g3pt.models.losses import (
     commitment_loss,
+    consistency_loss,
     distance_loss,
     entropy_loss,
     latent_loss,
@@ -122,3 +123,13 @@ def test_signs_count_by_the_features_that_they_make():
     first, second = torch.tensor([[[0.0, -1.0]]]), torch.tensor([[[-1.0, 0.0]]])
     assert sign_loss(first, indices, root) == pytest.approx(0.9)
     assert sign_loss(second, indices, root) == pytest.approx(0.1)
+
+
+def test_bits_that_agree_by_the_margin_lose_nothing_and_others_what_they_lack():
+    first = [torch.tensor([[[0.1, -2.0]]]), torch.tensor([[[1.0, 1.0]]])]
+    again = [torch.tensor([[[0.3, -0.5]]]), torch.tensor([[[0.1, -0.2]]], requires_grad=True)]
+    loss = consistency_loss(first, again, margin=0.25)
+    # scale 0 has none, at scale 1 bits lack 0.15 and 0.45
+    assert loss.item() == pytest.approx((0.0 + (0.15 + 0.45) / 2) / 2)
+    (gradient,) = torch.autograd.grad(loss, again[1])
+    assert (gradient < 0).all()

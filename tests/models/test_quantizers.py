@@ -5,7 +5,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from g3pt.models.quantizers import LfqConfig, LfqQuantizer, pack_bits, unpack_bits
+from g3pt.models.quantizers import (
+    LfqConfig,
+    LfqQuantizer,
+    bit_chances,
+    pack_bits,
+    pack_margins,
+    unpack_bits,
+)
 
 
 @given(st.integers(1, 20), st.integers(0, 2**20 - 1))
@@ -75,3 +82,23 @@ def test_bits_that_are_all_equal_need_features_that_keep_their_mean():
     }
     assert set(codes["rms"].unique().tolist()) == set(range(8))
     assert not {0, 7} & set(codes["layer"].unique().tolist())
+
+
+def test_a_bit_at_the_edge_has_even_odds_and_one_far_from_it_is_certain():
+    projected = torch.tensor([[0.001, -0.2, 0.2, -3.4, 3.4]])
+    indices, margins = pack_bits(projected > 0), pack_margins(projected)
+    chances = bit_chances(indices, margins, 0.1)
+    expected = torch.sigmoid(torch.tensor([[0.0, -2.0, 2.0, -34.0, 34.0]]))
+    # a margin is rounded to 1/64, a chance by at most a quarter of that over the temperature
+    torch.testing.assert_close(chances, expected, atol=0.02, rtol=0)
+    assert chances[0, 0] == 0.5
+
+
+def test_margins_beyond_the_range_of_a_byte_are_as_large_as_it_holds():
+    assert pack_margins(torch.tensor([[-3.0, 5.0]])).tolist() == [[192, 255]]
+
+
+def test_a_bit_that_never_flips_is_learnt_as_it_is():
+    indices = torch.arange(16)[None]
+    margins = torch.full((1, 16, 4), 255, dtype=torch.uint8)
+    torch.testing.assert_close(bit_chances(indices, margins, 0.01), unpack_bits(indices, 4).float())

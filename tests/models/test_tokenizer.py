@@ -12,7 +12,7 @@ from g3pt.models.alternatives.volume import VolumeConfig
 from g3pt.models.alternatives.vq import VqConfig
 from g3pt.models.cqt import CqtConfig
 from g3pt.models.cvq import CvqConfig
-from g3pt.models.quantizers import LfqConfig
+from g3pt.models.quantizers import MARGIN_STEPS, LfqConfig, unpack_bits
 from g3pt.models.tokenizer import DiscreteTokenizer, require_tokens
 from g3pt.models.tokenizers import build_tokenizer
 
@@ -175,3 +175,37 @@ def test_the_running_mean_is_tracked_and_given_back(name):
 def test_continuous_latents_have_no_tokens():
     with pytest.raises(ValueError, match="my-weights: its latents are continuous"):
         require_tokens(build("kl"), "my-weights")
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_margins_are_the_sizes_of_the_features_whose_signs_are_the_tokens(name):
+    tokenizer = build(name).eval()
+    points, normals = torch.rand(2, 2, 32, 3) * 2 - 1
+    marked = tokenizer.tokenize_with_margins(points, normals)
+    assert torch.equal(marked.indices_BT, tokenizer.tokenize(points, normals))
+    projected = torch.cat(tokenizer.quantize(tokenizer.encode(points, normals)).projected, dim=1)
+    assert torch.equal(unpack_bits(marked.indices_BT, tokenizer.num_bits), projected > 0)
+    sizes = marked.margins_BTK / MARGIN_STEPS
+    torch.testing.assert_close(sizes, projected.abs(), atol=0.5 / MARGIN_STEPS, rtol=0)
+
+
+@pytest.mark.parametrize("name", SEVERAL_SCALES)
+def test_bits_given_the_tokens_of_the_same_draw_are_those_of_the_pyramid(name):
+    tokenizer = build(name).eval()
+    latents = tokenizer.encode(*torch.rand(2, 2, 32, 3) * 2 - 1)
+    pyramid = tokenizer.quantize(latents)
+    given = tokenizer.project_given(latents, pyramid)
+    torch.testing.assert_close(given, pyramid.projected)
+
+
+def test_bits_given_the_tokens_of_another_draw_are_those_of_residuals_against_its_prefixes():
+    tokenizer = build("cvq").eval()
+    first, second = (tokenizer.encode(*torch.rand(2, 2, 32, 3) * 2 - 1) for _ in range(2))
+    pyramid = tokenizer.quantize(first)
+    given = tokenizer.project_given(second, pyramid)
+    residual = second - tokenizer.decode_indices(pyramid.indices_BT[:, :5])
+    expected = tokenizer.quantizer.project(tokenizer.resampling.down(2, residual), 2)
+    torch.testing.assert_close(given[2], expected)
+    gradients = torch.autograd.grad(given[2].sum(), (first, second), allow_unused=True)
+    assert gradients[0] is None
+    assert gradients[1] is not None

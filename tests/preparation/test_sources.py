@@ -87,6 +87,8 @@ def test_the_grammar_is_a_source_of_shapes_without_kinds():
 
     refs = list_shapes(ProceduralSourceConfig(num=3, first_seed=5, families="grammar"))
     assert [ref.id for ref in refs] == [f"procedural-assembly-{seed}" for seed in (5, 6, 7)]
+    (cut,) = list_shapes(ProceduralSourceConfig(num=1, first_seed=5, families="cut-grammar"))
+    assert load_shape(cut).id == "procedural-cut-assembly-5"
     shape = load_shape(refs[0])
     assert shape.id == refs[0].id and shape.captions
     samples = shape.sample_surface(100, np.random.default_rng(0))

@@ -44,6 +44,8 @@ BENT = {
     "cornered lathe": ("LATHE", (0.5, 0.1, 0.3, 0.45, 0.2, 0.1, 0.15, 0.3, 0.35, 0.3)),
     "plate": ("PLATE", (0.2, *SPOKES, 0.0, -0.2, -1.0, 1.0, 2.0)),
     "star": ("PLATE", (0.1, *([0.6, 0.3] * 5), 0.5, 0.3, 0.0, 0.2, 1.0)),
+    "bevelled plate": ("PLATE", (0.2, *SPOKES, 0.4, 0.3, 0.6, 0.5, 1.0, 0.06)),
+    "bevelled star": ("PLATE", (0.15, *([0.6, 0.4] * 5), 0.0, -0.2, 0.0, 0.0, 1.0, 0.14)),
     "strap": ("ARC", (0.6, 0.02, 0.2, 2.6, 0.5, 0.0)),
     "horn": ("ARC", (0.5, 0.0, 0.0, 1.2, 0.9, 0.2)),
     "terrain": ("TERRAIN", (0.6, 0.5, 0.3, 0.15, 1.3, 0.4, 0.3, 0.05, 2.0, 1.0, 1.0, 0, 0, 0, 0)),
@@ -57,7 +59,16 @@ def _random_rotation(rng):
     return matrix * np.sign(np.linalg.det(matrix))
 
 
-def _one(kind_name, parameters, *, carve=False, blend=0.0, rotation=None, at=(0.0, 0.0, 0.0)):
+def _one(
+    kind_name,
+    parameters,
+    *,
+    carve=False,
+    blend=0.0,
+    rotation=None,
+    at=(0.0, 0.0, 0.0),
+    limited=False,
+):
     from g3pt.procedural.primitives import NUM_PARAMETERS, Kind, ShapeArrays
 
     row = np.zeros((1, NUM_PARAMETERS), np.float32)
@@ -71,13 +82,23 @@ def _one(kind_name, parameters, *, carve=False, blend=0.0, rotation=None, at=(0.
         carves=np.array([carve]),
         colors=np.array([[10, 20, 30]], np.uint8),
         blends=np.array([blend], np.float32),
+        limited=np.array([limited]),
     )
 
 
 def _joined(*parts):
     from g3pt.procedural.primitives import ShapeArrays
 
-    names = ("kinds", "parameters", "rotations", "translations", "carves", "colors", "blends")
+    names = (
+        "kinds",
+        "parameters",
+        "rotations",
+        "translations",
+        "carves",
+        "colors",
+        "blends",
+        "limited",
+    )
     return ShapeArrays(
         **{name: np.concatenate([getattr(p, name) for p in parts]) for name in names}
     )
@@ -315,6 +336,90 @@ def test_carving_applies_only_to_what_came_before():
     np.testing.assert_allclose(
         signed_distance(_joined(core, ball, hole), points), [0.3, 0.1, -0.1, 0.1], atol=1e-6
     )
+
+
+def test_limited_primitives_take_part_by_what_they_have_in_common():
+    from g3pt.procedural.primitives import signed_distance
+
+    rng = np.random.default_rng(20)
+    points = rng.uniform(-1, 1, (20_000, 3))
+    block = _one("BOX", (0.6, 0.3, 0.5, 0.0))
+    lens = [
+        {"kind_name": "BOX", "parameters": (0, 0, 0, 0.5), "at": (-0.1, 0.1, 0.2)},
+        {"kind_name": "CYLINDER", "parameters": (0.3, 0.3, 0.9, 0.0), "at": (0.1, 0.0, 0.0)},
+        {"kind_name": "PRISM", "parameters": (0.7, 0.4, 3), "at": (0.1, 0.0, 0.1)},
+    ]
+    last = _one("TORUS", (0.6, 0.2))
+    inside = [signed_distance(_one(**each), points) < 0 for each in lens]
+    common = inside[0] & inside[1] & inside[2]
+    assert 0.005 < common.mean() < min(one.mean() for one in inside)
+    in_block, in_last = (signed_distance(one, points) < 0 for one in (block, last))
+    for carve in (False, True):
+        chain = [_one(**each, limited=number < 2, carve=carve) for number, each in enumerate(lens)]
+        found = signed_distance(_joined(block, *chain, last), points) < 0
+        expected = (in_block & ~common if carve else in_block | common) | in_last
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_an_intersection_is_owned_by_the_primitive_whose_surface_is_there():
+    from g3pt.procedural.primitives import surface_owner
+
+    ball = _one("BOX", (0, 0, 0, 0.5), limited=True)
+    slab = _one("BOX", (1.0, 0.2, 1.0, 0.0))
+    other = _one("BOX", (0, 0, 0, 0.1), at=(0.9, 0.9, 0.9))
+    at = np.array([[0.49, 0.0, 0.0], [0.1, 0.2, 0.1], [0.9, 0.9, 0.9]])
+    assert surface_owner(_joined(ball, slab, other), at).tolist() == [0, 1, 2]
+
+
+def test_the_blend_of_an_intersection_is_that_of_its_last_primitive():
+    from g3pt.procedural.primitives import signed_distance
+
+    base = _one("BOX", (0.5, 0.1, 0.5, 0.0))
+    chain = _one("BOX", (0, 0, 0, 0.3), limited=True), _one("BOX", (0.5, 0.25, 0.5, 0.0))
+    points = np.random.default_rng(21).uniform(-1, 1, (20_000, 3))
+    sharp = signed_distance(_joined(base, *chain), points)
+    blended = _joined(base, *chain)
+    blended.blends[:] = (0, 0, 0.1)
+    soft = signed_distance(blended, points)
+    assert np.all(soft <= sharp) and np.any((soft < 0) & (sharp > 0))
+    blended.blends[:] = (0, 0.1, 0)
+    np.testing.assert_array_equal(signed_distance(blended, points), sharp)
+
+
+def test_a_lens_of_two_balls_has_its_box_and_its_volume():
+    from g3pt.procedural.bounds import EmptyShapeError, bounding_box
+    from g3pt.procedural.primitives import signed_distance
+
+    first = _one("BOX", (0, 0, 0, 0.5), at=(-0.3, 0, 0), limited=True)
+    lens = _joined(first, _one("BOX", (0, 0, 0, 0.5), at=(0.3, 0, 0)))
+    low, high = bounding_box(lens)
+    # Its rim is a circle of radius .4; steps that end within a thousandth of it count as there.
+    np.testing.assert_allclose(high, (0.2, 0.4, 0.4), atol=4e-3)
+    np.testing.assert_allclose(low, -high, atol=4e-3)
+    points = np.random.default_rng(22).uniform(-0.5, 0.5, (100_000, 3))
+    cap = np.pi * 0.2**2 * (3 * 0.5 - 0.2) / 3
+    assert np.mean(signed_distance(lens, points) < 0) == pytest.approx(2 * cap, abs=0.004)
+    apart = _joined(first, _one("BOX", (0, 0, 0, 0.2), at=(0.9, 0, 0)))
+    with pytest.raises(EmptyShapeError):
+        bounding_box(apart)
+
+
+def test_a_plate_without_a_bevel_is_what_it_was_and_a_bevel_cuts_its_rims_at_45_degrees():
+    from g3pt.procedural.primitives import signed_distance
+
+    rng = np.random.default_rng(23)
+    points = rng.uniform(-1, 1, (20_000, 3))
+    ring = (0.3, *([0.6] * 10), 0.5, 0.0, 0.0, 1.0, 1.0)
+    plain = signed_distance(_one("PLATE", ring), points)
+    bevelled = signed_distance(_one("PLATE", (*ring, 0.1)), points)
+    radius, height = np.hypot(points[:, 0], points[:, 2]), np.abs(points[:, 1])
+    cut = np.maximum(height - 0.2, 0)
+    expected = (height < 0.3) & (radius < 0.6 - cut) & (radius > 0.3 + cut)
+    near = (np.abs(radius - 0.6 + cut) < 1e-5) | (np.abs(radius - 0.3 - cut) < 1e-5)
+    np.testing.assert_array_equal((bevelled < 0)[~near], expected[~near])
+    np.testing.assert_array_equal(signed_distance(_one("PLATE", (*ring, 0.0)), points), plain)
+    tube = np.maximum(np.abs(radius - 0.45) - 0.15, height - 0.3)
+    np.testing.assert_array_equal((plain < 0)[np.abs(tube) > 1e-5], (tube < 0)[np.abs(tube) > 1e-5])
 
 
 def test_owner_is_the_primitive_whose_surface_is_there():

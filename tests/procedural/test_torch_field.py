@@ -24,7 +24,7 @@ def test_torch_field_equals_the_numpy_field_for_kinds_that_no_family_has_and_for
     lengths = LENGTHS[kinds]
     shapes = []
     for part in np.split(np.arange(len(kinds)), 8):
-        sizes, shares = rng.uniform(0.05, 0.4, (5, 16)), rng.uniform(0.1, 0.9, (5, 16))
+        sizes, shares = rng.uniform(0.05, 0.4, (5, 17)), rng.uniform(0.1, 0.9, (5, 17))
         parameters = np.where(lengths[part], sizes, shares)
         parameters[0, 3:5] = rng.uniform(1.05, 12, 2)
         parameters[2, 15] = rng.integers(1, 4)
@@ -38,6 +38,7 @@ def test_torch_field_equals_the_numpy_field_for_kinds_that_no_family_has_and_for
                 carves=rng.random(5) < 0.3,
                 colors=np.zeros((5, 3), np.uint8),
                 blends=np.where(rng.random(5) < 0.5, rng.uniform(0, 0.3, 5), 0).astype(np.float32),
+                limited=np.append(rng.random(4) < 0.4, False),
             )
         )
         shapes[-1].carves[0] = False

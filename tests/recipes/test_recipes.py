@@ -151,6 +151,7 @@ def test_memory_grows_with_the_slice_of_the_batch_and_not_with_the_batch(recipes
     plain = estimate_cost(run)
     halved = estimate_cost(replace(run, train=replace(run.train, accumulation=2)))
     assert halved.memory_bytes < plain.memory_bytes
+    assert estimate_cost(replace(run, train=replace(run.train, slices=2))) == halved
     assert halved.flops_per_step == plain.flops_per_step
 
 

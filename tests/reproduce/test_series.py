@@ -1,7 +1,9 @@
 """Rows are trained once, resumed, shared between tables, and never mixed up."""
 
 import json
+import os
 import shutil
+import signal
 from dataclasses import replace
 
 import pytest
@@ -14,7 +16,10 @@ from g3pt.reproduce.experiments import RUNS
 from g3pt.reproduce.figure6 import figure6
 from g3pt.reproduce.series import SeriesError, run_folder, run_series
 from g3pt.reproduce.tables import table2, table3b, table4
+from g3pt.training.checkpoint import list_checkpoints
 from g3pt.training.kinds.car import CarRun
+from g3pt.training.kinds.tokenizer import TokenizerTask
+from g3pt.training.signals import Stopped
 from g3pt.training.start import start
 from whole_tables import check_whole_table
 
@@ -168,3 +173,20 @@ def test_a_failing_row_is_named_and_the_others_stay(workplace, monkeypatch):
         run_series(experiment, workplace / "failing")
     first = run_folder(workplace / "failing", experiment, experiment.variants[0], 0)
     assert (first / "row.json").is_file()
+
+
+def test_a_signal_ends_the_series_with_the_training_saved(workplace, monkeypatch):
+    experiment = table4("smoke")
+    experiment = replace(experiment, variants=experiment.variants[:1], claims=())
+    whole = TokenizerTask.loss
+
+    def stop(self, batch, *, step, progress):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return whole(self, batch, step=step, progress=progress)
+
+    monkeypatch.setattr(TokenizerTask, "loss", stop)
+    with pytest.raises(Stopped, match="a rerun goes on there"):
+        run_series(experiment, workplace / "stopped")
+    folder = run_folder(workplace / "stopped", experiment, experiment.variants[0], 0)
+    assert list_checkpoints(folder / "checkpoints")[0] == 1
+    assert not (folder / "row.json").exists()

@@ -1,20 +1,22 @@
+from dataclasses import fields
 from itertools import islice
 
 import numpy as np
 import pytest
 
+from g3pt.procedural.primitives import ShapeArrays
 from g3pt.stream.chunks import ChunkConfig, iterate_chunks, make_chunk
 
 CONFIG = ChunkConfig(num_grammar=1, num_families=2)
 
 
 def same(one, other):
-    fields = ("kinds", "parameters", "rotations", "translations", "carves", "colors", "blends")
+    names = [field.name for field in fields(ShapeArrays)]
     pairs = zip(one.shapes, other.shapes, strict=True)
     return one.captions == other.captions and all(
         a.id == b.id
         and a.extents == b.extents
-        and all(np.array_equal(getattr(a.arrays, f), getattr(b.arrays, f)) for f in fields)
+        and all(np.array_equal(getattr(a.arrays, f), getattr(b.arrays, f)) for f in names)
         for a, b in pairs
     )
 
@@ -28,6 +30,12 @@ def test_shapes_of_the_grammar_come_first_and_have_no_captions():
     chunk = make_chunk(CONFIG, 0)
     assert chunk.captions[0] == ""
     assert all(chunk.captions[1:])
+
+
+def test_a_chunk_takes_the_assemblies_that_its_config_names():
+    for assembly in ("assembly", "cut-assembly"):
+        chunk = make_chunk(ChunkConfig(num_grammar=2, num_families=1, assembly=assembly), 1)
+        assert [shape.family == assembly for shape in chunk.shapes] == [True, True, False]
 
 
 def test_processes_give_the_same_chunks_in_the_same_order():

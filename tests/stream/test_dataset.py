@@ -92,10 +92,14 @@ def test_queries_lie_in_the_cube_and_near_ones_come_last():
 def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match=r"data.stock must name a file"):
         StreamConfig(meshes=1)
+    with pytest.raises(ValueError, match=r"data.stock must name a file"):
+        StreamConfig(meshes=0, recombined=1)
     with pytest.raises(ValueError, match="at least a chunk of 64"):
         StreamConfig(meshes=0, grammar=64, families=0, held=8)
     with pytest.raises(ValueError, match="not be negative, nor all 0"):
         StreamConfig(grammar=0, families=0, meshes=0)
+    with pytest.raises(ValueError, match="not be negative, nor all 0"):
+        StreamConfig(recombined=-1, stock="meshes.safetensors")
 
 
 def test_products_are_exact_while_examples_are_made_and_as_before_afterwards():
@@ -107,3 +111,14 @@ def test_products_are_exact_while_examples_are_made_and_as_before_afterwards():
         assert torch.backends.cuda.matmul.allow_tf32
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def test_margins_that_the_tokenizer_gives_come_with_its_tokens():
+    def with_margins(points, normals):
+        indices = first_coordinates(points, normals)
+        return indices, indices.abs().clamp(max=255).byte()[..., None].expand(-1, -1, 3)
+
+    batch = StreamDataset(CONFIG, torch.device("cpu"), with_margins).batch(0)
+    expected = batch.indices_BT.abs().clamp(max=255).byte()[..., None].expand(-1, -1, 3)
+    assert torch.equal(batch.margins_BTK, expected)
+    assert open_stream().batch(0).margins_BTK is None

@@ -17,11 +17,12 @@ from g3pt.stream.primitives import (
     pad_shapes,
 )
 
-FAMILIES = ("chair", "mug", "teapot", "nut", "castle", "fish")
+FAMILIES = ("chair", "mug", "teapot", "nut", "castle", "fish", "cut-assembly")
 
 
 @pytest.fixture(scope="module")
 def shapes():
+    # The last one is two solids of which only the common part is left.
     return [make_shape(3, family) for family in FAMILIES]
 
 

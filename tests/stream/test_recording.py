@@ -32,6 +32,7 @@ MAKER = MakerConfig(
 FAMILIES = RecordingConfig(
     source="families", families=TRAIN_FAMILIES[:3], part=4, features=True, maker=MAKER
 )
+MARKED = replace(FAMILIES, margins=True)
 CPU = torch.device("cpu")
 
 
@@ -122,7 +123,7 @@ def test_meshes_are_recorded_once_as_they_are_or_ever_anew(tmp_path):
 
 def test_every_selected_example_is_seen_once_before_any_is_seen_again(families, tmp_path):
     grammar = tmp_path / "grammar"
-    make(grammar, replace(FAMILIES, source="grammar"), num=4)
+    make(grammar, replace(FAMILIES, source="grammar", assembly="cut-assembly"), num=4)
     config = RecordedConfig(
         selections=(
             Selection(folder=str(families), num=5),
@@ -200,3 +201,72 @@ def test_a_share_of_the_steps_reads_captions_in_place_of_pictures(families):
 
 def column_captions(folder):
     return list(Recording(Selection(folder=str(folder))).captions)
+
+
+def tokenize_with_margins(points, normals):
+    return tokenize(points, normals), (normals[:, :3].abs() * 100).byte().repeat(1, 1, 5)
+
+
+def test_margins_are_recorded_and_drawn_with_their_tokens(tmp_path):
+    record(MARKED, tmp_path, 4, tokenize_with_margins, see)
+    config = RecordedConfig(
+        selections=(Selection(folder=str(tmp_path)),), batch_size=4, num_points=128, image_size=32
+    )
+    plain, marked = (
+        RecordedDataset(config, CPU, with_features=True, with_margins=wanted, num_tokens=2).batch(0)
+        for wanted in (False, True)
+    )
+    assert plain.margins_BTK is None
+    order = [list(Recording(config.selections[0]).origins).index(each) for each in marked.ids]
+    assert marked.margins_BTK.dtype == torch.uint8
+    assert np.array_equal(marked.margins_BTK, column(tmp_path, "margins_BTK")[order, :2])
+
+
+@pytest.mark.parametrize("source", ["families", "meshes"])
+def test_a_recording_that_gains_margins_later_is_one_that_had_them(source, tmp_path):
+    stock(tmp_path)
+    config = replace(MARKED, source=source, stock=str(tmp_path / "meshes.safetensors"))
+    whole, later = tmp_path / "whole", tmp_path / "later"
+    record(config, whole, 8, tokenize_with_margins, see)
+    make(later, replace(config, margins=False), num=4)
+    (later / "part-00000" / "margins_BTK.unfinished").write_bytes(b"half of it")
+    record(config, later, 8, tokenize_with_margins, see)
+    for name in ("indices_BT", "margins_BTK"):
+        assert np.array_equal(column(later, name), column(whole, name))
+    assert not list(later.rglob("*.unfinished"))
+    assert Recording(Selection(folder=str(later))).config.margins
+
+
+def test_bits_that_rounding_flips_have_no_margin(tmp_path):
+    make(tmp_path, replace(MARKED, margins=False), num=4)
+    before = column(tmp_path, "indices_BT")
+
+    def otherwise(points, normals):
+        indices, margins = tokenize_with_margins(points, normals)
+        indices[1, 2] ^= 0b10
+        return indices, margins + 1
+
+    record(MARKED, tmp_path, 4, otherwise, see)
+    assert np.array_equal(column(tmp_path, "indices_BT"), before)
+    zero = np.argwhere(column(tmp_path, "margins_BTK") == 0)
+    assert zero.tolist() == [[1, 2, 1]]
+
+
+def test_margins_of_another_tokenizer_are_refused(tmp_path):
+    make(tmp_path, replace(MARKED, margins=False), num=4)
+    with pytest.raises(ValueError, match="another tokenizer made them; record it anew"):
+        record(
+            MARKED,
+            tmp_path,
+            4,
+            lambda points, normals: (tokenize(points, normals) ^ 0b111, normals[:, :3].byte()),
+            see,
+        )
+
+
+def test_a_recording_without_margins_cannot_give_them(families):
+    config = RecordedConfig(
+        selections=(Selection(folder=str(families)),), num_points=128, image_size=32
+    )
+    with pytest.raises(ValueError, match="without the margins of its tokens"):
+        RecordedDataset(config, CPU, with_features=True, with_margins=True)

@@ -32,7 +32,7 @@ def start(check, size, folder, *arguments):
     ]
 
 
-def finish(processes, *, timeout=300.0):
+def finish(processes, *, timeout=600.0):
     """Exit codes and outputs, by rank."""
     outputs = [process.communicate(timeout=timeout)[0] for process in processes]
     return [process.returncode for process in processes], outputs
@@ -143,18 +143,39 @@ def test_a_rank_that_hangs_is_named_and_all_leave(tmp_path):
     assert time.monotonic() - begun < 60
 
 
-def test_a_run_goes_on_after_any_rank_was_killed(runs, tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts=3"]
-    command += ["--nproc-per-node=2", HERE / "worker.py", "killed", tmp_path]
+def launch(command, *, timeout=600.0):
+    """Run a program of these tests that starts processes itself; give its errors."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     process = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=300, check=False
+        command, env=environment, capture_output=True, text=True, timeout=timeout, check=False
     )
     assert process.returncode == 0, process.stderr
-    assert process.stderr.count("exitcode: -9") == 2, process.stderr
-    whole, killed = runs / "toy-auto-2", tmp_path / "killed"
+    return process.stderr
+
+
+def assert_nothing_was_lost(whole, killed):
+    """Same records and the same bytes at the end."""
     for kind in ("train", "evaluation"):
         assert records(whole, kind) == records(killed, kind)
     for kind in ("model", "ema", "optimizer"):
         a, b = ((f / f"checkpoints/step-50/{kind}.safetensors") for f in (whole, killed))
         assert a.read_bytes() == b.read_bytes(), kind
+    assert not list((killed / "checkpoints").glob(".tmp-*"))
+
+
+def test_torchrun_goes_on_after_any_rank_was_killed(runs, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts=3"]
+    said = launch([*command, "--nproc-per-node=2", HERE / "worker.py", "killed", tmp_path])
+    assert said.count("exitcode: -9") == 2, said
+    assert_nothing_was_lost(runs / "toy-auto-2", tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_twenty_deaths_at_random_moments_lose_nothing(runs, tmp_path):
+    launch([sys.executable, HERE / "killing.py", tmp_path])
+    deaths = json.loads((tmp_path / "deaths.json").read_text())
+    assert [death["code"] for death in deaths] == [-9] * 20
+    assert {death["rank"] for death in deaths} == {0, 1}
+    assert sum(death["in_save"] for death in deaths) >= 3
+    assert len({death["step"] for death in deaths}) >= 5
+    assert_nothing_was_lost(runs / "toy-auto-2", tmp_path / "often-killed")

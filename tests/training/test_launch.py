@@ -48,3 +48,28 @@ def test_restarts_that_could_not_go_on_are_refused(monkeypatch, capsys):
     require_resumable(resume=True)
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "0")
     require_resumable(resume=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TORCHELASTIC_MAX_RESTARTS", "0"),
+        ("GROUP_WORLD_SIZE", "1"),
+        ("TORCHELASTIC_USE_AGENT_STORE", "False"),
+        ("RANK", "1"),
+    ],
+)
+def test_one_process_warns_if_a_lost_machine_could_not_join_again(monkeypatch, caplog, name, value):
+    for each, usual in (
+        ("TORCHELASTIC_MAX_RESTARTS", "3"),
+        ("GROUP_WORLD_SIZE", "2"),
+        ("TORCHELASTIC_USE_AGENT_STORE", "True"),
+        ("RANK", "0"),
+    ):
+        monkeypatch.setenv(each, usual)
+    require_resumable(resume=True)
+    assert "set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun" in caplog.text
+    caplog.clear()
+    monkeypatch.setenv(name, value)
+    require_resumable(resume=True)
+    assert not caplog.text

@@ -111,6 +111,20 @@ def test_a_batch_that_does_not_divide_is_refused(run):
         run(ToyTask(batch_size=8), accumulation=3)
 
 
+def test_slices_are_those_of_all_processes_together(run):
+    from g3pt.training.loop import TrainConfig
+
+    by_slices = run(ToyTask(batch_size=12), name="slices", steps=8, slices=4, accumulation=3)
+    by_pieces = run(ToyTask(batch_size=12), name="pieces", steps=8, accumulation=4)
+    assert losses(by_slices) == losses(by_pieces)
+    config = TrainConfig(slices=12, accumulation=5)
+    assert [config.pieces(processes) for processes in (1, 2, 12)] == [12, 6, 1]
+    with pytest.raises(ValueError, match=r"train.slices is 12, which 5 processes cannot share"):
+        config.pieces(5)
+    with pytest.raises(ValueError, match=r"train.slices must not be negative, got -1"):
+        TrainConfig(slices=-1)
+
+
 def test_a_run_is_not_overwritten_without_resume(run):
     run(ToyTask(), steps=3)
     with pytest.raises(FileExistsError, match="resume"):

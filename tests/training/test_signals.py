@@ -51,3 +51,21 @@ def test_a_second_interrupt_ends_it_at_once():
         os.kill(os.getpid(), signal.SIGINT)
         assert signals.received
         os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_work_that_may_end_anywhere_ends_at_once_and_hears_one_signal(number):
+    from g3pt.training.signals import Stopped, stop_at_once
+
+    before, cleaned = signal.getsignal(number), []
+    with pytest.raises(Stopped, match=f"stopped by {number.name}: the same command goes on"):
+        with stop_at_once():
+            try:
+                os.kill(os.getpid(), number)
+                pytest.fail("went on")
+            except Exception:
+                pytest.fail("taken for an error of one object")
+            finally:
+                os.kill(os.getpid(), number)
+                cleaned.append(True)
+    assert cleaned and signal.getsignal(number) == before

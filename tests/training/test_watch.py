@@ -1,12 +1,16 @@
 """The process that holds up all others is named, and nobody else."""
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
+import torch.distributed as dist
 
 from g3pt.training.distributed import World
-from g3pt.training.watch import Beat, Judge, Watch
+from g3pt.training.watch import HUNG, Beat, Judge, Watch, _own_connection
 
 
 def beat(rank, count, place, moves=0, **more):
@@ -63,3 +67,31 @@ def test_one_process_is_not_watched():
     time.sleep(0.3)
     assert threading.active_count() == before
     watch.close()
+
+
+def test_one_whose_machine_is_cut_off_leaves_by_itself(caplog):
+    program = """if True:
+        import time, torch.distributed as dist
+        store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        print(store.port, flush=True)
+        time.sleep(300)"""
+    holder = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    codes = []
+    try:
+        store = dist.TCPStore("127.0.0.1", int(holder.stdout.readline()))
+        dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+        _own_connection().set("1", beat(1, 1, (0, "outside"), is_done=True).encode())
+        watch = Watch(World(0, 2), 3.0, leave=codes.append)
+        time.sleep(2)
+        assert not codes
+        holder.send_signal(signal.SIGSTOP)  # as if no packet came through
+        deadline = time.monotonic() + 60
+        while not codes and time.monotonic() < deadline:
+            time.sleep(0.05)
+        watch.close()
+    finally:
+        holder.kill()
+        holder.communicate()
+        dist.destroy_process_group()
+    assert codes == [HUNG]
+    assert "store of the process group gave no answer for 3 s. Rank 0 leaves" in caplog.text

@@ -147,7 +147,7 @@ def make_engine(monkeypatch):
 
     def make(answer, limits=LIMITS) -> tuple[RayEngine, FakeRay]:
         ray = FakeRay(answer)
-        monkeypatch.setattr(ray_engine, "_import_ray", lambda local: ray)
+        monkeypatch.setattr(ray_engine, "import_ray", lambda local: ray)
         return RayEngine("auto", limits), ray
 
     return make

@@ -23,10 +23,63 @@ from g3pt.app.client import ENDED, Client, ServerError, UnreachableError
 from g3pt.app.requests import KINDS, MAX_PROMPTS, MEDIA_TYPES, ResultFormat
 from g3pt.files import write_whole
 
-PROMPT_FIELDS = ("text", "views", "whole_picture", "color", "model")
-SAMPLING_FIELDS = ("seed", "num", "guidance", "temperature", "best_of", "consensus")
-MESH_FIELDS = ("resolution", "format", "size_mm", "up", "printable", "faces", "every_scale")
-"""What the tool `generate` describes. The server takes every field of the HTTP request."""
+SAMPLING_FIELDS = ("seed", "num", "guidance", "temperature")
+MESH_FIELDS = ("resolution", "format", "size_mm", "up", "printable", "faces", "model")
+
+
+@dataclass(frozen=True)
+class Work:
+    """A tool that submits a job."""
+
+    kind: str
+    text: str
+    """What it does."""
+    fields: tuple[str, ...]
+    """What it describes besides shapes and pictures. The server takes every field of its kind."""
+    shapes: tuple[str, ...] = ()
+    """Fields that are shapes."""
+    required: tuple[str, ...] = ()
+
+
+WORKS = {
+    "generate": Work(
+        "generation",
+        "Make closed meshes of a picture or a sentence.",
+        (
+            *("text", "views", "whole_picture", "color", *SAMPLING_FIELDS, "best_of"),
+            *("consensus", *MESH_FIELDS, "every_scale"),
+        ),
+    ),
+    "vary": Work(
+        "variation",
+        "Make variations of a shape: its first scales are kept, the others are sampled anew.",
+        ("keep", "text", *SAMPLING_FIELDS, *MESH_FIELDS),
+        ("source",),
+        ("source", "keep"),
+    ),
+    "mix": Work(
+        "mix",
+        "Join two shapes: the coarse scales of the first, the finer scales of the second.",
+        ("keep", "method", "text", *SAMPLING_FIELDS, *MESH_FIELDS),
+        ("coarse", "fine"),
+        ("coarse", "fine", "keep"),
+    ),
+    "complete": Work(
+        "completion",
+        "Complete a part of a surface to whole shapes.",
+        ("whole", "search_keep", "width", "survivors", "text", *SAMPLING_FIELDS, *MESH_FIELDS),
+        ("part",),
+        ("part",),
+    ),
+    "reconstruct": Work(
+        "reconstruction",
+        "Tokenize a mesh and make a mesh of its tokens.",
+        ("num_scales", "seed", *MESH_FIELDS),
+        ("mesh",),
+        ("mesh",),
+    ),
+}
+"""Name of a tool -> what it submits."""
 PICTURES = ("image", "mask")
 FORMATS: tuple[str, ...] = get_args(ResultFormat)
 ResultT = TypeVar("ResultT")
@@ -37,8 +90,10 @@ ADDRESS = re.compile(rf"g3pt://jobs/([0-9a-f]{{32}})/(\d{{1,2}})/result\.({'|'.j
 TEMPLATE = "g3pt://jobs/{job}/{sample}/result.{format}"
 
 INSTRUCTIONS = """Makes 3D meshes from pictures and sentences.
-`generate` submits a job and waits a while; if it is not done by then, `status` waits on. `result`
-shows a picture of a shape, names the resource with the mesh, and writes it to a file if asked to.
+`generate` submits a job and waits a while; if it is not done by then, `status` waits on. `vary`,
+`mix`, `complete` and `reconstruct` work on shapes of earlier jobs or files in the same way.
+`result` shows a picture of a shape, names the resource with the mesh, and writes it to a file if
+asked to.
 Look at the picture before you call a shape good."""
 
 
@@ -112,22 +167,39 @@ class Agents:
             raise ArgumentError(field, f"there is no file {path}")
         return path.read_bytes()
 
-    def pictures(self, given: dict[str, Any]) -> dict[str, Any]:
-        """A request with its pictures read."""
+    def shape(self, field: str, value: object) -> dict[str, Any]:
+        """A shape of a job as it is named, or a file of one as it is sent along."""
+        if isinstance(value, dict):
+            return cast("dict[str, Any]", value)  # the server looks whether there is such a job
+        path = self.path(field, value)
+        if not path.is_file():
+            raise ArgumentError(field, f"there is no file {path}")
+        data = base64.b64encode(path.read_bytes()).decode()
+        return {"data": data, "format": path.suffix.lower().lstrip(".")}
+
+    def read(self, work: Work, given: dict[str, Any]) -> dict[str, Any]:
+        """A request with its files read."""
         read = dict(given)
         for field in PICTURES:
-            if (value := read.get(field)) is not None:
-                several = cast("list[Any]", value) if isinstance(value, list) else [value]
-                read[field] = [self.picture(field, one) for one in several]
+            match read.get(field):
+                case None:
+                    pass
+                case list() as several:
+                    read[field] = [self.picture(field, one) for one in cast("list[Any]", several)]
+                case one:
+                    read[field] = self.picture(field, one)
+        for field in work.shapes:
+            if field in read:
+                read[field] = self.shape(field, read[field])
         return read
 
     # --- tools -------------------------------------------------------------------------------
 
-    async def generate(self, given: dict[str, Any], progress: Progress) -> Told:
-        """Submit a generation, and wait for it; a call that is cancelled cancels the job."""
+    async def submit(self, work: Work, given: dict[str, Any], progress: Progress) -> Told:
+        """Submit a job, and wait for it; a call that is cancelled cancels the job."""
         wait = _wait(given.pop("wait", 30.0))
-        request = await _thread(self.pictures, given)
-        job = await _thread(lambda: self.client.submit(**request))
+        request = await _thread(self.read, work, given)
+        job = await _thread(lambda: self.client.submit(work.kind, **request))
         try:
             return await self._follow(job, wait, progress)
         except anyio.get_cancelled_exc_class():
@@ -220,8 +292,11 @@ def agent_server(agents: Agents) -> Server[Any]:
         if asked.name not in tools:
             raise MCPError(types.INVALID_PARAMS, f"there is no tool {asked.name!r}")
         try:
-            call = getattr(agents, asked.name)
-            told = await call(dict(asked.arguments or {}), context.session.report_progress)
+            given, progress = dict(asked.arguments or {}), context.session.report_progress
+            if asked.name in WORKS:
+                told = await agents.submit(WORKS[asked.name], given, progress)
+            else:
+                told = await getattr(agents, asked.name)(given, progress)
         except (ServerError, UnreachableError, ArgumentError) as error:
             told = Told({"error": described(error)}, failed=True)
         return _answer(told)
@@ -327,20 +402,30 @@ def _tools() -> list[dict[str, Any]]:
         return {
             "name": name,
             "description": text,
-            "inputSchema": schema | ({} if name == "generate" else {"additionalProperties": False}),
+            "inputSchema": schema | ({} if name in WORKS else {"additionalProperties": False}),
             "annotations": {"destructiveHint": False, "openWorldHint": False, **hints},
         }
 
-    described_fields = {
-        name: fields[name] for name in (*PROMPT_FIELDS, *SAMPLING_FIELDS, *MESH_FIELDS)
-    }
+    file = {"type": "string", "description": "Name of a mesh or of tokens in the opened folder."}
+    named = {"job": job, "sample": sample}
+    made = {"type": "object", "properties": named, "required": ["job"]}
+
+    def submitting(name: str, work: Work) -> dict[str, Any]:
+        described = KINDS[work.kind].model_json_schema()["properties"]
+        several = described.get("image", {}).get("type") == "array"
+        properties = {
+            field: {"anyOf": [file, made], "description": described[field].get("description", "")}
+            for field in work.shapes
+        }
+        for field in PICTURES:
+            if field in described:
+                properties[field] = pictures if several else picture
+        properties |= {field: described[field] for field in work.fields}
+        text = f"{work.text} Returns the job: its `id`, its `status`, `outputs` when it is done."
+        return tool(name, text, {**properties, "wait": wait(30)}, *work.required)
+
     return [
-        tool(
-            "generate",
-            "Make closed meshes of a picture or a sentence. Returns the job: its `id`, its "
-            "`status`, and `outputs` when it is done.",
-            {"image": pictures, "mask": pictures, **described_fields, "wait": wait(30)},
-        ),
+        *(submitting(name, work) for name, work in WORKS.items()),
         tool(
             "status",
             "State and progress of a job.",

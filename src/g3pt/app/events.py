@@ -52,7 +52,7 @@ async def stream(
 
 def _look(jobs: Jobs, job: str, after: int) -> tuple[Job | None, int | None, list[Event]]:
     """The job, its place in the queue, and its new events, in this order."""
-    return jobs.store.get(job), jobs.pool.place(job), jobs.store.events(job, after)
+    return jobs.store.get(job), jobs.engine.place(job), jobs.store.events(job, after)
 
 
 def encode(event: str, data: dict[str, Any], number: int | None = None) -> bytes:

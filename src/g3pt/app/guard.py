@@ -119,6 +119,8 @@ class _Limited:
     def __init__(self, receive: Receive, settings: ServeSettings) -> None:
         self._receive, self._settings = receive, settings
         self._size = 0
+        self._end: float | None = None
+        """When the body must be complete; counted from when it is asked for."""
         self._done = False
         self.unread = False
         """Whether the rest of the body will not be read: the connection is of no use then."""
@@ -126,12 +128,17 @@ class _Limited:
     async def __call__(self) -> Message:
         if self._done:
             return await self._receive()
+        pause, whole = self._settings.receive_seconds, self._settings.body_seconds
+        now = asyncio.get_running_loop().time()
+        self._end = now + whole if self._end is None else self._end
+        left = self._end - now
         try:
-            message = await asyncio.wait_for(self._receive(), self._settings.receive_seconds)
+            message = await asyncio.wait_for(self._receive(), max(0.0, min(pause, left)))
         except TimeoutError:
             self._done = self.unread = True
-            seconds = self._settings.receive_seconds
-            raise Problem(408, f"nothing came for {seconds:g} seconds") from None
+            slow = f"nothing came for {pause:g} seconds"
+            late = f"the body was not complete after {whole:g} seconds"
+            raise Problem(408, slow if pause < left else late) from None
         if message["type"] == "http.request":
             self._size += len(message.get("body", b""))
             self._done = not message.get("more_body", False)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from g3pt.app.engine import EndedAs, Engine, Task
 from g3pt.app.problems import Problem
 from g3pt.app.requests import Request, StoredShape
 from g3pt.app.settings import ServeSettings
 from g3pt.app.store import Job, JobStore
-from g3pt.app.workers import EndedAs, Pool, Task
+from g3pt.app.workers import Pool
 from g3pt.files import write_whole
 
 QUICK_SECONDS = 60.0
@@ -26,14 +27,12 @@ SWEEP_SECONDS = 5.0
 
 
 class Jobs:
-    """All jobs of a server, and the processes that do them."""
+    """All jobs of a server, and what carries them out."""
 
     def __init__(self, settings: ServeSettings) -> None:
         self.settings = settings
+        self.engine = _engine(settings)
         self.store = JobStore(settings.folder)
-        self.pool = Pool(
-            tuple(settings.models), settings.workers, grace=settings.grace, name="worker"
-        )
         self.quick = Pool((), 1, grace=settings.grace, threads=1, name="helper")
         self.ended: Counter[tuple[str, str]] = Counter()
         """(kind, state) -> number of jobs that ended so since the start."""
@@ -52,9 +51,9 @@ class Jobs:
         """Take up what an earlier server left, and start the processes."""
         for job in self.store.restart():
             self._open[job.id] = job.client
-            self.pool.submit(self._task(job))
+            self.engine.submit(self._task(job))
         shutil.rmtree(self._scratch, ignore_errors=True)
-        self.pool.start()
+        self.engine.start()
         self.quick.start()
         self._sweeper.start()
 
@@ -62,7 +61,7 @@ class Jobs:
         """End the processes; jobs that ran have failed when the next server starts."""
         self._stopped.set()
         self._sweeper.join()
-        self.pool.stop()
+        self.engine.stop()
         self.quick.stop()
         self.store.close()
 
@@ -91,7 +90,7 @@ class Jobs:
                 del self._open[job]
             shutil.rmtree(self.store.files_of(job), ignore_errors=True)
             raise
-        self.pool.submit(self._task(stored))
+        self.engine.submit(self._task(stored))
         return stored
 
     def check_room(self, client: str) -> None:
@@ -235,7 +234,7 @@ class Jobs:
 
     def cancel(self, job: Job) -> None:
         """Cancel a job; one that has ended stays as it is."""
-        if not self.pool.cancel(job.id):
+        if not self.engine.cancel(job.id):
             # It is stored and about to enter the queue, or it has ended.
             self.close(job, "cancelled", {})
 
@@ -281,6 +280,20 @@ class Jobs:
         for job in expired:
             self.wake(job)
         return expired
+
+
+def _engine(settings: ServeSettings) -> Engine:
+    """What carries out the jobs; not started yet.
+
+    Raises:
+        ImportError: if it is not installed.
+    """
+    if settings.ray is None:
+        models = tuple(settings.models)
+        return Pool(models, settings.workers, grace=settings.grace, name="worker")
+    from g3pt.app.ray_engine import RayServeEngine
+
+    return RayServeEngine(settings, settings.ray)
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,8 @@ class _Jobs(Collector):
         for kind, value in sorted(jobs.seconds.items()):
             seconds.add_metric([kind], value)
         yield seconds
-        for name, pool in (("worker", jobs.pool), ("helper", jobs.quick)):
-            state = pool.state()
+        for name, engine in (("worker", jobs.engine), ("helper", jobs.quick)):
+            state = engine.state()
             for metric, text, value in (
                 ("queued", "Tasks that wait", state.queued),
                 ("ready", "Processes that are ready", state.ready),

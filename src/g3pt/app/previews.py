@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from g3pt.generation.field import ShapeField
 from g3pt.generation.pipeline import G3PT
-from g3pt.generation.results import ScaleEvent
+from g3pt.generation.results import ScaleEvent, tokens_event
 from g3pt.geometry.isosurface import extract_surface
 from g3pt.geometry.mesh import TriangleMesh, largest_components, write_mesh
 from g3pt.models.g3t import TokenPyramid
@@ -66,15 +66,16 @@ class Progress:
 
         return listen
 
+    def tokenized(self, tokens: TokenPyramid) -> None:
+        """Tell that a shape has its tokens.
+
+        Raises:
+            UnwantedError: if the job is not wanted any more.
+        """
+        self.say("scale", _told(tokens_event(tokens)))
+
     def _scale(self, pipeline: G3PT, event: ScaleEvent, *, previews: bool) -> None:
-        tokens = event.tokens[0]
-        told: dict[str, Any] = {
-            "scale": event.scale + 1,
-            "scales": event.num_scales,
-            "tokens": tokens.num_tokens,
-            "first": event.first,
-            "samples": event.total,
-        }
+        tokens, told = event.tokens[0], _told(event)
         if previews and event.first == 0:
             self._bench.check()
             mesh = small_mesh(pipeline, tokens)
@@ -95,6 +96,17 @@ class Progress:
         self._percent = max(self._percent, percent)  # coarser meshes begin to count anew
         told = {"mesh": event.first, "meshes": event.total, "queries": event.queries}
         self.say("mesh", {**told, "percent": self._percent})
+
+
+def _told(event: ScaleEvent) -> dict[str, Any]:
+    """How far the tokens of shapes are."""
+    return {
+        "scale": event.scale + 1,
+        "scales": event.num_scales,
+        "tokens": event.tokens[0].num_tokens,
+        "first": event.first,
+        "samples": event.total,
+    }
 
 
 def small_mesh(pipeline: G3PT, tokens: TokenPyramid) -> TriangleMesh:

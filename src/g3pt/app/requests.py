@@ -26,10 +26,12 @@ from pydantic import (
 from g3pt.app.fields import model_of, values_of
 from g3pt.arguments import MAX_SEED
 from g3pt.geometry.finishing import Finishing
+from g3pt.geometry.texture import MIN_TEXTURE
 from g3pt.models.sampling import Sampling
 
 MeshFormat = Literal["glb", "obj", "stl", "ply", "3mf"]
-ResultFormat = Literal["glb", "obj", "stl", "ply", "3mf", "g3t", "png"]
+ResultFormat = Literal["glb", "obj", "stl", "ply", "3mf", "g3t", "png", "zip"]
+"""`zip` holds an OBJ with its material and texture."""
 MEDIA_TYPES = {
     "glb": "model/gltf-binary",
     "obj": "model/obj",
@@ -38,6 +40,7 @@ MEDIA_TYPES = {
     "3mf": "model/3mf",
     "g3t": "application/octet-stream",
     "png": "image/png",
+    "zip": "application/zip",
 }
 """Media type of every format of results."""
 ShapeFormat = Literal["glb", "obj", "stl", "ply", "off", "3mf", "g3t"]
@@ -45,6 +48,8 @@ CloudFormat = Literal["glb", "obj", "stl", "ply", "off", "npy", "xyz", "txt", "c
 JOB_ID = r"^[0-9a-f]{32}$"
 
 MAX_RESOLUTION = 256
+MAX_SIDE = 4096
+"""Pixels of the side of a texture."""
 MAX_SAMPLES = 64
 """Samples that one request may ask for: prompts times num times best_of times consensus."""
 MAX_PROMPTS = 8
@@ -92,7 +97,7 @@ def _bytes(value: object) -> Blob:
     return value if isinstance(value, Blob) else Blob(decode(value), "")
 
 
-_BASE64: dict[str, Any] = {"type": "string", "contentEncoding": "base64"}
+_BASE64: dict[str, Any] = {"type": "string", "contentEncoding": "base64", "minLength": 1}
 Picture = Annotated[
     Blob,
     PlainValidator(_picture),
@@ -180,19 +185,26 @@ class Request(_Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _files_have_formats(cls, value: Any) -> Any:
-        """Files of a form become shapes and clouds where these are asked for."""
+    def _lists_and_files_fit(cls, value: Any) -> Any:
+        """Arrays become tuples, and files of a form shapes and clouds, where these are asked for.
+
+        What a validator has seen counts as values of Python, where a strict model tells lists and
+        tuples apart.
+        """
         if not isinstance(value, dict):
             return value
         given = cast("dict[str, Any]", value)
-        return {
-            name: item
-            if name in PICTURE_FIELDS
-            else [_shape(one) for one in item]
-            if isinstance(item, list)
-            else _shape(item)
-            for name, item in given.items()
-        }
+        return {name: cls._fitting(name, item) for name, item in given.items()}
+
+    @classmethod
+    def _fitting(cls, name: str, item: Any) -> Any:
+        if name in PICTURE_FIELDS:
+            return item
+        if not isinstance(item, list):
+            return _shape(item)
+        several = [_shape(one) for one in cast("list[Any]", item)]
+        field = cls.model_fields.get(name)
+        return tuple(several) if field and "tuple[" in str(field.annotation) else several
 
     def blobs(self) -> Iterator[tuple[str, Blob]]:
         """Bytes in the request, with the names of their fields (`image.0`, `source.data`)."""
@@ -221,7 +233,7 @@ PICTURE_FIELDS = ("image", "mask")
 FinishingFields = model_of(
     Finishing,
     _Strict,
-    without=["texture"],  # a result is one file, and its colours are those of vertices
+    texture={"ge": MIN_TEXTURE, "le": MAX_SIDE},
     up={"validation_alias": AliasChoices("up", "up_axis")},
     faces={"ge": 4},
 )
@@ -242,8 +254,18 @@ class _Meshed(Request, FinishingFields):
 
     @model_validator(mode="after")
     def _format_carries_it(self) -> "_Meshed":
-        self.finishing().check([f".{self.format}"], unit_frame=self.unit_frame)
+        finishing = self.finishing()
+        suffixes, colored = [f".{self.format}"], self.is_colored()
+        finishing.check(suffixes, unit_frame=self.unit_frame, colored=colored)
+        if finishing.texture is not None and self.format != "glb":
+            raise ValueError(
+                "texture: the file of a job has one in glb; `/result.zip` makes an OBJ with one"
+            )
         return self
+
+    def is_colored(self) -> bool:
+        """Whether its meshes may get colours."""
+        return False
 
 
 class _Sampled(_Meshed, SamplingFields):
@@ -275,6 +297,10 @@ class _Prompted(_Sampled):
     """Picture that the shape should resemble."""
     text: Text | None = None
     """Sentence that describes the shape."""
+
+    def is_colored(self) -> bool:
+        """Whether its meshes may get colours."""
+        return self.image is not None or self.text is not None
 
 
 class GenerationRequest(_Sampled):
@@ -316,6 +342,10 @@ class GenerationRequest(_Sampled):
         pictures = min(1, len(self.image)) if self.views else len(self.image)
         return max(pictures, len(self.text), len(self.points), 1)
 
+    def is_colored(self) -> bool:
+        """Whether its meshes may get colours."""
+        return bool(self.image or self.text) and self.color != "none"
+
     @model_validator(mode="after")
     def _prompts_fit(self) -> "GenerationRequest":
         if not (self.image or self.text or self.points):
@@ -339,6 +369,8 @@ class GenerationRequest(_Sampled):
             raise ValueError("views: joins the pictures of image; there are none")
         if self.best_of > 1 and (getattr(self, "consensus", None) or 1) > 1:
             raise ValueError("best_of: keeps one of several samples, consensus joins them")
+        if self.every_scale and getattr(self, "texture", None) is not None:
+            raise ValueError("texture: belongs to one mesh, every_scale writes several")
         if self.color == "picture" and not self.image:
             raise ValueError("color: is to come from a picture; there is none")
         if self.color == "text" and not self.text:
@@ -418,6 +450,10 @@ class CompletionRequest(_Prompted):
     """Candidates drawn at every scale."""
     survivors: int = Field(4, ge=1, le=16)
     """Candidates kept at every scale."""
+
+    def is_colored(self) -> bool:
+        """Completions get no colours."""
+        return False
 
     @model_validator(mode="after")
     def _search_fits(self) -> "CompletionRequest":

@@ -17,6 +17,9 @@ from g3pt.app.store import Job
 from g3pt.files import write_whole
 from g3pt.geometry.finishing import Finishing
 
+TEXTURED = ("glb", "zip")
+"""Formats of results that have a texture."""
+
 
 async def result_file(jobs: Jobs, job: Job, form: str, sample: int, told: dict[str, Any]) -> Path:
     """A result in a format; it is made from the kept mesh if the job did not write it.
@@ -41,7 +44,7 @@ async def result_file(jobs: Jobs, job: Job, form: str, sample: int, told: dict[s
         raise Problem(404, "this shape has no mesh")
     if form == job.request["format"] and not told:
         return find_file(jobs, job, [output["path"]])
-    asked = {**_defaults(job), **told} if form != "png" else {}
+    asked = {**_defaults(job, form), **told} if form != "png" else {}
     key = hashlib.sha256(json.dumps([form, asked], sort_keys=True).encode()).hexdigest()[:16]
     name = f"made-{sample}-{key}.{form}"
     if (folder / name).is_file():
@@ -58,11 +61,13 @@ async def result_file(jobs: Jobs, job: Job, form: str, sample: int, told: dict[s
     return find_file(jobs, job, [name])
 
 
-def _defaults(job: Job) -> dict[str, Any]:
-    """What a job was told of finishing and holds in every format."""
+def _defaults(job: Job, form: str) -> dict[str, Any]:
+    """What a job was told of finishing and holds in a format."""
     told = values_of(Finishing, job.request)
     told.pop("compress", None)  # about GLB alone
     told.pop("up", None)  # formats differ
+    if form not in TEXTURED:
+        told.pop("texture", None)
     return {name: value for name, value in told.items() if value is not None}
 
 

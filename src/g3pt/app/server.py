@@ -37,6 +37,8 @@ from g3pt.app.uploads import choices, read_request
 
 Id = Annotated[JobId, Path(description="Id of a job.")]
 SCHEMA = "#/components/schemas/"
+SUFFIXES = {"zip": ".obj"}
+"""Format of a result -> suffix of the mesh in it, if that is another."""
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {
         "description": text,
@@ -136,7 +138,7 @@ def view(jobs: Jobs, job: Job) -> JobView:
         id=job.id,
         kind=job.kind,
         status=job.status,
-        place=jobs.pool.place(job.id) if job.status == "queued" else None,
+        place=jobs.engine.place(job.id) if job.status == "queued" else None,
         scale=job.scale,
         scales=job.scales,
         created=job.created,
@@ -317,12 +319,14 @@ def _add_jobs(app: FastAPI, jobs: Jobs) -> None:
         openapi_extra={"parameters": _query(ResultQuery)},
     )
     async def job_result(job: Id, format: ResultFormat, request: Request) -> FileResponse:
-        """The mesh, its tokens (`g3t`) or a picture of it (`png`)."""
+        """The mesh, its tokens (`g3t`), a picture (`png`), or an OBJ with its texture (`zip`)."""
         asked = choices(request, ResultQuery)
         told = asked.model_dump(exclude={"sample"}, exclude_unset=True)
         if format not in ("g3t", "png"):
             try:
-                finishing_of(told).check([f".{format}"])
+                finishing_of(told).check([SUFFIXES.get(format, f".{format}")], colored=True)
+                if format == "obj" and told.get("texture") is not None:
+                    raise ValueError("texture lies beside an OBJ file: ask for result.zip")
             except ValueError as error:
                 name = str(error).partition(" ")[0]
                 errors = [FieldError(field=name, detail=str(error))]
@@ -371,7 +375,7 @@ def _add_health(app: FastAPI, jobs: Jobs, metrics: Metrics) -> None:
     @app.get("/readyz", tags=["server"], responses={503: {"model": Health}})
     async def readyz(response: Response) -> Health:
         """Whether a worker is ready; 503 until then."""
-        state = jobs.pool.state()
+        state = jobs.engine.state()
         if state.ready:
             return Health(status="ok", version=__version__, models=names)
         response.status_code = 503

@@ -23,6 +23,33 @@ class ModelSource:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RaySettings:
+    """Replicas on a Ray cluster in the place of worker processes.
+
+    Raises:
+        ValueError: if a number is out of range.
+    """
+
+    cluster: str = "local"
+    """`local` starts Ray on this machine; `auto`, `IP:PORT` or `ray://IP:PORT` join a cluster."""
+    max_replicas: int | None = None
+    """Ray Serve adds replicas up to so many while jobs wait; None keeps `workers` of them."""
+    replica_cpus: float = 1.0
+    """Processors that a replica takes of the cluster."""
+    replica_gpus: float = 0.0
+    """GPUs that a replica takes of the cluster."""
+    up_seconds: float = 5.0
+    """Jobs wait so long before a replica is added."""
+    down_seconds: float = 300.0
+    """A replica is idle so long before it is removed."""
+
+    def __post_init__(self) -> None:
+        for name in ("replica_cpus", "replica_gpus", "up_seconds", "down_seconds"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name):g}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ServeSettings:
     """Limits and places of a server.
 
@@ -42,6 +69,8 @@ class ServeSettings:
     """Names besides `host` and those of loopback by which the server may be called."""
     workers: int = 1
     """Processes that hold the models; each runs one job at a time."""
+    ray: RaySettings | None = None
+    """Where `workers` replicas on a Ray cluster are to take the place of processes here."""
     max_queued: int = 64
     max_per_client: int = 4
     """Jobs of one client that wait or run."""
@@ -59,6 +88,10 @@ class ServeSettings:
     """Pixels of a picture."""
     receive_seconds: float = 30.0
     """Seconds between two parts of a request; a slower client is answered 408."""
+    header_seconds: float = 10.0
+    """Seconds until the headers of a request are complete."""
+    body_seconds: float = 300.0
+    """Seconds until the body of a request is complete."""
 
     def __post_init__(self) -> None:
         if not self.models:
@@ -76,9 +109,19 @@ class ServeSettings:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("deadline", "grace", "keep_seconds", "receive_seconds"):
+        for name in (
+            "deadline",
+            "grace",
+            "keep_seconds",
+            "receive_seconds",
+            "header_seconds",
+            "body_seconds",
+        ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name):g}")
+        most = None if self.ray is None else self.ray.max_replicas
+        if most is not None and most < self.workers:
+            raise ValueError(f"max_replicas must be at least workers, {self.workers}, got {most}")
         if not 0 <= self.port < 65536:
             raise ValueError(f"port must lie in 0..65535, got {self.port}")
         if self.host not in LOOPBACK and self.token is None:

@@ -6,11 +6,13 @@ Results are those that the commands write: both call the same functions in the s
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-import numpy as np
-
+from g3pt.app.kept import KeptShape
 from g3pt.app.previews import Progress
 from g3pt.app.requests import finishing_of, sampling_of
 from g3pt.generation.completion import SearchConfig
@@ -19,6 +21,7 @@ from g3pt.generation.pipeline import G3PT
 from g3pt.generation.prompts import Prompts
 from g3pt.generation.results import GenerationResult, Reconstruction
 from g3pt.generation.writing import (
+    baker,
     own_unit,
     shape_entry,
     write_completions,
@@ -32,7 +35,7 @@ from g3pt.geometry.clouds import read_cloud
 from g3pt.geometry.finishing import finish_of
 from g3pt.geometry.mesh import TriangleMesh, UnitFrame, to_source, to_unit, unit_frame_of
 from g3pt.geometry.render import Scene, save_png
-from g3pt.models.g3t import TokenFile, TokenFrame, read_g3t, write_g3t
+from g3pt.models.g3t import TokenFile, TokenFrame, read_g3t
 
 if TYPE_CHECKING:
     from g3pt.app.work import Bench
@@ -69,7 +72,8 @@ def generate(bench: "Bench", told: Told, folder: Path, progress: Progress) -> To
     finishing, entries = finishing_of(told), list[Told]()
     for number, shape in enumerate(result.shapes):
         path = folder / f"result-{number}.{told['format']}"
-        finish = finish_of((shape.mesh, *reversed(shape.scales)), path, finishing)
+        bake = baker(shape, finishing)
+        finish = finish_of((shape.mesh, *reversed(shape.scales)), path, finishing, bake=bake)
         scales: list[Told] = []
         for scale, mesh in enumerate(shape.scales if told["every_scale"] else (), start=1):
             coarse = folder / f"result-{number}-scale{scale}.{told['format']}"
@@ -77,7 +81,7 @@ def generate(bench: "Bench", told: Told, folder: Path, progress: Progress) -> To
             scales.append({"scale": scale, **written})
         entry = shape_entry(shape) | write_finished(shape.mesh, path, finish)
         entry |= write_tokens(shape.tokens, TokenFrame(), pipeline.weights.fingerprint, path)
-        _keep(folder, number, shape.mesh)
+        _keep(folder, number, KeptShape(shape.mesh, paint=shape.paint))
         entries.append({**entry, "prompt": shape.prompt, "scales": scales})
     return _outcome(pipeline, entries, folder) | {
         "seconds": {name: round(value, 4) for name, value in result.timings.items()},
@@ -110,20 +114,14 @@ def _sampled(told: Told) -> Told:
     }
 
 
-def _keep(folder: Path, number: int, mesh: TriangleMesh) -> None:
-    """Keep a mesh without loss, for files in other formats."""
-    if not mesh.is_empty:
-        arrays: dict[str, Any] = {"vertices": mesh.vertices, "faces": mesh.faces.astype(np.int32)}
-        if mesh.colors is not None:
-            arrays["colors"] = mesh.colors
-        np.savez(folder / f"shape-{number}.npz", **arrays)
+def _keep(folder: Path, number: int, shape: KeptShape) -> None:
+    """Keep a shape without loss, for files in other formats; an empty one has none."""
+    if not shape.mesh.is_empty:
+        shape.save(_kept(folder, number))
 
 
-def _kept(folder: Path, number: int) -> TriangleMesh:
-    with np.load(folder / f"shape-{number}.npz", allow_pickle=False) as arrays:
-        return TriangleMesh.from_arrays(
-            arrays["vertices"], arrays["faces"], arrays.get("colors", None)
-        )
+def _kept(folder: Path, number: int) -> Path:
+    return folder / f"shape-{number}.npz"
 
 
 def _outcome(pipeline: G3PT, entries: Sequence[Told], folder: Path) -> Told:
@@ -165,6 +163,7 @@ def reconstruct(bench: "Bench", told: Told, folder: Path, progress: Progress) ->
         resolution=told["resolution"],
         dense=told["dense"],
         seed=told["seed"],
+        on_scale=progress.listener(pipeline, resolution=told["resolution"], previews=False),
     )
     return _reconstructed(pipeline, result, told, folder)
 
@@ -174,7 +173,11 @@ def detokenize(bench: "Bench", told: Told, folder: Path, progress: Progress) -> 
     pipeline = bench.pipeline(told["model"])
     progress.say("condition", {})
     file = read_g3t(folder / told["tokens"], num_scales=told["num_scales"])
-    result = pipeline.detokenize(file, resolution=told["resolution"])
+    result = pipeline.detokenize(
+        file,
+        resolution=told["resolution"],
+        on_scale=progress.listener(pipeline, resolution=told["resolution"], previews=False),
+    )
     return _reconstructed(pipeline, result, told, folder)
 
 
@@ -185,7 +188,7 @@ def _reconstructed(pipeline: G3PT, result: Reconstruction, told: Told, folder: P
     entry = write_finished(mesh, path, finish_of([mesh], path, finishing_of(told), own_unit=unit))
     frame = TokenFrame(scale=result.frame.scale, offset=result.frame.offset)
     entry |= write_tokens(result.tokens, frame, pipeline.weights.fingerprint, path)
-    _keep(folder, 0, mesh)
+    _keep(folder, 0, KeptShape(mesh))
     entry |= {
         "own_unit": unit,
         "tokens": result.tokens.num_tokens,
@@ -202,8 +205,9 @@ def tokenize(bench: "Bench", told: Told, folder: Path, progress: Progress) -> To
     progress.say("condition", {})
     source = _mesh_file(folder, told["mesh"])
     file = pipeline.tokenize(source, num_scales=told["num_scales"], seed=told["seed"])
+    progress.tokenized(file.tokens)
     path = folder / "result-0.g3t"
-    size = write_g3t(path, file.tokens, file.frame, file.fingerprint)
+    size = file.save(path)
     entry = {
         "path": str(path),
         "tokens_path": str(path),
@@ -269,7 +273,7 @@ def _placed(
     )
     place = UnitFrame(scale=frame.scale, offset=frame.offset)
     for number, (entry, shape) in enumerate(zip(entries, result.shapes, strict=True)):
-        _keep(folder, number, to_source(shape.mesh, place))
+        _keep(folder, number, KeptShape(to_source(shape.mesh, place), place, shape.paint))
         entry |= {
             "own_unit": unit,
             "changed_tokens": shape.tokens.num_different(source.tokens),
@@ -292,6 +296,9 @@ def complete(bench: "Bench", told: Told, folder: Path, progress: Progress) -> To
             keep=told["search_keep"], width=told["width"], survivors=told["survivors"]
         ),
         prompts=prompts,
+        on_scale=progress.listener(
+            pipeline, resolution=told["resolution"], previews=told["previews"]
+        ),
         **_sampled(told),
     )
     entries = write_completions(
@@ -305,7 +312,8 @@ def complete(bench: "Bench", told: Told, folder: Path, progress: Progress) -> To
     unit = "unit-frame" if told["unit_frame"] else "source"
     for number, (entry, found) in enumerate(zip(entries, result.completions, strict=True)):
         mesh = found.shape.mesh
-        _keep(folder, number, mesh if told["unit_frame"] else to_source(mesh, result.frame))
+        placed = mesh if told["unit_frame"] else to_source(mesh, result.frame)
+        _keep(folder, number, KeptShape(placed))
         entry["own_unit"] = unit
     return _outcome(pipeline, entries, folder)
 
@@ -315,6 +323,7 @@ def score(bench: "Bench", told: Told, folder: Path, progress: Progress) -> Told:
     pipeline = bench.pipeline(told["model"])
     prompts = _prompts(pipeline, told, folder, progress)
     file = pipeline.tokens_of(folder / told["source"], seed=told["seed"])
+    progress.tokenized(file.tokens)
     num = told["num_scales"] and min(told["num_scales"], file.tokens.num_scales)
     found = pipeline.score(file, prompts=prompts, num_scales=num)
     return {
@@ -363,15 +372,30 @@ def _mesh_file(folder: Path, name: str) -> Path:
 def convert(bench: "Bench", told: Told, folder: Path, progress: Progress) -> Told:
     """Write the mesh of a result in another format, size or direction; or draw it.
 
-    `told`: number, format, finishing, own_unit, and the name of the file to write.
+    A zip holds an OBJ with its material and texture. `told`: number, format, finishing, own_unit,
+    and the name of the file to write.
     """
-    mesh, path = _kept(folder, told["number"]), folder / told["name"]
+    kept, path = KeptShape.load(_kept(folder, told["number"])), folder / told["name"]
+    mesh = kept.mesh
     if told["format"] == "png":
         unit = to_unit(mesh, unit_frame_of(mesh))
         save_png(path, Scene(unit).render(canonical_camera(), size=PICTURE_SIDE, shadow=True))
         return {"path": told["name"]}
-    finish = finish_of([mesh], path, finishing_of(told["finishing"]), own_unit=told["own_unit"])
-    return _without_folder(write_finished(mesh, path, finish), folder)
+    finishing, own_unit = finishing_of(told["finishing"]), told["own_unit"]
+    bake = None
+    if (side := finishing.texture) is not None:
+        bake = partial(kept.textured, side)
+    if told["format"] != "zip":
+        finish = finish_of([mesh], path, finishing, own_unit=own_unit, bake=bake)
+        return _without_folder(write_finished(mesh, path, finish), folder)
+    with TemporaryDirectory(dir=folder) as name:
+        obj = Path(name) / "g3pt.obj"
+        finish = finish_of([mesh], obj, finishing, own_unit=own_unit, bake=bake)
+        written = write_finished(mesh, obj, finish)
+        with ZipFile(path, "w", ZIP_DEFLATED) as archive:
+            for file in sorted(Path(name).iterdir()):
+                archive.writestr(ZipInfo(file.name), file.read_bytes(), ZIP_DEFLATED)
+    return {**written, "path": told["name"]}
 
 
 def cutout(bench: "Bench", told: Told, folder: Path, progress: Progress) -> Told:

@@ -52,11 +52,15 @@ async def read_request(request: Request, model: type[ModelT], settings: ServeSet
 def check_request(
     body: bytes | dict[str, Any], model: type[ModelT], settings: ServeSettings
 ) -> ModelT:
-    """Check JSON, or the fields of a form; raises as `read_request`."""
+    """Check JSON, or the fields of a form; raises as `read_request`.
+
+    Values of a form are text, so numbers are read from it. JSON has numbers of its own: text, or
+    true and false, in their place are refused.
+    """
     known = (*model.model_fields, "up_axis")
     try:
         if isinstance(body, bytes):
-            found = model.model_validate_json(body)
+            found = model.model_validate_json(body, strict=True)
         else:
             found = model.model_validate(body)
     except ValidationError as error:

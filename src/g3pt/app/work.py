@@ -1,7 +1,8 @@
 """The inside of a worker process: it holds models, and does one task after another.
 
-It hears of tasks and cancellations on a pipe, and answers with events and outcomes; every message
-is JSON. Nothing here is imported by the server, which stays small and quick.
+It answers with events and outcomes on a line to the server: a pipe, or the stream of a replica on
+a cluster. On the pipe it also hears of tasks and cancellations; every message is JSON. Nothing here
+is imported by the server, which stays small and quick.
 """
 
 import json
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -27,11 +28,59 @@ class UnwantedError(Exception):
     """The task that is being done is not wanted any more."""
 
 
+class ServerGoneError(Exception):
+    """The server that handed out a task cannot be reached any more."""
+
+
+@runtime_checkable
+class Line(Protocol):
+    """To the server that hands out tasks."""
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Tell something; raises `ServerGoneError` if nobody hears it."""
+        ...
+
+    def is_unwanted(self, task: str) -> bool:
+        """Whether a task has been cancelled; raises `ServerGoneError` if nobody can say."""
+        ...
+
+
+class Pipe:
+    """A line to the server that started this process."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Tell something."""
+        try:
+            self._connection.send_bytes(json.dumps(message).encode())
+        except OSError as error:
+            raise ServerGoneError from error
+
+    def receive(self) -> dict[str, Any]:
+        """Wait for the next message."""
+        try:
+            return json.loads(self._connection.recv_bytes())
+        except (EOFError, OSError) as error:
+            raise ServerGoneError from error
+
+    def is_unwanted(self, task: str) -> bool:
+        """Whether a cancellation of the task has come."""
+        try:
+            while self._connection.poll():
+                if self.receive().get("cancel") == task:
+                    return True
+        except OSError as error:
+            raise ServerGoneError from error
+        return False
+
+
 @dataclass
 class Bench:
-    """What a worker process holds between tasks."""
+    """What a process that does tasks holds between them."""
 
-    connection: Connection
+    line: Line
     models: tuple[ModelSource, ...]
     loaded: dict[str, G3PT] = field(default_factory=dict[str, G3PT])
     task: str = ""
@@ -46,11 +95,6 @@ class Bench:
             )
         return self.loaded[source.name]
 
-    def send(self, kind: str, **content: Any) -> None:
-        """Tell the server something about the task."""
-        message = {"kind": kind, "task": self.task, **content}
-        self.connection.send_bytes(json.dumps(message).encode())
-
     def event(self, event: str, data: dict[str, Any]) -> None:
         """Tell the server of progress, after looking whether the task is still wanted.
 
@@ -58,19 +102,42 @@ class Bench:
             UnwantedError: if it is not.
         """
         self.check()
-        self.send("event", event=event, data=data)
+        self.line.send({"kind": "event", "task": self.task, "event": event, "data": data})
 
     def check(self) -> None:
         """Look whether the task is still wanted.
 
         Raises:
             UnwantedError: if it is not.
-            EOFError: if the server is gone.
+            ServerGoneError: if the server is gone.
         """
-        while self.connection.poll():
-            message = json.loads(self.connection.recv_bytes())
-            if message.get("cancel") == self.task:
-                raise UnwantedError
+        if self.line.is_unwanted(self.task):
+            raise UnwantedError
+
+    def do(self, message: dict[str, Any]) -> None:
+        """Do a task, and tell how it ended; only the loss of the line is an error here.
+
+        Args:
+            message: `task`, the id; `work`, a name in `TASKS`; `request`; `folder`.
+        """
+        self.task = message["task"]
+        folder = Path(message["folder"])
+        started = time.perf_counter()
+        try:
+            self.check()
+            work: Callable[..., dict[str, Any]] = TASKS[message["work"]]
+            outcome = work(self, message["request"], folder, Progress(self, folder))
+            outcome.setdefault("seconds", {})["total"] = round(time.perf_counter() - started, 4)
+            end = {"kind": "done", "outcome": outcome}
+        except UnwantedError:
+            end = {"kind": "cancelled"}
+        except ServerGoneError:
+            raise
+        except Exception as error:
+            end = {"kind": "failed", "error": _error(error, folder)}
+        finally:
+            task, self.task = self.task, ""
+        self.line.send({**end, "task": task})
 
 
 def run(connection: Connection, models: tuple[ModelSource, ...], threads: int | None) -> None:
@@ -86,39 +153,22 @@ def run(connection: Connection, models: tuple[ModelSource, ...], threads: int | 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if threads is not None:
         torch.set_num_threads(threads)
-    bench = Bench(connection, models)
+    pipe = Pipe(connection)
+    bench = Bench(pipe, models)
     try:
-        if models:
-            bench.pipeline(None)
-        bench.send("ready")
+        try:
+            if models:
+                bench.pipeline(None)
+        except Exception as error:
+            pipe.send({"kind": "broken", "detail": f"{type(error).__name__}: {error}"})
+            return
+        pipe.send({"kind": "ready"})
         while True:
-            message = json.loads(connection.recv_bytes())
+            message = pipe.receive()
             if "task" in message:
-                _do(bench, message)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # the server is gone
-    except Exception as error:
-        bench.send("broken", detail=f"{type(error).__name__}: {error}")
-
-
-def _do(bench: Bench, message: dict[str, Any]) -> None:
-    bench.task = message["task"]
-    folder = Path(message["folder"])
-    started = time.perf_counter()
-    try:
-        bench.check()
-        work: Callable[..., dict[str, Any]] = TASKS[message["work"]]
-        outcome = work(bench, message["request"], folder, Progress(bench, folder))
-        outcome.setdefault("seconds", {})["total"] = round(time.perf_counter() - started, 4)
-        bench.send("done", outcome=outcome)
-    except UnwantedError:
-        bench.send("cancelled")
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        raise
-    except Exception as error:
-        bench.send("failed", error=_error(error, folder))
-    finally:
-        bench.task = ""
+                bench.do(message)
+    except ServerGoneError:
+        return
 
 
 def _error(error: Exception, folder: Path) -> dict[str, Any]:

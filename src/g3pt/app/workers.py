@@ -13,9 +13,17 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
-from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any
 
+from g3pt.app.engine import (
+    EndedAs,
+    EngineState,
+    Task,
+    tell_end,
+    tell_event,
+    tell_left,
+    tell_start,
+)
 from g3pt.app.settings import ModelSource
 from g3pt.processes import prepared_context
 
@@ -25,43 +33,6 @@ START_SECONDS = 120.0
 """A process that is not ready so long after its start is replaced."""
 MAX_PAUSE = 10.0
 """Largest pause in seconds before a process that cannot start is started again."""
-
-EndedAs = Literal["done", "failed", "cancelled"]
-
-
-@runtime_checkable
-class Listener(Protocol):
-    """Hears of a task, from the thread of the pool; must not block."""
-
-    def started(self) -> bool:
-        """The task is about to run; False if it is not wanted any more."""
-        ...
-
-    def event(self, event: str, data: dict[str, Any]) -> None:
-        """Something happened."""
-        ...
-
-    def ended(self, how: EndedAs, content: dict[str, Any]) -> None:
-        """The task has ended; `content` is its outcome, or why it failed."""
-        ...
-
-    def left(self) -> None:
-        """The task has ended, and no process works in its folder any more."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """Something for a worker process to do."""
-
-    id: str
-    work: str
-    """Name in `tasks.TASKS`."""
-    request: dict[str, Any]
-    folder: Path
-    seconds: float
-    """It may run so long."""
-    listener: Listener
 
 
 @dataclass(eq=False)
@@ -82,22 +53,8 @@ class Worker:
     """When the process is killed if it does not answer."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PoolState:
-    """How a pool is."""
-
-    queued: int
-    workers: int
-    ready: int
-    busy: int
-    restarts: int
-    """Processes that were replaced."""
-    broken: str | None
-    """Why no process can start, if so."""
-
-
 class Pool:
-    """Worker processes with one queue. All methods may be called from any thread."""
+    """An engine: worker processes of this machine with one queue."""
 
     def __init__(
         self,
@@ -153,8 +110,8 @@ class Pool:
         with self._lock:
             waiting = self._queue.pop(task, None)
             if waiting is not None:
-                _tell_end(waiting, "cancelled", {})
-                _tell_left(waiting)
+                tell_end(waiting, "cancelled", {})
+                tell_left(waiting)
                 return True
             for worker in self._workers:
                 if worker.task is not None and worker.task.id == task and not worker.ended:
@@ -168,10 +125,10 @@ class Pool:
         with self._lock:
             return list(self._queue).index(task) if task in self._queue else None
 
-    def state(self) -> PoolState:
+    def state(self) -> EngineState:
         """How the pool is."""
         with self._lock:
-            return PoolState(
+            return EngineState(
                 queued=len(self._queue),
                 workers=len(self._workers),
                 ready=sum(worker.ready for worker in self._workers),
@@ -249,7 +206,7 @@ class Pool:
         for worker in self._workers:
             while self._queue and worker.ready and worker.task is None:
                 _, task = self._queue.popitem(last=False)
-                if not _tell_start(task):
+                if not tell_start(task):
                     continue
                 worker.task, worker.ended = task, False
                 worker.due = time.monotonic() + task.seconds
@@ -303,12 +260,12 @@ class Pool:
                 LOGGER.error("a worker cannot work: %s", message["detail"])
             case "event":
                 if worker.task is not None and not worker.ended:
-                    _tell_event(worker.task, message["event"], message["data"])
+                    tell_event(worker.task, message["event"], message["data"])
             case kind:
                 content = message.get("outcome" if kind == "done" else "error", {})
                 self._end(worker, kind, content)
                 if worker.task is not None:
-                    _tell_left(worker.task)
+                    tell_left(worker.task)
                 worker.task, worker.due, worker.kill_at = None, None, None
 
     def _end(self, worker: Worker, how: EndedAs, content: dict[str, Any]) -> None:
@@ -316,7 +273,7 @@ class Pool:
         worker.due = None
         if worker.task is not None and not worker.ended:
             worker.ended = True
-            _tell_end(worker.task, how, content)
+            tell_end(worker.task, how, content)
 
     def _dismiss(self, worker: Worker) -> None:
         """Tell a process that its task is not wanted, and kill it if it does not hear."""
@@ -338,7 +295,7 @@ class Pool:
         detail = f"the process that did it ended ({_how(code)}); submit it again"
         self._end(worker, "failed", {"reason": "worker", "detail": detail})
         if worker.task is not None:
-            _tell_left(worker.task)
+            tell_left(worker.task)
         self._forget(worker)
         self._workers.remove(worker)
         self._restarts += 1
@@ -353,39 +310,6 @@ class Pool:
         worker.connection.close()
         worker.process.join()
         worker.process.close()
-
-
-# A listener that fails, as when the disk is full, must not end the thread that serves all others.
-
-
-def _tell_start(task: Task) -> bool:
-    try:
-        return task.listener.started()
-    except Exception:
-        LOGGER.exception("task %s could not be started", task.id)
-        _tell_end(task, "failed", {"reason": "server", "detail": "the server could not note it"})
-        return False
-
-
-def _tell_event(task: Task, event: str, data: dict[str, Any]) -> None:
-    try:
-        task.listener.event(event, data)
-    except Exception:
-        LOGGER.exception("event %s of task %s is lost", event, task.id)
-
-
-def _tell_end(task: Task, how: EndedAs, content: dict[str, Any]) -> None:
-    try:
-        task.listener.ended(how, content)
-    except Exception:
-        LOGGER.exception("the end of task %s is lost", task.id)
-
-
-def _tell_left(task: Task) -> None:
-    try:
-        task.listener.left()
-    except Exception:
-        LOGGER.exception("files of task %s are left", task.id)
 
 
 def run_worker(

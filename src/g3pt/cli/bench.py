@@ -30,7 +30,9 @@ class BenchOptions(CommonOptions):
     `prepare`: preparing meshes, alone and compared with mesh2sdf and point-cloud-utils.
     `gemm`: speed of matrix products and copies on the device.
     `car-step`, `tokenizer-step`: a training step compared with a matrix product of the same run.
+    `stream`: steps a minute on the stream, compared with batches put together on the host.
     `train`: samples a second of two processes of one thread, beside one.
+    `loader`: shapes a second that one loader process gives, beside what a GPU could take.
     `generation-sizes`: sampling the tokens of whole shapes, cached and uncached.
     `extraction`: meshing by tracking the surface, compared with querying the whole grid.
     `waiting`: meshing with threads that sleep while they wait, alone and next to a busy process.

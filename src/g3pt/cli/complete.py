@@ -20,9 +20,8 @@ from g3pt.cli.options import (
     plan_outputs,
     report,
     require_files,
-    working,
 )
-from g3pt.cli.shapes import SamplingFlags
+from g3pt.cli.shapes import SamplingFlags, scales_shown
 
 if TYPE_CHECKING:
     from g3pt.geometry.mesh import UnitFrame
@@ -114,7 +113,7 @@ def main(arguments: Sequence[str]) -> int:
     prompts = pipeline.read_prompts(image=cut.only, text=options.text)
     check_search(search, options.num, prompts, pipeline.num_scales)
     part = read_cloud(options.part)
-    with working("completing"):
+    with scales_shown() as on_scale:
         result = pipeline.complete(
             part,
             frame=frame,
@@ -125,6 +124,7 @@ def main(arguments: Sequence[str]) -> int:
             sampling=sampling,
             resolution=options.resolution,
             min_share=options.min_share,
+            on_scale=on_scale,
         )
         outputs = write_completions(
             result,

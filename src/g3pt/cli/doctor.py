@@ -33,6 +33,7 @@ USES = {
     "app": "web page and jobs over HTTP",
     "mcp": "tools for agents",
     "bench": "packages that preparation is measured against",
+    "ray-serve": "jobs of g3pt serve on replicas of a Ray cluster",
 }
 MARKS: dict[Status, str] = {"ok": "ok", "note": "note", "problem": "PROBLEM"}
 

@@ -147,6 +147,31 @@ class AnomaliesOptions(CommonOptions):
     """JSON file for all scores."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StabilityOptions(CommonOptions):
+    """Tokenize held-out shapes from two draws of surface points, and count bits that differ."""
+
+    data: str = "procedural"
+    """`procedural` (held-out seeds), `procedural-held-out-families`, a folder of shards, or a
+    folder of meshes."""
+
+    split: str = "val"
+    """Objects of this split, for a folder of shards, or of meshes whose manifest names splits;
+    `all` takes every one."""
+
+    limit: int = 50
+    """Number of objects: the first ones, or for a folder some spread evenly over it."""
+
+    num_points: int | None = None
+    """Surface points of a draw (default: as many as the weights want)."""
+
+    spread: int = 1
+    """Candidates of every surface point: more than 1 keeps well-spread points."""
+
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o", "--out"])] = None
+    """JSON file for the shares of every object."""
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     mode, *rest = arguments or [""]
@@ -166,6 +191,7 @@ def usage() -> str:
         "       g3pt evaluate generation --data SOURCE [--limit N] [--prediction DIR]",
         "       g3pt evaluate rate --data SOURCE [--limit N]",
         "       g3pt evaluate anomalies --data SOURCE [--limit N]",
+        "       g3pt evaluate stability --data SOURCE [--limit N] [--num-points N] [--spread N]",
         "       g3pt evaluate yardsticks --data DIR [--limit N] | --make DIR [--meshes FOLDER]",
         "",
         "`g3pt evaluate meshes --help` and so on list the flags.",
@@ -339,7 +365,6 @@ def _anomalies(arguments: Sequence[str]) -> int:
 
     from g3pt.evaluation.objects import list_objects
     from g3pt.evaluation.protocols.anomalies import evaluate_anomalies
-    from g3pt.files import write_whole
 
     with naming_splits():
         objects = list_objects(options.data, limit=options.limit, split=options.split)
@@ -352,11 +377,7 @@ def _anomalies(arguments: Sequence[str]) -> int:
             seed=options.seed,
             on_progress=partial(shown.show, "objects"),
         )
-    if options.output is not None:
-        with working("writing"):
-            make_folder_for(options.output)
-            content = json.dumps(result, indent=2, allow_nan=False) + "\n"
-            write_whole(options.output, content)
+    _write_json(result, options.output)
     lines = [
         f"{row['kind']:<16} AUROC {row['auroc']['mean']:.3f} "
         f"[{row['auroc']['low']:.3f}, {row['auroc']['high']:.3f}], higher than the shape itself in "
@@ -365,6 +386,47 @@ def _anomalies(arguments: Sequence[str]) -> int:
     ]
     report(options, result, lines)
     return 0
+
+
+def _stability(arguments: Sequence[str]) -> int:
+    options = parse(StabilityOptions, "evaluate stability", arguments)
+    if options.output is not None:
+        require_suffix(options.output, (".json",), "-o")
+
+    from g3pt.evaluation.objects import list_objects
+    from g3pt.evaluation.protocols.stability import evaluate_stability
+
+    with naming_splits():
+        objects = list_objects(options.data, limit=options.limit, split=options.split)
+    with steps() as shown:
+        result = evaluate_stability(
+            options.weights,
+            objects,
+            num_points=options.num_points,
+            spread=options.spread,
+            device=options.device,
+            seed=options.seed,
+            on_progress=partial(shown.show, "objects"),
+        )
+    _write_json(result, options.output)
+    lines = [
+        f"scale {scale}, {row['tokens']:>4} tokens: {row['differ']['mean']:6.1%} of bits differ "
+        f"[{row['differ']['low']:.1%}, {row['differ']['high']:.1%}], given coarser tokens "
+        f"{row['differ_given']['mean']:.1%}; soft targets fit at {row['temperature']:.3f}"
+        for scale, row in enumerate(result["scales"])
+    ]
+    report(options, result, lines)
+    return 0
+
+
+def _write_json(result: dict[str, Any], path: Path | None) -> None:
+    from g3pt.files import write_whole
+
+    if path is None:
+        return
+    with working("writing"):
+        make_folder_for(path)
+        write_whole(path, json.dumps(result, indent=2, allow_nan=False) + "\n")
 
 
 def _yardsticks(arguments: Sequence[str]) -> int:
@@ -379,5 +441,6 @@ MODES: dict[str, Callable[[Sequence[str]], int]] = {
     "generation": _generation,
     "rate": _rate,
     "anomalies": _anomalies,
+    "stability": _stability,
     "yardsticks": _yardsticks,
 }

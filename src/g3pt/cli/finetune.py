@@ -11,7 +11,6 @@ import tyro
 from g3pt.cli.options import (
     CommonOptions,
     Output,
-    WorkError,
     parse,
     report,
     say,
@@ -237,6 +236,7 @@ def _finetune(
     from g3pt.models.tokenizer import require_tokens
     from g3pt.training.checkpoint import list_checkpoints
     from g3pt.training.loop import BEST_FOLDER
+    from g3pt.training.signals import Stopped
 
     name = options.name or options.output.name
     with steps() as shown:
@@ -255,7 +255,7 @@ def _finetune(
     with working("training"):
         trained = train_generator(data, recorded, config, weights, work, name=name)
     if not trained.result.finished:
-        raise WorkError(f"stopped after step {trained.result.step}; --resume goes on")
+        raise Stopped(f"stopped after step {trained.result.step}; --resume goes on")
     as_stored(trained)
     with steps() as shown:
         after = measure(

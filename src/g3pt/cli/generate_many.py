@@ -94,7 +94,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from g3pt.generation.bulk.build import generate_many
     from g3pt.generation.bulk.manifest import read_manifest
-    from g3pt.training.signals import StopSignals
+    from g3pt.training.signals import Stopped, StopSignals
     from g3pt.work.tasks import WorkerError
 
     rows = read_manifest(options.manifest)
@@ -117,7 +117,7 @@ def main(arguments: Sequence[str]) -> int:
     report(options, _answer(result), _lines(result))
     if not result.complete:
         done = result.made + result.failed
-        raise WorkError(
+        raise Stopped(
             f"stopped with {done} of {result.total} rows in complete shards: the same command "
             "goes on from here"
         )

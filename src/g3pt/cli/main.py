@@ -1,7 +1,7 @@
 """`g3pt`: the table of commands, and the place where their errors become messages and exit codes.
 
 `train` reports its own errors. Exit codes: 0 done, 1 the work failed, 2 the input or the arguments
-are wrong.
+are wrong, 75 stopped by a signal, start it again to go on, 130 interrupted by the user.
 """
 
 import importlib
@@ -11,8 +11,10 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from g3pt import __version__
+from g3pt.cli.options import STOPPED
 from g3pt.cli.speech import hear_only_g3pt
 from g3pt.processes import let_waiting_threads_sleep
+from g3pt.training.signals import Stopped
 
 COMMANDS = {
     "generate": ("generate", "pictures, sentences or point clouds to meshes"),
@@ -67,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(_command(command)(rest))
     except SystemExit as stop:  # tyro: help was asked for, or a flag was wrong
         return stop.code if isinstance(stop.code, int) else 2 if stop.code else 0
+    except Stopped as stop:
+        return _fail(_sentence(stop), STOPPED)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except BrokenPipeError:  # the reader of our output has closed it

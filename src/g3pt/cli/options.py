@@ -28,6 +28,10 @@ Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional]
 """File names without a flag."""
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 
+STOPPED = 75
+"""Exit code of a command that was asked to stop, kept what it had done, and goes on if it is
+started again. This is `EX_TEMPFAIL`; launch files of clusters put the job back into the queue."""
+
 
 class WorkError(RuntimeError):
     """The inputs were right, but the work failed: exit code 1."""

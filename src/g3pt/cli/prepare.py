@@ -130,8 +130,9 @@ def main(arguments: Sequence[str]) -> int:
         return _estimate(options, config, limits)
 
     from g3pt.preparation.build import build_shards
+    from g3pt.training.signals import stop_at_once
 
-    with steps() as shown, _engine(options, limits) as engine:
+    with stop_at_once(), steps() as shown, _engine(options, limits) as engine:
         result = build_shards(
             config,
             options.out,

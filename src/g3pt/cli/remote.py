@@ -37,7 +37,6 @@ def check(options: "GenerateOptions", paths: Sequence[Path]) -> None:
     unserved = {
         "lod": options.lod.lod,
         "preview": options.preview is not None,
-        "texture": options.finish.texture is not None,
     }
     for name, asked in unserved.items():
         if asked:

@@ -9,7 +9,7 @@ import threading
 import time
 import webbrowser
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     import uvicorn
     from starlette.applications import Starlette
 
+    from g3pt.app.settings import RaySettings
+
 TOKEN = "G3PT_TOKEN"
 """Environment variable of the secret."""
+BACKLOG = 2048
+"""Connections that wait to be taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +53,31 @@ class ServeOptions(CommonOptions):
     """Number format of the generator; auto is bfloat16 on GPUs that support it, else float32."""
 
     workers: int = 1
-    """Processes that hold the models; each runs one job at a time."""
+    """Processes or replicas that hold the models; each runs one job at a time."""
+
+    engine: Literal["local", "ray"] = "local"
+    """What runs the jobs: processes of this machine, or replicas on a Ray cluster (extra
+    `ray-serve`)."""
+
+    cluster: str = "local"
+    """With --engine ray: `local` starts Ray on this machine; `auto`, IP:PORT or ray://IP:PORT join
+    a cluster."""
+
+    max_replicas: int | None = None
+    """With --engine ray: replicas are added up to so many while jobs wait, and removed when they
+    are idle (default: there are always --workers of them)."""
+
+    replica_cpus: float = 1.0
+    """With --engine ray: processors that a replica takes of the cluster."""
+
+    replica_gpus: float = 0.0
+    """With --engine ray: GPUs that a replica takes of the cluster."""
+
+    up_seconds: float = 5.0
+    """With --engine ray: jobs wait so long before a replica is added."""
+
+    down_seconds: float = 300.0
+    """With --engine ray: a replica is idle so long before it is removed."""
 
     folder: Path = field(default_factory=lambda: _state_folder() / "g3pt" / "serve")
     """Folder of jobs and results. A server that starts there again knows them."""
@@ -120,6 +148,7 @@ def main(arguments: Sequence[str]) -> int:
                 token=token,
                 allowed_hosts=options.allow_host,
                 workers=options.workers,
+                ray=_replicas(options),
                 max_queued=options.max_queued,
                 max_per_client=options.max_per_client,
                 deadline=options.deadline,
@@ -130,7 +159,10 @@ def main(arguments: Sequence[str]) -> int:
             name, _, rule = str(error).partition(" ")
             flag = {"keep_seconds": "keep-hours", "keep_bytes": "keep-gb"}.get(name, name)
             raise ValueError(f"--{flag.replace('_', '-')} {rule}") from None
-        app = create_app(settings)
+        try:
+            app = create_app(settings)
+        except ImportError as error:
+            raise ValueError(f"--engine {options.engine}: {error}") from None
         name = f"[{options.host}]" if ":" in options.host else options.host
         address = f"http://{name}:{port}/"
         shown = address if token is None else f"{address}?token={token}"
@@ -138,7 +170,7 @@ def main(arguments: Sequence[str]) -> int:
             print(json.dumps({"address": address, "token": token, "pid": os.getpid()}), flush=True)
         else:
             print(f"{shown}  (Ctrl-C ends it)", flush=True)
-        server = uvicorn.Server(server_config(app))
+        server = uvicorn.Server(server_config(app, settings.header_seconds))
         if options.open:
             threading.Thread(target=_show, args=(server, shown), daemon=True).start()
         server.run(sockets=[listener])
@@ -148,14 +180,38 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def server_config(app: "Starlette") -> "uvicorn.Config":
-    """How an app is served: plain HTTP/1.1 with limits, and nothing said of single requests."""
+def _replicas(options: ServeOptions) -> "RaySettings | None":
+    """Where replicas are to be; None asks for processes of this machine.
+
+    Raises:
+        ValueError: if a number is out of range, or a flag is about replicas and there are none.
+    """
+    from g3pt.app.settings import RaySettings
+
+    told = {one.name: getattr(options, one.name) for one in fields(RaySettings)}
+    if options.engine == "ray":
+        return RaySettings(**told)
+    for one in fields(RaySettings):
+        if told[one.name] != one.default:
+            raise ValueError(f"{one.name} is about replicas: give --engine ray")
+    return None
+
+
+def server_config(app: "Starlette", header_seconds: float = 10.0) -> "uvicorn.Config":
+    """How an app is served: plain HTTP/1.1 with limits, and nothing said of single requests.
+
+    Args:
+        app: the app.
+        header_seconds: limit of the time until the headers of a request are complete.
+    """
     import uvicorn
+
+    from g3pt.app.connections import connection_class
 
     return uvicorn.Config(
         app,
         log_level="warning",
-        http="h11",
+        http=connection_class(header_seconds),
         loop="asyncio",
         ws="none",
         lifespan="on",
@@ -176,6 +232,7 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        listener.listen(BACKLOG)  # whoever was told the address may come before the app is there
     except (OSError, OverflowError) as error:
         listener.close()
         reason = error.strerror if isinstance(error, OSError) else error

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from g3pt.cli.options import say
+from g3pt.cli.options import STOPPED, say
 from g3pt.cli.speech import WITH_TIME, listen
 
 if TYPE_CHECKING:
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from g3pt.training.runs import Run
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
-STOPPED = 75
-"""A signal stopped the run, which was saved: start the same command again with --resume. This is
-`EX_TEMPFAIL`; launch files of clusters put the job back into the queue for it."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -21,7 +21,7 @@ from g3pt.arguments import PromptError, check_number, check_whole
 from g3pt.generation.likelihood import token_likelihood
 from g3pt.generation.meshing import check_resolution, mesh_tokens, pyramid_of
 from g3pt.generation.prompts import Prompts
-from g3pt.generation.results import GeneratedShape
+from g3pt.generation.results import GeneratedShape, OnScale, ScaleEvent, on_meshing
 from g3pt.generation.sampler import generate_tokens
 from g3pt.geometry.clouds import PointCloud, estimate_normals, read_cloud
 from g3pt.geometry.mesh import TriangleMesh, UnitFrame, unit_frame_of
@@ -203,6 +203,7 @@ def complete_part(
     by_weights: Sampling,
     resolution: int,
     min_share: float,
+    on_scale: OnScale | None = None,
 ) -> CompletionResult:
     """Search for whole shapes, mesh the survivors and sort them; arguments as in `G3PT.complete`.
 
@@ -220,6 +221,7 @@ def complete_part(
         by_weights: the settings of the weights, which `COMPLETION` and the user's override.
         resolution: grid cells per axis.
         min_share: drop parts below this share of the whole surface area.
+        on_scale: hears of the scales of the search and of the meshing.
 
     Raises:
         MeshError: if the part cannot be read or has no extent.
@@ -240,12 +242,20 @@ def complete_part(
         seed=seed,
         num_points=num_points,
         sampling=sampling.over(COMPLETION).over(by_weights),
+        on_scale=on_scale,
     )
     likelihood = token_likelihood(tokenizer, car, indices_BT, condition.repeat(len(indices_BT)))
     completions: list[Completion] = []
-    for indices_T, nll in zip(indices_BT.cpu(), likelihood.nats.tolist(), strict=True):
+    pairs = zip(indices_BT.cpu(), likelihood.nats.tolist(), strict=True)
+    for number, (indices_T, nll) in enumerate(pairs):
         tokens = pyramid_of(tokenizer, indices_T)
-        extraction = mesh_tokens(tokenizer, tokens, resolution=resolution, min_share=min_share)
+        extraction = mesh_tokens(
+            tokenizer,
+            tokens,
+            resolution=resolution,
+            min_share=min_share,
+            on_block=on_meshing(on_scale, tokens, number, len(indices_BT)),
+        )
         shape = GeneratedShape(0, seed, tokens, nll, extraction)
         completions.append(Completion(shape, agreement(surface.points, shape.mesh)))
     completions.sort(key=lambda one: one.agreement.mean if one.agreement else np.inf)
@@ -271,6 +281,7 @@ def search_completions(
     seed: int,
     num_points: int,
     sampling: Sampling,
+    on_scale: OnScale | None = None,
 ) -> Int[Tensor, "B T"]:
     """Search for tokens of whole shapes that agree with the given points.
 
@@ -283,6 +294,7 @@ def search_completions(
         seed: seed of the drawn points; candidate k has seed + k.
         num_points: points that the tokenizer reads.
         sampling: settings of every continuation, for all scales.
+        on_scale: hears of every scale, with the tokens of the best candidate so far.
 
     Returns:
         One row per surviving candidate, best first.
@@ -315,6 +327,9 @@ def search_completions(
         losses_B = field_losses(tokenizer, sampled.summed_BLC, scale + 1, checked)
         best = _first_distinct(sampled.indices_BT, losses_B.argsort(stable=True))
         kept_BT = sampled.indices_BT[best[: search.survivors * share]]
+        if on_scale is not None:
+            tokens = pyramid_of(tokenizer, kept_BT[0].cpu())
+            on_scale(ScaleEvent(0, scale, tokenizer.num_scales, (tokens,)))
     return kept_BT
 
 

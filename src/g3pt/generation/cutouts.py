@@ -61,7 +61,7 @@ CUT_SHARE = 0.1
 
 NOTHING = (
     "nothing stands out from the background: take the picture closer or before a plain wall, mark "
-    "the object with a mask (--mask), or take the whole picture as the object (--whole-picture)"
+    "the object with a mask, or ask for the whole picture to be taken as the object"
 )
 
 
@@ -315,7 +315,7 @@ def report_on(found: Found, size: tuple[int, int]) -> Cutout:
 def _warnings(found: Found, own: Box) -> list[str]:
     warnings: list[str] = []
     if found.confidence < SURE and found.method in ("border", "network"):
-        warnings.append("not sure where the object ends: look at it with --cutout, or give --mask")
+        warnings.append("not sure where the object ends: look at what was cut out, or give a mask")
     if found.num_objects > 1:
         taken = "the largest is taken"
         if found.method in ("alpha", "mask"):

@@ -33,7 +33,13 @@ from g3pt.generation.meshing import (
 )
 from g3pt.generation.prompts import Prompts
 from g3pt.generation.resemblance import Resemblance, has_outline, resemblance_of
-from g3pt.generation.results import GeneratedShape, GuessReason, ScaleEvent
+from g3pt.generation.results import (
+    GeneratedShape,
+    GuessReason,
+    OnScale,
+    ScaleEvent,
+    on_meshing,
+)
 from g3pt.generation.sampler import SampledTokens, ScaleSample, generate_tokens
 from g3pt.generation.selection import Selection, choose_candidate
 from g3pt.geometry.isosurface import Extraction
@@ -410,7 +416,7 @@ class Listener:
 
     def __init__(
         self,
-        on_scale: Callable[[ScaleEvent], None] | None,
+        on_scale: OnScale | None,
         tokenizer: DiscreteTokenizer,
         num_samples: int,
     ) -> None:
@@ -438,19 +444,9 @@ class Listener:
 
     def mesh(self, draft: Draft) -> OnBlock | None:
         """The callback for the meshing of a draft."""
-        on_scale = self._on_scale
-        if on_scale is None:
+        if self._on_scale is None:
             return None
-        num_scales = draft.tokens.num_scales
-        event = ScaleEvent(
-            self._places[id(draft)],
-            num_scales - 1,
-            num_scales,
-            (draft.tokens,),
-            "mesh",
-            len(self._places),
-        )
-        return lambda queries: on_scale(replace(event, queries=queries))
+        return on_meshing(self._on_scale, draft.tokens, self._places[id(draft)], len(self._places))
 
     def coloring(self, number: int, shape: GeneratedShape, total: int) -> None:
         """Say that a picture is about to colour a shape, number `number` of `total`."""

@@ -5,7 +5,7 @@ frame is named. Legend: B batch, T tokens.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -45,8 +45,10 @@ from g3pt.generation.prompts import (
 from g3pt.generation.publishing import located, push_to_hub, save_pretrained
 from g3pt.generation.results import (
     GenerationResult,
+    OnScale,
     Reconstruction,
-    ScaleEvent,
+    on_meshing,
+    tokens_event,
 )
 from g3pt.generation.surface import (
     EncodedSurface,
@@ -224,22 +226,32 @@ class G3PT:
                 return self.tokenize(source, seed=seed)
 
     def tokenize(
-        self, mesh: MeshSource, *, num_scales: int | None = None, seed: int = 0
+        self,
+        mesh: MeshSource,
+        *,
+        num_scales: int | None = None,
+        spread: int = 1,
+        seed: int = 0,
     ) -> TokenFile:
         """Tokenize the solid that a mesh bounds (`geometry.solid`).
 
         Args:
             mesh: a mesh at any place and scale, or a file of one.
             num_scales: keep only so many scales, the coarsest; None keeps all.
+            spread: candidates of every surface point: more than 1 keeps well-spread ones, so that
+                the tokens depend less on the seed.
             seed: seed of the points that are sampled on the surface.
 
         Raises:
             MeshError: if the mesh cannot be read, has no extent, or bounds no solid.
+            ValueError: if `spread` is less than 1.
         """
         self.check_num_scales(num_scales)
+        if spread < 1:
+            raise ValueError(f"spread must be at least 1, got {spread}")
         seed = seed_of(seed)
         source = place_mesh(mesh)
-        tokens = self._pyramid_of(self._encode(source, seed), num_scales)
+        tokens = self._pyramid_of(self._encode(source, seed, spread), num_scales)
         return TokenFile(
             tokens=tokens,
             frame=TokenFrame(scale=source.frame.scale, offset=source.frame.offset),
@@ -252,8 +264,11 @@ class G3PT:
         *,
         num_scales: int | None = None,
         resolution: int = DEFAULT_RESOLUTION,
+        on_scale: OnScale | None = None,
     ) -> Reconstruction:
         """Turn a `.g3t` file, or what was read from one, back into a mesh.
+
+        `on_scale` hears of the tokens, and several times a second of the meshing.
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -266,7 +281,11 @@ class G3PT:
         self.check_tokens(tokens, origin)
         pyramid = tokens.tokens if num_scales is None else tokens.tokens.truncate(num_scales)
         frame = UnitFrame(scale=tokens.frame.scale, offset=tokens.frame.offset)
-        return Reconstruction(pyramid, frame, self.decode(pyramid, resolution=resolution))
+        if on_scale is not None:
+            on_scale(tokens_event(pyramid))
+        on_block = on_meshing(on_scale, pyramid)
+        extraction = self.decode(pyramid, resolution=resolution, on_block=on_block)
+        return Reconstruction(pyramid, frame, extraction)
 
     def check_tokens(self, tokens: TokenFile, origin: str = "tokens") -> None:
         """Make sure that tokens were made by this tokenizer.
@@ -289,19 +308,27 @@ class G3PT:
         resolution: int = DEFAULT_RESOLUTION,
         dense: bool = False,
         seed: int = 0,
+        on_scale: OnScale | None = None,
     ) -> Reconstruction:
         """Tokenize a mesh and make a mesh of its tokens.
 
         The sampled surface points also start the search for the surface, so that small parts
         between the corners of the base grid are not missed. Arguments as in `tokenize` and
-        `decode`.
+        `decode`; `on_scale` hears of the tokens, and several times a second of the meshing.
         """
         self.check_num_scales(num_scales)
         source = place_mesh(mesh)
         encoded = self._encode(source, seed)
         tokens = self._pyramid_of(encoded, num_scales)
-        seeds = encoded.samples.points
-        extraction = self.decode(tokens, resolution=resolution, dense=dense, seeds=seeds)
+        if on_scale is not None:
+            on_scale(tokens_event(tokens))
+        extraction = self.decode(
+            tokens,
+            resolution=resolution,
+            dense=dense,
+            seeds=encoded.samples.points,
+            on_block=on_meshing(on_scale, tokens),
+        )
         return Reconstruction(tokens, source.frame, extraction)
 
     def decode(
@@ -339,9 +366,9 @@ class G3PT:
             on_block=on_block,
         )
 
-    def _encode(self, source: PlacedMesh, seed: int) -> EncodedSurface:
+    def _encode(self, source: PlacedMesh, seed: int, spread: int = 1) -> EncodedSurface:
         num_points, rng = self.weights.config.num_points, np.random.default_rng(seed_of(seed))
-        return encode_surface(self.tokenizer, source.bounded, num_points, rng)
+        return encode_surface(self.tokenizer, source.bounded, num_points, rng, spread=spread)
 
     def _pyramid_of(self, encoded: EncodedSurface, num_scales: int | None) -> TokenPyramid:
         pyramid = pyramid_of(self.tokenizer, encoded.indices_T.cpu())
@@ -367,7 +394,7 @@ class G3PT:
         min_share: float = DEFAULT_MIN_SHARE,
         every_scale: bool = False,
         color: ColorSource = "auto",
-        on_scale: Callable[[ScaleEvent], None] | None = None,
+        on_scale: OnScale | None = None,
         **told: Any,
     ) -> GenerationResult:
         """Generate shapes from pictures, sentences, point clouds of their surface, or no prompt.
@@ -615,6 +642,7 @@ class G3PT:
         sampling: Sampling | None = None,
         resolution: int = DEFAULT_RESOLUTION,
         min_share: float = DEFAULT_MIN_SHARE,
+        on_scale: OnScale | None = None,
         **told: Any,
     ) -> CompletionResult:
         """Complete a part of a surface to whole shapes; see `search_completions`.
@@ -630,6 +658,8 @@ class G3PT:
                 taken from `COMPLETION`, then from the weights.
             resolution: grid cells per axis of the meshes.
             min_share: drop loose parts below this share of the whole surface area.
+            on_scale: hears of every scale of the search, with the tokens of the candidate that
+                agrees best so far, and several times a second of the meshing.
             told: fields of `Sampling` by name, such as `temperature=0.5`; they override `sampling`.
 
         Raises:
@@ -654,6 +684,7 @@ class G3PT:
             by_weights=self.weights.config.sampling,
             resolution=resolution,
             min_share=min_share,
+            on_scale=on_scale,
         )
 
     def score(

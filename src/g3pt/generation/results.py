@@ -1,6 +1,7 @@
 """Results of the pipeline, and the events that it reports."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from g3pt.generation.cutouts import Cutout
@@ -39,6 +40,26 @@ class ScaleEvent:
     """Total of what `first` counts."""
     queries: int = 0
     """While a mesh is made: number of points at which the field was queried so far."""
+
+
+OnScale = Callable[[ScaleEvent], None]
+"""Hears of the progress; an error raised in it ends the work."""
+
+
+def tokens_event(tokens: TokenPyramid) -> ScaleEvent:
+    """One shape has so many scales."""
+    last = tokens.num_scales - 1
+    return ScaleEvent(0, last, tokens.num_scales, (tokens,))
+
+
+def on_meshing(
+    on_scale: OnScale | None, tokens: TokenPyramid, number: int = 0, total: int = 1
+) -> Callable[[int], None] | None:
+    """What hears of queries while tokens are meshed, as mesh `number` of `total`."""
+    if on_scale is None:
+        return None
+    event = replace(tokens_event(tokens), first=number, stage="mesh", total=total)
+    return lambda queries: on_scale(replace(event, queries=queries))
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from g3pt.geometry.mesh import (
     to_unit,
     unit_frame_of,
 )
-from g3pt.geometry.sampling import SurfaceSamples
+from g3pt.geometry.sampling import SurfaceSamples, num_candidates, well_spread
 from g3pt.models.tokenizer import DiscreteTokenizer
 
 LOGGER = logging.getLogger(__name__)
@@ -94,7 +94,12 @@ class EncodedSurface:
 
 
 def encode_surface(
-    tokenizer: DiscreteTokenizer, shape: Samplable, num_points: int, rng: np.random.Generator
+    tokenizer: DiscreteTokenizer,
+    shape: Samplable,
+    num_points: int,
+    rng: np.random.Generator,
+    *,
+    spread: int = 1,
 ) -> EncodedSurface:
     """Sample the boundary of a solid and tokenize it.
 
@@ -103,12 +108,21 @@ def encode_surface(
         shape: the solid in the unit frame; a mesh is passed as `SolidMesh`.
         num_points: surface points that the tokenizer reads (`num_points` of its weights).
         rng: random generator of the points.
+        spread: candidates of every point: more than 1 keeps well-spread ones (`well_spread`).
 
     Raises:
         MeshError: if a mesh has no area, or nearly all of its surface lies inside the solid.
     """
-    samples = shape.sample_surface(num_points, rng)
+    samples = sample_spread(shape, num_points, rng, spread)
     return EncodedSurface(encode_samples(tokenizer, samples), samples)
+
+
+def sample_spread(
+    shape: Samplable, num_points: int, rng: np.random.Generator, spread: int
+) -> SurfaceSamples:
+    """Sample points of the boundary; `spread` above 1 keeps well-spread ones of so many each."""
+    samples = shape.sample_surface(num_candidates(num_points, spread), rng)
+    return samples if spread == 1 else well_spread(samples, num_points, rng)
 
 
 def encode_samples(tokenizer: DiscreteTokenizer, samples: SurfaceSamples) -> Int[Tensor, " T"]:

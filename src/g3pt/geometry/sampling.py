@@ -44,6 +44,53 @@ def sample_surface(mesh: TriangleMesh, num: int, rng: np.random.Generator) -> Su
     return SurfaceSamples(points, vectors[faces] / areas[faces, None], faces)
 
 
+NORMAL_WEIGHT = 0.1
+"""Length that a unit of normals counts when points are spread: opposite sides of a sheet are .2
+apart, however thin it is."""
+
+
+def well_spread(samples: SurfaceSamples, num: int, rng: np.random.Generator) -> SurfaceSamples:
+    """Keep points that lie more evenly than random ones, at the same mean density.
+
+    Space is halved again and again at medians until every cell holds equally many points, and of
+    each cell the point nearest to its mean is kept. Positions and normals count as six coordinates.
+
+    Args:
+        samples: candidates, uniform by area and in random order. Those beyond a multiple of the
+            number of cells are not used.
+        num: number of points to keep; there are as many cells as the next power of two.
+        rng: random generator of the order, and of the cells that are left out.
+
+    Raises:
+        ValueError: if there are fewer than two candidates a cell.
+    """
+    num_cells = 1 << (num - 1).bit_length()
+    size = len(samples.points) // num_cells
+    if size < 2:
+        raise ValueError(
+            f"spreading {num} points takes at least {2 * num_cells} candidates, got "
+            f"{len(samples.points)}"
+        )
+    values_M6 = np.concatenate([samples.points, NORMAL_WEIGHT * samples.normals], axis=1)
+    cells_CM = np.arange(num_cells * size)[None]
+    while len(cells_CM) < num_cells:
+        values_CM6 = values_M6[cells_CM]
+        widest_C = np.ptp(values_CM6, axis=1).argmax(axis=1)
+        along_CM = np.take_along_axis(values_CM6, widest_C[:, None, None], axis=2)[..., 0]
+        order_CM = along_CM.argsort(axis=1, kind="stable")
+        cells_CM = np.take_along_axis(cells_CM, order_CM, axis=1).reshape(2 * len(cells_CM), -1)
+    values_CM6 = values_M6[cells_CM]
+    off_CM = np.square(values_CM6 - values_CM6.mean(axis=1, keepdims=True)).sum(axis=2)
+    kept_C = cells_CM[np.arange(num_cells), off_CM.argmin(axis=1)]
+    kept_N = rng.permutation(kept_C)[:num]
+    return SurfaceSamples(samples.points[kept_N], samples.normals[kept_N], samples.faces[kept_N])
+
+
+def num_candidates(num: int, spread: int) -> int:
+    """Number of points to draw for `well_spread` to choose `num` from, `spread` in each cell."""
+    return num if spread == 1 else spread << (num - 1).bit_length()
+
+
 def sample_volume(num: int, rng: np.random.Generator) -> Float64[np.ndarray, "N 3"]:
     """Draw points uniformly in the query cube [-1, 1]^3."""
     return rng.uniform(-1.0, 1.0, size=(num, 3))

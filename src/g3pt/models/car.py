@@ -370,6 +370,15 @@ class Car(nn.Module):
         """Negative log-likelihood of each token of one scale in nats."""
         return HEADS[self.config.heads[scale]].losses(logits_BTV, targets_BT)
 
+    def soft_token_losses(
+        self, logits: tuple[Float[Tensor, "B _ _"], ...], chances_BTK: Float[Tensor, "B T K"]
+    ) -> Float[Tensor, " S"]:
+        """`token_losses` against tokens whose bits are set with the given chances."""
+        chances = chances_BTK.split([part.shape[1] for part in logits], dim=1)
+        kinds = self.config.heads[: len(logits)]
+        triples = zip(kinds, logits, chances, strict=True)
+        return torch.stack([HEADS[kind].soft_losses(*pair).mean() for kind, *pair in triples])
+
     def token_losses(
         self, logits: tuple[Float[Tensor, "B _ _"], ...], targets_BT: Int[Tensor, "B T"]
     ) -> Float[Tensor, " S"]:

@@ -149,6 +149,10 @@ class TokenFile:
     fingerprint: str
     """SHA-256 of the tokenizer's weights, in hexadecimal."""
 
+    def save(self, path: str | Path) -> int:
+        """Write the file (`write_g3t`) and return its size in bytes."""
+        return write_g3t(path, self.tokens, self.frame, self.fingerprint)
+
 
 def pack_tokens(indices: Int[Tensor, " T"], num_bits: int) -> bytes:
     """Lay the bits of the indices end to end, least significant first, padded to whole bytes."""

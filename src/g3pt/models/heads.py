@@ -32,6 +32,35 @@ def cross_entropy(
     return F.cross_entropy(logits_NV.float(), targets_N, reduction="none")
 
 
+def soft_cross_entropy(
+    logits_NV: Float[Tensor, "N V"], chances_NK: Float[Tensor, "N K"]
+) -> Float[Tensor, " N"]:
+    """Cross-entropy in nats against a distribution over all 2**K entries, in float32.
+
+    The distribution is the product of K independent bits and is never written out. An entry is a
+    pair of high and low bits, so the mean of the logits is a matrix between two vectors.
+
+    Args:
+        logits_NV: a logit per entry.
+        chances_NK: chance of every bit to be set, least significant first.
+    """
+    logits_NV = logits_NV.float()
+    num_low = chances_NK.shape[1] // 2
+    low_NJ, high_NI = _products(chances_NK[:, :num_low]), _products(chances_NK[:, num_low:])
+    logits_NIJ = logits_NV.unflatten(1, (high_NI.shape[1], low_NJ.shape[1]))
+    mean_N = ((logits_NIJ @ low_NJ[:, :, None]).squeeze(-1) * high_NI).sum(dim=1)
+    return logits_NV.logsumexp(dim=1) - mean_N
+
+
+def _products(chances_NK: Float[Tensor, "N K"]) -> Float[Tensor, "N V"]:
+    """Probability of each of the 2**K entries of independent bits."""
+    entries_NV = chances_NK.new_ones(len(chances_NK), 1)
+    for chance_N in chances_NK.unbind(dim=1):
+        set_NV = entries_NV * chance_N[:, None]
+        entries_NV = torch.cat([entries_NV - set_NV, set_NV], dim=1)
+    return entries_NV
+
+
 class _CrossEntropyInPieces(torch.autograd.Function):
     """Cross-entropy whose forward pass also computes the gradient, while a piece is cached."""
 
@@ -81,6 +110,14 @@ class SoftmaxHead(nn.Module):
         """Negative log-likelihood of each token in nats."""
         losses = cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten())
         return losses.view(targets_BT.shape)
+
+    @staticmethod
+    def soft_losses(
+        logits_BTV: Float[Tensor, "B T V"], chances_BTK: Float[Tensor, "B T K"]
+    ) -> Float[Tensor, "B T"]:
+        """Cross-entropy of each token in nats, its bits set with the given chances."""
+        losses = soft_cross_entropy(logits_BTV.flatten(0, 1), chances_BTK.flatten(0, 1))
+        return losses.view(logits_BTV.shape[:2])
 
     @staticmethod
     def expected_signs(logits_BTV: Float[Tensor, "B T V"]) -> Float[Tensor, "B T K"]:
@@ -138,8 +175,15 @@ class BitwiseHead(nn.Module):
     ) -> Float[Tensor, "B T"]:
         """Negative log-likelihood of each token in nats, the sum over its bits."""
         bits_BTK = unpack_bits(targets_BT, logits_BTK.shape[-1]).float()
+        return BitwiseHead.soft_losses(logits_BTK, bits_BTK)
+
+    @staticmethod
+    def soft_losses(
+        logits_BTK: Float[Tensor, "B T K"], chances_BTK: Float[Tensor, "B T K"]
+    ) -> Float[Tensor, "B T"]:
+        """Cross-entropy of each token in nats, its bits set with the given chances."""
         losses_BTK = F.binary_cross_entropy_with_logits(
-            logits_BTK.float(), bits_BTK, reduction="none"
+            logits_BTK.float(), chances_BTK, reduction="none"
         )
         return losses_BTK.sum(dim=-1)
 

@@ -145,6 +145,28 @@ def commitment_loss(projected: Sequence[Float[Tensor, "B _ K"]]) -> Float[Tensor
     return torch.stack([(z - z.detach().sign()).square().mean() for z in projected]).mean()
 
 
+def consistency_loss(
+    projected: Sequence[Float[Tensor, "B _ K"]],
+    again: Sequence[Float[Tensor, "B _ K"]],
+    margin: float,
+) -> Float[Tensor, ""]:
+    """How far bits of a second draw of points fall short of keeping the signs of the first.
+
+    A bit loses nothing once its feature is on the side of the first draw's sign by the margin.
+
+    Args:
+        projected: bit features of the first draw, which set the signs.
+        again: those of the second, given the first one's coarser tokens
+            (`DiscreteTokenizer.project_given`).
+        margin: distance from the sign's edge that is asked for.
+
+    Returns:
+        Mean over scales of the mean shortfall of a bit.
+    """
+    pairs = zip(projected, again, strict=True)
+    return torch.stack([(margin - z.detach().sign() * a).relu().mean() for z, a in pairs]).mean()
+
+
 def entropy_loss(
     projected: Sequence[Float[Tensor, "B _ K"]], *, sharpness: float = 4.0
 ) -> Float[Tensor, ""]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 
@@ -39,6 +39,32 @@ def unpack_bits(indices_BT: Int[Tensor, "*B"], num_bits: int) -> Bool[Tensor, "*
     """Turn vocabulary indices into bits, least significant first; inverse of `pack_bits`."""
     positions_K = torch.arange(num_bits, device=indices_BT.device)
     return (indices_BT[..., None] >> positions_K) % 2 == 1
+
+
+MARGIN_STEPS = 64
+"""Steps of a stored margin per unit: normalised features of 13 bits reach 3.6, a byte 3.98."""
+
+
+def pack_margins(projected_BTK: Float[Tensor, "*B K"]) -> UInt8[Tensor, "*B K"]:
+    """How far every bit was from flipping: the size of the feature before the sign, as a byte."""
+    return (projected_BTK.abs() * MARGIN_STEPS).round().clamp(max=255).byte()
+
+
+def bit_chances(
+    indices_BT: Int[Tensor, "*B"], margins_BTK: UInt8[Tensor, "*B K"], temperature: float
+) -> Float[Tensor, "*B K"]:
+    """Chance that every bit is set when the shape is tokenized again from other points.
+
+    Bits are taken as independent, and a bit as unchanged with the chance sigmoid(margin /
+    temperature): even odds at the sign's edge, certain far from it.
+
+    Args:
+        indices_BT: the tokens as they were made.
+        margins_BTK: their margins, from `pack_margins`.
+        temperature: margin at which a bit stays with 73 %; positive.
+    """
+    signs_BTK = unpack_bits(indices_BT, margins_BTK.shape[-1]).float() * 2 - 1
+    return torch.sigmoid(signs_BTK * margins_BTK / (MARGIN_STEPS * temperature))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

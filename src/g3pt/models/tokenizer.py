@@ -7,13 +7,13 @@ end, C tokenizer channels, K bits. Latents of planes and volumes are laid out as
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from g3pt.models.quantizers import LfqQuantizer, unpack_bits
+from g3pt.models.quantizers import LfqQuantizer, pack_margins, unpack_bits
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,14 @@ class PyramidOutput:
 
     divergence: Tensor | None = None
     """Mean KL divergence of the latents from a unit Gaussian; None for a discrete bottleneck."""
+
+
+class MarkedTokens(NamedTuple):
+    """Tokens, and how far their bits were from flipping."""
+
+    indices_BT: Int[Tensor, "B T"]
+    margins_BTK: UInt8[Tensor, "B T K"]
+    """See `pack_margins`."""
 
 
 @runtime_checkable
@@ -263,6 +271,26 @@ class DiscreteTokenizer(Tokenizer):
             bypass=bypass,
         )
 
+    def project_given(
+        self, latents_BLC: Float[Tensor, "B L C"], pyramid: PyramidOutput
+    ) -> tuple[Float[Tensor, "B _ K"], ...]:
+        """Bit features of every scale, if all coarser tokens were those of another pyramid.
+
+        Tells which bits of a scale differ between two draws of points by themselves, and not
+        because a coarser bit had flipped already.
+
+        Args:
+            latents_BLC: encoder output of one draw.
+            pyramid: bottleneck output of the other, through which no gradient passes.
+        """
+        latents_BLC = latents_BLC.float()
+        projected = []
+        for scale in range(len(pyramid.prefixes)):
+            known = self.latent_mean if scale == 0 else pyramid.prefixes[scale - 1].detach()
+            features_BTC = self.resampling.down(scale, latents_BLC - known)
+            projected.append(self.quantizer.project(features_BTC, scale))
+        return tuple(projected)
+
     @torch.no_grad()
     def tokenize(
         self,
@@ -272,6 +300,17 @@ class DiscreteTokenizer(Tokenizer):
     ) -> Int[Tensor, "B T"]:
         """Vocabulary indices of all scales end to end, coarsest first."""
         return self.quantize(self.encode(points_BN3, normals_BN3), num_scales=num_scales).indices_BT
+
+    @torch.no_grad()
+    def tokenize_with_margins(
+        self,
+        points_BN3: Float[Tensor, "B N 3"],
+        normals_BN3: Float[Tensor, "B N 3"],
+        num_scales: int | None = None,
+    ) -> MarkedTokens:
+        """`tokenize`, with the margins of all bits."""
+        pyramid = self.quantize(self.encode(points_BN3, normals_BN3), num_scales=num_scales)
+        return MarkedTokens(pyramid.indices_BT, pack_margins(torch.cat(pyramid.projected, dim=1)))
 
     def num_scales_of(self, num_tokens: int) -> int:
         """Number of whole scales that `num_tokens` make.

@@ -91,8 +91,9 @@ class ProceduralSourceConfig:
     """Number of shapes."""
     first_seed: int = 0
     """Seed of the first shape; the following ones count up."""
-    families: Literal["train", "held_out", "all", "grammar"] = "train"
-    """Families of training, held-out families, or both; or assemblies of the grammar."""
+    families: Literal["train", "held_out", "all", "grammar", "cut-grammar"] = "train"
+    """Families of training, held-out families, or both; or assemblies of the grammar, or of the
+    grammar with bevels and intersections."""
     only: tuple[str, ...] = ()
     """Keep only families with these names; empty keeps all."""
 
@@ -106,7 +107,7 @@ class ProceduralSourceConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProceduralRef:
-    """One shape of the parametric families or of the grammar (family "assembly")."""
+    """One shape of the parametric families or of the grammar (`procedural.AssemblyFamily`)."""
 
     seed: int
     family: str
@@ -273,6 +274,7 @@ def _families(config: ProceduralSourceConfig) -> tuple[str, ...]:
         "held_out": procedural.HELD_OUT_FAMILIES,
         "all": procedural.FAMILIES,
         "grammar": (procedural.ASSEMBLY,),
+        "cut-grammar": (procedural.CUT_ASSEMBLY,),
     }[config.families]
     unknown = sorted(set(config.only) - set(known))
     if unknown:

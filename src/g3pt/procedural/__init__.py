@@ -6,10 +6,13 @@ object.
 
 from g3pt.procedural.shape import (
     ASSEMBLY,
+    CUT_ASSEMBLY,
     FAMILIES,
     HELD_OUT_FAMILIES,
     HELD_OUT_SEEDS,
+    NUM_TRAIN_SEEDS,
     TRAIN_FAMILIES,
+    AssemblyFamily,
     NoSurfaceError,
     ProceduralShape,
     make_shape,
@@ -17,10 +20,13 @@ from g3pt.procedural.shape import (
 
 __all__ = [
     "ASSEMBLY",
+    "CUT_ASSEMBLY",
     "FAMILIES",
     "HELD_OUT_FAMILIES",
     "HELD_OUT_SEEDS",
+    "NUM_TRAIN_SEEDS",
     "TRAIN_FAMILIES",
+    "AssemblyFamily",
     "NoSurfaceError",
     "ProceduralShape",
     "make_shape",

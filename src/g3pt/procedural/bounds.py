@@ -1,7 +1,7 @@
 """The bounding box of a shape.
 
-It is computed from the extreme points of the primitives, and measured on samples where carving
-removed those.
+It is computed from the extreme points of the primitives, and measured on samples where carving or
+a limit removed those.
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ _AXES = np.concatenate([np.eye(3), -np.eye(3)])
 
 
 def outer_box(arrays: ShapeArrays) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lowest and highest corners (K, 3) of a box that contains each primitive."""
+    """Lowest and highest corners (K, 3) of a box that contains what takes part of each primitive.
+
+    For a chain of limited primitives this is the common part of their boxes, which is empty, with
+    high below low, where the boxes do not meet.
+    """
     half = np.empty((len(arrays), 3))
     for kind in np.unique(arrays.kinds):
         rows = arrays.kinds == kind
@@ -39,11 +43,15 @@ def outer_box(arrays: ShapeArrays) -> tuple[NDArray[np.float64], NDArray[np.floa
         half[rows] = np.stack(np.broadcast_arrays(*_OUTER[Kind(kind)](parameters)), axis=1)
     reach = np.einsum("kij,kj->ki", np.abs(arrays.rotations.astype(np.float64)), half)
     reach = 1.00001 * reach + 1e-6  # more than the rounding of single precision
-    return arrays.translations - reach, arrays.translations + reach
+    low, high = arrays.translations - reach, arrays.translations + reach
+    if not arrays.limited.any():
+        return low, high
+    chains, first = arrays.chains, np.flatnonzero(np.append(True, ~arrays.limited[:-1]))
+    return np.maximum.reduceat(low, first)[chains], np.minimum.reduceat(high, first)[chains]
 
 
 class EmptyShapeError(ValueError):
-    """Raised when carving has removed a whole shape."""
+    """Raised when carving or a limit has removed a whole shape."""
 
 
 def bounding_box(
@@ -64,7 +72,7 @@ def bounding_box(
     """
     candidates = _swollen(arrays, _reaching(arrays))
     low, high = _ends(candidates)
-    if not arrays.carves.any():
+    if not (arrays.carves.any() or arrays.limited.any()):
         return low, high
     # Newton steps towards a blend, and samples next to it, end near the surface, not on it.
     tolerance = (5e-3 if arrays.blends.any() else 1e-5) * float((high - low).max())
@@ -73,7 +81,7 @@ def bounding_box(
     trimmed = np.concatenate([kept_low > low + tolerance, kept_high < high - tolerance])
     if not trimmed.any():
         return low, high
-    # Any primitive may hold the extreme of what carving has left.
+    # Any primitive may hold the extreme of what carving or a limit has left.
     added = np.flatnonzero(~arrays.carves).tolist()
     candidates = _swollen(arrays, {row: _extreme_points(arrays, row) for row in added})
     kept = _kept(arrays, candidates, tolerance)
@@ -89,8 +97,10 @@ def bounding_box(
     if reaching:
         measured.append(_measure(arrays, reaching, tolerance, num_measured))
     if not any(map(len, measured)):
-        raise EmptyShapeError("carving has left nothing of this shape")
+        raise EmptyShapeError("carving or a limit has left nothing of this shape")
     kept_low, kept_high = _ends(dict(enumerate(measured)))
+    if arrays.limited.any():
+        kept_low, kept_high = _climbed(arrays, np.concatenate(measured))
     low = np.where(trimmed[:3], kept_low, low)
     high = np.where(trimmed[3:], kept_high, high)
     return low, high
@@ -152,6 +162,31 @@ def _measure(
     owners = rng.choice(len(outer), num, p=areas / areas.sum())
     points, _ = sample_primitives(outer, owners, rng)
     return points[np.abs(signed_distance(arrays, points)) < tolerance]
+
+
+_REACHES = 0.12 * 0.65 ** np.arange(12)
+"""Standard deviations of the steps of a climb, in lengths of the shape."""
+
+
+def _climbed(
+    arrays: ShapeArrays, points: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Ends of a shape, from known surface points outwards by random steps that stay inside.
+
+    What is left of limited primitives ends at edges and corners, which samples rarely meet.
+    """
+    rng = np.random.default_rng(0)
+    best = points[(points @ _AXES.T).argmax(axis=0)]
+    for reach in _REACHES * float((points.max(axis=0) - points.min(axis=0)).max()):
+        tried = best[:, None] + reach * rng.standard_normal((len(_AXES), 48, 3))
+        inside = signed_distance(arrays, tried.reshape(-1, 3)).reshape(len(_AXES), -1) < 0
+        heights = np.where(inside, np.einsum("ank,ak->an", tried, _AXES), -np.inf)
+        farthest = heights.argmax(axis=1)
+        rows = np.arange(len(_AXES))
+        higher = heights[rows, farthest] > (best * _AXES).sum(axis=1)
+        best = np.where(higher[:, None], tried[rows, farthest], best)
+    ends = (best * _AXES).sum(axis=1)
+    return np.minimum(-ends[3:], points.min(axis=0)), np.maximum(ends[:3], points.max(axis=0))
 
 
 def _extreme_points(arrays: ShapeArrays, index: int) -> NDArray[np.float64]:
@@ -256,8 +291,11 @@ def _lathe(p: NDArray[np.float64], directions: NDArray[np.float64]) -> NDArray[n
 
 
 def _plate(p: NDArray[np.float64], directions: NDArray[np.float64]) -> NDArray[np.float64]:
-    radius = (1 - p[12] * (_SLICES + 1) / 2) * plate_radius(_TURNS, p[:, None])
-    outline = polar(_TURNS + p[13] * _SLICES / 2, radius, _SLICES * p[0], 0.0)
+    unbevelled = 1 - p[16] / p[0]
+    levels = np.concatenate([_SLICES, [[-unbevelled], [unbevelled]]])
+    cut = np.maximum(np.abs(levels) - unbevelled, 0) * p[0]
+    radius = (1 - p[12] * (levels + 1) / 2) * plate_radius(_TURNS, p[:, None]) - cut
+    outline = polar(_TURNS + p[13] * levels / 2, radius, levels * p[0], 0.0)
     return _farthest(outline.reshape(-1, 3), directions)
 
 

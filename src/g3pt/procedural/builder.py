@@ -244,6 +244,7 @@ class Builder:
             carves=np.array(self.carves, np.bool_),
             colors=np.array(self.colors, np.uint8),
             blends=np.zeros(len(self.kinds), np.float32),
+            limited=np.zeros(len(self.kinds), np.bool_),
         )
         return normalised(thickened(normalised(arrays)[0], THINNEST))
 

@@ -152,4 +152,5 @@ TYPICAL_PROPORTIONS: dict[str, tuple[float, float, float, float]] = {
     "dumbbell": (0.356, 0.492, 2.195, 2.900),
     "snowman": (0.848, 1.134, 1.503, 1.650),
     "assembly": (0.533, 1.225, 1.114, 2.000),
+    "cut-assembly": (0.483, 1.131, 1.136, 2.129),
 }

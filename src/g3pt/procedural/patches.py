@@ -1,6 +1,6 @@
 """Parametrised surfaces of some kinds of primitives, and uniform points on them.
 
-A patch takes parameters (R, 16), the number of a piece per row (R,) and M pairs of numbers in [0,
+A patch takes parameters (R, 17), the number of a piece per row (R,) and M pairs of numbers in [0,
 1) per row (R, M, 2). It returns points (R, M, 3) and an outward normal for each (R, M, 3), whose
 length is the area element of the parametrisation. Its mean over the unit square is the piece's
 area. Choosing one of a few random candidates in proportion to it gives nearly uniform points.
@@ -40,7 +40,7 @@ _EVEN = _lattice(144)
 
 
 def patch_areas(kind: Kind, p: Array) -> Array:
-    """Area of each piece of each of (R, 16) primitives of one kind: (R, pieces)."""
+    """Area of each piece of each of (R, 17) primitives of one kind: (R, pieces)."""
     patch, num = PATCHES[kind]
     even = np.broadcast_to(_EVEN, (len(p), *_EVEN.shape))
     pieces = (np.full(len(p), piece) for piece in range(num))
@@ -51,7 +51,7 @@ def patch_areas(kind: Kind, p: Array) -> Array:
 def sample_patches(
     kind: Kind, p: Array, piece: Pieces, rng: np.random.Generator
 ) -> tuple[Array, Array]:
-    """One point, with outward unit normal, on the piece named for each of (N, 16) primitives."""
+    """One point, with outward unit normal, on the piece named for each of (N, 17) primitives."""
     points, normals = PATCHES[kind][0](p, piece, rng.random((len(p), _NUM_CANDIDATES, 2)))
     areas = np.linalg.norm(normals, axis=2)
     cumulative = np.cumsum(areas, axis=1)
@@ -110,31 +110,45 @@ def _lathe(p: Array, piece: Pieces, numbers: Array) -> tuple[Array, Array]:
 
 
 def _plate(p: Array, piece: Pieces, numbers: Array) -> tuple[Array, Array]:
-    """Bottom, top, outside, inside of the hole."""
+    """Bottom, top, outside, inside of the hole; bevels outside at bottom and top, then inside.
+
+    Where a bevel has cut off i, the outside is at radius r - i and the hole's side at h r + i.
+    """
     q = _columns(p)
-    half, hole, taper, twist = q[0], q[11], q[12], q[13]
+    half, hole, taper, twist, bevel = q[0], q[11], q[12], q[13], q[16]
     of = piece[:, None]
-    cap = of < 2
-    level = np.where(of == 0, -1.0, np.where(of == 1, 1.0, 2 * numbers[..., 0] - 1))
+    cap, rim_cut = of < 2, of >= 4
+    end = np.where(of % 2 == 0, -1.0, 1.0)
+    straight = (1 - bevel / half) * (2 * numbers[..., 0] - 1)
+    level = np.where(
+        cap, end, np.where(rim_cut, end * (1 - bevel / half * numbers[..., 0]), straight)
+    )
     scale = 1 - taper * (level + 1) / 2
     angle = 2 * np.pi * numbers[..., 1]
     rim = plate_radius(angle, q)
     slope = (plate_radius(angle + _STEP, q) - plate_radius(angle - _STEP, q)) / (2 * _STEP)
-    share = np.where(cap, np.sqrt(hole**2 + numbers[..., 0] * (1 - hole**2)), 1)
-    share = np.where(of == 3, hole, share)
+    inside = (of == 3) | (of >= 6)
+    share = np.where(inside, hole, 1.0)
     turn = angle + twist * level / 2
     cosine, sine = np.cos(turn), np.sin(turn)
-    radius = scale * share * rim
-    # The side is (s r, y) in polar coordinates, with s falling and the angle growing along y.
-    outward, around = share * rim, -share * slope
-    upward = share**2 * (taper * rim**2 + scale * rim * slope * twist) / (2 * half)
-    stretch = 4 * np.pi * half * scale * np.where(of == 3, -1, 1)
+    cut = np.where(rim_cut, bevel * (1 - numbers[..., 0]), 0) * np.where(inside, 1, -1)
+    outer = scale * rim - bevel
+    inner = np.where(hole > 0, hole * scale * rim + bevel, 0)
+    disc = np.sqrt(inner**2 + numbers[..., 0] * (outer**2 - inner**2))
+    radius = np.where(cap, disc, scale * share * rim + cut)
+    # The side is (radius, y) in polar coordinates; the radius grows by these along angle and y.
+    along = scale * share * slope
+    rising = -taper * share * rim / (2 * half) + np.where(rim_cut, np.where(inside, end, -end), 0)
+    tall = np.where(rim_cut, bevel, 2 * (half - bevel))
+    stretch = 2 * np.pi * tall * np.where(inside, -1, 1)
+    # Without a hole it has no inside.
+    stretch = np.where(inside & (hole <= 0), 0, stretch)
     flat = np.where(cap, 0, stretch)
-    disc = np.sign(level) * np.pi * (scale * rim) ** 2 * (1 - hole**2)
+    upward = radius * (along * twist / (2 * half) - rising)
     normals = _xyz(
-        flat * (outward * cosine - around * sine),
-        np.where(cap, disc, stretch * upward),
-        flat * (outward * sine + around * cosine),
+        flat * (radius * cosine + along * sine),
+        np.where(cap, end * np.pi * (outer**2 - inner**2), stretch * upward),
+        flat * (radius * sine - along * cosine),
     )
     return _xyz(radius * cosine, level * half, radius * sine), normals
 
@@ -200,7 +214,7 @@ def polar(angle: Array, outward: Array, up: Array, around: Array | float) -> Arr
 PATCHES: dict[Kind, tuple[Patch, int]] = {
     Kind.SUPERQUADRIC: (_superquadric, 1),
     Kind.LATHE: (_lathe, 1 + NUM_STATIONS),
-    Kind.PLATE: (_plate, 4),
+    Kind.PLATE: (_plate, 8),
     Kind.ARC: (_arc_sweep, 1),
     Kind.TERRAIN: (_terrain, 6),
 }

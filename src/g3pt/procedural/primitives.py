@@ -2,11 +2,12 @@
 
 Every primitive is a solid with its own distance function, placed by a rotation and a translation.
 It is added to the union of the earlier ones or carved out of it, with a sharp edge or with a blend:
-a fillet of a given radius. The sign of the field is exact (a blended shape is defined by its
-field). Its magnitude is the distance for boxes, cylinders, cones, tori and regular prisms; for
-other kinds, and where solids overlap, it is an estimate with the correct zero set. Estimates of the
-kinds after DOME are divided by a bound of their slope, so that outside they rarely exceed the
-distance.
+a fillet of a given radius. A primitive may also be limited by the next one: then not the two of
+them but their intersection is added or carved, and so on for a chain of them. The sign of the field
+is exact (a blended shape is defined by its field). Its magnitude is the distance for boxes,
+cylinders, cones, tori and regular prisms; for other kinds, and where solids overlap, it is an
+estimate with the correct zero set. Estimates of the kinds after DOME are divided by a bound of
+their slope, so that outside they rarely exceed the distance.
 
 Parameters of each kind, in its own frame (half lengths; the axis of round things is y):
 
@@ -26,7 +27,8 @@ Parameters of each kind, in its own frame (half lengths; the axis of round thing
     PLATE      half height, 10 radii at equal angles about y, from x towards z, hole (its share of
                the outline, 0: none), taper (share by which the top is smaller), twist (radians from
                bottom to top), smoothness (0: straight edges, 1: a cubic B-spline), repeats (how
-               often the ten radii are gone through in one turn)
+               often the ten radii are gone through in one turn), bevel (how much of the rims of
+               both ends, and of the hole's, is cut off at 45 degrees, along y and outwards)
     ARC        ring radius, half width across the ring, half width along y, half angle (up to .95
                pi, the middle of the arc lies towards x), taper (share by which the ends are
                thinner), rounding (added to both half widths and to the ends)
@@ -45,7 +47,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-NUM_PARAMETERS = 16
+NUM_PARAMETERS = 17
 NUM_STATIONS = 8
 NUM_SPOKES = 10
 _TETRAHEDRON = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / 3**0.5
@@ -78,7 +80,7 @@ def _lengths() -> NDArray[np.bool_]:
     lengths[Kind.PRISM, 2] = False
     lengths[Kind.SUPERQUADRIC, 3:] = False
     lengths[Kind.LATHE, 1 + NUM_STATIONS :] = False
-    lengths[Kind.PLATE, 1 + NUM_SPOKES :] = False
+    lengths[Kind.PLATE, 1 + NUM_SPOKES : 16] = False
     lengths[Kind.ARC, 3:5] = False
     lengths[Kind.TERRAIN, 3:] = False
     lengths[Kind.TERRAIN, 3::4] = True
@@ -104,13 +106,17 @@ class ShapeArrays:
 
     Attributes:
         kinds: (K,) int64, a `Kind` each.
-        parameters: (K, 16) float32, zero where a kind has fewer.
+        parameters: (K, 17) float32, zero where a kind has fewer.
         rotations: (K, 3, 3) float32, from the primitive's frame to the shape's.
         translations: (K, 3) float32, centre of the primitive in the shape's frame.
         carves: (K,) bool, True where the primitive is carved out instead of added.
         colors: (K, 3) uint8, colour of the surface that the primitive makes.
         blends: (K,) float32, radius of the fillet with the earlier primitives; zero for a sharp
             edge.
+        limited: (K,) bool, True where the primitive is limited by the next one. Primitives up to
+            one that is not limited form a chain, whose intersection takes part in their place,
+            with the blend of the last; all of a chain carve or none. The last primitive of a shape
+            is not limited.
     """
 
     kinds: NDArray[np.int64]
@@ -120,6 +126,7 @@ class ShapeArrays:
     carves: NDArray[np.bool_]
     colors: NDArray[np.uint8]
     blends: NDArray[np.float32]
+    limited: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.kinds)
@@ -134,7 +141,13 @@ class ShapeArrays:
             carves=self.carves[rows],
             colors=self.colors[rows],
             blends=self.blends[rows],
+            limited=self.limited[rows],
         )
+
+    @cached_property
+    def chains(self) -> NDArray[np.int64]:
+        """(K,) number of the chain of each primitive; one that is alone is a chain too."""
+        return np.cumsum(np.concatenate([[False], ~self.limited[:-1]]))
 
     @cached_property
     def plan(self) -> EvaluationPlan:
@@ -204,17 +217,16 @@ def _evaluate(
                 coordinates[:, 0], coordinates[:, 1], coordinates[:, 2], values
             )
         owner_part = None if owner is None else owner[part]
-        field[part] = _combine(distances, arrays.carves, arrays.blends, owner_part)
+        field[part] = _combine(distances, arrays, owner_part)
     return field, owner
 
 
 def _combine(
-    distances: NDArray[np.float32],
-    carves: NDArray[np.bool_],
-    blends: NDArray[np.float32],
-    owner: NDArray[np.int64] | None,
+    distances: NDArray[np.float32], arrays: ShapeArrays, owner: NDArray[np.int64] | None
 ) -> NDArray[np.float32]:
     """Apply the primitives in order: minimum to add, maximum with the negative to carve.
+
+    The maximum over a chain of limited primitives comes first.
 
     A blend lowers the minimum, or raises the maximum, where the two values differ by less than its
     radius, by up to a quarter of the radius where they are equal.
@@ -222,11 +234,23 @@ def _combine(
     result = np.full(distances.shape[1], np.inf, np.float32)
     if owner is not None:
         owner[:] = 0
-    for index, (distance, carve, blend) in enumerate(zip(distances, carves, blends, strict=True)):
+    chain: NDArray[np.float32] | None = None
+    deciding: NDArray[np.int64] | int = 0
+    columns = zip(distances, arrays.carves, arrays.blends, arrays.limited, strict=True)
+    for index, (distance, carve, blend, limited) in enumerate(columns):
+        if chain is None:
+            deciding = index
+        else:
+            if owner is not None:
+                deciding = np.where(distance > chain, index, deciding)
+            np.maximum(distance, chain, out=distance)
+        chain = distance if limited else None
+        if limited:
+            continue
         if carve:
             np.negative(distance, out=distance)
         if owner is not None:
-            owner[distance > result if carve else distance < result] = index
+            np.copyto(owner, deciding, where=distance > result if carve else distance < result)
         if blend > 0:
             overlap = np.maximum(blend - np.abs(distance - result), 0)
             overlap *= overlap
@@ -400,7 +424,7 @@ def plate_radius(angle, p):
 
 
 def _plate(x, y, z, p):
-    half, hole, taper, twist = p[0], p[11], p[12], p[13]
+    half, hole, taper, twist, bevel = p[0], p[11], p[12], p[13], p[16]
     height = np.clip(y / half, -1, 1)
     scale = 1 - taper * (height + 1) / 2
     radius = scale * plate_radius(np.arctan2(z, x) - twist * height / 2, p)
@@ -413,7 +437,11 @@ def _plate(x, y, z, p):
     around = (ratio - np.cos(sector)) / np.sin(sector)
     upright = (np.abs(taper) + np.abs(twist) * around) * spokes.max(axis=0) / (2 * half)
     slope = np.sqrt(1 + around * around + upright * upright)
-    return _positive_length(flat / slope, np.abs(y) - half)
+    # A bevel adds a slope of one along y to that of the side. Without one it is never the largest.
+    steeper = np.sqrt(1 + around * around + (1 + upright) * (1 + upright))
+    over = np.abs(y) - half
+    cut = (flat + over + bevel) / steeper
+    return np.maximum(_positive_length(flat / slope, over), cut)
 
 
 def _arc(x, y, z, p):

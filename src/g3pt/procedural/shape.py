@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 from zlib import crc32
 
 import numpy as np
@@ -29,7 +30,13 @@ HELD_OUT_FAMILIES: tuple[str, ...] = ("axe", "bench", "bridge", "cactus", "helic
 TRAIN_FAMILIES: tuple[str, ...] = tuple(name for name in FAMILIES if name not in HELD_OUT_FAMILIES)
 
 ASSEMBLY = "assembly"
-"""Family name of shapes of the grammar."""
+"""Family name of shapes of the grammar, as first trained on."""
+CUT_ASSEMBLY = "cut-assembly"
+"""Family name of shapes of the same grammar with bevels and intersections. A family of its own, so
+that the assembly of a seed stays what it was."""
+
+AssemblyFamily = Literal["assembly", "cut-assembly"]
+"""The two as a type."""
 
 NUM_TRAIN_SEEDS = 2**31
 """Training uses seeds below this number."""
@@ -110,6 +117,16 @@ class ProceduralShape:
         order = rng.permutation(len(points))[:num]
         return SurfaceSamples(points=points[order], normals=normals[order], faces=owners[order])
 
+    def visible_area(self, rng: np.random.Generator, num: int = 2000) -> float:
+        """Estimate the area of the surface from `num` points on the primitives.
+
+        A blend counts with the area of the primitives that it covers.
+        """
+        areas = surface_areas(self.arrays)
+        owners = rng.choice(len(areas), num, p=areas / areas.sum())
+        seen = self._visible(*sample_primitives(self.arrays, owners, rng), owners)
+        return float(areas.sum()) * len(seen[0]) / num
+
     def _visible(
         self, points: NDArray, normals: NDArray, owners: NDArray[np.int64]
     ) -> tuple[NDArray, NDArray, NDArray]:
@@ -173,17 +190,17 @@ def make_shape(seed: int, family: str | None = None) -> ProceduralShape:
     Args:
         seed: any number from 0 up; training uses seeds below `NUM_TRAIN_SEEDS`, evaluation
             `HELD_OUT_SEEDS`.
-        family: one of `FAMILIES`, or `ASSEMBLY` for a shape of the grammar; by default a training
-            family chosen by the seed.
+        family: one of `FAMILIES`, or `ASSEMBLY` or `CUT_ASSEMBLY` for a shape of the grammar; by
+            default a training family chosen by the seed.
 
     Raises:
         ValueError: if the seed is negative or the family is unknown.
     """
-    if family == ASSEMBLY:
+    if family in (ASSEMBLY, CUT_ASSEMBLY):
         # The grammar makes shapes of this module's class.
         from g3pt.procedural.grammar import make_assembly
 
-        return make_assembly(seed)
+        return make_assembly(seed, family)
     if seed < 0:
         raise ValueError(f"a shape's seed is a number from 0 up, got {seed}")
     if family is None:

@@ -1,6 +1,6 @@
 """Areas of the primitives' surfaces, and uniform points on them.
 
-Each sampler takes the parameters of one primitive *per point*, (N, 16), and the piece of its
+Each sampler takes the parameters of one primitive *per point*, (N, 17), and the piece of its
 surface to draw from, so that points on many primitives of a kind are drawn in one call. Rounded
 solids are Minkowski sums of a core and a ball: a normal is drawn first, then a point of the core
 with this normal.

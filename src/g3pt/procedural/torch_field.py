@@ -33,6 +33,9 @@ class FieldBatch:
     blends_BK: Float[Tensor, "B K"]
     blended: bool
     """Whether any blend is positive."""
+    limited_BK: Bool[Tensor, "B K"]
+    chained: bool
+    """Whether any primitive is limited by the next one."""
 
     def to(self, device: torch.device | str) -> "FieldBatch":
         """Return the same batch on another device."""
@@ -48,6 +51,8 @@ class FieldBatch:
             self.carves_BK.to(device),
             self.blends_BK.to(device),
             self.blended,
+            self.limited_BK.to(device),
+            self.chained,
         )
 
 
@@ -59,9 +64,11 @@ def stack_shapes(shapes: Sequence[ShapeArrays]) -> FieldBatch:
     kinds_M = np.concatenate([arrays.kinds for arrays in shapes])
     carves_BK = torch.zeros(len(shapes), max(lengths), dtype=torch.bool)
     blends_BK = torch.zeros(len(shapes), max(lengths))
-    for carves, blends, arrays in zip(carves_BK, blends_BK, shapes, strict=True):
-        carves[: len(arrays)] = torch.from_numpy(arrays.carves)
-        blends[: len(arrays)] = torch.from_numpy(arrays.blends)
+    limited_BK = torch.zeros_like(carves_BK)
+    for row, arrays in enumerate(shapes):
+        carves_BK[row, : len(arrays)] = torch.from_numpy(arrays.carves)
+        blends_BK[row, : len(arrays)] = torch.from_numpy(arrays.blends)
+        limited_BK[row, : len(arrays)] = torch.from_numpy(arrays.limited)
     return FieldBatch(
         num_shapes=len(shapes),
         num_slots=max(lengths),
@@ -78,6 +85,8 @@ def stack_shapes(shapes: Sequence[ShapeArrays]) -> FieldBatch:
         carves_BK=carves_BK,
         blends_BK=blends_BK,
         blended=bool(blends_BK.any()),
+        limited_BK=limited_BK,
+        chained=bool(limited_BK.any()),
     )
 
 
@@ -141,17 +150,28 @@ def _combine(
     """The field and the slot of the primitive that determines it."""
     result_BQ = torch.full_like(distances_BKQ[:, 0], torch.inf)
     owner_BQ = torch.zeros_like(result_BQ, dtype=torch.int64)
+    chain_BQ, deciding = torch.full_like(result_BQ, -torch.inf), owner_BQ
     for slot in range(distances_BKQ.shape[1]):
         # Carving is addition to the negated field.
         sign_B1 = torch.where(batch.carves_BK[:, slot, None], -1.0, 1.0)
-        result_BQ, distance = sign_B1 * result_BQ, distances_BKQ[:, slot]
-        owner_BQ.masked_fill_(distance < result_BQ, slot)
+        before_BQ, distance = result_BQ, distances_BKQ[:, slot]
+        result_BQ = sign_B1 * result_BQ
+        if batch.chained:
+            deciding = torch.where(distance > chain_BQ, slot, deciding)
+            distance = torch.maximum(distance, chain_BQ)
+            held_B1 = batch.limited_BK[:, slot, None]
+            chain_BQ = torch.where(held_B1, distance, -torch.inf)
+            owner_BQ = torch.where(~held_B1 & (distance < result_BQ), deciding, owner_BQ)
+        else:
+            owner_BQ.masked_fill_(distance < result_BQ, slot)
         lower_BQ = torch.minimum(result_BQ, distance)
         if batch.blended:
             blend_B1 = batch.blends_BK[:, slot, None]
             overlap_BQ = (blend_B1 - (distance - result_BQ).abs()).clamp_min(0)
             lower_BQ = lower_BQ - overlap_BQ.square() / (4 * blend_B1).clamp_min(1e-9)
         result_BQ = sign_B1 * lower_BQ
+        if batch.chained:
+            result_BQ = torch.where(batch.limited_BK[:, slot, None], before_BQ, result_BQ)
     return result_BQ, owner_BQ
 
 
@@ -256,7 +276,7 @@ def _lathe(x: Tensor, y: Tensor, z: Tensor, p: Tensor) -> Tensor:
 
 
 def _plate(x: Tensor, y: Tensor, z: Tensor, p: Tensor) -> Tensor:
-    half, hole, taper, twist = p[0], p[11], p[12], p[13]
+    half, hole, taper, twist, bevel = p[0], p[11], p[12], p[13], p[16]
     height = (y / half).clamp(-1, 1)
     sector = 2 * torch.pi / (NUM_SPOKES * p[15])
     angle = torch.atan2(z, x) - twist * height / 2
@@ -276,7 +296,9 @@ def _plate(x: Tensor, y: Tensor, z: Tensor, p: Tensor) -> Tensor:
     around = (ratio - sector.cos()) / sector.sin()
     upright = (taper.abs() + twist.abs() * around) * spokes.amax(0) / (2 * half)
     slope = (1 + around.square() + upright.square()).sqrt()
-    return _positive_length(torch.maximum(rho - radius, inner) / slope, y.abs() - half)
+    steeper = (1 + around.square() + (1 + upright).square()).sqrt()
+    flat, over = torch.maximum(rho - radius, inner), y.abs() - half
+    return torch.maximum(_positive_length(flat / slope, over), (flat + over + bevel) / steeper)
 
 
 def _arc(x: Tensor, y: Tensor, z: Tensor, p: Tensor) -> Tensor:

@@ -56,11 +56,12 @@ def record_pool(
     config, see = pool.config, None
     if config.features:
         see = partial(frozen_features, image_size=config.maker.image_size, sha256=BUNDLED_SHA256)
+    tokenize = tokenizer.tokenize_with_margins if config.margins else tokenizer.tokenize
     return record(
         config,
         pool.folder(root),
         num,
-        lambda points, normals: tokenizer.tokenize(points, normals, config.num_scales),
+        partial(tokenize, num_scales=config.num_scales),
         see,
         on_part=on_part,
     )
@@ -104,7 +105,9 @@ def _pools(
     maker: MakerConfig, stock: str, *, part: int, features: bool, sizes: tuple[int, int, int, int]
 ) -> tuple[Pool, ...]:
     families, few, grammar, warped = sizes
-    plain = RecordingConfig(source="families", part=part, features=features, maker=maker)
+    plain = RecordingConfig(
+        source="families", part=part, features=features, margins=True, maker=maker
+    )
     pools = [
         Pool(name="families", config=plain, num=families),
         Pool(name="grammar", config=replace(plain, source="grammar"), num=grammar),

@@ -28,6 +28,7 @@ from g3pt.training.cost import estimate_cost
 from g3pt.training.environment import describe_environment
 from g3pt.training.loop import TrainResult
 from g3pt.training.runs import Run, read_run
+from g3pt.training.signals import Stopped
 from g3pt.training.start import start, take_stock
 
 ROW_FILE = "row.json"
@@ -265,7 +266,7 @@ def _train(job: _Job) -> Path:
         first, began = max(list_checkpoints(folder / "checkpoints"), default=0), time.process_time()
         result = start(run, folder, resume=True)
         if not result.finished:
-            raise SeriesError("stopped by a signal; a rerun goes on there")
+            raise Stopped("stopped by a signal; a rerun goes on there")
         seconds = (time.process_time() - began) / max(result.step - first, 1)
         _note_training(folder, result, seconds if result.step > first else None)
         kind_of(run).keep(job.variant, job.seed, folder, weights)

@@ -32,6 +32,8 @@ from g3pt.training.yardsticks import TOKENS
 
 NAME = "unseen"
 _DASH = "-"
+_FITTED = (0.03, 0.08, 0.14)
+"""Temperatures of soft targets that fit how draws of 2,048 points differ."""
 GuessKind = Literal["none", "features", "field"]
 UnseenScale = Literal["smoke", "toy"]
 
@@ -59,6 +61,8 @@ class UnseenRow:
     """`both`: a frozen pretrained network encodes the pictures, too, not our own encoder alone."""
     dropout: float = 0.0
     """Of blocks, and as large for stochastic depth."""
+    soft_targets: tuple[float, ...] = ()
+    """Temperature of the targets of each scale; empty learns tokens as they are."""
     seeds: tuple[int, ...] = (0,)
 
 
@@ -121,6 +125,7 @@ class UnseenTable:
                 dropout=0.1,
                 single_share=0.0,
                 scale_weights=(1.0, 2.0, 4.0),
+                soft_targets=row.soft_targets,
                 guess_field=1.0 if row.guess == "field" else 0.0,
                 guess_field_share=0.125,
             ),
@@ -181,7 +186,12 @@ def unseen(scale: UnseenScale) -> UnseenTable:
                         guess="features",
                         dropout=0.1,
                     ),
-                    UnseenRow(name="families-6", label="6 families", shares=few),
+                    UnseenRow(
+                        name="families-6",
+                        label="6 families; soft targets",
+                        shares=few,
+                        soft_targets=(0.1, 0.1, 0.1),
+                    ),
                 ),
                 pools=smoke_pools(),
                 yardsticks="",
@@ -261,6 +271,13 @@ def _toy_rows() -> tuple[UnseenRow, ...]:
             shares=everything,
             dropout=0.1,
         ),
+        UnseenRow(
+            name="all-soft",
+            label=f"{label}; soft targets",
+            shares=everything,
+            soft_targets=_FITTED,
+            seeds=(0, 1),
+        ),
         UnseenRow(name="grammar-families", label="grammar, families", shares=(grammar, families)),
         UnseenRow(
             name="grammar-families-real",
@@ -269,6 +286,12 @@ def _toy_rows() -> tuple[UnseenRow, ...]:
         ),
         UnseenRow(
             name="grammar-4096", label="grammar, 4,096", shares=(replace(grammar, num=4096),)
+        ),
+        UnseenRow(
+            name="grammar-4096-soft",
+            label="grammar, 4,096; soft targets",
+            shares=(replace(grammar, num=4096),),
+            soft_targets=_FITTED,
         ),
         UnseenRow(
             name="families-all-2048",

@@ -36,6 +36,7 @@ from g3pt.stream.recording import Recording
 from g3pt.training.checkpoint import list_checkpoints
 from g3pt.training.environment import describe_environment
 from g3pt.training.kinds.stream import WATCHED, StreamRun
+from g3pt.training.signals import Stopped
 from g3pt.training.start import start
 from g3pt.training.trained import load_car, load_tokenizer
 from g3pt.training.yardsticks import ReadyYardstick, measure_yardstick, ready_yardstick
@@ -130,7 +131,7 @@ class _Workshop:
         began = time.process_time()
         result = start(run, folder, resume=True)
         if not result.finished:
-            raise KeyboardInterrupt("stopped by a signal; a rerun goes on there")
+            raise Stopped("stopped by a signal; a rerun goes on there")
         seconds = (time.process_time() - began) / max(result.step - first, 1)
         car = load_car(folder)
         answers: list[Answer] = [SampleAnswer(), ConsensusAnswer(num_samples=table.consensus)]

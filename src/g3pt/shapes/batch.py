@@ -1,6 +1,7 @@
 """Batches that training reads: torch tensors in the unit frame.
 
-B batch, N surface points, Q query points, T tokens of all scales laid end to end, S picture side.
+B batch, N surface points, Q query points, T tokens of all scales laid end to end, K bits,
+S picture side.
 """
 
 from dataclasses import dataclass, replace
@@ -29,28 +30,25 @@ class TokenizerBatch:
     """True for near-surface queries."""
     ids: tuple[str, ...]
     """Id of the shape of each row."""
+    again_points_BN3: Float[Tensor, "B N 3"] | None = None
+    """Other surface points of the same shapes; None if not asked for."""
+    again_normals_BN3: Float[Tensor, "B N 3"] | None = None
+    """Outward normals of these."""
 
     def first(self, num: int) -> "TokenizerBatch":
         """Only the first rows."""
-        return TokenizerBatch(
-            points_BN3=self.points_BN3[:num],
-            normals_BN3=self.normals_BN3[:num],
-            queries_BQ3=self.queries_BQ3[:num],
-            occupancy_BQ=self.occupancy_BQ[:num],
-            near_BQ=self.near_BQ[:num],
-            ids=self.ids[:num],
-        )
+        rows = {name: tensor[:num] for name, tensor in self._tensors().items()}
+        return replace(self, ids=self.ids[:num], **rows)
 
     def to(self, device: torch.device | str) -> "TokenizerBatch":
         """The same batch on another device."""
-        return replace(
-            self,
-            points_BN3=self.points_BN3.to(device, non_blocking=True),
-            normals_BN3=self.normals_BN3.to(device, non_blocking=True),
-            queries_BQ3=self.queries_BQ3.to(device, non_blocking=True),
-            occupancy_BQ=self.occupancy_BQ.to(device, non_blocking=True),
-            near_BQ=self.near_BQ.to(device, non_blocking=True),
-        )
+        moved = {
+            name: tensor.to(device, non_blocking=True) for name, tensor in self._tensors().items()
+        }
+        return replace(self, **moved)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +97,8 @@ class CarBatch(ConditionedBatch):
 
     indices_BT: Int[Tensor, "B T"]
     """Token indices of all scales, coarsest first."""
+    margins_BTK: UInt8[Tensor, "B T K"] | None = None
+    """How far every bit of the tokens was from flipping; None if not asked for."""
     queries_BQ3: Float[Tensor, "B Q 3"] | None = None
     """Query points in [-1, 1]^3, for generators whose first guess also learns from the field."""
     inside_BQ: Bool[Tensor, "B Q"] | None = None

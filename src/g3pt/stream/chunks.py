@@ -11,7 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from g3pt.procedural import ASSEMBLY, ProceduralShape, make_shape
+from g3pt.procedural import ASSEMBLY, AssemblyFamily, ProceduralShape, make_shape
 from g3pt.processes import worker_context
 
 AHEAD = 3
@@ -26,6 +26,8 @@ class ChunkConfig:
     """Number of assemblies of the grammar."""
     num_families: int = 16
     """Number of shapes of the training families."""
+    assembly: AssemblyFamily = ASSEMBLY
+    """Which assemblies: "cut-assembly" adds bevels and intersections."""
     first_seed: int = 0
     """First seed of chunk 0; each chunk takes as many seeds as it has shapes."""
 
@@ -58,7 +60,7 @@ def make_chunk(config: ChunkConfig, number: int) -> Chunk:
     captions: list[str] = []
     for place in range(config.size):
         seed, named = first + place, place >= config.num_grammar
-        shape = make_shape(seed, None if named else ASSEMBLY)
+        shape = make_shape(seed, None if named else config.assembly)
         shapes.append(shape)
         captions.append(shape.caption(seed % 4) if named else "")
     return Chunk(tuple(shapes), tuple(captions))

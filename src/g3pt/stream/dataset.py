@@ -12,18 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from g3pt.procedural import ASSEMBLY, AssemblyFamily
 from g3pt.shapes.batch import CarBatch
 from g3pt.shapes.queries import POSITION_STEPS
 from g3pt.stream.augmentation import Augmentation
 from g3pt.stream.cameras import ViewLaw
 from g3pt.stream.chunks import Chunk, ChunkConfig, iterate_chunks
 from g3pt.stream.fields import QueryCounts
-from g3pt.stream.maker import ExampleMaker, MakerConfig
+from g3pt.stream.maker import ExampleMaker, MakerConfig, Tokenize
 from g3pt.stream.pool import Pool
+from g3pt.stream.recombination import RecombinationConfig
 from g3pt.stream.warps import WarpConfig
-
-Tokenize = Callable[[Tensor, Tensor], Tensor]
-"""(points_BN3, normals_BN3) -> indices_BT, coarsest scale first."""
 
 SeePictures = Callable[[Tensor], Tensor]
 """Pictures (V, S, S, 4), uint8 -> features of a frozen encoder, (V, ...)."""
@@ -47,12 +46,19 @@ class StreamConfig:
     """Shapes of the grammar in a chunk of new examples; likewise `families` and `meshes`."""
     families: int = 14
     meshes: int = 8
+    recombined: int = 0
+    """Shapes in a chunk that are joined from parts of meshes, and of assemblies; 0 makes none."""
+    assembly: AssemblyFamily = ASSEMBLY
+    """Which assemblies the grammar makes: "cut-assembly" adds bevels and intersections."""
     stock: str = ""
-    """File of a stock of meshes (`g3pt prepare --stock`); required if `meshes` is not 0."""
+    """File of a stock of meshes (`g3pt prepare --stock`); required if `meshes` or `recombined` is
+    not 0."""
     stock_is_optional: bool = False
     """Whether to train without meshes, with a message, if there is no such file."""
     num_points: int = 8192
     """Surface points from which an example is tokenized."""
+    spread: int = 1
+    """Candidates of every one of them: more than 1 keeps well-spread ones."""
     image_size: int = 224
     """Side of the pictures."""
     num_views: int = 2
@@ -63,22 +69,26 @@ class StreamConfig:
     views: ViewLaw = field(default_factory=ViewLaw)
     warps: WarpConfig = field(default_factory=WarpConfig)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    recombination: RecombinationConfig = field(default_factory=RecombinationConfig)
     workers: int = -1
     """Processes that make procedural shapes; 0 uses the training process, -1 all processors but
     one."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "held", "first", "num_points", "num_views"):
+        for name in ("batch_size", "held", "first", "num_points", "num_views", "spread"):
             if getattr(self, name) < 1:
                 raise ValueError(f"data.{name} must be at least 1, got {getattr(self, name)}")
-        if min(self.grammar, self.families, self.meshes) < 0 or not self.chunk_size:
+        counts = self.grammar, self.families, self.meshes, self.recombined
+        if min(counts) < 0 or not self.chunk_size:
             raise ValueError(
-                "data.grammar, families and meshes must not be negative, nor all 0, got "
-                f"{self.grammar}, {self.families} and {self.meshes}"
+                "data.grammar, families, meshes and recombined must not be negative, nor all 0, "
+                f"got {', '.join(map(str, counts))}"
             )
-        if self.meshes and not self.stock:
-            raise ValueError("data.stock must name a file of meshes where data.meshes is not 0")
+        if self.meshes + self.recombined and not self.stock:
+            raise ValueError(
+                "data.stock must name a file of meshes where data.meshes or recombined is not 0"
+            )
         if self.made_per_step < 0 or not 0 <= self.text_share <= 1:
             raise ValueError(
                 "data needs made_per_step >= 0 and text_share in [0, 1], got "
@@ -92,7 +102,7 @@ class StreamConfig:
     @property
     def chunk_size(self) -> int:
         """Examples made at a time."""
-        return self.grammar + self.families + self.meshes
+        return self.grammar + self.families + self.meshes + self.recombined
 
     @property
     def num_workers(self) -> int:
@@ -107,6 +117,7 @@ class StreamConfig:
         return ChunkConfig(
             num_grammar=self.grammar,
             num_families=self.families,
+            assembly=self.assembly,
             first_seed=self.seed * 50_000_000,
         )
 
@@ -115,12 +126,15 @@ class StreamConfig:
         """Config of the maker of examples."""
         return MakerConfig(
             num_points=self.num_points,
+            spread=self.spread,
             image_size=self.image_size,
             num_views=self.num_views,
             queries=self.queries,
             views=self.views,
             warps=self.warps,
             augmentation=self.augmentation,
+            recombination=self.recombination if self.recombined else None,
+            assembly=self.assembly,
         )
 
 
@@ -142,7 +156,7 @@ class StreamDataset:
         Args:
             config: config of the stream.
             device: device where examples are made, held and drawn.
-            tokenize: the frozen tokenizer.
+            tokenize: the frozen tokenizer; batches hold margins if it gives any.
             see: the frozen part of the picture encoder, if there is one.
             rank: index of this process among `world_size`; each makes its own examples.
             world_size: number of processes that share a global batch.
@@ -190,6 +204,7 @@ class StreamDataset:
         features = drawn.features_BVGGP
         return CarBatch(
             indices_BT=drawn.indices_BT.long(),
+            margins_BTK=drawn.margins_BTK,
             pictures_BSS4=None if reads else drawn.pictures_BVSS4[places_B, index_B],
             picture_features_BGGP=None
             if reads or features is None
@@ -222,7 +237,8 @@ class StreamDataset:
                 )
         while self._next_chunk < last_chunk:
             chunk = None if self._chunks is None else next(self._chunks)
-            self._pool.put(self._maker.make(chunk, config.meshes, self._own(self._next_chunk)))
+            number = self._own(self._next_chunk)
+            self._pool.put(self._maker.make(chunk, config.meshes, number, config.recombined))
             self._next_chunk += 1
 
     def _own(self, number: int) -> int:

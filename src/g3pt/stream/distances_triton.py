@@ -277,6 +277,7 @@ def _plate(x, y, z, p):
     twist = tl.load(p + 3 + _SPOKES)
     smoothness = tl.load(p + 4 + _SPOKES)
     repeats = tl.load(p + 5 + _SPOKES)
+    bevel = tl.load(p + 6 + _SPOKES)
     height = tl.minimum(tl.maximum(y / half, -1.0), 1.0)
     sector = 2.0 * _PI / (_SPOKES * repeats)
     place = (_angle(z, x) - 0.5 * twist * height) / sector
@@ -304,7 +305,10 @@ def _plate(x, y, z, p):
     around = (ratio - tl.sqrt(1.0 - sine * sine)) / sine
     upright = (tl.abs(taper) + tl.abs(twist) * around) * largest / (2.0 * half)
     slope = tl.sqrt(1.0 + around * around + upright * upright)
-    return _positive_length(tl.maximum(rho - radius_here, inner) / slope, tl.abs(y) - half)
+    steeper = tl.sqrt(1.0 + around * around + (1.0 + upright) * (1.0 + upright))
+    flat = tl.maximum(rho - radius_here, inner)
+    over = tl.abs(y) - half
+    return tl.maximum(_positive_length(flat / slope, over), (flat + over + bevel) / steeper)
 
 
 @triton.jit

@@ -46,14 +46,14 @@ def sample_field_surfaces(
     candidates_BM3 = _candidates(field, num_shapes, NUM_CANDIDATES * num_points, generator)
     values_BM, slopes_BM3 = _with_slopes(field, candidates_BM3)
     distances_BM = values_BM.abs() / slopes_BM3.norm(dim=-1).clamp(min=0.1)
-    points_BN3 = _first(candidates_BM3, distances_BM < THICKNESS, 2 * num_points)
+    points_BN3 = first_kept(candidates_BM3, distances_BM < THICKNESS, 2 * num_points)
     for _ in range(_NUM_STEPS):
         values_BN, slopes_BN3 = _with_slopes(field, points_BN3)
         square_BN = slopes_BN3.square().sum(dim=-1).clamp(min=1e-2)
         points_BN3 = points_BN3 - (values_BN / square_BN)[..., None] * slopes_BN3
     values_BN, slopes_BN3 = _with_slopes(field, points_BN3)
     found_BN6 = torch.cat([points_BN3, F.normalize(slopes_BN3, dim=-1)], dim=-1)
-    points_BN3, normals_BN3 = _first(found_BN6, values_BN.abs() < _STEP, num_points).split(
+    points_BN3, normals_BN3 = first_kept(found_BN6, values_BN.abs() < _STEP, num_points).split(
         3, dim=-1
     )
     return points_BN3.clamp(-1, 1), normals_BN3
@@ -89,8 +89,11 @@ def _with_slopes(field: Field, points_BM3: Tensor) -> tuple[Tensor, Tensor]:
     return values_B4M.mean(dim=1), slopes_BM3
 
 
-def _first(values_BMX: Tensor, kept_BM: Tensor, num: int) -> Tensor:
-    """The first `num` kept rows of each shape, repeated cyclically if there are fewer."""
+def first_kept(values_BMX: Tensor, kept_BM: Tensor, num: int) -> Tensor:
+    """The first `num` kept rows of each shape, repeated cyclically if there are fewer.
+
+    Where none is kept, the first row is repeated.
+    """
     order_BM = kept_BM.byte().argsort(dim=1, descending=True, stable=True)
     places_N = torch.arange(num, device=kept_BM.device)
     counts_B1 = kept_BM.sum(dim=1, keepdim=True).clamp(min=1)

@@ -1,7 +1,7 @@
 """The newest examples of a stream, in the memory of the training device.
 
-Legend: B examples, V pictures of each, Q queries, T tokens, S and Z picture sides, G places along
-a side of a picture's grid, P channels of a frozen network.
+Legend: B examples, V pictures of each, Q queries, T tokens, K bits, S and Z picture sides, G
+places along a side of a picture's grid, P channels of a frozen network.
 """
 
 from collections.abc import Sequence
@@ -33,6 +33,8 @@ class Examples:
     """Id of the procedural shape or mesh that each was made from."""
     canonical_BZZ4: UInt8[Tensor, "B Z Z 4"] | None = None
     """A small canonical picture of each, if wanted."""
+    margins_BTK: UInt8[Tensor, "B T K"] | None = None
+    """How far every bit of the tokens was from flipping, if wanted."""
     features_BVGGP: Float[Tensor, "B V G G P"] | None = None
     """Features of the pictures from a frozen encoder, if there is one."""
 

@@ -64,6 +64,7 @@ class PrimitiveBatch:
     translations_BK3: Float32[Tensor, "B K 3"]
     carves_BK: Bool[Tensor, "B K"]
     blends_BK: Float32[Tensor, "B K"]
+    limited_BK: Bool[Tensor, "B K"]
     colors_BK3: UInt8[Tensor, "B K 3"]
     counts_B: Int[Tensor, " B"]
     """Number of primitives of each shape."""
@@ -107,6 +108,8 @@ class PrimitiveBatch:
             carves_BK=self.carves_BK,
             blends_BK=self.blends_BK,
             blended=bool(self.blends_BK.any()),
+            limited_BK=self.limited_BK,
+            chained=bool(self.limited_BK.any()),
         )
 
 
@@ -142,6 +145,7 @@ def pad_shapes(
         translations_BK3=padded([arrays.translations for arrays in shapes], np.float32),
         carves_BK=padded([arrays.carves for arrays in shapes], np.bool_),
         blends_BK=padded([arrays.blends for arrays in shapes], np.float32),
+        limited_BK=padded([arrays.limited for arrays in shapes], np.bool_),
         colors_BK3=padded([arrays.colors for arrays in shapes], np.uint8),
         counts_B=torch.from_numpy(counts_B.astype(np.int32)),
         half_extents_B3=torch.from_numpy(np.array(extents, np.float32) / 2),
@@ -343,7 +347,7 @@ _EXAMPLES: dict[Kind, tuple[float, ...]] = {
     Kind.DOME: (0.5, 0.4, 0.3, 0.05),
     Kind.SUPERQUADRIC: (0.5, 0.3, 0.4, 4.0, 1.5),
     Kind.LATHE: (0.5, 0.1, 0.3, 0.45, 0.2, 0.1, 0.15, 0.3, 0.35, 0.6),
-    Kind.PLATE: (0.2, *_SPOKES, 0.4, 0.3, 0.8, 0.3, 1.0),
+    Kind.PLATE: (0.2, *_SPOKES, 0.4, 0.3, 0.8, 0.3, 1.0, 0.03),
     Kind.ARC: (0.6, 0.06, 0.04, 1.9, 0.5, 0.05),
     Kind.TERRAIN: (0.6, 0.5, 0.3, 0.1, 1.0, 0.0, 0.3, 0.05, 2.0, 1.0, 1.0, 0.04, 1.0, 3.0, 2.0),
 }
@@ -351,7 +355,10 @@ _EXAMPLES: dict[Kind, tuple[float, ...]] = {
 
 
 def assorted_shapes(num: int, rng: np.random.Generator) -> list[ShapeArrays]:
-    """Random shapes of four solids that cycle through all kinds; some are carved or blended."""
+    """Random shapes of four solids that cycle through all kinds.
+
+    Some are carved or blended, and in some the second is limited by the third.
+    """
     shapes: list[ShapeArrays] = []
     for number in range(num):
         kinds = (4 * number + np.arange(4)) % len(Kind)
@@ -369,6 +376,7 @@ def assorted_shapes(num: int, rng: np.random.Generator) -> list[ShapeArrays]:
                 carves=np.array([False, False, False, number % 2 == 0]),
                 colors=rng.integers(0, 256, (4, 3)).astype(np.uint8),
                 blends=np.array([0, 0, 0.2, 0.1 * (number % 3)], np.float32),
+                limited=np.array([False, number % 4 > 1, False, False]),
             )
         )
     return shapes

@@ -117,7 +117,7 @@ def compile_for(capability: int) -> None:
     Raises:
         Exception: any error of Triton or its assembler.
     """
-    integers = {"owners", "hits", "counts", "kinds", "carves"}
+    integers = {"owners", "hits", "counts", "kinds", "carves", "limited"}
     for kernel, constants in ((_evaluate, _EVALUATE_CONSTANTS), (_walk, _WALK_CONSTANTS)):
         values = {"NUM_PARAMETERS": NUM_PARAMETERS, **constants}
         signature = {
@@ -148,6 +148,7 @@ def _arguments(batch: PrimitiveBatch) -> tuple[Tensor, ...]:
         batch.translations_BK3.contiguous(),
         batch.carves_BK.int().contiguous(),
         batch.blends_BK.contiguous(),
+        batch.limited_BK.int().contiguous(),
     )
 
 
@@ -163,6 +164,7 @@ def _evaluate(
     translations,
     carves,
     blends,
+    limited,
     num_points,
     num_blocks,
     num_slots,
@@ -189,6 +191,7 @@ def _evaluate(
         translations,
         carves,
         blends,
+        limited,
         num_slots,
         NUM_PARAMETERS,
     )
@@ -212,6 +215,7 @@ def _walk(
     translations,
     carves,
     blends,
+    limited,
     num_rays,
     num_blocks,
     num_slots,
@@ -260,6 +264,7 @@ def _walk(
             translations,
             carves,
             blends,
+            limited,
             num_slots,
             NUM_PARAMETERS,
         )
@@ -291,6 +296,7 @@ def _walk(
             translations,
             carves,
             blends,
+            limited,
             num_slots,
             NUM_PARAMETERS,
         )
@@ -325,6 +331,7 @@ def _walk(
             translations,
             carves,
             blends,
+            limited,
             num_slots,
             NUM_PARAMETERS,
         )
@@ -366,12 +373,15 @@ def _field(
     translations,
     carves,
     blends,
+    limited,
     num_slots,
     NUM_PARAMETERS: tl.constexpr,
 ):
     """Field of one shape at a block of points, and the primitive that determines it."""
     result = x * 0.0 + FAR
     owner = (x * 0.0).to(tl.int32)
+    chain = x * 0.0 - FAR
+    deciding = owner
     count = tl.load(counts + shape)
     slot = 0
     while slot < count:
@@ -379,14 +389,19 @@ def _field(
         distance = distance_of(
             x, y, z, row, kinds, parameters, to_local, translations, NUM_PARAMETERS
         )
+        # A limited primitive waits: the largest distance of its chain takes part.
+        held = tl.load(limited + row) > 0
+        deciding = tl.where(distance > chain, slot, deciding)
+        distance = tl.maximum(distance, chain)
+        chain = tl.where(held, distance, -FAR)
         # Carving is adding to the negative of the field.
         sign = tl.where(tl.load(carves + row) > 0, -1.0, 1.0)
         blend = tl.load(blends + row)
-        result = result * sign
-        owner = tl.where(distance < result, slot, owner)
-        overlap = tl.maximum(blend - tl.abs(distance - result), 0.0)
-        lower = tl.minimum(result, distance)
+        turned = result * sign
+        owner = tl.where((distance < turned) & (held == 0), deciding, owner)
+        overlap = tl.maximum(blend - tl.abs(distance - turned), 0.0)
+        lower = tl.minimum(turned, distance)
         lower = lower - overlap * overlap / tl.maximum(4.0 * blend, 1e-9)
-        result = lower * sign
+        result = tl.where(held, result, lower * sign)
         slot = slot + 1
     return result, owner

@@ -59,6 +59,7 @@ class RecordedDataset:
         device: torch.device,
         *,
         with_features: bool,
+        with_margins: bool = False,
         num_tokens: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -69,20 +70,28 @@ class RecordedDataset:
             config: the selections and sizes.
             device: device of the batches.
             with_features: whether the model reads features of a frozen network.
+            with_margins: whether batches hold the margins of the tokens.
             num_tokens: number of tokens per example, the first ones; 0 takes all.
             rank: index of this process among `world_size`.
             world_size: number of processes that share a global batch.
 
         Raises:
             FileNotFoundError: if there is no such recording.
-            ValueError: if one is too short, lacks features or has other sizes than the config.
+            ValueError: if one is too short, lacks features or margins, or has other sizes than the
+                config.
         """
         self.config = config
         self._device, self._rank, self._world_size = device, rank, world_size
         self._with_features, self._num_tokens = with_features, num_tokens
+        self._with_margins = with_margins
         self._recordings = [Recording(selection) for selection in config.selections]
         for recording in self._recordings:
             _check(config, recording, with_features, num_tokens)
+            if with_margins and not recording.config.margins:
+                raise ValueError(
+                    f"{recording.folder}: was recorded without the margins of its tokens, which "
+                    "soft targets need; record it again with `margins`, which adds them"
+                )
         self._ends = np.cumsum([len(recording) for recording in self._recordings])
         self._turn, self._order = -1, np.zeros(0, np.int64)
 
@@ -115,9 +124,11 @@ class RecordedDataset:
         near_Q = torch.arange(2 * half, device=self._device) >= half
         of_query = partial(column, chosen=[queries[number] for number in recordings])
         reads = config.text_share > 0 and rng.random() < config.text_share
+        first = self._num_tokens or None
         told = tuple(str(recording.captions[place]) for recording, place in places)
         return CarBatch(
-            indices_BT=column("indices_BT", first=self._num_tokens or None).long(),
+            indices_BT=column("indices_BT", first=first).long(),
+            margins_BTK=column("margins_BTK", first=first) if self._with_margins else None,
             pictures_BSS4=None if reads else of_view("pictures_BVSS4"),
             picture_features_BGGP=of_view("features_BVGGP").float()
             if self._with_features and not reads

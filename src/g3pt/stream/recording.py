@@ -16,7 +16,7 @@ Legend: B examples.
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,10 +25,10 @@ import torch
 from torch import Tensor
 
 from g3pt.config import load_json, save_json
-from g3pt.procedural import ASSEMBLY, TRAIN_FAMILIES, make_shape
+from g3pt.procedural import ASSEMBLY, TRAIN_FAMILIES, AssemblyFamily, make_shape
 from g3pt.shapes.mesh_stock import MeshStock
 from g3pt.stream.chunks import Chunk
-from g3pt.stream.maker import ExampleMaker, MakerConfig
+from g3pt.stream.maker import ExampleMaker, MakerConfig, Tokenize
 from g3pt.stream.pool import Examples, concatenate_examples, example_tensors
 from g3pt.stream.warps import WarpConfig
 
@@ -36,6 +36,9 @@ CONFIG_FILE = "recording.json"
 _TOLD_FILE = "told.json"
 _AT_ONCE = 32
 """Examples made at a time: more take more memory and no less time."""
+
+_MOST_ROUNDED = 0.02
+"""Share of bits that may differ when a part is tokenized again."""
 
 UNWARPED = WarpConfig(
     stretch_share=0.0,
@@ -57,6 +60,9 @@ class RecordingConfig:
     source: Literal["grammar", "families", "meshes"]
     families: tuple[str, ...] = TRAIN_FAMILIES
     """Families to alternate between, if families are the source."""
+    assembly: AssemblyFamily = ASSEMBLY
+    """Which assemblies, if the grammar is the source: "cut-assembly" adds bevels and
+    intersections."""
     stock: str = ""
     """File of a stock of meshes, if meshes are the source; used in random permutations."""
     first_seed: int = 0
@@ -68,6 +74,8 @@ class RecordingConfig:
     """Number of scales of the tokens."""
     features: bool = False
     """Whether features of the pictures from a frozen network are recorded."""
+    margins: bool = False
+    """Whether margins of the tokens are recorded, which soft targets need."""
     maker: MakerConfig = field(default_factory=MakerConfig)
 
     def __post_init__(self) -> None:
@@ -92,7 +100,7 @@ def record(
     config: RecordingConfig,
     folder: str | Path,
     num: int,
-    tokenize: Callable[[Tensor, Tensor], Tensor],
+    tokenize: Tokenize,
     see: Callable[[Tensor], Tensor] | None = None,
     *,
     device: str = "cpu",
@@ -100,12 +108,16 @@ def record(
 ) -> int:
     """Make missing parts until there are `num` examples.
 
+    A recording without margins can be recorded again with them: then its parts are tokenized once
+    more, and gain a file of margins.
+
     Args:
         config: what to record.
         folder: folder of the recording; made if missing.
         num: number of examples, rounded up to whole parts. Meshes that are not warped are recorded
             at most once each.
-        tokenize: (points_BN3, normals_BN3) -> indices_BT of `config.num_scales` scales.
+        tokenize: gives the tokens of `config.num_scales` scales, and their margins if
+            `config.margins` is set.
         see: pictures -> features of the frozen network; used if `config.features` is set.
         device: device where examples are made.
         on_part: called with the number of parts done and their total.
@@ -114,12 +126,13 @@ def record(
         Number of examples in the folder.
 
     Raises:
-        ValueError: if the folder holds another recording.
+        ValueError: if the folder holds another recording, or is to gain margins and another
+            tokenizer made it.
         FileNotFoundError: if the stock is missing.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _check(config, folder)
+    lacks_margins = _check(config, folder)
     total = -(-num // config.part)
     last = total * config.part
     if config.source == "meshes" and not config.warped:
@@ -132,6 +145,10 @@ def record(
         see if config.features else None,
         stock=config.stock if config.source == "meshes" else "",
     )
+    if lacks_margins:
+        for place in sorted(folder.glob("part-*")):
+            _add_margins(config, maker, place)
+        save_json(folder / CONFIG_FILE, config)
     for number in range(total):
         place = folder / f"part-{number:05d}"
         if not place.exists():
@@ -142,23 +159,66 @@ def record(
     return min(last, total * config.part)
 
 
-def _check(config: RecordingConfig, folder: Path) -> None:
+def _check(config: RecordingConfig, folder: Path) -> bool:
+    """Whether there is such a recording in the folder, except that it has no margins yet."""
     path = folder / CONFIG_FILE
     if not path.exists():
         save_json(path, config)
-    elif load_json(path, RecordingConfig) != config:
+        return False
+    held = load_json(path, RecordingConfig)
+    if config not in (held, replace(held, margins=True)):
         raise ValueError(f"{folder}: holds another recording; choose another folder, or remove it")
+    return held != config
 
 
 def _made(config: RecordingConfig, maker: ExampleMaker, number: int) -> Iterator[Examples]:
     """The examples of a part, `_AT_ONCE` at a time."""
-    size = min(_AT_ONCE, config.part)
-    for inner in range(config.part // size):
-        turn = number * (config.part // size) + inner
+    for turn, size in _turns(config, number):
         if config.source == "meshes":
             yield maker.make(None, size, turn)
         else:
             yield maker.make(_chunk(config, turn * size, size), 0, turn)
+
+
+def _turns(config: RecordingConfig, number: int) -> list[tuple[int, int]]:
+    """Numbers and sizes of what is made at once for a part."""
+    size = min(_AT_ONCE, config.part)
+    num = config.part // size
+    return [(number * num + inner, size) for inner in range(num)]
+
+
+def _add_margins(config: RecordingConfig, maker: ExampleMaker, place: Path) -> None:
+    """Tokenize a part again and write the margins, unless they are there.
+
+    Another machine rounds differently, which flips bits whose features are almost 0. The tokens
+    stay as they are, and bits that come out differently get the margin 0.
+
+    Raises:
+        ValueError: if more bits differ than rounding explains.
+    """
+    file = place / "margins_BTK.npy"
+    if file.exists():
+        return
+    known = np.load(place / "indices_BT.npy")
+    made: list[tuple[Tensor, Tensor]] = []
+    for turn, size in _turns(config, int(place.name.removeprefix("part-"))):
+        if config.source == "meshes":
+            made.append(maker.retokenize(None, size, turn))
+        else:
+            made.append(maker.retokenize(_chunk(config, turn * size, size), 0, turn))
+    indices, margins = (
+        torch.cat(parts)[: len(known)].cpu().numpy() for parts in zip(*made, strict=True)
+    )
+    differs = (indices.astype(np.int64) ^ known)[..., None] >> np.arange(margins.shape[-1]) & 1
+    if differs.mean() > _MOST_ROUNDED:
+        raise ValueError(
+            f"{place}: {differs.mean():.1%} of the bits of its tokens come out differently, so "
+            "another tokenizer made them; record it anew in another folder"
+        )
+    margins[differs == 1] = 0
+    with file.with_suffix(".unfinished").open("wb") as opened:
+        np.save(opened, margins)
+    file.with_suffix(".unfinished").rename(file)
 
 
 def _chunk(config: RecordingConfig, first: int, size: int) -> Chunk:
@@ -167,7 +227,7 @@ def _chunk(config: RecordingConfig, first: int, size: int) -> Chunk:
     shapes = [
         make_shape(
             config.first_seed + place,
-            config.families[place % len(config.families)] if named else ASSEMBLY,
+            config.families[place % len(config.families)] if named else config.assembly,
         )
         for place in places
     ]

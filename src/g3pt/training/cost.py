@@ -40,16 +40,16 @@ class RunCost:
 
 def estimate_cost(run: Run) -> RunCost:
     """Count parameters, operations and bytes of a training step of `run` on one process."""
-    batch_size, accumulation = run.data.batch_size, run.train.accumulation
+    batch_size = run.data.batch_size
     one = _cost_of_one(
         replace(
             run,
             name="",
             data=replace(run.data, batch_size=1, seed=0),
-            train=replace(run.train, accumulation=1, seed=0),
+            train=replace(run.train, accumulation=1, slices=0, seed=0),
         )
     )
-    slice_size = max(1, batch_size // accumulation)
+    slice_size = max(1, batch_size // run.train.pieces(1))
     activations = one.fixed_bytes + slice_size * one.bytes_per_shape
     return RunCost(
         parameters=one.parameters,

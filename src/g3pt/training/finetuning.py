@@ -222,6 +222,7 @@ def _rows(step: CarStep, rows: slice) -> CarStep:
         indices_BT=step.indices_BT[rows],
         ids=ids,
         flip_probability_B=step.flip_probability_B[rows],
+        margins_BTK=part(step.margins_BTK),
         queries_BQ3=part(step.queries_BQ3),
         inside_BQ=part(step.inside_BQ),
         near_BQ=part(step.near_BQ),

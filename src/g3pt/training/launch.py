@@ -1,5 +1,6 @@
 """The start of a process group: under `torchrun`, or any launcher that sets the same variables."""
 
+import logging
 import os
 import time
 import uuid
@@ -15,13 +16,14 @@ from torch.distributed.rendezvous import rendezvous
 from g3pt.models.devices import resolve_device
 from g3pt.training.distributed import OtherRankError, World
 
+LOGGER = logging.getLogger(__name__)
 COLLECTIVE_LIMIT = timedelta(minutes=30)
 """How long a process waits for the others in one exchange. Steps are watched more closely
 (`watch.py`)."""
 
 
 def require_resumable(*, resume: bool) -> None:
-    """Check that a restart of `torchrun` would go on with the run.
+    """Check that a restart of `torchrun` would go on with the run; warn if no machine could join.
 
     Raises:
         ValueError: if there may be restarts, which are refused without --resume.
@@ -31,6 +33,13 @@ def require_resumable(*, resume: bool) -> None:
         raise ValueError(
             f"torchrun may restart this {restarts} times (--max-restarts), but a restart goes on "
             "with the run only with --resume: add it; a run that does not exist yet is begun"
+        )
+    several = int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1
+    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if restarts and several and shared and os.environ.get("RANK") == "0":
+        LOGGER.warning(
+            "a machine that is lost cannot join again, since the launchers share their store: set "
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun on every machine"
         )
 
 

@@ -54,6 +54,10 @@ class TrainConfig:
     seed: int = 0
     accumulation: int = 1
     """Number of pieces into which each process splits its share of the batch, to save memory."""
+    slices: int = 0
+    """Number of pieces of the batch over all processes, in place of `accumulation`: what is learnt
+    then stays the same when processes go or come. It must be a multiple of their number. 0 leaves
+    it to `accumulation`."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """`bf16` uses autocast; weights, optimiser state and losses stay float32."""
     recompute_blocks: bool = False
@@ -94,6 +98,8 @@ class TrainConfig:
         for name in ("accumulation", "log_every", "checkpoint_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be at least 1, got {getattr(self, name)}")
+        if self.slices < 0:
+            raise ValueError(f"train.slices must not be negative, got {self.slices}")
         if self.hang_seconds < 0:
             raise ValueError(f"train.hang_seconds must not be negative, got {self.hang_seconds}")
         if self.patience < 0 or (self.patience and not (self.keep_best and self.eval_every)):
@@ -101,6 +107,21 @@ class TrainConfig:
                 "train.patience counts evaluations without a better keep_best: it needs keep_best "
                 f"and eval_every, and must not be negative, got {self.patience}"
             )
+
+    def pieces(self, processes: int) -> int:
+        """Number of pieces into which each of so many processes splits its share of the batch.
+
+        Raises:
+            ValueError: if the processes cannot share `slices` equally.
+        """
+        if not self.slices:
+            return self.accumulation
+        if self.slices % processes:
+            raise ValueError(
+                f"train.slices is {self.slices}, which {processes} processes cannot share equally: "
+                f"choose a multiple of {processes}"
+            )
+        return self.slices // processes
 
     def share_of(self, step: int, elapsed: float) -> float:
         """Share of the run that is over, by steps or by seconds, whichever is further on."""
@@ -207,7 +228,8 @@ class _Loop:
         self.engine = build_engine(
             task, config.engine, self.world, bfloat16=config.precision == "bf16"
         )
-        self.statistics = RunningStatistics(self.module, self.world, num_slices=config.accumulation)
+        self.pieces = config.pieces(self.world.size)
+        self.statistics = RunningStatistics(self.module, self.world, num_slices=self.pieces)
         self.optimizer = Optimizer(self.module, optim)
         self.ema = Ema(self.module, config.ema_decay)
         self.writer = CheckpointWriter()
@@ -228,7 +250,7 @@ class _Loop:
             resume_step=self.state.step,
             writes=self.world.speaks,
         )
-        parts = self.world.parts(self.config.accumulation)
+        parts = self.world.parts(self.pieces)
         self.world.require_same("the order of samples", self.task.order_key(parts[0]))
         self.feed = BatchFeed(self.task, parts, self.device, ahead=self.config.prefetch)
         self.watch = Watch(self.world, self.config.hang_seconds)
@@ -317,7 +339,7 @@ class _Loop:
 
     def _gradients(self, step: int, progress: float) -> tuple[dict[str, float], list[str]]:
         """Compute the gradients of the global batch; return mean metrics and sample ids."""
-        parts = self.world.parts(self.config.accumulation)
+        parts = self.world.parts(self.pieces)
         ids: list[str] = []
         totals: dict[str, torch.Tensor] = {}
         for part in parts:

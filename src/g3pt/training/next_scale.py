@@ -1,6 +1,7 @@
 """Next-scale prediction from tokens, for any source of batches (Sec. 3.3, Eq. 6).
 
-Legend: B batch, T tokens of all scales end to end, S scales, L latents, C tokenizer channels.
+Legend: B batch, T tokens of all scales end to end, S scales, L latents, C tokenizer channels,
+K bits.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from g3pt.models.car import Car
 from g3pt.models.conditioning import ConditionBatch, read_points
 from g3pt.models.guess import metric_root
 from g3pt.models.losses import occupancy_loss, sign_loss, soft_iou_loss
+from g3pt.models.quantizers import bit_chances
 from g3pt.models.teacher import teacher_inputs
 from g3pt.models.tokenizer import DiscreteTokenizer
 from g3pt.shapes.batch import CarBatch
@@ -39,6 +41,10 @@ class CarLossConfig(ConditionLossConfig):
     """Share of samples whose input bits are flipped (bit-flip self-correction)."""
     flip_max: float = 0.2
     """The flip probability per bit of such a sample is uniform between 0 and this."""
+    soft_targets: tuple[float, ...] = ()
+    """Temperature of the targets of each scale, coarsest first (`bit_chances`): a bit that was
+    close to flipping when the shape was tokenized is learnt as nearly even odds. Empty learns the
+    tokens as they are. `g3pt evaluate stability` says which temperatures fit a tokenizer."""
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     guess_field: float = 0.0
     """Weight of the error of the field that the first guess decodes to, if the model has a guess
@@ -54,6 +60,13 @@ class CarLossConfig(ConditionLossConfig):
         check_shares(self, "flip_share", "flip_max", "guess_field_share", "guess_field_from")
         if self.scale_weights and min(self.scale_weights) <= 0:
             raise ValueError(f"loss.scale_weights must be positive, got {self.scale_weights}")
+        if self.soft_targets and min(self.soft_targets) <= 0:
+            raise ValueError(f"loss.soft_targets must be positive, got {self.soft_targets}")
+        if self.soft_targets and self.flip_share:
+            raise ValueError(
+                "loss.soft_targets and loss.flip_share exclude each other: tokens that correct "
+                "flipped bits have no margins"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +77,8 @@ class CarStep:
     indices_BT: Tensor
     ids: tuple[str, ...]
     flip_probability_B: Tensor
+    margins_BTK: Tensor | None = None
+    """Margins of the tokens, if targets are softened by them."""
     queries_BQ3: Tensor | None = None
     inside_BQ: Tensor | None = None
     near_BQ: Tensor | None = None
@@ -77,6 +92,7 @@ class CarStep:
             indices_BT=batch.indices_BT,
             ids=batch.ids,
             flip_probability_B=flips_B,
+            margins_BTK=batch.margins_BTK,
             queries_BQ3=batch.queries_BQ3,
             inside_BQ=batch.inside_BQ,
             near_BQ=batch.near_BQ,
@@ -98,7 +114,8 @@ class NextScale:
         """Freeze the tokenizer, and with `only_guess` all of the model except its first guess.
 
         Raises:
-            ValueError: if there is not one scale weight per scale, or no guess to train.
+            ValueError: if there is not one scale weight or temperature of soft targets per scale,
+                or no guess to train.
         """
         self.car = car
         self.tokenizer = tokenizer.eval().requires_grad_(False)
@@ -112,14 +129,24 @@ class NextScale:
                 raise ValueError("trained is guess, and the model makes none: give it model.guess")
             car.requires_grad_(False)
             car.guess.requires_grad_(True)
-        num = len(loss.scale_weights)
-        if num and num != car.config.num_scales:
-            raise ValueError(
-                f"loss.scale_weights needs {car.config.num_scales} numbers, one a scale, got {num}"
-            )
+        for name in ("scale_weights", "soft_targets"):
+            num = len(getattr(loss, name))
+            if num and num != car.config.num_scales:
+                raise ValueError(
+                    f"loss.{name} needs {car.config.num_scales} numbers, one a scale, got {num}"
+                )
 
     def draw(self, batch: CarBatch, step: int, part: Part, batch_size: int) -> CarStep:
-        """Draw dropped conditions and flips for a part of the global batch."""
+        """Draw dropped conditions and flips for a part of the global batch.
+
+        Raises:
+            ValueError: if targets are to be soft and the batch holds no margins.
+        """
+        if self._loss.soft_targets and batch.margins_BTK is None:
+            raise ValueError(
+                "loss.soft_targets needs the margins of the tokens, which these data do not hold: "
+                "train on a stream, or on recordings with `margins`"
+            )
         rng, config = step_generator(self._seed, step, "conditions"), self._loss
         condition = self.conditions.draw(batch, rng, step=step, part=part, batch_size=batch_size)
         flipped_B = rng.random(batch_size) < config.flip_share
@@ -131,12 +158,17 @@ class NextScale:
         """The loss of a placeholder batch of the right sizes: a step without data."""
         guess = self.car.config.guess
         side = None if guess is None else guess.image_size
-        num_tokens = self.car.config.num_tokens
+        num_tokens, num_bits = self.car.config.num_tokens, self.car.config.num_bits
+        margins_BTK = None
+        if self._loss.soft_targets:
+            shape = (batch_size, num_tokens, num_bits)
+            margins_BTK = torch.zeros(shape, dtype=torch.uint8, device=device)
         step = CarStep(
             condition=self.conditions.synthetic(batch_size, device, guess_side=side),
             indices_BT=torch.ones(batch_size, num_tokens, dtype=torch.int64, device=device),
             ids=("",) * batch_size,
             flip_probability_B=torch.zeros(batch_size, device=device),
+            margins_BTK=margins_BTK,
         )
         return self.loss(step, step=0, progress=0.999).loss
 
@@ -214,7 +246,10 @@ class NextScale:
     def losses(
         self, batch: CarStep, num_scales: int, flips_B: Tensor | None, step: int
     ) -> tuple[Tensor, Tensor | None]:
-        """Cross-entropy by scale, and the signs of the first guess if the model has one."""
+        """Cross-entropy by scale, and the signs of the first guess if the model has one.
+
+        Targets are soft if the batch holds margins.
+        """
         indices_BT = batch.indices_BT
         indices_BT = indices_BT[:, : sum(self.car.config.scale_lengths[:num_scales])]
         self.tokenizer.to(indices_BT.device)
@@ -240,4 +275,15 @@ class NextScale:
                 generator=generator,
             )
         logits = self.car(teacher.inputs_BTC, condition, num_scales)
-        return self.car.token_losses(logits, teacher.targets_BT), signs_BTK
+        if batch.margins_BTK is None:
+            return self.car.token_losses(logits, teacher.targets_BT), signs_BTK
+        chances_BTK = self._chances(indices_BT, batch.margins_BTK, num_scales)
+        return self.car.soft_token_losses(logits, chances_BTK), signs_BTK
+
+    def _chances(self, indices_BT: Tensor, margins_BTK: Tensor, num_scales: int) -> Tensor:
+        """Chance of every bit of the first scales to be set, with the temperature of its scale."""
+        lengths = list(self.car.config.scale_lengths[:num_scales])
+        tokens = indices_BT.split(lengths, dim=1)
+        margins = margins_BTK[:, : sum(lengths)].split(lengths, dim=1)
+        scales = zip(tokens, margins, self._loss.soft_targets[:num_scales], strict=True)
+        return torch.cat([bit_chances(*scale) for scale in scales], dim=1)

@@ -141,7 +141,7 @@ def _timed_step(run: Run, expected: float, device: torch.device) -> float | None
     if expected > LONGEST_SECONDS:
         return None
     batch_size = run.data.batch_size
-    num = min(max(int(TIMED_SECONDS / expected), 1), batch_size // run.train.accumulation)
+    num = min(max(int(TIMED_SECONDS / expected), 1), batch_size // run.train.pieces(1))
     try:
         task = open_without_data(run)
         module = task.module.to(device).train()

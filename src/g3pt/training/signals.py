@@ -1,16 +1,27 @@
-"""Signals that ask a run to save and leave."""
+"""Signals that ask for a stop, after which the same command goes on."""
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+NAMES = ("SIGTERM", "SIGUSR1")  # Windows has no SIGUSR1
+"""Clusters send one of them some time before they take a machine away."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked for a stop; what was done is kept, and the same command goes on from there.
+
+    Like the user's interrupt, it passes whatever handles the errors of a single object.
+    """
 
 
 class StopSignals:
     """While entered, SIGTERM, SIGUSR1 and the first SIGINT set `received` and do not end it.
 
-    Clusters send SIGTERM or SIGUSR1 some time before they take a machine away. A second SIGINT ends
-    the process at once. Outside the main thread nothing is caught.
+    A second SIGINT ends the process at once. Outside the main thread nothing is caught.
     """
 
     def __init__(self) -> None:
@@ -19,8 +30,7 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
-            names = ("SIGTERM", "SIGINT", "SIGUSR1")  # Windows has no SIGUSR1
-            for number in (n for n in signal.Signals if n.name in names):
+            for number in (n for n in signal.Signals if n.name in (*NAMES, "SIGINT")):
                 self._before[number] = signal.signal(number, self._receive)
         return self
 
@@ -32,3 +42,31 @@ class StopSignals:
         if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = True
+
+
+@contextmanager
+def stop_at_once() -> Iterator[None]:
+    """While entered, SIGTERM and SIGUSR1 end the block at the next instruction.
+
+    For work that may end anywhere, since whatever is finished is whole on disk.
+
+    Outside the main thread nothing is caught.
+
+    Raises:
+        Stopped: when the first signal comes; others are not heard until the block has ended.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    numbers = [number for number in signal.Signals if is_main and number.name in NAMES]
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        name = signal.Signals(number).name
+        raise Stopped(f"stopped by {name}: the same command goes on from here")
+
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

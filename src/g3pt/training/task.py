@@ -29,7 +29,7 @@ class Part(NamedTuple):
         if batch_size % self.count:
             raise ValueError(
                 f"a global batch of {batch_size} does not divide into {self.count} equal parts "
-                "(accumulation x processes); change batch_size or train.accumulation"
+                "(accumulation x processes); change batch_size, train.accumulation or train.slices"
             )
         size = batch_size // self.count
         return slice(self.index * size, (self.index + 1) * size)

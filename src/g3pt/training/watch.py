@@ -3,6 +3,7 @@
 In a step every process waits for all others, so one that hangs holds up all. Each process tells the
 others through the store of the process group where it is; the one that is furthest behind is the
 one they wait for. A process that tells nothing (stopped, or its machine is gone) is named as well.
+One that cannot reach the store any more, because its own machine is cut off, leaves by itself.
 Outside steps (evaluation, saving, the first step, which opens the data) nobody can say what is too
 long; there the limit of the collectives holds.
 """
@@ -110,7 +111,7 @@ class Watch:
     def __init__(
         self, world: World, limit: float, *, leave: Callable[[int], None] = os._exit
     ) -> None:
-        """Start the thread; all processes must do so together.
+        """Start the threads; all processes must do so together.
 
         Args:
             world: this process and the others; one alone is not watched.
@@ -122,15 +123,19 @@ class Watch:
         self._count = 0
         self._steps = 0
         self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._pause = min(limit / 8, 5.0)
+        self._threads: list[threading.Thread] = []
         if world.size == 1 or not limit:
             return
         self._store = _own_connection()
         self._keys = [str(rank) for rank in range(world.size)]
         self._tell()
         world.meet()
-        self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
-        self._thread.start()
+        self._heard = self._exchange()
+        self._lost = ""
+        for name, work in (("beats", self._beat), ("watch", self._watch)):
+            self._threads.append(threading.Thread(target=work, name=name, daemon=True))
+            self._threads[-1].start()
 
     def at(self, step: int, stage: Stage) -> None:
         """Say where this process is; the first step counts as outside."""
@@ -141,10 +146,10 @@ class Watch:
         self._place = step, stage, self._place[2] + 1
 
     def close(self) -> None:
-        """Say that this process leaves, and end the thread."""
-        if self._thread is not None:
-            self._closed.set()
-            self._thread.join()
+        """Say that this process leaves, and end the threads."""
+        self._closed.set()
+        for thread in self._threads:
+            thread.join(self._limit)  # a store that is gone answers nobody
 
     def _tell(self, *, is_done: bool = False) -> None:
         self._count += 1
@@ -153,18 +158,31 @@ class Watch:
         beat = Beat(*me, step, stage, moves, is_done)
         self._store.set(str(self._world.rank), beat.encode())
 
+    def _exchange(self) -> tuple[float, list[Beat]]:
+        """Tell where this process is; give the time, and what all have told."""
+        self._tell()
+        beats = [Beat.decode(text.decode()) for text in self._store.multi_get(self._keys)]
+        return time.monotonic(), beats
+
+    def _beat(self) -> None:
+        """Exchange beats until the end; waits without limit for a network that is gone."""
+        try:
+            while not self._closed.wait(self._pause):
+                self._heard = self._exchange()
+            self._tell(is_done=True)
+        except RuntimeError as error:  # also torch's DistError
+            self._lost = str(error)
+
     def _watch(self) -> None:
         judge = Judge(self._limit)
-        while not self._closed.wait(min(self._limit / 8, 5.0)):
-            try:
-                self._tell()
-                beats = [Beat.decode(text.decode()) for text in self._store.multi_get(self._keys)]
-            except RuntimeError as error:  # also torch's DistError
-                if self._closed.is_set():
-                    return
-                complaint = f"the store of the process group cannot be reached: {error}"
+        while not self._closed.wait(self._pause):
+            (last, beats), now = self._heard, time.monotonic()
+            if self._lost:
+                complaint = f"the store of the process group cannot be reached: {self._lost}"
+            elif now - last > self._limit:
+                complaint = f"the store of the process group gave no answer for {self._limit:g} s"
             else:
-                complaint = judge.complaint(beats, time.monotonic())
+                complaint = judge.complaint(beats, now)
             if complaint:
                 LOGGER.error(
                     "%s. Rank %d leaves with code %d; the run goes on from its last checkpoint "
@@ -174,7 +192,7 @@ class Watch:
                     HUNG,
                 )
                 self._leave(HUNG)
-        self._tell(is_done=True)
+                return
 
 
 def _own_connection() -> Any:

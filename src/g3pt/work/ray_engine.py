@@ -82,10 +82,10 @@ class RayEngine(Engine):
             ConnectionError: if there is no cluster at `address`.
         """
         self.address, self.limits, self.on_gpus = address, limits or Limits(), on_gpus
-        self._ray = _import_ray(local=address == "local")
+        self._ray = import_ray(local=address == "local")
         self._is_ours = not self._ray.is_initialized()
         if self._is_ours:
-            _connect(self._ray, address)
+            connect(self._ray, address)
 
     def __enter__(self) -> "RayEngine":
         return self
@@ -233,7 +233,12 @@ def _children(limits: Limits) -> ProcessPool:
     return child_pool(1, limits)
 
 
-def _import_ray(*, local: bool) -> Any:
+def import_ray(*, local: bool) -> Any:
+    """The module `ray`, told to report nothing, and to stay on loopback if it is started here.
+
+    Raises:
+        ImportError: without the extra `cluster`.
+    """
     for name, value in (SETTINGS | (LOCAL_SETTINGS if local else {})).items():
         os.environ.setdefault(name, value)
     try:
@@ -244,10 +249,21 @@ def _import_ray(*, local: bool) -> Any:
     return ray
 
 
-def _connect(ray: Any, address: str) -> None:
+def connect(ray: Any, address: str, *, num_cpus: int | None = None) -> None:
+    """Join a cluster, or start one on this machine.
+
+    Args:
+        ray: the module, from `import_ray`.
+        address: as `RayEngine` takes it.
+        num_cpus: processors that a cluster which is started here is to have; None counts them.
+
+    Raises:
+        ConnectionError: if there is no cluster at `address`.
+    """
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
         quiet |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        quiet["num_cpus"] = num_cpus
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         ray.init(address=address, **quiet)

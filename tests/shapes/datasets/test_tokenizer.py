@@ -242,3 +242,30 @@ def test_a_damaged_sample_stops_training_unless_the_budget_allows_it(config, tmp
     for row, name in enumerate(batch.ids):
         truth = in_box(name, batch.queries_BQ3[row].numpy())
         assert np.array_equal(batch.occupancy_BQ[row].numpy() == 1.0, truth)
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_two_draws_of_a_shape_have_no_point_in_common(config, resident):
+    from g3pt.shapes.datasets.resident import ResidentTokenizerDataset
+    from g3pt.shapes.datasets.tokenizer import TokenizerDataset
+
+    if resident:
+        held = replace(config, resident_points=256)
+        dataset = ResidentTokenizerDataset(held, torch.device("cpu"), twice=True)
+    else:
+        dataset = TokenizerDataset(config, twice=True)
+    batch = dataset.batch(0)
+    assert batch.again_points_BN3.shape == batch.points_BN3.shape
+    assert batch.first(2).to("cpu").again_normals_BN3.shape == (2, 64, 3)
+    for row, name in enumerate(batch.ids):
+        points, normals = batch.again_points_BN3[row], batch.again_normals_BN3[row]
+        assert in_box(name, (points - 0.001 * normals).numpy()).all()
+        assert torch.cdist(points, batch.points_BN3[row]).min() > 0
+
+
+def test_two_draws_need_twice_as_many_stored_points(config):
+    from g3pt.shapes.datasets.tokenizer import TokenizerDataset
+
+    stored = TokenizerDataset(config).parts[0].prepare.num_points
+    with pytest.raises(ValueError, match=f"num_points in two draws is {stored + 2}, only {stored}"):
+        TokenizerDataset(replace(config, num_points=stored // 2 + 1), twice=True)

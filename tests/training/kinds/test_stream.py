@@ -13,7 +13,9 @@ from g3pt.training import fitting
 from g3pt.training.checkpoint import load_newest_checkpoint
 from g3pt.training.kinds.stream import StreamRun, WatchConfig
 from g3pt.training.loop import BEST_FOLDER
+from g3pt.training.next_scale import NextScale
 from g3pt.training.start import complete, open_task, start
+from g3pt.training.task import Part
 from g3pt.training.trained import load_car
 
 
@@ -91,8 +93,6 @@ def test_a_run_that_was_cut_off_ends_with_the_same_weights(
 def test_the_first_guess_learns_and_the_frozen_stage_does_not(run: StreamRun):
     completed, tokenizer = complete(run)
     task = open_task(completed, tokenizer)
-    from g3pt.training.task import Part
-
     task.loss(task.batch(0, Part()), step=0, progress=0.5).loss.backward()
     guess = task.module.guess
     assert guess is not None
@@ -104,3 +104,37 @@ def test_a_number_that_evaluations_do_not_give_cannot_choose(run: StreamRun, tmp
     train = replace(run.train, keep_best="iou/nothing")
     with pytest.raises(ValueError, match=r"keep_best is 'iou/nothing'"):
         start(replace(run, train=train), tmp_path / "stream")
+
+
+def test_soft_targets_change_what_is_learnt_and_certain_bits_do_not(run: StreamRun):
+    completed, tokenizer = complete(run)
+    soft = replace(completed.loss, soft_targets=(0.2,) * completed.model.num_scales)
+    task = open_task(replace(completed, loss=soft), tokenizer)
+    task.module.eval()
+    step = task.batch(0, Part())
+    assert step.margins_BTK is not None
+    hard = task.loss(replace(step, margins_BTK=None), step=0, progress=0.5).metrics
+    found = task.loss(step, step=0, progress=0.5).metrics
+    certain = torch.full_like(step.margins_BTK, 255)
+    same = task.loss(replace(step, margins_BTK=certain), step=0, progress=0.5).metrics
+    for scale in range(completed.model.num_scales):
+        assert not torch.isclose(found[f"ce/{scale}"], hard[f"ce/{scale}"], rtol=1e-6)
+        torch.testing.assert_close(same[f"ce/{scale}"], hard[f"ce/{scale}"])
+
+
+def test_soft_targets_need_margins_a_temperature_a_scale_and_true_tokens(run: StreamRun):
+    completed, tokenizer = complete(run)
+    num_scales = completed.model.num_scales
+    soft = replace(completed.loss, soft_targets=(0.2,) * num_scales)
+    task = open_task(completed, tokenizer)
+    batch = task._datasets[Part()].batch(0)
+    objective = NextScale(task.module, tokenizer, soft)
+    with pytest.raises(ValueError, match="margins of the tokens, which these data do not hold"):
+        objective.draw(batch, 0, Part(), completed.data.batch_size)
+    assert objective.synthetic_loss(2).isfinite()
+    with pytest.raises(ValueError, match=r"soft_targets needs \d numbers, one a scale, got 1"):
+        NextScale(task.module, tokenizer, replace(soft, soft_targets=(0.2,)))
+    with pytest.raises(ValueError, match="must be positive"):
+        replace(soft, soft_targets=(0.2, 0.0))
+    with pytest.raises(ValueError, match="exclude each other"):
+        replace(soft, flip_share=0.5)

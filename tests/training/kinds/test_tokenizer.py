@@ -147,3 +147,44 @@ def test_four_shapes_can_be_learnt(make, part):
         optimizer.zero_grad()
         history.append(float(output.metrics["occupancy"].detach()))
     assert history[-1] < 0.5 * history[0]
+
+
+def test_consistency_pulls_the_bits_of_two_draws_together(make, part):
+    task = make(consistency_weight=1.0, consistency_margin=0.5)
+    step = task.batch(0, part())
+    optimizer = torch.optim.Adam(task.module.encoder.parameters(), lr=1e-3)
+    found = []
+    for _ in range(6):
+        latents = task.module.encode(step.batch.points_BN3, step.batch.normals_BN3)
+        loss = task._inconsistency(step.batch, task.module.quantize(latents))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        found.append(loss.item())
+    assert found[-1] < 0.9 * found[0]
+
+
+def test_a_step_with_consistency_has_the_loss_of_one_without_and_its_own(make, part):
+    plain, task = make(consistency_weight=0.0), make(consistency_weight=0.5)
+    plain.module.eval()
+    task.module.eval()
+    step = task.batch(0, part())
+    with_it, without = (each.loss(step, step=0, progress=0.9) for each in (task, plain))
+    own = with_it.metrics["inconsistency"]
+    torch.testing.assert_close(with_it.loss, without.loss + 0.5 * own)
+    assert "inconsistency" not in without.metrics
+    assert plain.batch(0, part()).batch.again_points_BN3 is None
+    assert task.synthetic_loss(2).isfinite()
+
+
+def test_consistency_is_refused_where_it_means_nothing(make):
+    from g3pt.models.alternatives.kl import KlConfig
+    from g3pt.models.tokenizers import build_tokenizer
+    from g3pt.training.kinds.tokenizer import TokenizerLossConfig, TokenizerTask
+
+    task = make()
+    loss = TokenizerLossConfig(consistency_weight=1.0)
+    with pytest.raises(ValueError, match="consistency_weight: its latents are continuous"):
+        TokenizerTask(build_tokenizer(KlConfig()), task._data, loss, task._validation)
+    with pytest.raises(ValueError, match="must not be negative"):
+        TokenizerLossConfig(consistency_margin=-0.1)

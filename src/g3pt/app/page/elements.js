@@ -7,18 +7,7 @@ export const $ = (id) => document.getElementById(id);
 const NUMBERS = new Intl.NumberFormat("en", { useGrouping: true });
 export const number = (value) => NUMBERS.format(value).replaceAll(",", "\u202f");
 
-/** Errors and warnings speak of flags of the command line; here these are things on the page. */
-export function inWords(text) {
-  return text
-    .replace("look at it with --cutout, or give --mask", "look at it, and repair it with the brush")
-    .replace(/\(--mask\)|\(--whole-picture\)/g, "")
-    .replaceAll("--whole-picture", "Whole picture")
-    .replaceAll("--mask", "the brush")
-    .replaceAll("--cutout", "the cut-out");
-}
-
-/** A remark of the server as a sentence. */
-export const sentence = (text) => inWords(text).replace(/^./, (first) => first.toUpperCase()).replace(/[^.]$/, "$&.");
+export const sentence = (text) => text.replace(/^./, (first) => first.toUpperCase()).replace(/[^.]$/, "$&.");
 
 /** Take errors away from a form. */
 export function clearErrors(form) {
@@ -40,13 +29,13 @@ export function showError(form, error) {
     first ??= input?.focus ? input : null;
     const place = form.id === "ask" && $(`error-${name}`);
     if (place) {
-      place.textContent = inWords(`${name}: ${detail}`);
+      place.textContent = `${name}: ${detail}`;
       place.hidden = false;
       place.closest("details")?.setAttribute("open", "");
     } else rest.push(field ? `${field}: ${detail}` : detail);
   }
   if (rest.length) {
-    own.textContent = inWords(rest.join("; "));
+    own.textContent = rest.join("; ");
     own.hidden = false;
   }
   first?.focus();

@@ -1,7 +1,7 @@
 // The job that is shown: what it says of itself, its scales as they come, and its shapes.
 
 import { ENDED, ask, askJson, follow } from "./api.js";
-import { $, inWords, number } from "./elements.js";
+import { $, number } from "./elements.js";
 import { drawHistory, forget, history, remember } from "./history.js";
 import { Viewer, readGlb } from "./viewer.js";
 
@@ -93,7 +93,7 @@ function say(text) {
 }
 
 function fail(text) {
-  $("failed").textContent = inWords(text);
+  $("failed").textContent = text;
   $("failed").hidden = !text;
 }
 

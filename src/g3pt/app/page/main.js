@@ -2,7 +2,7 @@
 
 import { askJson, readiness, server, watch } from "./api.js";
 import { CutoutEditor } from "./cutout.js";
-import { $, clearErrors, inWords, sentence, showError, told } from "./elements.js";
+import { $, clearErrors, sentence, showError, told } from "./elements.js";
 import { startFurther } from "./further.js";
 import { startHistory } from "./history.js";
 import { cancel, chooseScale, job, open, refresh, submit, viewer } from "./job.js";
@@ -75,7 +75,7 @@ async function look() {
 }
 
 function say(error) {
-  $("error-image").textContent = inWords(error.message);
+  $("error-image").textContent = error.message;
   $("error-image").hidden = false;
 }
 

@@ -23,10 +23,11 @@ from g3pt.procedural.grammar.clusters import (
     rotated,
     scaled,
 )
-from g3pt.procedural.grammar.plans import PLANS, Plan
+from g3pt.procedural.grammar.meetings import kept_within, meeting
+from g3pt.procedural.grammar.plans import CUT_PLANS, PLANS, Plan
 from g3pt.procedural.grammar.solids import ALONG, Taste, arc, sizes, solid
-from g3pt.procedural.primitives import Kind, ShapeArrays
-from g3pt.procedural.shape import ASSEMBLY, ProceduralShape
+from g3pt.procedural.primitives import Kind, ShapeArrays, signed_distance
+from g3pt.procedural.shape import ASSEMBLY, CUT_ASSEMBLY, ProceduralShape
 
 THINNEST = 0.012
 """Smallest thickness of an added primitive of an assembly in the unit frame."""
@@ -39,35 +40,48 @@ class _DegenerateError(Exception):
     """Raised for a draw that is discarded."""
 
 
-def make_assembly(seed: int) -> ProceduralShape:
+def make_assembly(seed: int, family: str = ASSEMBLY) -> ProceduralShape:
     """Make the assembly of a seed.
 
+    Args:
+        seed: any number from 0 up.
+        family: `ASSEMBLY`, whose shapes never change, or `CUT_ASSEMBLY`, which also bevels and
+            intersects.
+
     Raises:
-        ValueError: if the seed is negative.
+        ValueError: if the seed is negative, or the family is none of the two.
     """
     if seed < 0:
         raise ValueError(f"a shape's seed is a number from 0 up, got {seed}")
+    if family not in (ASSEMBLY, CUT_ASSEMBLY):
+        raise ValueError(f"assemblies are {ASSEMBLY!r} or {CUT_ASSEMBLY!r}, got {family!r}")
     for attempt in range(_MOST_TRIES):
-        chance = Chance([seed, crc32(ASSEMBLY.encode()), attempt])
+        chance = Chance([seed, crc32(family.encode()), attempt])
         try:
-            arrays, facts, extents = _finish(*_grow(chance))
+            arrays, facts, extents = _finish(*_grow(chance, cuts=family == CUT_ASSEMBLY))
         except _DegenerateError:
             continue
-        return ProceduralShape(ASSEMBLY, int(seed), arrays, facts, extents)
-    raise AssertionError(f"assembly {seed}: {_MOST_TRIES} draws were degenerate")
+        return ProceduralShape(family, int(seed), arrays, facts, extents)
+    raise AssertionError(f"{family} {seed}: {_MOST_TRIES} draws were degenerate")
 
 
-def _grow(chance: Chance) -> tuple[ShapeArrays, Taste, Plan]:
-    taste = Taste.draw(chance)
-    plan = chance.weighted(PLANS)(chance, taste)
+def _grow(chance: Chance, *, cuts: bool) -> tuple[ShapeArrays, Taste, Plan]:
+    taste = Taste.draw(chance, cuts=cuts)
+    plans = CUT_PLANS if cuts else PLANS
+    plan = chance.weighted(plans)(chance, taste)
     cluster = plan.cluster
+    if cuts and 2 * len(cluster) <= _MOST_PARTS and chance.flag(0.12):
+        cluster, plan = kept_within(chance, taste, cluster), replace(plan, parts=())
     for _ in range(chance.weighted({0: 5, 1: 4, 2: 1.5})):
-        minor = chance.weighted(PLANS)(chance, taste).cluster
+        minor = chance.weighted(plans)(chance, taste).cluster
         cluster = _with(cluster, scaled(minor, chance.ratio(0.12, 0.8)), chance)
     for _ in range(chance.weighted({0: 3, 1: 2, 2: 2, 3: 2, 5: 1, 8: 0.5})):
         half = sizes(chance, taste)
         kind = chance.weighted({None: 10, Kind.ARC: 1, Kind.TORUS: 0.5, Kind.TERRAIN: 0.2})
-        detail = solid(chance, taste, half, kind=kind)
+        if cuts and kind is None and chance.flag(0.2):
+            detail = meeting(chance, taste, half)
+        else:
+            detail = solid(chance, taste, half, kind=kind)
         cluster = _with(cluster, scaled(detail, chance.ratio(0.06, 0.7)), chance)
     if chance.flag(0.2):
         cluster = _with_handles(cluster, chance, taste)
@@ -116,9 +130,11 @@ def _with_handles(cluster: ShapeArrays, chance: Chance, taste: Taste) -> ShapeAr
     pose = np.stack([spot.normal, y, np.cross(spot.normal, y)], axis=1)
     handle = moved(rotated(handle, pose), spot.point - spot.normal * (0.05 * size))
     ends = [(np.cos(section[2]), 0, sign * np.sin(section[2])) for sign in (-1, 1)]
-    if not is_inside(
-        cluster, spot.row, ring * np.array(ends) @ pose.T + handle.translations, 0
-    ).any():
+    ends = ring * np.array(ends) @ pose.T + handle.translations
+    inside = is_inside(cluster, spot.row, ends, 0)
+    if cluster.limited.any():
+        inside &= signed_distance(cluster, ends) < 0
+    if not inside.any():
         return cluster
     placed = [handle]
     if chance.flag(0.4):
@@ -151,6 +167,8 @@ def _joined_twice(cluster: ShapeArrays, chance: Chance) -> ShapeArrays:
     axis, row = chance.pick((0, 0, 2)), _row(cluster, chance)
     # A plane through the centre of an added primitive, which overlaps its own image.
     middle = cluster.rotations[row] @ np.array(hub_of(cluster, row).at) + cluster.translations[row]
+    if cluster.limited.any() and signed_distance(cluster, middle[None])[0] > 0:
+        return cluster
     at = float(middle[axis])
     return joined([cluster, mirrored(cluster, axis, at)])
 

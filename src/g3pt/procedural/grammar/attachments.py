@@ -90,6 +90,8 @@ class Touch:
 def touch(cluster: ShapeArrays, row: int, chance: Chance) -> Touch | None:
     """Cast a ray from inside a primitive, along an axis or at random; None if it finds no surface.
 
+    Where another primitive limits this one, the point may be one that is cut off.
+
     Args:
         cluster: the cluster.
         row: index of the primitive.
@@ -141,7 +143,7 @@ def is_inside(cluster: ShapeArrays, row: int, points: Vector, slack: float) -> N
 
 
 def place(child: ShapeArrays, row: int, spot: Touch, depth: float) -> Vector:
-    """Translation after which a primitive of the child stands on a spot.
+    """Translation after which a primitive of the child, within its limits, stands on a spot.
 
     Args:
         child: the cluster to move.
@@ -149,11 +151,15 @@ def place(child: ShapeArrays, row: int, spot: Touch, depth: float) -> Vector:
         spot: the point to touch.
         depth: how deep it sinks in, as a share of the distance from its surface to its hub.
     """
-    hub = hub_of(child, row)
-    rotation = child.rotations[row]
-    reach = hub.reach(rotation.T @ -spot.normal)
-    middle = rotation @ np.array(hub.at) + child.translations[row]
-    return spot.point + spot.normal * (reach * (1 - depth)) - middle
+    chains = child.chains
+    shifts: list[Vector] = []
+    for each in np.flatnonzero(chains == chains[row]).tolist():
+        hub = hub_of(child, each)
+        rotation = child.rotations[each]
+        reach = hub.reach(rotation.T @ -spot.normal)
+        middle = rotation @ np.array(hub.at) + child.translations[each]
+        shifts.append(spot.point + spot.normal * (reach * (1 - depth)) - middle)
+    return min(shifts, key=lambda shift: float(shift @ spot.normal))
 
 
 _SLACK = 2e-3
@@ -190,7 +196,7 @@ def attach(
     if spot is None or (up and spot.normal[1] < 0.3):
         return []
     foot = spot.point - 0.01 * spot.normal
-    if base.carves.any() and signed_distance(base, foot[None])[0] > 0:
+    if _is_cut(base) and signed_distance(base, foot[None])[0] > 0:
         return []
     if up:
         spot = Touch(spot.row, spot.point, np.array([0.0, 1.0, 0.0]))
@@ -201,6 +207,11 @@ def attach(
     if not copies:
         return [child]
     return [child, *_copies(base, spot, child, chance)]
+
+
+def _is_cut(cluster: ShapeArrays) -> bool:
+    """Whether parts of its primitives are carved away or cut off by limits."""
+    return bool(cluster.carves.any() or cluster.limited.any())
 
 
 def _copies(
@@ -241,6 +252,6 @@ def _copies(
     keep = is_inside(base, spot.row, feet, _SLACK)
     # A copy at the place of the first one would be redundant.
     keep &= np.abs(feet - foot).max(axis=1) > 0.1 * float(child.parameters[0, :3].max())
-    if base.carves.any():
+    if _is_cut(base):
         keep &= signed_distance(base, feet) < _SLACK
     return [one for (one, _), kept in zip(found, keep, strict=True) if kept]

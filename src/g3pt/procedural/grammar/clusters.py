@@ -42,6 +42,7 @@ def part(
         carves=np.array([carve]),
         colors=np.array([color], np.uint8),
         blends=np.array([blend], np.float32),
+        limited=np.zeros(1, np.bool_),
     )
 
 
@@ -57,6 +58,7 @@ def joined(clusters: list[ShapeArrays]) -> ShapeArrays:
         carves=np.concatenate([c.carves for c in clusters]),
         colors=np.concatenate([c.colors for c in clusters]),
         blends=np.concatenate([c.blends for c in clusters]),
+        limited=np.concatenate([c.limited for c in clusters]),
     )
 
 

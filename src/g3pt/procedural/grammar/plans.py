@@ -27,6 +27,7 @@ from g3pt.procedural.grammar.clusters import (
     rotated,
     scaled,
 )
+from g3pt.procedural.grammar.meetings import meeting
 from g3pt.procedural.grammar.solids import (
     ALONG,
     Taste,
@@ -219,7 +220,7 @@ def shell(chance: Chance, taste: Taste) -> Plan:
     wide, deep, tall = chance.real(0.3, 1), chance.real(0.3, 1), chance.ratio(0.12, 1)
     if kind == Kind.PLATE:
         parameters = plate(chance, wide, tall, deep)
-        parameters = (*parameters[:11], 0.0, *parameters[12:])
+        parameters = (*parameters[:11], 0.0, *parameters[12:])  # a hole would leave no bottom
         outer = part(kind, parameters, taste.main)
     else:
         outer = solid(chance, taste, (wide, tall, deep), kind=kind, color=taste.main)
@@ -395,7 +396,11 @@ def blocks(chance: Chance, taste: Taste) -> Plan:
 def panel(chance: Chance, taste: Taste) -> Plan:
     """A flat panel that faces the front, with details on its face."""
     outline = plate(
-        chance, chance.real(0.3, 1), max(0.012, taste.thickness(chance)), chance.real(0.3, 1)
+        chance,
+        chance.real(0.3, 1),
+        max(0.012, taste.thickness(chance)),
+        chance.real(0.3, 1),
+        bevels=taste.cuts,
     )
     if chance.flag(0.4):
         half = (chance.real(0.3, 1), chance.real(0.3, 1), max(0.012, taste.thickness(chance)))
@@ -466,6 +471,18 @@ def chain(chance: Chance, taste: Taste) -> Plan:
     return Plan(cluster)
 
 
+def meet(chance: Chance, taste: Taste) -> Plan:
+    """Solids that leave only what they have in common; sometimes several of them."""
+    one = meeting(chance, taste, sizes(chance, taste, chance.pick(("chunk", "chunk", "slab"))))
+    if chance.flag(0.75):
+        return Plan(one)
+    clusters = [one]
+    for _ in range(chance.whole(1, 3)):
+        size = chance.ratio(0.2, 0.8)
+        clusters += attach(one, 0, scaled(one, size), chance, copies=chance.flag(0.4))
+    return Plan(joined(clusters))
+
+
 PLANS: dict[Callable[[Chance, Taste], Plan], float] = {
     body: 3.0,
     frame: 2.2,
@@ -482,3 +499,6 @@ PLANS: dict[Callable[[Chance, Taste], Plan], float] = {
     chain: 0.6,
 }
 """Every plan and its relative frequency."""
+
+CUT_PLANS = {**PLANS, meet: 2.5}
+"""The same with intersections."""

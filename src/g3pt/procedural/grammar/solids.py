@@ -49,15 +49,18 @@ class Taste:
     """Ratio of thickness to length of sheets and rods."""
     paints: tuple[Paint, ...]
     """Colours; the first is the main one."""
+    cuts: bool = False
+    """Whether extrusions may be bevelled and solids intersected; without, the draws are the same as
+    before there was either."""
 
     @classmethod
-    def draw(cls, chance: Chance) -> Taste:
+    def draw(cls, chance: Chance, *, cuts: bool = False) -> Taste:
         """Draw a taste."""
         paints = [chance.paint()]
         for _ in range(chance.whole(0, 5)):
             paints.append(chance.paint() if chance.flag(0.6) else chance.tint())
         softness = chance.pick((0.0, 0.15, 0.5, 0.85, 1.0))
-        return cls(softness, chance.ratio(0.006, 0.1), tuple(paints))
+        return cls(softness, chance.ratio(0.006, 0.1), tuple(paints), cuts)
 
     @property
     def main(self) -> Color:
@@ -119,7 +122,7 @@ def solid(
     axis = 1 if upright else _axis(chance, kind, half)
     a, b, c = ((half[1], half[0], half[2]), half, (half[0], half[2], half[1]))[axis]
     color = taste.color(chance) if color is None else color
-    parameters = _parameters(chance, kind, a, b, c)
+    parameters = _parameters(chance, kind, a, b, c, bevels=taste.cuts)
     # The part of an ellipsoid above a cut is not centred at the ellipsoid's centre.
     lift = -(parameters[1] + parameters[3]) / 2 if kind == Kind.DOME else 0.0
     return part(kind, parameters, color, lift * ALONG[axis][:, 1], ALONG[axis])
@@ -138,7 +141,9 @@ def _axis(chance: Chance, kind: Kind, half: Sizes) -> int:
     return order[0] if chance.flag(0.8) else 1
 
 
-def _parameters(chance: Chance, kind: Kind, a: float, b: float, c: float) -> tuple[float, ...]:
+def _parameters(
+    chance: Chance, kind: Kind, a: float, b: float, c: float, *, bevels: bool
+) -> tuple[float, ...]:
     """Parameters of a kind that fills half lengths a, b, c along its x, y, z."""
     mean, least = sqrt(a * c), min(a, b, c)
     match kind:
@@ -176,7 +181,7 @@ def _parameters(chance: Chance, kind: Kind, a: float, b: float, c: float) -> tup
         case Kind.LATHE:
             return lathe(chance, mean, b)
         case Kind.PLATE:
-            return plate(chance, a, b, c)
+            return plate(chance, a, b, c, bevels=bevels)
         case Kind.ARC:
             return arc(chance, mean, b)
         case Kind.TERRAIN:
@@ -217,8 +222,18 @@ def lathe(chance: Chance, radius: float, half: float) -> tuple[float, ...]:
     return half, *radii, 0.0 if chance.flag(0.3) else 1.0
 
 
-def plate(chance: Chance, a: float, half: float, c: float) -> tuple[float, ...]:
-    """Draw an outline: a polygon, a star, a gear, a blob or a leaf, perhaps with a hole."""
+def plate(
+    chance: Chance, a: float, half: float, c: float, *, bevels: bool = False
+) -> tuple[float, ...]:
+    """Draw an outline: a polygon, a star, a gear, a blob or a leaf, perhaps with a hole.
+
+    Args:
+        chance: source of randomness.
+        a: half length along x, before the outline narrows it; `c` along z.
+        half: half height.
+        c: half length along z.
+        bevels: whether the rims may be bevelled, which takes more draws.
+    """
     style = chance.pick(("polygon", "star", "blob", "blob", "leaf", "gear", "cut"))
     repeats, smooth = 1.0, chance.pick((0.0, 0.0, 1.0, 1.0, 0.4))
     deep, phase, lobes = chance.real(0.45, 0.85), chance.real(0, 2 * pi), chance.whole(2, 4)
@@ -252,7 +267,12 @@ def plate(chance: Chance, a: float, half: float, c: float) -> tuple[float, ...]:
     hole = chance.real(0.3, 0.9) if chance.flag(0.22) else 0.0
     taper = chance.real(0.1, 0.8) if chance.flag(0.25) else 0.0
     twist = chance.real(-1.5, 1.5) if half > 0.5 * sqrt(a * c) and chance.flag(0.4) else 0.0
-    return half, *radii, hole, taper, twist, smooth, repeats
+    bevel = 0.0
+    if bevels and chance.flag(0.5):
+        # Less than the height, and than what a hole leaves between the rims of the narrower end.
+        room = min(radii) * (1 - taper) * (1 - hole) * (0.5 if hole else 1.0)
+        bevel = 0.85 * min(half, room) * chance.ratio(0.12, 1.0)
+    return half, *radii, hole, taper, twist, smooth, repeats, bevel
 
 
 def arc(chance: Chance, ring: float, half: float) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from g3pt.shapes.batch import TokenizerBatch
-from g3pt.shapes.datasets.tokenizer import TokenizerDataConfig
+from g3pt.shapes.datasets.tokenizer import TokenizerDataConfig, two_draws
 from g3pt.shapes.order import MixedOrder
 from g3pt.shapes.packs import (
     PackedShapes,
@@ -43,15 +43,17 @@ class ResidentTokenizerDataset:
         config: TokenizerDataConfig,
         device: torch.device,
         *,
+        twice: bool = False,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        """Move all shapes to the device.
+        """Move all shapes to the device; arguments as of `TokenizerDataset`.
 
         Raises:
             FileNotFoundError, ValueError: if a folder is missing or holds too little.
         """
         self.config = config
+        self._num_drawn = config.num_points * (2 if twice else 1)
         self.parts = [_ResidentPart(path, config, device) for path in config.shards]
         sizes = [len(part.ids) for part in self.parts]
         self.order = MixedOrder(sizes, weights=config.weights, seed=config.seed)
@@ -81,14 +83,17 @@ class ResidentTokenizerDataset:
             rows = draws.rows[draws.parts == number]
             if len(rows):
                 rows_B = torch.from_numpy(rows).to(device, non_blocking=True)
-                columns.append(part.draw(rows_B, config, generator))
+                columns.append(part.draw(rows_B, config, self._num_drawn, generator))
                 ids += [part.ids[row] for row in rows.tolist()]
         points, normals, queries, inside = (torch.cat(c) for c in zip(*columns, strict=True))
         turns_B33 = random_symmetries(config.symmetry, len(ids), generator)
         near_Q = torch.arange(queries.shape[1], device=device) >= config.num_volume_queries
         return TokenizerBatch(
-            points_BN3=(points.float() * _POSITION_SCALE) @ turns_B33,
-            normals_BN3=(normals.float() * (1.0 / NORMAL_STEPS)) @ turns_B33,
+            **two_draws(
+                (points.float() * _POSITION_SCALE) @ turns_B33,
+                (normals.float() * (1.0 / NORMAL_STEPS)) @ turns_B33,
+                config.num_points,
+            ),
             queries_BQ3=(queries.float() * _POSITION_SCALE) @ turns_B33,
             occupancy_BQ=inside.float(),
             near_BQ=near_Q.expand(len(ids), -1),
@@ -119,10 +124,14 @@ class _ResidentPart:
         }
 
     def draw(
-        self, rows_B: Tensor, config: TokenizerDataConfig, generator: torch.Generator
+        self,
+        rows_B: Tensor,
+        config: TokenizerDataConfig,
+        num_drawn: int,
+        generator: torch.Generator,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Points, normals and queries as stored integers, and labels, of some shapes."""
-        chosen_N = _some(self.num_points, config.num_points, generator)
+        chosen_N = _some(self.num_points, num_drawn, generator)
         points_BN3 = self.points_SN3[rows_B]
         keys_B = self.keys_S[rows_B]
         numbers_K = _some(self.num_volume, config.num_volume_queries, generator)

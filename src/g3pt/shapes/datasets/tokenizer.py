@@ -8,6 +8,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from g3pt.shapes.batch import CarBatch, TokenizerBatch
 from g3pt.shapes.cache.tokens import TokenCache
@@ -99,8 +100,21 @@ def check_sigmas(near_sigmas: tuple[float, ...], num_near_queries: int) -> None:
 class TokenizerDataset:
     """Random subsets of the points and queries of random shapes."""
 
-    def __init__(self, config: TokenizerDataConfig, *, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        config: TokenizerDataConfig,
+        *,
+        twice: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
         """Open the shards and check that they hold what the config asks for.
+
+        Args:
+            config: the data and sizes.
+            twice: whether batches hold a second draw of points, none of them in the first.
+            rank: index of this process among `world_size`.
+            world_size: number of processes that share a global batch.
 
         Raises:
             FileNotFoundError, ValueError: if a folder is missing or holds too little.
@@ -110,8 +124,11 @@ class TokenizerDataset:
             ShardSet(path, config.selection, max_damaged=config.max_damaged)
             for path in config.shards
         ]
+        self._num_drawn = config.num_points * (2 if twice else 1)
         for part in self.parts:
-            _check_stored(part, config)
+            check_queries(part, config)
+            name = "num_points in two draws" if twice else "num_points"
+            _check_enough(part, name, self._num_drawn, part.prepare.num_points)
         sizes = [len(part) for part in self.parts]
         self.order = MixedOrder(sizes, weights=config.weights, seed=config.seed)
         self.num_shapes = sum(sizes)
@@ -134,7 +151,7 @@ class TokenizerDataset:
         )
         size, num_volume = len(draws), config.num_volume_queries
         num_queries = num_volume + config.num_near_queries
-        points_BN3 = np.empty((size, config.num_points, 3), np.float32)
+        points_BN3 = np.empty((size, self._num_drawn, 3), np.float32)
         normals_BN3 = np.empty_like(points_BN3)
         queries_BQ3 = np.empty((size, num_queries, 3), np.float32)
         occupancy_BQ = np.empty((size, num_queries), np.float32)
@@ -143,7 +160,7 @@ class TokenizerDataset:
             shards = self.parts[part]
             row = shards.readable(row)
             rng = np.random.default_rng((config.seed, 2, number))
-            points, normals = shards.draw_surface(row, config.num_points, rng)
+            points, normals = shards.draw_surface(row, self._num_drawn, rng)
             queries, inside = draw_queries(shards, shards[row], rng, config)
             turn = _random_symmetry(config.symmetry, rng) / POSITION_STEPS
             np.matmul(points, turn, out=points_BN3[place])
@@ -153,13 +170,26 @@ class TokenizerDataset:
             ids.append(shards.shapes[row]["id"])
         near_BQ = np.broadcast_to(np.arange(num_queries) >= num_volume, (size, num_queries))
         return TokenizerBatch(
-            points_BN3=torch.from_numpy(points_BN3),
-            normals_BN3=torch.from_numpy(normals_BN3),
+            **two_draws(
+                torch.from_numpy(points_BN3), torch.from_numpy(normals_BN3), config.num_points
+            ),
             queries_BQ3=torch.from_numpy(queries_BQ3),
             occupancy_BQ=torch.from_numpy(occupancy_BQ),
             near_BQ=torch.from_numpy(near_BQ.copy()),
             ids=tuple(ids),
         )
+
+
+def two_draws(points_BM3: Tensor, normals_BM3: Tensor, num_points: int) -> dict[str, Tensor]:
+    """Points and normals as fields of a `TokenizerBatch`: one draw of so many, or two."""
+    fields = {
+        "points_BN3": points_BM3[:, :num_points],
+        "normals_BN3": normals_BM3[:, :num_points],
+    }
+    if points_BM3.shape[1] > num_points:
+        fields["again_points_BN3"] = points_BM3[:, num_points:]
+        fields["again_normals_BN3"] = normals_BM3[:, num_points:]
+    return fields
 
 
 def draw_queries(
@@ -237,11 +267,6 @@ class CarDataset:
         return CarBatch(
             indices_BT=torch.from_numpy(np.stack(indices)), **vars(self.shapes.conditions(drawn))
         )
-
-
-def _check_stored(part: ShardSet, config: TokenizerDataConfig) -> None:
-    check_queries(part, config)
-    _check_enough(part, "num_points", config.num_points, part.prepare.num_points)
 
 
 def check_queries(part: ShardSet, wanted: QueriesWanted) -> None:

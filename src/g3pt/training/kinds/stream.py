@@ -89,6 +89,7 @@ class StreamTask(ConditionedTask[StreamDataset | RecordedDataset, CarStep]):
         self.tokenizer = tokenizer
         self._objective = NextScale(car, tokenizer, loss, seed=seed, only_guess=only_guess)
         self._data = data
+        self._with_margins = bool(loss.soft_targets)
         self._only_guess = only_guess
         self._watch = watch
         self._ready: list[tuple[Yardstick, ReadyYardstick]] | None = None
@@ -106,6 +107,7 @@ class StreamTask(ConditionedTask[StreamDataset | RecordedDataset, CarStep]):
                 self._data,
                 device,
                 with_features=see is not None,
+                with_margins=self._with_margins,
                 num_tokens=self._num_tokens,
                 **shared,
             )
@@ -119,8 +121,10 @@ class StreamTask(ConditionedTask[StreamDataset | RecordedDataset, CarStep]):
             return sum(config.scale_lengths[: config.guess.num_scales])
         return config.num_tokens
 
-    def _tokenize(self, points_BN3: Tensor, normals_BN3: Tensor) -> Tensor:
-        return self.tokenizer.tokenize(points_BN3, normals_BN3, self.module.config.num_scales)
+    def _tokenize(self, points_BN3: Tensor, normals_BN3: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        tokenizer, num_scales = self.tokenizer, self.module.config.num_scales
+        tokenize = tokenizer.tokenize_with_margins if self._with_margins else tokenizer.tokenize
+        return tokenize(points_BN3, normals_BN3, num_scales)
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
         """The loss of a placeholder batch of the right sizes: a step without data."""
@@ -316,12 +320,12 @@ def _check_stream(run: StreamRun, checks: InputChecks) -> StreamRun:
     data, watch = run.data, run.watch
     match data:
         case StreamConfig():
-            if data.meshes and not Path(data.stock).is_file():
+            if data.meshes + data.recombined and not Path(data.stock).is_file():
                 if data.stock_is_optional and data.grammar + data.families:
                     checks.left_out.append(
                         f"{data.stock}: there is no stock of meshes; training goes without them"
                     )
-                    data = replace(data, meshes=0, stock="")
+                    data = replace(data, meshes=0, recombined=0, stock="")
                 else:
                     checks.require(
                         "data.stock",

@@ -21,13 +21,14 @@ from g3pt.models.flops import (
 )
 from g3pt.models.losses import (
     commitment_loss,
+    consistency_loss,
     distance_loss,
     entropy_loss,
     latent_loss,
     occupancy_loss,
     truncated_distances,
 )
-from g3pt.models.tokenizer import PyramidOutput, Tokenizer
+from g3pt.models.tokenizer import DiscreteTokenizer, PyramidOutput, Tokenizer, require_tokens
 from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
 from g3pt.shapes.batch import TokenizerBatch
 from g3pt.shapes.datasets.resident import ResidentTokenizerDataset
@@ -80,11 +81,20 @@ class TokenizerLossConfig:
     """Weight of an additional loss on a prefix of the scales, decoded as well as the full sum."""
     prefix_share: float = 0.25
     """Share of the batch that has the prefix loss."""
+    consistency_weight: float = 0.0
+    """Weight of the consistency of two draws of points of a shape: their bits shall agree. With it,
+    a step encodes every shape twice."""
+    consistency_margin: float = 0.25
+    """Distance from the sign's edge at which the second draw's bits shall be, in units of the
+    normalised bit features."""
 
     def __post_init__(self) -> None:
         for name in ("warmup_share", "scale_dropout", "prefix_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"loss.{name} must be in [0, 1], got {getattr(self, name)}")
+        for name in ("consistency_weight", "consistency_margin"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"loss.{name} must not be negative, got {getattr(self, name)}")
         if self.truncation <= 0:
             raise ValueError(f"loss.truncation must be positive, got {self.truncation}")
 
@@ -114,6 +124,13 @@ class TokenizerTask:
         *,
         seed: int = 0,
     ) -> None:
+        """Prepare the task; nothing is read yet.
+
+        Raises:
+            ValueError: if draws are to be consistent in tokens that the tokenizer does not make.
+        """
+        if loss.consistency_weight:
+            require_tokens(tokenizer, "loss.consistency_weight")
         self.module = tokenizer
         self._data = data
         self._loss = loss
@@ -127,10 +144,15 @@ class TokenizerTask:
         return self._with_choices(self._datasets[part].batch(step), step, part)
 
     def _open_dataset(self, part: Part) -> TokenizerDataset | ResidentTokenizerDataset:
+        shared = {"rank": part.index, "world_size": part.count, "twice": self._draws_twice}
         if not self._data.resident_points:
-            return TokenizerDataset(self._data, rank=part.index, world_size=part.count)
+            return TokenizerDataset(self._data, **shared)
         device = next(self.module.parameters()).device
-        return ResidentTokenizerDataset(self._data, device, rank=part.index, world_size=part.count)
+        return ResidentTokenizerDataset(self._data, device, **shared)
+
+    @property
+    def _draws_twice(self) -> bool:
+        return self._loss.consistency_weight > 0
 
     def synthetic_loss(self, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
         """The loss of a placeholder batch of the right sizes: a step without data."""
@@ -149,6 +171,8 @@ class TokenizerTask:
             occupancy_BQ=queries[..., 0],
             near_BQ=near.expand(batch_size, -1),
             ids=("",) * batch_size,
+            again_points_BN3=points if self._draws_twice else None,
+            again_normals_BN3=torch.ones_like(points) if self._draws_twice else None,
         )
         scales = torch.full((batch_size,), self.module.num_scales, device=device)
         return TokenizerStep(batch, scales, scales)
@@ -197,6 +221,10 @@ class TokenizerTask:
         if config.prefix_weight:
             total = total + config.prefix_weight * self._prefix_loss(batch, pyramid)
         metrics = {config.target: field, **batch_scores(logits_BQ, inside_BQ, data.near_BQ)}
+        if config.consistency_weight:
+            inconsistency = self._inconsistency(data, pyramid)
+            total = total + config.consistency_weight * inconsistency
+            metrics["inconsistency"] = inconsistency
         return TaskOutput(total, metrics, self._over(warms_up))
 
     def _over(self, warms_up: bool) -> str:
@@ -229,6 +257,15 @@ class TokenizerTask:
         if config.entropy_weight:
             total = total + config.entropy_weight * entropy_loss(pyramid.projected)
         return total
+
+    def _inconsistency(self, data: TokenizerBatch, pyramid: PyramidOutput) -> Tensor:
+        """What bits of a second draw of points lack to agree with those of the first."""
+        assert isinstance(self.module, DiscreteTokenizer)
+        assert data.again_points_BN3 is not None
+        assert data.again_normals_BN3 is not None
+        latents_BLC = self.module.encode(data.again_points_BN3, data.again_normals_BN3)
+        again = self.module.project_given(latents_BLC, pyramid)
+        return consistency_loss(pyramid.projected, again, self._loss.consistency_margin)
 
     def _prefix_loss(self, batch: TokenizerStep, pyramid: PyramidOutput) -> Tensor:
         """Occupancy loss of a random prefix, on the first rows of the batch."""
@@ -341,11 +378,13 @@ class TokenizerKind(RunKind[TokenizerRun]):
         return TokenizerTask(module, run.data, run.loss, run.validation)
 
     def operations(self, run: TokenizerRun) -> float:
-        """Operations of a step; only CVQ has a formula."""
+        """Operations of a step; only CVQ has a formula, for one draw of points."""
         model = run.model
         if not isinstance(model, CvqConfig):
             raise ValueError(f"there is no formula for a tokenizer of kind {model.kind}")
         num_queries = run.data.num_volume_queries + run.data.num_near_queries
+        if run.loss.consistency_weight:
+            raise ValueError("there is no formula for a step with two draws of points")
         step = (
             encoder_operations(model, run.data.num_points)
             + pyramid_operations(model)
