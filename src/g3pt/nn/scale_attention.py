@@ -103,7 +103,10 @@ def plan_attention(
     def attend(
         queries_BHTD: Float[Tensor, "B H T D"], keys_values: KeyValues
     ) -> Float[Tensor, "B H T D"]:
-        if not masks:  # only the first layer knows the dtype that autocast has chosen
+        biases = masks
+        if torch.compiler.is_compiling():  # alike in all layers, so that one graph serves them
+            biases = [_additive(mask, queries_BHTD.dtype) for mask in seen]
+        elif not masks:  # only the first layer knows the dtype that autocast has chosen
             masks.extend(_additive(mask, queries_BHTD.dtype) for mask in seen)
         parts = [
             weighted_values(
@@ -113,7 +116,7 @@ def plan_attention(
                 scale=1.0,
                 mask=mask,
             )
-            for span, mask in zip(spans, masks, strict=True)
+            for span, mask in zip(spans, biases, strict=True)
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 
