@@ -70,10 +70,15 @@ def block_causal_mask(
 def block_numbers(
     block_lengths: tuple[int, ...], *, device: torch.device | None = None
 ) -> Int[Tensor, " T"]:
-    """Number the tokens by the block that they belong to."""
-    lengths = torch.tensor(block_lengths, device=device)
-    blocks = torch.arange(len(block_lengths), device=device)
-    return torch.repeat_interleave(blocks, lengths, output_size=sum(block_lengths))
+    """Number the tokens by the block that they belong to.
+
+    Nothing is copied from the host, which would have to wait for the device.
+    """
+    places_T = torch.arange(sum(block_lengths), device=device)
+    numbers_T = torch.zeros_like(places_T)
+    for stop in list(accumulate(block_lengths))[:-1]:
+        numbers_T += places_T >= stop
+    return numbers_T
 
 
 def plan_attention(
