@@ -107,7 +107,7 @@ def _measure(
             condition,
             seeds=range(settings.seed, settings.seed + batch_size),
             sampling=replace(UNCHANGED, guidance=GUIDANCE, top_p=0.95),
-            cached=cached,
+            cache="static" if cached else "none",
         )
 
     warm = replace(UNCHANGED, num_scales=2)
