@@ -45,7 +45,7 @@ def benchmark_extraction(
 ) -> list[BenchmarkRow]:
     """Queries and seconds of meshes from trained weights, by tracking and by the dense twin."""
     pipeline = G3PT.from_pretrained(settings.weights, settings.device)
-    resolutions = (32, 64) if settings.quick else (256, 512)
+    resolutions = settings.resolutions or ((32, 64) if settings.quick else (256, 512))
     num = 1 if settings.quick else min(settings.num, 5)
     source = ProceduralSourceConfig(num=num, first_seed=HELD_OUT_SEEDS.start + settings.seed)
     fields: list[ShapeField] = []
