@@ -52,9 +52,9 @@ def read_points(batch: ConditionBatch, tokenizer: Tokenizer) -> ConditionBatch:
     if points_BN3 is None or normals_BN3 is None:
         return batch
     dropped_B = batch.points_dropped_B
-    # Only where the host need not wait for another device to know it.
-    asks = dropped_B is not None and dropped_B.device.type == "cpu"
-    everyone = asks and bool(dropped_B.all())
+    everyone = False
+    if dropped_B is not None and dropped_B.device.type == "cpu":
+        everyone = bool(dropped_B.all())  # to know it, the host would wait for another device
     latents_BLC = None if everyone else encode_points(tokenizer, points_BN3, normals_BN3)
     return replace(batch, points_BN3=None, normals_BN3=None, point_latents_BLC=latents_BLC)
 
