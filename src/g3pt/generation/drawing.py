@@ -99,10 +99,8 @@ def draw_entries(
         before_BTV = probabilities_BTV.cumsum(dim=-1) - probabilities_BTV
         probabilities_BTV = probabilities_BTV * (before_BTV < top_p)
     cumulative_BTV = probabilities_BTV.cumsum(dim=-1)
-    total_BT1 = cumulative_BTV[..., -1:]
-    threshold_BT1 = noise_BT.to(exact).unsqueeze(-1) * total_BT1
-    # Rounded up to the total, it would choose the last entry, however unlikely that is.
-    threshold_BT1 = torch.minimum(threshold_BT1, total_BT1.nextafter(torch.zeros_like(total_BT1)))
+    # Below the total in float32, too: noise is at most 1 - 2^-24, half the last place of any total.
+    threshold_BT1 = noise_BT.to(exact).unsqueeze(-1) * cumulative_BTV[..., -1:]
     chosen_BT1 = torch.searchsorted(cumulative_BTV, threshold_BT1, right=True)
     chosen_BT1 = chosen_BT1.clamp(max=cumulative_BTV.shape[-1] - 1)
     if entries_BTV is not None:
