@@ -25,3 +25,25 @@ def test_preparation_joins_a_cluster_by_auto_and_as_a_client(
     )
     assert auto == client == here
     assert here
+
+
+@pytest.mark.distributed
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_bulk_generation_and_evaluation_work_as_clients(open_cluster, g3pt, cube, tmp_path: Path):
+    table = tmp_path / "rows.csv"
+    table.write_text("id,text\nmug,a red mug\n")
+    many = ("generate", "--manifest", table)
+    scored = ("evaluate", "meshes", "--quick", "--prediction", cube.parent, "--truth", cube.parent)
+    remote = ("--engine", "ray", "--address", open_cluster.client_address)
+    for name, flags in {"here": (), "there": remote}.items():
+        for what in (
+            (*many, tmp_path / name / "many", "--resolution", 16),
+            (*scored, "--out", tmp_path / name / "scored"),
+        ):
+            code, _, said = g3pt(*what, *flags)
+            assert code == 0, said
+    for result in ("many/shard-00000.tar", "many/index.jsonl", "scored/evaluation.json"):
+        assert (tmp_path / "here" / result).read_bytes() == (
+            tmp_path / "there" / result
+        ).read_bytes()
