@@ -248,6 +248,7 @@ def _on_yardsticks(
 def _on_objects(options: CompareOptions, sides: "tuple[Side, Side]") -> "Comparison":
     from g3pt.evaluation.objects import EvaluationSettings, list_objects, quick_settings
     from g3pt.evaluation.protocols.comparison import compare_on_objects
+    from g3pt.evaluation.run import local_engine
 
     with naming_splits():
         objects = list_objects(
@@ -266,7 +267,7 @@ def _on_objects(options: CompareOptions, sides: "tuple[Side, Side]") -> "Compari
             num_shown=options.shown,
             device=options.device,
             out=options.output,
-            workers=options.workers,
+            engine=local_engine(options.workers),
             show=shown.show,
         )
 
