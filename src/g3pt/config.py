@@ -7,15 +7,15 @@ written again, and a key that is missing from the output is unknown.
 
 import copy
 import json
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from g3pt.files import write_whole
+from g3pt.files import read_json, write_whole
 
 ConfigT = TypeVar("ConfigT")
 
@@ -45,6 +45,8 @@ def from_json(cls: type[ConfigT], data: Mapping[str, Any], *, origin: str = "con
     Raises:
         ConfigError: if a key is unknown, a required one is missing, or a value is refused.
     """
+    if (place := _first_nan(data)) is not None:
+        raise ConfigError(f"{origin}: {place}: expected a number, got NaN")
     try:
         config = cast("ConfigT", _adapter(cls).validate_json(json.dumps(data), strict=True))
     except ValidationError as error:
@@ -80,11 +82,7 @@ def load_json(
         FileNotFoundError: if there is no such file.
         ConfigError: if the file is not JSON, or does not fit `cls`.
     """
-    text = Path(path).read_text(encoding="utf-8")
-    try:
-        data: object = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}: not JSON: {error}") from None
+    data: object = read_json(path, ConfigError)
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a JSON object, got {type(data).__name__}")
     current = without_retired(cast("dict[str, Any]", data), retired or {})
@@ -120,6 +118,22 @@ def _reached(data: object, way: Sequence[str]) -> Iterator[dict[str, Any]]:
 @lru_cache(maxsize=256)
 def _adapter(cls: type[Any]) -> Any:
     return TypeAdapter(cls)
+
+
+def _first_nan(data: object, path: str = "") -> str | None:
+    """The dotted path of the first number that is none; it would differ from itself."""
+    if isinstance(data, float) and math.isnan(data):
+        return path
+    pairs: Iterable[tuple[object, object]] = ()
+    if isinstance(data, Mapping):
+        pairs = cast("Mapping[object, object]", data).items()
+    elif isinstance(data, list | tuple):
+        pairs = enumerate(cast("Sequence[object]", data))
+    for key, value in pairs:
+        found = _first_nan(value, f"{path}.{key}" if path else str(key))
+        if found is not None:
+            return found
+    return None
 
 
 def _first_unknown_key(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hostile import make_hostile_tree, zip_bomb
+from g3pt.torture.mesh_files import make_hostile_tree, zip_bomb
 
 
 @pytest.fixture(scope="module")

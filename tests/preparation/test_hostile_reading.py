@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from hostile import make_hostile_tree, zip_bomb
+from g3pt.torture.mesh_files import make_hostile_tree, zip_bomb
 
 READER = """
 import json, resource, sys, time

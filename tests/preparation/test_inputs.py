@@ -29,7 +29,7 @@ from g3pt.preparation.inputs import (
     list_meshes,
     source_from_text,
 )
-from hostile import embedded_gltf_of, glb_of, gltf_of, obj_of, pack_glb, ply_of
+from g3pt.torture.mesh_files import embedded_gltf_of, glb_of, gltf_of, obj_of, pack_glb, ply_of
 
 POINTS = np.array([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)], float)
 GLB = glb_of(POINTS)

@@ -36,6 +36,7 @@ COMMANDS = {
     "serve": ("serve", "a web page and jobs over HTTP on this machine"),
     "mcp": ("mcp", "tools for agents (Model Context Protocol), on the jobs of a server"),
     "bench": ("bench", "measure what g3pt promises and compare it with other software"),
+    "torture": ("torture", "damaged and malicious files at every door, and which promises hold"),
     "doctor": ("doctor", "what this machine can do and what is missing"),
 }
 """Command -> (module in `g3pt.cli` with `main(arguments) -> exit code`, one line of help)."""

@@ -8,6 +8,8 @@ Legend: H height, W width, C channels.
 """
 
 import io
+import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,8 @@ _HIGH_BYTES, _LOW_BYTES = ";16B", ";16L"
 former (the high byte in a PNG), and the second with the latter (the low byte)."""
 _ORIENTATION = 0x0112
 """The EXIF tag for the orientation of a picture."""
+_BROKEN_EXIF = (SyntaxError, ValueError, TypeError, LookupError, OSError, struct.error)
+"""What Pillow raises when it reads EXIF data that are none."""
 
 
 class PictureError(ValueError):
@@ -191,12 +195,19 @@ def _load(image: Image.Image, name: str) -> None:
 
 def _to_rgba(image: Image.Image, name: str) -> Image.Image:
     """Convert to RGBA, rotated upright by the EXIF orientation."""
-    image = ImageOps.exif_transpose(image)
+    image = _upright(image)
     if image.mode == "F" or image.mode.startswith("I"):  # Pillow would clip them to 255
         return _image_of(np.asarray(image), name)
     if image.mode == "La":  # the one mode that Pillow does not turn into RGBA at once
         image = image.convert("LA")
     return image.convert("RGBA")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF data say; damaged ones say nothing, whatever its pixels are."""
+    with suppress(*_BROKEN_EXIF):
+        return ImageOps.exif_transpose(image)
+    return image
 
 
 # --- PNG files of 16 bits a channel --------------------------------------------------------
@@ -222,7 +233,8 @@ def _lit(image: Image.Image, data: bytes, raw_mode: str) -> Image.Image:
         low = _read_as(data, raw_mode.replace(_HIGH_BYTES, _LOW_BYTES))
         values = 256 * _read_as(data, raw_mode).astype(np.int64) + low
     lit = _image_of(values, "picture")
-    lit.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
+    with suppress(*_BROKEN_EXIF):
+        lit.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
     return lit
 
 

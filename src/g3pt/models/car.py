@@ -81,7 +81,7 @@ class CarConfig:
     def __post_init__(self) -> None:
         if not self.scale_lengths or min(self.scale_lengths) < 1:
             raise ValueError(f"car.scale_lengths must be positive, got {self.scale_lengths}")
-        if self.width % self.num_heads:
+        if self.num_heads < 1 or self.width % self.num_heads:
             raise ValueError(
                 f"car.width {self.width} is not divisible by num_heads {self.num_heads}"
             )

@@ -44,7 +44,7 @@ class FieldDecoderConfig:
     query points to the latents near them (`Attention.look_alike`); 0 starts at random."""
 
     def __post_init__(self) -> None:
-        if self.dim % self.num_heads:
+        if self.num_heads < 1 or self.dim % self.num_heads:
             raise ValueError(f"dim {self.dim} is not divisible by num_heads {self.num_heads}")
 
 

@@ -18,6 +18,7 @@ Shape legend: T tokens of all scales laid end to end, K bits per token.
 """
 
 import struct
+import sys
 import zlib
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -29,12 +30,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from g3pt.files import write_whole
+from g3pt.files import read_plain, write_whole
 
 MAGIC = b"\x89G3T\r\n\x1a\n"
 """Magic bytes. A byte above 127 and both kinds of line ends reveal a transfer in text mode."""
 VERSION = 1
 MAX_BITS = 32
+MAX_BYTES = 64 * 2**20
+"""Largest file that is read: some thousand times the usual size."""
 _HEAD = struct.Struct("<8sHBB32s4d")
 _CRC = struct.Struct("<I")
 _MAX_TOKENS_PER_SCALE = 1 << 20
@@ -255,7 +258,8 @@ def read_g3t(path: str | Path, *, num_scales: int | None = None) -> TokenFile:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such token file")
-    return decode_g3t(path.read_bytes(), num_scales=num_scales, origin=str(path))
+    data = read_plain(path, MAX_BYTES, TokenFileError)
+    return decode_g3t(data, num_scales=num_scales, origin=str(path))
 
 
 def _read_header(data: bytes, origin: str) -> tuple[tuple[int, ...], int, str, TokenFrame]:
@@ -279,7 +283,8 @@ def _read_header(data: bytes, origin: str) -> tuple[tuple[int, ...], int, str, T
         raise TokenFileError(f"{origin}: impossible scale lengths {lengths}")
     if not 1 <= num_bits <= MAX_BITS:
         raise TokenFileError(f"{origin}: impossible number of bits per token, {num_bits}")
-    if not (np.isfinite(place).all() and place[0] > 0):
+    # A scale near zero would place the shape beyond all numbers.
+    if not (np.isfinite(place).all() and place[0] >= sys.float_info.min):
         raise TokenFileError(f"{origin}: impossible frame {place}")
     frame = TokenFrame(scale=place[0], offset=(place[1], place[2], place[3]))
     return lengths, num_bits, digest.hex(), frame

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,11 +24,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from g3pt.files import read_json
 from g3pt.hashes import file_sha256
 from g3pt.training.distributed import own, spread_like, whole
 
 LOGGER = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
+STATE = "state.json"
 
 
 class CheckpointError(ValueError):
@@ -58,7 +61,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     for stem, tensors in checkpoint.tensors.items():
         contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
         save_file(contiguous, temporary / f"{stem}.safetensors")
-    (temporary / "state.json").write_text(
+    (temporary / STATE).write_text(
         json.dumps({"step": checkpoint.step, **checkpoint.state}, indent=1), encoding="utf-8"
     )
     files = {
@@ -163,15 +166,36 @@ def load_checkpoint(folder: Path, step: int) -> Checkpoint:
     """
     source = folder / f"step-{step}"
     try:
-        manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
-        for name, expected in manifest["files"].items():
-            if file_sha256(source / name) != expected["sha256"]:
-                raise CheckpointError(f"{source / name}: does not match its checksum")
+        _verify(source)
         tensors = {path.stem: load_file(path) for path in source.glob("*.safetensors")}
-        state = json.loads((source / "state.json").read_text(encoding="utf-8"))
-    except (OSError, KeyError, json.JSONDecodeError, SafetensorError) as error:
+        state = read_json(source / STATE, CheckpointError)
+    except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{source}: damaged checkpoint: {error}") from error
+    if not isinstance(state, dict) or state.get("step") != step:
+        raise CheckpointError(f"{source / STATE}: is not the state of step {step}")
     return Checkpoint(step=step, tensors=tensors, state=state)
+
+
+def _verify(source: Path) -> None:
+    """Check that a checkpoint has exactly the files of its manifest, each with its checksum.
+
+    Raises:
+        OSError, CheckpointError: if it has not.
+    """
+    manifest = read_json(source / MANIFEST, CheckpointError)
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    present = {path.name for path in source.iterdir()} - {MANIFEST}
+    if not isinstance(files, dict) or files.keys() != present or STATE not in present:
+        raise CheckpointError(f"{source / MANIFEST}: does not list the files that are there")
+    for name, expected in files.items():
+        if not isinstance(expected, dict) or not {"bytes", "sha256"} <= expected.keys():
+            raise CheckpointError(f"{source / MANIFEST}: files.{name}: expected bytes and sha256")
+        if (
+            not stat.S_ISREG((status := (source / name).stat()).st_mode)
+            or status.st_size != expected["bytes"]  # before all of it is hashed
+            or file_sha256(source / name) != expected["sha256"]
+        ):
+            raise CheckpointError(f"{source / name}: does not match its checksum")
 
 
 def load_newest_checkpoint(folder: Path) -> Checkpoint | None:

@@ -1,10 +1,10 @@
 """The closed union of run configs, and the kind that belongs to each."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from g3pt.config import ConfigError, Retired, from_json, without_retired
+from g3pt.files import read_json
 from g3pt.models.weights.config import RETIRED_OF_MODELS
 from g3pt.preparation.sources import as_once_meant
 from g3pt.training.kinds.car import CAR, CarRun
@@ -60,11 +60,8 @@ def read_run(path: Path) -> Run:
         FileNotFoundError: if there is none.
         ConfigError: if it is not one.
     """
-    try:
-        data: Any = as_once_meant(json.loads(path.read_text(encoding="utf-8")))
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}: not JSON: {error}") from None
+    data: Any = as_once_meant(read_json(path, ConfigError))
     kind = data.get("kind") if isinstance(data, dict) else None
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ConfigError(f"{path}: kind: expected one of {', '.join(KINDS)}, got {kind!r}")
     return from_json(KINDS[kind].config, without_retired(data, RETIRED), origin=str(path))

@@ -6,7 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from g3pt.files import check_plain
+
 Row = Mapping[str, Any]
+
+MAX_TABLE_BYTES = 4 * 2**30
+"""Largest table that is read: a hundred million short rows."""
 
 
 def read_rows(table: Path) -> Iterator[tuple[str, Row]]:
@@ -18,6 +23,7 @@ def read_rows(table: Path) -> Iterator[tuple[str, Row]]:
     """
     if not table.is_file():
         raise FileNotFoundError(f"{table}: no such table")
+    check_plain(table, MAX_TABLE_BYTES, ValueError)
     match table.suffix.lower():
         case ".csv":
             yield from _csv_rows(table)

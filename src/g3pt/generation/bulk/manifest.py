@@ -106,8 +106,16 @@ def _row(values: Row, where: str, folder: Path) -> BulkRow:
     name, image, text = (_text(values.get(column)) for column in ("id", "image", "text"))
     if not name:
         raise ValueError(f"{where}: expected an id, it is empty")
+    for column, cell in (("id", name), ("image", image), ("text", text)):
+        if not _is_text(cell):
+            raise ValueError(f"{where}: {column}: {cell[:80]!r} has characters that no text has")
     location = os.path.abspath(folder / image) if image else ""
     return BulkRow(name, image, text, _seed(values.get("seed"), where), location)
+
+
+def _is_text(cell: str) -> bool:
+    """Whether a cell has neither zero bytes nor halves of characters (lone surrogates)."""
+    return "\0" not in cell and not any("\ud800" <= each <= "\udfff" for each in cell)
 
 
 def _text(value: object) -> str:
@@ -118,8 +126,10 @@ def _seed(value: object, where: str) -> int | None:
     text = _text(value)
     if not text:
         return None
-    if not text.isdecimal() or int(text) > MAX_SEED:
-        raise ValueError(f"{where}: seed must be a whole number in 0..{MAX_SEED}, got {text!r}")
+    if not text.isdecimal() or len(text) > len(str(MAX_SEED)) or int(text) > MAX_SEED:
+        raise ValueError(
+            f"{where}: seed must be a whole number in 0..{MAX_SEED}, got {text[:40]!r}"
+        )
     return int(text)
 
 

@@ -64,7 +64,7 @@ class ImageConditionConfig:
                 f"image.null: repeated is for models of one view, got max_views {self.max_views}; "
                 "set null to masked"
             )
-        if self.width % self.num_heads:
+        if self.num_heads < 1 or self.width % self.num_heads:
             raise ValueError(
                 f"image.width {self.width} is not divisible by num_heads {self.num_heads}"
             )

@@ -66,7 +66,7 @@ class PretrainedImageConditionConfig:
             raise ValueError(
                 f"efficientnet.image_size must be a multiple of {STRIDE}, got {self.image_size}"
             )
-        if self.width % self.num_heads:
+        if self.num_heads < 1 or self.width % self.num_heads:
             raise ValueError(
                 f"efficientnet.width {self.width} is not divisible by num_heads {self.num_heads}"
             )

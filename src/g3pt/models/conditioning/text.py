@@ -55,7 +55,7 @@ class TextConditionConfig:
             raise ValueError("text.vocabulary holds a word twice")
         if self.max_tokens < 2:
             raise ValueError(f"text.max_tokens must be at least 2, got {self.max_tokens}")
-        if self.width % self.num_heads:
+        if self.num_heads < 1 or self.width % self.num_heads:
             raise ValueError(
                 f"text.width {self.width} is not divisible by num_heads {self.num_heads}"
             )

@@ -36,7 +36,7 @@ class TrunkConfig:
     builds an unconditional model."""
 
     def __post_init__(self) -> None:
-        if self.width % self.num_heads:
+        if self.num_heads < 1 or self.width % self.num_heads:
             raise ValueError(
                 f"model.width {self.width} is not divisible by num_heads {self.num_heads}"
             )

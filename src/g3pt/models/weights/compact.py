@@ -53,7 +53,21 @@ def compact(
 
 
 def expand(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Undo `compact`."""
+    """Undo `compact`.
+
+    Raises:
+        ValueError: if the steps of a tensor are not one number for each of its rows.
+    """
+    for name in stored:
+        matrix = stored.get(name.removesuffix(STEPS_SUFFIX))
+        if name.endswith(STEPS_SUFFIX) and (
+            matrix is None
+            or matrix.dtype != torch.int8
+            or matrix.ndim < 2
+            or stored[name].shape != matrix.shape[:1]
+            or not stored[name].is_floating_point()
+        ):
+            raise ValueError(f"{name} are not the steps of the rows of an int8 matrix")
     return {
         name: expand_rows(tensor, stored[name + STEPS_SUFFIX])
         if name + STEPS_SUFFIX in stored

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from g3pt.config import load_json, save_json
-from g3pt.files import write_whole
+from g3pt.files import check_plain, read_plain, write_whole
 from g3pt.hashes import file_sha256
 from g3pt.models.conditioning.text import TextConditionConfig
 from g3pt.models.weights.bundled import bundled_root
@@ -36,6 +36,7 @@ EVALUATION_FILE = "evaluation.json"
 ATTRIBUTION_FILE = "ATTRIBUTION.md"
 LICENCE_FILE = "LICENSE"
 HUB_PREFIX = "hub:"
+MAX_VOCABULARY_BYTES = 64 * 2**20
 
 ConfigT = TypeVar("ConfigT", WeightsConfig, RegressorWeightsConfig)
 
@@ -182,10 +183,7 @@ def read_config(folder: Path, kind: type[ConfigT]) -> ConfigT:
         raise WeightsError(
             f"{folder}: is not a weights folder, it has no {' and no '.join(missing)}"
         )
-    try:
-        config = load_json(folder / CONFIG_FILE, kind, retired=RETIRED)
-    except UnicodeDecodeError:
-        raise WeightsError(f"{folder / CONFIG_FILE}: is not text") from None
+    config = load_json(folder / CONFIG_FILE, kind, retired=RETIRED)
     if not config.vocabulary_sha256:
         return config
     if [condition.vocabulary for condition in _text_conditions(config)] != [()]:
@@ -193,17 +191,27 @@ def read_config(folder: Path, kind: type[ConfigT]) -> ConfigT:
             f"{folder / CONFIG_FILE}: vocabulary_sha256 says that {VOCABULARY_FILE} holds the "
             "words of a text condition; expected one condition of kind text that lists none itself"
         )
-    return _with_words(config, _read_words(folder / VOCABULARY_FILE, config.vocabulary_sha256))
+    words = _read_words(folder / VOCABULARY_FILE, config.vocabulary_sha256)
+    try:
+        return _with_words(config, words)
+    except ValueError as error:
+        raise WeightsError(f"{folder / VOCABULARY_FILE}: {error}") from None
 
 
 def _read_words(file: Path, sha256: str) -> tuple[str, ...]:
+    if file.is_file():
+        check_plain(file, MAX_VOCABULARY_BYTES, WeightsError)  # before all of it is hashed
     if not file.is_file() or file_sha256(file) != sha256:
         what = "is damaged or of other weights" if file.is_file() else "is missing"
         raise WeightsError(
             f"{file}: {what}; {CONFIG_FILE} has the SHA-256 of a file of words, one a line. Copy "
             "or download the folder again"
         )
-    return tuple(file.read_bytes().decode().removesuffix("\n").split("\n"))
+    try:
+        text = read_plain(file, MAX_VOCABULARY_BYTES, WeightsError).decode()
+    except UnicodeDecodeError as error:
+        raise WeightsError(f"{file}: is not text in UTF-8 ({error.reason})") from None
+    return tuple(text.removesuffix("\n").split("\n"))
 
 
 def _models(config: WeightsConfig | RegressorWeightsConfig) -> dict[str, Any]:
@@ -278,10 +286,19 @@ def _fill(module: nn.Module, prefix: str, tensors: dict[str, Tensor], folder: Pa
             f"({len(odd)} differ from what {CONFIG_FILE} describes)"
         )
     for name, tensor in given.items():
+        where = f"{folder / MODEL_FILE}: {prefix}.{name}"
         if tensor.shape != wanted[name].shape:
             raise WeightsError(
-                f"{folder / MODEL_FILE}: {prefix}.{name} has shape {tuple(tensor.shape)}, "
+                f"{where} has shape {tuple(tensor.shape)}, "
                 f"{CONFIG_FILE} asks for {tuple(wanted[name].shape)}"
+            )
+        if tensor.is_floating_point() != wanted[name].is_floating_point() or tensor.is_complex():
+            raise WeightsError(
+                f"{where} holds numbers of {tensor.dtype}, expected some of {wanted[name].dtype}"
+            )
+        if not bool(tensor.isfinite().all()):
+            raise WeightsError(
+                f"{where} holds numbers that are not finite; copy or export the folder again"
             )
     module.load_state_dict(given)
     module.eval().requires_grad_(False)

@@ -14,6 +14,7 @@ from g3pt.models.rivals.regressor import Regressor
 from g3pt.models.tokenizer import Tokenizer
 from g3pt.models.tokenizers import build_tokenizer
 from g3pt.models.weights.adapter import adapted_config, apply_adapter
+from g3pt.models.weights.building import building
 from g3pt.models.weights.compact import compact, expand
 from g3pt.models.weights.config import RegressorWeightsConfig, WeightsConfig
 from g3pt.models.weights.folder import (
@@ -190,14 +191,17 @@ def load_weights(
     folder = find_weights(weights)
     config = read_config(folder, WeightsConfig)
     tensors = read_tensors(folder / MODEL_FILE, config.sha256)
-    # Building a model draws initial values, which must not advance the caller's random state.
-    with torch.random.fork_rng(devices=[]):
+    with building(tensors, folder):
         tokenizer = build_tokenizer(config.tokenizer)
         car = None if config.car is None else Car(config.car)
         flow = None if config.flow is None else Flow(config.flow)
     parts = {"tokenizer": tokenizer, "car": car, "flow": flow}
     present = {name: part for name, part in parts.items() if part is not None}
-    fill_all(present, expand(tensors), folder)
+    try:
+        expanded = expand(tensors)
+    except ValueError as error:
+        raise WeightsError(f"{folder / MODEL_FILE}: {error}") from None
+    fill_all(present, expanded, folder)
     if adapter is not None:
         if car is None:
             raise WeightsError(f"{adapter}: adapts a generator, and {config.name} holds none")
@@ -225,7 +229,7 @@ def load_regressor_weights(
     folder = find_weights(weights)
     config = read_config(folder, RegressorWeightsConfig)
     tensors = read_tensors(folder / MODEL_FILE, config.sha256)
-    with torch.random.fork_rng(devices=[]):
+    with building(tensors, folder):
         regressor = Regressor(config.regressor)
     fill_all({"regressor": regressor}, tensors, folder)
     return LoadedRegressor(config, regressor.to(target))

@@ -13,14 +13,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from g3pt.config import to_json
-from g3pt.files import write_whole
+from g3pt.config import ConfigError, ConfigT, from_json, to_json
+from g3pt.files import read_json, write_whole
 from g3pt.shapes.shape_set import ShapeSet
 from g3pt.shapes.stored import normals, positions
 
@@ -74,7 +74,7 @@ def fill_arrays(
         ValueError: if `out` holds other numbers, or the unfinished build there is another one.
     """
     if out.exists():
-        if json.loads((out / INDEX_FILE).read_text(encoding="utf-8")) != wanted:
+        if read_json(out / INDEX_FILE) != wanted:
             raise ValueError(f"{out}: holds {what} of other shapes or of another model")
         return out
     work = out.with_name(out.name + ".partial")
@@ -112,7 +112,7 @@ def _open_work(
     layouts = (*arrays, StoredArray(name=Path(_DONE_FILE).stem, dtype=np.uint8))
     note = work / _NOTE_FILE
     if note.is_file():
-        if json.loads(note.read_text(encoding="utf-8")) != wanted:
+        if read_json(note) != wanted:
             raise ValueError(f"{work}: another build stopped here; remove it first")
         return {one.name: np.load(work / f"{one.name}.npy", mmap_mode="r+") for one in layouts}
     work.mkdir(parents=True, exist_ok=True)
@@ -139,10 +139,68 @@ def read_index(path: Path, what: str, format_version: int) -> dict[str, Any]:
     file = path / INDEX_FILE
     if not file.is_file():
         raise FileNotFoundError(f"expected a complete {what} cache at {path}")
-    index: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    if index["format_version"] != format_version:
-        raise ValueError(f"{file}: format version {index['format_version']}; build it again")
+    index = read_json(file)
+    version = index.get("format_version") if isinstance(index, dict) else None
+    if version != format_version:
+        raise ValueError(f"{file}: format version {version!r}; build it again")
+    if not isinstance(index.get("shapes"), str):
+        raise ValueError(f"{file}: shapes: expected the fingerprint of the shapes; build it again")
     return index
+
+
+def read_identity(path: Path, index: Mapping[str, Any], key: str, cls: type[ConfigT]) -> ConfigT:
+    """The identity of the model that made a cache.
+
+    Args:
+        path: the cache.
+        index: its index.
+        key: where the index holds it.
+        cls: the dataclass of the identity.
+
+    Raises:
+        ConfigError: if the index does not hold one.
+    """
+    values = index.get(key)
+    file = path / INDEX_FILE
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file}: {key}: expected an object, got {str(values)[:40]!r}")
+    return from_json(cls, cast("dict[str, Any]", values), origin=f"{file}: {key}")
+
+
+def open_array(path: Path, array: StoredArray, leading: int, *, mapped: bool = True) -> np.ndarray:
+    """Open an array of a finished cache.
+
+    Args:
+        path: the cache.
+        array: its name, number format, and the shape of its rows.
+        leading: number of dimensions before those of a row.
+        mapped: leave the numbers on disk until they are used.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged, or of another number format or shape.
+    """
+    file = path / f"{array.name}.npy"
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: is missing; build the cache again")
+    try:
+        # It reads .npy and nothing else: `np.load` would also open archives and pickles.
+        opened: Any = np.lib.format.open_memmap(file, mode="r")
+    except Exception as error:  # its parser of headers has errors of many kinds
+        reason = " ".join(str(error).split())[:100]
+        raise ValueError(f"{file}: is damaged ({reason}); build the cache again") from None
+    dtype, shape = np.dtype(array.dtype), tuple(opened.shape)
+    if (
+        opened.dtype != dtype
+        or len(shape) != leading + len(array.row_shape)
+        or shape[leading:] != array.row_shape
+    ):
+        sizes = ("*",) * leading + array.row_shape
+        raise ValueError(
+            f"{file}: holds {opened.dtype} of shape {shape}, expected {dtype} of shape "
+            f"({', '.join(map(str, sizes))}); build the cache again"
+        )
+    return opened if mapped else np.array(opened)
 
 
 ComputeRows = Callable[[Tensor, Tensor], np.ndarray]

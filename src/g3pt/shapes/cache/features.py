@@ -21,7 +21,13 @@ import torch
 from jaxtyping import Float16
 from torch import Tensor
 
-from g3pt.shapes.cache.arrays import StoredArray, fill_arrays, read_index
+from g3pt.shapes.cache.arrays import (
+    StoredArray,
+    fill_arrays,
+    open_array,
+    read_identity,
+    read_index,
+)
 from g3pt.shapes.shape_set import ShapeSet, framed_view
 
 FORMAT_VERSION = 1
@@ -57,17 +63,45 @@ class FeatureCache:
         self.path = Path(path)
         index = read_index(self.path, "feature", FORMAT_VERSION)
         self.shapes_fingerprint: str = index["shapes"]
-        self.identity = FeatureIdentity(**index["encoder"])
-        self._tokens = np.load(self.path / "tokens.npy", mmap_mode="r")
-        self._summary = np.load(self.path / "summary.npy", mmap_mode="r")
-        self._shown = np.load(self.path / "shown.npy")
-        self._starts = np.load(self.path / "starts.npy")
+        self.identity = read_identity(self.path, index, "encoder", FeatureIdentity)
+        tokens, summary, shown = _layout(self.identity)
+        self._tokens = open_array(self.path, tokens, leading=1)
+        self._summary = open_array(self.path, summary, leading=1)
+        self._shown = open_array(self.path, shown, leading=1, mapped=False)
+        starts = StoredArray(name="starts", dtype=np.int64)
+        self._starts = open_array(self.path, starts, leading=1, mapped=False)
+        self._check_items()
+
+    def _check_items(self) -> None:
+        """Refuse arrays of different numbers of items.
+
+        Raises:
+            ValueError: if there are any.
+        """
+        counts = {len(self._tokens), len(self._summary), len(self._shown)}
+        starts = self._starts
+        if (
+            len(starts) < 2
+            or starts[0] != 0
+            or (np.diff(starts) < 0).any()
+            or counts != {int(starts[-1])}
+        ):
+            raise ValueError(
+                f"{self.path / 'starts.npy'}: does not fit the {sorted(counts)} items of the other "
+                "arrays; build the cache again"
+            )
+        if (self._shown > 1).any():
+            raise ValueError(f"{self.path / 'shown.npy'}: expected 0 and 1; build the cache again")
 
     def __len__(self) -> int:
         return len(self._starts) - 1
 
     def __reduce__(self) -> tuple[type["FeatureCache"], tuple[str]]:
         return FeatureCache, (str(self.path),)
+
+    def num_items(self, row: int) -> int:
+        """Pictures or captions of a shape."""
+        return int(self._starts[row + 1] - self._starts[row])
 
     def shows(self, row: int, item: int) -> bool:
         """Whether a picture shows anything of its shape."""
@@ -76,9 +110,19 @@ class FeatureCache:
     def features(
         self, row: int, item: int
     ) -> tuple[Float16[np.ndarray, "I E"], Float16[np.ndarray, " E"]]:
-        """Tokens and summary vector of a picture or caption of a shape."""
+        """Tokens and summary vector of a picture or caption of a shape.
+
+        Raises:
+            ValueError: if one of the numbers is not finite.
+        """
         place = self._starts[row] + item
-        return self._tokens[place], self._summary[place]
+        tokens, summary = self._tokens[place], self._summary[place]
+        if not (np.isfinite(tokens).all() and np.isfinite(summary).all()):
+            raise ValueError(
+                f"{self.path}: item {item} of shape {row} has numbers that are not finite; build "
+                "the cache again"
+            )
+        return tokens, summary
 
 
 def build_feature_cache(
@@ -121,13 +165,7 @@ def build_feature_cache(
             "shapes": shapes.fingerprint,
             "encoder": asdict(identity),
         },
-        (
-            StoredArray(
-                name="tokens", dtype=np.float16, row_shape=(identity.num_tokens, identity.width)
-            ),
-            StoredArray(name="summary", dtype=np.float16, row_shape=(identity.width,)),
-            StoredArray(name="shown", dtype=np.uint8),
-        ),
+        (*_layout(identity),),
         (len(owners),),
         rows_of,
         what="features",
@@ -136,6 +174,16 @@ def build_feature_cache(
         on_items=on_progress,
     )
     return FeatureCache(out)
+
+
+def _layout(identity: FeatureIdentity) -> tuple[StoredArray, StoredArray, StoredArray]:
+    """The arrays with a row an item: tokens, summary, shown."""
+    width = (identity.width,)
+    return (
+        StoredArray(name="tokens", dtype=np.float16, row_shape=(identity.num_tokens, *width)),
+        StoredArray(name="summary", dtype=np.float16, row_shape=width),
+        StoredArray(name="shown", dtype=np.uint8),
+    )
 
 
 def _num_items(shapes: ShapeSet, row: int, identity: FeatureIdentity) -> int:

@@ -17,7 +17,14 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from g3pt.shapes.cache.arrays import DrawsConfig, StoredArray, build_draws_cache, read_index
+from g3pt.shapes.cache.arrays import (
+    DrawsConfig,
+    StoredArray,
+    build_draws_cache,
+    open_array,
+    read_identity,
+    read_index,
+)
 from g3pt.shapes.shards import ShardSet
 
 FORMAT_VERSION = 1
@@ -52,12 +59,15 @@ class LatentCache:
 
         Raises:
             FileNotFoundError: if there is no complete latent cache at `path`.
+            ValueError: if it has another format version or is damaged.
         """
         self.path = Path(path)
         index = read_index(self.path, "latent", FORMAT_VERSION)
         self.shapes_fingerprint: str = index["shapes"]
-        self.identity = LatentsIdentity(**index["tokenizer"])
-        self._moments = np.load(self.path / "moments.npy", mmap_mode="r")
+        self.identity = read_identity(self.path, index, "tokenizer", LatentsIdentity)
+        row_shape = (self.identity.num_latents, 2 * self.identity.latent_dim)
+        layout = StoredArray(name="moments", dtype=np.float16, row_shape=row_shape)
+        self._moments = open_array(self.path, layout, leading=2)
 
     def __len__(self) -> int:
         return self._moments.shape[0]
@@ -73,10 +83,18 @@ class LatentCache:
     def moments(
         self, row: int, resampling: int
     ) -> tuple[Float32[np.ndarray, "L E"], Float32[np.ndarray, "L E"]]:
-        """Mean and log-variance of one draw."""
-        mean_LE, log_variance_LE = np.split(
-            self._moments[row, resampling].astype(np.float32), 2, axis=-1
-        )
+        """Mean and log-variance of one draw.
+
+        Raises:
+            ValueError: if one of the numbers is not finite.
+        """
+        moments = self._moments[row, resampling].astype(np.float32)
+        if not np.isfinite(moments).all():
+            raise ValueError(
+                f"{self.path / 'moments.npy'}: shape {row} has numbers that are not finite; build "
+                "the cache again"
+            )
+        mean_LE, log_variance_LE = np.split(moments, 2, axis=-1)
         return mean_LE, log_variance_LE
 
     def statistics(self, num_shapes: int = 4096) -> LatentStatistics:

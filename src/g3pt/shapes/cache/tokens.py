@@ -16,7 +16,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from g3pt.shapes.cache.arrays import DrawsConfig, StoredArray, build_draws_cache, read_index
+from g3pt.shapes.cache.arrays import (
+    DrawsConfig,
+    StoredArray,
+    build_draws_cache,
+    open_array,
+    read_identity,
+    read_index,
+)
 from g3pt.shapes.shape_set import ShapeSet
 
 FORMAT_VERSION = 1
@@ -52,17 +59,16 @@ class TokenCache:
 
         Raises:
             FileNotFoundError: if there is no complete token cache at `path`.
+            ValueError: if it has another format version or is damaged.
         """
         self.path = Path(path)
         index = read_index(self.path, "token", FORMAT_VERSION)
         self.shapes_fingerprint: str = index["shapes"]
-        tokenizer = index["tokenizer"]
-        self.identity = TokenizerIdentity(
-            fingerprint=tokenizer["fingerprint"],
-            scale_lengths=tuple(tokenizer["scale_lengths"]),
-            num_bits=tokenizer["num_bits"],
+        self.identity = read_identity(self.path, index, "tokenizer", TokenizerIdentity)
+        layout = StoredArray(
+            name="tokens", dtype=np.uint16, row_shape=(sum(self.identity.scale_lengths),)
         )
-        self.tokens = np.load(self.path / "tokens.npy", mmap_mode="r")
+        self.tokens = open_array(self.path, layout, leading=2)
 
     def __len__(self) -> int:
         return self.tokens.shape[0]
@@ -76,8 +82,18 @@ class TokenCache:
         return self.tokens.shape[1]
 
     def indices(self, row: int, resampling: int) -> Int[np.ndarray, " T"]:
-        """One pyramid as int64."""
-        return self.tokens[row, resampling].astype(np.int64)
+        """One pyramid as int64.
+
+        Raises:
+            ValueError: if an index has more bits than the tokenizer's.
+        """
+        indices = self.tokens[row, resampling].astype(np.int64)
+        if indices.size and int(indices.max()) >> self.identity.num_bits:
+            raise ValueError(
+                f"{self.path / 'tokens.npy'}: shape {row} has an index of more than "
+                f"{self.identity.num_bits} bits; build the cache again"
+            )
+        return indices
 
 
 def build_token_cache(

@@ -39,10 +39,10 @@ def make_hostile_tree(folder: Path, *, seed: int, num: int = 1000) -> HostileTre
     """Write about `num` files under `folder`; the same seed gives the same files."""
     rng = np.random.default_rng(seed)
     tree = HostileTree(folder)
-    _add_good(tree, rng, max(num // 10, len(_WRITERS) + 1))
-    for name, content in _malicious().items():
+    _add_good(tree, rng, max(num // 10, len(WRITERS) + 1))
+    for name, content in malicious_meshes().items():
         _write(tree, "bad", f"malicious/{name}", content)
-    for name, content in _borderline().items():
+    for name, content in borderline_meshes().items():
         _write(tree, "either", f"borderline/{name}", content)
     _add_special(tree)
     written = len(tree.good) + len(tree.bad) + len(tree.either)
@@ -196,7 +196,7 @@ def pack_3mf(model: bytes, *, level: int = 6) -> bytes:
     return out.getvalue()
 
 
-_WRITERS: dict[str, Callable[[np.ndarray], bytes]] = {
+WRITERS: dict[str, Callable[[np.ndarray], bytes]] = {
     "plain.glb": glb_of,
     "embedded.gltf": embedded_gltf_of,
     "lost-material.obj": obj_of,
@@ -211,7 +211,7 @@ _WRITERS: dict[str, Callable[[np.ndarray], bytes]] = {
 
 
 def _add_good(tree: HostileTree, rng: np.random.Generator, num: int) -> None:
-    writers = list(_WRITERS.items())
+    writers = list(WRITERS.items())
     deep = "good/a deep path/ünïcødé 形 😀/" + "/".join("level" for _ in range(12))
     _write(tree, "good", f"{deep}/one more, with spaces.GLB", glb_of(tetrahedron(rng)))
     for index in range(num - 1):
@@ -226,28 +226,38 @@ _BLIND_TO_CUTS = ("lost-material.obj", "relative.obj", "text.ply", "glued.off", 
 
 
 def _add_damaged(tree: HostileTree, rng: np.random.Generator, index: int) -> None:
-    name = list(_WRITERS)[int(rng.integers(len(_WRITERS)))]
-    whole = _WRITERS[name](tetrahedron(rng))
-    match index % 3:
+    kind, name, content = damaged_mesh(rng, index % 3)
+    folder = ("cut", "flipped", "noise")[index % 3]
+    joined = name if name.startswith(".") else f"-{name}"
+    _write(tree, kind, f"{folder}/{index:04d}{joined}", content)
+
+
+def damaged_mesh(rng: np.random.Generator, way: int) -> tuple[str, str, bytes]:
+    """A mesh that is cut (way 0), has flipped bits (1), or is noise (2).
+
+    Returns:
+        What must become of it, as the lists of `HostileTree` are named; a file name, which is the
+        suffix alone for noise; and the content.
+    """
+    name = list(WRITERS)[int(rng.integers(len(WRITERS)))]
+    whole = WRITERS[name](tetrahedron(rng))
+    match way:
         case 0:
             cut = int(rng.integers(len(whole)))
-            kind = "either" if name in _BLIND_TO_CUTS else "bad"
-            _write(tree, kind, f"cut/{index:04d}-{name}", whole[:cut])
+            return ("either" if name in _BLIND_TO_CUTS else "bad"), name, whole[:cut]
         case 1:
             content = bytearray(whole)
             for position in rng.integers(len(content), size=int(rng.integers(1, 9))):
                 content[position] ^= 1 << int(rng.integers(8))
-            _write(tree, "either", f"flipped/{index:04d}-{name}", bytes(content))
+            return "either", name, bytes(content)
         case _:
-            suffix = Path(name).suffix
-            content = rng.bytes(int(rng.integers(1, 4000)))
-            _write(tree, "bad", f"noise/{index:04d}{suffix}", content)
+            return "bad", Path(name).suffix, rng.bytes(int(rng.integers(1, 4000)))
 
 
 # --- malicious files -----------------------------------------------------------------------
 
 
-def _malicious() -> dict[str, bytes]:
+def malicious_meshes() -> dict[str, bytes]:
     """Files that must be refused, each for one reason."""
     return {
         **_malicious_gltf(),
@@ -488,7 +498,7 @@ def _malicious_packages() -> dict[str, bytes]:
     }
 
 
-def _borderline() -> dict[str, bytes]:
+def borderline_meshes() -> dict[str, bytes]:
     """Odd files that may be read or refused, but not slowly."""
     far = _POINTS * 1e38
     return {

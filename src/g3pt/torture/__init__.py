@@ -1,0 +1,1 @@
+"""Hostile files at every door of g3pt, to find out whether its promises hold (docs/torture.md)."""

@@ -1,0 +1,31 @@
+"""All doors by name, and how many trials each gets in a profile."""
+
+from typing import Literal
+
+from g3pt.torture.caches import Caches
+from g3pt.torture.checkpoints import Checkpoints
+from g3pt.torture.doors import Door
+from g3pt.torture.manifests import Manifests
+from g3pt.torture.meshes import Meshes
+from g3pt.torture.pictures import Pictures
+from g3pt.torture.run_configs import RunConfigs
+from g3pt.torture.token_files import TokenFiles
+from g3pt.torture.weights_folders import WeightsFolders
+
+Profile = Literal["ci", "night"]
+
+DOORS: dict[str, Door] = {
+    door.name: door
+    for door in (
+        Pictures(),
+        TokenFiles(),
+        WeightsFolders(),
+        RunConfigs(),
+        Manifests(),
+        Caches(),
+        Checkpoints(),
+        Meshes(),
+    )
+}
+TRIALS: dict[Profile, int] = {"ci": 250, "night": 1250}
+"""Trials a door: 2 000 and 10 000 in all."""
