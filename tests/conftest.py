@@ -21,10 +21,12 @@ pytest_plugins = ("prepared", "clusters")
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup() -> None:
+def pytest_runtest_setup(item: pytest.Item) -> None:
     """Draw the same numbers for a test and its fixtures, whatever ran before them."""
     import torch
 
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
     torch.manual_seed(0)
 
 

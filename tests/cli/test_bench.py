@@ -179,7 +179,9 @@ def test_extraction_is_held_against_the_whole_grid(g3pt):
     for resolution in (32, 64):
         queries = rows[f"extraction/{resolution}/queries"]
         assert queries["other"] == (resolution + 1) ** 3 >= queries["ours"]
-        assert rows[f"extraction/{resolution}/seconds"]["ours"] > 0
+        seconds = rows[f"extraction/{resolution}/seconds"]
+        assert 0 < seconds["details"]["seconds_in_field"] < seconds["ours"]
+        assert seconds["details"]["calls"] >= 1
 
 
 def test_threads_that_sleep_are_measured_beside_a_busy_process(g3pt):

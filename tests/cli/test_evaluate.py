@@ -26,6 +26,8 @@ def test_wrong_requests_exit_2(arguments: tuple, sentence: str, g3pt) -> None:
         (("--data", "nowhere"), "nowhere: expected procedural"),
         (("--data", "procedural", "--limit", 0), "--limit must be at least 1"),
         (("--data", "procedural", "--workers", 0), "--workers must be at least 1"),
+        (("--data", "procedural", "--address", "auto"), "give --engine ray as well"),
+        (("--data", "procedural", "--engine", "ray", "--workers", 2), "takes those of the cluster"),
     ],
 )
 @pytest.mark.parametrize("mode", ["reconstruction", "generation", "rate"])

@@ -71,7 +71,7 @@ def test_a_dry_run_tells_minutes_and_where_they_come_from(capsys):
     assert train.main(["tokenizer-tiny-smoke", *changes, "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "time on this machine: about " in said and "without evaluations and checkpoints" in said
-    assert re.search(r"  cache/smoke-train: .* to prepare, \d+ shapes at once, by 8 of them", said)
+    assert re.search(r"  cache/smoke-train: .* to prepare, \d+ shapes at once, timed on 8", said)
     assert re.search(r"  tokenizer-tiny-smoke: .* for 50 steps, [\d.e-]+ s each, timed here", said)
 
 

@@ -9,8 +9,17 @@ import pytest
 
 from g3pt.evaluation.objects import ObjectList, list_objects
 from g3pt.evaluation.results import Measured, Results
-from g3pt.evaluation.run import Evaluation, EvaluationError, measure_objects, measure_slots
+from g3pt.evaluation.run import (
+    Evaluation,
+    EvaluationError,
+    SlotTask,
+    local_engine,
+    measure_objects,
+    measure_slots,
+)
 from g3pt.preparation.sources import ShapeError, SourceShape
+from g3pt.work.engines import Engine
+from g3pt.work.tasks import WorkerError
 
 
 def square(slot: int, *, fail_at: int | None = None) -> Measured:
@@ -25,13 +34,13 @@ def open_squares(fail_at: int | None = None):
 
 
 def squares(
-    num: int, *, fail_at: int | None = None, **changes: Any
+    num: int, *, fail_at: int | None = None, engine: Engine | None = None, **changes: Any
 ) -> tuple[Evaluation, list[int]]:
     """An evaluation of squares, and the slots that it was asked for."""
     asked: list[int] = []
 
     def measure(slots: Sequence[int]) -> Iterator[Measured]:
-        for measured in measure_slots(partial(open_squares, fail_at), slots):
+        for measured in measure_slots(partial(open_squares, fail_at), slots, engine):
             asked.append(measured.slot)
             yield measured
 
@@ -92,9 +101,67 @@ def test_what_the_report_is_about_stands_before_or_behind_the_objects(last: bool
     assert (report["kind"], report["protocol"]) == ("squares", "by hand")
 
 
-def test_several_processes_measure_the_same():
-    found = sorted(measure_slots(open_squares, range(3), workers=2), key=lambda one: one.slot)
-    assert [one.rows for one in found] == [square(slot).rows for slot in range(3)]
+class BackwardEngine(Engine):
+    """Runs tasks in this process, the last one first."""
+
+    def run(self, tasks):
+        return (task.run() for task in reversed(list(tasks)))
+
+
+def test_any_engine_and_order_write_the_same_files(tmp_path: Path):
+    engines = {"here": None, "two": local_engine(2), "backward": BackwardEngine()}
+    asked = {}
+    for name, engine in engines.items():
+        evaluation, asked[name] = squares(5, engine=engine)
+        evaluation.run(tmp_path / name)
+    here, two, backward = (
+        {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in engines
+    )
+    assert asked["here"] == list(reversed(asked["backward"])) == [0, 1, 2, 3, 4]
+    assert here == two == backward
+    assert here.keys() > {"evaluation.json", "objects.csv", "tokens.json"}
+
+
+def test_a_failure_in_a_worker_names_the_object_and_ends_the_run():
+    with pytest.raises(EvaluationError, match="object 1: ValueError: no square"):
+        list(measure_slots(partial(open_squares, 1), range(3), local_engine(2)))
+
+
+def refuse_to_open():
+    raise FileNotFoundError("weights: no such folder")
+
+
+def test_a_worker_that_cannot_open_the_job_ends_the_run():
+    with pytest.raises(EvaluationError, match="cannot evaluate: FileNotFoundError: weights"):
+        list(measure_slots(refuse_to_open, range(3), local_engine(2)))
+
+
+def test_a_process_opens_the_job_of_a_run_once_and_that_of_another_anew():
+    opened = []
+
+    def open_it():
+        opened.append(len(opened))
+        return square
+
+    for _ in range(2):
+        list(measure_slots(open_it, range(3), BackwardEngine()))
+    assert opened == [0, 1]
+
+
+def where(slot: int) -> Measured:
+    return Measured(slot, ({"id": str(Path.cwd())},))
+
+
+def open_where():
+    return where
+
+
+def test_paths_are_meant_from_the_folder_of_who_asks(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (found,) = measure_slots(open_where, [0], local_engine(2))
+    assert found.rows == ({"id": str(tmp_path)},)
+    with pytest.raises(WorkerError, match="elsewhere"):
+        SlotTask(0, open_where, "another run", str(tmp_path / "elsewhere")).run()
 
 
 def first_alone(shape: SourceShape, slot: int) -> Measured:

@@ -159,6 +159,30 @@ def test_what_has_detail_is_no_shadow() -> None:
     assert not shadow_candidate(colors, ground, mask).any()
 
 
+@pytest.mark.parametrize(("certainty", "is_left_out"), [(1.0, True), (0.7, False)])
+def test_the_shadow_of_a_grey_object_is_left_out_if_the_network_is_sure(
+    certainty: float, is_left_out: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A grey disc has the colour of the ground in shade: it is one region with its shadow."""
+    grey = disc()
+    grey[grey[..., 3] > 0, :3] = 110
+    picture = np.array(with_shadow())
+    picture[grey[..., 3] > 0] = 110
+    seen = (grey[..., 3] / 255 * certainty).astype(np.float32)
+    monkeypatch.setattr("g3pt.generation.cutouts.object_share", lambda _: seen)
+    score = overlap(cut_out(picture).rgba[..., 3], grey[..., 3])
+    assert (score > 0.97) == is_left_out, score
+
+
+def test_the_lower_half_of_a_region_that_reaches_up_may_be_shadow() -> None:
+    colors = with_shadow().astype(np.float32)
+    colors[10:70, 20:160] = colors[70:138, 60:120] = 110.0  # a grey sign that stands in its shadow
+    border = plain_border(colors)
+    candidate = shadow_candidate(colors, border, border.difference > border.tolerance)
+    assert candidate[145, 190]
+    assert not candidate[:80].any()
+
+
 @pytest.mark.parametrize("line", [0, 3])
 def test_a_frame_around_a_picture_is_not_the_object(line: int) -> None:
     inner = np.asarray(over(disc(), (150, 190, 160)))

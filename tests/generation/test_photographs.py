@@ -3,7 +3,21 @@
 import numpy as np
 import pytest
 
-from composites import KINDS, PER_KIND, SIDE, Composite, composite, gradient, noise, pattern, room
+from composites import (
+    KINDS,
+    PER_KIND,
+    SIDE,
+    Composite,
+    composite,
+    drawn,
+    gradient,
+    noise,
+    pattern,
+    place,
+    room,
+    with_hard_shadow,
+    with_soft_shadow,
+)
 from g3pt.generation.pictures import CutPicture, PictureError, cut_out
 from g3pt.generation.pixels import open_picture
 
@@ -48,6 +62,20 @@ def test_no_kind_of_background_is_cut_out_badly_throughout(judged) -> None:
         for kind in KINDS
     }
     assert min(means.values()) >= 0.85, means
+
+
+@pytest.mark.parametrize(
+    ("family", "turn", "cast", "seed"),
+    [("chair", 1, with_soft_shadow, 1010), ("bottle", 0, with_hard_shadow, 1004)],
+)
+def test_an_object_in_one_region_with_its_shadow_is_cut_out_without_it(
+    family, turn, cast, seed
+) -> None:
+    rng = np.random.default_rng(seed)
+    rgb, alpha = cast(place(drawn(family, turn), rng), rng)
+    cut = cut_out(rgb.clip(0, 255).round().astype(np.uint8))
+    found, true = cut.rgba[..., 3] >= 128, alpha >= 0.5
+    assert (found & true).sum() / (found | true).sum() > 0.9
 
 
 def test_the_box_is_that_of_the_object(judged) -> None:

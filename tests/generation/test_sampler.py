@@ -1,10 +1,14 @@
+import copy
 from dataclasses import replace
 
 import pytest
 import torch
 
 from conditions import draw_pictures
-from g3pt.generation.sampler import draw_bits, draw_entries, generate_tokens
+from g3pt.generation import drawing
+from g3pt.generation.drawing import draw_bits, draw_entries
+from g3pt.generation.sampler import generate_tokens
+from g3pt.generation.scale_steps import RecordedScales
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.conditioning import (
     ClassConditionConfig,
@@ -121,13 +125,100 @@ def test_cached_sampling_gives_the_tokens_of_the_full_model(tokenizer, car, temp
     seeds = [5, 6, 7]
     options = {"seeds": seeds, "sampling": drawn(temperature=temperature, guidance=guidance)}
     ours = generate_tokens(tokenizer, car, draw_condition(), **options)
-    again = generate_tokens(tokenizer, car, draw_condition(), cached=False, **options)
-    assert torch.equal(ours.indices_BT, again.indices_BT)
+    for kind in ("growing", "none"):
+        again = generate_tokens(tokenizer, car, draw_condition(), cache=kind, **options)
+        assert torch.equal(ours.indices_BT, again.indices_BT)
     ramp = [1 + (guidance - 1) * scale / 3 for scale in range(4)]
     twin = sample_uncached(
         tokenizer, car, draw_condition(), seeds, temperature=temperature, guidance=ramp
     )
     assert torch.equal(ours.indices_BT, twin)
+
+
+def test_buffers_change_no_bit(tokenizer, car):
+    options = {"seeds": [5, 6, 7], "sampling": drawn(guidance=3.0, top_p=0.9)}
+    whole = generate_tokens(tokenizer, car, draw_condition(), cache="growing", **options)
+    ours = generate_tokens(tokenizer, car, draw_condition(), cache="static", **options)
+    assert torch.equal(ours.indices_BT, whole.indices_BT)
+    assert torch.equal(ours.nll_B, whole.nll_B)
+
+
+def test_recorded_scales_give_the_same_shapes_whatever_came_before(tokenizer, car):
+    recorded, other = RecordedScales(), drawn(guidance=1.5, temperature=0.8, num_scales=3)
+    asked = [
+        ([0, 1, 2], [5, 6, 7], drawn(guidance=3.0, top_p=0.9)),
+        ([2, 0, 1], [8, 6, 9], drawn(guidance=3.0, top_p=0.9)),  # replayed
+        ([0, 1], [5, 6], other),
+        ([0, 1, 2], [5, 6, 7], drawn(guidance=3.0, top_p=0.9)),  # replayed
+    ]
+    held = []
+    for rows, seeds, sampling in asked:
+        options = {"seeds": seeds, "sampling": sampling}
+        heard = []
+        with torch.inference_mode(len(held) == 0):  # as the first call of a server may be
+            ours = generate_tokens(
+                tokenizer,
+                car,
+                draw_condition(rows),
+                recorded=recorded,
+                on_scale=heard.append,
+                **options,
+            )
+        plain = generate_tokens(tokenizer, car, draw_condition(rows), **options)
+        held.append((ours, plain, heard))
+    assert len(recorded._kept) == 2
+    for ours, plain, heard in held:  # what came later overwrites nothing
+        for name in ("indices_BT", "nll_B", "summed_BLC"):
+            assert torch.equal(getattr(ours, name), getattr(plain, name)), name
+        for event in heard:
+            length = event.indices_BT.shape[1]
+            assert torch.equal(event.indices_BT, plain.indices_BT[:, :length])
+
+
+def test_recorded_scales_keep_what_is_given(tokenizer, car):
+    recorded = RecordedScales()
+    for seed in (1, 2):
+        known = torch.randint(2**BITS, (3, 5), generator=torch.Generator().manual_seed(seed))
+        options = {"seeds": [seed, 6, 7], "known_BT": known}
+        ours = generate_tokens(tokenizer, car, draw_condition(), recorded=recorded, **options)
+        plain = generate_tokens(tokenizer, car, draw_condition(), **options)
+        assert torch.equal(ours.indices_BT, plain.indices_BT)
+    assert len(recorded._kept) == 1
+
+
+def test_other_weights_are_recorded_anew_and_old_recordings_forgotten(tokenizer, car):
+    recorded = RecordedScales()
+    moved = copy.deepcopy(car)
+    for model in (car, moved):
+        generate_tokens(tokenizer, model, draw_condition(), seeds=[1, 2, 3], recorded=recorded)
+    assert len(recorded._kept) == 2
+    for num in (1, 2, 3):
+        sampling = drawn(num_scales=num)
+        options = {"seeds": [1, 2, 3], "sampling": sampling}
+        generate_tokens(tokenizer, car, draw_condition(), recorded=recorded, **options)
+    assert len(recorded._kept) == 4
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_graphs_give_the_tokens_of_single_kernels(tokenizer, car, guidance):
+    device = torch.device("cuda")
+    stage_1, stage_2 = copy.deepcopy(tokenizer).to(device), copy.deepcopy(car).to(device)
+    recorded = RecordedScales()
+    for first in (1, 4, 7):
+        condition = draw_condition().to(device)
+        options = {"seeds": [first, 2, 3], "sampling": drawn(guidance=guidance, top_p=0.9)}
+        ours = generate_tokens(stage_1, stage_2, condition, recorded=recorded, **options)
+        plain = generate_tokens(stage_1, stage_2, condition, **options)
+        assert torch.equal(ours.indices_BT, plain.indices_BT)
+
+    def refuse_to_wait(event):
+        torch.cuda.set_sync_debug_mode("error")
+
+    try:  # no scale after the first waits for the GPU
+        generate_tokens(stage_1, stage_2, condition, on_scale=refuse_to_wait, **options)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_the_likelihood_is_that_of_the_full_model_without_guidance(tokenizer, car):
@@ -307,10 +398,22 @@ def test_top_p_of_a_large_vocabulary_equals_sorting_all_of_it(sharpness):
     assert torch.equal(draw_entries(logits, noise, top_p=0.9), expected)
 
 
-def test_noise_at_either_end_never_draws_an_impossible_entry():
+@pytest.mark.parametrize("precision", [torch.float64, torch.float32])
+def test_noise_at_either_end_never_draws_an_impossible_entry(monkeypatch, precision):
+    monkeypatch.setitem(drawing._SUMS, "cpu", precision)
     logits = torch.tensor([[[-torch.inf, 0.0, -torch.inf]]]).expand(1, 2, 3)
     noise = torch.tensor([[0.0, 1 - 2**-24]])
     assert draw_entries(logits, noise).tolist() == [[1, 1]]
+
+
+@pytest.mark.parametrize("top_p", [0.9, 1.0])
+def test_sums_in_float32_draw_almost_the_same_entries(monkeypatch, top_p):
+    logits = torch.randn(1, 2000, 512, generator=torch.Generator().manual_seed(0)) * 2
+    noise = torch.rand(1, 2000, generator=torch.Generator().manual_seed(1))
+    exact = draw_entries(logits, noise, top_p=top_p)
+    monkeypatch.setitem(drawing._SUMS, "cpu", torch.float32)
+    # a threshold within 1e-6 of a border between two entries may fall on its other side
+    assert (draw_entries(logits, noise, top_p=top_p) != exact).sum() <= 3
 
 
 def test_bits_are_drawn_with_their_probability():

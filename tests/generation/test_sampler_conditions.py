@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from conditions import COMBINATIONS, WIDTH, draw_conditions
-from g3pt.generation.sampler import draw_entries, generate_tokens
+from g3pt.generation.drawing import draw_entries
+from g3pt.generation.sampler import generate_tokens
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.cqt import CqtConfig
 from g3pt.models.cvq import CvqConfig, CvqTokenizer
@@ -107,10 +108,10 @@ def test_guidance_1_is_no_guidance_bit_for_bit(tokenizer, configs):
 
 
 def test_a_scale_with_guidance_1_takes_the_conditional_logits_as_they_are():
-    from g3pt.generation import sampler
+    from g3pt.generation.scale_steps import guide
 
     logits = torch.randn(6, 3, 32, generator=torch.Generator().manual_seed(0))
-    conditional, guided = sampler._guide(logits, 1.0, guided=True)
+    conditional, guided = guide(logits, 1.0, guided=True)
     assert torch.equal(conditional, logits[:3]) and torch.equal(guided, conditional)
 
 

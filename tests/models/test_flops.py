@@ -125,7 +125,7 @@ def test_every_scale_of_a_generation_costs_what_pytorch_counts(cached, guidance)
                 whole_condition(2),
                 seeds=[0, 1],
                 sampling=replace(UNCHANGED, guidance=guidance, num_scales=num),
-                cached=cached,
+                cache="static" if cached else "none",
             )
         )
         for num in range(1, len(LENGTHS) + 1)

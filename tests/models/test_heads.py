@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from g3pt.models.heads import (
     BitSoftmaxHead,
@@ -124,3 +125,37 @@ def test_heads_agree_on_soft_losses_while_bits_are_independent():
     torch.testing.assert_close(
         joint.soft_losses(joint(x), chances), independent.soft_losses(independent(x), chances)
     )
+
+
+class Largest(TorchDispatchMode):
+    """Notes the size of the largest float32 tensor that any operation makes."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor) and made.dtype == torch.float32:
+            self.elements = max(self.elements, made.numel())
+        return made
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_logits_are_never_all_in_float32(trains):
+    torch.manual_seed(0)
+    head = SoftmaxHead(8, 13).bfloat16()
+    x, targets = torch.randn(1, 500, 8).bfloat16(), torch.randint(2**13, (1, 500))
+    with torch.set_grad_enabled(trains):
+        logits = head(x)
+        with Largest() as largest:
+            losses = head.losses(logits, targets)
+            if trains:
+                losses.mean().backward()
+    # pieces of 2**19 logits
+    assert largest.elements == 2**19 < logits.numel()
+    # the exact twin, of which the mode sees the whole
+    with Largest() as largest:
+        expected = F.cross_entropy(logits[0].float(), targets[0], reduction="none")
+    assert largest.elements == logits.numel()
+    torch.testing.assert_close(losses[0], expected)

@@ -7,7 +7,8 @@ import torch
 
 from g3pt.nn.attention import (
     Attention,
-    KeyValueCache,
+    GrowingCache,
+    StaticCache,
     _weighted_values_written_out,
     merge_heads,
     split_heads,
@@ -53,10 +54,19 @@ def test_width_must_divide_into_heads():
         Attention(10, 3)
 
 
-def test_cache_returns_all_keys_in_the_order_they_came():
+@pytest.mark.parametrize("kind", ["growing", "static", "static again"])
+def test_cache_returns_all_keys_in_the_order_they_came(kind):
     attention = Attention(8, 2)
     x = torch.randn(1, 6, 8)
-    cache = KeyValueCache(1)
+    cache = GrowingCache(1) if kind == "growing" else StaticCache(1)
+    if isinstance(cache, StaticCache):
+        cache.begin(6)
+    if isinstance(cache, StaticCache) and kind == "static again":
+        buffer = cache.append(0, attention.keys_values(x + 1)).keys_BHMD
+        cache.begin(6)
+        assert cache.append(0, attention.keys_values(x)).keys_BHMD.data_ptr() == buffer.data_ptr()
+        cache.begin(6)
+    assert cache.num_tokens == 0
     cache.append(0, attention.keys_values(x[:, :2]))
     held = cache.append(0, attention.keys_values(x[:, 2:]))
     torch.testing.assert_close(held.keys_BHMD, attention.keys_values(x).keys_BHMD)

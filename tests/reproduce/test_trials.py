@@ -1,7 +1,6 @@
 """Counting and trying the rows of a table without data."""
 
 import pytest
-import torch
 
 from g3pt.reproduce.tables import table4
 from g3pt.reproduce.trials import try_experiment
@@ -25,7 +24,6 @@ def test_steps_on_synthetic_input_are_taken_by_every_kind():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_the_papers_sizes_take_a_step_on_a_gpu():
     for trial in try_experiment(table4("paper"), num_steps=2, device="cuda"):
         assert trial.peak_bytes is not None and trial.peak_bytes > 0

@@ -53,6 +53,7 @@ def runs(trained, tmp_path_factory):
     run_all("equal", 2, folder, trained)
     worker.toy_run(folder / "toy-auto-1", 1)
     worker.toy_run(folder / "muon-auto-1", 1, optim=worker.MuonConfig, steps=worker.SHORT)
+    worker.toy_run(folder / "compiled-auto-1", 1, steps=worker.SHORT)  # its twin: not compiled
     worker.toy_run(folder / "bf16-auto-1", 1, precision="bf16", steps=worker.SHORT)
     worker.kinds(1, folder, trained, engine="auto")
     assert worker.toy_run(folder / "chain", 1, resume=True).finished
@@ -111,6 +112,11 @@ def test_muon_on_shards_learns_what_it_learns_on_whole_matrices(runs):
 def test_bfloat16_shards_differ_by_rounding(runs):
     # Eight bits; norms have bfloat16 weights on shards only.
     assert assert_same(runs / "bf16-auto-1", runs / "bf16-fsdp-2", rtol=2e-2, atol=0) == 10
+
+
+@pytest.mark.parametrize("engine", ["auto", "fsdp"])
+def test_compiled_blocks_learn_the_same_on_several_processes(runs, engine):
+    assert assert_same(runs / "compiled-auto-1", runs / f"compiled-{engine}-2") == 10
 
 
 def test_four_processes_stop_two_go_on_sharded_and_one_ends_it(runs):

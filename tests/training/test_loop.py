@@ -154,6 +154,75 @@ def test_repeated_bad_steps_roll_back_to_the_checkpoint_and_go_on(run):
     assert result.step == 25 and torch.isfinite(weights(task)).all()
 
 
+@pytest.fixture
+def late(monkeypatch):
+    """This processor is treated as a GPU: its numbers are looked at from time to time."""
+    monkeypatch.setattr("g3pt.training.loop._LATE_DEVICES", {"cpu"})
+
+
+POISONS = {
+    "none": (),
+    "one": (12,),
+    "last": (28, 29),
+    "first": (0,),
+    "rollback": (14, 15, 16),
+    "two rollbacks": (14, 15, 16, 17, 18, 19),
+    "over a checkpoint": (18, 19, 20),
+}
+
+
+@pytest.mark.parametrize("steps", POISONS.values(), ids=POISONS)
+@pytest.mark.parametrize("optim", ["adamw", "muon"])
+def test_looking_late_changes_nothing(run, late, monkeypatch, optim, steps):
+    from g3pt.training.tracking import read_metrics
+
+    def poison(step, visit):
+        return step in steps
+
+    looked, ends, tensors = [], [], []
+    for name, devices in (("late", {"cpu"}), ("at once", set())):
+        monkeypatch.setattr("g3pt.training.loop._LATE_DEVICES", devices)
+        task = ToyTask(dropout=0.2, poison=poison)
+        result = run(task, name=name, optim=optim, log_every=15, eval_every=30, check_every=4)
+        records = [
+            {key: value for key, value in record.items() if "second" not in key}
+            for record in read_metrics(result.run / "metrics.jsonl")
+        ]
+        looked.append([r for r in records if r["kind"] != "evaluation"])
+        ends.append((result.step, float(task.module.count)))
+        tensors.append((weights(task), result.metrics["error"]))
+    assert looked[0] == looked[1]
+    assert ends[0] == ends[1]
+    assert torch.equal(tensors[0][0], tensors[1][0])
+    # the average is computed with other operations
+    assert tensors[0][1] == pytest.approx(tensors[1][1], rel=1e-4)
+
+
+def test_the_host_waits_for_no_number_between_two_looks(run, late, monkeypatch):
+    from g3pt.training.loop import _Loop
+
+    waits, steps = [], []
+    for name in ("tolist", "item", "cpu", "numpy", "__bool__", "__float__", "__int__"):
+        asked = getattr(torch.Tensor, name)
+        monkeypatch.setattr(
+            torch.Tensor,
+            name,
+            lambda *args, asked=asked, **kw: waits.append(steps[-1]) or asked(*args, **kw),
+        )
+    step = _Loop.step
+
+    def watched(loop, progress):
+        steps.append(loop.state.step)
+        step(loop, progress)
+        steps.append(-1)
+
+    monkeypatch.setattr(_Loop, "step", watched)
+    steps.append(-1)
+    run(ToyTask(), steps=16, log_every=16, checkpoint_every=16, check_every=5, prefetch=False)
+    # after five steps, five more, five more, and at the end
+    assert sorted(set(waits) - {-1}) == [4, 9, 14, 15]
+
+
 def test_a_hopeless_run_gives_up_with_advice(run):
     from g3pt.training.loop import TrainingDivergedError
 

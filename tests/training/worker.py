@@ -15,6 +15,7 @@ import pytest
 import torch
 from toy import UnevenTask
 
+from g3pt.training import compilation
 from g3pt.training.distributed import OtherRankError, World
 from g3pt.training.engines import build_engine
 from g3pt.training.loop import TrainConfig, train
@@ -72,6 +73,9 @@ def equal(rank, size, folder, trained):
         assert not toy_run(folder / "chain", size, poison=poison).finished
     else:
         orthogonal_shards()
+        compilation._BACKEND = "eager"  # blocks are traced; no compiler is needed
+        for engine in engines:
+            toy_run(folder / f"compiled-{engine}-2", size, engine=engine, steps=SHORT, compile=True)
         toy_run(folder / "muon-fsdp-2", size, engine="fsdp", optim=MuonConfig, steps=SHORT)
         toy_run(folder / "bf16-fsdp-2", size, engine="fsdp", precision="bf16", steps=SHORT)
         poison = asked_to_stop(rank, by=1, at=39, number=signal.SIGTERM)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Float32
 
 from g3pt.benchmarks.device import device_name
 from g3pt.benchmarks.rows import BenchmarkRow, BenchmarkSettings, OnProgress
@@ -30,6 +31,10 @@ class Tried:
     queries: int
     queries_dense: int
     seconds: float
+    calls: int
+    """Calls of the field."""
+    seconds_in_field: float
+    """Seconds in these calls: the decoder, and copies to and from the device."""
     seconds_dense: float | None
     same: bool | None
     """Whether both gave the same mesh; None where only one was made."""
@@ -40,7 +45,7 @@ def benchmark_extraction(
 ) -> list[BenchmarkRow]:
     """Queries and seconds of meshes from trained weights, by tracking and by the dense twin."""
     pipeline = G3PT.from_pretrained(settings.weights, settings.device)
-    resolutions = (32, 64) if settings.quick else (256, 512)
+    resolutions = settings.resolutions or ((32, 64) if settings.quick else (256, 512))
     num = 1 if settings.quick else min(settings.num, 5)
     source = ProceduralSourceConfig(num=num, first_seed=HELD_OUT_SEEDS.start + settings.seed)
     fields: list[ShapeField] = []
@@ -58,21 +63,39 @@ def benchmark_extraction(
     return rows
 
 
+class _WatchedField:
+    """A field whose calls are counted and timed; an answer is there when a call returns."""
+
+    def __init__(self, field: ShapeField) -> None:
+        self._field = field
+        self.calls = 0
+        self.seconds = 0.0
+
+    def __call__(self, points: Float[np.ndarray, "Q 3"]) -> Float32[np.ndarray, " Q"]:
+        began = time.perf_counter()
+        answer = self._field(points)
+        self.seconds += time.perf_counter() - began
+        self.calls += 1
+        return answer
+
+
 def _try(field: ShapeField, resolution: int, *, dense_too: bool, pipeline: G3PT) -> Tried:
     wait_for(pipeline.weights.device)
+    watched = _WatchedField(field)
     began = time.perf_counter()
-    tracked = extract_surface(field, resolution=resolution)
+    tracked = extract_surface(watched, resolution=resolution, chunk=field.block)
     seconds = time.perf_counter() - began
+    counted = tracked.queries, tracked.queries_dense, seconds, watched.calls, watched.seconds
     expected = seconds / tracked.queries * tracked.queries_dense
     if not dense_too or expected > DENSE_SECONDS:
-        return Tried(tracked.queries, tracked.queries_dense, seconds, None, None)
+        return Tried(*counted, None, None)
     began = time.perf_counter()
     dense = extract_surface(field, resolution=resolution, dense=True)
     seconds_dense = time.perf_counter() - began
     same = np.array_equal(tracked.mesh.vertices, dense.mesh.vertices) and np.array_equal(
         tracked.mesh.faces, dense.mesh.faces
     )
-    return Tried(tracked.queries, tracked.queries_dense, seconds, seconds_dense, same)
+    return Tried(*counted, seconds_dense, same)
 
 
 def _rows(
@@ -84,6 +107,8 @@ def _rows(
         "device": device_name(pipeline.weights.device),
         "weights": pipeline.weights.name,
         "shapes": len(tried),
+        "calls": statistics.median(one.calls for one in tried),
+        "seconds_in_field": statistics.median(one.seconds_in_field for one in tried),
         "same_mesh": next((one.same for one in tried if one.same is not None), None),
     }
     return [

@@ -61,7 +61,7 @@ def benchmark_generation(
     tokenizer = resampling_alone().to(device)
     rows: list[BenchmarkRow] = []
     for done, (name, config) in enumerate(configs.items(), start=1):
-        generator = partial(_generator, config, device, dtype)
+        generator = partial(random_generator, config, device, dtype)
         for batch_size in (1, 16) if device.type == "cuda" else (1,):
             title = f"generation/{name}" + (f"/batch-{batch_size}" if batch_size > 1 else "")
             measure = partial(_measure, title, generator, tokenizer, reached, settings)
@@ -71,7 +71,7 @@ def benchmark_generation(
     return rows
 
 
-def _generator(config: CarConfig, device: torch.device, dtype: torch.dtype) -> Car:
+def random_generator(config: CarConfig, device: torch.device, dtype: torch.dtype) -> Car:
     """A generator with random weights, drawn where it will run."""
     with device:
         model = Car(config)
@@ -79,7 +79,8 @@ def _generator(config: CarConfig, device: torch.device, dtype: torch.dtype) -> C
     return model.eval().requires_grad_(False)
 
 
-def _pictures(config: CarConfig, batch_size: int, device: torch.device) -> ConditionBatch:
+def random_pictures(config: CarConfig, batch_size: int, device: torch.device) -> ConditionBatch:
+    """Pictures of random bytes for a generator whose only condition they are."""
     (image,) = config.conditions
     assert isinstance(image, ImageConditionConfig)
     side = image.image_size
@@ -98,7 +99,7 @@ def _measure(
 ) -> BenchmarkRow:
     model = generator()
     config, weight = model.config, model.positions
-    condition = _pictures(config, batch_size, weight.device)
+    condition = random_pictures(config, batch_size, weight.device)
 
     def generate(*, cached: bool) -> SampledTokens:
         return generate_tokens(
@@ -107,7 +108,7 @@ def _measure(
             condition,
             seeds=range(settings.seed, settings.seed + batch_size),
             sampling=replace(UNCHANGED, guidance=GUIDANCE, top_p=0.95),
-            cached=cached,
+            cache="static" if cached else "none",
         )
 
     warm = replace(UNCHANGED, num_scales=2)

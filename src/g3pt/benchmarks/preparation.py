@@ -1,7 +1,9 @@
 """Preparing meshes: our cost an object, and our labels against those of other packages.
 
-Seconds are those on the wall of a process with one thread that does nothing else; run it on an
-idle machine. Reading the file belongs to preparation, not to labelling.
+Seconds of whole preparations are those on the wall of a process with one thread that does nothing
+else; run it on an idle machine. Seconds of labels are processor time, and every object is labelled
+by all packages in turn, so that other work on the machine changes their ratio little. Reading the
+file belongs to preparation, not to labelling.
 """
 
 import statistics
@@ -12,6 +14,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from g3pt.benchmarks.analytic import SOLID_NAMES
 from g3pt.benchmarks.converters import (
@@ -62,14 +66,16 @@ def benchmark_preparation(
 
 
 def _mesh_refs(settings: BenchmarkSettings, folder: Path, on_progress: OnProgress) -> list[MeshRef]:
-    """The first meshes of a folder, or shapes of our own written as files."""
+    """Meshes spread evenly over a folder, or shapes of our own written as files."""
     if settings.meshes is None:
         source = ProceduralSourceConfig(num=settings.num, first_seed=settings.seed)
         for done, ref in enumerate(list_shapes(source), start=1):
             write_mesh(folder / f"{ref.id}.glb", load_shape(ref).mesh())
             on_progress("meshes", done, settings.num)
-    path = settings.meshes or folder
-    return list(list_meshes(FolderSourceConfig(path=str(path), limit=settings.num)))
+    found = list_meshes(FolderSourceConfig(path=str(settings.meshes or folder)))
+    num = min(settings.num, len(found))
+    # Neighbours in a list are often of one pack or one kind.
+    return [found[int(place)] for place in np.linspace(0, len(found) - 1, num).round()]
 
 
 # --- our whole preparation -----------------------------------------------------------------
@@ -155,24 +161,33 @@ def _time_rows(
 ) -> list[BenchmarkRow]:
     """Time from a mesh to the labels of its queries, over objects that both could do."""
     make = partial(BenchmarkRow, unit="s/object", lower_is_better=True)
-    ours: list[Outcome] = []
+    installed = [name for name, converter in CONVERTERS.items() if not converter.missing()]
+    calls = [(name, ref, config) for ref in refs for name in installed]
+    tried = _tried(time_labels, calls, settings, partial(on_progress, "label time"))
+    found = {name: tried[place :: len(installed)] for place, name in enumerate(installed)}
+    ours = found.get(OURS, [])
     rows: list[BenchmarkRow] = []
     for name, converter in CONVERTERS.items():
         row_name = "label-time" if name == OURS else f"label-time/{name}"
         if missing := converter.missing():
             rows.append(make(name=row_name, ours=_mean(ours), note=missing))
             continue
-        calls = [(name, ref, config) for ref in refs]
-        found = _tried(time_labels, calls, settings, partial(on_progress, f"label time, {name}"))
-        ours = ours or found
-        both = [pair for pair in zip(ours, found, strict=True) if not any(o.problem for o in pair)]
+        both = [
+            (mine.value, theirs.value)
+            for mine, theirs in zip(ours, found[name], strict=True)
+            if not mine.problem and not theirs.problem
+        ]
+        mine, theirs = zip(*both, strict=True) if both else ((), ())
         rows.append(
             make(
                 name=row_name,
-                ours=_mean([mine for mine, _ in both]),
-                other=None if name == OURS else _mean([theirs for _, theirs in both]),
-                note=_note(settings, found),
-                details={"objects": len(both)},
+                ours=statistics.fmean(mine) if both else None,
+                other=statistics.fmean(theirs) if both and name != OURS else None,
+                note=_note(settings, found[name]),
+                details={
+                    "objects": len(both),
+                    "median_ratio": statistics.median(np.divide(theirs, mine)) if both else None,
+                },
             )
         )
     return rows

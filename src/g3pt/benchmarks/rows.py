@@ -37,6 +37,8 @@ class BenchmarkSettings:
     """Where models run."""
     sizes: tuple[str, ...] = ()
     """Names of model sizes; none for those that suit the device."""
+    resolutions: tuple[int, ...] = ()
+    """Cells per axis of meshes; none for those that suit."""
     weights: str = "g3pt-small"
     """Trained weights, where some are needed."""
 

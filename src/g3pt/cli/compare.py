@@ -38,11 +38,13 @@ class CompareOptions(CommonOptions):
     named by the ids of the objects."""
 
     b: Annotated[str, tyro.conf.Positional]
-    """What it is compared with."""
+    """The same: weights, an adapter or a folder of meshes. A positive difference favours B, where
+    more is better."""
 
     data: str
     """`procedural` (held-out seeds), `procedural-held-out-families`, a folder of shards, a folder
-    of meshes, or yardsticks: a file or a folder of them."""
+    of meshes, or yardsticks: a file, or a folder of such files
+    (`g3pt evaluate yardsticks --make FOLDER`)."""
 
     task: tuple[Literal["image", "text", "points", "reconstruction"], ...] = ()
     """What weights are asked with (default: all that both can do; reconstruction only if their
@@ -246,6 +248,7 @@ def _on_yardsticks(
 def _on_objects(options: CompareOptions, sides: "tuple[Side, Side]") -> "Comparison":
     from g3pt.evaluation.objects import EvaluationSettings, list_objects, quick_settings
     from g3pt.evaluation.protocols.comparison import compare_on_objects
+    from g3pt.evaluation.run import local_engine
 
     with naming_splits():
         objects = list_objects(
@@ -264,7 +267,7 @@ def _on_objects(options: CompareOptions, sides: "tuple[Side, Side]") -> "Compari
             num_shown=options.shown,
             device=options.device,
             out=options.output,
-            workers=options.workers,
+            engine=local_engine(options.workers),
             show=shown.show,
         )
 

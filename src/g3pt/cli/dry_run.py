@@ -101,9 +101,7 @@ def _preparations(runs: "list[Run]", workers: int) -> list[_Item]:
             words = "not known, see g3pt prepare --estimate"
             items.append(_Item(path, None, {"by": "unknown"}, words))
             continue
-        words = (
-            f"{duration(seconds)} to prepare, {workers} shapes at once, by {NUM_PREPARED} of them"
-        )
+        words = f"{duration(seconds)} to prepare, {workers} shapes at once, timed on {NUM_PREPARED}"
         items.append(_Item(path, seconds / 60, {"by": "sample", "workers": workers}, words))
     return items
 

@@ -1,7 +1,8 @@
 """`g3pt evaluate`: score meshes, reconstructions, generations or codes by protocol g3pt-eval-v1."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from g3pt.cli.engines import Address, EngineName, check_engine, open_engine
 from g3pt.cli.options import (
     Adapter,
     CommonOptions,
@@ -24,6 +26,7 @@ from g3pt.cli.shapes import SamplingFlags
 
 if TYPE_CHECKING:
     from g3pt.evaluation.objects import EvaluationSettings
+    from g3pt.work.engines import Engine
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,8 +39,14 @@ class EvaluateOptions(CommonOptions):
     quick: bool = False
     """Smaller sizes for work in progress: a tenth of the cost, but noisier. The report says so."""
 
+    engine: EngineName = "local"
+    """Run on this machine, or on a Ray cluster, whose nodes must see the same files. The numbers do
+    not depend on it."""
+
     workers: int = 1
-    """Number of processes."""
+    """Number of processes on this machine."""
+
+    address: Address = "local"
 
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o", "--out"])] = None
     """Folder for the report and a CSV of all objects; a rerun continues where it stopped."""
@@ -208,7 +217,7 @@ def _meshes(arguments: Sequence[str]) -> int:
 
     from g3pt.evaluation.protocols.meshes import evaluate_meshes
 
-    with steps() as shown:
+    with steps() as shown, _engine(options) as engine:
         result = evaluate_meshes(
             options.prediction,
             options.truth,
@@ -216,7 +225,7 @@ def _meshes(arguments: Sequence[str]) -> int:
             align=options.align,
             limit=options.limit,
             out=options.output,
-            workers=options.workers,
+            engine=engine,
             on_progress=partial(shown.show, "pairs"),
         )
     report(options, result, _method_lines(result))
@@ -229,7 +238,7 @@ def _reconstruction(arguments: Sequence[str]) -> int:
     from g3pt.evaluation.protocols.reconstruction import evaluate_reconstruction
 
     return _on_data(
-        options, partial(evaluate_reconstruction, options.weights, device=options.device)
+        options, partial(evaluate_reconstruction, options.weights, device=_device(options))
     )
 
 
@@ -262,7 +271,7 @@ def _generation(arguments: Sequence[str]) -> int:
         evaluate_generation,
         options.weights,
         generation=generation,
-        device=options.device,
+        device=_device(options),
         adapter=options.adapter,
     )
     return _on_data(options, evaluate, _method_lines)
@@ -303,7 +312,7 @@ def _rate(arguments: Sequence[str]) -> int:
     from g3pt.evaluation.codecs.rate_distortion import evaluate_rate
     from g3pt.evaluation.report.rate import comparison_lines
 
-    evaluate = partial(evaluate_rate, options.weights, device=options.device)
+    evaluate = partial(evaluate_rate, options.weights, device=_device(options))
     return _on_data(options, evaluate, comparison_lines)
 
 
@@ -323,12 +332,12 @@ def _on_data(
             split=options.split,
             gltf_colors=options.gltf_colors,
         )
-    with steps() as shown:
+    with steps() as shown, _engine(options) as engine:
         result = evaluate(
             objects,
             settings,
             out=options.output,
-            workers=options.workers,
+            engine=engine,
             on_progress=partial(shown.show, "objects"),
         )
     report(options, result, (describe or _lines)(result))
@@ -340,9 +349,28 @@ def _settings(options: EvaluateOptions) -> "EvaluationSettings":
 
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"--limit must be at least 1, got {options.limit}")
-    if options.workers < 1:
-        raise ValueError(f"--workers must be at least 1, got {options.workers}")
+    check_engine(options.engine, options.workers, options.address)
     return quick_settings(options.seed) if options.quick else EvaluationSettings(seed=options.seed)
+
+
+@contextmanager
+def _engine(options: EvaluateOptions) -> "Iterator[Engine | None]":
+    """The engine that runs the work; None is this process."""
+    from g3pt.evaluation.run import LIMITS
+
+    if options.engine == "local" and options.workers == 1:
+        yield None
+        return
+    on_gpus = _device(options) == "cuda"
+    with open_engine(
+        options.engine, options.workers, options.address, LIMITS, on_gpus=on_gpus
+    ) as engine:
+        yield engine
+
+
+def _device(options: EvaluateOptions) -> str:
+    """Where models run: nodes of a cluster may differ, so `auto` means their CPUs."""
+    return "cpu" if options.engine == "ray" and options.device == "auto" else options.device
 
 
 def _lines(result: dict[str, Any]) -> list[str]:

@@ -79,8 +79,8 @@ class FinetuneOptions(CommonOptions):
     """Peak learning rate; 0 is 5e-4 for adapters and 1e-4 for --full."""
 
     steps: int = 0
-    """Most steps; 0 follows from the number of meshes. Training also ends when the held-out meshes
-    do not improve any more."""
+    """At most so many steps; 0 takes 120 to 4,000, by the number of meshes. Training ends earlier
+    when the held-out meshes do not improve any more."""
 
     warps: int = 40
     """Examples that are made of each mesh, every one in another warp; 512 to 20,000 in all."""
@@ -89,7 +89,7 @@ class FinetuneOptions(CommonOptions):
     """Examples of procedural shapes for each example of a mesh, against forgetting."""
 
     name: str = ""
-    """Name of the result (default: that of the folder)."""
+    """Name of the result (default: that of the output folder)."""
 
     work: Path | None = None
     """Folder of prepared data and checkpoints (default: OUTPUT.work); needed only to go on."""

@@ -1,7 +1,7 @@
 """`g3pt generate --manifest`: meshes of many pictures and sentences, resumably."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from g3pt.cli.color import ColorFlags
+from g3pt.cli.engines import Address, EngineName, check_engine, open_engine
 from g3pt.cli.options import MESH_FORMATS, WorkError, open_pipeline, parse, report, say
 from g3pt.cli.progress import steps
 from g3pt.cli.shapes import SamplingOptions
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from g3pt.generation.bulk.build import BulkProgress, BulkReport
     from g3pt.generation.bulk.manifest import BulkRow
     from g3pt.generation.bulk.tasks import BulkSettings, ModelSource
-    from g3pt.work.engines import Engine, Limits
+    from g3pt.work.engines import Engine
 
 FLAG = "--manifest"
 
@@ -53,14 +54,13 @@ class ManyOptions(SamplingOptions):
     out: Annotated[Path, tyro.conf.Positional]
     """Folder of the results: a new one, or one that the same command began, which is continued."""
 
-    engine: Literal["local", "ray"] = "local"
+    engine: EngineName = "local"
     """Run on this machine, or on a Ray cluster."""
 
     workers: int = 1
     """Number of processes on this machine, each with its own models and one thread."""
 
-    address: str = "local"
-    """Address of the Ray cluster: `auto`, `ip:port`, or `local` for one on this machine only."""
+    address: Address = "local"
 
     format: Literal["glb", "gltf", "obj", "ply", "stl", "off", "3mf", "usdz"] = "glb"
     """Format of the meshes."""
@@ -136,7 +136,7 @@ def _refuse_flags_of_one(arguments: Sequence[str]) -> None:
 
 def _check(options: ManyOptions) -> None:
     options.check()
-    for name in ("workers", "per_shard", "best_of"):
+    for name in ("per_shard", "best_of"):
         if getattr(options, name) < 1:
             flag = "--" + name.replace("_", "-")
             raise ValueError(f"{flag} must be at least 1, got {getattr(options, name)}")
@@ -144,10 +144,7 @@ def _check(options: ManyOptions) -> None:
         raise ValueError(
             "--best-of keeps one of several samples, --consensus joins them: give one of the two"
         )
-    if options.engine == "ray" and options.workers != 1:
-        raise ValueError("--workers counts processes here; --engine ray takes those of the cluster")
-    if options.engine == "local" and options.address != "local":
-        raise ValueError("--address is that of a Ray cluster: give --engine ray as well")
+    check_engine(options.engine, options.workers, options.address)
     if options.out.suffix.lower() in MESH_FORMATS and not options.out.is_dir():
         raise ValueError(f"{options.out}: expected a folder, as there are many results")
     if not options.timeout > 0:
@@ -234,9 +231,8 @@ def _models(
     )
 
 
-@contextmanager
-def _engine(options: ManyOptions, models: "ModelSource") -> "Iterator[Engine]":
-    from g3pt.work.engines import Limits, ProcessEngine
+def _engine(options: ManyOptions, models: "ModelSource") -> "AbstractContextManager[Engine]":
+    from g3pt.work.engines import Limits
 
     limits = Limits(
         seconds=options.timeout,
@@ -244,17 +240,8 @@ def _engine(options: ManyOptions, models: "ModelSource") -> "Iterator[Engine]":
         memory_bytes=None,
         written_bytes=2**32,
     )
-    if options.engine == "local":
-        yield ProcessEngine(options.workers, limits)
-        return
-    with _ray(options, limits, on_gpus=models.device == "cuda") as engine:
-        yield engine
-
-
-def _ray(options: ManyOptions, limits: "Limits", *, on_gpus: bool) -> Any:
-    from g3pt.work.ray_engine import RayEngine
-
-    return RayEngine(options.address, limits, on_gpus=on_gpus)
+    on_gpus = models.device == "cuda"
+    return open_engine(options.engine, options.workers, options.address, limits, on_gpus=on_gpus)
 
 
 def _note(state: "BulkProgress") -> str:

@@ -2,8 +2,8 @@
 
 import platform
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from g3pt import __version__
+from g3pt.cli.engines import Address, EngineName, open_engine
 from g3pt.cli.options import (
     CommonOptions,
     make_folder_for,
@@ -54,11 +55,10 @@ class PrepareOptions(CommonOptions):
     workers: int = 1
     """Number of child processes; use one per core."""
 
-    engine: Literal["local", "ray"] = "local"
+    engine: EngineName = "local"
     """Run on this machine, or on a Ray cluster."""
 
-    address: str = "local"
-    """Address of the Ray cluster: `auto`, `ip:port`, or `local` for one on this machine only."""
+    address: Address = "local"
 
     shard: str = ""
     """I/N: make only every N-th shard, starting with shard I, counted from 0; for arrays of cluster
@@ -279,17 +279,8 @@ def _limits(options: PrepareOptions) -> "Limits":
     )
 
 
-@contextmanager
-def _engine(options: PrepareOptions, limits: "Limits") -> "Iterator[Engine]":
-    if options.engine == "local":
-        from g3pt.work.engines import ProcessEngine
-
-        yield ProcessEngine(options.workers, limits)
-        return
-    from g3pt.work.ray_engine import RayEngine
-
-    with RayEngine(options.address, limits) as engine:
-        yield engine
+def _engine(options: PrepareOptions, limits: "Limits") -> "AbstractContextManager[Engine]":
+    return open_engine(options.engine, options.workers, options.address, limits)
 
 
 def _estimate(options: PrepareOptions, config: "ShardsConfig", limits: "Limits") -> int:

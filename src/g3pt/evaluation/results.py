@@ -124,7 +124,8 @@ class Results:
             (self.folder / "arrays").mkdir(exist_ok=True)
             write_whole(self.folder / "arrays" / f"{measured.slot}.npz", buffer.getvalue())
         if measured.tokens:
-            kept = {str(entry.slot): entry.tokens for entry in self.measured if entry.tokens}
+            ordered = sorted(self.measured, key=_slot)
+            kept = {str(entry.slot): entry.tokens for entry in ordered if entry.tokens}
             write_whole(self.folder / "tokens.json", json.dumps(kept))
         rows = [
             {"slot": entry.slot, **row}

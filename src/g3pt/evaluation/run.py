@@ -2,11 +2,12 @@
 
 An evaluation says what it is of, how a shape is measured, and how rows become a report
 (`Evaluation`). Everything else happens here: a folder is opened or taken up, objects are measured
-in this process or in several, each is kept as soon as it is finished, and the report is written.
+in this process or by an engine, each is kept as soon as it is finished, and the report is written.
 """
 
+import os
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,8 +20,9 @@ from g3pt.evaluation.report.summary import base_report
 from g3pt.evaluation.results import Measured, Results, refused
 from g3pt.geometry.mesh import MeshError
 from g3pt.preparation.sources import ShapeError, SourceShape
-from g3pt.processes import worker_context
 from g3pt.versions import code_version
+from g3pt.work.engines import Engine, Limits, ProcessEngine
+from g3pt.work.tasks import Stopwatch, Task, TaskResult, WorkerError
 
 Progress = Callable[[int, int], None]
 """Is told how many objects are done, and of how many."""
@@ -29,10 +31,17 @@ Evaluator = Callable[[int], Measured]
 """Evaluates the object in a slot."""
 
 Job = Callable[[], Evaluator]
-"""Loads models and data, once in every process. Must be picklable where there are several."""
+"""Loads models and data, once in every process. Must be picklable where an engine runs it."""
 
 Measure = Callable[[SourceShape, int], Measured]
 """Measures a shape; its slot is passed on. May raise `ShapeError` and `MeshError`."""
+
+
+LIMITS = Limits(seconds=3600.0, cpu_seconds=3600.0, memory_bytes=None, written_bytes=2**32)
+"""Of one object, loading the models included; only what hangs comes near them."""
+
+MEASURED = "measured"
+"""Name under which the result of a task holds what was measured."""
 
 
 class EvaluationError(RuntimeError):
@@ -100,21 +109,34 @@ class Evaluation:
                 on_progress(done, total)
 
 
+def local_engine(workers: int) -> Engine | None:
+    """An engine of so many processes on this machine; None, which is this process, for one."""
+    return None if workers <= 1 else ProcessEngine(workers, LIMITS)
+
+
+def num_local_workers(engine: Engine | None) -> int:
+    """Processes of this machine that an engine keeps busy, at least 1."""
+    return engine.workers if isinstance(engine, ProcessEngine) else 1
+
+
 def measure_objects(
-    objects: ObjectList, load: Callable[[], Measure], slots: Sequence[int], workers: int = 1
+    objects: ObjectList,
+    load: Callable[[], Measure],
+    slots: Sequence[int],
+    engine: Engine | None = None,
 ) -> Iterator[Measured]:
     """Measure shapes one by one. A shape without a usable truth gives its reason alone.
 
     Args:
         objects: where the shapes come from.
-        load: loads the models, once in every process. Must be picklable for several workers.
+        load: loads the models, once in every process. Must be picklable for an engine.
         slots: which shapes.
-        workers: processes; 1 works in this one. The numbers do not depend on it.
+        engine: runs the work; by default this process. The numbers do not depend on it.
 
     Raises:
         EvaluationError: if a shape fails for another reason than its own truth.
     """
-    return measure_slots(partial(_open_on_objects, objects, load), slots, workers)
+    return measure_slots(partial(_open_on_objects, objects, load), slots, engine)
 
 
 def _open_on_objects(objects: ObjectList, load: Callable[[], Measure]) -> Evaluator:
@@ -129,40 +151,84 @@ def _open_on_objects(objects: ObjectList, load: Callable[[], Measure]) -> Evalua
     return evaluate
 
 
-def measure_slots(job: Job, slots: Sequence[int], workers: int = 1) -> Iterator[Measured]:
-    """Do a job for every slot, in this process or in several, in the order of completion.
+def measure_slots(
+    job: Job, slots: Sequence[int], engine: Engine | None = None
+) -> Iterator[Measured]:
+    """Do a job for every slot, in this process or by an engine, in the order of completion.
 
     Raises:
-        EvaluationError: if it fails for a slot.
+        EvaluationError: if it fails for a slot, or a worker cannot do it at all.
     """
-    if workers <= 1 or len(slots) <= 1:
+    if engine is None:
         evaluate = job()
         for slot in slots:
-            yield _evaluate(evaluate, slot)
+            try:
+                measured = evaluate(slot)
+            except Exception as error:
+                raise EvaluationError(f"object {slot}: {_said(error)}") from error
+            yield measured
         return
-    context = worker_context()
-    with ProcessPoolExecutor(min(workers, len(slots)), context, _open_in_worker, (job,)) as pool:
-        try:
-            for future in as_completed([pool.submit(_evaluate_in_worker, slot) for slot in slots]):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-_worker_evaluator: list[Evaluator] = []
-
-
-def _open_in_worker(job: Job) -> None:
-    torch.set_num_threads(1)
-    _worker_evaluator[:] = [job()]
-
-
-def _evaluate_in_worker(slot: int) -> Measured:
-    return _evaluate(_worker_evaluator[0], slot)
-
-
-def _evaluate(evaluate: Evaluator, slot: int) -> Measured:
+    run_id, folder = uuid.uuid4().hex, os.getcwd()
     try:
-        return evaluate(slot)
-    except Exception as error:
-        raise EvaluationError(f"object {slot}: {type(error).__name__}: {error}") from error
+        for result in engine.run(SlotTask(slot, job, run_id, folder) for slot in slots):
+            if MEASURED not in result.row:
+                raise EvaluationError(f"object {result.number}: {result.row['message']}")
+            yield result.row[MEASURED]
+    except WorkerError as error:
+        raise EvaluationError(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class SlotTask(Task):
+    """The job for one slot, in any process that sees the same files."""
+
+    number: int
+    """The slot."""
+    job: Job
+    run_id: str
+    """Name of the run: a process opens the job of each once."""
+    folder: str
+    """The working folder, from which paths may be relative."""
+
+    @property
+    def id(self) -> str:
+        """Name of the object in messages."""
+        return f"object {self.number}"
+
+    def refusal(self, stage: str, code: str, message: str) -> dict[str, Any]:
+        """Why nothing was measured."""
+        return {"id": self.id, "stage": stage, "code": code, "message": message}
+
+    def work(self, watch: Stopwatch) -> TaskResult:
+        """Measure the object.
+
+        Raises:
+            WorkerError: if the job cannot be opened in this process.
+        """
+        with watch.stage("open"):
+            evaluate = self._evaluator()
+        with watch.stage("measure"):
+            try:
+                measured = evaluate(self.number)
+            except Exception as error:
+                return self.refuse("measure", "error", _said(error))
+        return TaskResult(self.number, {MEASURED: measured}, seconds=watch.seconds)
+
+    def _evaluator(self) -> Evaluator:
+        if self.run_id not in _opened:
+            _opened.clear()
+            torch.set_num_threads(1)
+            try:
+                os.chdir(self.folder)
+                _opened[self.run_id] = self.job()
+            except Exception as error:
+                raise WorkerError(f"a worker cannot evaluate: {_said(error)}") from error
+        return _opened[self.run_id]
+
+
+_opened: dict[str, Evaluator] = {}
+"""The job that this process works on, by the name of its run."""
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -178,29 +178,43 @@ def shadow_candidate(
     brightness /= np.maximum(np.einsum("...c,...c", ground, ground), 1.0)
     tint = _largest(np.abs(colors - brightness[..., None] * ground))
     low, high = SHADOW_RANGE
-    dark: Any = mask & (brightness > low) & (brightness < high) & (tint < SHADOW_TINT)
+    dark = mask & (brightness > low) & (brightness < high) & (tint < SHADOW_TINT)
+    dark = _at_the_foot(dark, mask)
     regions, num = label(ndimage.binary_opening(dark, iterations=1))
     area = np.bincount(regions.ravel(), minlength=num + 1)
     area[0] = 0
     enough = area >= max(1.0, SHADOW_SHARE * float(mask.sum()))
     if not enough.any():
         return np.zeros_like(mask)
-    rows = np.flatnonzero(mask.any(axis=1))
-    middle = (rows[0] + rows[-1]) / 2
-    numbers = np.arange(num + 1)
-    lines = np.bincount(
-        regions.ravel(), np.repeat(np.arange(mask.shape[0]), mask.shape[1]), num + 1
-    )
-    height = lines[1:] / area[1:]
     beside: Any = ndimage.binary_dilation(~mask, iterations=2)
     meets = np.bincount(regions[beside], minlength=num + 1) > 0
     detail = np.abs(brightness - ndimage.gaussian_filter(brightness, 1.5))
     inner = np.where(ndimage.binary_erosion(dark, iterations=2), regions, 0)
-    median: Any = ndimage.labeled_comprehension(detail, inner, numbers[1:], np.median, float, 0.0)
-    smooth = median < SHADOW_DETAIL
+    median: Any = ndimage.labeled_comprehension(
+        detail, inner, np.arange(1, num + 1), np.median, float, 0.0
+    )
     taken = meets & enough
-    taken[1:] &= (height > middle) & smooth
+    taken[1:] &= median < SHADOW_DETAIL
     return ndimage.binary_dilation(taken[regions], iterations=2, mask=mask)
+
+
+def _at_the_foot(
+    dark: Bool[np.ndarray, "H W"], mask: Bool[np.ndarray, "H W"]
+) -> Bool[np.ndarray, "H W"]:
+    """Regions of which most lies in the lower half of the mask, and the lower halves of others.
+
+    A dark object is in one region with its shadow.
+    """
+    regions, num = label(ndimage.binary_opening(dark, iterations=1))
+    area = np.bincount(regions.ravel(), minlength=num + 1)
+    lines = np.repeat(np.arange(mask.shape[0]), mask.shape[1])
+    height = np.bincount(regions.ravel(), lines, num + 1) / np.maximum(area, 1)
+    rows = np.flatnonzero(mask.any(axis=1))
+    middle = (rows[0] + rows[-1]) / 2 if len(rows) else 0.0
+    reaches_up = height <= middle
+    reaches_up[0] = False
+    upper = np.arange(mask.shape[0])[:, None] <= middle
+    return dark & ~(reaches_up[regions] & upper)
 
 
 def frame_around(colors: Float[np.ndarray, "H W 3"]) -> Box | None:

@@ -219,9 +219,7 @@ def _of_two(
 
     The border is sharper and knows no kinds of objects; the network knows shadows and floors.
     """
-    body = plain & ~shadow
-    # A network that does not see the object knows nothing of its shadow.
-    if seen is not None and body.any() and (share[body] > 0.5).mean() >= 0.5:
+    if seen is not None and _knows_shadows(plain & ~shadow, share, seen):
         plain = without_specks(plain & ~(shadow & (share < 0.5)))
     extra = (plain & (share < 0.3)).sum() / max(int(plain.sum()), 1)
     by_border = _by_border(rgba, border, plain)
@@ -230,6 +228,18 @@ def _of_two(
     differs = extra > MAX_EXTRA and seen.confidence >= SURE
     unclear = by_border.confidence < 0.5 < seen.confidence
     return seen if differs or unclear else by_border
+
+
+def _knows_shadows(
+    body: Bool[np.ndarray, "H W"], share: Float32[np.ndarray, "H W"], seen: Found
+) -> bool:
+    """Whether the network may say what is shadow: it must see what cannot be one, the body.
+
+    A dark object has no body, since all of it could be shadow; then the network must be sure.
+    """
+    if body.mean() < MIN_FOUND:
+        return seen.confidence >= SURE
+    return bool((share[body] > 0.5).mean() >= 0.5)
 
 
 def _in_frame(rgba: UInt8[np.ndarray, "H W 4"], frame: Box, name: str) -> Found | None:

@@ -19,7 +19,7 @@ from g3pt.models.conditioning.pixels import shrink_pictures
 from g3pt.models.guess import Guess, GuessConfig
 from g3pt.models.heads import HEADS, HeadKind
 from g3pt.models.tokenizer import DiscreteTokenizer
-from g3pt.nn.attention import KeyValueCache
+from g3pt.nn.attention import GrowingCache, KeyValueCache, StaticCache
 from g3pt.nn.blocks import AdaLn, GatedBlock
 from g3pt.nn.embeddings import sinusoids
 from g3pt.nn.scale_attention import block_numbers, plan_attention
@@ -129,16 +129,23 @@ class CarConfig:
         return (self.head,) * num_first + ("bitwise",) * self.bitwise_scales
 
 
+CacheKind = Literal["static", "growing", "none"]
+"""`static`: keys and values of coarser scales stay in buffers for the whole sequence. `growing`:
+they are copied for each scale. `none`: they are computed again; slow, simple, for tests."""
+
+
 class CarCache:
     """Keys and values of the scales sampled so far, and the condition that all scales share.
 
-    Without `reuse` it holds the inputs of these scales instead, and every call runs all of them
-    again.
+    The kind `none` holds the inputs of these scales instead, and every call runs all of them again.
     """
 
-    def __init__(self, num_blocks: int, *, reuse: bool = True) -> None:
-        self.reuse = reuse
-        self.keys_values = KeyValueCache(num_blocks)
+    def __init__(self, num_blocks: int, kind: CacheKind, num_scales: int) -> None:
+        self.reuse = kind != "none"
+        self.num_scales = num_scales
+        self.keys_values: KeyValueCache = (
+            StaticCache(num_blocks) if kind == "static" else GrowingCache(num_blocks)
+        )
         self.modulation: Tensor = torch.empty(0)
         self.inputs: list[Tensor] = []
 
@@ -310,12 +317,12 @@ class Car(nn.Module):
             return None
         return self.guess_features(tokenizer, batch)
 
-    def start_cache(self, *, reuse: bool = True) -> CarCache:
-        """Give an empty cache for `forward_scale`.
+    def start_cache(self, kind: CacheKind = "static", num_scales: int | None = None) -> CarCache:
+        """Give an empty cache for `forward_scale`, for all scales or the first `num_scales`.
 
-        Without `reuse`, `forward_scale` runs all scales again instead: slow, simple, for tests.
+        Scale 0 empties a static one again.
         """
-        return CarCache(self.config.depth, reuse=reuse)
+        return CarCache(self.config.depth, kind, num_scales or self.config.num_scales)
 
     def forward_scale(
         self,
@@ -334,6 +341,8 @@ class Car(nn.Module):
         num_tokens = self.config.scale_lengths[scale]
         first = sum(self.config.scale_lengths[:scale])
         num_prefix = condition.tokens_BID.shape[1]
+        if scale == 0 and isinstance(cache.keys_values, StaticCache):
+            cache.keys_values.begin(num_prefix + sum(self.config.scale_lengths[: cache.num_scales]))
         held = cache.keys_values.num_tokens
         if held != (num_prefix + first if scale else 0):
             raise ValueError(f"scale {scale} does not follow the {held} tokens in the cache")

@@ -14,8 +14,9 @@ from g3pt.models.quantizers import unpack_bits
 
 MAX_SOFTMAX_BITS = 16
 
-_PIECE_ELEMENTS = 2**19
-"""Elements of a piece of logits: two megabytes of float32."""
+_PIECE_ELEMENTS = {"cpu": 2**19, "cuda": 2**26}
+"""Logits of a piece by device: two megabytes of float32, which a processor's cache holds, or 256
+megabytes, for which a GPU needs few launches. Other devices take that of a processor."""
 
 
 def cross_entropy(
@@ -23,11 +24,11 @@ def cross_entropy(
 ) -> Float[Tensor, " N"]:
     """Negative log-likelihood of each row in nats, computed in float32.
 
-    In low-precision training on a CPU the logits are the largest tensor by far. There, rows are
-    processed in pieces that fit the processor's cache, which takes less than half the time.
+    In low precision the logits are the largest tensor by far, and their float32 copy would be
+    twice as large. Rows are therefore processed in pieces, whose float32 numbers are forgotten
+    one after the other, in the backward pass as well.
     """
-    low = logits_NV.dtype in (torch.bfloat16, torch.float16)
-    if low and logits_NV.device.type == "cpu" and logits_NV.requires_grad:
+    if logits_NV.dtype in (torch.bfloat16, torch.float16):
         return _CrossEntropyInPieces.apply(logits_NV, targets_N)
     return F.cross_entropy(logits_NV.float(), targets_N, reduction="none")
 
@@ -62,21 +63,26 @@ def _products(chances_NK: Float[Tensor, "N K"]) -> Float[Tensor, "N V"]:
 
 
 class _CrossEntropyInPieces(torch.autograd.Function):
-    """Cross-entropy whose forward pass also computes the gradient, while a piece is cached."""
+    """Cross-entropy whose forward pass also computes the gradient, while a piece is at hand."""
 
     @staticmethod
     def forward(ctx: Any, logits_NV: Tensor, targets_N: Tensor) -> Tensor:
-        losses_N = torch.empty(len(logits_NV))
-        gradients_NV = torch.empty_like(logits_NV)
-        num_rows = max(1, _PIECE_ELEMENTS // logits_NV.shape[1])
+        device = logits_NV.device
+        losses_N = torch.empty(len(logits_NV), device=device)
+        trains = ctx.needs_input_grad[0]
+        gradients_NV = torch.empty_like(logits_NV) if trains else logits_NV
+        num_elements = _PIECE_ELEMENTS.get(device.type, _PIECE_ELEMENTS["cpu"])
+        num_rows = max(1, num_elements // logits_NV.shape[1])
         pieces = (tensor.split(num_rows) for tensor in (logits_NV, targets_N[:, None]))
         places = (tensor.split(num_rows) for tensor in (losses_N[:, None], gradients_NV))
         for logits, targets, loss, gradient in zip(*pieces, *places, strict=True):
             log_likelihood = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
             loss.copy_(log_likelihood.gather(1, targets).neg_())
-            minus_one = torch.full(targets.shape, -1.0)
-            gradient.copy_(log_likelihood.exp_().scatter_add_(1, targets, minus_one))
-        ctx.save_for_backward(gradients_NV)
+            if trains:
+                minus_one = torch.full(targets.shape, -1.0, device=device)
+                gradient.copy_(log_likelihood.exp_().scatter_add_(1, targets, minus_one))
+        if trains:
+            ctx.save_for_backward(gradients_NV)
         return losses_N
 
     @staticmethod

@@ -53,6 +53,16 @@ class ScaleInputs:
         self._last_BLC: Tensor | None = None
         self._num_scales = 0
 
+    def resume(self, scale: int, known_BLC: Tensor, last_BLC: Tensor) -> None:
+        """Continue before a scale, from what `summed` and `last` gave after the one before it."""
+        self._num_scales = scale
+        self._known_BLC, self._last_BLC = (known_BLC, last_BLC) if scale else (None, None)
+
+    def last(self) -> Float[Tensor, "B L C"]:
+        """Upsampled features of the scale that was added last."""
+        assert self._last_BLC is not None, "no scale has been added yet"
+        return self._last_BLC
+
     def summed(self) -> Float[Tensor, "B L C"]:
         """Sum of the upsampled features of all scales added so far."""
         assert self._known_BLC is not None, "no scale has been added yet"

@@ -4,6 +4,7 @@ Legend: B batch, T queries, M keys, C width, H heads, D channels of a head.
 """
 
 import math
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -165,8 +166,21 @@ class Attention(nn.Module):
         return self.attend(self.queries(x_BTC), self.keys_values(context_BMC), mask)
 
 
-class KeyValueCache:
-    """Append-only keys and values of every layer, for scale-by-scale generation."""
+class KeyValueCache(ABC):
+    """Keys and values of every layer, for scale-by-scale generation."""
+
+    @abstractmethod
+    def append(self, layer: int, new: KeyValues) -> KeyValues:
+        """Add the keys and values of one step; return all of the layer's."""
+
+    @property
+    @abstractmethod
+    def num_tokens(self) -> int:
+        """Tokens held by the first layer."""
+
+
+class GrowingCache(KeyValueCache):
+    """Each step copies all that came before: the simple twin of `StaticCache`."""
 
     def __init__(self, num_layers: int) -> None:
         self._layers: list[KeyValues | None] = [None] * num_layers
@@ -187,3 +201,41 @@ class KeyValueCache:
         """Tokens held by the first layer."""
         first = self._layers[0]
         return 0 if first is None else first.keys_BHMD.shape[2]
+
+
+class StaticCache(KeyValueCache):
+    """Buffers for the whole sequence, which stay where they are and are filled step by step."""
+
+    def __init__(self, num_layers: int) -> None:
+        self._buffers: list[KeyValues | None] = [None] * num_layers
+        self._num_held = [0] * num_layers
+        self._num_tokens = 0
+
+    def begin(self, num_tokens: int) -> None:
+        """Begin a sequence of at most so many tokens; buffers of its length are used again."""
+        if num_tokens != self._num_tokens:
+            self._buffers = [None] * len(self._buffers)
+        self._num_tokens, self._num_held = num_tokens, [0] * len(self._buffers)
+
+    def append(self, layer: int, new: KeyValues) -> KeyValues:
+        """Add the keys and values of one step; return views of all of the layer's."""
+        start = self._num_held[layer]
+        stop = start + new.keys_BHMD.shape[2]
+        assert stop <= self._num_tokens, f"{stop} tokens in buffers for {self._num_tokens}"
+        buffers = self._buffers[layer]
+        if buffers is None:
+            buffers = KeyValues(*(self._buffer_like(part) for part in new))
+            self._buffers[layer] = buffers
+        for buffer, part in zip(buffers, new, strict=True):
+            buffer[:, :, start:stop] = part
+        self._num_held[layer] = stop
+        return KeyValues(*(buffer[:, :, :stop] for buffer in buffers))
+
+    def _buffer_like(self, part_BHTD: Float[Tensor, "B H T D"]) -> Float[Tensor, "B H M D"]:
+        num_rows, num_heads, _, dim = part_BHTD.shape
+        return part_BHTD.new_empty(num_rows, num_heads, self._num_tokens, dim)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens held by the first layer."""
+        return self._num_held[0]

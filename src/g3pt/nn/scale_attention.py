@@ -70,10 +70,15 @@ def block_causal_mask(
 def block_numbers(
     block_lengths: tuple[int, ...], *, device: torch.device | None = None
 ) -> Int[Tensor, " T"]:
-    """Number the tokens by the block that they belong to."""
-    lengths = torch.tensor(block_lengths, device=device)
-    blocks = torch.arange(len(block_lengths), device=device)
-    return torch.repeat_interleave(blocks, lengths, output_size=sum(block_lengths))
+    """Number the tokens by the block that they belong to.
+
+    Nothing is copied from the host, which would have to wait for the device.
+    """
+    places_T = torch.arange(sum(block_lengths), device=device)
+    numbers_T = torch.zeros_like(places_T)
+    for stop in list(accumulate(block_lengths))[:-1]:
+        numbers_T += places_T >= stop
+    return numbers_T
 
 
 def plan_attention(
@@ -103,7 +108,10 @@ def plan_attention(
     def attend(
         queries_BHTD: Float[Tensor, "B H T D"], keys_values: KeyValues
     ) -> Float[Tensor, "B H T D"]:
-        if not masks:  # only the first layer knows the dtype that autocast has chosen
+        biases = masks
+        if torch.compiler.is_compiling():  # alike in all layers, so that one graph serves them
+            biases = [_additive(mask, queries_BHTD.dtype) for mask in seen]
+        elif not masks:  # only the first layer knows the dtype that autocast has chosen
             masks.extend(_additive(mask, queries_BHTD.dtype) for mask in seen)
         parts = [
             weighted_values(
@@ -113,7 +121,7 @@ def plan_attention(
                 scale=1.0,
                 mask=mask,
             )
-            for span, mask in zip(spans, masks, strict=True)
+            for span, mask in zip(spans, biases, strict=True)
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
 

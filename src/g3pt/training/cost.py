@@ -18,7 +18,7 @@ from g3pt.models.conditioning.word_vectors import load_vectors
 from g3pt.models.guess import GuessConfig
 from g3pt.training.kinds.contract import SyntheticTask
 from g3pt.training.optim import Optimizer
-from g3pt.training.recomputation import recompute_blocks, recomputed
+from g3pt.training.recomputation import recompute_blocks, transformer_blocks
 from g3pt.training.runs import Run, kind_of
 
 FLOAT_BYTES = 4
@@ -178,7 +178,7 @@ class _LargestBlock:
 
     def __init__(self, module: nn.Module) -> None:
         self.bytes = 0
-        self._blocks = list(recomputed(module))
+        self._blocks = list(transformer_blocks(module))
 
     @contextmanager
     def watched(self, saved: "_SavedBytes") -> Iterator[None]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from g3pt.training.task import Part, Task, to_device
+from g3pt.training.task import Part, Task, in_pinned_memory, to_device
 
 
 class BatchFeed:
@@ -32,12 +32,16 @@ class BatchFeed:
         else:
             if self._pending is not None and not self._pending[1].cancel():
                 self._pending[1].exception()  # wait: one batch at a time
-            batch = self._task.batch(step, part)
+            batch = self._build(step, part)
         self._pending = None
         if self._pool is not None:
             expected = self._after(step, part)
-            self._pending = (expected, self._pool.submit(self._task.batch, *expected))
+            self._pending = (expected, self._pool.submit(self._build, *expected))
         return to_device(batch, self._device)
+
+    def _build(self, step: int, part: Part) -> Any:
+        batch = self._task.batch(step, part)
+        return in_pinned_memory(batch) if self._device.type == "cuda" else batch
 
     def close(self) -> None:
         """End the thread."""

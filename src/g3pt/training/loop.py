@@ -26,6 +26,7 @@ from g3pt.training.checkpoint import (
     load_newest_checkpoint,
     module_tensors,
 )
+from g3pt.training.compilation import compile_blocks
 from g3pt.training.distributed import World, whole
 from g3pt.training.engines import EngineName, build_engine
 from g3pt.training.feed import BatchFeed
@@ -63,6 +64,10 @@ class TrainConfig:
     recompute_blocks: bool = False
     """Gradient checkpointing: transformer blocks run a second time for the backward pass instead
     of keeping their activations. It takes a third more time and a fraction of the memory."""
+    compile: bool = False
+    """Compile every transformer block with `torch.compile`, which needs a compiler on the machine
+    (a warning says what is missing). The first step takes a minute longer, all others less time.
+    Losses change in their last bits."""
     engine: EngineName = "auto"
     """How several processes train together. `auto` and `ddp`: each holds all weights (torch's
     DistributedDataParallel). `fsdp`: weights, gradients and optimiser state are cut among them
@@ -88,14 +93,20 @@ class TrainConfig:
     """The run ends after this many evaluations in a row without a better `keep_best`; 0 goes on.
     With it, the initial state is evaluated, too, and kept if nothing is better."""
     max_skips: int = 3
-    """Steps with a non-finite loss or gradient in a row before the run rolls back."""
+    """Steps with a non-finite loss or gradient in a row before the run rolls back. Such a step
+    changes nothing."""
+    check_every: int = 8
+    """Steps between two looks at whether losses and gradients were finite, on a GPU. To look makes
+    the host wait for the GPU. The result does not depend on it: what a GPU computed after steps
+    that make the run roll back is discarded. Processors and FSDP look at every step."""
     max_rollbacks: int = 3
     """Rollbacks, each of which halves the learning rate, before the run gives up."""
 
     def __post_init__(self) -> None:
         if self.steps < 0 or self.minutes < 0 or not (self.steps or self.minutes):
             raise ValueError("train needs steps > 0 or minutes > 0, so that it ends")
-        for name in ("accumulation", "log_every", "checkpoint_every", "keep_checkpoints"):
+        positive = ("accumulation", "log_every", "checkpoint_every", "keep_checkpoints")
+        for name in (*positive, "check_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be at least 1, got {getattr(self, name)}")
         if self.slices < 0:
@@ -143,6 +154,26 @@ class TrainResult:
     checkpoints: list[Path]
     metrics: dict[str, float]
     """Metrics of the last evaluation."""
+
+
+_LATE_DEVICES = {"cuda"}
+"""Devices that compute while the host goes on, so that looking at their numbers costs time."""
+
+
+@dataclass(frozen=True)
+class _StepNumbers:
+    """What a step has computed, still on the device."""
+
+    step: int
+    names: tuple[str, ...]
+    values: torch.Tensor
+    """Means over the global batch, the loss first, and last the norm of the gradient."""
+    ids: list[str]
+    """Samples of this process."""
+
+    def sound(self) -> torch.Tensor:
+        """Whether loss and gradient are finite."""
+        return torch.isfinite(self.values[0]) & torch.isfinite(self.values[-1])
 
 
 class TrainingDivergedError(RuntimeError):
@@ -223,6 +254,8 @@ class _Loop:
         self.world = World.current()
         self.device = resolve_device(config.device)
         self.module = task.module.to(self.device)
+        if config.compile:
+            compile_blocks(self.module, self.device)
         if config.recompute_blocks:
             recompute_blocks(self.module)
         self.engine = build_engine(
@@ -236,6 +269,10 @@ class _Loop:
         self.state = LoopState()
         self.metrics: dict[str, float] = {}
         self.over = ""
+        shares = config.engine == "fsdp" and self.world.size > 1
+        self._is_late = self.device.type in _LATE_DEVICES and not shares
+        self._unread: list[tuple[_StepNumbers, float]] = []
+        """Steps whose numbers the host has not seen, with their learning rates."""
         self._clock = time.monotonic()
 
     # -- running ------------------------------------------------------------------------------
@@ -282,6 +319,9 @@ class _Loop:
         while progress < 1 and not self._is_stale():
             self.step(progress)
             progress, stop = self.world.decide(self.progress(), signals.received)
+            if (stop or progress >= 1) and self._unread:
+                self._read_numbers()  # which may lead back to an earlier step
+                progress, stop = self.world.decide(self.progress(), stop)
             self.watch.at(self.state.step, "outside")
             over = progress >= 1
             if self.state.step % config.log_every == 0 or over:
@@ -322,23 +362,64 @@ class _Loop:
             return
         self.module.train()
         self.statistics.begin_step()
-        values, ids = self._gradients(step, progress)
-        if all(math.isfinite(values[name]) for name in ("loss", "grad_norm")):
-            factor = self.optim.schedule.factor(step, progress) * state.lr_scale
-            self.optimizer.step(self.optim.lr * factor)
-            self.ema.update(step)
-            state.skips_in_a_row = 0
-            for name, value in {**values, "lr": self.optim.lr * factor}.items():
-                sums = state.window.setdefault(name, [0.0, 0.0])
-                sums[0] += value
-                sums[1] += 1
+        numbers = self._gradients(step, progress)
+        lr = self.optim.lr * self.optim.schedule.factor(step, progress) * state.lr_scale
+        if self._is_late:
+            self._update_if_sound(numbers, lr)
         else:
-            self.statistics.undo()
-            self._skip(step, values, ids)
+            self._update(numbers, lr)
         self.optimizer.zero_grad()
 
-    def _gradients(self, step: int, progress: float) -> tuple[dict[str, float], list[str]]:
-        """Compute the gradients of the global batch; return mean metrics and sample ids."""
+    def _update(self, numbers: _StepNumbers, lr: float) -> None:
+        """Look at the numbers of a step, and take or skip it."""
+        values = numbers.values.tolist()
+        self.watch.at(numbers.step, "update")
+        if _are_finite(values):
+            self.optimizer.step(lr)
+            self.ema.update(numbers.step)
+        else:
+            self.statistics.undo()
+        self._account(numbers, values, lr)
+
+    def _update_if_sound(self, numbers: _StepNumbers, lr: float) -> None:
+        """Let the device take or skip a step, and look at several at a time."""
+        sound = numbers.sound()
+        self.watch.at(numbers.step, "update")
+        self.optimizer.step(lr, sound=sound)
+        self.ema.update(numbers.step, sound=sound)
+        self.statistics.undo_unless(sound)
+        self._unread.append((numbers, lr))
+        config, done = self.config, numbers.step + 1
+        intervals = (config.log_every, config.eval_every, config.checkpoint_every)
+        is_due = any(every and done % every == 0 for every in intervals)
+        if is_due or len(self._unread) >= config.check_every:
+            self._read_numbers()
+
+    def _read_numbers(self) -> None:
+        """Look at the numbers of all steps since the last look, in order."""
+        unread, self._unread = self._unread, []
+        sizes = [len(numbers.values) for numbers, _ in unread]
+        on_host = torch.cat([numbers.values for numbers, _ in unread]).cpu().split(sizes)
+        for (numbers, lr), values in zip(unread, on_host, strict=True):
+            rollbacks = self.state.rollbacks
+            self._account(numbers, values.tolist(), lr)
+            if self.state.rollbacks != rollbacks:
+                return  # the later steps are undone
+
+    def _account(self, numbers: _StepNumbers, values: list[float], lr: float) -> None:
+        """Note the numbers of a step, or that it was skipped, which may roll the run back."""
+        named = dict(zip(numbers.names, values, strict=True))
+        if not _are_finite(values):
+            self._skip(numbers.step, named, numbers.ids)
+            return
+        self.state.skips_in_a_row = 0
+        for name, value in {**named, "lr": lr}.items():
+            sums = self.state.window.setdefault(name, [0.0, 0.0])
+            sums[0] += value
+            sums[1] += 1
+
+    def _gradients(self, step: int, progress: float) -> _StepNumbers:
+        """Compute the gradients of the global batch."""
         parts = self.world.parts(self.pieces)
         ids: list[str] = []
         totals: dict[str, torch.Tensor] = {}
@@ -365,9 +446,8 @@ class _Loop:
         self.statistics.end_step()
         norm = self._clip()
         summed = self.world.sum_values(torch.stack([v.to(self.device) for v in totals.values()]))
-        numbers = torch.cat([summed, norm.detach().reshape(1).to(summed)]).tolist()
-        self.watch.at(step, "update")
-        return dict(zip([*totals, "grad_norm"], numbers, strict=True)), ids
+        values = torch.cat([summed, norm.detach().reshape(1).to(summed)])
+        return _StepNumbers(step, (*totals, "grad_norm"), values, ids)
 
     def _clip(self) -> torch.Tensor:
         """Limit the norm of the whole gradient; return what it was."""
@@ -387,7 +467,7 @@ class _Loop:
         if self.world.speaks:
             self.log.write(
                 "skipped",
-                state.step,
+                step + 1,
                 loss=str(values["loss"]),
                 samples=ids,
                 grad_norm=str(values["grad_norm"]),
@@ -544,3 +624,8 @@ class _Loop:
             self.state.step,
             "  ".join(f"{name} {value:.4g}" for name, value in self.metrics.items()),
         )
+
+
+def _are_finite(values: list[float]) -> bool:
+    """Whether the loss, which comes first, and the norm of the gradient, the last, are finite."""
+    return math.isfinite(values[0]) and math.isfinite(values[-1])

@@ -76,6 +76,10 @@ class Muon(torch.optim.Optimizer):
     ) -> None:
         super().__init__(parameters, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
 
+    found_inf: Tensor | None = None
+    """1 if gradients are not finite, on their device: a step then changes nothing. 0 or None: it
+    does. Torch's own optimisers have the same attribute."""
+
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:
         """Update every parameter that has a gradient."""
@@ -90,9 +94,11 @@ class Muon(torch.optim.Optimizer):
                 updates = orthogonalized_all(directions)
             for parameter, update in zip(updated, updates, strict=True):
                 held = own(parameter)
-                held.mul_(1 - group["lr"] * group["weight_decay"])
+                moved = held if self.found_inf is None else held.clone()
+                moved.mul_(1 - group["lr"] * group["weight_decay"])
                 rate = group["lr"] * 0.2 * max(parameter.shape[0], update.shape[1]) ** 0.5
-                held.add_(update.to(held.dtype).view_as(held), alpha=-rate)
+                moved.add_(update.to(held.dtype).view_as(held), alpha=-rate)
+                self._keep(held, moved)
 
     def _direction(self, parameter: Tensor, momentum: float) -> Float[Tensor, "M N"]:
         """The rows of the matrix to be orthogonalised that this process holds."""
@@ -101,8 +107,15 @@ class Muon(torch.optim.Optimizer):
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(gradient)
         gradient, average = own(gradient), own(state["momentum_buffer"])
-        average.lerp_(gradient, 1 - momentum)
+        moved = average if self.found_inf is None else average.clone()
+        moved.lerp_(gradient, 1 - momentum)
+        self._keep(average, moved)
         return gradient.lerp(average, momentum).flatten(1)
+
+    def _keep(self, held: Tensor, moved: Tensor) -> None:
+        """Let a tensor become what it was moved to, unless gradients are not finite."""
+        if self.found_inf is not None:
+            held.copy_(torch.where(self.found_inf > 0, held, moved))
 
 
 def orthogonalized_all(matrices: Sequence[Float[Tensor, "_ _"]]) -> list[Float[Tensor, "_ _"]]:

@@ -5,6 +5,7 @@ K bits.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
@@ -27,6 +28,9 @@ from g3pt.training.conditioning import (
 )
 from g3pt.training.curriculum import CurriculumConfig
 from g3pt.training.task import Part, TaskOutput, scales_in_words, step_generator
+
+_ROUNDED_QUERYING = {"cuda"}
+"""Devices on which the frozen CQT is faster in the low precision of the training."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,6 +128,7 @@ class NextScale:
         self._seed = seed
         self._only_guess = only_guess
         self._root_PP: Tensor | None = None
+        self._weights_S: Tensor | None = None
         if only_guess:
             if car.guess is None:
                 raise ValueError("trained is guess, and the model makes none: give it model.guess")
@@ -180,7 +185,7 @@ class NextScale:
         num_scales = config.curriculum.num_scales(progress, self.car.config.num_scales)
         flips = batch.flip_probability_B if config.flip_share else None
         losses_S, guess = self.losses(batch, num_scales, flips, step)
-        weights_S = losses_S.new_tensor(self._scale_weights()[:num_scales])
+        weights_S = self._weights_on(losses_S.device, num_scales)
         loss = (losses_S * weights_S).sum() / weights_S.sum()
         metrics = {f"ce/{scale}": losses_S[scale] for scale in range(num_scales)}
         if guess is not None:
@@ -231,6 +236,12 @@ class NextScale:
             errors["iou"] = (config.guess_field, iou)
         return errors
 
+    def _weights_on(self, device: torch.device, num_scales: int) -> Tensor:
+        """Weights of the first scales, copied to a device once: the host waits for a copy."""
+        if self._weights_S is None or self._weights_S.device != device:
+            self._weights_S = torch.tensor(self._scale_weights(), dtype=torch.float32).to(device)
+        return self._weights_S[:num_scales]
+
     def _scale_weights(self) -> Sequence[float]:
         lengths = self.car.config.scale_lengths
         if self._loss.scale_weights:
@@ -263,9 +274,11 @@ class NextScale:
         guess_BLC = None
         if signs_BTK is not None and self.car.config.is_shown_guess:
             guess_BLC = self.tokenizer.decode_signs(signs_BTK.detach())
-        # The CQT decides signs of residuals here, so it runs outside autocast, as it did when the
-        # tokens were made.
-        with torch.autocast(indices_BT.device.type, enabled=False):
+        # With flipped bits the CQT decides signs of residuals, so it runs outside autocast, as it
+        # did when the tokens were made. Otherwise it gives only inputs, which are rounded anyway.
+        kind = indices_BT.device.type
+        rounds = flips_B is None and kind in _ROUNDED_QUERYING
+        with nullcontext() if rounds else torch.autocast(kind, enabled=False):
             teacher = teacher_inputs(
                 self.tokenizer,
                 indices_BT,

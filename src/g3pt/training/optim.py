@@ -14,6 +14,9 @@ from g3pt.training.muon import Muon
 # One call for all tensors; torch's own optimisers are written with these.
 _FOREACH_LERP = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
 _FOREACH_COPY = torch._foreach_copy_  # pyright: ignore[reportPrivateImportUsage]
+_FOREACH_SUB = torch._foreach_sub  # pyright: ignore[reportPrivateImportUsage]
+_FOREACH_MUL = torch._foreach_mul_  # pyright: ignore[reportPrivateImportUsage]
+_FOREACH_ADD = torch._foreach_add_  # pyright: ignore[reportPrivateImportUsage]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,9 +115,17 @@ class Optimizer:
         self.parameters = list(self._names)
         self._optimizers = _build(module, config)
 
-    def step(self, lr: float) -> None:
-        """Update the parameters from their gradients with this learning rate."""
+    def step(self, lr: float, *, sound: Tensor | None = None) -> None:
+        """Update the parameters from their gradients with this learning rate.
+
+        Args:
+            lr: learning rate.
+            sound: whether loss and gradients are finite, on their device. If not, nothing changes;
+                the host need not know. None: they are.
+        """
+        found_inf = None if sound is None else (~sound).float()
         for optimizer in self._optimizers:
+            optimizer.found_inf = found_inf  # pyright: ignore[reportAttributeAccessIssue]
             for group in optimizer.param_groups:
                 group["lr"] = lr
             optimizer.step()
@@ -236,10 +247,19 @@ class Ema:
         self._average = [p.detach().clone() for p in self._parameters]
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Move towards the parameters after `step` steps; early averages span fewer steps."""
+    def update(self, step: int, *, sound: Tensor | None = None) -> None:
+        """Move towards the parameters after `step` steps; early averages span fewer steps.
+
+        `sound` is as in `Optimizer.step`.
+        """
         decay = min(self.decay, (1 + step) / (10 + step))
-        _FOREACH_LERP(own_all(self._average), own_all(self._parameters), 1 - decay)
+        average, parameters = own_all(self._average), own_all(self._parameters)
+        if sound is None:
+            _FOREACH_LERP(average, parameters, 1 - decay)
+            return
+        change = _FOREACH_SUB(parameters, average)
+        _FOREACH_MUL(change, (1 - decay) * sound.float())
+        _FOREACH_ADD(average, change)
 
     @contextmanager
     def applied(self):

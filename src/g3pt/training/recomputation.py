@@ -11,8 +11,8 @@ from g3pt.nn.blocks import CrossAttentionBlock, GatedBlock, SelfAttentionBlock
 BLOCKS = (GatedBlock, SelfAttentionBlock, CrossAttentionBlock)
 
 
-def recomputed(module: nn.Module) -> Iterator[nn.Module]:
-    """The blocks in `module` that `recompute_blocks` applies to."""
+def transformer_blocks(module: nn.Module) -> Iterator[nn.Module]:
+    """The transformer blocks in `module`, of all kinds."""
     return (block for block in module.modules() if isinstance(block, BLOCKS))
 
 
@@ -22,8 +22,8 @@ def recompute_blocks(module: nn.Module) -> None:
     Gradients do not change: a block with dropout draws the same numbers again. Names of weights do
     not change, either. Without gradients, blocks run as before.
     """
-    for block in recomputed(module):
-        if "forward" not in vars(block):
+    for block in transformer_blocks(module):
+        if not isinstance(vars(block).get("forward"), partial):
             # Set on the instance, so that saving and loading the module see no difference.
             vars(block)["forward"] = partial(
                 checkpoint,

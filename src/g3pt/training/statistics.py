@@ -1,5 +1,6 @@
 """Running statistics of a module, moved once a step however the batch is cut."""
 
+import torch
 from torch import Tensor, nn
 
 from g3pt.training.distributed import World
@@ -39,6 +40,11 @@ class RunningStatistics:
             for buffer, *values in zip(self._floats, *self._moved, strict=True):
                 buffer.copy_(sum(values[1:], start=values[0]) / len(values))
         self._world.average(self._floats)
+
+    def undo_unless(self, sound: Tensor) -> None:
+        """`undo` if `sound`, on the device of the buffers, is False; the host need not know."""
+        for buffer, kept in zip(self._buffers, self._kept, strict=True):
+            buffer.copy_(torch.where(sound, buffer, kept))
 
     def undo(self) -> None:
         """Set them to the state before the first slice."""

@@ -123,16 +123,28 @@ def step_generator(seed: int, step: int, stream: str) -> np.random.Generator:
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """Copy the tensors of a batch (a tensor, dataclass, dict, list or tuple) to a device."""
+    """Copy the tensors of a batch (a tensor, dataclass, dict, list or tuple) to a device.
+
+    The host does not wait for copies out of pinned memory.
+    """
+    return _with_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def in_pinned_memory(batch: Any) -> Any:
+    """Copy the tensors of a batch on the host to memory that a GPU reads while the host goes on."""
+    return _with_tensors(batch, lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
+
+
+def _with_tensors(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
+        return change(batch)
     if hasattr(batch, "__dataclass_fields__"):
-        moved = {name: to_device(getattr(batch, name), device) for name in _fields(batch)}
-        return type(batch)(**moved)
+        changed = {name: _with_tensors(getattr(batch, name), change) for name in _fields(batch)}
+        return type(batch)(**changed)
     if isinstance(batch, dict):
-        return {key: to_device(value, device) for key, value in batch.items()}
+        return {key: _with_tensors(value, change) for key, value in batch.items()}
     if isinstance(batch, list | tuple) and not hasattr(batch, "_fields"):
-        return type(batch)(to_device(value, device) for value in batch)
+        return type(batch)(_with_tensors(value, change) for value in batch)
     return batch
 
 

@@ -9,6 +9,7 @@ from g3pt.evaluation.objects import list_objects
 from g3pt.evaluation.protocols.comparison import compare_on_objects, spread_objects
 from g3pt.evaluation.protocols.sides import WeightsSide, as_png, open_side, read_png
 from g3pt.evaluation.report.comparison import comparison_sheet
+from g3pt.evaluation.run import local_engine
 from g3pt.models.sampling import Sampling
 
 
@@ -73,7 +74,7 @@ def test_processes_do_not_change_the_numbers(folders, tiny_settings):
     side = WeightsSide(weights=str(folders["regressor"]))
     two = list_objects("procedural", limit=2)
     alone, shared = (
-        compare_on_objects((side, side), two, tiny_settings, workers=workers).report
+        compare_on_objects((side, side), two, tiny_settings, engine=local_engine(workers)).report
         for workers in (1, 2)
     )
     assert alone["objects"] == shared["objects"]

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from g3pt.evaluation.protocols.meshes import evaluate_meshes, find_pairs
+from g3pt.evaluation.run import LIMITS
 from g3pt.geometry.mesh import TriangleMesh, write_mesh
+from g3pt.work.ray_engine import RayEngine
 
 
 @pytest.fixture
@@ -70,3 +72,39 @@ def test_alignment_has_columns_of_its_own(folders, chair, tiny_settings):
     assert row["iou"] < 0.1
     assert row["aligned_iou"] > 0.9
     assert row["aligned_chamfer_mean"] < 0.02
+
+
+@pytest.mark.distributed
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray leaves sockets to the collector
+def test_a_cluster_that_loses_a_node_writes_the_same_files(
+    cluster, folders, box_mesh, tiny_settings, tmp_path
+):
+    prediction, truth = folders
+    for number in range(10):
+        write_mesh(truth / f"more{number}.glb", box_mesh((1.0, 1.0, 2.0 + number)))
+        write_mesh(prediction / f"more{number}.glb", box_mesh((1.0, 1.1, 2.0 + number)))
+    lost = []
+
+    def lose_a_node(done: int, total: int) -> None:
+        if done >= 3 and not lost:
+            lost.append(done)
+            cluster.remove_node(cluster.second, allow_graceful=False)
+
+    evaluate_meshes(prediction, truth, tiny_settings, out=tmp_path / "here")
+    with RayEngine(cluster.address, LIMITS) as engine:
+        evaluate_meshes(
+            prediction,
+            truth,
+            tiny_settings,
+            out=tmp_path / "there",
+            engine=engine,
+            on_progress=lose_a_node,
+        )
+    assert lost
+    here, there = (
+        {str(file.relative_to(out)): file.read_bytes() for file in out.rglob("*") if file.is_file()}
+        for out in (tmp_path / "here", tmp_path / "there")
+    )
+    assert here == there
+    assert len([name for name in here if name.startswith("arrays/")]) == 12

@@ -7,6 +7,7 @@ import torch
 
 from g3pt.evaluation.objects import list_objects
 from g3pt.evaluation.protocols.reconstruction import evaluate_reconstruction, token_report
+from g3pt.evaluation.run import local_engine
 from g3pt.geometry.metrics import EMPTY_CHAMFER
 
 
@@ -72,7 +73,7 @@ def test_numbers_do_not_depend_on_the_number_of_workers(
 ):
     report, _ = reconstruction
     objects = list_objects("procedural", limit=3)
-    shared = evaluate_reconstruction(tiny_weights, objects, tiny_settings, workers=2)
+    shared = evaluate_reconstruction(tiny_weights, objects, tiny_settings, engine=local_engine(2))
     assert shared["objects"] == report["objects"]
 
 

@@ -269,6 +269,6 @@ def test_sigterm_to_all_processes_ends_the_run_and_blames_no_row(start, tmp_path
     while not num_done(out) and process.poll() is None:
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGTERM)
-    assert process.wait(timeout=120) in (0, 1)  # 0 if it was about to be done
+    assert process.wait(timeout=120) in (0, 75)  # 0 if it was about to be done
     assert start(out).wait(timeout=120) == 0
     assert rows_of(out) == rows_of(made[0])

@@ -72,6 +72,21 @@ def test_a_dropped_row_is_what_an_absent_input_is(name):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("name", ["image", "text"])
+def test_devices_that_cannot_count_rows_give_the_same(name):
+    conditioner, batch = build(), draw_batch().alone(name)
+    condition, dropped_B = conditioner.conditions[name], torch.tensor([False, True, False])
+    counted = condition._encode_kept(batch, dropped_B)
+    whole = condition._overwrite(condition._encode(batch), dropped_B)
+    for row in range(3):
+        # float32 products of batches of different size
+        torch.testing.assert_close(
+            seen_tokens(whole, row), seen_tokens(counted, row), atol=1e-5, rtol=1e-5
+        )
+    torch.testing.assert_close(whole.vector_BD, counted.vector_BD, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
 def test_dropping_every_row_is_having_nothing():
     conditioner, everybody = build(), torch.ones(3, dtype=torch.bool)
     dropped = conditioner(

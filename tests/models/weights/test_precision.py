@@ -73,10 +73,10 @@ def test_logits_in_bfloat16_are_close(car, condition, inputs):
     assert 0 < relative_error(ours, car(inputs, condition)) < 0.03
 
 
-@pytest.mark.parametrize("reuse", [True, False])
-def test_a_cache_gives_the_full_model_in_bfloat16_too(car, condition, inputs, reuse):
+@pytest.mark.parametrize("kind", ["static", "growing", "none"])
+def test_a_cache_gives_the_full_model_in_bfloat16_too(car, condition, inputs, kind):
     cast = in_bfloat16(car)
-    encoded, cache = cast.encode_condition(condition), cast.start_cache(reuse=reuse)
+    encoded, cache = cast.encode_condition(condition), cast.start_cache(kind)
     parts = inputs.split(LENGTHS, dim=1)
     logits = [cast.forward_scale(part, scale, encoded, cache) for scale, part in enumerate(parts)]
     # products of other shapes may be summed in another order, and rounded to the other side

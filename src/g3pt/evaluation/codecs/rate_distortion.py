@@ -51,6 +51,7 @@ from g3pt.models.tokenizer import require_tokens
 from g3pt.models.weights.load import LoadedWeights
 from g3pt.preparation.sources import SourceShape
 from g3pt.training.usable import load_models
+from g3pt.work.engines import Engine
 
 ALL_FACES = 2**31 - 1
 """Budget of the mesh that is not decimated."""
@@ -80,7 +81,7 @@ def evaluate_rate(
     *,
     device: str = "cpu",
     out: Path | None = None,
-    workers: int = 1,
+    engine: Engine | None = None,
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure rate and distortion of every codec at every setting, object by object.
@@ -91,7 +92,7 @@ def evaluate_rate(
         settings: how finely to measure.
         device: where the tokenizer runs.
         out: folder of the results and of the plot; a rerun goes on where it stopped.
-        workers: processes.
+        engine: runs the work; by default this process. The numbers do not depend on it.
         on_progress: is told how many objects are done.
 
     Returns:
@@ -119,7 +120,7 @@ def evaluate_rate(
             "data": data_hash(objects),
         },
         slots=objects.slots,
-        measure=lambda slots: measure_objects(objects, load, slots, workers),
+        measure=lambda slots: measure_objects(objects, load, slots, engine),
         describe=lambda results: describe_rate(scored(results.rows)),
         table=table,
         about={

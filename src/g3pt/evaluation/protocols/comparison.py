@@ -39,6 +39,7 @@ from g3pt.evaluation.report.comparison import (
 from g3pt.evaluation.report.summary import columns_of, paired_differences
 from g3pt.evaluation.results import Row
 from g3pt.versions import code_version
+from g3pt.work.engines import Engine
 
 
 def compare_on_objects(
@@ -50,7 +51,7 @@ def compare_on_objects(
     num_shown: int = 8,
     device: str = "cpu",
     out: Path | None = None,
-    workers: int = 1,
+    engine: Engine | None = None,
     show: Show | None = None,
 ) -> Comparison:
     """Ask both sides for the same objects and compare the scores of their answers.
@@ -66,7 +67,7 @@ def compare_on_objects(
         num_shown: objects on the sheet, from the greatest loss of B to its greatest gain.
         device: where models run.
         out: folder; `a` and `b` in it keep what is measured, and a rerun goes on there.
-        workers: processes.
+        engine: runs the work; by default this process. The numbers do not depend on it.
         show: is told how many objects are done.
 
     Raises:
@@ -91,7 +92,7 @@ def compare_on_objects(
             settings,
             device=device,
             out=None if out is None else out / letter,
-            workers=workers,
+            engine=engine,
             on_progress=None if show is None else partial(show, f"objects of {letter.upper()}"),
         )
         reports.append(report)

@@ -33,7 +33,13 @@ from g3pt.evaluation.protocols.controls import (
 )
 from g3pt.evaluation.report.generation import COMPARED, describe_generation, generation_table
 from g3pt.evaluation.results import Measured, Row
-from g3pt.evaluation.run import Evaluation, Measure, Progress, measure_objects
+from g3pt.evaluation.run import (
+    Evaluation,
+    Measure,
+    Progress,
+    measure_objects,
+    num_local_workers,
+)
 from g3pt.evaluation.sets.distribution import pack_sketches
 from g3pt.evaluation.sets.families import PER_FAMILY, FamilyReferences
 from g3pt.evaluation.systems import (
@@ -51,6 +57,7 @@ from g3pt.geometry.metrics import Contains, occupancy_iou, winding_test
 from g3pt.geometry.sampling import sample_volume
 from g3pt.models.sampling import Sampling
 from g3pt.preparation.sources import ProceduralRef, SourceShape
+from g3pt.work.engines import Engine
 
 PICTURE_SIZE = 256
 """Side of the pictures that are generated from; encoders read less."""
@@ -117,7 +124,7 @@ def evaluate_generation(
     device: str = "cpu",
     adapter: Path | None = None,
     out: Path | None = None,
-    workers: int = 1,
+    engine: Engine | None = None,
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Generate every object from its picture and its sentence, and score that with controls.
@@ -135,7 +142,7 @@ def evaluate_generation(
         device: where the models run.
         adapter: folder of an adapter for the weights.
         out: folder of the results; a rerun with the same arguments goes on where it stopped.
-        workers: processes.
+        engine: runs the work; by default this process. The numbers do not depend on it.
         on_progress: is told how many objects are done.
 
     Returns:
@@ -153,7 +160,7 @@ def evaluate_generation(
     def measure(slots: Sequence[int]) -> Iterator[Measured]:
         methods = _methods(systems, conditions, objects, generation)
         load = partial(_load, open_them, methods, settings)
-        return measure_objects(objects, load, slots, workers)
+        return measure_objects(objects, load, slots, engine)
 
     return Evaluation(
         kind="generation",
@@ -171,7 +178,7 @@ def evaluate_generation(
         },
         slots=objects.slots,
         measure=measure,
-        describe=partial(describe_generation, settings=settings, threads=workers),
+        describe=partial(describe_generation, settings=settings, threads=num_local_workers(engine)),
         table=partial(generation_table, f"Generation of {objects.name} by {systems.name}"),
         about={
             "data": objects.name,

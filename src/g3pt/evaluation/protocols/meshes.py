@@ -15,7 +15,7 @@ from g3pt.evaluation.judging import Judge
 from g3pt.evaluation.objects import EvaluationSettings, Truth, file_hash, object_rng
 from g3pt.evaluation.report.summary import markdown, scored, summarise
 from g3pt.evaluation.results import Measured, Results, refused
-from g3pt.evaluation.run import Evaluation, Evaluator, Progress, measure_slots
+from g3pt.evaluation.run import Evaluation, Evaluator, Progress, measure_slots, num_local_workers
 from g3pt.evaluation.sets.distribution import num_cloud, pack_sketches, report_sets, set_table
 from g3pt.geometry.boundary import SolidMesh
 from g3pt.geometry.mesh import (
@@ -27,6 +27,7 @@ from g3pt.geometry.mesh import (
     unit_frame_of,
 )
 from g3pt.geometry.metrics import solid_test
+from g3pt.work.engines import Engine
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ def evaluate_meshes(
     align: bool = False,
     limit: int | None = None,
     out: Path | None = None,
-    workers: int = 1,
+    engine: Engine | None = None,
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Score a folder of meshes, one by one and as a set.
@@ -101,7 +102,7 @@ def evaluate_meshes(
         align: also score after the best rotation, scale and shift, in columns `aligned_*`.
         limit: only the first so many.
         out: folder of the results; a rerun goes on there.
-        workers: processes.
+        engine: runs the work; by default this process. The numbers do not depend on it.
         on_progress: is told how many pairs are done.
 
     Returns:
@@ -122,8 +123,8 @@ def evaluate_meshes(
             "data": _pairs_hash(pairs),
         },
         slots=range(len(pairs)),
-        measure=lambda slots: measure_slots(job, slots, workers),
-        describe=partial(_describe, settings=settings, threads=workers),
+        measure=lambda slots: measure_slots(job, slots, engine),
+        describe=partial(_describe, settings=settings, threads=num_local_workers(engine)),
         table=partial(_table, f"{prediction.name} against {truth.name}", align),
     ).run(out, on_progress)
 

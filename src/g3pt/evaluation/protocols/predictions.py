@@ -17,12 +17,19 @@ from g3pt.evaluation.protocols.generation import family_references
 from g3pt.evaluation.protocols.meshes import meshes_by_name, read_prediction
 from g3pt.evaluation.report.generation import describe_generation, generation_table
 from g3pt.evaluation.results import Measured, Row
-from g3pt.evaluation.run import Evaluation, Measure, Progress, measure_objects
+from g3pt.evaluation.run import (
+    Evaluation,
+    Measure,
+    Progress,
+    measure_objects,
+    num_local_workers,
+)
 from g3pt.evaluation.sets.distribution import pack_sketches
 from g3pt.evaluation.sets.families import FamilyReferences
 from g3pt.geometry.mesh import MESH_SUFFIXES, TriangleMesh, UnitFrame, to_unit, unit_frame_of
 from g3pt.geometry.metrics import solid_test
 from g3pt.preparation.sources import ProceduralRef, SourceShape
+from g3pt.work.engines import Engine
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +51,7 @@ def evaluate_predictions(
     frame: PredictionFrame = "unit",
     align: bool = False,
     out: Path | None = None,
-    workers: int = 1,
+    engine: Engine | None = None,
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Score a folder of meshes as generation is scored: same objects, truth and metrics.
@@ -59,7 +66,7 @@ def evaluate_predictions(
         frame: where the meshes are; nothing else is aligned in the headline.
         align: also score after the best rotation, scale and shift, in columns `aligned_*`.
         out: folder of the results; a rerun with the same arguments goes on where it stopped.
-        workers: processes.
+        engine: runs the work; by default this process. The numbers do not depend on it.
         on_progress: is told how many objects are done.
 
     Returns:
@@ -75,7 +82,7 @@ def evaluate_predictions(
 
     def measure(slots: Sequence[int]) -> Iterator[Measured]:
         placed = _Predictions(files, frame, align, settings, family_references(objects))
-        return measure_objects(objects, placed.measure_all, slots, workers)
+        return measure_objects(objects, placed.measure_all, slots, engine)
 
     report = Evaluation(
         kind="generation",  # as a report it is one
@@ -90,7 +97,7 @@ def evaluate_predictions(
         },
         slots=objects.slots,
         measure=measure,
-        describe=partial(describe_generation, settings=settings, threads=workers),
+        describe=partial(describe_generation, settings=settings, threads=num_local_workers(engine)),
         table=partial(generation_table, f"Meshes of {folder.name} against {objects.name}"),
         about={
             "data": objects.name,

@@ -45,6 +45,7 @@ from g3pt.models.tokenizer import DiscreteTokenizer, Tokenizer
 from g3pt.models.weights.load import LoadedWeights
 from g3pt.preparation.sources import SourceShape
 from g3pt.training.usable import load_models
+from g3pt.work.engines import Engine
 
 
 def evaluate_reconstruction(
@@ -54,7 +55,7 @@ def evaluate_reconstruction(
     *,
     device: str = "cpu",
     out: Path | None = None,
-    workers: int = 1,
+    engine: Engine | None = None,
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Reconstruct and score a set of objects.
@@ -65,7 +66,7 @@ def evaluate_reconstruction(
         settings: how finely to measure.
         device: where the tokenizer runs.
         out: folder of the results; a rerun with the same arguments goes on where it stopped.
-        workers: processes.
+        engine: runs the work; by default this process. The numbers do not depend on it.
         on_progress: is told how many objects are done.
 
     Returns:
@@ -86,7 +87,7 @@ def evaluate_reconstruction(
             "data": data_hash(objects),
         },
         slots=objects.slots,
-        measure=lambda slots: measure_objects(objects, load, slots, workers),
+        measure=lambda slots: measure_objects(objects, load, slots, engine),
         describe=partial(_describe, tokenizer=loaded.tokenizer),
         table=_table,
         about={

@@ -47,6 +47,7 @@ from g3pt.models.tokenizer import Tokenizer
 from g3pt.models.weights.load import LoadedRegressor, LoadedWeights
 from g3pt.preparation.sources import SourceShape
 from g3pt.shapes.datasets.conditioned import choose_visible
+from g3pt.work.engines import Engine
 
 Task = Literal["image", "text", "points", "reconstruction", "meshes"]
 """What is asked for: a shape from its picture, its first caption, or points of a visible part of
@@ -263,7 +264,7 @@ def measure_side(
     *,
     device: str = "cpu",
     out: Path | None = None,
-    workers: int = 1,
+    engine: Engine | None = None,
     on_progress: Progress | None = None,
 ) -> tuple[dict[str, Any], list[Mapping[str, np.ndarray]]]:
     """Ask a side for all objects and score its answers.
@@ -276,7 +277,7 @@ def measure_side(
         settings: how finely to measure.
         device: where models run.
         out: folder of the results; a rerun goes on there.
-        workers: processes.
+        engine: runs the work; by default this process. The numbers do not depend on it.
         on_progress: is told how many objects are done.
 
     Returns:
@@ -291,8 +292,9 @@ def measure_side(
     pictures: list[Mapping[str, np.ndarray]] = []
 
     def measure(slots: Sequence[int]) -> Iterator[Measured]:
-        ready = load if workers > 1 else partial(_measure_with, answerer, tuple(tasks), settings)
-        yield from measure_objects(objects, ready, slots, workers)
+        here = partial(_measure_with, answerer, tuple(tasks), settings)
+        ready = here if engine is None else load
+        yield from measure_objects(objects, ready, slots, engine)
 
     def describe(results: Results) -> dict[str, Any]:
         pictures.extend(results.arrays)

@@ -103,20 +103,26 @@ class Condition(nn.Module):
         given = given.alone(slot)
         if dropped_B is None:
             return self._encode(given)
-        if self.num_repeated:
+        # To count the kept rows, the host would have to wait for any device but its own.
+        if self.num_repeated or dropped_B.device.type != "cpu":
             return self._overwrite(self._encode(given), dropped_B)
         return self._encode_kept(given, dropped_B)
 
     def _overwrite(
         self, encoded: ConditionOutput, dropped_B: Bool[Tensor, " B"]
     ) -> ConditionOutput:
-        """Put the repeated null into dropped rows; shapes do not depend on which are dropped."""
+        """Put the null into dropped rows; shapes do not depend on which are dropped."""
         null = self.null(len(dropped_B))
-        dropped_B11 = dropped_B[:, None, None]
+        if not self.num_repeated:
+            null = null.pad_to(encoded.tokens_BID.shape[1])
+        dropped_B1, dropped_B11 = dropped_B[:, None], dropped_B[:, None, None]
         tokens_BID, vector_BD = encoded.tokens_BID, encoded.vector_BD
         return ConditionOutput(
             torch.where(dropped_B11, null.tokens_BID.to(tokens_BID.dtype), tokens_BID),
-            torch.where(dropped_B[:, None], null.vector_BD.to(vector_BD.dtype), vector_BD),
+            torch.where(dropped_B1, null.vector_BD.to(vector_BD.dtype), vector_BD),
+            None
+            if self.num_repeated
+            else torch.where(dropped_B1, null.valid_or_all, encoded.valid_or_all),
         )
 
     def _encode_kept(self, given: ConditionBatch, dropped_B: Bool[Tensor, " B"]) -> ConditionOutput:

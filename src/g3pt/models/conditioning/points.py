@@ -47,11 +47,14 @@ def encode_points(
 
 
 def read_points(batch: ConditionBatch, tokenizer: Tokenizer) -> ConditionBatch:
-    """Replace visible points by their latents; drop points that are masked for every shape."""
+    """Replace visible points by their latents; on a CPU, drop points that are masked for all."""
     points_BN3, normals_BN3 = batch.points_BN3, batch.normals_BN3
     if points_BN3 is None or normals_BN3 is None:
         return batch
-    everyone = batch.points_dropped_B is not None and bool(batch.points_dropped_B.all())
+    dropped_B = batch.points_dropped_B
+    everyone = False
+    if dropped_B is not None and dropped_B.device.type == "cpu":
+        everyone = bool(dropped_B.all())  # to know it, the host would wait for another device
     latents_BLC = None if everyone else encode_points(tokenizer, points_BN3, normals_BN3)
     return replace(batch, points_BN3=None, normals_BN3=None, point_latents_BLC=latents_BLC)
 
