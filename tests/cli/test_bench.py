@@ -225,6 +225,22 @@ def test_a_loader_process_gives_its_share_of_the_papers_batch(g3pt):
     assert details["needed"] == pytest.approx(33, rel=0.01)
 
 
+@pytest.mark.slow
+def test_two_processes_make_pictures_beside_one(g3pt):
+    code, out, _ = g3pt("bench", "bulk", "--quick", "--num", "2", "--json")
+
+    assert code == 0
+    (row,) = json.loads(out)["rows"]
+    assert (row["name"], row["unit"], row["details"]["pictures"]) == (
+        "bulk/2-workers",
+        "s/picture",
+        2,
+    )
+    assert row["details"]["failed"] == [0, 0]
+    assert row["note"] == "quick sizes, not to be published"
+    assert row["ratio"] == row["other"] / row["ours"] > 0
+
+
 def test_a_process_that_fails_or_hangs_says_so(tmp_path):
     from g3pt.benchmarks import waiting
     from g3pt.benchmarks.rows import BenchmarkSettings
