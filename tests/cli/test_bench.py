@@ -99,6 +99,51 @@ def test_a_missing_package_costs_its_own_rows_alone(preparation, monkeypatch):
     assert all("pip install 'g3pt[bench]'" in row.note and row.ours is None for row in rows)
 
 
+def test_packages_label_each_object_in_turn_and_are_compared_where_both_could(
+    preparation, monkeypatch
+):
+    from g3pt.benchmarks.converters import OURS, Outcome
+    from g3pt.benchmarks.rows import BenchmarkSettings
+    from g3pt.preparation.inputs import MeshRef
+
+    seconds = {(OURS, "a"): 1.0, ("other", "a"): 4.0, (OURS, "b"): 3.0, ("other", "b"): 6.0}
+    ours = preparation.CONVERTERS[OURS]
+    monkeypatch.setattr(preparation, "CONVERTERS", {OURS: ours, "other": ours})
+    asked = []
+
+    def measure(_function, calls, _limit):
+        for name, ref, _ in calls:
+            asked.append((name, ref.id))
+            took = seconds.get(asked[-1])
+            yield Outcome(problem="hung") if took is None else Outcome(took)
+
+    monkeypatch.setattr(preparation, "run_limited", measure)
+    refs = [MeshRef(id=name, location="") for name in "ab"]
+    config, settings = preparation.PrepareConfig(), BenchmarkSettings()
+    mine, theirs = preparation._time_rows(refs, config, settings, lambda *_: None)
+    assert asked == list(seconds)
+    assert (mine.ours, theirs.ours, theirs.other) == (2.0, 2.0, 5.0)
+    assert theirs.details == {"objects": 2, "median_ratio": 3.0}
+
+    del seconds["other", "b"]
+    _, theirs = preparation._time_rows(refs, config, settings, lambda *_: None)
+    assert (theirs.ours, theirs.other, theirs.details["objects"]) == (1.0, 4.0, 1)
+    assert theirs.note == "1 of 2 failed, the first: hung"
+
+
+def test_meshes_are_spread_over_their_folder(cube):
+    from g3pt.benchmarks.preparation import _mesh_refs
+    from g3pt.benchmarks.rows import BenchmarkSettings
+
+    names = [f"{number}{cube.suffix}" for number in range(9)]
+    for name in names:
+        (cube.parent / name).write_bytes(cube.read_bytes())
+    cube.unlink()
+    settings = BenchmarkSettings(meshes=cube.parent, num=3)
+    found = _mesh_refs(settings, cube.parent, lambda *_: None)
+    assert [ref.id for ref in found] == [names[0], names[4], names[8]]
+
+
 @pytest.mark.parametrize("name", ["mesh2sdf", "point-cloud-utils"])
 def test_other_packages_label_a_clean_ball(name, converters, monkeypatch):
     if converters.CONVERTERS[name].missing():
@@ -225,6 +270,22 @@ def test_a_loader_process_gives_its_share_of_the_papers_batch(g3pt):
     assert row["ours"] == pytest.approx(details["share"] / details["seconds_per_batch"])
     assert details["operations_per_shape"] == pytest.approx(30.0e12, rel=0.01)  # docs/scaling.md
     assert details["needed"] == pytest.approx(33, rel=0.01)
+
+
+@pytest.mark.slow
+def test_two_processes_make_pictures_beside_one(g3pt):
+    code, out, _ = g3pt("bench", "bulk", "--quick", "--num", "2", "--json")
+
+    assert code == 0
+    (row,) = json.loads(out)["rows"]
+    assert (row["name"], row["unit"], row["details"]["pictures"]) == (
+        "bulk/2-workers",
+        "s/picture",
+        2,
+    )
+    assert row["details"]["failed"] == [0, 0]
+    assert row["note"] == "quick sizes, not to be published"
+    assert row["ratio"] == row["other"] / row["ours"] > 0
 
 
 def test_a_process_that_fails_or_hangs_says_so(tmp_path):

@@ -6,6 +6,7 @@ not to wait for, or hold in memory, what all other benchmarks need.
 
 from collections.abc import Callable
 
+from g3pt.benchmarks.bulk import benchmark_bulk
 from g3pt.benchmarks.device import benchmark_gemm
 from g3pt.benchmarks.extraction import benchmark_extraction
 from g3pt.benchmarks.generation import benchmark_generation
@@ -30,5 +31,6 @@ BENCHMARKS: dict[str, Benchmark] = {
     "train": benchmark_training,
     "loader": benchmark_loader,
     "generation-sizes": benchmark_generation,
+    "bulk": benchmark_bulk,
 }
 """Name on the command line -> function."""

@@ -34,6 +34,7 @@ class BenchOptions(CommonOptions):
     `train`: samples a second of two processes of one thread, beside one.
     `loader`: shapes a second that one loader process gives, beside what a GPU could take.
     `generation-sizes`: sampling the tokens of whole shapes, cached and uncached.
+    `bulk`: seconds a picture of bulk generation by two processes, beside one.
     `extraction`: meshing by tracking the surface, compared with querying the whole grid.
     `waiting`: meshing with threads that sleep while they wait, alone and next to a busy process.
     """
@@ -45,7 +46,7 @@ class BenchOptions(CommonOptions):
     """Folder of meshes to measure on (default: shapes of the procedural families)."""
 
     num: int = 40
-    """Number of meshes."""
+    """Number of meshes, or of pictures."""
 
     seconds: float = 120.0
     """Time limit per attempt at one object; other software may hang."""
