@@ -49,13 +49,17 @@ def meshes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(
     meshes: Path, tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str]:
-    from contextlib import redirect_stdout
+    from contextlib import redirect_stderr, redirect_stdout
     from io import StringIO
 
     from g3pt.training import finetune_plan as finetune
 
     folder, printed = tmp_path_factory.mktemp("out") / "mine", StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(printed),
+        redirect_stderr(printed),
+    ):
         patch.setattr(finetune, "MIN_EXAMPLES", 8)
         patch.setattr(finetune, "PART", 4)
         assert call(meshes, "--weights", tiny_weights, "-o", folder) == 0
@@ -70,6 +74,8 @@ def test_the_result_is_a_small_adapter_with_card_credits_table_and_sheet(made) -
     assert sum(path.stat().st_size for path in folder.iterdir()) < 5_000_000
     assert "| own | 2 | sample |" in printed
     assert f"--adapter {folder}" in printed
+    # weights that were never trained hold nothing in their tokens
+    assert "tokens of your own held-out meshes decode to an IoU of 0." in printed
     card = (folder / "README.md").read_text()
     assert "unknown (6)" in card  # the licence of one's own files is not refused
     assert "An untrained model for tests." in card

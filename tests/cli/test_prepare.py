@@ -90,6 +90,7 @@ def test_two_parts_make_one_set(g3pt, tmp_path):
         (("--queries", "8"), "--queries must be at least 48"),
         (("--memory", "0.1"), "at least 512 MiB"),
         (("--workers", "0"), "workers must be at least 1"),
+        (("--address", "auto"), "give --engine ray as well"),
     ],
 )
 def test_wrong_arguments_are_named(g3pt, tmp_path, changes, sentence):

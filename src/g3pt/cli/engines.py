@@ -30,6 +30,15 @@ def check_engine(engine: EngineName, workers: int, address: str) -> None:
         raise ValueError(f"--workers must be at least 1, got {workers}")
     if engine == "ray" and workers != 1:
         raise ValueError("--workers counts processes here; --engine ray takes those of the cluster")
+    check_address(engine, address)
+
+
+def check_address(engine: EngineName, address: str) -> None:
+    """Refuse the address of a cluster that would not be asked.
+
+    Raises:
+        ValueError: naming the flag.
+    """
     if engine == "local" and address != "local":
         raise ValueError("--address is that of a Ray cluster: give --engine ray as well")
 

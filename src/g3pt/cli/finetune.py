@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 REPORT_FILE = "evaluation.json"
 SHEET_FILE = "sheet.png"
 MAX_PICTURED = 8
+POOR_TOKENS = 0.6
+"""IoU of held-out meshes and the shapes of their own tokens, below which this is said."""
 NOT_BETTER = (
     "nothing was learnt: no state was better on the held-out meshes than the weights before the "
     "first step, which are kept as they were; more meshes of one kind may help"
@@ -251,6 +253,7 @@ def _finetune(
             weights, _car(weights), tokenizer, sets, work / "before.json", shown.show,
             name="before", seed=options.seed,
         )  # fmt: skip
+    _say_of_tokens(before)
     listen(20, "g3pt.training", layout=WITH_TIME)  # INFO: steps and minutes left
     with working("training"):
         trained = train_generator(data, recorded, config, weights, work, name=name)
@@ -293,6 +296,20 @@ def _finetune(
     ]
     report(options, summary, lines)
     return 0
+
+
+def _say_of_tokens(before: Mapping[str, Any]) -> None:
+    """Warn if tokens hold the user's own meshes badly: no answer is better than the tokens."""
+    from g3pt.evaluation.finetuned import OWN
+
+    for row in before["rows"]:
+        held = row["iou"]["tokens"]["mean"]
+        if row["set"] == OWN and held < POOR_TOKENS:
+            say(
+                f"the tokens of your own held-out meshes decode to an IoU of {held:.2f} only, and "
+                "answers cannot be better than that: look whether the meshes are closed, or too "
+                "thin for these weights"
+            )
 
 
 def _is_whole(options: FinetuneOptions) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from g3pt import __version__
-from g3pt.cli.engines import Address, EngineName, open_engine
+from g3pt.cli.engines import Address, EngineName, check_address, open_engine
 from g3pt.cli.options import (
     CommonOptions,
     make_folder_for,
@@ -120,6 +120,7 @@ class PrepareOptions(CommonOptions):
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = parse(PrepareOptions, "prepare", arguments)
+    check_address(options.engine, options.address)
     say(f"g3pt prepare: listing {options.source}")
     if options.stock:
         return _stock(options)
