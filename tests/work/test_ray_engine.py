@@ -13,7 +13,7 @@ from g3pt.preparation.worker import ObjectTask
 from g3pt.shapes.stored import PrepareConfig, ViewsConfig
 from g3pt.work import ray_engine
 from g3pt.work.engines import Limits, ProcessEngine
-from g3pt.work.ray_engine import MAX_ATTEMPTS, RayEngine
+from g3pt.work.ray_engine import MAX_ATTEMPTS, UNPREPARED, RayEngine, connect
 from g3pt.work.tasks import TaskResult
 
 HOSTILE = """
@@ -222,3 +222,38 @@ def test_a_child_that_dies_between_two_objects_of_a_worker_costs_none():
         assert run(hazards.Telling(id="second", location="")).row["code"] == "told"
     finally:
         ray_engine._children.cache_clear()
+
+
+class LateRay:
+    """Stands for the module while a server for clients is not ready the first few times."""
+
+    def __init__(self, says, times):
+        self.says, self.left, self.asked = says, times, 0
+
+    def init(self, **_):
+        self.asked += 1
+        if self.left:
+            self.left -= 1
+            raise ConnectionError(self.says)
+
+    def shutdown(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("says", "times", "asked"),
+    [
+        (f"{UNPREPARED} from server: its agent does not answer", 2, 3),
+        (f"{UNPREPARED} from server: its agent does not answer", 9, 4),
+        ("nobody listens", 1, 1),
+    ],
+)
+def test_a_server_for_clients_that_is_not_ready_is_asked_again(monkeypatch, says, times, asked):
+    monkeypatch.setattr(ray_engine, "CLIENT_PAUSE", 0.0)
+    late = LateRay(says, times)
+    if asked > times:
+        connect(late, "ray://127.0.0.1:1")
+    else:
+        with pytest.raises(ConnectionError, match=r"expected a Ray cluster at 'ray://127"):
+            connect(late, "ray://127.0.0.1:1")
+    assert late.asked == asked

@@ -38,6 +38,11 @@ PATIENCE = WINDOW + 1
 POLL_SECONDS = 1.0
 """Interval at which the size of the cluster and late objects are checked."""
 
+CLIENT_TRIES = 4
+CLIENT_PAUSE = 2.0
+UNPREPARED = "Initialization failure"
+"""What a server for clients says while it cannot start the process that a client gets, as soon
+after its own start. The client then waits `CLIENT_PAUSE` seconds and asks again."""
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no usage reports
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` Ray would upload the working folder
@@ -265,9 +270,16 @@ def connect(ray: Any, address: str, *, num_cpus: int | None = None) -> None:
         quiet |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
         quiet["num_cpus"] = num_cpus
     logging.getLogger("ray").setLevel(logging.ERROR)
-    try:
-        ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, TimeoutError) as error:
-        raise ConnectionError(
-            f"expected a Ray cluster at {address!r}, got: {' '.join(str(error).split())[:300]}"
-        ) from error
+    for again in reversed(range(CLIENT_TRIES)):
+        try:
+            ray.init(address=address, **quiet)
+            return
+        except (ConnectionError, RuntimeError, TimeoutError) as error:
+            if again and UNPREPARED in str(error):
+                ray.shutdown()
+                time.sleep(CLIENT_PAUSE)
+                continue
+            said = " ".join(str(error).split())
+            if len(said) > 400:  # a traceback of the other side: what went wrong stands at its end
+                said = f"{said[:100]} ... {said[-300:]}"
+            raise ConnectionError(f"expected a Ray cluster at {address!r}, got: {said}") from error
