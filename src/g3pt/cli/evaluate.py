@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 
@@ -133,7 +133,26 @@ class GenerationOptions(DataOptions):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AnomaliesOptions(CommonOptions):
+class TrialOptions(CommonOptions):
+    """What every trial of tokens is told."""
+
+    data: str = "procedural"
+    """`procedural` (held-out seeds), `procedural-held-out-families`, a folder of shards, or a
+    folder of meshes."""
+
+    split: str = "val"
+    """Objects of this split, for a folder of shards, or of meshes whose manifest names splits;
+    `all` takes every one."""
+
+    limit: int = 50
+    """Number of objects: the first ones, or for a folder some spread evenly over it."""
+
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o", "--out"])] = None
+    """JSON file for the numbers of every object."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnomaliesOptions(TrialOptions):
     """Score held-out shapes and damaged versions of them, and say how well scores separate the two.
 
     The score is that of `g3pt score` without a prompt: nats per token.
@@ -141,44 +160,16 @@ class AnomaliesOptions(CommonOptions):
 
     adapter: Adapter = None
 
-    data: str = "procedural"
-    """`procedural` (held-out seeds), `procedural-held-out-families`, a folder of shards, or a
-    folder of meshes."""
-
-    split: str = "val"
-    """Objects of this split, for a folder of shards, or of meshes whose manifest names splits;
-    `all` takes every one."""
-
-    limit: int = 50
-    """Number of objects: the first ones, or for a folder some spread evenly over it."""
-
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o", "--out"])] = None
-    """JSON file for all scores."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StabilityOptions(CommonOptions):
+class StabilityOptions(TrialOptions):
     """Tokenize held-out shapes from two draws of surface points, and count bits that differ."""
-
-    data: str = "procedural"
-    """`procedural` (held-out seeds), `procedural-held-out-families`, a folder of shards, or a
-    folder of meshes."""
-
-    split: str = "val"
-    """Objects of this split, for a folder of shards, or of meshes whose manifest names splits;
-    `all` takes every one."""
-
-    limit: int = 50
-    """Number of objects: the first ones, or for a folder some spread evenly over it."""
 
     num_points: int | None = None
     """Surface points of a draw (default: as many as the weights want)."""
 
     spread: int = 1
     """Candidates of every surface point: more than 1 keeps well-spread points."""
-
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o", "--out"])] = None
-    """JSON file for the shares of every object."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -387,25 +378,11 @@ def _lines(result: dict[str, Any]) -> list[str]:
 
 
 def _anomalies(arguments: Sequence[str]) -> int:
-    options = parse(AnomaliesOptions, "evaluate anomalies", arguments)
-    if options.output is not None:
-        require_suffix(options.output, (".json",), "-o")
+    options = _trial_options(AnomaliesOptions, "evaluate anomalies", arguments)
 
-    from g3pt.evaluation.objects import list_objects
     from g3pt.evaluation.protocols.anomalies import evaluate_anomalies
 
-    with naming_splits():
-        objects = list_objects(options.data, limit=options.limit, split=options.split)
-    with steps() as shown:
-        result = evaluate_anomalies(
-            options.weights,
-            objects,
-            device=options.device,
-            adapter=options.adapter,
-            seed=options.seed,
-            on_progress=partial(shown.show, "objects"),
-        )
-    _write_json(result, options.output)
+    result = _try(options, partial(evaluate_anomalies, adapter=options.adapter))
     lines = [
         f"{row['kind']:<16} AUROC {row['auroc']['mean']:.3f} "
         f"[{row['auroc']['low']:.3f}, {row['auroc']['high']:.3f}], higher than the shape itself in "
@@ -417,26 +394,14 @@ def _anomalies(arguments: Sequence[str]) -> int:
 
 
 def _stability(arguments: Sequence[str]) -> int:
-    options = parse(StabilityOptions, "evaluate stability", arguments)
-    if options.output is not None:
-        require_suffix(options.output, (".json",), "-o")
+    options = _trial_options(StabilityOptions, "evaluate stability", arguments)
 
-    from g3pt.evaluation.objects import list_objects
     from g3pt.evaluation.protocols.stability import evaluate_stability
 
-    with naming_splits():
-        objects = list_objects(options.data, limit=options.limit, split=options.split)
-    with steps() as shown:
-        result = evaluate_stability(
-            options.weights,
-            objects,
-            num_points=options.num_points,
-            spread=options.spread,
-            device=options.device,
-            seed=options.seed,
-            on_progress=partial(shown.show, "objects"),
-        )
-    _write_json(result, options.output)
+    result = _try(
+        options,
+        partial(evaluate_stability, num_points=options.num_points, spread=options.spread),
+    )
     lines = [
         f"scale {scale}, {row['tokens']:>4} tokens: {row['differ']['mean']:6.1%} of bits differ "
         f"[{row['differ']['low']:.1%}, {row['differ']['high']:.1%}], given coarser tokens "
@@ -447,14 +412,37 @@ def _stability(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _write_json(result: dict[str, Any], path: Path | None) -> None:
+TrialT = TypeVar("TrialT", bound=TrialOptions)
+
+
+def _trial_options(kind: type[TrialT], name: str, arguments: Sequence[str]) -> TrialT:
+    options = parse(kind, name, arguments)
+    if options.output is not None:
+        require_suffix(options.output, (".json",), "-o")
+    return options
+
+
+def _try(options: TrialOptions, evaluate: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """Run a trial on its objects, and write what it found."""
+    from g3pt.evaluation.objects import list_objects
     from g3pt.files import write_whole
 
-    if path is None:
-        return
-    with working("writing"):
-        make_folder_for(path)
-        write_whole(path, json.dumps(result, indent=2, allow_nan=False) + "\n")
+    with naming_splits():
+        objects = list_objects(options.data, limit=options.limit, split=options.split)
+    with steps() as shown:
+        result = evaluate(
+            options.weights,
+            objects,
+            device=options.device,
+            seed=options.seed,
+            on_progress=partial(shown.show, "objects"),
+        )
+    if options.output is not None:
+        with working("writing"):
+            make_folder_for(options.output)
+            content = json.dumps(result, indent=2, allow_nan=False) + "\n"
+            write_whole(options.output, content)
+    return result
 
 
 def _yardsticks(arguments: Sequence[str]) -> int:

@@ -113,11 +113,11 @@ def encode_surface(
     Raises:
         MeshError: if a mesh has no area, or nearly all of its surface lies inside the solid.
     """
-    samples = sample_spread(shape, num_points, rng, spread)
+    samples = sample_well_spread(shape, num_points, rng, spread)
     return EncodedSurface(encode_samples(tokenizer, samples), samples)
 
 
-def sample_spread(
+def sample_well_spread(
     shape: Samplable, num_points: int, rng: np.random.Generator, spread: int
 ) -> SurfaceSamples:
     """Sample points of the boundary; `spread` above 1 keeps well-spread ones of so many each."""

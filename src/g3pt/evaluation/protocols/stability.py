@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 
 from g3pt.evaluation.bootstrap import bootstrap
 from g3pt.evaluation.objects import ObjectList
-from g3pt.generation.surface import Samplable, sample_spread, surface_tensors
+from g3pt.generation.surface import Samplable, sample_well_spread, surface_tensors
 from g3pt.models.quantizers import unpack_bits
 from g3pt.models.tokenizer import DiscreteTokenizer, require_tokens
 from g3pt.training.usable import load_models
@@ -137,7 +137,7 @@ def compare_draws(
     latents = [
         tokenizer.encode(
             *surface_tensors(
-                sample_spread(shape, num_points, np.random.default_rng([*seed, draw]), spread),
+                sample_well_spread(shape, num_points, np.random.default_rng([*seed, draw]), spread),
                 device,
             )
         )
