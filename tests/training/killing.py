@@ -17,6 +17,8 @@ import torch
 import torch._dynamo  # DDP needs it, and it takes as long as all else
 import worker
 
+from g3pt.training.distributed import World
+
 DEATHS, EVERY, SIZE = 20, 3, 2
 AIMS = ("start", "save", "step", "save", "step")
 FORK = multiprocessing.get_context("fork")
@@ -33,7 +35,7 @@ def train_as(rank, run, store, reached):
     store = torch.distributed.FileStore(str(store), SIZE)
     torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=SIZE)
     worker.toy_run(run, SIZE, poison=tell, resume=True, checkpoint_every=EVERY)
-    torch.distributed.destroy_process_group()
+    World.current().part_ways()
 
 
 def start(run, attempt):

@@ -169,6 +169,14 @@ def assert_nothing_was_lost(whole, killed):
     assert not list((killed / "checkpoints").glob(".tmp-*"))
 
 
+def test_a_process_that_has_done_its_work_ends_well():
+    if not hasattr(os, "sched_setscheduler"):
+        pytest.skip("the threads of a process have no priorities of their own here")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    said = launch([*command, HERE / "worker.py", "ended"])
+    assert "terminate called" not in said
+
+
 def test_torchrun_goes_on_after_any_rank_was_killed(runs, tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts=3"]
     said = launch([*command, "--nproc-per-node=2", HERE / "worker.py", "killed", tmp_path])

@@ -143,4 +143,4 @@ def time_steps(rank: int, store: str, rounds: int, batch: int) -> None:
     if world.speaks:
         result = {name: batch / median(each) for name, each in seconds.items()}
         sys.stdout.write(f"{json.dumps(result)}\n")
-    torch.distributed.destroy_process_group()
+    world.part_ways()

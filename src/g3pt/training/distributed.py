@@ -6,6 +6,8 @@ processes must know alike: metrics, running statistics, decisions, and rows of a
 
 import hashlib
 import json
+import time
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -64,6 +66,24 @@ class World:
     def meet(self) -> None:
         """Wait until all processes are here."""
         self.sum_values(torch.zeros(1))
+
+    def part_ways(self) -> None:
+        """Meet for the last time and end the process group; after it, this process may end.
+
+        A thread of gloo holds the tensor of an exchange for a moment longer than the exchange
+        lasts, and needs the interpreter to let go of it. If that has ended by then, the process
+        aborts, with its work done. (The end of the process group joins the thread, but DDP keeps
+        the group alive.)
+        """
+        if self.size == 1:
+            return
+        last = torch.zeros(1)
+        held = weakref.ref(last)
+        self.sum_values(last)
+        del last
+        while held() is not None:
+            time.sleep(0.001)
+        dist.destroy_process_group()
 
     def average(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor of floats by its mean over all processes, in one reduction."""

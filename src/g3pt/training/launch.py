@@ -79,8 +79,7 @@ def process_group(device: str) -> Iterator[World]:
     world = World.current()
     yield world
     # Only after success: a process that failed leaves at once, and the launcher ends the others.
-    world.meet()  # rank 0 holds the store that the others still watch
-    dist.destroy_process_group()
+    world.part_ways()  # together: rank 0 holds the store that the others still watch
 
 
 def _fresh_store(rank: int, size: int) -> Any:
