@@ -73,9 +73,16 @@ def steps_of(folder, size):
 
 
 def end(*hosts):
-    """Wait until all launchers have left."""
-    for host in hosts:
-        assert host.launcher.wait(SECONDS) == 0, host.log.read_text()
+    """Wait until all launchers have left, together: one waits for another that has failed."""
+    deadline = time.monotonic() + SECONDS
+    codes = [None]
+    while None in codes and time.monotonic() < deadline:
+        time.sleep(0.05)
+        codes = [host.launcher.poll() for host in hosts]
+        if any(codes):
+            break
+    logs = "\n".join(f"{host.name}:\n{host.log.read_text()}" for host in hosts)
+    assert codes == [0] * len(hosts), f"{codes}\n{logs}"
 
 
 # -- a cable that is cut ------------------------------------------------------------------------
