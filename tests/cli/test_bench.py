@@ -258,6 +258,8 @@ def test_two_processes_train_beside_one(g3pt):
     (row,) = json.loads(out)["rows"]
     assert (row["name"], row["unit"]) == ("train/ddp-2", "samples/s")
     assert row["ratio"] == row["ours"] / row["other"] > 0
+    apart = row["details"]["apart"] / row["details"]["alone"]
+    assert row["note"].startswith(f"two that share nothing: {apart:.2f}x; quick sizes")
 
 
 def test_a_loader_process_gives_its_share_of_the_papers_batch(g3pt):
