@@ -3,15 +3,25 @@
 Whatever a user hands over may be a pipe, a folder, or far larger than memory.
 """
 
+import errno
 import json
 import os
+import re
 import stat
 import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TEMPORARY = ".tmp"
 """Suffix of files that are still being written."""
+NAME_BYTES = 100
+"""So much of a file's name begins the name of its temporary file; 255 is the usual limit of both.
+"""
 MAX_JSON_BYTES = 64 * 2**20
 """Largest JSON file that is read; in memory its values take some ten times as much."""
 
@@ -81,16 +91,113 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str) -> None:
     Args:
         path: the file; an existing one is replaced.
         content: text is written as UTF-8.
+
+    Raises:
+        OSError: naming the file, if it cannot be written, or is a folder, a device or a pipe.
     """
-    target = Path(path)
-    data = content.encode() if isinstance(content, str) else content
-    name = f".{target.name}.{os.getpid()}-{threading.get_ident()}{TEMPORARY}"
-    temporary = target.with_name(name)
+    write_together({Path(path): content})
+
+
+def write_together(contents: Mapping[Path, bytes | str]) -> None:
+    """Write files that belong together, each as `write_whole` does: all of them, or none.
+
+    Only a machine that stops in the moment of the renaming can leave some of them; the last one is
+    then missing.
+
+    Args:
+        contents: what each file is to hold.
+
+    Raises:
+        OSError: naming the file, if one cannot be written; then none is changed.
+    """
+    hidden = {path: hidden_name(path) for path in contents}
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
+        for path, content in contents.items():
+            _check_replaceable(path)
+            with naming(path), hidden[path].open("wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, temporary in hidden.items():
+            with naming(path):
+                temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        for temporary in hidden.values():
+            _remove(temporary)
+
+
+def write_tensors_whole(
+    path: Path,
+    tensors: Mapping[str, "Tensor"],
+    *,
+    before_replacing: Callable[[], None] = lambda: None,
+) -> None:
+    """Write tensors as a safetensors file, atomically as `write_whole` does.
+
+    Args:
+        path: the file; an existing one is replaced.
+        tensors: contiguous tensors that share no memory.
+        before_replacing: called when the tensors are on disk under another name.
+
+    Raises:
+        OSError: naming the file, if it cannot be written.
+    """
+    from safetensors import SafetensorError  # callers with tensors have loaded torch
+    from safetensors.torch import save_file
+
+    _check_replaceable(path)
+    temporary = hidden_name(path)
+    try:
+        with naming(path):
+            temporary.touch()  # as readable as others: safetensors makes files private
+            mode = stat.S_IMODE(temporary.stat().st_mode)
+            try:
+                save_file(dict(tensors), temporary)
+            except SafetensorError as error:  # tells of errors of the system in words only
+                number = re.search(r"os error (\d+)", str(error))
+                if number is None:
+                    raise
+                raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+            temporary.chmod(mode)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            before_replacing()
+            temporary.replace(path)
+    finally:
+        _remove(temporary)
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse to put a file in the place of a device, a pipe or a folder."""
+    with naming(path):
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EEXIST, "Is no plain file, and is not replaced")
+
+
+def hidden_name(path: Path) -> Path:
+    """The name of a file while it is written: in the same folder, and not too long for it."""
+    start = os.fsdecode(os.fsencode(path.name)[:NAME_BYTES])
+    return path.with_name(f".{start}.{os.getpid()}-{threading.get_ident()}{TEMPORARY}")
+
+
+def _remove(temporary: Path) -> None:
+    """Remove what is left of a file; there may be nothing, or no folder any more."""
+    try:
+        temporary.unlink()
+    except OSError:
+        pass
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let errors of the system name the file that was to be written, which most of them do not.
+
+    Raises:
+        OSError: of the same kind and number, with the name of the file.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error

@@ -73,8 +73,8 @@ def test_a_crash_at_any_moment_leaves_the_old_checkpoint_and_no_half_one(
 
         return wrapped
 
-    monkeypatch.setattr(checkpoints, "save_file", interrupt(checkpoints.save_file))
-    monkeypatch.setattr(Path, "write_text", interrupt(Path.write_text))
+    for name in ("write_tensors_whole", "write_whole"):
+        monkeypatch.setattr(checkpoints, name, interrupt(getattr(checkpoints, name)))
     monkeypatch.setattr(Path, "rename", interrupt(Path.rename))
     monkeypatch.setattr(checkpoints, "_flush", interrupt(checkpoints._flush))
     with pytest.raises(KeyboardInterrupt):
@@ -90,14 +90,14 @@ def test_what_is_written_in_the_background_is_what_it_was_when_it_was_asked_for(
     checkpoints, tmp_path, monkeypatch
 ):
     going_on, begun = threading.Event(), threading.Event()
-    real = checkpoints.save_file
+    real = checkpoints.write_tensors_whole
 
     def slow(*arguments):
         begun.set()
         assert going_on.wait(60)
         real(*arguments)
 
-    monkeypatch.setattr(checkpoints, "save_file", slow)
+    monkeypatch.setattr(checkpoints, "write_tensors_whole", slow)
     writer, weights = checkpoints.CheckpointWriter(), torch.ones(3)
     copies = checkpoints.host_copies({"w": weights}, keep=True)
     saved = checkpoints.Checkpoint(step=1, tensors={"model": copies}, state={})

@@ -23,6 +23,7 @@ from g3pt.cli.options import (
     report,
     require_files,
     require_suffix,
+    require_writable,
     words_to_stem,
     working,
 )
@@ -214,6 +215,7 @@ def _check(options: GenerateOptions) -> None:
     options.cutout.check(options.image)
     if options.preview is not None:
         require_suffix(options.preview, (".png",), "--preview")
+        require_writable(options.preview)
     if options.best_of < 1:
         raise ValueError(f"--best-of must be at least 1, got {options.best_of}")
     if options.best_of > 1 and (options.sampling.consensus or 1) > 1:

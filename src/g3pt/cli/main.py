@@ -4,6 +4,7 @@
 are wrong, 75 stopped by a signal, start it again to go on, 130 interrupted by the user.
 """
 
+import errno
 import importlib
 import os
 import sys
@@ -11,10 +12,11 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from g3pt import __version__
-from g3pt.cli.options import STOPPED
+from g3pt.cli.options import STOPPED, sentence
 from g3pt.cli.speech import hear_only_g3pt
+from g3pt.cli.streams import OUTPUT, drop_output, settle_streams
 from g3pt.processes import let_waiting_threads_sleep
-from g3pt.training.signals import Stopped
+from g3pt.training.signals import Stopped, heed_no_more, stop_at_once
 
 COMMANDS = {
     "generate": ("generate", "pictures, sentences or point clouds to meshes"),
@@ -44,16 +46,61 @@ COMMANDS = {
 INPUT_ERRORS = (
     ValueError,
     FileNotFoundError,
+    FileExistsError,
     IsADirectoryError,
     NotADirectoryError,
     PermissionError,
 )
 """Errors that mean wrong input. Failed work raises `WorkError`, see `working` in `options.py`."""
 
+INPUT_ERROR_NUMBERS = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
+"""Errors of the system that are no such class, and mean that a name was wrong all the same."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: those of this process, which then is a command of its own: it answers to
+            signals, and its streams are what a shell has made of them.
+    """
+    if arguments is not None:
+        return _run(list(arguments))
+    hear_only_g3pt()
+    settle_streams()
+    try:
+        with stop_at_once("start it again"):
+            return _run(sys.argv[1:])
+    except Stopped as stop:  # it came between the work and the end
+        return _fail(sentence(stop), STOPPED)
+    finally:
+        heed_no_more()  # ending takes a moment, with all that was loaded
+
+
+def _run(given: list[str]) -> int:
+    """Run the command line, tell of its errors, and return its exit code."""
+    try:
+        code = _dispatch(given)
+        print(end="", flush=True)
+        return code
+    except Stopped as stop:
+        return _fail(sentence(stop), STOPPED)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except INPUT_ERRORS as error:
+        return _fail(sentence(error), 2)
+    except OSError as error:
+        if error.filename == OUTPUT:
+            drop_output()
+            if isinstance(error, BrokenPipeError):  # whoever read our output has had enough
+                return 1
+        return _fail(sentence(error), 2 if error.errno in INPUT_ERROR_NUMBERS else 1)
+    except Exception as error:
+        return _fail(sentence(error), 1)
+
+
+def _dispatch(given: list[str]) -> int:
+    """Find the command and run it."""
     if not given or given[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if given else 2
@@ -64,23 +111,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     let_waiting_threads_sleep()
     if command not in COMMANDS:
         return _fail(f"there is no command {command!r}; there are: {', '.join(COMMANDS)}", 2)
-    if arguments is None:  # started as a program, not called from Python
-        hear_only_g3pt()
     try:
         return int(_command(command)(rest))
     except SystemExit as stop:  # tyro: help was asked for, or a flag was wrong
         return stop.code if isinstance(stop.code, int) else 2 if stop.code else 0
-    except Stopped as stop:
-        return _fail(_sentence(stop), STOPPED)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
-    except BrokenPipeError:  # the reader of our output has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except INPUT_ERRORS as error:
-        return _fail(_sentence(error), 2)
-    except Exception as error:
-        return _fail(_sentence(error), 1)
 
 
 def _command(name: str) -> Callable[[Sequence[str]], int]:
@@ -104,13 +138,6 @@ def usage() -> str:
             "--seed and --json. Set G3PT_TRACEBACK=1 to see where an error came from.",
         ]
     )
-
-
-def _sentence(error: BaseException) -> str:
-    """The message of an error as one line."""
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _fail(message: str, code: int) -> int:

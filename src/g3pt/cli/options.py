@@ -1,11 +1,13 @@
 """Shared by all commands: common flags, paths of outputs, printing, and errors of the work."""
 
+import errno
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -70,6 +72,9 @@ def parse(cls: type[OptionsT], command: str, arguments: Sequence[str]) -> Option
         args=list(arguments),
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
     )
+    if given := getattr(options, "text", None):
+        said = readable(given) if isinstance(given, str) else tuple(map(readable, given))
+        options = replace(options, **{"text": said})
     if not 0 <= options.seed <= MAX_SEED:
         raise ValueError(f"--seed must lie in 0..{MAX_SEED}, got {options.seed}")
     return options
@@ -89,6 +94,29 @@ def open_pipeline(
     return G3PT(load_models(options.weights, options.device, dtype=dtype, adapter=adapter))
 
 
+def sentence(error: BaseException) -> str:
+    """The message of an error as one line of letters that a terminal can show."""
+    if isinstance(error, MemoryError):
+        text = " ".join(f"not enough memory {error}".split())
+    elif isinstance(error, OSError) and error.strerror and error.filename is not None:
+        text = f"{os.fsdecode(error.filename)}: {error.strerror}"
+    else:
+        text = " ".join(str(error).split()) or type(error).__name__
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
+def readable(argument: str) -> str:
+    """A sentence from the command line as text, also where the locale knows no UTF-8.
+
+    Raises:
+        ValueError: if it is no text in UTF-8.
+    """
+    try:
+        return argument.encode("utf-8", "surrogateescape").decode()
+    except UnicodeError:
+        raise ValueError(f"--text {argument}: expected text in UTF-8") from None
+
+
 @contextmanager
 def working(what: str) -> Iterator[None]:
     """Turn errors of the block into `WorkError`: inputs were checked before, so the work failed.
@@ -102,7 +130,8 @@ def working(what: str) -> Iterator[None]:
     except (WorkError, PromptError, KeyboardInterrupt):
         raise
     except Exception as error:
-        raise WorkError(f"{what}: {type(error).__name__}: {error}") from error
+        kind = "" if isinstance(error, OSError | MemoryError) else f"{type(error).__name__}: "
+        raise WorkError(f"{what}: {kind}{sentence(error)}") from error
 
 
 @contextmanager
@@ -160,7 +189,9 @@ def plan_outputs(
 
     Raises:
         ValueError: if several results would be written to one file, or the suffix is unknown.
+        OSError: if nothing can be written there.
     """
+    require_writable(output)
     if output.suffix.lower() in formats and not output.is_dir():
         if len(stems) > 1:
             raise ValueError(
@@ -180,6 +211,28 @@ def plan_outputs(
         number = f"-{counts[stem]}" if counts[stem] > 1 else ""
         paths.append(output / f"{stem}{number}{folder_suffix}")
     return paths
+
+
+def require_writable(path: Path) -> None:
+    """Check before the work that a file or folder can be made, as far as that can be known.
+
+    Raises:
+        OSError: naming the path, if its name is too long, or its folder cannot be written to.
+    """
+    there = path
+    while True:
+        try:
+            os.stat(there)
+            break
+        except FileNotFoundError:
+            if there == there.parent:  # the working folder has been removed
+                raise
+            there = there.parent
+    folder = there if there.is_dir() else there.parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+        number = errno.EROFS if read_only else errno.EACCES
+        raise OSError(number, os.strerror(number), os.fspath(path))
 
 
 def require_suffix(path: Path, suffixes: Sequence[str], flag: str) -> None:

@@ -20,6 +20,7 @@ from g3pt.cli.options import (
     parse,
     report,
     require_suffix,
+    require_writable,
     say,
     working,
 )
@@ -160,6 +161,7 @@ def _stock(options: PrepareOptions) -> int:
     from g3pt.shapes.mesh_stock import StockConfig
 
     require_suffix(options.out, (".safetensors",), "OUT")
+    require_writable(options.out)
     config = StockConfig(max_faces=options.max_faces)
     refs = [ref for ref in list_shapes(_source(options)) if isinstance(ref, MeshRef)]
     if not refs:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from g3pt.cli.options import CommonOptions, parse, say
+from g3pt.training.signals import Stopped
 
 if TYPE_CHECKING:
     import uvicorn
@@ -173,7 +174,10 @@ def main(arguments: Sequence[str]) -> int:
         server = uvicorn.Server(server_config(app, settings.header_seconds))
         if options.open:
             threading.Thread(target=_show, args=(server, shown), daemon=True).start()
-        server.run(sockets=[listener])
+        try:
+            server.run(sockets=[listener])
+        except Stopped:  # the usual way to end a server
+            return 0
     if not server.started:
         say("the server did not start")
         return 1

@@ -17,6 +17,7 @@ from g3pt.cli.options import (
     plan_outputs,
     report,
     require_files,
+    require_writable,
     working,
 )
 from g3pt.cli.progress import steps, tracked
@@ -133,6 +134,7 @@ def _tokenize_shards(options: TokenizeOptions, path: Path) -> int:
     tokenizer = require_tokens(weights.tokenizer, weights.name)
     name = tensors_sha256(tokenizer.state_dict())
     folder = options.output or token_folder(shapes, name)
+    require_writable(folder)
     identity = TokenizerIdentity(
         fingerprint=name, scale_lengths=tokenizer.scale_lengths, num_bits=tokenizer.num_bits
     )

@@ -21,7 +21,7 @@ import numpy as np
 import trimesh
 from jaxtyping import Float64
 
-from g3pt.files import write_whole
+from g3pt.files import write_together, write_whole
 from g3pt.geometry.formats.foreign import MESH_SUFFIXES, OnNote, known_suffix, parse_mesh
 from g3pt.geometry.formats.gltf import glb_chunks
 from g3pt.geometry.formats.gltf_write import encode_draco, encode_textured, linear_colors
@@ -247,9 +247,14 @@ def write_mesh(
     tell_rounding(path, mesh)
     if texture is not None and suffix == ".obj":
         files = encode_obj(mesh, texture, path.stem)
-        write_whole(path.with_name(picture_name(path.stem)), files.picture)
-        write_whole(path.with_name(library_name(path.stem)), files.library)
-        write_whole(path, files.mesh)
+        picture, library = picture_name(path.stem), library_name(path.stem)
+        write_together(
+            {
+                path.with_name(picture): files.picture,
+                path.with_name(library): files.library,
+                path: files.mesh,
+            }
+        )
     elif compress:
         write_whole(path, encode_draco(mesh, texture))
     else:

@@ -21,10 +21,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from g3pt.files import read_json
+from g3pt.files import read_json, write_tensors_whole, write_whole
 from g3pt.hashes import file_sha256
 from g3pt.training.distributed import own, spread_like, whole
 
@@ -57,23 +57,12 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     _remove_leftovers(folder)
     target = folder / f"step-{checkpoint.step}"
     temporary = folder / f".tmp-{target.name}-{os.getpid()}"
-    temporary.mkdir()
-    for stem, tensors in checkpoint.tensors.items():
-        contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, temporary / f"{stem}.safetensors")
-    (temporary / STATE).write_text(
-        json.dumps({"step": checkpoint.step, **checkpoint.state}, indent=1), encoding="utf-8"
-    )
-    files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
-        for path in sorted(temporary.iterdir())
-    }
-    (temporary / MANIFEST).write_text(
-        json.dumps({"step": checkpoint.step, "files": files}, indent=1), encoding="utf-8"
-    )
-    for path in temporary.iterdir():
-        _flush(path)
-    _flush(temporary)
+    try:
+        temporary.mkdir()
+        _write(temporary, checkpoint)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)  # it may fill the disk
+        raise
     if target.exists():
         target.rename(folder / f".tmp-old-{target.name}-{os.getpid()}")
     temporary.rename(target)
@@ -82,6 +71,21 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     for step in list_checkpoints(folder)[keep:]:
         _discard(folder, step)
     return target
+
+
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write the files of a checkpoint, the manifest last, and flush them to disk."""
+    for stem, tensors in checkpoint.tensors.items():
+        contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        write_tensors_whole(folder / f"{stem}.safetensors", contiguous)
+    state = {"step": checkpoint.step, **checkpoint.state}
+    write_whole(folder / STATE, json.dumps(state, indent=1))
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+        for path in sorted(folder.iterdir())
+    }
+    write_whole(folder / MANIFEST, json.dumps({"step": checkpoint.step, "files": files}, indent=1))
+    _flush(folder)
 
 
 class CheckpointWriter:

@@ -44,13 +44,26 @@ class StopSignals:
         self.received = True
 
 
+def heed_no_more() -> None:
+    """From here on a request to stop comes too late: the exit code says how the work has ended.
+
+    Outside the main thread nothing is changed.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in (each for each in signal.Signals if each.name in NAMES):
+            signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
-def stop_at_once() -> Iterator[None]:
+def stop_at_once(advice: str = "the same command goes on from here") -> Iterator[None]:
     """While entered, SIGTERM and SIGUSR1 end the block at the next instruction.
 
     For work that may end anywhere, since whatever is finished is whole on disk.
 
     Outside the main thread nothing is caught.
+
+    Args:
+        advice: the end of the message, after the name of the signal.
 
     Raises:
         Stopped: when the first signal comes; others are not heard until the block has ended.
@@ -62,7 +75,7 @@ def stop_at_once() -> Iterator[None]:
         for each in numbers:
             signal.signal(each, signal.SIG_IGN)
         name = signal.Signals(number).name
-        raise Stopped(f"stopped by {name}: the same command goes on from here")
+        raise Stopped(f"stopped by {name}: {advice}")
 
     before = {number: signal.signal(number, stop) for number in numbers}
     try:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from g3pt.files import TEMPORARY, write_whole
+from g3pt.files import TEMPORARY, naming, write_whole
 from g3pt.shapes.shards import END_OF_ARCHIVE, as_lines, read_lines, shard_name
 from g3pt.work.tasks import TaskResult
 
@@ -163,7 +163,7 @@ class ShardWork:
         times: dict[str, dict[str, float]] = {}
         target = self._out / shard_name(shard, "" if self._unpacked else ".tar")
         temporary = folder / ".shard.tar"
-        with temporary.open("wb") as file:
+        with naming(target), temporary.open("wb") as file:
             for planned in self._plan[shard]:
                 kept = json.loads((folder / f"{planned.number:08d}.json").read_text("utf-8"))
                 row = kept["row"]

@@ -20,7 +20,7 @@ from typing import Any
 
 from g3pt import __version__
 from g3pt.config import to_json
-from g3pt.files import TEMPORARY, write_whole
+from g3pt.files import TEMPORARY, naming, write_whole
 from g3pt.generation.bulk.manifest import MISSING, BulkRow, manifest_sha256, sizes_of
 from g3pt.generation.bulk.tasks import BulkSettings, BulkTask, ModelSource
 from g3pt.shapes.shards import shard_name
@@ -261,7 +261,7 @@ def _write_index(out: Path, num_shards: int) -> None:
     if target.is_file():
         return
     temporary = target.with_name(f".{INDEX_FILE}{TEMPORARY}")
-    with temporary.open("wb") as file:
+    with naming(target), temporary.open("wb") as file:
         for number in range(num_shards):
             file.write((out / shard_name(number, ".jsonl")).read_bytes())
         file.flush()

@@ -5,6 +5,7 @@ the settings and the weights alone. Rows are not joined in batches: the sums of 
 change with its number of rows, and with them tokens.
 """
 
+import errno
 import json
 import re
 import tempfile
@@ -89,6 +90,10 @@ class ModelSource:
     """Hash of the weights; a process that finds others does not work."""
 
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOENT)
+"""Errors of a folder of temporary files that is full, read-only or gone."""
+
+
 class RowError(ValueError):
     """A row that nothing can be made of."""
 
@@ -129,6 +134,10 @@ class BulkTask(Task):
             return self._work(pipeline, watch)
         except torch.AcceleratorError as error:  # the device stays unusable for this process
             raise WorkerError(f"{self.models.device}: {error}") from error
+        except OSError as error:
+            if watch.current == "write" and error.errno in NO_ROOM:  # no row is to blame
+                raise WorkerError(f"no room for temporary files: {error}") from error
+            raise
 
     def _work(self, pipeline: G3PT, watch: Stopwatch) -> TaskResult:
         with watch.stage("read"):

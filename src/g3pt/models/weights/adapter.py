@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from g3pt.config import load_json, save_json
-from g3pt.files import write_whole
+from g3pt.files import write_tensors_whole, write_whole
 from g3pt.hashes import file_sha256
 from g3pt.models.adapters import adapt, adapter_tensors, load_adapter_tensors, merge
 from g3pt.models.car import Car
@@ -86,10 +85,7 @@ def save_adapter(
     for name, tensor in stored.items():
         if not bool(tensor.isfinite().all()):
             raise WeightsError(f"{name}: not finite when stored as float16")
-    temporary = folder / f".{TENSORS_FILE}.partial"
-    save_file(stored, temporary)
-    temporary.chmod(0o644)  # safetensors makes files private
-    temporary.replace(folder / TENSORS_FILE)
+    write_tensors_whole(folder / TENSORS_FILE, stored)
     if words:
         write_whole(folder / WORDS_FILE, "".join(f"{word}\n" for word in words))
     else:

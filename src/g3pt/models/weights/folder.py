@@ -5,7 +5,6 @@ SHA-256 in it, and names and shapes must be exactly those of the model that the 
 The words of a text condition are a file of their own, one per line.
 """
 
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +12,11 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from g3pt.config import load_json, save_json
-from g3pt.files import check_plain, read_plain, write_whole
+from g3pt.files import check_plain, read_plain, write_tensors_whole, write_whole
 from g3pt.hashes import file_sha256
 from g3pt.models.conditioning.text import TextConditionConfig
 from g3pt.models.weights.bundled import bundled_root
@@ -117,14 +116,11 @@ def write_tensors(folder: Path, tensors: dict[str, Tensor]) -> str:
     The config is removed first, so that an old config is never read with new tensors.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{MODEL_FILE}.partial"
-    try:
-        save_file(tensors, temporary)
-        temporary.chmod(0o644)  # safetensors makes files private
-        (folder / CONFIG_FILE).unlink(missing_ok=True)
-        temporary.replace(folder / MODEL_FILE)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_tensors_whole(
+        folder / MODEL_FILE,
+        tensors,
+        before_replacing=lambda: (folder / CONFIG_FILE).unlink(missing_ok=True),
+    )
     return file_sha256(folder / MODEL_FILE)
 
 
@@ -137,9 +133,9 @@ def write_beside(folder: Path, contents: Mapping[str, str | Path | None]) -> Non
     """
     for name, content in contents.items():
         if isinstance(content, Path):
-            shutil.copyfile(content, folder / name)
+            write_whole(folder / name, content.read_bytes())
         elif content is not None:
-            (folder / name).write_text(content, encoding="utf-8")
+            write_whole(folder / name, content)
 
 
 def stored_tensors(prefix: str, module: nn.Module, storage: StorageType) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from g3pt.config import ConfigError, ConfigT, from_json, to_json
-from g3pt.files import read_json, write_whole
+from g3pt.files import naming, read_json, write_whole
 from g3pt.shapes.shape_set import ShapeSet
 from g3pt.shapes.stored import normals, positions
 
@@ -116,16 +116,26 @@ def _open_work(
             raise ValueError(f"{work}: another build stopped here; remove it first")
         return {one.name: np.load(work / f"{one.name}.npy", mmap_mode="r+") for one in layouts}
     work.mkdir(parents=True, exist_ok=True)
-    opened = {
-        one.name: np.lib.format.open_memmap(
-            work / f"{one.name}.npy",
-            mode="w+",
-            dtype=one.dtype,
-            shape=(*item_shape, *one.row_shape),
-        )
-        for one in layouts
-    }
+    opened = {one.name: _new_array(work, one, item_shape) for one in layouts}
     write_whole(note, json.dumps(wanted))
+    return opened
+
+
+def _new_array(work: Path, array: StoredArray, item_shape: tuple[int, ...]) -> np.memmap:
+    """Make an array of zeros that has its place on the disk.
+
+    Without that a full disk would end the process when the numbers are written, without a word.
+
+    Raises:
+        OSError: naming the file, if there is no room for it.
+    """
+    path = work / f"{array.name}.npy"
+    opened = np.lib.format.open_memmap(
+        path, mode="w+", dtype=array.dtype, shape=(*item_shape, *array.row_shape)
+    )
+    if hasattr(os, "posix_fallocate"):
+        with naming(path), path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return opened
 
 
