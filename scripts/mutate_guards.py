@@ -39,7 +39,7 @@ HEAVY = ("torch", "scipy.spatial", "trimesh", "igl", "skimage", "pytest")
 """What tests import; loaded once, before the processes of the mutants are forked."""
 
 PROCESSOR_SECONDS = 300
-WALL_SECONDS = 1800
+WALL_SECONDS = 300
 PASSED, INTERRUPTED, BROKEN = 0, 2, 3  # exit codes of pytest; what cannot be loaded interrupts
 
 
