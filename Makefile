@@ -5,6 +5,7 @@
 #   make WORKERS=8 test         the tests on eight processes instead of two
 #   make PYTHON=python3.12 CONSTRAINTS= demo     another Python, newest allowed libraries
 #   make TORCH=default demo     torch as the package index has it (TORCH=cpu: without CUDA)
+#   make locked test            the files of constraints.lock, each checked by its SHA-256
 #
 # PYTHON must be 3.11 or newer with the venv module. CONSTRAINTS names the file of tested versions.
 # Without an NVIDIA GPU, torch's own wheels for processors are taken where they are offered: those of
@@ -37,9 +38,11 @@ PIN := $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SETUP_FILES := pyproject.toml $(CONSTRAINTS)
 # What torch needs comes from the usual index afterwards; an index out of reach costs seconds.
-CPU_TORCH := $(PIP) $(PIN) --no-deps --retries 0 --timeout 5 --index-url $(TORCH_CPU_INDEX) torch
+FROM_CPU_INDEX := --no-deps --retries 0 --timeout 5 --index-url $(TORCH_CPU_INDEX)
+CPU_TORCH := $(PIP) $(PIN) $(FROM_CPU_INDEX) torch
+LOCKED := $(PIP) --require-hashes --no-deps --no-build-isolation
 
-.PHONY: help install develop demo test lint format docs clean
+.PHONY: help install develop locked demo test lint format docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -69,6 +72,17 @@ $(VENV)/.developed: $(VENV)/.installed
 	@echo "installing the development tools"
 	@$(PIP) $(PIN) --editable '.[app,mcp,data,cluster,eval,hub,export,ray-serve,usd]' --group dev
 	@touch $@
+
+# What is built from source there (GPUtil) finds the setuptools of the lock and asks for nothing else.
+locked: | $(BIN)/python  ## set up .venv from constraints.lock (Linux x86_64, Python 3.11)
+	@echo "installing the files of constraints.lock"
+	@$(LOCKED) $(FROM_CPU_INDEX) --requirement <(grep ^torch== constraints.lock) \
+	  || echo "$(TORCH_CPU_INDEX) offers no such torch here: trying the usual one"
+	@$(LOCKED) --requirement <(grep ^setuptools== constraints.lock)
+	@$(LOCKED) --requirement constraints.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip check
+	@touch $(VENV)/.installed $(VENV)/.developed
 
 demo: $(VENV)/.installed  ## pictures and sentences to meshes, with a picture of the steps
 	@mkdir -p $(OUT)/demo

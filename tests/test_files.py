@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from g3pt.files import write_whole
+from g3pt.files import MAX_JSON_BYTES, check_plain, read_json, read_plain, write_whole
 
 
 def test_a_file_is_replaced_and_nothing_stays_beside_it(tmp_path: Path):
@@ -36,3 +36,64 @@ def test_files_are_as_readable_as_others(tmp_path: Path):
     (tmp_path / "b.txt").write_bytes(b"one")
     first, second = (stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a.txt", "b.txt"))
     assert first == second
+
+
+class RefusedError(Exception):
+    """What the reader of some kind of file raises."""
+
+
+def test_a_plain_file_is_read_up_to_its_limit(tmp_path: Path):
+    file = tmp_path / "a"
+    file.write_bytes(b"1234")
+    assert read_plain(file, 4) == b"1234"
+    with pytest.raises(RefusedError, match="a: has 4 bytes, expected at most 3"):
+        read_plain(file, 3, RefusedError)
+
+
+def test_what_is_not_there_is_no_such_file_whatever_the_reader_raises(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match="none: no such file"):
+        check_plain(tmp_path / "none", 9, RefusedError)
+
+
+def test_folders_pipes_and_impossible_names_are_refused_unread(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("", "pipe"):
+        with pytest.raises(RefusedError, match="is no plain file"):
+            read_plain(tmp_path / name, 9, RefusedError)
+    for name in ("loop", "zero\0byte"):
+        with pytest.raises(RefusedError, match="cannot be read"):
+            read_plain(tmp_path / name, 9, RefusedError)
+
+
+def test_a_file_that_fails_while_it_is_read_is_named(tmp_path: Path, monkeypatch):
+    (tmp_path / "a").write_bytes(b"1")
+
+    def fail(_: Path) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(RefusedError, match=r"a: cannot be read \(Input/output error\)"):
+        read_plain(tmp_path / "a", 9, RefusedError)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'"\xff"', "is not text in UTF-8"),
+        (b"[" * 200_000, "nested too deeply"),
+        (b"{", "a: not JSON: Expecting"),
+    ],
+)
+def test_a_file_that_is_not_json_is_refused_with_the_reason(tmp_path: Path, content, words):
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(RefusedError, match=words):
+        read_json(tmp_path / "a", RefusedError)
+
+
+def test_json_has_a_largest_size(tmp_path: Path):
+    (tmp_path / "a").write_bytes(b"1")
+    assert read_json(tmp_path / "a") == 1
+    os.truncate(tmp_path / "a", MAX_JSON_BYTES + 1)  # takes no place on the disk
+    with pytest.raises(RefusedError, match="expected at most"):
+        read_json(tmp_path / "a", RefusedError)

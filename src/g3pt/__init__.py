@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from g3pt.geometry.mesh import TriangleMesh, read_mesh, write_mesh
     from g3pt.models.sampling import Sampling
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 __all__ = ["G3PT", "Sampling", "TriangleMesh", "__version__", "read_mesh", "write_mesh"]
 

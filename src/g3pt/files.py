@@ -12,10 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from typing import Any
 
 TEMPORARY = ".tmp"
 """Suffix of files that are still being written."""
@@ -128,7 +125,7 @@ def write_together(contents: Mapping[Path, bytes | str]) -> None:
 
 def write_tensors_whole(
     path: Path,
-    tensors: Mapping[str, "Tensor"],
+    tensors: Mapping[str, Any],
     *,
     before_replacing: Callable[[], None] = lambda: None,
 ) -> None:

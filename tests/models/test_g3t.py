@@ -1,3 +1,6 @@
+import math
+import struct
+import zlib
 from itertools import accumulate
 from pathlib import Path
 
@@ -6,6 +9,7 @@ import torch
 
 from g3pt.models.g3t import (
     MAGIC,
+    MAX_BITS,
     TokenFileError,
     TokenFrame,
     TokenPyramid,
@@ -143,3 +147,48 @@ def test_a_pyramid_refuses_impossible_tokens() -> None:
         TokenPyramid(LENGTHS, 4, torch.tensor([16]))
     with pytest.raises(ValueError, match="choose 1 to 4"):
         pyramid().truncate(5)
+    with pytest.raises(ValueError, match="must be positive counts"):
+        TokenPyramid((), BITS, torch.zeros(0, dtype=torch.int64))
+    with pytest.raises(ValueError, match="must be positive counts"):
+        TokenPyramid((0, 4), BITS, torch.zeros(4, dtype=torch.int64))
+    for bits in (0, MAX_BITS + 1):
+        with pytest.raises(ValueError, match=r"num_bits must lie in 1\.\.32"):
+            TokenPyramid(LENGTHS, bits, torch.zeros(1, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("lengths", [(1,) * 256, (1, 2**20 + 1)])
+def test_what_does_not_fit_a_header_is_not_written(lengths: tuple[int, ...]) -> None:
+    tokens = TokenPyramid(lengths, BITS, torch.zeros(1, dtype=torch.int64))
+    with pytest.raises(ValueError, match="do not fit"):
+        encode_g3t(tokens, FRAME, FINGERPRINT)
+
+
+def test_a_fingerprint_of_another_length_is_not_written() -> None:
+    with pytest.raises(ValueError, match="64 hexadecimal digits, got 'abab'"):
+        encode_g3t(pyramid(), FRAME, "abab")
+
+
+def signed_header(lengths: tuple[int, ...], bits: int = BITS, scale: float = 1.0) -> bytes:
+    """A header whose checksum is right whatever it says, by the layout that the module gives."""
+    head = MAGIC + struct.pack("<HBB", 1, bits, len(lengths)) + bytes(32)
+    head += struct.pack("<4d", scale, 0, 0, 0) + struct.pack(f"<{len(lengths)}I", *lengths)
+    return head + struct.pack("<I", zlib.crc32(head))
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (signed_header(()), "impossible scale lengths"),
+        (signed_header((1, 0)), "impossible scale lengths"),
+        (signed_header((2**20 + 1,)), "impossible scale lengths"),
+        (signed_header((1,), bits=0), "impossible number of bits per token, 0"),
+        (signed_header((1,), bits=MAX_BITS + 1), "impossible number of bits per token, 33"),
+        (signed_header((1,), scale=math.nan), "impossible frame"),
+        (signed_header((1,), scale=1e-310), "impossible frame"),
+    ],
+)
+def test_a_header_that_says_the_impossible_is_refused(header: bytes, words: str) -> None:
+    with pytest.raises(TokenFileError, match=rf"a\.g3t: {words}"):
+        decode_g3t(header, origin="a.g3t")
+    with pytest.raises(TokenFileError, match="without any scale"):
+        decode_g3t(signed_header((1,)))

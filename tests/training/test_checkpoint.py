@@ -1,5 +1,6 @@
 """A checkpoint is whole or not there, and a damaged one is passed over."""
 
+import hashlib
 import json
 import logging
 import threading
@@ -143,6 +144,70 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
     with caplog.at_level(logging.WARNING):
         assert checkpoints.load_newest_checkpoint(tmp_path).step == 1
     assert "step-2" in caplog.text and "falling back" in caplog.text
+
+
+def edit_manifest(folder, change):
+    """Change the manifest's table of files."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest["files"])
+    path.write_text(json.dumps(manifest))
+
+
+def store(folder, name, content):
+    """Write a file of a checkpoint, and its true size and checksum into the manifest."""
+    (folder / name).write_bytes(content)
+    entry = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    edit_manifest(folder, lambda files: files.update({name: entry}))
+
+
+def unlisted(folder):
+    (folder / "more.safetensors").write_bytes((folder / "ema.safetensors").read_bytes())
+
+
+def without_state(folder):
+    (folder / "state.json").unlink()
+    edit_manifest(folder, lambda files: files.pop("state.json"))
+
+
+def folder_in_place_of_a_file(folder):
+    (folder / "ema.safetensors").unlink()
+    (folder / "ema.safetensors").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda at: (at / "manifest.json").write_text("[]"), "manifest.json: does not list"),
+        (lambda at: (at / "manifest.json").write_text('{"files": []}'), "does not list"),
+        (unlisted, "manifest.json: does not list the files that are there"),
+        (without_state, "manifest.json: does not list the files that are there"),
+        (
+            lambda at: edit_manifest(at, lambda files: files.update({"ema.safetensors": "?"})),
+            "files.ema.safetensors: expected bytes and sha256",
+        ),
+        (
+            lambda at: edit_manifest(at, lambda files: files["ema.safetensors"].pop("sha256")),
+            "files.ema.safetensors: expected bytes and sha256",
+        ),
+        (
+            lambda at: edit_manifest(at, lambda files: files["ema.safetensors"].update(bytes=1)),
+            "ema.safetensors: does not match its checksum",
+        ),
+        (folder_in_place_of_a_file, "ema.safetensors: does not match its checksum"),
+        (lambda at: store(at, "ema.safetensors", b"nothing"), "step-1: damaged checkpoint"),
+        (lambda at: store(at, "state.json", b"[]"), "state.json: is not the state of step 1"),
+        (lambda at: store(at, "state.json", b'{"step": 2}'), "is not the state of step 1"),
+    ],
+)
+def test_a_checkpoint_that_contradicts_itself_is_refused_by_file(
+    checkpoints, tmp_path, damage, words
+):
+    save(checkpoints, tmp_path, 1)
+    damage(tmp_path / "step-1")
+    with pytest.raises(checkpoints.CheckpointError) as caught:
+        checkpoints.load_checkpoint(tmp_path, 1)
+    assert words in str(caught.value)
 
 
 def test_nothing_sound_is_an_error_and_nothing_at_all_is_none(checkpoints, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 import trimesh
 from PIL import Image
 
+from g3pt.geometry.formats import limits
 from g3pt.geometry.mesh import MeshError, is_closed, parse_mesh, volume
 
 POINTS = np.array([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)], np.float64)
@@ -343,6 +344,117 @@ def test_json_is_bounded_in_depth_and_size(monkeypatch):
     assert code(tetrahedron_gltf(), "gltf") == "too_large"
 
 
+def changed(*path, value):
+    """The tetrahedron with one value of its document replaced."""
+    document = tetrahedron_gltf()
+    place = document
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return document
+
+
+@pytest.mark.parametrize(
+    ("document", "expected", "hint"),
+    [
+        (changed("asset", "version", value="1.0"), "unreadable", "version 1.0, expected 2.0"),
+        (changed("accessors", value={"a": 1}), "unreadable", "expected a list at accessors"),
+        (changed("accessors", 0, "count", value="4"), "unreadable", "expected a count at count"),
+        (changed("accessors", 0, "count", value=-4), "unreadable", "expected a count at count"),
+        (changed("accessors", 0, "bufferView", value="0"), "bad_indices", "names bufferViews[0]"),
+        (changed("bufferViews", 0, "buffer", value="0"), "bad_indices", "names a buffer"),
+        (changed("bufferViews", 0, "buffer", value=-1), "bad_indices", "names a buffer"),
+        (changed("buffers", 0, value={"byteLength": 48}), "unreadable", "buffer without data"),
+        (changed("scene", value=1), "bad_indices", "names scene 1"),
+        (changed("scene", value=-1), "bad_indices", "names scene -1"),
+        (changed("scene", value="0"), "bad_indices", "names scene 0"),
+        (changed("scene", value=False), "bad_indices", "names scene False"),
+        (changed("scenes", 0, "nodes", value=["0"]), "bad_indices", "names node 0 of the 1"),
+        (changed("scenes", 0, "nodes", value=[False]), "bad_indices", "names node False"),
+        (changed("scenes", 0, "nodes", value=[-1]), "bad_indices", "names node -1"),
+        (changed("scenes", 0, "nodes", value=[0, 0]), "unreadable", "already part of another"),
+        (changed("nodes", value=[{"children": [1]}, {"mesh": 0}]) | {"scenes": [{"nodes": [1]}]},
+         "unreadable", "already part of another"),
+        (changed("nodes", 0, "rotation", value=[0, 0, 0, 0]), "unreadable", "length zero"),
+        ([], "unreadable", "not an object"),
+    ],
+)  # fmt: skip
+def test_a_document_is_held_against_its_own_words(document, expected, hint):
+    error = refusal(json.dumps(document).encode(), "gltf")
+    assert (error.code, hint in str(error)) == (expected, True), str(error)
+
+
+def test_positions_need_three_coordinates():
+    plane = gltf([POINTS[:, :2].astype("<f4"), FACES.reshape(-1).astype("<u2")])
+    assert "2 coordinates, expected 3" in str(refusal(plane, "gltf"))
+
+
+def test_json_that_is_no_text_is_called_so():
+    assert "not UTF-8 text" in str(refusal(b'{"a": "\xff"}', "gltf"))
+
+
+@pytest.mark.parametrize(
+    ("at", "hint"), [([0, 1, 2, 3, 3], "5 sparse values for 4 rows"), ([4], "beyond its accessor")]
+)
+def test_sparse_values_must_lie_in_their_accessor(at, hint):
+    new = np.zeros((len(at), 3), "<f4")
+    document = gltf(
+        [POINTS.astype("<f4"), FACES.reshape(-1).astype("<u2"), np.array(at, "<u2"), new]
+    )
+    document["accessors"][0]["sparse"] = {
+        "count": len(at),
+        "indices": {"bufferView": 2, "componentType": 5123},
+        "values": {"bufferView": 3},
+    }
+    error = refusal(document, "gltf")
+    assert (error.code, hint in str(error)) == ("bad_indices", True), str(error)
+
+
+def glb(*chunks, version=2, length=None):
+    """A GLB file of chunks (kind, content)."""
+    body = b"".join(struct.pack("<I4s", len(data), kind) + data for kind, data in chunks)
+    return struct.pack("<4sII", b"glTF", version, length or 12 + len(body)) + body
+
+
+def test_a_glb_is_held_against_its_header():
+    text = json.dumps(tetrahedron_gltf()).encode()
+    assert is_the_tetrahedron(read(glb((b"JSON", text)), "glb"))
+    for data, expected, hint in (
+        (b"glTF" + bytes(8), "cut_off", "12 bytes are less than a GLB header"),
+        (glb((b"JSON", text), version=1), "unreadable", "GLB version 1, expected 2"),
+        (glb((b"JSON", text), length=10**6), "cut_off", "bytes that its header declares"),
+        (glb((b"JSON", text), (b"BIN\0", b""))[:-8] + b"\1\0\0\0BIN\0", "cut_off", "a chunk"),
+        (glb((b"BIN\0", text)), "unreadable", "without JSON"),
+    ):
+        error = refusal(data, "glb")
+        assert (error.code, hint in str(error)) == (expected, True), str(error)
+
+
+def draco_document(encoded, num_rows):
+    """A glTF document whose positions and corners are in Draco data."""
+    document = gltf([np.frombuffer(encoded, "u1")])
+    document["accessors"] = [
+        {"componentType": 5126, "type": "VEC3", "count": num_rows},
+        {"componentType": 5125, "type": "SCALAR", "count": FACES.size},
+    ]
+    extension = {"bufferView": 0, "attributes": {"POSITION": 0}}
+    document["meshes"][0]["primitives"][0]["extensions"] = {"KHR_draco_mesh_compression": extension}
+    document["extensionsUsed"] = ["KHR_draco_mesh_compression"]
+    return document, extension
+
+
+@pytest.mark.skipif(importlib.util.find_spec("DracoPy") is None, reason="needs DracoPy")
+def test_draco_data_is_held_against_the_document():
+    import DracoPy
+
+    encoded = DracoPy.encode(POINTS.astype(np.float32), FACES.astype(np.uint32))
+    document, extension = draco_document(encoded, 4)
+    assert is_the_tetrahedron(read(document, "gltf"))
+    assert "Draco gave 4 rows, 5 were" in str(refusal(draco_document(encoded, 5)[0], "gltf"))
+    extension["attributes"] = {"POSITION": 7}
+    assert "Draco data without positions" in str(refusal(document, "gltf"))
+
+
 # References
 
 REFUSED = [
@@ -488,6 +600,42 @@ def test_stl_is_read_in_both_forms():
         corners = "".join(f"vertex {x} {y} {z}\n" for x, y, z in face)
         text += f"facet normal 0 0 0\nouter loop\n{corners}endloop\nendfacet\n"
     assert is_the_tetrahedron(read((text + "endsolid a\n").encode(), "stl"))
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "hint"),
+    [
+        (b"plyX", "glb", "does not begin with glTF"),
+        (b"element", "ply", "does not begin with ply"),
+        (b"nothing", "3mf", "does not begin with PK"),
+        (b"# nothing\n", "off", "does not begin with OFF"),
+        (b"3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "off", "does not begin with OFF"),
+        (b"4OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "off", "does not begin with OFF"),
+        (b"OFF\n3\n", "off", "without its counts"),
+        (b"OFF\n-3 1 0\n", "off", "cut off, -3 vertices"),
+        (bytes(83), "stl", "83 bytes are less than an STL header"),
+    ],
+)
+def test_a_file_that_does_not_begin_as_its_format_is_refused(data, kind, hint):
+    assert hint in str(refusal(data, kind))
+
+
+@pytest.mark.parametrize("corner", [-1, 3])
+def test_a_face_of_a_ply_file_names_vertices_that_are_there(corner):
+    body = f"0 0 0\n1 0 0\n0 1 0\n3 0 1 {corner}\n".encode()
+    assert code(ply(3, 1, body, "ascii"), "ply") == "bad_indices"
+
+
+def test_data_has_a_largest_size(monkeypatch):
+    monkeypatch.setattr("g3pt.geometry.formats.foreign.MAX_FILE_BYTES", len(OBJ))
+    assert code(OBJ, "obj") == "no_triangles"
+    assert code(OBJ + b"\n", "obj") == "too_large"
+
+
+def test_unpacked_data_has_a_largest_size_whatever_its_ratio():
+    limits.check_unpacking(9, 10, limit=10)
+    with pytest.raises(MeshError, match="unpacks to 11 bytes, expected at most 10"):
+        limits.check_unpacking(10, 11, limit=10)
 
 
 @pytest.mark.parametrize("head", ["OFF4 4 0", "OFF\n4 4 6", "OFF 4 4 0", "# a\nOFF\n# b\n4 4 0"])
