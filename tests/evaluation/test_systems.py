@@ -49,10 +49,13 @@ def test_rivals_are_evaluated_as_car_is(folders, mesh_set, tiny_settings, name: 
     assert report["objects"][2]["selected_by"] == "silhouette"
 
 
-def test_what_samples_no_tokens_has_no_consensus(folders):
-    for name in ("flow", "regressor"):
-        with pytest.raises(ValueError, match="a consensus is made of the tokens"):
-            open_systems(folders[name], "cpu", SystemSettings(consensus=2))
+def test_what_samples_has_a_consensus_and_what_regresses_has_none(folders, mesh_set, tiny_settings):
+    with pytest.raises(ValueError, match="a consensus is made of several samples"):
+        open_systems(folders["regressor"], "cpu", SystemSettings(consensus=2))
+    objects = list_objects(str(mesh_set), limit=1)
+    generation = GenerationSettings(num_steps=2, consensus=2, unconditional=False)
+    rows = evaluate_generation(folders["flow"], objects, tiny_settings, generation)["objects"]
+    assert [row["method"] for row in rows] == ["image", "image_consensus_of_2"]
 
 
 def test_samples_of_nothing_are_drawn_without_guidance(folders):

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from g3pt.generation.field import ShapeField
+from g3pt.generation.flow_sampler import generate_latents
 from g3pt.generation.prompts import PromptError, read_prompts
 from g3pt.generation.systems import (
     CarSystem,
@@ -21,7 +23,7 @@ from g3pt.models.conditioning import ConditionBatch, ImageConditionConfig
 from g3pt.models.cvq import FieldDecoderConfig
 from g3pt.models.rivals.flow import Flow, FlowConfig
 from g3pt.models.rivals.regressor import Regressor, RegressorConfig
-from g3pt.models.sampling import Sampling
+from g3pt.models.sampling import STANDARD, Sampling
 from g3pt.models.weights.config import RegressorWeightsConfig, WeightsConfig
 from g3pt.models.weights.folder import WeightsError
 from g3pt.models.weights.load import (
@@ -92,6 +94,30 @@ def test_every_system_makes_fields_of_pictures(folders: dict[str, Path], name: s
     # A shape can be made again alone; a batch of another size rounds differently.
     again = system.generate(condition.rows(torch.tensor([1])), [4]).fields[0](points)
     np.testing.assert_allclose(again, logits[1], rtol=1e-3, atol=1e-3)
+
+
+def test_the_mean_of_a_flow_is_that_of_the_latents_of_its_samples(
+    folders: dict[str, Path],
+) -> None:
+    loaded = load_weights(folders["flow"], "cpu")
+    assert loaded.flow is not None and isinstance(loaded.tokenizer, KlTokenizer)
+    system = FlowSystem(loaded, num_steps=2, num_samples=3)
+    condition = picture_prompt(system, 1)
+    guidance = STANDARD.guidance
+    assert guidance is not None
+    samples = [
+        generate_latents(loaded.flow, condition, seeds=[seed], num_steps=2, guidance=guidance)
+        for seed in (7, 8, 9)
+    ]
+    mean_1LE = torch.stack(samples).mean(dim=0)
+    field = ShapeField(
+        loaded.tokenizer, loaded.tokenizer.shape_memory(loaded.tokenizer.expand(mean_1LE))
+    )
+    points = np.random.default_rng(0).uniform(-1, 1, (50, 3))
+    (made,) = system.generate(condition, [7]).fields
+    np.testing.assert_array_equal(made(points), field(points))
+    (single,) = FlowSystem(loaded, num_steps=2).generate(condition, [7]).fields
+    assert not np.allclose(made(points), single(points))
 
 
 def test_seeds_matter_to_what_is_drawn_and_not_to_what_is_regressed(

@@ -50,7 +50,8 @@ def test_rivals_have_the_parameters_the_data_and_the_steps_of_the_middle_car(sca
 
 def test_three_sizes_grow_and_the_middle_one_is_compared():
     experiment = table1("toy")
-    cars = [v for v in experiment.variants if v.name.startswith("pictures-car")]
+    trained = [v for v in experiment.variants if not v.trained_as]
+    cars = [v for v in trained if v.name.startswith("pictures-car")]
     sizes = [num_generator_parameters(v.run.model) for v in cars]
     assert sizes == sorted(set(sizes)) and len(sizes) == 3
     assert experiment.timed == cars[1].name
@@ -69,9 +70,28 @@ def test_both_tokenizers_of_the_toy_table_are_trained_longer_than_those_of_table
 
 
 def test_only_the_number_of_steps_differs_between_the_rows_of_the_flow():
-    flow, fast = (v for v in table1("toy").variants if v.name.startswith("pictures-flow"))
+    flow, fast = (
+        v for v in table1("toy").variants if v.name in ("pictures-flow", "pictures-flow-10")
+    )
     assert (flow.num_steps, fast.num_steps, fast.trained_as) == (50, 10, flow.name)
     assert fast.run == flow.run
+
+
+def test_what_samples_has_a_row_of_means_and_what_answers_with_one_has_not():
+    variants = {v.name: v for v in table1("toy").variants}
+    means = {name: v for name, v in variants.items() if v.consensus > 1}
+    assert set(means) == {"pictures-car-2-mean", "pictures-flow-mean"}
+    for name, mean in means.items():
+        single = variants[name.removesuffix("-mean")]
+        assert mean.trained_as == single.name and mean.run == single.run
+        assert (single.method, mean.method) == ("image", "image_consensus_of_8")
+
+
+def test_kinds_that_were_trained_on_and_kinds_that_were_not_are_apart():
+    known, unseen, real = table1("toy").evaluation
+    assert (known.source.families, unseen.source.families) == ("train", "held_out")
+    assert real.source.kind == "folder"
+    assert known.source.num == unseen.source.num == real.num
 
 
 def test_the_table_runs_to_its_end_at_smoke_size(workplace, timings):
@@ -99,7 +119,7 @@ def test_the_rows_of_the_flow_are_opened_with_their_own_steps(workplace):
         for variant in experiment.variants
         if variant.name.startswith("pictures-flow")
     ]
-    assert [name.rpartition(", ")[2] for name in names] == ["50 steps", "10 steps"]
+    assert [name.rpartition(", ")[2] for name in names] == ["50 steps", "10 steps", "50 steps"]
 
 
 def test_ratios_are_taken_round_by_round():

@@ -43,7 +43,7 @@ class SystemSettings:
 
     sampling: Sampling = field(default_factory=Sampling)
     consensus: int = 1
-    """Samples of the answer that is the mean of several; 1 makes none. CAR alone can."""
+    """Samples of the answer that is the mean of several; 1 makes none. A regressor has none."""
     num_steps: int = 50
     """Integration steps of a flow, which of `sampling` uses the guidance alone."""
 
@@ -118,9 +118,7 @@ def open_systems(
     else:
         systems = _car(loaded, settings) if loaded.flow is None else _flow(loaded, settings)
     if settings.consensus > 1 and systems.consensus is None:
-        raise ValueError(
-            f"a consensus is made of the tokens of several samples; {systems.name} samples none"
-        )
+        raise ValueError(f"a consensus is made of several samples; {systems.name} samples none")
     return systems
 
 
@@ -170,6 +168,15 @@ def _flow(weights: LoadedWeights, settings: SystemSettings) -> Systems:
         guided=guided,
         plain=FlowSystem(weights, num_steps=steps, sampling=Sampling(guidance=1.0)),
         likelihood=None,
+        consensus=None
+        if settings.consensus == 1
+        else FlowSystem(
+            weights,
+            num_steps=steps,
+            sampling=settings.sampling,
+            num_samples=settings.consensus,
+        ),
+        num_consensus=settings.consensus,
     )
 
 

@@ -134,8 +134,17 @@ class FlowSystem:
         num_steps: int = 50,
         sampling: Sampling | None = None,
         method: Method = "euler",
+        num_samples: int = 1,
     ) -> None:
-        """Take weights that hold a flow. Of the settings it has only `guidance`.
+        """Take weights that hold a flow.
+
+        Args:
+            weights: KL-VAE and flow.
+            num_steps: steps from noise to a shape.
+            sampling: of the settings it has only `guidance`.
+            method: how it integrates.
+            num_samples: each answer is the mean of so many samples: their latents are averaged,
+                and decoded once, as a consensus of CAR is.
 
         Raises:
             ValueError: if the weights hold no flow.
@@ -150,6 +159,7 @@ class FlowSystem:
         assert said is not None
         self._guidance = said
         self._method: Method = method
+        self._num_samples = num_samples
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -158,16 +168,23 @@ class FlowSystem:
 
     @torch.inference_mode()
     def generate(self, condition: ConditionBatch, seeds: Sequence[int]) -> GeneratedFields:
-        """Integrate the flow from noise and decode the latents at its end."""
+        """Integrate the flow from noise and decode the latents at its end.
+
+        A mean also takes the seeds that follow.
+        """
         clock, tokenizer = _Clock(self.model.positions.device), self._tokenizer
-        latents_BLE = generate_latents(
-            self.model,
-            condition,
-            seeds=seeds,
-            num_steps=self._num_steps,
-            guidance=self._guidance,
-            method=self._method,
-        )
+        samples = [
+            generate_latents(
+                self.model,
+                condition,
+                seeds=[seed + number for seed in seeds],
+                num_steps=self._num_steps,
+                guidance=self._guidance,
+                method=self._method,
+            )
+            for number in range(self._num_samples)
+        ]
+        latents_BLE = torch.stack(samples).mean(dim=0)
         memory_BLC = tokenizer.shape_memory(tokenizer.expand(latents_BLE))
         fields = [ShapeField(tokenizer, row_1LC) for row_1LC in memory_BLC.split(1)]
         return GeneratedFields(fields, clock.seconds())

@@ -84,12 +84,21 @@ class Variant:
     """Of generators, when their meshes are measured."""
     num_steps: int = 50
     """Of a flow, when its meshes are measured."""
-    method: str = "image"
-    """Of generators: which rows of an evaluation are theirs. `retrieved_by_image`: the training
-    shape whose picture is most alike to the model's own encoder."""
+    consensus: int = 1
+    """Of generators that sample: every answer is the mean of so many samples."""
+    is_retrieval: bool = False
+    """Of generators: the answer is the training shape whose picture is most alike to the model's
+    own encoder."""
     paper: dict[str, float] = field(default_factory=dict[str, float])
     """The paper's numbers: `tokens`, `codebook`, `iou`, `chamfer`, `fscore`, `accuracy`,
     `usage`, in the paper's units."""
+
+    @property
+    def method(self) -> str:
+        """Which rows of an evaluation of a generator are its own."""
+        if self.is_retrieval:
+            return "retrieved_by_image"
+        return "image" if self.consensus == 1 else f"image_consensus_of_{self.consensus}"
 
     def seeded(self, seed: int) -> Run:
         """The run of one seed: weights, order and every random choice follow from it."""

@@ -59,7 +59,7 @@ def time_rows(
         raise ValueError(f"{experiment.name}: its rows are not timed")
     one = next(one for one in experiment.evaluation if isinstance(one, EvaluationSet))
     picture = _picture(one)
-    variants = [v for v in experiment.variants if not v.method.startswith("retrieved")]
+    variants = [v for v in experiment.variants if not v.is_retrieval]
     systems = [_open(experiment, variant, root, device) for variant in variants]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -83,14 +83,16 @@ def _open(experiment: Experiment, variant: Variant, root: Path, device: str) -> 
         other for other in experiment.variants if other.name == (variant.trained_as or variant.name)
     )
     folder = run_folder(root, experiment, lender, variant.seeds[0]) / WEIGHTS_FOLDER
-    settings = SystemSettings(sampling=variant.sampling, num_steps=variant.num_steps)
+    settings = SystemSettings(
+        sampling=variant.sampling, consensus=variant.consensus, num_steps=variant.num_steps
+    )
     return open_systems(folder, device, settings)
 
 
 def _ask(systems: Systems, picture: np.ndarray, resolution: int, seed: int) -> tuple[float, float]:
     """Seconds to a field and from there to a mesh."""
     prompts = read_prompts(systems.generator, image=picture)
-    made = systems.guided.generate(prompts.condition, [seed])
+    made = (systems.consensus or systems.guided).generate(prompts.condition, [seed])
     began = time.perf_counter()
     extract_surface(made.fields[0], resolution=resolution)
     return made.seconds, time.perf_counter() - began

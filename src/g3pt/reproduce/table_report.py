@@ -23,6 +23,8 @@ METRIC_NAMES = {
     "iou": "IoU",
     "chamfer_mean": "Chamfer",
     "fscore_001": "F@0.01",
+    "normal_consistency": "normals",
+    "components": "parts",
     "near_accuracy": "accuracy",
     "ce": "cross-entropy, nats a token",
     "bits_per_shape": "bits a shape",
