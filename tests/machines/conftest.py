@@ -101,8 +101,11 @@ def why_no_mounts() -> str:
 
 
 @pytest.fixture(scope="session")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    one = Machine(tmp_path_factory.mktemp("machine"))
+def machine(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Iterator[Machine]:
+    folder = tmp_path_factory.mktemp("machine")
+    one = Machine(folder)
+    argv = ["generate", "--text", "mug", "--resolution", "16", "--weights", str(tiny_weights)]
+    assert one.ask(warm=[*argv, "-o", str(folder / "mug.glb")]) == 0
     yield one
     one.close()
 

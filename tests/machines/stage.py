@@ -9,15 +9,16 @@ null}, "limits": {name of the resource: number}, "closed": [numbers of files], "
 to run before}; the answer is the number of the process. {"wait": number} is answered with its exit
 code, negative for the signal that ended it. {"run": [...]} runs a program, as root of its
 namespaces, and answers with its complaint. {"list": folder} names all files in a folder.
+{"warm": argv} runs a command in this process itself, so that those to come find all loaded.
 """
 
-import importlib
 import json
 import os
 import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 
@@ -26,9 +27,6 @@ def load():
     import torch
 
     import g3pt.cli.main as cli
-
-    for module in ("igl", "pebble", "tyro", "embreex.rtcore_scene"):
-        importlib.import_module(module)
 
     torch.set_num_threads(1)
     return cli.main
@@ -50,6 +48,7 @@ def become(request):
         resource.setrlimit(which, (number, number))
     for number in request.get("closed", ()):
         os.close(number)
+    tempfile.tempdir = None
     if request.get("first"):
         exec(request["first"], {})
     sys.argv = ["g3pt", *map(os.fsdecode, request["argv"])]
@@ -59,12 +58,15 @@ def serve():
     """Answer requests until there are none; return only in a command, with what it runs."""
     main = load()
     told = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     asked = os.fdopen(os.dup(0))
     print(json.dumps("ready"), file=told, flush=True)
     for line in iter(asked.readline, ""):
         request = json.loads(line)
         if "wait" in request:
             answer = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
+        elif "warm" in request:
+            answer = main(request["warm"])
         elif "list" in request:
             found = sorted(Path(request["list"]).rglob("*"))
             answer = [str(path.relative_to(request["list"])) for path in found if path.is_file()]

@@ -21,7 +21,10 @@ POINTS = {
     "later-checkpoint": ("train", 900, "step-2"),
 }
 """Where a disk is full -> command, KiB that are free, and part of what the message names."""
-GOES_ON = ("cache", "many", "train")
+GOES_ON = ("cache", "sample", "later-checkpoint")
+"""Points from which the same command is tried again when there is room."""
+KEEPS = ("cache", "many", "train")
+"""Commands that keep what they had done."""
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -36,8 +39,9 @@ def test_a_full_disk_is_named_and_gets_nothing_half_written(machine, command, tm
         assert named in ended.last
         left = [file for file in machine.ask(list=str(disk)) if file != "other"]
         assert not [file for file in left if ".tmp" in file]
-        if name not in GOES_ON:
+        if name not in KEEPS:
             assert left == []
+        if point not in GOES_ON:
             return
         assert not machine.ask(run=["mount", "-o", "remount,size=16m", str(disk)])
         again = machine.g3pt(*command(name, disk, *(["--resume"] if name == "train" else [])))
@@ -50,10 +54,7 @@ def test_a_limit_on_the_size_of_files_is_named(machine, command, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "name",
-    ("generate", "tokenize", "reconstruct", "render", "export", "stock", "cache", "many", "train")
-)  # fmt: skip
+@pytest.mark.parametrize("name", ("generate", "render", "export", "stock", "cache", "many"))
 def test_a_read_only_disk_is_wrong_input_told_before_the_work(machine, command, tmp_path, name):
     with machine.disk(tmp_path / "disk", "ro") as disk:
         ended = machine.g3pt(*command(name, disk))
@@ -72,7 +73,7 @@ def test_an_output_that_is_a_pipe_is_not_replaced(machine, command, tmp_path):
     assert pipe.is_fifo()
 
 
-@pytest.mark.parametrize("name", ("many", "prepare", "evaluate"))
+@pytest.mark.parametrize("name", ("prepare", "evaluate"))
 def test_a_folder_that_is_removed_during_the_work_is_failed_work(machine, command, tmp_path, name):
     # At the moment of the first file of a result.
     gone = (
@@ -134,7 +135,6 @@ def test_a_folder_that_another_process_works_on_is_refused(machine, command, tmp
     os.close(held)
     assert ended.code == 2 and f"{folder}: another process is working on it" in ended.last
     assert list(folder.iterdir()) == []
-    assert machine.g3pt(*command(name, tmp_path)).code == 0
 
 
 def test_a_cache_that_another_process_has_finished_is_taken(tmp_path, folder_shards):

@@ -24,8 +24,10 @@ def test_a_reader_who_has_had_enough_is_told_nothing(machine, command, tmp_path,
     assert words != ("render",) or (tmp_path / "cube.png").is_file()
 
 
-@pytest.mark.parametrize("broken", ["full", "pipe", "closed"])
-@pytest.mark.parametrize("name", ["render", "train"])
+@pytest.mark.parametrize(
+    ("name", "broken"),
+    [("render", "full"), ("render", "pipe"), ("render", "closed"), ("train", "pipe")],
+)
 def test_notes_that_nobody_can_read_do_not_end_the_work(machine, command, tmp_path, name, broken):
     how = {
         "full": {"err": "/dev/full"},
@@ -186,7 +188,7 @@ AT_THE_WRITING = (
 )
 
 
-@pytest.mark.parametrize("name", ["generate", "textured", "tokenize", "render", "stock", "export"])
+@pytest.mark.parametrize("name", ["generate", "textured", "render", "stock", "export"])
 def test_whatever_is_asked_to_stop_leaves_nothing_half_written(machine, command, tmp_path, name):
     ended = machine.g3pt(*command(name, tmp_path), first=AT_THE_WRITING)
     assert (ended.code, ended.last) == (75, "g3pt: stopped by SIGTERM: start it again")
