@@ -13,10 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from typing import Any
 
 TEMPORARY = ".tmp"
 """Suffix of files that are still being written."""
@@ -170,7 +167,7 @@ def staying(folder: Path) -> Iterator[None]:
 
 def write_tensors_whole(
     path: Path,
-    tensors: Mapping[str, "Tensor"],
+    tensors: Mapping[str, Any],
     *,
     before_replacing: Callable[[], None] = lambda: None,
 ) -> None:
@@ -178,7 +175,7 @@ def write_tensors_whole(
 
     Args:
         path: the file; an existing one is replaced.
-        tensors: contiguous tensors that share no memory.
+        tensors: contiguous tensors of torch that share no memory.
         before_replacing: called when the tensors are on disk under another name.
 
     Raises:
