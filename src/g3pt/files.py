@@ -4,6 +4,7 @@ Whatever a user hands over may be a pipe, a folder, or far larger than memory.
 """
 
 import errno
+import fcntl
 import json
 import os
 import re
@@ -21,6 +22,10 @@ NAME_BYTES = 100
 """
 MAX_JSON_BYTES = 64 * 2**20
 """Largest JSON file that is read; in memory its values take some ten times as much."""
+
+
+class BusyError(ValueError):
+    """A folder that another process is at work on."""
 
 
 def read_plain(
@@ -123,6 +128,43 @@ def write_together(contents: Mapping[Path, bytes | str]) -> None:
             _remove(temporary)
 
 
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process; the hold ends with the process, also when it is killed.
+
+    Where the file system has no locks, nothing is held.
+
+    Raises:
+        BusyError: if another process holds it.
+    """
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(f"{folder}: another process is working on it") from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(opened)
+
+
+@contextmanager
+def staying(folder: Path) -> Iterator[None]:
+    """Say of files that cannot be found that the whole folder is gone, if it is.
+
+    Raises:
+        RuntimeError: if someone has removed the folder.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        if folder.is_dir():
+            raise
+        raise RuntimeError(f"{folder}: has been removed during the work") from error
+
+
 def write_tensors_whole(
     path: Path,
     tensors: Mapping[str, Any],
@@ -133,7 +175,7 @@ def write_tensors_whole(
 
     Args:
         path: the file; an existing one is replaced.
-        tensors: contiguous tensors that share no memory.
+        tensors: contiguous tensors of torch that share no memory.
         before_replacing: called when the tensors are on disk under another name.
 
     Raises:

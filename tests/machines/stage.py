@@ -2,14 +2,14 @@
 
 Each command is a process with signals, limits and files of its own, that ends as `g3pt` ends; but
 the seconds of loading are spent once. It reads a line of JSON for each request and answers with
-one. Start it with `UNSHARE` before it, where that is allowed: then it has a mount table and a
-network of its own, and what it mounts goes with it.
+one.
 
 A request to start is {"argv": ..., "folder": ..., "out": ..., "err": ..., "env": {name: value or
-null}, "limits": {name of the resource: number}, "closed": [numbers of files], "first": a statement
+null}, "limits": {name of the resource: number}, "closed": [numbers of files], "first": statements
 to run before}; the answer is the number of the process. {"wait": number} is answered with its exit
 code, negative for the signal that ended it. {"run": [...]} runs a program, as root of its
-namespaces.
+namespaces, and answers with its complaint. {"list": folder} names all files in a folder.
+{"warm": argv} runs a command in this process itself, so that those to come find all loaded.
 """
 
 import json
@@ -18,8 +18,8 @@ import resource
 import signal
 import subprocess
 import sys
-
-UNSHARE = ("unshare", "--map-root-user", "--net", "--mount")
+import tempfile
+from pathlib import Path
 
 
 def load():
@@ -27,10 +27,6 @@ def load():
     import torch
 
     import g3pt.cli.main as cli
-    import g3pt.generation.pipeline
-    import g3pt.recipes
-    import g3pt.training.start
-    import g3pt.training.usable  # noqa: F401
 
     torch.set_num_threads(1)
     return cli.main
@@ -52,6 +48,7 @@ def become(request):
         resource.setrlimit(which, (number, number))
     for number in request.get("closed", ()):
         os.close(number)
+    tempfile.tempdir = None
     if request.get("first"):
         exec(request["first"], {})
     sys.argv = ["g3pt", *map(os.fsdecode, request["argv"])]
@@ -61,12 +58,18 @@ def serve():
     """Answer requests until there are none; return only in a command, with what it runs."""
     main = load()
     told = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     asked = os.fdopen(os.dup(0))
     print(json.dumps("ready"), file=told, flush=True)
     for line in iter(asked.readline, ""):
         request = json.loads(line)
         if "wait" in request:
             answer = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
+        elif "warm" in request:
+            answer = main(request["warm"])
+        elif "list" in request:
+            found = sorted(Path(request["list"]).rglob("*"))
+            answer = [str(path.relative_to(request["list"])) for path in found if path.is_file()]
         elif "run" in request:
             done = subprocess.run(request["run"], capture_output=True, text=True, check=False)
             answer = done.stderr or (f"exit code {done.returncode}" if done.returncode else "")

@@ -1,7 +1,7 @@
 """`g3pt`: the table of commands, and the place where their errors become messages and exit codes.
 
 `train` reports its own errors. Exit codes: 0 done, 1 the work failed, 2 the input or the arguments
-are wrong, 75 stopped by a signal, start it again to go on, 130 interrupted by the user.
+are wrong, 75 stopped by a signal, start it again, 130 interrupted by the user.
 """
 
 import errno

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import tyro
 
 from g3pt.arguments import MAX_SEED, PromptError
+from g3pt.files import BusyError
 
 if TYPE_CHECKING:
     from g3pt.generation.pipeline import G3PT
@@ -122,12 +123,12 @@ def working(what: str) -> Iterator[None]:
     """Turn errors of the block into `WorkError`: inputs were checked before, so the work failed.
 
     Raises:
-        WorkError: in place of any error except the user's interrupt and `PromptError`, a request
-            that cannot be carried out as it is.
+        WorkError: in place of any error except the user's interrupt, and `PromptError` and
+            `BusyError`: requests that cannot be carried out as they are.
     """
     try:
         yield
-    except (WorkError, PromptError, KeyboardInterrupt):
+    except (WorkError, PromptError, BusyError, KeyboardInterrupt):
         raise
     except Exception as error:
         kind = "" if isinstance(error, OSError | MemoryError) else f"{type(error).__name__}: "

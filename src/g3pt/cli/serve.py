@@ -9,7 +9,7 @@ import threading
 import time
 import webbrowser
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -80,8 +80,9 @@ class ServeOptions(CommonOptions):
     down_seconds: float = 300.0
     """With --engine ray: a replica is idle so long before it is removed."""
 
-    folder: Path = field(default_factory=lambda: _state_folder() / "g3pt" / "serve")
-    """Folder of jobs and results. A server that starts there again knows them."""
+    folder: Path | None = None
+    """Folder of jobs and results (default: g3pt/serve where programs of this user keep such). A
+    server that starts there again knows them."""
 
     token: str | None = None
     """Secret that requests must carry (default: that of G3PT_TOKEN; off loopback, a new one)."""
@@ -125,6 +126,7 @@ def main(arguments: Sequence[str]) -> int:
         ) from None
     from g3pt.app.settings import LOOPBACK, ModelSource, ServeSettings
 
+    folder = options.folder or _state_folder() / "g3pt" / "serve"
     token = options.token or os.environ.get(TOKEN)
     if token is None and options.host not in LOOPBACK:
         token = secrets.token_urlsafe(24)
@@ -143,7 +145,7 @@ def main(arguments: Sequence[str]) -> int:
         try:
             settings = ServeSettings(
                 models=sources,
-                folder=options.folder,
+                folder=folder,
                 host=options.host,
                 port=port,
                 token=token,
@@ -252,9 +254,20 @@ def _show(server: "uvicorn.Server", address: str) -> None:
 
 
 def _state_folder() -> Path:
-    """Where programs of this user keep what outlives them."""
+    """Where programs of this user keep what outlives them.
+
+    Raises:
+        ValueError: if this user has no home folder.
+    """
+    for name in ("LOCALAPPDATA", "XDG_STATE_HOME"):
+        if given := os.environ.get(name):
+            return Path(given)
+    try:
+        home = Path.home()
+    except RuntimeError:  # no HOME, and the system does not know this user
+        raise ValueError(
+            "there is no home folder here; name a place with --folder or XDG_STATE_HOME"
+        ) from None
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support"
-    if local := os.environ.get("LOCALAPPDATA"):
-        return Path(local)
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+        return home / "Library" / "Application Support"
+    return home / ".local" / "state"

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from g3pt.files import write_whole
+from g3pt.files import staying, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -113,26 +113,33 @@ class Results:
         return [entry.arrays for entry in sorted(self.measured, key=_slot) if entry.arrays]
 
     def add(self, measured: Measured) -> None:
-        """Keep a finished object."""
+        """Keep a finished object.
+
+        Raises:
+            RuntimeError: if someone has removed the folder.
+        """
         self.measured.append(measured)
-        if self.folder is None:
-            return
+        if self.folder is not None:
+            with staying(self.folder):
+                self._write(self.folder, measured)
+
+    def _write(self, folder: Path, measured: Measured) -> None:
         # Tokens and arrays first: a row that is there has them.
         if measured.arrays:
             buffer, named = io.BytesIO(), cast(dict[str, Any], measured.arrays)
             np.savez(buffer, **named)
-            (self.folder / "arrays").mkdir(exist_ok=True)
-            write_whole(self.folder / "arrays" / f"{measured.slot}.npz", buffer.getvalue())
+            (folder / "arrays").mkdir(exist_ok=True)
+            write_whole(folder / "arrays" / f"{measured.slot}.npz", buffer.getvalue())
         if measured.tokens:
             ordered = sorted(self.measured, key=_slot)
             kept = {str(entry.slot): entry.tokens for entry in ordered if entry.tokens}
-            write_whole(self.folder / "tokens.json", json.dumps(kept))
+            write_whole(folder / "tokens.json", json.dumps(kept))
         rows = [
             {"slot": entry.slot, **row}
             for entry in sorted(self.measured, key=_slot)
             for row in entry.rows
         ]
-        write_whole(self.folder / "objects.csv", to_csv(rows))
+        write_whole(folder / "objects.csv", to_csv(rows))
 
     def finish(self, report: dict[str, Any], table: str) -> None:
         """Write the report into the folder of the rows."""

@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from g3pt.config import save_json, to_json
+from g3pt.files import alone_in
 from g3pt.models.devices import resolve_device
 from g3pt.models.tokenizer import Tokenizer
 from g3pt.training.distributed import World
@@ -66,21 +68,36 @@ def start(run: Run, folder: Path, *, resume: bool = False, workers: int = 1) -> 
     resolve_device(run.train.device)  # before anything is made for it
     world = World.current()
     run, tokenizer = world.lead(lambda: complete(run, workers=workers))
+    with _held(folder, world):
+        if world.speaks:
+            if not resume:
+                require_unused(folder)  # another process may have begun meanwhile
+            save_json(folder / CONFIG_FILE, run)
+        world.meet()
+        _require_shared(folder / CONFIG_FILE, world)
+        task = open_task(run, tokenizer)
+        description = {"run": to_json(run), "environment": describe_environment()}
+        return train(
+            task,
+            optim=run.optim,
+            config=run.train,
+            run_dir=folder,
+            resume=resume,
+            description=description,
+        )
+
+
+def _held(folder: Path, world: World) -> AbstractContextManager[None]:
+    """Make the run folder and hold it for a process that trains alone.
+
+    Several processes are kept apart by their launcher; a lock of a host that was lost might last.
+
+    Raises:
+        ValueError: if another process trains in it.
+    """
     if world.speaks:
         folder.mkdir(parents=True, exist_ok=True)
-        save_json(folder / CONFIG_FILE, run)
-    world.meet()
-    _require_shared(folder / CONFIG_FILE, world)
-    task = open_task(run, tokenizer)
-    description = {"run": to_json(run), "environment": describe_environment()}
-    return train(
-        task,
-        optim=run.optim,
-        config=run.train,
-        run_dir=folder,
-        resume=resume,
-        description=description,
-    )
+    return alone_in(folder) if world.size == 1 else nullcontext()
 
 
 def _require_shared(file: Path, world: World) -> None:

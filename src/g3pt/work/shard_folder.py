@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from g3pt.files import TEMPORARY, naming, write_whole
+from g3pt.files import TEMPORARY, naming, staying, write_whole
 from g3pt.shapes.shards import END_OF_ARCHIVE, as_lines, read_lines, shard_name
 from g3pt.work.tasks import TaskResult
 
@@ -144,7 +144,15 @@ class ShardWork:
         ]
 
     def keep(self, result: TaskResult) -> None:
-        """Store one result; the last one of a shard completes it."""
+        """Store one result; the last one of a shard completes it.
+
+        Raises:
+            RuntimeError: if someone has removed the folder.
+        """
+        with staying(self._out):
+            self._keep(result)
+
+    def _keep(self, result: TaskResult) -> None:
         shard = self._shard_of[result.number]
         file = self._folder(shard) / f"{result.number:08d}.json"
         if result.is_refused:

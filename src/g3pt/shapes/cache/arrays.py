@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from g3pt.config import ConfigError, ConfigT, from_json, to_json
-from g3pt.files import naming, read_json, write_whole
+from g3pt.files import alone_in, naming, read_json, write_whole
 from g3pt.shapes.shape_set import ShapeSet
 from g3pt.shapes.stored import normals, positions
 
@@ -71,13 +71,45 @@ def fill_arrays(
         on_items: called after every batch.
 
     Raises:
-        ValueError: if `out` holds other numbers, or the unfinished build there is another one.
+        ValueError: if `out` holds other numbers, the unfinished build there is another one, or
+            another process is at work on it.
     """
-    if out.exists():
-        if read_json(out / INDEX_FILE) != wanted:
-            raise ValueError(f"{out}: holds {what} of other shapes or of another model")
-        return out
     work = out.with_name(out.name + ".partial")
+    if not _is_made(out, wanted, what):
+        work.mkdir(parents=True, exist_ok=True)
+        with alone_in(work):
+            if _is_made(out, wanted, what):  # by another process, since we looked
+                work.rmdir()
+            else:
+                _fill(work, wanted, arrays, item_shape, compute, batch_size, settled, on_items)
+                work.rename(out)
+    return out
+
+
+def _is_made(out: Path, wanted: Mapping[str, Any], what: str) -> bool:
+    """Whether the folder is complete.
+
+    Raises:
+        ValueError: if it holds other numbers.
+    """
+    if not out.exists():
+        return False
+    if read_json(out / INDEX_FILE) != wanted:
+        raise ValueError(f"{out}: holds {what} of other shapes or of another model")
+    return True
+
+
+def _fill(
+    work: Path,
+    wanted: Mapping[str, Any],
+    arrays: Sequence[StoredArray],
+    item_shape: tuple[int, ...],
+    compute: ComputeItems,
+    batch_size: int,
+    settled: Mapping[str, np.ndarray] | None,
+    on_items: OnItems | None,
+) -> None:
+    """Compute what is missing in an unfinished build, and write its index."""
     opened = _open_work(work, wanted, arrays, item_shape)
     marks = opened.pop("done")
     done = marks.reshape(-1)
@@ -98,8 +130,6 @@ def fill_arrays(
     (work / _DONE_FILE).unlink()
     (work / _NOTE_FILE).unlink()
     write_whole(work / INDEX_FILE, json.dumps(wanted, indent=2) + "\n")
-    work.rename(out)
-    return out
 
 
 def _open_work(
@@ -115,7 +145,6 @@ def _open_work(
         if read_json(note) != wanted:
             raise ValueError(f"{work}: another build stopped here; remove it first")
         return {one.name: np.load(work / f"{one.name}.npy", mmap_mode="r+") for one in layouts}
-    work.mkdir(parents=True, exist_ok=True)
     opened = {one.name: _new_array(work, one, item_shape) for one in layouts}
     write_whole(note, json.dumps(wanted))
     return opened
@@ -130,12 +159,13 @@ def _new_array(work: Path, array: StoredArray, item_shape: tuple[int, ...]) -> n
         OSError: naming the file, if there is no room for it.
     """
     path = work / f"{array.name}.npy"
-    opened = np.lib.format.open_memmap(
-        path, mode="w+", dtype=array.dtype, shape=(*item_shape, *array.row_shape)
-    )
-    if hasattr(os, "posix_fallocate"):
-        with naming(path), path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    with naming(path):
+        opened = np.lib.format.open_memmap(
+            path, mode="w+", dtype=array.dtype, shape=(*item_shape, *array.row_shape)
+        )
+        if hasattr(os, "posix_fallocate"):
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return opened
 
 

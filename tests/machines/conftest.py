@@ -1,0 +1,159 @@
+"""Command lines on machines that are broken."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from served import CUBE
+from shared import made_once
+
+STAGE = Path(__file__).with_name("stage.py")
+UNSHARE = ("unshare", "--map-root-user", "--net", "--mount")
+"""Gives a process a mount table and a network of its own, which go with it."""
+
+
+@dataclass
+class Ended:
+    """What came of a command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def last(self) -> str:
+        """The last line on stderr: the error, if there was one."""
+        return self.err.splitlines()[-1] if self.err else ""
+
+
+class Machine:
+    """Runs command lines with the process of `stage.py`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.without_mounts = why_no_mounts()
+        self._stage = subprocess.Popen(
+            [*(() if self.without_mounts else UNSHARE), sys.executable, str(STAGE)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert self._answer() == "ready"
+
+    def ask(self, **request: Any) -> Any:
+        """One request, as `stage.py` lists them."""
+        assert self._stage.stdin is not None
+        print(json.dumps(request), file=self._stage.stdin, flush=True)
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self._stage.stdout is not None
+        return json.loads(self._stage.stdout.readline())
+
+    def g3pt(self, *argv: object, **broken: Any) -> Ended:
+        """Run `g3pt` to its end; `broken` as for a start."""
+        files = [self._folder / name for name in ("out", "err")]
+        for file in files:
+            file.write_bytes(b"")
+        asked = {"folder": str(self._folder), "out": str(files[0]), "err": str(files[1])}
+        started = self.ask(argv=[str(one) for one in argv], **{**asked, **broken})
+        code = self.ask(wait=started)
+        out, err = (file.read_bytes().decode("utf-8", "backslashreplace") for file in files)
+        return Ended(code, out, err)
+
+    @contextmanager
+    def disk(self, place: Path, options: str) -> Iterator[Path]:
+        """A file system of its own, in memory, which only commands of this machine see."""
+        if self.without_mounts:
+            pytest.skip(self.without_mounts)
+        place.mkdir(exist_ok=True)
+        assert not self.ask(run=["mount", "-t", "tmpfs", "-o", options, "none", str(place)])
+        try:
+            yield place
+        finally:
+            self.ask(run=["umount", "--lazy", str(place)])
+
+    def close(self) -> None:
+        self._stage.communicate()
+
+
+def why_no_mounts() -> str:
+    """Why no file system can be mounted here; empty if one can."""
+    if missing := [name for name in ("unshare", "mount") if shutil.which(name) is None]:
+        return f"{', '.join(missing)} is not installed"
+    tried = subprocess.run(
+        [*UNSHARE, "mount", "-t", "tmpfs", "none", "/tmp"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return f"no right to mount: {tried.stderr}" if tried.returncode else ""
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Iterator[Machine]:
+    folder = tmp_path_factory.mktemp("machine")
+    one = Machine(folder)
+    argv = ["generate", "--text", "mug", "--resolution", "16", "--weights", str(tiny_weights)]
+    assert one.ask(warm=[*argv, "-o", str(folder / "mug.glb")]) == 0
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="session")
+def given(
+    tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path, folder_shards: Any
+) -> dict[str, Path]:
+    """Inputs by the names that command lines here have for them."""
+
+    def make(folder: Path) -> None:
+        from PIL import Image
+
+        (folder / "cube.obj").write_text(CUBE)
+        (folder / "rows.csv").write_text("id,text\na,a red mug\nb,a red table\n")
+        Image.new("RGB", (64, 64), "white").save(folder / "mug.png")
+
+    folder = made_once(tmp_path_factory, "given-to-machines", make)
+    return {"TINY": tiny_weights, "GIVEN": folder, "SHARDS": folder_shards.path}
+
+
+@pytest.fixture
+def command(given: dict[str, Path]):
+    """A command line by name, with the folder of its output."""
+
+    def make(name: str, out: Path, *more: object) -> list[str]:
+        words = COMMANDS[name].split()
+        for key, value in {**given, "OUT": out}.items():
+            words = [word.replace(key, str(value)) for word in words]
+        return [*words, *map(str, more)]
+
+    return make
+
+
+COMMANDS = {
+    "generate": "generate --text mug -o OUT/mug.glb --resolution 24 --weights TINY",
+    "textured": "generate --text red -o OUT/mug.obj --texture 64 --resolution 16 --weights TINY",
+    "many": "generate --manifest GIVEN/rows.csv OUT/many --resolution 16 --weights TINY",
+    "tokenize": "tokenize GIVEN/cube.obj -o OUT/cube.g3t --weights TINY",
+    "cache": "tokenize --shards SHARDS -o OUT/tokens --num-points 64 --weights TINY",
+    "reconstruct": "reconstruct GIVEN/cube.obj -o OUT/cube.glb --resolution 16 --weights TINY",
+    "render": "render GIVEN/cube.obj -o OUT/cube.png --size 32",
+    "export": "export --tokenizer TINY --car TINY -o OUT/weights",
+    "evaluate": "evaluate meshes --prediction GIVEN --truth GIVEN --output OUT/scores",
+    "prepare": "prepare GIVEN OUT/shards --points 64 --queries 96 --solid-resolution 32 "
+    "--views 1 --view-size 32",
+    "stock": "prepare GIVEN OUT/stock.safetensors --stock",
+    "train": "train tokenizer-tiny-smoke --run OUT/run --workers 1 --data.shards SHARDS "
+    "--train.steps 4 --train.checkpoint-every 2 --train.eval-every 4",
+}
+"""Command lines of every kind, with capitals for what is put in."""
