@@ -611,6 +611,7 @@ def test_stl_is_read_in_both_forms():
         (b"# nothing\n", "off", "does not begin with OFF"),
         (b"3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "off", "does not begin with OFF"),
         (b"4OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "off", "does not begin with OFF"),
+        (b"C\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "off", "does not begin with OFF"),
         (b"OFF\n3\n", "off", "without its counts"),
         (b"OFF\n-3 1 0\n", "off", "cut off, -3 vertices"),
         (bytes(83), "stl", "83 bytes are less than an STL header"),
