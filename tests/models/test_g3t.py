@@ -124,7 +124,7 @@ def test_a_file_of_a_later_version_says_so() -> None:
 
 
 def test_a_missing_or_foreign_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"none\.g3t"):
+    with pytest.raises(FileNotFoundError, match=r"none\.g3t: no such token file"):
         read_g3t(tmp_path / "none.g3t")
     other = tmp_path / "other.g3t"
     other.write_text("solid cube")

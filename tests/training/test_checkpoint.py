@@ -171,8 +171,10 @@ def without_state(folder):
 
 
 def folder_in_place_of_a_file(folder):
-    (folder / "ema.safetensors").unlink()
-    (folder / "ema.safetensors").mkdir()
+    file = folder / "ema.safetensors"
+    file.unlink()
+    file.mkdir()
+    edit_manifest(folder, lambda files: files[file.name].update(bytes=file.stat().st_size))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from g3pt.models.tokenizer import Resampling
 from g3pt.nn.attention import merge_heads, split_heads, weighted_values
 
 
@@ -106,14 +107,12 @@ class CrossScaleAttention(nn.Module):
         return self.to_output(merge_heads(attended))
 
 
-class CrossScaleQuerying(nn.Module):
+class CrossScaleQuerying(Resampling):
     """Down- and upsampling between L latents and the token lengths of the scales.
 
     Names: `down_queries[s]` is e_s, `up_queries[s]` is e~_s, `slots_LC` the identities of
     the L latents, `mean_LC` their running mean.
     """
-
-    mean_LC: Tensor
 
     def __init__(self, config: CqtConfig, num_latents: int, dim: int, num_heads: int) -> None:
         super().__init__()

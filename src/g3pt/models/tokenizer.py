@@ -7,7 +7,7 @@ end, C tokenizer channels, K bits. Latents of planes and volumes are laid out as
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -50,24 +50,23 @@ class MarkedTokens(NamedTuple):
     """See `pack_margins`."""
 
 
-@runtime_checkable
-class Resampling(Protocol):
+class Resampling(nn.Module, ABC):
     """Maps between L latents and the tokens of each scale, as the residual loop uses them."""
 
     mean_LC: Tensor
     """Mean that is subtracted from the latents before scale 0; `up` adds it back with scale 0."""
 
+    @abstractmethod
     def down(self, scale: int, features_BLC: Tensor) -> Tensor:
         """Gather L latents into the tokens of a scale (Eq. 3)."""
-        ...
 
+    @abstractmethod
     def up(self, scale: int, codes_BTC: Tensor) -> Tensor:
         """Spread the codes of a scale over the L latents (Eq. 4)."""
-        ...
 
+    @abstractmethod
     def track_mean(self, latents_BLC: Tensor) -> None:
         """Move the mean towards this batch; called while training."""
-        ...
 
 
 def residual_pyramid(

@@ -13,6 +13,7 @@ import trimesh
 from PIL import Image
 
 from g3pt.geometry.formats import limits
+from g3pt.geometry.formats.foreign import _Resolver
 from g3pt.geometry.mesh import MeshError, is_closed, parse_mesh, volume
 
 POINTS = np.array([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)], np.float64)
@@ -331,6 +332,13 @@ def test_faces_beyond_the_vertices_have_their_own_code():
     assert code(gltf([POINTS.astype("<f4"), np.array([0, 1], "<u2")]), "gltf") == "bad_indices"
 
 
+def test_a_face_beyond_the_vertices_of_its_part_does_not_land_in_the_next_one():
+    document = gltf([POINTS.astype("<f4"), np.array([0, 1, 7], "<u2")])
+    document["meshes"][0]["primitives"] *= 2
+    error = refusal(document, "gltf")
+    assert error.code == "bad_indices" and "names vertex 7 of the 4" in str(error)
+
+
 def test_instancing_by_extension_is_refused_rather_than_read_once():
     document = tetrahedron_gltf()
     document["nodes"][0]["extensions"] = {"EXT_mesh_gpu_instancing": {"attributes": {}}}
@@ -498,6 +506,14 @@ def test_textures_of_ply_files_are_read_with_the_same_care():
     mesh = read(text, "ply", lambda name: png((9, 200, 9)))
     assert mesh.colors is not None and (mesh.colors == (9, 200, 9, 255)).all()
     assert code(PLY_OF_A_TEXTURE.format("../a.png").encode(), "ply") == "external_reference"
+    asked = []
+    read(text, "ply", lambda name: asked.append(name) or b"%!PS-Adobe-3.0 EPSF-3.0\n")
+    assert asked == ["a.png"]  # what is no picture is not handed on to trimesh
+
+
+def test_files_beside_a_mesh_are_only_read():
+    with pytest.raises(NotImplementedError, match="only read"):
+        _Resolver(limits.References(None)).write("a.png", b"")
 
 
 # OBJ
@@ -611,6 +627,7 @@ def test_stl_is_read_in_both_forms():
         (b"# nothing\n", "off", "does not begin with OFF"),
         (b"3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "off", "does not begin with OFF"),
         (b"4OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "off", "does not begin with OFF"),
+        (b"C\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "off", "does not begin with OFF"),
         (b"OFF\n3\n", "off", "without its counts"),
         (b"OFF\n-3 1 0\n", "off", "cut off, -3 vertices"),
         (bytes(83), "stl", "83 bytes are less than an STL header"),

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from adapters import write_adapter
+from g3pt.config import load_json, save_json
 from g3pt.generation.pipeline import G3PT
+from g3pt.hashes import file_sha256
 from g3pt.models.conditioning.growing import EMBEDDING, missing_words, with_words
-from g3pt.models.weights.adapter import merged_copy
+from g3pt.models.weights.adapter import AdapterConfig, merged_copy, save_adapter
 from g3pt.models.weights.folder import WeightsError
 from g3pt.models.weights.load import load_weights, save_weights
 
@@ -78,3 +81,33 @@ def test_a_damaged_adapter_is_refused(tiny_weights: Path, tmp_path: Path) -> Non
     (tmp_path / "words.txt").write_text("gizmo\ngreen\n")
     with pytest.raises(WeightsError, match=r"words\.txt: is missing, damaged"):
         load_weights(tiny_weights, "cpu", adapter=tmp_path)
+    (tmp_path / "words.txt").unlink()
+    with pytest.raises(WeightsError, match=r"words\.txt: is missing, damaged"):
+        load_weights(tiny_weights, "cpu", adapter=tmp_path)
+
+
+def test_an_adapter_of_other_layers_is_refused(tiny_weights: Path, tmp_path: Path) -> None:
+    write_adapter(tiny_weights, tmp_path)
+    path = tmp_path / "adapter.safetensors"
+    tensors = load_file(path)
+    tensors["blocks.99.nothing"] = tensors.pop(next(iter(tensors)))
+    save_file(tensors, path)
+    config = load_json(tmp_path / "adapter.json", AdapterConfig)
+    save_json(tmp_path / "adapter.json", replace(config, sha256=file_sha256(path)))
+    with pytest.raises(WeightsError, match=f"^{tmp_path}: "):
+        load_weights(tiny_weights, "cpu", adapter=tmp_path)
+
+
+def test_an_adapter_has_a_rank_and_numbers_that_half_precision_can_hold(
+    tiny_weights: Path, tmp_path: Path
+) -> None:
+    _, car = write_adapter(tiny_weights, tmp_path)
+    config = load_json(tmp_path / "adapter.json", AdapterConfig)
+    with pytest.raises(ValueError, match="rank must be at least 1, got 0"):
+        replace(config, rank=0)
+    with torch.no_grad():
+        for each in car.parameters():
+            if each.requires_grad:
+                each.fill_(1e6)
+    with pytest.raises(WeightsError, match="not finite when stored as float16"):
+        save_adapter(tmp_path, car, config, WORDS)

@@ -46,3 +46,24 @@ def test_nothing_named_changes_nothing():
 
     tensors = {"car.large": torch.randn(64, 64)}
     assert compact(tensors, ()) == tensors
+
+
+MATRIX = torch.zeros(3, 2, dtype=torch.int8)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"a:steps": torch.ones(3)},
+        {"a": MATRIX.float(), "a:steps": torch.ones(3)},
+        {"a": MATRIX[:, 0], "a:steps": torch.ones(3)},
+        {"a": MATRIX, "a:steps": torch.ones(2)},
+        {"a": MATRIX, "a:steps": torch.ones(3, dtype=torch.int64)},
+    ],
+)
+def test_steps_are_a_number_for_each_row_of_a_matrix_of_bytes(stored):
+    from g3pt.models.weights.compact import expand
+
+    assert expand({"a": MATRIX, "a:steps": torch.ones(3)})["a"].dtype == torch.float32
+    with pytest.raises(ValueError, match="a:steps are not the steps of the rows"):
+        expand(stored)

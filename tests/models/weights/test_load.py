@@ -8,8 +8,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from g3pt.config import ConfigError, load_json, to_json
+from g3pt.hashes import file_sha256
+from g3pt.models.conditioning import TextConditionConfig
 from g3pt.models.conditioning.efficientnet_weights import bundled_file
 from g3pt.models.devices import resolve_device
+from g3pt.models.rivals.flow import FlowConfig
+from g3pt.models.sampling import Sampling
+from g3pt.models.weights.bundled import check_file
 from g3pt.models.weights.config import WeightsConfig
 from g3pt.models.weights.folder import (
     WeightsError,
@@ -17,7 +22,7 @@ from g3pt.models.weights.folder import (
     find_weights,
     write_config,
 )
-from g3pt.models.weights.load import DEFAULT_WEIGHTS, load_weights, save_weights
+from g3pt.models.weights.load import DEFAULT_WEIGHTS, holds_regressor, load_weights, save_weights
 
 
 @pytest.fixture
@@ -255,29 +260,111 @@ def test_a_config_of_another_kind_is_refused(folder: Path) -> None:
         load_weights(folder)
 
 
-def test_tensors_must_be_those_of_the_config(folder: Path) -> None:
-    import hashlib
-
+def store(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Put other tensors into a weights folder, with the right checksum in its config."""
     path = folder / "model.safetensors"
-    tensors = load_file(path)
+    save_file(tensors, path)
+    edit_config(folder, sha256=file_sha256(path))
+
+
+def test_tensors_must_be_those_of_the_config(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
     name = next(iter(tensors))
 
-    def store(changed: dict[str, torch.Tensor]) -> None:
-        save_file(changed, path)
-        edit_config(folder, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-
-    store({key: value for key, value in tensors.items() if key != name})
+    store(folder, {key: value for key, value in tensors.items() if key != name})
     with pytest.raises(WeightsError, match="lacks tensor"):
         load_weights(folder)
-    store(tensors | {"tokenizer.extra": torch.zeros(1)})
+    store(folder, tensors | {"tokenizer.extra": torch.zeros(1)})
     with pytest.raises(WeightsError, match="unknown tensor"):
         load_weights(folder)
-    store(tensors | {"optimizer.step": torch.zeros(1)})
+    store(folder, tensors | {"optimizer.step": torch.zeros(1)})
     with pytest.raises(WeightsError, match="does not name"):
         load_weights(folder)
-    store(tensors | {name: torch.zeros(3, 5, 7)})
+    store(folder, tensors | {name: torch.zeros(3, 5, 7)})
     with pytest.raises(WeightsError, match="has shape"):
         load_weights(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda value: value.to(torch.int32), "holds numbers of torch.int32"),
+        (lambda value: value.to(torch.complex64), "holds numbers of torch.complex64"),
+        (lambda value: value * torch.nan, "holds numbers that are not finite"),
+    ],
+)
+def test_numbers_must_be_finite_and_of_the_kind_of_the_model(folder: Path, change, words) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name, each in tensors.items() if each.is_floating_point())
+    store(folder, tensors | {name: change(tensors[name])})
+    with pytest.raises(WeightsError, match=f"{name} {words}"):
+        load_weights(folder)
+
+
+def test_steps_without_their_matrix_are_refused_by_file(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    store(folder, tensors | {"car.nothing:steps": torch.ones(3)})
+    with pytest.raises(WeightsError, match=r"model\.safetensors: car\.nothing:steps are not"):
+        load_weights(folder)
+
+
+def test_a_model_file_that_holds_something_else_is_refused(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(b"nothing")
+    edit_config(folder, sha256=file_sha256(path))
+    with pytest.raises(WeightsError, match="is not a safetensors file"):
+        load_weights(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"caf\xe9\n", "is not text in UTF-8"), (b"red\nred\n", "text.vocabulary holds a word twice")],
+)
+def test_words_that_are_none_are_refused_by_file(folder: Path, content: bytes, words: str) -> None:
+    path = folder / "vocab.txt"
+    path.write_bytes(content)
+    edit_config(folder, vocabulary_sha256=file_sha256(path))
+    with pytest.raises(WeightsError, match=rf"vocab\.txt: {words}"):
+        load_weights(folder)
+
+
+def test_two_models_with_words_of_their_own_are_not_written(folder: Path) -> None:
+    config = load_weights(folder).config
+    flow = FlowConfig(conditions=(TextConditionConfig(vocabulary=("blue",)),))
+    with pytest.raises(WeightsError, match="these models have several"):
+        write_config(folder, replace(config, flow=flow))
+
+
+def test_a_guess_above_a_spread_needs_samples_to_compare(tiny_weights: Path) -> None:
+    config = load_weights(tiny_weights).config
+    with pytest.raises(ValueError, match="consensus must be at least 2, got 1"):
+        replace(config, sampling=Sampling(guess_above=0.1, consensus=1))
+
+
+def test_a_tokenizer_alone_has_nothing_to_adapt(folder: Path, tmp_path: Path) -> None:
+    weights = load_weights(folder)
+    save_weights(folder, weights.tokenizer, config=weights.config)
+    with pytest.raises(WeightsError, match="mine: adapts a generator, and untrained holds none"):
+        load_weights(folder, adapter=tmp_path / "mine")
+
+
+def test_a_config_that_cannot_be_read_holds_no_regressor(folder: Path) -> None:
+    assert not holds_regressor(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(WeightsError, match=r"config\.json: cannot be read"):
+        holds_regressor(folder)
+
+
+def test_a_frozen_file_is_there_and_is_the_one_that_the_model_was_trained_with(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "words"
+    with pytest.raises(FileNotFoundError, match="lacks the table; reinstall"):
+        check_file(path, "0" * 64, field="text.table", what="table")
+    path.write_bytes(b"1")
+    check_file(path, file_sha256(path), field="text.table", what="table")
+    with pytest.raises(ValueError, match=r"text\.table is 00.* trained with another table"):
+        check_file(path, "0" * 64, field="text.table", what="table")
 
 
 def test_a_folder_written_half_does_not_load(tiny_weights: Path, tmp_path: Path) -> None:

@@ -46,10 +46,8 @@ class PoolingConfig(LatentSetConfig):
         check_scales("scale_lengths", self.scale_lengths, self.num_latents)
 
 
-class PoolingResampling(nn.Module):
+class PoolingResampling(Resampling):
     """Down by the mean of equal segments, up by interpolation and a convolution per scale."""
-
-    mean_LC: Tensor
 
     def __init__(self, config: PoolingConfig) -> None:
         super().__init__()

@@ -10,10 +10,8 @@ from torch import Tensor, nn
 from g3pt.models.tokenizer import DiscreteTokenizer, Resampling
 
 
-class SingleScale(nn.Module):
+class SingleScale(Resampling):
     """The identity as a resampling, with a running mean like that of the CQT."""
-
-    mean_LC: Tensor
 
     def __init__(self, num_latents: int, dim: int, *, center: bool, center_rate: float) -> None:
         super().__init__()
