@@ -25,6 +25,7 @@ from g3pt.models.weights.load import load_weights
 from g3pt.shapes.cache.features import FeatureCache
 from g3pt.shapes.cache.latents import LatentCache
 from g3pt.shapes.cache.tokens import TokenCache
+from g3pt.torture.adapters import Adapters, sound_adapter
 from g3pt.torture.caches import sound_cache
 from g3pt.torture.checkpoints import STEP, sign, sound_checkpoint
 from g3pt.torture.damage import SPARSE_BYTES
@@ -334,3 +335,63 @@ def test_damaged_exif_does_not_matter_to_a_sound_picture() -> None:
     Image.new("RGB", (32, 24), (200, 10, 10)).save(out, "png")
     data = with_chunk(out.getvalue(), b"eXIf", b"noise and no TIFF")
     assert open_picture(data).size == (32, 24)
+
+
+# --- adapters --------------------------------------------------------------------------------
+
+
+def damaged_adapter(folder: Path, *, words: bytes | None = None, change: Any = None) -> Path:
+    """An adapter whose config signs other words, or a tensor that was changed."""
+    for name, content in sound_adapter().items():
+        (folder / name).write_bytes(content)
+    config = json.loads((folder / "adapter.json").read_text())
+    if words is not None:
+        (folder / "words.txt").write_bytes(words)
+        config["words_sha256"] = file_sha256(folder / "words.txt")
+    if change is not None:
+        tensors = load((folder / "adapter.safetensors").read_bytes())
+        name = "input_projection.up"
+        tensors[name] = change(tensors[name])
+        (folder / "adapter.safetensors").write_bytes(save(tensors))
+        config["sha256"] = file_sha256(folder / "adapter.safetensors")
+    (folder / "adapter.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (b"\xff\xfe\n", "not text in UTF-8"),
+        (b"gizmo\ngizmo\n", "twice"),
+        (b"gizmo\nred\n", "twice"),
+        (b"gizmo\n", "has 1 words, adapter.json says 2"),
+    ],
+)
+def test_words_of_an_adapter_that_cannot_be_are_refused(
+    tmp_path: Path, words: bytes, reason: str
+) -> None:
+    folder = damaged_adapter(tmp_path, words=words)
+    with pytest.raises(WeightsError, match=f"{re.escape(str(tmp_path / 'words.txt'))}: .*{reason}"):
+        Adapters().enter(folder)
+
+
+def test_words_of_an_adapter_are_not_hashed_before_their_size_is_known(tmp_path: Path) -> None:
+    folder = damaged_adapter(tmp_path)
+    os.truncate(folder / "words.txt", SPARSE_BYTES)
+    with pytest.raises(WeightsError, match=r"words\.txt: .*bytes"):
+        Adapters().enter(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda tensor: tensor * torch.nan, "not finite"),
+        (lambda tensor: tensor.to(torch.int64), "holds numbers of torch.int64"),
+    ],
+)
+def test_numbers_of_an_adapter_that_are_none_are_refused(
+    tmp_path: Path, change: Any, reason: str
+) -> None:
+    folder = damaged_adapter(tmp_path, change=change)
+    with pytest.raises(WeightsError, match=f"adapter.safetensors: input_projection.up .*{reason}"):
+        Adapters().enter(folder)

@@ -26,8 +26,8 @@ class TortureOptions(CommonOptions):
     """How many trials: 2 000 (ci) or 10 000 (night)."""
 
     door: tuple[str, ...] = ()
-    """Names of doors (default: all): pictures, tokens, weights, configs, manifests, caches,
-    checkpoints, meshes."""
+    """Names of doors (default: all): pictures, tokens, weights, adapters, configs, manifests,
+    caches, checkpoints, meshes."""
 
     trials: int = 0
     """Trials a door, in place of those of the profile."""

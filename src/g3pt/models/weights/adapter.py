@@ -24,7 +24,12 @@ from g3pt.models.car import Car
 from g3pt.models.conditioning.growing import EMBEDDING, with_words
 from g3pt.models.sampling import Sampling
 from g3pt.models.weights.config import WeightsConfig
-from g3pt.models.weights.folder import WeightsError, read_tensors
+from g3pt.models.weights.folder import (
+    WeightsError,
+    read_tensors,
+    read_words,
+    require_numbers,
+)
 
 CONFIG_FILE = "adapter.json"
 TENSORS_FILE = "adapter.safetensors"
@@ -125,12 +130,14 @@ def read_adapter(folder: str | Path) -> tuple[AdapterConfig, tuple[str, ...]]:
             "--weights"
         )
     config = load_json(folder / CONFIG_FILE, AdapterConfig)
-    file = folder / WORDS_FILE
     if not config.num_words:
         return config, ()
-    if not file.is_file() or file_sha256(file) != config.words_sha256:
-        raise WeightsError(f"{file}: is missing, damaged or of another adapter")
-    return config, tuple(file.read_bytes().decode().removesuffix("\n").split("\n"))
+    words = read_words(folder / WORDS_FILE, config.words_sha256, CONFIG_FILE)
+    if len(words) != config.num_words:
+        raise WeightsError(
+            f"{folder / WORDS_FILE}: has {len(words)} words, {CONFIG_FILE} says {config.num_words}"
+        )
+    return config, words
 
 
 def apply_adapter(car: Car, folder: str | Path, *, name: str, sha256: str) -> Car:
@@ -152,8 +159,14 @@ def apply_adapter(car: Car, folder: str | Path, *, name: str, sha256: str) -> Ca
             f"{folder}: adapts {config.base} with SHA-256 {config.base_sha256[:12]}..., and "
             f"{name} is {sha256[:12]}...: give the weights that it was made from with --weights"
         )
-    tensors = read_tensors(Path(folder) / TENSORS_FILE, config.sha256)
-    changed = adapt_car(car, config, words)
+    file = Path(folder) / TENSORS_FILE
+    tensors = read_tensors(file, config.sha256)
+    for each, tensor in tensors.items():
+        require_numbers(f"{file}: {each}", tensor, torch.float32)
+    try:
+        changed = adapt_car(car, config, words)
+    except ValueError as error:
+        raise WeightsError(f"{Path(folder) / WORDS_FILE}: {error}") from None
     try:
         load_adapter_tensors(changed, {each: tensor.float() for each, tensor in tensors.items()})
     except ValueError as error:

@@ -202,20 +202,30 @@ def read_config(folder: Path, kind: type[ConfigT]) -> ConfigT:
             f"{folder / CONFIG_FILE}: vocabulary_sha256 says that {VOCABULARY_FILE} holds the "
             "words of a text condition; expected one condition of kind text that lists none itself"
         )
-    words = _read_words(folder / VOCABULARY_FILE, config.vocabulary_sha256)
+    words = read_words(folder / VOCABULARY_FILE, config.vocabulary_sha256, CONFIG_FILE)
     try:
         return _with_words(config, words)
     except ValueError as error:
         raise WeightsError(f"{folder / VOCABULARY_FILE}: {error}") from None
 
 
-def _read_words(file: Path, sha256: str) -> tuple[str, ...]:
+def read_words(file: Path, sha256: str, config_file: str) -> tuple[str, ...]:
+    """Read a file of words, one a line, and check its checksum.
+
+    Args:
+        file: the words.
+        sha256: its checksum.
+        config_file: name of the file beside it that has the checksum.
+
+    Raises:
+        WeightsError: if it is missing, damaged, too large, or no text.
+    """
     if file.is_file():
         check_plain(file, MAX_VOCABULARY_BYTES, WeightsError)  # before all of it is hashed
     if not file.is_file() or file_sha256(file) != sha256:
         what = "is damaged or of other weights" if file.is_file() else "is missing"
         raise WeightsError(
-            f"{file}: {what}; {CONFIG_FILE} has the SHA-256 of a file of words, one a line. Copy "
+            f"{file}: {what}; {config_file} has the SHA-256 of a file of words, one a line. Copy "
             "or download the folder again"
         )
     try:
@@ -282,6 +292,20 @@ def fill_all(parts: dict[str, nn.Module], tensors: dict[str, Tensor], folder: Pa
         raise WeightsError(f"{folder / MODEL_FILE}: holds tensors that the config does not name")
 
 
+def require_numbers(where: str, tensor: Tensor, wanted: torch.dtype) -> None:
+    """Check that a tensor holds finite numbers that can be converted to a type without a loss.
+
+    Raises:
+        WeightsError: beginning with `where`, if it does not.
+    """
+    if tensor.is_floating_point() != wanted.is_floating_point or tensor.is_complex():
+        raise WeightsError(f"{where} holds numbers of {tensor.dtype}, expected some of {wanted}")
+    if not bool(tensor.isfinite().all()):
+        raise WeightsError(
+            f"{where} holds numbers that are not finite; copy or export the folder again"
+        )
+
+
 def _fill(module: nn.Module, prefix: str, tensors: dict[str, Tensor], folder: Path) -> None:
     """Copy tensors into a module, whose names and shapes they must match exactly."""
     given = {
@@ -303,13 +327,6 @@ def _fill(module: nn.Module, prefix: str, tensors: dict[str, Tensor], folder: Pa
                 f"{where} has shape {tuple(tensor.shape)}, "
                 f"{CONFIG_FILE} asks for {tuple(wanted[name].shape)}"
             )
-        if tensor.is_floating_point() != wanted[name].is_floating_point() or tensor.is_complex():
-            raise WeightsError(
-                f"{where} holds numbers of {tensor.dtype}, expected some of {wanted[name].dtype}"
-            )
-        if not bool(tensor.isfinite().all()):
-            raise WeightsError(
-                f"{where} holds numbers that are not finite; copy or export the folder again"
-            )
+        require_numbers(where, tensor, wanted[name].dtype)
     module.load_state_dict(given)
     module.eval().requires_grad_(False)
