@@ -82,7 +82,7 @@ def test_a_damaged_adapter_is_refused(tiny_weights: Path, tmp_path: Path) -> Non
     with pytest.raises(WeightsError, match=r"words\.txt: is damaged"):
         load_weights(tiny_weights, "cpu", adapter=tmp_path)
     (tmp_path / "words.txt").unlink()
-    with pytest.raises(WeightsError, match=r"words\.txt: is damaged"):
+    with pytest.raises(WeightsError, match=r"words\.txt: is missing"):
         load_weights(tiny_weights, "cpu", adapter=tmp_path)
 
 
