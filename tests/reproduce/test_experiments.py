@@ -30,14 +30,14 @@ def test_a_table_can_start_in_a_clean_folder(name, scale, tmp_path):
 
 def test_rows_are_measured_without_real_meshes_where_there_are_none():
     experiment, (line,) = with_sets_that_are_there(table1("toy"))
-    assert [one.name for one in experiment.evaluation] == ["pictures-procedural"]
+    assert [one.name for one in experiment.evaluation] == ["pictures-procedural", "pictures-unseen"]
     assert line.startswith("pictures-meshes: rows are measured without this set")
 
 
 def test_a_set_that_is_not_optional_is_missed():
     experiment = table1("toy")
-    procedural, meshes = experiment.evaluation
-    needed = replace(experiment, evaluation=(procedural, replace(meshes, optional=False)))
+    *others, meshes = experiment.evaluation
+    needed = replace(experiment, evaluation=(*others, replace(meshes, optional=False)))
     with pytest.raises(FileNotFoundError, match="expected a folder of meshes"):
         with_sets_that_are_there(needed)
 
