@@ -76,6 +76,27 @@ def test_whoever_stops_listening_ends_the_task(
     assert folders(tmp_path) == []
 
 
+def test_a_task_begins_when_the_cancelled_one_before_it_has_ended(
+    replica, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    async def one_after_the_other() -> bool:
+        first = replica.run({**TASK, "request": request(SLOW)}, {})
+        async for message in first:
+            if message.get("event") == "scale":
+                break
+        ending = asyncio.create_task(first.aclose())
+        second = replica.run({**TASK, "request": request({**TINY, "text": ["a mug"]})}, {})
+        assert (await anext(second))["kind"] == "running"
+        has_ended = ending.done()
+        await ending
+        await second.aclose()
+        return has_ended
+
+    assert asyncio.run(one_after_the_other())
+
+
 def test_without_ray_serve_the_extra_is_named(tmp_path, monkeypatch, capsys) -> None:
     from g3pt.cli.main import main
 
@@ -97,10 +118,11 @@ def test_one_of_two_replicas_is_killed_and_the_queue_goes_on(
     from g3pt.app.settings import RaySettings
 
     def mesh(where: Running, job: str) -> bytes:
-        assert where.wait(job)["status"] == "done"
+        state = where.wait(job)
+        assert state["status"] == "done", state.get("error")
         return where.ask("GET", f"/v1/jobs/{job}/result.glb").data
 
-    settings = tiny_settings(tiny_weights, tmp_path, workers=2, ray=RaySettings())
+    settings = tiny_settings(tiny_weights, tmp_path, workers=2, ray=RaySettings(), grace=6.0)
     with running(settings) as own:
         engine = own.jobs.engine
         first = own.submit(seed=3, previews=True)

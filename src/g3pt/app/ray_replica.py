@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class Replica:
         from g3pt.app.work import Bench  # loads torch, which the server does without
 
         self._grace = grace
+        self._free = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "g3pt-work")
         self._bench = Bench(_Silent(), models)
         self._bench.pipeline(None)
@@ -53,6 +54,18 @@ class Replica:
             `file` for every one that is new or has changed; at last one of `ENDS`. Whoever stops
             listening ends the task.
         """
+        async with self._free:  # a cancelled task may still be ending, or end this process
+            stream = self._alone(task, files)
+            try:
+                async for message in stream:
+                    yield message
+            finally:
+                await stream.aclose()
+
+    async def _alone(
+        self, task: dict[str, Any], files: dict[str, bytes]
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Do a task when no other is at work here."""
         folder = Path(tempfile.mkdtemp(prefix="g3pt-"))
         try:
             for name, data in files.items():
