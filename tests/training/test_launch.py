@@ -11,6 +11,17 @@ def test_without_a_launcher_there_is_one_process(monkeypatch):
         assert (world.rank, world.size, world.speaks) == (0, 1, True)
 
 
+def test_an_exchange_that_is_never_let_go_of_does_not_hold_up_the_end(monkeypatch):
+    from g3pt.training import distributed
+
+    kept, ended = [], []
+    monkeypatch.setattr(distributed.World, "sum_values", lambda self, values: kept.append(values))
+    monkeypatch.setattr(distributed.dist, "destroy_process_group", lambda: ended.append(True))
+    monkeypatch.setattr(distributed, "LET_GO_SECONDS", 0.01)
+    distributed.World(0, 2).part_ways()
+    assert ended == [True] and len(kept) == 1
+
+
 def test_half_of_the_variables_are_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")

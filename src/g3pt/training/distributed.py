@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
 ResultT = TypeVar("ResultT")
+LET_GO_SECONDS = 10.0
+"""How long a process waits at its end for a thread of gloo, which needs a moment."""
 PATIENCE = timedelta(days=7)
 """How long processes wait for the first one to prepare data."""
 
@@ -81,7 +83,8 @@ class World:
         held = weakref.ref(last)
         self.sum_values(last)
         del last
-        while held() is not None:
+        deadline = time.monotonic() + LET_GO_SECONDS
+        while held() is not None and time.monotonic() < deadline:
             time.sleep(0.001)
         dist.destroy_process_group()
 
