@@ -30,7 +30,8 @@ class ReproduceOptions(CommonOptions):
 
     Finished rows are kept below --runs and reused; a run that was stopped continues.
     `table1`: pictures to shapes by generators and their rivals, timed in turn. `table2`, `table3a`,
-    `table3b`, `table4`: tokenizers. `budget`: volume and CVQ of Table 4 with twice the steps.
+    `table3b`, `table4`: tokenizers. `budget`: their kinds after growing numbers of steps, at
+    equal steps and at equal operations.
     `choices`: choices that the paper leaves open, in both stages (`car-choices`: in the second
     only). `figure5`: sentences to a gallery of meshes; it trains nothing. `figure6`: generators of
     growing size, and a power law. `unseen`: which training data make a generator work on kinds that
