@@ -47,12 +47,7 @@ def from_json(cls: type[ConfigT], data: Mapping[str, Any], *, origin: str = "con
     """
     if (place := _first_nan(data)) is not None:
         raise ConfigError(f"{origin}: {place}: expected a number, got NaN")
-    try:
-        config = cast("ConfigT", _adapter(cls).validate_json(json.dumps(data), strict=True))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "(top level)"
-        raise ConfigError(f"{origin}: {field}: {first['msg']}") from None
+    config = _read(cls, data, origin)
     unknown = _first_unknown_key(data, to_json(config))
     if unknown is not None:
         path, known = unknown
@@ -61,6 +56,29 @@ def from_json(cls: type[ConfigT], data: Mapping[str, Any], *, origin: str = "con
             " at that place"
         )
     return config
+
+
+def check_json(cls: type[Any], data: object, *, origin: str) -> None:
+    """Check that JSON values hold the fields of a dataclass; further fields are left alone.
+
+    Args:
+        cls: the dataclass.
+        data: the values, which stay as they are.
+        origin: the file or thing that the data came from, named in errors.
+
+    Raises:
+        ConfigError: if a field is missing, or a value is refused.
+    """
+    _read(cls, data, origin)
+
+
+def _read(cls: type[ConfigT], data: object, origin: str) -> ConfigT:
+    try:
+        return cast("ConfigT", _adapter(cls).validate_json(json.dumps(data), strict=True))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "(top level)"
+        raise ConfigError(f"{origin}: {field}: {first['msg']}") from None
 
 
 def save_json(path: str | os.PathLike[str], config: object) -> None:

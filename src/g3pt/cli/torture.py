@@ -27,7 +27,7 @@ class TortureOptions(CommonOptions):
 
     door: tuple[str, ...] = ()
     """Names of doors (default: all): pictures, tokens, weights, adapters, configs, manifests,
-    caches, checkpoints, meshes."""
+    caches, checkpoints, meshes, shards, packs."""
 
     trials: int = 0
     """Trials a door, in place of those of the profile."""
