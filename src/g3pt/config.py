@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,6 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 from g3pt.files import read_json, write_whole
 
 ConfigT = TypeVar("ConfigT")
+
+YAML_SUFFIXES = (".yaml", ".yml")
 
 Retired = Mapping[tuple[str, ...], object]
 """Fields that configs once had: path -> the value that the program now always uses.
@@ -86,6 +89,21 @@ def save_json(path: str | os.PathLike[str], config: object) -> None:
     write_whole(path, json.dumps(to_json(config), indent=2) + "\n")
 
 
+def refuse_yaml(path: str | os.PathLike[str]) -> None:
+    """Refuse a file by its name if it is YAML, unopened and with advice.
+
+    Raises:
+        ConfigError: naming the file.
+    """
+    if Path(path).suffix.lower() in YAML_SUFFIXES:
+        raise ConfigError(
+            f"{path}: is YAML, which is never read: its tags (!!python/object) can run any "
+            "program. Name a recipe and change its fields by flags (g3pt train RECIPE --fields "
+            "lists them), or write the config as JSON (g3pt train RECIPE --write-config "
+            "config.json shows how)"
+        )
+
+
 def load_json(
     path: str | os.PathLike[str], cls: type[ConfigT], *, retired: Retired | None = None
 ) -> ConfigT:
@@ -100,6 +118,7 @@ def load_json(
         FileNotFoundError: if there is no such file.
         ConfigError: if the file is not JSON, or does not fit `cls`.
     """
+    refuse_yaml(path)
     data: object = read_json(path, ConfigError)
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a JSON object, got {type(data).__name__}")
