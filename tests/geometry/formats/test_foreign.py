@@ -524,6 +524,20 @@ def test_obj_polygons_become_fans():
     assert read(pentagon, "obj").faces.tolist() == [[0, 1, 2], [0, 2, 3], [0, 3, 4]]
 
 
+@pytest.mark.parametrize("index", [0, -4, 2**62 + 1])
+def test_obj_faces_cannot_name_what_no_index_stands_for(index):
+    # A fourth vertex follows, which 0 would be if it counted from the latest as others below 1 do.
+    data = f"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 {index}\nv 0 0 1\nf 1 2 4\n".encode()
+    error = refusal(data, "obj")
+    assert error.code == "bad_indices" and f"names number {index} of 3 so far" in str(error)
+
+
+def test_obj_faces_of_any_material_name_vertices_that_there_are():
+    data = b"v 0 0 0\nv 1 0 0\nv 0 1 0\nusemtl a\nf 1 2 3\nusemtl b\nf 1 2 9\n"
+    error = refusal(data, "obj")
+    assert error.code == "bad_indices" and "names vertex 9 of the 3 there are" in str(error)
+
+
 def test_obj_relative_indices_count_back_from_where_they_stand():
     data = b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf -3 -2 -1\nv 9 0 0\nv 9 1 0\nv 9 0 1\nf -3 -2 -1\n"
     assert read(data, "obj").faces.tolist() == [[0, 1, 2], [3, 4, 5]]
