@@ -9,6 +9,7 @@ import base64
 import json
 import re
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from io import BytesIO
@@ -33,6 +34,8 @@ CUBE = (
 )
 MOST_ANSWERED = 16_384
 """Bytes of a refusal: none may repeat what was sent."""
+FILES = ("image", "mesh", "tokens", "source", "coarse", "fine", "part")
+"""Fields that hold files."""
 _PLAIN_NAME = re.compile(r"[a-z]+-[0-9]+\.[a-z0-9]{1,16}")
 
 Headers = list[tuple[str, str]]
@@ -68,8 +71,8 @@ class HttpBodies(Door):
                 headers, body = _form(_parts(told))
             case 2:
                 what = pick(tuple(FOREIGN), rng)
-                body = FOREIGN[what] + (b"" if rng.random() < 0.7 else body)
-                must = "refuse" if what != "nothing" or not body else "either"
+                behind = b"" if what == "nothing" or rng.random() < 0.7 else body
+                body, must = FOREIGN[what] + behind, "refuse"
             case 3 | 4:
                 what, body = damaged_json_bytes(told, rng)
             case 5:
@@ -215,7 +218,7 @@ async def _ask(app: Any, jobs: Any, request: HttpRequest) -> HttpAnswer:
     return answer
 
 
-def _messages(request: HttpRequest) -> Any:
+def _messages(request: HttpRequest) -> Iterator[dict[str, Any]]:
     """What a server hands on of a body: as much as its length says, or that the client has left."""
     told = request.header("content-length") or ""
     whole = int(told) if told.isdigit() and len(told) < 20 else len(request.body)
@@ -324,10 +327,6 @@ def _with_hostile_file(kind: str, told: dict[str, Any], rng: Rng) -> tuple[str, 
     return f"{name}: {what}", told | {name: value}
 
 
-FILES = ("image", "mesh", "tokens", "source", "coarse", "fine", "part")
-"""Fields that hold files."""
-
-
 def _odd_type(rng: Rng) -> tuple[str, Headers]:
     """Another type of content than JSON in UTF-8."""
     kind = pick(
@@ -363,9 +362,8 @@ def _odd_length(headers: Headers, body: bytes, rng: Rng) -> tuple[str, Headers, 
             length, must = str(len(body) + 1), "refuse"
             headers = [*headers, (STALLS, "yes")]
         case _:
-            length, must = str(len(body)), "refuse"
             body = body + b" " * MAX_BODY
-            length = str(len(body))
+            length, must = str(len(body)), "refuse"
     return (
         f"length {length[:40]} of {len(body)}",
         [*headers, ("Content-Length", length)],

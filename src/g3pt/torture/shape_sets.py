@@ -48,7 +48,7 @@ SHAPES, PER_SHARD, SIDE = 3, 2, 16
 PREPARE = PrepareConfig(num_points=32, num_volume_queries=64, num_near_queries=48)
 VIEWS = ViewsConfig(num_views=1, size=SIDE)
 BOMB_BYTES = 2**30
-"""Zeros that a few kilobytes unpack to, compressed several times as deflate does."""
+"""Zeros that an array of a pack unpacks to; packed they are a megabyte."""
 
 Files = dict[str, bytes]
 """The content of files by their names."""
@@ -413,16 +413,17 @@ def with_array(name: str, change: Callable[[np.ndarray], np.ndarray | None]) -> 
 
 
 def zlib_bomb(num_bytes: int) -> np.ndarray:
-    """Compressed zeros, about a thousandth of them."""
-    stream = zlib.compressobj(9)
-    piece = bytes(2**20)
-    packed = b"".join(stream.compress(piece) for _ in range(num_bytes >> 20)) + stream.flush()
+    """Compressed zeros, about a thousandth of them.
+
+    Args:
+        num_bytes: what it unpacks to, a multiple of 2**20.
+    """
+    stream = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    block = stream.compress(bytes(2**20)) + stream.flush(zlib.Z_FULL_FLUSH)
+    end = b"\x03\x00"  # an empty block, the last one
+    checksum = (num_bytes % 65_521) << 16 | 1  # Adler-32 of zeros
+    packed = b"\x78\x9c" + block * (num_bytes >> 20) + end + checksum.to_bytes(4, "big")
     return np.frombuffer(packed, np.uint8)
-
-
-@lru_cache(maxsize=1)
-def _bomb() -> np.ndarray:
-    return zlib_bomb(BOMB_BYTES)
 
 
 def _with_pack_misfit(files: Files, rng: Rng) -> tuple[str, Files]:
@@ -433,7 +434,9 @@ def _with_pack_misfit(files: Files, rng: Rng) -> tuple[str, Files]:
             name = pick((name, "pictures"), rng)
             return f"no {name}", with_array(name, lambda _: None)
         case 1:
-            return f"{name} unpacks to a gibibyte", with_array(name, lambda _: _bomb())
+            return f"{name} unpacks to a gibibyte", with_array(
+                name, lambda _: zlib_bomb(BOMB_BYTES)
+            )
         case 2:
             cut = zlib_bomb(2**20)[: int(rng.integers(2, 100))]
             return f"{name} unpacks to more, and is cut", with_array(name, lambda _: cut)
