@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int8, Int16, Int64, UInt8
 from PIL import Image
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from g3pt.config import from_json, to_json
-from g3pt.files import write_whole
+from g3pt.files import whole_folder, write_whole
 from g3pt.geometry.cameras import frame_object, silhouette_box
 from g3pt.shapes.shape_set import Selection, ShapeSet, selected
 from g3pt.shapes.shards import ShardSet, fingerprint_of, prepared_rows, read_index
@@ -130,10 +130,14 @@ def write_pack(shapes: ShardSet, out_dir: str | os.PathLike[str], config: PackCo
     out = Path(out_dir)
     if out.exists():
         raise FileExistsError(f"{out}: exists already; remove it or choose another folder")
+    with whole_folder(out, parents=True) as work:
+        _write_files(work, shapes, config)
+
+
+def _write_files(work: Path, shapes: ShardSet, config: PackConfig) -> None:
+    """Write the files of a pack into a folder."""
     thinned = thin_out(shapes, config.num_points, config.num_volume_queries)
     pictures, views = _pictures(shapes, config)
-    work = out.with_name(f"{out.name}.partial")
-    work.mkdir(parents=True, exist_ok=True)
     arrays = {
         "points": compress_planes(thinned.points_SN3),
         "normals": compress_planes(thinned.normals_SN3),
@@ -141,7 +145,7 @@ def write_pack(shapes: ShardSet, out_dir: str | os.PathLike[str], config: PackCo
         "near": compress_planes(thinned.near_SM),
         "pictures": pictures,
     }
-    save_file(arrays, work / DATA_FILE)
+    write_whole(work / DATA_FILE, save(arrays))
     index = {
         "format_version": FORMAT_VERSION,
         "config": to_json(config),
@@ -152,7 +156,6 @@ def write_pack(shapes: ShardSet, out_dir: str | os.PathLike[str], config: PackCo
         ],
     }
     write_whole(work / INDEX_FILE, json.dumps(index))
-    work.rename(out)
 
 
 def _pictures(
