@@ -16,6 +16,7 @@ from pages import ROOT
 
 SOURCE = ROOT / "src" / "g3pt"
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+FORBIDDEN_MODULES |= {"yaml", "ruamel"}  # a tag can name any function
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 
 
@@ -73,6 +74,8 @@ def dangers(tree: ast.AST):
         "import pickle",
         "from pickle import loads",
         "import joblib.numpy_pickle",
+        "import yaml",
+        "from ruamel.yaml import YAML",
         "eval(text)",
         "exec(text)",
         "torch.load(path)",
@@ -82,3 +85,64 @@ def dangers(tree: ast.AST):
 )
 def test_such_a_line_would_be_found(line: str) -> None:
     assert list(dangers(ast.parse(line))) == [1]
+
+
+YAML = "kind: tokenizer\nname: !!python/object/apply:os.mkdir ['{folder}']\n"
+"""A config that makes a folder where tags are followed, as `yaml.unsafe_load` does."""
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "config.yml", "CONFIG.YAML"])
+def test_yaml_is_refused_unopened_with_advice(tmp_path: Path, name: str) -> None:
+    from g3pt.config import ConfigError, load_json
+    from g3pt.preparation.build import ShardsConfig
+    from g3pt.training.runs import load_run, read_run
+
+    path = tmp_path / name
+    path.write_text(YAML.format(folder=tmp_path / "was-run"))
+    for read in (read_run, lambda path: load_json(path, ShardsConfig)):
+        with pytest.raises(ConfigError, match=rf"{name}: is YAML, .*--write-config"):
+            read(path)
+    if name.islower():  # a config in the place of the one that is read
+        with pytest.raises(ConfigError, match=rf"{name}: is YAML, .*!!python/object"):
+            load_run(tmp_path)
+    assert not (tmp_path / "was-run").exists()
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "!!python/object/apply:os.mkdir ['{folder}']",
+        "!!python/object/new:os.mkdir ['{folder}']",
+        "!!python/name:os.mkdir",
+        "&a [*a]",
+    ],
+)
+def test_yaml_by_the_name_of_json_is_refused_as_what_it_is(tmp_path: Path, tag: str) -> None:
+    from g3pt.config import ConfigError
+    from g3pt.training.runs import load_run
+
+    (tmp_path / "config.json").write_text(tag.format(folder=tmp_path / "was-run"))
+    with pytest.raises(ConfigError, match=r"config\.json: not JSON"):
+        load_run(tmp_path)
+    assert not (tmp_path / "was-run").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["{folder}/config.yaml"],
+        ["tokenizer-tiny", "--run", "{folder}"],
+        ["tokenizer-tiny", "--run", "{folder}", "--resume"],
+    ],
+)
+def test_the_command_that_trains_says_what_to_write_in_place_of_yaml(
+    tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from g3pt.cli.train import main
+
+    (tmp_path / "config.yaml").write_text(YAML.format(folder=tmp_path / "was-run"))
+    given = [argument.format(folder=tmp_path) for argument in arguments]
+    assert main([*given, "--dry-run"]) == 2
+    said = capsys.readouterr().err
+    assert f"{tmp_path}/config.yaml: is YAML" in said and "g3pt train RECIPE --fields" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]

@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,6 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 from g3pt.files import read_json, write_whole
 
 ConfigT = TypeVar("ConfigT")
+
+YAML_SUFFIXES = (".yaml", ".yml")
 
 Retired = Mapping[tuple[str, ...], object]
 """Fields that configs once had: path -> the value that the program now always uses.
@@ -47,12 +50,7 @@ def from_json(cls: type[ConfigT], data: Mapping[str, Any], *, origin: str = "con
     """
     if (place := _first_nan(data)) is not None:
         raise ConfigError(f"{origin}: {place}: expected a number, got NaN")
-    try:
-        config = cast("ConfigT", _adapter(cls).validate_json(json.dumps(data), strict=True))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "(top level)"
-        raise ConfigError(f"{origin}: {field}: {first['msg']}") from None
+    config = _read(cls, data, origin)
     unknown = _first_unknown_key(data, to_json(config))
     if unknown is not None:
         path, known = unknown
@@ -63,9 +61,47 @@ def from_json(cls: type[ConfigT], data: Mapping[str, Any], *, origin: str = "con
     return config
 
 
+def check_json(cls: type[Any], data: object, *, origin: str) -> None:
+    """Check that JSON values hold the fields of a dataclass; further fields are left alone.
+
+    Args:
+        cls: the dataclass.
+        data: the values, which stay as they are.
+        origin: the file or thing that the data came from, named in errors.
+
+    Raises:
+        ConfigError: if a field is missing, or a value is refused.
+    """
+    _read(cls, data, origin)
+
+
+def _read(cls: type[ConfigT], data: object, origin: str) -> ConfigT:
+    try:
+        return cast("ConfigT", _adapter(cls).validate_json(json.dumps(data), strict=True))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "(top level)"
+        raise ConfigError(f"{origin}: {field}: {first['msg']}") from None
+
+
 def save_json(path: str | os.PathLike[str], config: object) -> None:
     """Write a config as indented JSON; the file appears complete or not at all."""
     write_whole(path, json.dumps(to_json(config), indent=2) + "\n")
+
+
+def refuse_yaml(path: str | os.PathLike[str]) -> None:
+    """Refuse a file by its name if it is YAML, unopened and with advice.
+
+    Raises:
+        ConfigError: naming the file.
+    """
+    if Path(path).suffix.lower() in YAML_SUFFIXES:
+        raise ConfigError(
+            f"{path}: is YAML, which is never read: its tags (!!python/object) can run any "
+            "program. Name a recipe and change its fields by flags (g3pt train RECIPE --fields "
+            "lists them), or write the config as JSON (g3pt train RECIPE --write-config "
+            "config.json shows how)"
+        )
 
 
 def load_json(
@@ -82,6 +118,7 @@ def load_json(
         FileNotFoundError: if there is no such file.
         ConfigError: if the file is not JSON, or does not fit `cls`.
     """
+    refuse_yaml(path)
     data: object = read_json(path, ConfigError)
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a JSON object, got {type(data).__name__}")

@@ -80,15 +80,25 @@ def read_json(path: str | os.PathLike[str], error: type[Exception] = ValueError)
     Raises:
         FileNotFoundError: if there is nothing of that name.
     """
-    data = read_plain(path, MAX_JSON_BYTES, error)
+    return parse_json(read_plain(path, MAX_JSON_BYTES, error), str(path), error)
+
+
+def parse_json(data: bytes, origin: str, error: type[Exception] = ValueError) -> Any:
+    """The values of JSON text in UTF-8.
+
+    Args:
+        data: the text.
+        origin: where it comes from, for messages.
+        error: raised, with a message that begins with `origin`, if it is not JSON.
+    """
     try:
         return json.loads(data.decode())
     except UnicodeDecodeError as caught:
-        raise error(f"{path}: is not text in UTF-8 ({caught.reason})") from None
+        raise error(f"{origin}: is not text in UTF-8 ({caught.reason})") from None
     except RecursionError:
-        raise error(f"{path}: not JSON: its brackets are nested too deeply") from None
+        raise error(f"{origin}: not JSON: its brackets are nested too deeply") from None
     except ValueError as caught:
-        raise error(f"{path}: not JSON: {caught}") from None
+        raise error(f"{origin}: not JSON: {caught}") from None
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes | memoryview | str) -> None:

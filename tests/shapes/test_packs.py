@@ -1,3 +1,5 @@
+import json
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -141,3 +143,183 @@ def test_drawn_surfaces_are_stored_points(pack):
     assert points.shape == normals.shape == (50, 3)
     stored = {tuple(p) for p in pack.thinned.points_SN3[0].tolist()}
     assert {tuple(p) for p in points.tolist()} <= stored
+
+
+# --- packs that were made wrong ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def torture():
+    from g3pt.torture import shape_sets
+
+    return shape_sets
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Opens a pack of the given files."""
+    from g3pt.shapes.packs import PackedShapes
+
+    def write(files):
+        for name, content in files.items():
+            (tmp_path / name).write_bytes(content)
+        return PackedShapes(tmp_path)
+
+    return write
+
+
+def changed(files, where, value):
+    """The files of a pack with another value in its index."""
+    index = json.loads(files["pack.json"])
+    *way, last = where
+    holder = index
+    for key in way:
+        holder = holder[key]
+    holder[last] = value
+    return files | {"pack.json": json.dumps(index).encode()}
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "reason"),
+    [
+        (["shapes"], {}, "shapes: "),
+        (["shapes", 1], 3, r"shapes\.1: "),
+        (["shapes", 1, "id"], "shape 0 é", "id: 'shape 0 é' is there 2 times"),
+        (["shapes", 1, "query_key"], 2**64, r"shapes\.1\.query_key: "),
+        (["shapes", 2, "quality", "a"], float("nan"), r"shapes\.2\.quality\.a: "),
+        (["shapes", 2, "views", 0], 0, r"shapes\.2\.views\.0: "),
+        (["shapes", 2, "views", 0], 2**40, r"shapes\.2\.views\.0: "),
+        (["shapes", 2, "views"], [1] * 4, r"shapes\.2\.views: has 4 pictures, expected at most 3"),
+        (["config"], [], "config: "),
+        (["config", "num_points"], 64, r"config\.num_points: is 64, only 32 were prepared"),
+        (["config", "num_volume_queries"], 128, r"num_volume_queries: is 128, only 64 were"),
+        (["config", "num_points"], True, "config: num_points: "),
+        (["prepare", "num_near_queries"], 3 * 2**40, r"prepare\.num_near_queries must lie in"),
+        (["prepare", "near_sigmas"], [0.1, 0.2, 2.0], r"near_sigmas must be positive and at most"),
+        (["data_sha256"], "0", "data_sha256: "),
+    ],
+)
+def test_an_index_that_does_not_fit_is_refused_by_field(torture, opened, where, value, reason):
+    with pytest.raises(ValueError, match=rf"pack\.json: .*{reason}"):
+        opened(changed(torture.sound_pack(), where, value))
+
+
+def test_rows_of_a_pack_are_checked_without_its_data(torture, tmp_path):
+    from g3pt.shapes.packs import index_rows
+
+    (tmp_path / "pack.json").write_bytes(torture.sound_pack()["pack.json"])
+    assert [row["id"] for row in index_rows(tmp_path)] == [f"shape {n} é" for n in range(3)]
+    files = changed(torture.sound_pack(), ["shapes", 0, "split"], None)
+    (tmp_path / "pack.json").write_bytes(files["pack.json"])
+    with pytest.raises(ValueError, match=r"pack\.json: shapes\.0\.split: "):
+        index_rows(tmp_path)
+
+
+def test_data_of_another_pack_are_refused_by_their_hash(torture, opened):
+    files = torture.sound_pack()
+    swapped = bytearray(files["pack.safetensors"])
+    swapped[-40] ^= 1  # in the last picture
+    with pytest.raises(ValueError, match=r"pack\.safetensors: is damaged, .* data_sha256"):
+        opened(files | {"pack.safetensors": bytes(swapped)})
+
+
+def test_a_pack_without_a_hash_is_read(torture, opened):
+    index = json.loads(torture.sound_pack()["pack.json"])
+    del index["data_sha256"]
+    assert len(opened(torture.sound_pack() | {"pack.json": json.dumps(index).encode()})) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("near", lambda old: None, "holds .'normals', 'pictures', 'points', 'volume'., expected"),
+        ("near", lambda old: old[None], r"near: holds U8 of \[1, \d+\], expected bytes"),
+        ("near", lambda old: old.astype(np.int16), r"near: holds I16 of"),
+        ("near", lambda old: np.repeat(old, 20), r"near: has \d+ bytes, pack\.json leaves it 70"),
+        ("pictures", lambda old: old[:-1].copy(), r"pictures: has \d+ bytes, pack\.json leaves"),
+        ("points", lambda old: old[:-9].copy(), "points: does not unpack to the 144 bytes"),
+        ("points", lambda old: np.append(old, old[:1]), "points: does not unpack to the 144 bytes"),
+        ("points", lambda old: old[::-1].copy(), "points: cannot be unpacked"),
+    ],
+)
+def test_an_array_that_does_not_fit_is_refused_by_name(torture, opened, name, change, reason):
+    with pytest.raises(ValueError, match=rf"pack\.safetensors: .*{reason}"):
+        opened(torture.with_array(name, change))
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("points", np.int16), ("normals", np.int8)])
+def test_integers_that_stand_for_no_place_are_refused(torture, opened, name, dtype):
+    from g3pt.shapes.stored import compress_planes
+
+    least = np.iinfo(dtype).min
+    worst = compress_planes(np.full((3, 8, 3), least, dtype))
+    with pytest.raises(ValueError, match=rf"pack\.safetensors: {name}: holds {least}, expected"):
+        opened(torture.with_array(name, lambda _: worst))
+
+
+def test_a_picture_that_is_none_is_refused_when_it_is_read(torture, opened):
+    pack = opened(torture.with_array("pictures", np.zeros_like))
+    with pytest.raises(ValueError, match=r"pictures: shape 1 é, number 0: is no square picture"):
+        pack.picture(1, 0)
+
+
+def test_what_is_no_file_of_arrays_is_refused_unread(torture, opened, tmp_path):
+    import os
+
+    files = torture.sound_pack()
+    with pytest.raises(ValueError, match=r"pack\.safetensors: is not a safetensors file"):
+        opened(files | {"pack.safetensors": b"x" * 100})
+    os.truncate(tmp_path / "pack.safetensors", 6 * 2**30)  # a hole
+    with pytest.raises(ValueError, match=r"pack\.safetensors: has 6442450944 bytes, expected at"):
+        opened({})
+
+
+def test_bytes_that_unpack_to_very_much_take_no_memory(torture):
+    from g3pt.shapes.stored import expand_planes
+    from g3pt.torture.trials import spare_memory
+
+    few, many = torture.zlib_bomb(2**24), torture.zlib_bomb(2**30)
+    assert len(few) < 20_000 and len(many) < 2**21
+    with spare_memory(2**27):
+        for bomb in (few, many):
+            with pytest.raises(ValueError, match="does not unpack to the 24 bytes"):
+                expand_planes(bomb, np.int16, (4, 3))
+        with pytest.raises(ValueError, match=r"has \d+ bytes, too few to hold the 1073741824"):
+            expand_planes(many, np.uint8, (2**30,))
+
+
+@pytest.mark.parametrize("kind", ["wide", "bomb", "noise", "gif"])
+def test_only_square_pictures_of_usual_size_are_read(kind):
+    import io
+
+    from PIL import Image
+
+    from g3pt.shapes.stored import read_picture
+    from g3pt.torture.mesh_files import png_of
+
+    gif = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(gif, "gif")
+    wide = io.BytesIO()
+    Image.new("RGB", (16, 8)).save(wide, "png")
+    data = {"bomb": png_of(60_000, 60_000), "noise": b"no picture"}
+    data |= {"gif": gif.getvalue(), "wide": wide.getvalue()}
+    with pytest.raises(ValueError, match="is no square picture in PNG or WebP"):
+        read_picture(data[kind])
+
+
+def test_an_index_that_could_not_be_read_again_is_not_written(folder_shards, tmp_path, monkeypatch):
+    from g3pt.shapes import packs
+
+    monkeypatch.setattr(packs, "MAX_JSON_BYTES", 500)
+    config = packs.PackConfig(num_points=96, num_volume_queries=256, num_views=1)
+    with pytest.raises(ValueError, match=r"index of 3 shapes has \d+ bytes, a pack may have 500"):
+        packs.write_pack(folder_shards, tmp_path / "pack", config)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_planes_are_compressed_within_the_bound_that_is_checked():
+    from g3pt.shapes.stored import most_compressed
+
+    for size in (0, 1, 100, 10_000, 3_000_000):
+        noise = np.random.default_rng(0).bytes(size)
+        assert len(zlib.compress(noise, 6)) <= most_compressed(size)

@@ -30,6 +30,14 @@ def flip_a_byte(folder, shard, place):
     file.write_bytes(data)
 
 
+def sign(folder):
+    """Renew the fingerprint of a set whose lines were changed."""
+    lines = [file.read_bytes() for file in sorted(folder.glob("shard-*.jsonl"))]
+    index = json.loads((folder / "index.json").read_text())
+    index["fingerprint"] = hashlib.sha256(b"".join(lines)).hexdigest()
+    (folder / "index.json").write_text(json.dumps(index))
+
+
 # --- what a set gives ----------------------------------------------------------------------
 
 
@@ -147,6 +155,7 @@ def test_flagged_shapes_can_be_left_out(copied, open_set):
     doubtful = json.loads(pole)
     doubtful["quality"]["label_error"] = 0.2
     file.write_text(json.dumps(doubtful) + "\n" + sheet + "\n")
+    sign(copied)
     assert ids(open_set(copied)) == ["cube", "pole", "slab"]
     assert ids(open_set(copied, Selection(flagged=False))) == ["cube", "slab"]
     patient = Selection(flagged=False, limits=QualityLimits(label_error=0.3))
@@ -382,17 +391,214 @@ def test_an_array_is_read_where_it_lies(dtype):
     array = np.arange(24).reshape(8, 3).astype(dtype)
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, array, version=(1, 0))
-    read = read_array(memoryview(buffer.getvalue()))
+    read = read_array(memoryview(buffer.getvalue()), dtype, (8, 3))
     assert np.array_equal(read, array) and read.dtype == dtype
     assert not read.flags.owndata and not read.flags.writeable
 
 
-def test_other_bytes_than_an_array_are_refused():
+def npy(array, version=(1, 0)):
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, array, version=version)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"these bytes are no array of any kind", r"is no \.npy file"),
+        (npy(np.zeros((4, 3), np.int8))[:60], r"is no \.npy file"),
+        (npy(np.zeros((4, 3), np.int8), (2, 0)), r"version 1\.0"),
+        (npy(np.asfortranarray(np.zeros((4, 3), np.int8))), "row by row"),
+        (npy(np.zeros((4, 3), np.int16)), r"holds int16 of shape \(4, 3\), expected int8"),
+        (npy(np.zeros((3, 4), np.int8)), r"of shape \(3, 4\), expected int8 of \(4, 3\)"),
+        (npy(np.zeros((4, 3), np.int8))[:-1], "has 139 bytes, expected 140"),
+        (npy(np.zeros((4, 3), np.int8)) + b"x", "has 141 bytes, expected 140"),
+    ],
+)
+def test_other_bytes_than_the_array_are_refused(data, reason):
     from g3pt.shapes.shards import read_array
 
-    with pytest.raises(ValueError):
-        read_array(memoryview(b"these bytes are no array of any kind"))
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.asfortranarray(np.zeros((4, 3))), version=(1, 0))
-    with pytest.raises(ValueError, match="row by row"):
-        read_array(memoryview(buffer.getvalue()))
+    with pytest.raises(ValueError, match=reason):
+        read_array(memoryview(data), np.int8, (4, 3))
+
+
+# --- sets that were made wrong -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def torture():
+    from g3pt.torture import shape_sets
+
+    return shape_sets
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A folder of the given files."""
+
+    def write(files):
+        for name, content in files.items():
+            (tmp_path / name).write_bytes(content)
+        return tmp_path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"fingerprint": 3}, "fingerprint: "),
+        ({"num_shards": "2"}, "num_shards: "),
+        ({"num_shards": 10**9}, "num_shards: "),
+        ({"num_shapes": 2}, "num_shapes: is 2, the shards list 3"),
+        ({"num_refused": 0}, "num_refused: is 0, the shards list 1"),
+        ({"fingerprint": "0" * 64}, "fingerprint: the lines of the shards have been changed"),
+        ({"config": {}}, r"config\.source: "),
+        ({"config": {"source": {}, "prepare": [], "views": {}}}, r"config\.prepare: "),
+        (
+            {"config": {"source": {}, "prepare": {"num_points": 0}, "views": {}}},
+            r"prepare\.num_points must lie in 1\.\.",
+        ),
+    ],
+)
+def test_an_index_that_does_not_fit_is_refused_by_field(torture, written, change, reason):
+    from g3pt.shapes.shards import ShardSet
+
+    folder = written(torture.sound_shards())
+    index = json.loads((folder / "index.json").read_text())
+    (folder / "index.json").write_text(json.dumps(index | change))
+    with pytest.raises(ValueError, match=rf"index\.json: .*{reason}"):
+        ShardSet(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"id": None}, "id: "),
+        ({"id": "shape 1 é"}, "id: 'shape 1 é' is there 2 times"),
+        ({"sha256": "x"}, "sha256: "),
+        ({"captions": "a mug"}, "captions: "),
+        ({"quality": {"label_error": float("nan")}}, r"quality\.label_error: .*finite"),
+        ({"quality": {"label_error": "none"}}, r"quality\.label_error: .*number"),
+        ({"query_key": -1}, "query_key: "),
+        ({"query_key": 2**64}, "query_key: "),
+        ({"volume_share": 1.5}, "volume_share: "),
+        ({"extents": [1.0, float("inf"), 1.0]}, r"extents\.1: "),
+        ({"shard": "../shard-00000.tar"}, r"shard: is '\.\./shard-00000\.tar', expected 'shard-"),
+        ({"offset": 512}, "offset: is 512, expected 0"),
+        ({"offset": -1}, "offset: "),
+        ({"size": 512}, "size: is 512, its members take"),
+        ({"members": [["json", 512, 10]]}, r"members: are \['json'\], expected"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_refused_by_line_and_field(torture, written, change, reason):
+    from g3pt.shapes.shards import ShardSet
+
+    folder = written(torture.sound_shards())
+    file = folder / "shard-00000.jsonl"
+    gone, first, second = file.read_text().splitlines()
+    file.write_text(f"{gone}\n{json.dumps(json.loads(first) | change)}\n{second}\n")
+    sign(folder)
+    place = "" if "2 times" in reason else r"shard-00000\.jsonl:2: "
+    with pytest.raises(ValueError, match=place + reason):
+        ShardSet(folder)
+
+
+@pytest.mark.parametrize("change", [-512, 512, 1])
+def test_members_that_overlap_or_leave_gaps_are_refused(torture, written, change):
+    from g3pt.shapes.shards import ShardSet
+
+    folder = written(torture.sound_shards())
+    file = folder / "shard-00001.jsonl"
+    row = json.loads(file.read_text())
+    row["members"][2][1] += change
+    file.write_text(json.dumps(row) + "\n")
+    with pytest.raises(ValueError, match=r"shard-00001\.jsonl:1: members: normals\.npy begins at"):
+        ShardSet(folder)
+
+
+def test_a_refused_row_without_its_reason_is_refused(torture, written):
+    from g3pt.shapes.shards import ShardSet
+
+    folder = written(torture.sound_shards())
+    file = folder / "shard-00000.jsonl"
+    file.write_text(file.read_text().replace('"message": "no such file"', '"message": 3', 1))
+    with pytest.raises(ValueError, match=r"shard-00000\.jsonl:1: message: "):
+        ShardSet(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"[1]\n", "expected an object, got list"), (b"{}{}\n", "not JSON"), (b"\xff\n", "UTF-8")],
+)
+def test_lines_that_are_no_objects_are_refused_by_line(tmp_path, content, reason):
+    from g3pt.shapes.shards import read_lines
+
+    (tmp_path / "a.jsonl").write_bytes(b"{}\n" + content)
+    with pytest.raises(ValueError, match=rf"a\.jsonl:2: .*{reason}"):
+        read_lines(tmp_path / "a.jsonl")
+
+
+def test_lines_are_not_read_beyond_their_limits(tmp_path, monkeypatch):
+    from g3pt.shapes import shards
+
+    (tmp_path / "a.jsonl").write_bytes(b'{"a": 1}\n' + b'{"a": "' + b"x" * 100 + b'"}\n')
+    monkeypatch.setattr(shards, "MAX_JSON_BYTES", 50)
+    with pytest.raises(ValueError, match=r"a\.jsonl:2: has more than 50 bytes"):
+        shards.read_lines(tmp_path / "a.jsonl")
+    monkeypatch.setattr(shards, "MAX_LINES_BYTES", 100)
+    with pytest.raises(ValueError, match=r"a\.jsonl: has 119 bytes, expected at most 100"):
+        shards.read_lines(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "reason"),
+    [
+        ("points.npy", np.zeros((31, 3), np.int16), r"shape \(31, 3\)"),
+        ("normals.npy", np.full((32, 3), np.nan, np.float32), "float32"),
+        ("volume.npy", np.zeros(9, np.uint8), r"shape \(9,\)"),
+        ("points.npy", np.full((32, 3), -32768, np.int16), "points: holds -32768"),
+        ("normals.npy", np.full((32, 3), -128, np.int8), "normals: holds -128"),
+    ],
+)
+def test_arrays_that_were_stored_wrong_are_refused_whatever_their_hash(
+    torture, written, name, array, reason
+):
+    from g3pt.shapes.shards import ShardSet
+
+    shards = ShardSet(written(torture.with_member(name, torture.npy(array))))
+    assert shards.readable(0) == 0
+    for read in (shards.readable, shards.__getitem__):
+        with pytest.raises(ValueError, match=rf"shard-00000\.tar: shape 1 é: .*{reason}"):
+            read(1)
+
+
+def test_descriptions_and_pictures_of_another_kind_are_refused(torture, written):
+    from g3pt.shapes.shards import ShardSet
+
+    other = torture.picture_file(np.zeros((17, 17, 4), np.uint8))
+    for name, content, reason in [
+        ("json", b'{"id": "another"}', "json: id: is not that of the shape"),
+        ("json", b"[]", "json: id: is not that of the shape"),
+        ("json", b"{", "json: not JSON"),
+        ("view-01.png", b"noise", r"view-01\.png: is no square picture"),
+        ("view-01.png", other, r"view-01\.png: has 17 pixels a side, expected 16"),
+    ]:
+        shards = ShardSet(written(torture.with_member(name, content)))
+        with pytest.raises(ValueError, match=rf"shard-00000\.tar: shape 1 é: {reason}"):
+            shards.description(1) if name == "json" else shards.picture(1, 1)
+
+
+def test_a_tar_that_is_none_is_damaged_and_not_waited_for(torture, written):
+    import os
+
+    from g3pt.shapes.shards import DamagedSampleError, ShardSet
+
+    folder = written(torture.sound_shards())
+    os.truncate(folder / "shard-00001.tar", 6 * 2**30)  # a hole, far more than its rows say
+    with pytest.raises(DamagedSampleError, match=r"shard-00001\.tar: has 6442450944 bytes"):
+        ShardSet(folder)[2]
+    (folder / "shard-00001.tar").unlink()
+    os.mkfifo(folder / "shard-00001.tar")
+    with pytest.raises(DamagedSampleError, match=r"shard-00001\.tar: is no plain file"):
+        ShardSet(folder)[2]

@@ -14,6 +14,10 @@ from starlette.responses import JSONResponse
 LOGGER = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+NAMELESS = "(no name)"
+"""What a field is called whose name is empty."""
+MAX_TOLD = 50
+"""Fields that an answer names; a request may have very many that are wrong."""
 
 
 class FieldError(BaseModel):
@@ -55,7 +59,7 @@ class Problem(HTTPException):
 
     @classmethod
     def of_validation(cls, error: ValidationError, known: Sequence[str] = ()) -> "Problem":
-        """Every field that a model refuses.
+        """The fields that a model refuses, the first `MAX_TOLD` of them.
 
         Args:
             error: from pydantic.
@@ -66,12 +70,13 @@ class Problem(HTTPException):
         first = errors[0]
         detail = f"{first.field}: {first.detail}" if first.field else first.detail
         more = f" ({len(errors) - 1} more)" if len(errors) > 1 else ""
-        return cls(422, detail + more, errors=errors)
+        return cls(422, detail + more, errors=errors[:MAX_TOLD])
 
 
 def _field_error(error: Any, known: Sequence[str]) -> FieldError:
     """One error of pydantic in our words."""
-    place = [str(part) for part in error["loc"] if part not in ("inline", "stored")]
+    # No field at all would mean the whole request.
+    place = [str(part) or NAMELESS for part in error["loc"] if part not in ("inline", "stored")]
     detail = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         detail = "there is no such field"

@@ -8,10 +8,12 @@ from typing import Any, TypeVar
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ValidationError
 from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message, Receive
 
 from g3pt.app.problems import Problem
 from g3pt.app.requests import PICTURE_FIELDS, Blob
@@ -23,6 +25,8 @@ MAX_FILES, MAX_FIELDS = 24, 200
 """Parts of a form."""
 MAX_FIELD_BYTES = 64 * 2**10
 """Bytes of a part of a form that is no file."""
+MAX_TAIL = 1024
+"""Bytes at the end of a form in which its last boundary is looked for."""
 _CONTAINER = b"ftyp"
 """Bytes 4 to 8 of HEIC and AVIF files, which the server itself may not be able to open."""
 
@@ -35,16 +39,19 @@ async def read_request(request: Request, model: type[ModelT], settings: ServeSet
             wrong, 413 if a picture has too many pixels.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/json":
-        body = await request.body()
-    elif kind == "multipart/form-data":
-        body = await _form(request)
-    else:
-        raise Problem(
-            415,
-            f"send application/json or multipart/form-data, got {kind[:80] or 'no type'!r}",
-            headers={"Accept": "application/json, multipart/form-data"},
-        )
+    try:
+        if kind == "application/json":
+            body = await request.body()
+        elif kind == "multipart/form-data":
+            body = await _form(request)
+        else:
+            raise Problem(
+                415,
+                f"send application/json or multipart/form-data, got {kind[:80] or 'no type'!r}",
+                headers={"Accept": "application/json, multipart/form-data"},
+            )
+    except ClientDisconnect:
+        raise Problem(400, "the body has fewer bytes than its Content-Length says") from None
     # Megabytes of base64 take a while, in which others are to be answered.
     return await run_in_threadpool(check_request, body, model, settings)
 
@@ -78,12 +85,33 @@ def check_request(
     return found
 
 
+class _Tail:
+    """`receive` that remembers the last bytes of a body."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive, self.data = receive, b""
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self.data = (self.data + message.get("body", b"")[-MAX_TAIL:])[-MAX_TAIL:]
+        return message
+
+
 async def _form(request: Request) -> dict[str, Any]:
-    """Fields of a form; those that occur several times are lists, and files are bytes."""
+    """Fields of a form; those that occur several times are lists, and files are bytes.
+
+    The parser would drop a part that is not complete without a word, so the end of the form is
+    looked for.
+    """
     values: dict[str, list[Any]] = {}
     limits = {"max_files": MAX_FILES, "max_fields": MAX_FIELDS, "max_part_size": MAX_FIELD_BYTES}
+    tail = _Tail(request.receive)
+    _, options = parse_options_header(request.headers["content-type"])
+    boundary = options.get(b"boundary", b"")
     try:
-        async with request.form(**limits) as form:
+        async with Request(request.scope, tail).form(**limits) as form:
+            if b"--" + boundary + b"--" not in tail.data:
+                raise Problem(400, "the form cannot be read: it ends before its last boundary")
             for name, value in form.multi_items():
                 one = await _blob(name, value) if isinstance(value, UploadFile) else value
                 values.setdefault(name[:200], []).append(one)

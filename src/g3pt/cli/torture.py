@@ -16,7 +16,7 @@ SHOWN = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TortureOptions(CommonOptions):
-    """Try damaged and malicious files at every door of g3pt, in processes with limits.
+    """Try damaged and malicious files and requests at every door of g3pt, in processes with limits.
 
     A trial may take 10 seconds and 1 GB. Trial n of a door has the seed --seed + n, so one trial is
     repeated by its door and seed: --door pictures --seed 1234 --trials 1 --keep FOLDER.
@@ -27,7 +27,7 @@ class TortureOptions(CommonOptions):
 
     door: tuple[str, ...] = ()
     """Names of doors (default: all): pictures, tokens, weights, adapters, configs, manifests,
-    caches, checkpoints, meshes."""
+    caches, checkpoints, meshes, shards, packs, bodies (of HTTP requests; extra `app`)."""
 
     trials: int = 0
     """Trials a door, in place of those of the profile."""
@@ -52,19 +52,26 @@ def main(arguments: Sequence[str]) -> int:
     unknown = [name for name in options.door if name not in DOORS]
     if unknown:
         raise ValueError(f"there is no door {unknown[0]!r}; there are: {', '.join(DOORS)}")
+    missing = {name: extra for name in DOORS if (extra := DOORS[name].missing())}
+    for name in options.door:
+        if name in missing:
+            raise ImportError(f"door {name}: pip install 'g3pt[{missing[name]}]'")
     if options.keep is not None:
         options.keep.mkdir(parents=True)
     num = options.trials or TRIALS[options.profile]
     with steps() as shown:
         results = torture(
-            [DOORS[name] for name in dict.fromkeys(options.door or DOORS)],
+            [DOORS[name] for name in dict.fromkeys(options.door or DOORS) if name not in missing],
             num,
             process_engine(options.workers),
             seed=options.seed,
             keep=options.keep,
             on_trial=lambda done, total: shown.show("trials", done, total),
         )
-    report(options, as_json(results), as_text(results))
+    lines = as_text(results)
+    if not options.door:
+        lines += [f"{name:<12} not tried: pip install 'g3pt[{missing[name]}]'" for name in missing]
+    report(options, as_json(results), lines)
     return int(any(result.violations for result in results))
 
 

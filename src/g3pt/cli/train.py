@@ -110,6 +110,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _named(name: str) -> "Run":
+    from g3pt.config import refuse_yaml
+
+    refuse_yaml(name)
     if "/" not in name:
         from g3pt.recipes import recipe
 
@@ -129,12 +132,13 @@ def _resolve(
     from g3pt.training.kinds.car import CarRun
     from g3pt.training.kinds.flow import FlowRun
     from g3pt.training.kinds.stream import StreamRun
-    from g3pt.training.runs import CONFIG_FILE, load_run
+    from g3pt.training.runs import CONFIG_FILE, load_run, refuse_yaml_config
 
     if name is None:
         raise ValueError(f"name a recipe: {', '.join(RECIPES | SIZES)}")
     run = _named(name)
     folder = options.run or Path("runs") / name
+    refuse_yaml_config(folder)
     if options.resume and (folder / CONFIG_FILE).is_file():
         begun = load_run(folder)
         if begun.name != run.name:

@@ -278,6 +278,14 @@ def _toy_rows() -> tuple[UnseenRow, ...]:
             soft_targets=_FITTED,
             seeds=(0, 1),
         ),
+        UnseenRow(
+            name="all-pretrained-features-soft",
+            label=f"{label}; pretrained; guess; soft targets",
+            shares=everything,
+            features="both",
+            guess="features",
+            soft_targets=_FITTED,
+        ),
         UnseenRow(name="grammar-families", label="grammar, families", shares=(grammar, families)),
         UnseenRow(
             name="grammar-families-real",

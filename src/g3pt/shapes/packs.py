@@ -1,6 +1,7 @@
 """A pack: a reduced copy of a set of shards for training on another machine.
 
-    pack.json            config, and for every shape its hash and the fields used for selection
+    pack.json            config, the hash of the other file, and for every shape its hash and the
+                         fields used for selection
     pack.safetensors     points, normals, labels, pictures of all shapes, compressed
 
 Half the bytes of a shard are surface points that a small training never draws. A pack keeps the
@@ -12,7 +13,9 @@ S shapes, N points kept of each, V volume queries, M near-surface queries kept.
 
 import io
 import json
+import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,18 +23,24 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int8, Int16, Int64, UInt8
 from PIL import Image
-from safetensors.numpy import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
-from g3pt.config import from_json, to_json
-from g3pt.files import whole_folder, write_whole
+from g3pt.config import check_json, from_json, to_json
+from g3pt.files import MAX_JSON_BYTES, check_plain, read_json, whole_folder, write_whole
 from g3pt.geometry.cameras import frame_object, silhouette_box
+from g3pt.hashes import file_sha256
+from g3pt.shapes.rows import PackedRow, Sha256, check_ids
 from g3pt.shapes.shape_set import Selection, ShapeSet, selected
 from g3pt.shapes.shards import ShardSet, fingerprint_of, prepared_rows, read_index
 from g3pt.shapes.stored import (
+    Layout,
     PrepareConfig,
+    check_surface,
     compress_planes,
     expand_planes,
     labels_at,
+    most_compressed,
     pack_labels,
     read_picture,
 )
@@ -40,6 +49,8 @@ FORMAT_VERSION = 2
 INDEX_FILE = "pack.json"
 DATA_FILE = "pack.safetensors"
 WEBP_QUALITY = 90
+MAX_HEADER_BYTES = 2**16
+"""Bytes of the data file beside those of its arrays."""
 
 _LISTED = ("id", "sha256", "family", "licence", "split", "captions", "quality", "query_key")
 """Fields kept of the index row of a shape."""
@@ -150,12 +161,19 @@ def _write_files(work: Path, shapes: ShardSet, config: PackConfig) -> None:
         "format_version": FORMAT_VERSION,
         "config": to_json(config),
         "prepare": to_json(shapes.prepare),
+        "data_sha256": file_sha256(work / DATA_FILE),
         "shapes": [
             {name: row[name] for name in _LISTED} | {"views": lengths}
             for row, lengths in zip(shapes.shapes, views, strict=True)
         ],
     }
-    write_whole(work / INDEX_FILE, json.dumps(index))
+    text = json.dumps(index)
+    if len(text) > MAX_JSON_BYTES:  # ASCII
+        raise ValueError(
+            f"{shapes.path}: the index of {len(shapes)} shapes has {len(text)} bytes, a pack may "
+            f"have {MAX_JSON_BYTES}; make several packs of fewer shapes"
+        )
+    write_whole(work / INDEX_FILE, text)
 
 
 def _pictures(
@@ -193,44 +211,66 @@ class PackedShapes:
 
         Raises:
             FileNotFoundError: if there is no complete pack at `path`.
-            ValueError: if it has another format version, or the selection leaves nothing.
+            ValueError: if it has another format version, its files do not fit each other, or the
+                selection leaves nothing; the message names file and field.
         """
         self.path = Path(path)
         self.selection = selection or Selection()
-        file = self.path / INDEX_FILE
-        if not file.is_file():
-            raise FileNotFoundError(f"expected a pack or a complete set of shards at {self.path}")
-        index: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if index["format_version"] != FORMAT_VERSION:
-            raise ValueError(
-                f"{file}: format version {index['format_version']}, this program reads "
-                f"{FORMAT_VERSION}; pack the shards again"
-            )
-        self.config = from_json(PackConfig, index["config"], origin=str(file))
-        self.prepare = from_json(PrepareConfig, index["prepare"], origin=str(file))
+        index = read_pack_index(self.path)
+        origin = str(self.path / INDEX_FILE)
+        self.config = from_json(PackConfig, index["config"], origin=f"{origin}: config")
+        self.prepare = from_json(PrepareConfig, index["prepare"], origin=f"{origin}: prepare")
         packed: list[dict[str, Any]] = index["shapes"]
+        self._check_counts(packed)
         chosen = selected(self.path, packed, self.selection)
         self.shapes = [packed[place] for place in chosen]
         self.fingerprint = fingerprint_of(self.prepare, self.shapes)
-        data = load_file(self.path / DATA_FILE)
-        self._files = data["pictures"].tobytes()
+        layouts = _layouts(self.config, self.prepare, len(packed))
         starts = self._locate_pictures(packed)
         self._starts = [starts[place] for place in chosen]
-        self.thinned = self._read_arrays(data, len(packed), chosen)
+        num_bytes = sum(sum(row["views"]) for row in packed)
+        data = _read_data(self.path / DATA_FILE, layouts, num_bytes, index.get("data_sha256"))
+        self._files = data["pictures"].tobytes()
+        self.thinned = self._read_arrays(data, layouts, chosen)
+
+    def _check_counts(self, packed: list[dict[str, Any]]) -> None:
+        """Refuse to keep more of a shape than was prepared, or more pictures than the config says.
+
+        Raises:
+            ValueError: naming the field.
+        """
+        file = self.path / INDEX_FILE
+        for name in ("num_points", "num_volume_queries"):
+            kept, stored = getattr(self.config, name), getattr(self.prepare, name)
+            if kept > stored:
+                raise ValueError(f"{file}: config.{name}: is {kept}, only {stored} were prepared")
+        for number, row in enumerate(packed):
+            if len(row["views"]) > self.config.num_views:
+                raise ValueError(
+                    f"{file}: shapes.{number}.views: has {len(row['views'])} pictures, expected at "
+                    f"most {self.config.num_views}"
+                )
 
     def _read_arrays(
-        self, data: dict[str, np.ndarray], size: int, chosen: list[int]
+        self, data: dict[str, np.ndarray], layouts: Mapping[str, Layout], chosen: list[int]
     ) -> ThinnedShapes:
-        """The rows `chosen` of `size` packed ones."""
-        num_points = self.config.num_points
-        num_near = -(-len(kept_near_numbers(self.prepare, num_points)) // 8)
-        num_volume = self.config.num_volume_queries // 8
+        """The rows `chosen` of the packed ones."""
+        file, arrays = self.path / DATA_FILE, dict[str, np.ndarray]()
+        for name, layout in layouts.items():
+            try:
+                arrays[name] = expand_planes(data[name], *layout)
+            except ValueError as error:
+                raise ValueError(f"{file}: {name}: {error}") from None
+        try:
+            check_surface(arrays["points"], arrays["normals"])
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from None
         keys_S = np.array([row["query_key"] for row in self.shapes], np.uint64).view(np.int64)
         return ThinnedShapes(
-            points_SN3=expand_planes(data["points"], np.int16, (size, num_points, 3))[chosen],
-            normals_SN3=expand_planes(data["normals"], np.int8, (size, num_points, 3))[chosen],
-            volume_SV=expand_planes(data["volume"], np.uint8, (size, num_volume))[chosen],
-            near_SM=expand_planes(data["near"], np.uint8, (size, num_near))[chosen],
+            points_SN3=arrays["points"][chosen],
+            normals_SN3=arrays["normals"][chosen],
+            volume_SV=arrays["volume"][chosen],
+            near_SM=arrays["near"][chosen],
             keys_S=keys_S,
         )
 
@@ -261,9 +301,19 @@ class PackedShapes:
         return len(self.shapes[row]["views"])
 
     def picture(self, row: int, view: int) -> UInt8[np.ndarray, "P P 4"]:
-        """One picture with straight alpha, as it was drawn."""
+        """One picture with straight alpha, as it was drawn.
+
+        Raises:
+            ValueError: if it is no picture.
+        """
         start = self._starts[row][view]
-        return read_picture(self._files[start : start + self.shapes[row]["views"][view]])
+        try:
+            return read_picture(self._files[start : start + self.shapes[row]["views"][view]])
+        except ValueError as error:
+            raise ValueError(
+                f"{self.path / DATA_FILE}: pictures: {self.shapes[row]['id']}, number {view}: "
+                f"{error}"
+            ) from None
 
     def surface(self, row: int) -> tuple[Int16[np.ndarray, "N 3"], Int8[np.ndarray, "N 3"]]:
         """All surface points and normals that were kept of one shape, as stored integers."""
@@ -280,6 +330,89 @@ class PackedShapes:
 def is_pack(path: Path) -> bool:
     """Whether there is a complete pack at `path`."""
     return (path / INDEX_FILE).is_file()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackIndex:
+    """The index of a pack."""
+
+    config: dict[str, Any]
+    prepare: dict[str, Any]
+    shapes: list[PackedRow]
+    data_sha256: Sha256 | None = None
+    """Hash of the file of the arrays; packs of version 0.1.0 have none."""
+
+
+def read_pack_index(path: Path) -> dict[str, Any]:
+    """The index of a pack.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it has another format version, or lacks something.
+    """
+    file = path / INDEX_FILE
+    if not file.is_file():
+        raise FileNotFoundError(f"expected a pack or a complete set of shards at {path}")
+    index = read_json(file)
+    version = index.get("format_version") if isinstance(index, dict) else None
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"{file}: format version {version!r}, this program reads {FORMAT_VERSION}; pack the "
+            "shards again"
+        )
+    check_json(PackIndex, index, origin=str(file))
+    check_ids(file, index["shapes"])
+    return index
+
+
+def _layouts(config: PackConfig, prepare: PrepareConfig, size: int) -> dict[str, Layout]:
+    """The compressed arrays of a pack of `size` shapes."""
+    num_near = len(kept_near_numbers(prepare, config.num_points))
+    return {
+        "points": (np.int16, (size, config.num_points, 3)),
+        "normals": (np.int8, (size, config.num_points, 3)),
+        "volume": (np.uint8, (size, config.num_volume_queries // 8)),
+        "near": (np.uint8, (size, -(-num_near // 8))),
+    }
+
+
+def _read_data(
+    file: Path, layouts: Mapping[str, Layout], picture_bytes: int, sha256: str | None
+) -> dict[str, np.ndarray]:
+    """The bytes of the arrays and pictures, as they lie in the file.
+
+    Nothing is read before the sizes are known to be possible.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it holds something else, or has another hash.
+    """
+    most = {
+        name: most_compressed(math.prod(shape) * np.dtype(dtype).itemsize)
+        for name, (dtype, shape) in layouts.items()
+    } | {"pictures": picture_bytes}
+    check_plain(file, sum(most.values()) + MAX_HEADER_BYTES, ValueError)
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            if (names := set(opened.keys())) != set(most):
+                raise ValueError(f"{file}: holds {sorted(names)}, expected {sorted(most)}")
+            for name, num in most.items():
+                part = opened.get_slice(name)
+                dtype, shape = part.get_dtype(), part.get_shape()
+                if dtype != "U8" or len(shape) != 1:
+                    raise ValueError(f"{file}: {name}: holds {dtype} of {shape}, expected bytes")
+                if shape[0] > num or (name == "pictures" and shape[0] != num):
+                    raise ValueError(
+                        f"{file}: {name}: has {shape[0]} bytes, {INDEX_FILE} leaves it {num}"
+                    )
+            if sha256 is not None and file_sha256(file) != sha256:
+                raise ValueError(
+                    f"{file}: is damaged, or not the file of this pack: it does not have the "
+                    f"data_sha256 of {INDEX_FILE}; pack the shards again"
+                )
+            return {name: opened.get_tensor(name) for name in most}
+    except SafetensorError as error:
+        raise ValueError(f"{file}: is not a safetensors file ({error})") from None
 
 
 def open_shapes(
@@ -300,9 +433,10 @@ def index_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
     Raises:
         FileNotFoundError: if it is neither.
+        ValueError: if a row lacks something; the message names file and field.
     """
     if is_pack(Path(path)):
-        return json.loads((Path(path) / INDEX_FILE).read_text(encoding="utf-8"))["shapes"]
+        return read_pack_index(Path(path))["shapes"]
     return prepared_rows(Path(path), read_index(Path(path)))
 
 

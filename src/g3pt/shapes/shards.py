@@ -28,22 +28,34 @@ import hashlib
 import io
 import json
 import logging
+import math
 import mmap
 import os
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 from jaxtyping import Int8, Int16, UInt8
+from pydantic import Field
 
-from g3pt.config import from_json, to_json
+from g3pt.config import check_json, from_json, to_json
+from g3pt.files import MAX_JSON_BYTES, check_plain, parse_json, read_json
 from g3pt.shapes.queries import near_queries, volume_queries
+from g3pt.shapes.rows import PreparedRow, RefusedRow, Sha256, check_ids, check_place
 from g3pt.shapes.shape_set import Selection, selected
-from g3pt.shapes.stored import PrepareConfig, ShapeRecord, ViewsConfig, labels_at, read_picture
+from g3pt.shapes.stored import (
+    Layout,
+    PrepareConfig,
+    ShapeRecord,
+    ViewsConfig,
+    check_surface,
+    labels_at,
+    read_picture,
+)
 
 END_OF_ARCHIVE = bytes(10_240)
 """The bytes that end a tar file."""
@@ -108,23 +120,41 @@ def _npy(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def read_array(data: memoryview) -> np.ndarray:
+def read_array(data: memoryview, dtype: type[np.generic], shape: tuple[int, ...]) -> np.ndarray:
     """The array of an .npy member, without a copy.
 
+    Args:
+        data: the bytes of the member.
+        dtype: number format that it has to have.
+        shape: shape that it has to have.
+
     Raises:
-        ValueError: if the bytes are not an .npy file of version 1.0 in row-major order.
+        ValueError: if it is not an .npy file of version 1.0 in row-major order with such an array.
     """
     length = 10 + int.from_bytes(data[8:10], "little")
-    shape, dtype = _header(bytes(data[:length]))
-    return np.frombuffer(data, dtype, count=int(np.prod(shape)), offset=length).reshape(shape)
+    found_shape, found_dtype = _header(bytes(data[:length]))
+    if found_dtype != dtype or found_shape != shape:
+        raise ValueError(
+            f"holds {found_dtype} of shape {found_shape}, expected {np.dtype(dtype)} of {shape}"
+        )
+    count = math.prod(shape)
+    if len(data) != (whole := length + count * np.dtype(dtype).itemsize):
+        raise ValueError(f"has {len(data)} bytes, expected {whole}")
+    return np.frombuffer(data, dtype, count=count, offset=length).reshape(shape)
 
 
 @lru_cache(maxsize=256)
 def _header(start: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
     buffer = io.BytesIO(start)
-    if np.lib.format.read_magic(buffer) != (1, 0):
+    try:
+        version = np.lib.format.read_magic(buffer)
+        if version == (1, 0):
+            shape, by_columns, dtype = np.lib.format.read_array_header_1_0(buffer)
+    except Exception as error:  # its parser of headers has errors of many kinds
+        reason = " ".join(str(error).split())[:100]
+        raise ValueError(f"is no .npy file ({reason})") from None
+    if version != (1, 0):
         raise ValueError("expected an .npy file of version 1.0")
-    shape, by_columns, dtype = np.lib.format.read_array_header_1_0(buffer)
     if by_columns:
         raise ValueError("expected an array stored row by row")
     return shape, dtype
@@ -134,6 +164,10 @@ FORMAT_VERSION = 2
 INDEX_FILE = "index.json"
 QUARANTINE_FILE = "quarantine.jsonl"
 MAX_OPEN_SHARDS = 512
+MAX_SHARDS = 100_000
+"""Most shards of a set; the numbers in their names have five digits."""
+MAX_LINES_BYTES = 4 * 2**30
+"""Largest JSON lines file that is read."""
 
 LabelledQueries = tuple[Int16[np.ndarray, "K 3"], UInt8[np.ndarray, " K"]]
 """Positions on the stored grid, and labels: 1 inside, 0 outside."""
@@ -185,7 +219,8 @@ class ShardSet:
 
         Raises:
             FileNotFoundError: if there is no complete set at `path`.
-            ValueError: if it has another format version, or the selection leaves nothing.
+            ValueError: if it has another format version, its files do not fit each other, or the
+                selection leaves nothing.
         """
         self.path = Path(path)
         self.selection = selection or Selection()
@@ -196,7 +231,16 @@ class ShardSet:
         self.views = from_json(ViewsConfig, config["views"], origin=f"{origin}: views")
         self.source: dict[str, Any] = config["source"]
         """Source config as JSON values; `preparation.sources.stored_source` reads it."""
+        num_volume, num_near = self.prepare.num_volume_queries, self.prepare.num_near_queries
+        self._layouts: dict[str, Layout] = {
+            "points.npy": (np.int16, (self.prepare.num_points, 3)),
+            "normals.npy": (np.int8, (self.prepare.num_points, 3)),
+            "colors.npy": (np.uint8, (self.prepare.num_points, 3)),
+            "volume.npy": (np.uint8, (num_volume // 8,)),
+            "near.npy": (np.uint8, (num_near // 8,)),
+        }
         rows = prepared_rows(self.path, index)
+        self._shard_bytes = _shard_bytes(rows)
         self.shapes = [rows[place] for place in selected(self.path, rows, self.selection)]
         """Index row of each shape."""
         self.fingerprint = fingerprint_of(self.prepare, self.shapes)
@@ -212,15 +256,22 @@ class ShardSet:
 
         Raises:
             DamagedSampleError: if its bytes have changed since they were written.
+            ValueError: if they are not as `prepare` describes them.
         """
-        members = self._members(row)
-        colors = members.get("colors.npy")
+        return self._stored(row, self._members(row))
+
+    def _stored(self, row: int, members: Mapping[str, memoryview]) -> StoredShape:
+        arrays = {
+            name: read_array(members[name], *layout)
+            for name, layout in self._layouts.items()
+            if name in members
+        }
         return StoredShape(
-            points=read_array(members["points.npy"]),
-            normals=read_array(members["normals.npy"]),
-            colors=None if colors is None else read_array(colors),
-            volume_inside=read_array(members["volume.npy"]),
-            near_inside=read_array(members["near.npy"]),
+            points=arrays["points.npy"],
+            normals=arrays["normals.npy"],
+            colors=arrays.get("colors.npy"),
+            volume_inside=arrays["volume.npy"],
+            near_inside=arrays["near.npy"],
             query_key=self.shapes[row]["query_key"],
         )
 
@@ -232,6 +283,7 @@ class ShardSet:
 
         Raises:
             DamagedSampleError: if more samples are damaged than `max_damaged`.
+            ValueError: if a sample is not as `prepare` describes it.
         """
         while True:
             try:
@@ -245,8 +297,16 @@ class ShardSet:
                 row = (row + 1) % len(self)
 
     def description(self, row: int) -> dict[str, Any]:
-        """The full description of a shape: frame, quality, cameras."""
-        return json.loads(bytes(self._members(row)["json"]))
+        """The full description of a shape: frame, quality, cameras.
+
+        Raises:
+            ValueError: if it is not JSON, or that of another shape.
+        """
+        origin, shape_id = self._origin(row, "json"), self.shapes[row]["id"]
+        found = parse_json(bytes(self._members(row)["json"]), origin)
+        if not isinstance(found, dict) or found.get("id") != shape_id:
+            raise ValueError(f"{origin}: id: is not that of the shape")
+        return found
 
     def captions(self, row: int) -> tuple[str, ...]:
         """All sentences that describe a shape; may be empty."""
@@ -257,8 +317,21 @@ class ShardSet:
         return sum(name.startswith("view-") for name, _, _ in self.shapes[row]["members"])
 
     def picture(self, row: int, view: int) -> UInt8[np.ndarray, "S S 4"]:
-        """One stored picture with straight alpha, as it was drawn."""
-        return read_picture(self.picture_file(row, view))
+        """One stored picture with straight alpha, as it was drawn.
+
+        Raises:
+            ValueError: if it is no picture, or of another size than `views` says.
+        """
+        origin = self._origin(row, f"view-{view:02d}.png")
+        try:
+            picture = read_picture(self.picture_file(row, view))
+        except ValueError as error:
+            raise ValueError(f"{origin}: {error}") from None
+        if len(picture) != self.views.size:
+            raise ValueError(
+                f"{origin}: has {len(picture)} pixels a side, expected {self.views.size}"
+            )
+        return picture
 
     def picture_file(self, row: int, view: int) -> bytes:
         """The PNG file of a stored picture."""
@@ -281,30 +354,49 @@ class ShardSet:
         """The family names that occur, sorted."""
         return tuple(sorted({shape["family"] for shape in self.shapes}))
 
+    def _origin(self, row: int, member: str) -> str:
+        """A member of a sample, for messages."""
+        shape = self.shapes[row]
+        return f"{self.path / shape['shard']}: {shape['id']}: {member}"
+
     def _members(self, row: int) -> dict[str, memoryview]:
+        """The members of a sample; all of it is checked when it is first touched."""
         shape = self.shapes[row]
         file = self.path / shape["shard"]
         try:
-            mapped = _mapped(str(file))
+            mapped = _mapped(str(file), self._shard_bytes[shape["shard"]])
         except (OSError, ValueError) as error:
             raise DamagedSampleError(f"{shape['id']}: {file} cannot be read ({error})") from error
         sample = mapped[shape["offset"] : shape["offset"] + shape["size"]]
+        members = {name: sample[start : start + size] for name, start, size in shape["members"]}
         if not self._checked[row]:
             if hashlib.sha256(sample).hexdigest() != shape["sha256"]:
                 raise DamagedSampleError(
                     f"{shape['id']}: damaged in {file}, bytes {shape['offset']} to "
                     f"{shape['offset'] + shape['size']} do not have the hash of the index"
                 )
+            try:
+                stored = self._stored(row, members)
+                check_surface(stored.points, stored.normals)
+            except ValueError as error:
+                raise ValueError(f"{file}: {shape['id']}: {error}") from None
             self._checked[row] = True
-        return {name: sample[start : start + size] for name, start, size in shape["members"]}
+        return members
 
 
 def _reopen(path: str, selection: Selection, max_damaged: int) -> ShardSet:
     return ShardSet(path, selection, max_damaged=max_damaged)
 
 
+def _shard_bytes(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Bytes of the shards in which prepared objects lie."""
+    ends = {row["shard"]: row["offset"] + row["size"] for row in rows}  # the last one counts
+    return {shard: end + len(END_OF_ARCHIVE) for shard, end in ends.items()}
+
+
 @lru_cache(maxsize=MAX_OPEN_SHARDS)
-def _mapped(path: str) -> memoryview:
+def _mapped(path: str, most: int) -> memoryview:
+    check_plain(path, most, ValueError)
     with open(path, "rb") as file:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
@@ -327,23 +419,46 @@ def is_complete(path: Path) -> bool:
     return (path / INDEX_FILE).is_file()
 
 
+@dataclass(frozen=True, kw_only=True)
+class SetConfig:
+    """The config in the index of a set; its parts are read where they are known."""
+
+    source: dict[str, Any]
+    prepare: dict[str, Any]
+    views: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetIndex:
+    """The index of a set."""
+
+    fingerprint: Sha256
+    """Hash of the lines of all shards."""
+    num_shards: Annotated[int, Field(ge=1, le=MAX_SHARDS)]
+    num_shapes: int
+    num_refused: int
+    config: SetConfig
+
+
 def read_index(path: Path) -> dict[str, Any]:
     """The index of a complete set.
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if it has another format version.
+        ValueError: if it has another format version, or lacks something.
     """
     file = path / INDEX_FILE
     if not file.is_file():
         hint = " (a stopped run is there: start it again)" if (path / "plan").is_dir() else ""
         raise FileNotFoundError(f"expected a complete set of prepared shapes at {path}{hint}")
-    index = json.loads(file.read_text(encoding="utf-8"))
-    if index.get("format_version") != FORMAT_VERSION:
+    index = read_json(file)
+    version = index.get("format_version") if isinstance(index, dict) else None
+    if version != FORMAT_VERSION:
         raise ValueError(
-            f"{file}: format version {index.get('format_version')}, this program reads "
-            f"{FORMAT_VERSION}; prepare the shapes again"
+            f"{file}: format version {version!r}, this program reads {FORMAT_VERSION}; prepare "
+            "the shapes again"
         )
+    check_json(SetIndex, index, origin=str(file))
     return index
 
 
@@ -353,23 +468,68 @@ def shard_name(number: int, suffix: str) -> str:
 
 
 def read_rows(path: Path, num_shards: int) -> list[dict[str, Any]]:
-    """The index rows of all shards: prepared objects and refused ones."""
-    return [
-        row
-        for number in range(num_shards)
-        for row in read_lines(path / shard_name(number, ".jsonl"))
-    ]
+    """The index rows of all shards: prepared objects and refused ones.
+
+    Raises:
+        FileNotFoundError: if the index of a shard is missing.
+        ValueError: if a row lacks something, or its sample does not lie where it has to; the
+            message names file, line and field.
+    """
+    return [row for number in range(num_shards) for row in _rows_of_shard(path, number)]
+
+
+def _rows_of_shard(path: Path, number: int) -> Iterator[dict[str, Any]]:
+    file, end = path / shard_name(number, ".jsonl"), 0
+    for line, row in enumerate(read_lines(file), start=1):
+        origin = f"{file}:{line}"
+        if "sha256" in row:
+            check_json(PreparedRow, row, origin=origin)
+            end = check_place(row, shard_name(number, ".tar"), end, origin)
+        else:
+            check_json(RefusedRow, row, origin=origin)
+        yield row
 
 
 def prepared_rows(path: Path, index: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The index rows of prepared objects of a complete set."""
-    return [row for row in read_rows(path, index["num_shards"]) if "sha256" in row]
+    """The index rows of prepared objects of a complete set.
+
+    Raises:
+        FileNotFoundError: if the index of a shard is missing.
+        ValueError: if a row is wrong, or the rows are not those of the index.
+    """
+    rows = read_rows(path, index["num_shards"])
+    check_ids(path, rows)
+    prepared, file = [row for row in rows if "sha256" in row], path / INDEX_FILE
+    for name, num in (("num_shapes", len(prepared)), ("num_refused", len(rows) - len(prepared))):
+        if index[name] != num:
+            raise ValueError(f"{file}: {name}: is {index[name]}, the shards list {num}")
+    if hashlib.sha256(as_lines(rows).encode()).hexdigest() != index["fingerprint"]:
+        raise ValueError(
+            f"{file}: fingerprint: the lines of the shards have been changed since; prepare the "
+            "shapes again"
+        )
+    return prepared
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON lines file."""
-    with path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+    """The objects of a JSON lines file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: naming file and line, if one is no object.
+    """
+    check_plain(path, MAX_LINES_BYTES, ValueError)
+    rows: list[dict[str, Any]] = []
+    with path.open("rb") as file:
+        while line := file.readline(MAX_JSON_BYTES + 1):
+            origin = f"{path}:{len(rows) + 1}"
+            if len(line) > MAX_JSON_BYTES:
+                raise ValueError(f"{origin}: has more than {MAX_JSON_BYTES} bytes")
+            row = parse_json(line, origin)
+            if not isinstance(row, dict):
+                raise ValueError(f"{origin}: expected an object, got {type(row).__name__}")
+            rows.append(cast("dict[str, Any]", row))
+    return rows
 
 
 def as_lines(rows: Sequence[dict[str, Any]]) -> str:

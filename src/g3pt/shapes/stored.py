@@ -6,6 +6,7 @@ volume queries, M near-surface queries, Q queries, K of them, S picture side.
 """
 
 import io
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +16,17 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int8, Int16, UInt8
 from PIL import Image
 
+from g3pt.geometry.formats.limits import FREE_UNPACKED_BYTES, UNPACK_RATIO
 from g3pt.hashes import text_key
 from g3pt.shapes.queries import POSITION_STEPS
 
 NORMAL_STEPS = 127
+Layout = tuple[type[np.generic], tuple[int, ...]]
+"""Number format and shape of an array."""
+MAX_STORED = 2**24
+"""Most points, and most queries of either kind, of one shape."""
+MAX_PICTURE_BYTES = 2**26
+MAX_PICTURE_PIXELS = 2**24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +49,15 @@ class PrepareConfig:
     """Seeds all sampling, together with the shape's id."""
 
     def __post_init__(self) -> None:
+        for name in ("num_points", "num_volume_queries", "num_near_queries"):
+            if not 1 <= getattr(self, name) <= MAX_STORED:
+                raise ValueError(
+                    f"prepare.{name} must lie in 1..{MAX_STORED}, got {getattr(self, name)}"
+                )
+        if not all(0 < sigma <= 1 for sigma in self.near_sigmas):
+            raise ValueError(
+                f"prepare.near_sigmas must be positive and at most 1, got {self.near_sigmas}"
+            )
         groups = len(self.near_sigmas)
         if not groups or self.num_near_queries % groups:
             raise ValueError(
@@ -133,16 +150,61 @@ def compress_planes(array: np.ndarray) -> UInt8[np.ndarray, " _"]:
     return np.frombuffer(zlib.compress(planes.tobytes(), 6), np.uint8)
 
 
+def most_compressed(num_bytes: int) -> int:
+    """Most bytes that `compress_planes` makes of so many."""
+    return num_bytes + num_bytes // 1000 + 64
+
+
 def expand_planes(data: np.ndarray, dtype: type[np.generic], shape: Sequence[int]) -> np.ndarray:
-    """Inverse of `compress_planes`."""
-    size = np.dtype(dtype).itemsize
-    planes = np.frombuffer(zlib.decompress(data.tobytes()), np.uint8).reshape(size, -1)
-    return planes.T.copy().view(dtype).reshape(shape)
+    """Inverse of `compress_planes`; takes no more memory than the array needs.
+
+    Raises:
+        ValueError: if the bytes do not hold such an array, or are too few to.
+    """
+    itemsize = np.dtype(dtype).itemsize
+    size = math.prod(shape) * itemsize
+    if size > max(FREE_UNPACKED_BYTES, UNPACK_RATIO * data.nbytes):
+        raise ValueError(f"has {data.nbytes} bytes, too few to hold the {size} of {tuple(shape)}")
+    stream = zlib.decompressobj()
+    try:
+        planes = stream.decompress(data.tobytes(), size + 1)
+    except zlib.error as error:
+        raise ValueError(f"cannot be unpacked ({error})") from None
+    if len(planes) != size or not stream.eof or stream.unused_data:
+        raise ValueError(f"does not unpack to the {size} bytes of {tuple(shape)}")
+    rows = np.frombuffer(planes, np.uint8).reshape(itemsize, -1)
+    return rows.T.copy().view(dtype).reshape(shape)
+
+
+def check_surface(points: Int16[np.ndarray, "*N 3"], normals: Int8[np.ndarray, "*N 3"]) -> None:
+    """Check that stored points lie in the query cube, and components of normals in [-1, 1].
+
+    Raises:
+        ValueError: naming the array.
+    """
+    for name, array, steps in (
+        ("points", points, POSITION_STEPS),
+        ("normals", normals, NORMAL_STEPS),
+    ):
+        if array.min(initial=0) < -steps:
+            raise ValueError(f"{name}: holds {array.min()}, expected at least {-steps}")
 
 
 def read_picture(data: bytes) -> UInt8[np.ndarray, "S S 4"]:
-    """Decode a stored picture."""
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))
+    """Decode a stored picture.
+
+    Raises:
+        ValueError: if it is no square picture in PNG or WebP of at most `MAX_PICTURE_PIXELS`.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "WEBP")) as picture:
+            width, height = picture.size
+            if width != height or width * height > MAX_PICTURE_PIXELS:
+                raise ValueError(f"has {width} x {height} pixels")
+            return np.asarray(picture.convert("RGBA"))
+    except Exception as error:  # decoders have errors of many kinds
+        reason = " ".join(str(error).split())[:100]
+        raise ValueError(f"is no square picture in PNG or WebP ({reason})") from None
 
 
 def shape_seed(shape_id: str, seed: int) -> list[int]:

@@ -6,10 +6,12 @@ from g3pt.torture.adapters import Adapters
 from g3pt.torture.caches import Caches
 from g3pt.torture.checkpoints import Checkpoints
 from g3pt.torture.doors import Door
+from g3pt.torture.http_bodies import HttpBodies
 from g3pt.torture.manifests import Manifests
 from g3pt.torture.meshes import Meshes
 from g3pt.torture.pictures import Pictures
 from g3pt.torture.run_configs import RunConfigs
+from g3pt.torture.shape_sets import Packs, Shards
 from g3pt.torture.token_files import TokenFiles
 from g3pt.torture.weights_folders import WeightsFolders
 
@@ -27,7 +29,10 @@ DOORS: dict[str, Door] = {
         Caches(),
         Checkpoints(),
         Meshes(),
+        Shards(),
+        Packs(),
+        HttpBodies(),
     )
 }
-TRIALS: dict[Profile, int] = {"ci": 225, "night": 1125}
+TRIALS: dict[Profile, int] = {"ci": 170, "night": 840}
 """Trials a door: a little over 2 000 and 10 000 in all."""

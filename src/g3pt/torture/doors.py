@@ -32,6 +32,10 @@ class Door(ABC):
     """The errors that may refuse a file. Their subclasses may not: `UnicodeDecodeError` is a
     `ValueError` too, and names no file."""
 
+    def missing(self) -> str:
+        """The extra of g3pt that has to be installed for it; empty if it can be entered."""
+        return ""
+
     @abstractmethod
     def write(self, folder: Path, rng: np.random.Generator) -> Hostile:
         """Write an input; the same generator gives the same bytes.

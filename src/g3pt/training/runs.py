@@ -3,7 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from g3pt.config import ConfigError, Retired, from_json, without_retired
+from g3pt.config import (
+    YAML_SUFFIXES,
+    ConfigError,
+    Retired,
+    from_json,
+    refuse_yaml,
+    without_retired,
+)
 from g3pt.files import read_json
 from g3pt.models.weights.config import RETIRED_OF_MODELS
 from g3pt.preparation.sources import as_once_meant
@@ -50,7 +57,21 @@ def load_run(folder: str | Path) -> Run:
         FileNotFoundError: if there is none.
         ConfigError: if it is not one.
     """
+    refuse_yaml_config(Path(folder))
     return read_run(Path(folder) / CONFIG_FILE)
+
+
+def refuse_yaml_config(folder: Path) -> None:
+    """Refuse a run folder that has a config in YAML in the place of the one that is read.
+
+    Raises:
+        ConfigError: naming that file.
+    """
+    path = folder / CONFIG_FILE
+    if not path.exists():
+        for suffix in YAML_SUFFIXES:
+            if path.with_suffix(suffix).exists():
+                refuse_yaml(path.with_suffix(suffix))
 
 
 def read_run(path: Path) -> Run:
@@ -60,6 +81,7 @@ def read_run(path: Path) -> Run:
         FileNotFoundError: if there is none.
         ConfigError: if it is not one.
     """
+    refuse_yaml(path)
     data: Any = as_once_meant(read_json(path, ConfigError))
     kind = data.get("kind") if isinstance(data, dict) else None
     if not isinstance(kind, str) or kind not in KINDS:

@@ -524,6 +524,20 @@ def test_obj_polygons_become_fans():
     assert read(pentagon, "obj").faces.tolist() == [[0, 1, 2], [0, 2, 3], [0, 3, 4]]
 
 
+@pytest.mark.parametrize("index", [0, -4, 2**62 + 1])
+def test_obj_faces_cannot_name_what_no_index_stands_for(index):
+    # A fourth vertex follows, which 0 would be if it counted from the latest as others below 1 do.
+    data = f"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 {index}\nv 0 0 1\nf 1 2 4\n".encode()
+    error = refusal(data, "obj")
+    assert error.code == "bad_indices" and f"names number {index} of 3 so far" in str(error)
+
+
+def test_obj_faces_of_any_material_name_vertices_that_there_are():
+    data = b"v 0 0 0\nv 1 0 0\nv 0 1 0\nusemtl a\nf 1 2 3\nusemtl b\nf 1 2 9\n"
+    error = refusal(data, "obj")
+    assert error.code == "bad_indices" and "names vertex 9 of the 3 there are" in str(error)
+
+
 def test_obj_relative_indices_count_back_from_where_they_stand():
     data = b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf -3 -2 -1\nv 9 0 0\nv 9 1 0\nv 9 0 1\nf -3 -2 -1\n"
     assert read(data, "obj").faces.tolist() == [[0, 1, 2], [3, 4, 5]]
@@ -724,6 +738,69 @@ def test_3mf_components_may_lie_in_another_part():
 )
 def test_3mf_models_are_held_against_their_own_words(text, expected):
     assert code(package(text), "3mf") == expected
+
+
+def painted(*colors, p1="0", group=True):
+    """A model whose first triangle has a colour of a group."""
+    inside = "".join(f'<color color="{color}"/>' for color in colors)
+    colored = f'<colorgroup id="5">{inside}</colorgroup>' if group else inside
+    text = model().replace("<resources>", f"<resources>{colored}")
+    return text.replace("<triangle ", f'<triangle pid="5" p1="{p1}" ', 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (model('<item objectid="7"/>'), "places object '7', which is not in it"),
+        (model('<item objectid="1" path="/a.model"/>'), "names the model 'a.model', which is not"),
+        (model().replace('v1="0"', 'v1="9"'), "names a vertex beyond the 4 there are"),
+        (model().replace('v1="0"', 'v1="-1"'), "names a vertex beyond the 4 there are"),
+        ("<!DOCTYPE a>" + model(), "declares a document type"),
+        (
+            model('<item objectid="2"/>', '<object id="2"><component objectid="2"/></object>'),
+            "objects inside objects",
+        ),
+        (painted("#FF0000", group=False), "a colour outside any colour group"),
+        (painted("red"), "has the colour 'red', expected #RRGGBB"),
+        (painted("#FF0000", p1="1"), "names colour 1 of the 1 there are"),
+        (painted("#FF0000", p1="-1"), "names colour -1 of the 1 there are"),
+        ('<model><vertex x="0" y="0" z="0"/></model>', "has a mesh outside any object"),
+    ],
+)
+def test_3mf_models_are_refused_with_the_reason(text, words):
+    assert words in str(refusal(package(text), "3mf"))
+
+
+def test_3mf_colours_are_those_of_their_group():
+    assert (read(package(painted("#00FF00")), "3mf").colors == (0, 255, 0, 255)).all(axis=1).any()
+
+
+def test_3mf_archives_are_whole_plain_and_hold_a_model():
+    data = package(model())
+    cut = refusal(data[:-40], "3mf")
+    assert cut.code == "cut_off" and "not a whole zip archive" in str(cut)
+    locked = bytearray(data)
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        locked[data.index(signature) + flags] |= 1
+    assert "an encrypted archive" in str(refusal(bytes(locked), "3mf"))
+    other = package(model()).replace(b"3D/3dmodel.model", b"3D/3dmodel.nodel")
+    assert "without a 3D model in it" in str(refusal(other, "3mf"))
+
+
+def test_3mf_objects_that_are_placed_too_often_are_not_placed(monkeypatch):
+    monkeypatch.setattr("g3pt.geometry.formats.threemf.MAX_INSTANCES", 2)
+    assert is_the_tetrahedron(read(package(model()), "3mf"))
+    error = refusal(package(model('<item objectid="1"/>' * 3)), "3mf")
+    assert error.code == "too_large" and "places 3 objects, expected at most 2" in str(error)
+
+
+def test_textures_that_claim_billions_of_pixels_are_not_unpacked():
+    from g3pt.torture.mesh_files import png_of
+
+    text = PLY_OF_A_TEXTURE.format("a.png").encode()
+    for side in (9000, 60_000):  # beyond our limit, and beyond that of Pillow
+        error = refusal(text, "ply", lambda name, side=side: png_of(side, side))
+        assert error.code == "too_large" and "pixels" in str(error)
 
 
 def test_3mf_objects_that_double_are_counted_before_they_are_placed():

@@ -2,12 +2,14 @@
 
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import trimesh
 
 from g3pt.geometry.formats.gltf import glb_chunks
+from g3pt.geometry.formats.gltf_write import encode_draco
 from g3pt.geometry.mesh import (
     TriangleMesh,
     is_closed,
@@ -16,6 +18,8 @@ from g3pt.geometry.mesh import (
     volume,
     write_mesh,
 )
+from g3pt.geometry.texture import Texture
+from g3pt.geometry.triangles import MeshError
 from node_tools import run_node
 
 
@@ -68,6 +72,16 @@ def test_googles_decoder_finds_the_mesh_and_its_colours(tmp_path, painted) -> No
     assert body.volume == pytest.approx(volume(mesh), rel=1e-3)
     normals = rows["POSITION"] / np.linalg.norm(rows["POSITION"], axis=1, keepdims=True)
     assert np.einsum("ij,ij->i", normals, rows["NORMAL"]).min() > 0.99
+
+
+def test_a_textured_face_that_draco_would_drop_is_not_lost_without_a_word(tmp_path) -> None:
+    pytest.importorskip("DracoPy")
+    corners = np.array([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 1)], float)
+    faces = np.array([(0, 2, 1), (0, 1, 3), (1, 2, 3), (2, 0, 3), (3, 4, 1)])
+    texture = Texture(corners[:, :2].copy(), faces, np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(MeshError, match=r"Draco kept 4 of 5 faces.*without compression"):
+        encode_draco(TriangleMesh(corners, faces), texture)
+    assert encode_draco(TriangleMesh(corners, faces[:4]), replace(texture, corners_F3=faces[:4]))
 
 
 def test_draco_keeps_closedness_colours_and_size_and_is_small(tmp_path) -> None:

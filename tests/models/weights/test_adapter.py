@@ -86,6 +86,25 @@ def test_a_damaged_adapter_is_refused(tiny_weights: Path, tmp_path: Path) -> Non
         load_weights(tiny_weights, "cpu", adapter=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("gizmo\n", r"has 1 words, adapter\.json says 2"),
+        ("gizmo\nred\n", "holds a word twice"),  # the weights know red
+    ],
+)
+def test_signed_words_that_do_not_fit_are_refused_by_file(
+    tiny_weights: Path, tmp_path: Path, words: str, reason: str
+) -> None:
+    write_adapter(tiny_weights, tmp_path)
+    (tmp_path / "words.txt").write_text(words)
+    config = load_json(tmp_path / "adapter.json", AdapterConfig)
+    signed = replace(config, words_sha256=file_sha256(tmp_path / "words.txt"))
+    save_json(tmp_path / "adapter.json", signed)
+    with pytest.raises(WeightsError, match=rf"words\.txt: .*{reason}"):
+        load_weights(tiny_weights, "cpu", adapter=tmp_path)
+
+
 def test_an_adapter_of_other_layers_is_refused(tiny_weights: Path, tmp_path: Path) -> None:
     write_adapter(tiny_weights, tmp_path)
     path = tmp_path / "adapter.safetensors"

@@ -20,6 +20,7 @@ from g3pt.models.weights.folder import (
     WeightsError,
     bundled_weights,
     find_weights,
+    require_numbers,
     write_config,
 )
 from g3pt.models.weights.load import DEFAULT_WEIGHTS, holds_regressor, load_weights, save_weights
@@ -299,6 +300,12 @@ def test_numbers_must_be_finite_and_of_the_kind_of_the_model(folder: Path, chang
     store(folder, tensors | {name: change(tensors[name])})
     with pytest.raises(WeightsError, match=f"{name} {words}"):
         load_weights(folder)
+
+
+def test_complex_numbers_do_not_stand_for_integers() -> None:
+    require_numbers("steps", torch.ones(2, dtype=torch.int32), torch.int64)
+    with pytest.raises(WeightsError, match=r"^steps holds numbers of torch\.complex64"):
+        require_numbers("steps", torch.ones(2, dtype=torch.complex64), torch.int64)
 
 
 def test_steps_without_their_matrix_are_refused_by_file(folder: Path) -> None:

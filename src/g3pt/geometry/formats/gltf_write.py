@@ -175,7 +175,7 @@ def encode_draco(mesh: TriangleMesh, texture: Texture | None = None) -> bytes:
     collapse when vertices at the same position are merged are left out, as Draco merges them.
 
     Raises:
-        MeshError: if the encoder dropped other faces.
+        MeshError: if the encoder dropped other faces, or such faces of a textured mesh.
         ImportError: naming the extra, if DracoPy is not installed.
     """
     draco = _draco()
@@ -199,7 +199,10 @@ def encode_draco(mesh: TriangleMesh, texture: Texture | None = None) -> bytes:
     )
     decoded: Any = draco.decode(data)  # ids and counts are the encoder's to say
     if len(decoded.faces) != len(mesh.faces):
-        raise MeshError(f"Draco kept {len(decoded.faces)} of {len(mesh.faces)} faces")
+        raise MeshError(
+            f"Draco kept {len(decoded.faces)} of {len(mesh.faces)} faces, it drops those that have "
+            "two corners in one place: write the mesh without compression"
+        )
     # Draco's kinds: position, normal, texture coordinate, generic
     names = {0: "POSITION", 1: "NORMAL", 3: "TEXCOORD_0", 4: "COLOR_0"}
     accessors: list[dict[str, Any]] = []

@@ -121,7 +121,7 @@ class References:
             MeshError: with code `external_reference` if it leads out of the folder.
         """
         name = unquote(uri).replace("\\", "/")
-        if _SCHEME.match(name) or name.startswith("//"):
+        if _SCHEME.match(name):
             raise self._refused(f"refers to {uri[:80]!r}, only files in its own folder are read")
         normal = posixpath.normpath(name)
         if normal.startswith(("/", "..")) or "\0" in normal:

@@ -1,0 +1,478 @@
+"""Hostile sets of prepared shapes: shards with their index, and packs of them."""
+
+import hashlib
+import io
+import json
+import tempfile
+import zlib
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from safetensors.numpy import load, save
+
+from g3pt.config import ConfigError, to_json
+from g3pt.shapes.packs import DATA_FILE, PackConfig, PackedShapes, write_pack
+from g3pt.shapes.packs import INDEX_FILE as PACK_INDEX_FILE
+from g3pt.shapes.shape_set import SelectionError
+from g3pt.shapes.shards import (
+    END_OF_ARCHIVE,
+    FORMAT_VERSION,
+    INDEX_FILE,
+    DamagedSampleError,
+    Sample,
+    ShardSet,
+    as_lines,
+    pack_members,
+    pack_sample,
+    sample_key,
+    shard_name,
+)
+from g3pt.shapes.stored import PrepareConfig, ShapeRecord, ViewsConfig
+from g3pt.torture.damage import (
+    FOREIGN,
+    Rng,
+    damaged_bytes,
+    damaged_json,
+    damaged_json_bytes,
+    pick,
+    replace_by_special,
+)
+from g3pt.torture.doors import Door, Hostile, Must
+from g3pt.torture.pictures import bomb
+
+SHAPES, PER_SHARD, SIDE = 3, 2, 16
+PREPARE = PrepareConfig(num_points=32, num_volume_queries=64, num_near_queries=48)
+VIEWS = ViewsConfig(num_views=1, size=SIDE)
+BOMB_BYTES = 2**30
+"""Zeros that an array of a pack unpacks to; packed they are a megabyte."""
+
+Files = dict[str, bytes]
+"""The content of files by their names."""
+
+
+class Shards(Door):
+    """Folders of prepared shapes."""
+
+    name = "shards"
+    promise = "prepared shapes are read as their index and config describe them, or refused"
+    errors = (ValueError, ConfigError, SelectionError, DamagedSampleError, FileNotFoundError)
+
+    def write(self, folder: Path, rng: Rng) -> Hostile:
+        """A set of shards."""
+        path = folder / self.name
+        path.mkdir()
+        files = sound_shards()
+        must: Must = "refuse"
+        match int(rng.integers(12)):
+            case 0:
+                what, must = "sound", "open"
+            case 1:
+                return _with_special(path, files, rng)
+            case 2:
+                name = pick(tuple(files), rng)
+                what = f"without {name}"
+                files = {each: content for each, content in files.items() if each != name}
+            case 3:
+                name, kind = pick(tuple(files), rng), pick(tuple(FOREIGN), rng)
+                what, files = f"{name}: {kind}", files | {name: FOREIGN[kind]}
+            case 4:
+                name = pick([each for each in files if each != INDEX_FILE], rng)
+                how, changed = damaged_bytes(files[name], rng)
+                what = f"{name}: {how}"
+                must = "refuse" if name.endswith(".jsonl") and changed != files[name] else "either"
+                files = files | {name: changed}
+            case 5:
+                what, changed = damaged_json_bytes(json.loads(files[INDEX_FILE]), rng)
+                what, files, must = f"{INDEX_FILE}: {what}", files | {INDEX_FILE: changed}, "either"
+            case 6 | 7:
+                what, files = _with_damaged_row(files, rng)
+                must = "either"
+            case _:
+                what, files = _with_misfit(rng)
+        _write(path, files)
+        return Hostile(path, what, must)
+
+    def enter(self, path: Path) -> None:
+        """Open the set and read all of every shape."""
+        shards = ShardSet(path)
+        for row in range(len(shards)):
+            stored = shards[shards.readable(row)]
+            assert stored.points.shape == (shards.prepare.num_points, 3)
+            assert stored.points.min() >= -32767 and stored.normals.min() >= -127
+            stored.volume(np.arange(min(64, shards.prepare.num_volume_queries)))
+            stored.near(np.arange(8), shards.prepare.near_sigmas[0])
+            assert shards.description(row)["id"] == shards.shapes[row]["id"]
+            assert all(isinstance(each, str) for each in shards.captions(row))
+            for view in range(shards.num_views(row)):
+                assert shards.picture(row, view).shape == (shards.views.size,) * 2 + (4,)
+
+
+class Packs(Door):
+    """Packs of prepared shapes."""
+
+    name = "packs"
+    promise = "arrays and pictures of a pack are of the size and range that its index says"
+    errors = (ValueError, ConfigError, SelectionError, FileNotFoundError)
+
+    def write(self, folder: Path, rng: Rng) -> Hostile:
+        """A pack."""
+        path = folder / self.name
+        path.mkdir()
+        files = sound_pack()
+        must: Must = "refuse"
+        match int(rng.integers(12)):
+            case 0:
+                what, must = "sound", "open"
+            case 1:
+                return _with_special(path, files, rng)
+            case 2:
+                name = pick(tuple(files), rng)
+                what = f"without {name}"
+                files = {each: content for each, content in files.items() if each != name}
+            case 3:
+                name, kind = pick(tuple(files), rng), pick(tuple(FOREIGN), rng)
+                what, files = f"{name}: {kind}", files | {name: FOREIGN[kind]}
+                if name == DATA_FILE:
+                    files = _signed(files)
+            case 4:
+                how, changed = damaged_bytes(files[DATA_FILE], rng)
+                must = "either" if changed == files[DATA_FILE] else "refuse"
+                what, files = f"{DATA_FILE}: {how}", files | {DATA_FILE: changed}
+            case 5 | 6:
+                what, changed = damaged_json_bytes(json.loads(files[PACK_INDEX_FILE]), rng)
+                files = files | {PACK_INDEX_FILE: changed}
+                must = "either"
+            case 7:
+                header, rest = _header(files[DATA_FILE])
+                what, header = damaged_json(header, rng)
+                text = json.dumps(header).encode()
+                files = _signed(files | {DATA_FILE: _length(len(text)) + text + rest})
+                must = "either"
+            case _:
+                what, files = _with_pack_misfit(files, rng)
+        _write(path, files)
+        return Hostile(path, what, must)
+
+    def enter(self, path: Path) -> None:
+        """Open the pack and read all of every shape."""
+        pack = PackedShapes(path)
+        for row in range(len(pack)):
+            points, normals = pack.surface(row)
+            assert points.shape == normals.shape == (pack.config.num_points, 3)
+            assert points.min() >= -32767 and normals.min() >= -127
+            assert all(isinstance(each, str) for each in pack.captions(row))
+            for view in range(pack.num_views(row)):
+                picture = pack.picture(row, view)
+                assert picture.shape == (len(picture), len(picture), 4)
+
+
+def _write(path: Path, files: Files) -> None:
+    for name, content in files.items():
+        (path / name).write_bytes(content)
+
+
+def _with_special(path: Path, files: Files, rng: Rng) -> Hostile:
+    """Something else than a plain file in the place of one."""
+    _write(path, files)
+    name = pick(tuple(files), rng)
+    return Hostile(path, f"{name}: {replace_by_special(path / name, rng)}", "refuse")
+
+
+# --- shards ----------------------------------------------------------------------------------
+
+
+def _record(number: int, rng: Rng) -> ShapeRecord:
+    shape_id = f"shape {number} é"
+    return ShapeRecord(
+        points=rng.integers(-32767, 32768, (PREPARE.num_points, 3), np.int16),
+        normals=rng.integers(-127, 128, (PREPARE.num_points, 3), np.int8),
+        colors=rng.integers(0, 256, (PREPARE.num_points, 3), np.uint8) if number else None,
+        volume_inside=rng.integers(0, 256, PREPARE.num_volume_queries // 8, np.uint8),
+        near_inside=rng.integers(0, 256, PREPARE.num_near_queries // 8, np.uint8),
+        description={"id": shape_id, "query_key": int(rng.integers(2**63))},
+    )
+
+
+def _row(record: ShapeRecord, sample: Sample) -> dict[str, Any]:
+    return {
+        **record.description,
+        "family": "box",
+        "licence": "CC0-1.0",
+        "captions": ["a box"],
+        "volume_share": 0.25,
+        "quality": {"label_error": 0.01, "solid_to_source": 0.001},
+        "num_faces": 12,
+        "extents": [1.0, 2.0, 0.5],
+        "split": "train",
+        "size": len(sample.data),
+        "sha256": sample.sha256,
+        "members": [list(member) for member in sample.members],
+        "key": sample_key(record.description["id"]),
+    }
+
+
+@lru_cache(maxsize=1)
+def _sound_shapes() -> tuple[tuple[ShapeRecord, Sample], ...]:
+    rng = np.random.default_rng(0)
+    shapes: list[tuple[ShapeRecord, Sample]] = []
+    for number in range(SHAPES):
+        record = _record(number, rng)
+        pictures = [picture_file(rng.integers(0, 256, (SIDE, SIDE, 4), np.uint8)) for _ in range(2)]
+        shapes.append((record, pack_sample(record, pictures)))
+    return tuple(shapes)
+
+
+def picture_file(pixels: np.ndarray) -> bytes:
+    """A PNG."""
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "png")
+    return content.getvalue()
+
+
+def shards_of(shapes: list[tuple[dict[str, Any], bytes]]) -> Files:
+    """The files of a set.
+
+    Args:
+        shapes: the row, without its place, and the sample of each shape.
+    """
+    files, lines = Files(), ""
+    refused = {"id": "gone", "path": "gone.glb", "stage": "read", "code": "missing"}
+    for number, first in enumerate(range(0, len(shapes), PER_SHARD)):
+        rows: list[dict[str, Any]] = [] if number else [{**refused, "message": "no such file"}]
+        tar, shard = b"", shard_name(number, ".tar")
+        for row, data in shapes[first : first + PER_SHARD]:
+            rows.append({**row, "shard": shard, "offset": len(tar)})
+            tar += data
+        files |= {
+            shard: tar + END_OF_ARCHIVE,
+            shard_name(number, ".jsonl"): as_lines(rows).encode(),
+        }
+        lines += as_lines(rows)
+    index = {
+        "format_version": FORMAT_VERSION,
+        "fingerprint": hashlib.sha256(lines.encode()).hexdigest(),
+        "num_shards": -(-len(shapes) // PER_SHARD),
+        "num_shapes": len(shapes),
+        "num_refused": 1,
+        "config": {
+            "source": {"kind": "folder", "path": "meshes"},
+            "prepare": to_json(PREPARE),
+            "views": to_json(VIEWS),
+            "samples_per_shard": PER_SHARD,
+        },
+    }
+    return files | {INDEX_FILE: json.dumps(index).encode()}
+
+
+@lru_cache(maxsize=1)
+def sound_shards() -> Files:
+    """The files of a set of three shapes in two shards."""
+    return shards_of([(_row(record, sample), sample.data) for record, sample in _sound_shapes()])
+
+
+def _with_damaged_row(files: Files, rng: Rng) -> tuple[str, Files]:
+    """A row that was changed, and an index that agrees with it."""
+    names = [name for name in files if name.endswith(".jsonl")]
+    rows = {name: [json.loads(line) for line in files[name].splitlines()] for name in names}
+    name = pick(names, rng)
+    what, rows[name] = damaged_json(rows[name], rng, changes=int(rng.integers(1, 3)))
+    lines = {each: "".join(json.dumps(row) + "\n" for row in rows[each]) for each in names}
+    index = json.loads(files[INDEX_FILE])
+    index["fingerprint"] = hashlib.sha256("".join(lines.values()).encode()).hexdigest()
+    changed = {each: text.encode() for each, text in lines.items()}
+    return f"{name}: {what}", files | changed | {INDEX_FILE: json.dumps(index).encode()}
+
+
+def with_member(name: str, content: bytes | None) -> Files:
+    """The files of a set of which one shape has another member, all hashes right.
+
+    Args:
+        name: of the member, such as `points.npy`.
+        content: its bytes; None leaves it out.
+    """
+    shapes = [(_row(record, sample), sample.data) for record, sample in _sound_shapes()]
+    record, sample = _sound_shapes()[1]
+    members = {each: sample.data[at : at + size] for each, at, size in sample.members}
+    members = {each: one for each, one in members.items() if each != name or content is not None}
+    if content is not None:
+        members[name] = content
+    changed = pack_members(sample_key(record.description["id"]), members)
+    shapes[1] = (_row(record, changed), changed.data)
+    return shards_of(shapes)
+
+
+def npy(array: np.ndarray) -> bytes:
+    """An .npy file."""
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    return content.getvalue()
+
+
+def _with_misfit(rng: Rng) -> tuple[str, Files]:
+    """A whole and signed set with a member that does not fit."""
+    record, sample = _sound_shapes()[1]
+    arrays = {
+        "points.npy": record.points,
+        "normals.npy": record.normals,
+        "volume.npy": record.volume_inside,
+        "near.npy": record.near_inside,
+    }
+    name = pick(tuple(arrays), rng)
+    match int(rng.integers(8)):
+        case 0:
+            name = pick([each for each, _, _ in sample.members if each != "colors.npy"][:-1], rng)
+            return f"no {name}", with_member(name, None)
+        case 1:
+            what = pick(tuple(FOREIGN), rng)
+            name = pick(("json", "view-00.png", *arrays), rng)
+            return f"{name}: {what}", with_member(name, FOREIGN[what])
+        case 2:
+            what, data = bomb(rng)
+            return f"view-00.png: {what}", with_member("view-00.png", data)
+        case 3:
+            side = pick((1, SIDE + 1), rng)
+            data = picture_file(np.zeros((side, SIDE, 4), np.uint8))
+            return f"a picture of {SIDE} x {side}", with_member("view-01.png", data)
+        case 4:
+            other = json.dumps({"id": "another"}).encode()
+            return "the description of another shape", with_member("json", other)
+        case 5:
+            name, least = pick((("points.npy", -32768), ("normals.npy", -128)), rng)
+            changed = arrays[name].copy()
+            changed[int(rng.integers(len(changed))), int(rng.integers(3))] = least
+            return f"{name}: a number is {least}", with_member(name, npy(changed))
+        case 6:
+            how, content = damaged_bytes(npy(arrays[name])[:64], rng)
+            return f"{name}: a header with {how}", with_member(name, content)
+        case _:
+            what, changed = pick(_misfits(arrays[name]), rng)
+            return f"{name}: {what}", with_member(name, npy(changed))
+
+
+def _misfits(array: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Whole arrays that do not fit where one is expected."""
+    return [
+        ("one row less", array[:-1]),
+        ("one row more", np.concatenate([array, array[:1]])),
+        ("no row", array[:0]),
+        ("one more dimension", array[None]),
+        ("column by column", np.asfortranarray(np.tile(array.reshape(-1, 1), 3))),
+        ("NaN", np.full(array.shape, np.nan, np.float32)),
+        ("wide integers", array.astype(np.int64)),
+        ("bytes in the other order", array.astype(">i2")),
+        ("text", np.full(array.shape, "a")),
+    ]
+
+
+# --- packs -----------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def sound_pack() -> Files:
+    """The files of a pack of the shapes of `sound_shards`."""
+    with tempfile.TemporaryDirectory() as folder:
+        shards, pack = Path(folder) / "shards", Path(folder) / "pack"
+        shards.mkdir()
+        _write(shards, sound_shards())
+        write_pack(ShardSet(shards), pack, PackConfig(num_points=8, num_volume_queries=32))
+        return {path.name: path.read_bytes() for path in sorted(pack.iterdir())}
+
+
+def _length(number: int) -> bytes:
+    return number.to_bytes(8, "little")
+
+
+def _header(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """The JSON header of a safetensors file, and what comes after it."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    return json.loads(data[8:end]), data[end:]
+
+
+def _signed(files: Files) -> Files:
+    """The files of a pack whose index has the hash of its data."""
+    index = json.loads(files[PACK_INDEX_FILE])
+    index["data_sha256"] = hashlib.sha256(files[DATA_FILE]).hexdigest()
+    return files | {PACK_INDEX_FILE: json.dumps(index).encode()}
+
+
+def with_array(name: str, change: Callable[[np.ndarray], np.ndarray | None]) -> Files:
+    """The files of a pack of which an array was changed, with the right hash.
+
+    Args:
+        name: such as `points`.
+        change: from the compressed bytes to others; None leaves the array out.
+    """
+    files = sound_pack()
+    arrays: dict[str, np.ndarray] = load(files[DATA_FILE])
+    changed = change(arrays.pop(name))
+    return _signed(files | {DATA_FILE: save(arrays | ({} if changed is None else {name: changed}))})
+
+
+def zlib_bomb(num_bytes: int) -> np.ndarray:
+    """Compressed zeros, about a thousandth of them.
+
+    Args:
+        num_bytes: what it unpacks to, a multiple of 2**20.
+    """
+    stream = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    block = stream.compress(bytes(2**20)) + stream.flush(zlib.Z_FULL_FLUSH)
+    end = b"\x03\x00"  # an empty block, the last one
+    checksum = (num_bytes % 65_521) << 16 | 1  # Adler-32 of zeros
+    packed = b"\x78\x9c" + block * (num_bytes >> 20) + end + checksum.to_bytes(4, "big")
+    return np.frombuffer(packed, np.uint8)
+
+
+def _with_pack_misfit(files: Files, rng: Rng) -> tuple[str, Files]:
+    """A whole and signed pack with an array that does not fit, or an index that asks for more."""
+    name = pick(("points", "normals", "volume", "near"), rng)
+    match int(rng.integers(9)):
+        case 0:
+            name = pick((name, "pictures"), rng)
+            return f"no {name}", with_array(name, lambda _: None)
+        case 1:
+            return f"{name} unpacks to a gibibyte", with_array(
+                name, lambda _: zlib_bomb(BOMB_BYTES)
+            )
+        case 2:
+            cut = zlib_bomb(2**20)[: int(rng.integers(2, 100))]
+            return f"{name} unpacks to more, and is cut", with_array(name, lambda _: cut)
+        case 3:
+            index = json.loads(files[PACK_INDEX_FILE])
+            part, field = pick(
+                (
+                    ("config", "num_points"),
+                    ("prepare", "num_near_queries"),
+                    ("config", "num_volume_queries"),
+                ),
+                rng,
+            )
+            index[part][field] = int(pick((2**20, 2**24, 3 * 2**30, 2**62 - 2**62 % 24), rng))
+            if field in index["prepare"]:
+                index["prepare"][field] = index[part][field]
+            what = f"{part}.{field} = {index[part][field]}"
+            return what, files | {PACK_INDEX_FILE: json.dumps(index).encode()}
+        case 4:
+            dtype = pick((np.float32, np.int64, np.bool_, np.float16), rng)
+            return f"{name} holds {dtype.__name__}", with_array(name, lambda old: old.astype(dtype))
+        case 5:
+            return f"{name} has another dimension", with_array(name, lambda old: old[None])
+        case 6:
+            less = int(rng.integers(1, 60))
+            return f"pictures are short of {less}", with_array(
+                "pictures", lambda old: old[:-less].copy()
+            )
+        case 7:
+            more = rng.integers(0, 256, int(rng.integers(1, 40)), np.uint8)
+            return f"{name} has more behind it", with_array(
+                name, lambda old: np.concatenate([old, more])
+            )
+        case _:
+            name, dtype, least = pick((("points", "<i2", -32768), ("normals", "i1", -128)), rng)
+            worst = np.full((SHAPES, 8, 3), least, dtype)
+            planes = worst.view(np.uint8).reshape(-1, worst.itemsize).T
+            packed = np.frombuffer(zlib.compress(planes.tobytes()), np.uint8)
+            return f"{name} hold {least}", with_array(name, lambda _: packed)
