@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from g3pt.cli.options import CommonOptions, parse, report, say, working
+from g3pt.cli.options import CommonOptions, parse, report, require_folder, say, working
 from g3pt.cli.progress import steps
 from g3pt.cli.shapes import scales_shown
 from g3pt.cli.speech import WITH_TIME, listen
@@ -69,6 +69,9 @@ class ReproduceOptions(CommonOptions):
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = parse(ReproduceOptions, "reproduce", arguments)
+    if not options.dry_run and not options.try_steps:
+        require_folder(options.out)
+        require_folder(options.runs)
     say(f"g3pt reproduce: loading {options.name}")  # takes seconds
     listen(logging.INFO, *HEARD, layout=WITH_TIME)
     from g3pt.reproduce.figure5 import GALLERIES
