@@ -150,9 +150,9 @@ def test_drawn_surfaces_are_stored_points(pack):
 
 @pytest.fixture(scope="module")
 def torture():
-    from g3pt.torture import shape_sets
+    from g3pt.torture import packs
 
-    return shape_sets
+    return packs
 
 
 @pytest.fixture
