@@ -58,7 +58,21 @@ def test_the_report_names_every_row_and_says_what_is_missing(table, root: Path, 
     more = replace(table, rows=(*table.rows, replace(table.rows[0], name="later")))
     later = write_unseen(more, finished_rows(more, root), tmp_path)[0]
     assert "1 runs are not finished" in later.read_text(encoding="utf-8")
-    assert len(json.loads(files[2].read_text(encoding="utf-8"))["rows"]) == 4
+    written = json.loads(files[2].read_text(encoding="utf-8"))
+    assert len(written["rows"]) == 4
+    trained = [one for row in written["rows"] for one in row.get("rows", ())]
+    assert trained
+    assert all("ids" not in one["objects"] for one in trained)
+    assert {name: len(ids) for name, ids in written["ids"].items()} == {
+        one["set"]: len(one["objects"]["ce"]) for one in trained
+    }
+
+
+def test_rows_of_other_objects_are_not_put_side_by_side(table, root: Path, tmp_path: Path):
+    first, *others = (json.loads(json.dumps(row)) for row in finished_rows(table, root))
+    first["rows"][0]["objects"]["ids"][0] = "another"
+    with pytest.raises(ValueError, match=f"{others[0]['name']}: was measured on other objects of"):
+        write_unseen(table, [first, *others], tmp_path)
 
 
 def test_objects_that_cannot_be_trusted_are_left_out_of_the_report(

@@ -322,20 +322,42 @@ def write_unseen(table: UnseenTable, rows: Sequence[Mapping[str, Any]], folder: 
     """Write `unseen-SCALE.md`, `.csv` and `.json`; each appears whole or not at all.
 
     Raises:
-        ValueError: if no trained row is finished.
+        ValueError: if no trained row is finished, or two were measured on other objects.
     """
     if all(row["name"] == NEAREST_PICTURE for row in rows):
         raise ValueError(f"{NAME}: no row is finished yet")
+    whole = json.dumps({"name": NAME, "scale": table.scale, **_ids_once(rows)}, allow_nan=False)
     folder.mkdir(parents=True, exist_ok=True)
     base = folder / f"{NAME}-{table.scale}"
     files = [base.with_suffix(suffix) for suffix in (".md", ".csv", ".json")]
     write_whole(files[0], markdown(table, rows))
     write_whole(files[1], to_csv([_flat(row) for row in rows]))
-    whole = json.dumps({"name": NAME, "scale": table.scale, "rows": list(rows)}, allow_nan=False)
     # Rows hold numbers of every object: five digits are below their noise.
     rounded = json.loads(whole, parse_float=lambda digits: float(f"{float(digits):.5g}"))
     write_whole(files[2], json.dumps(rounded, separators=(",", ":")) + "\n")
     return files
+
+
+def _ids_once(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The rows with the ids of their objects, which are the same in all trained ones, told once.
+
+    Raises:
+        ValueError: if two rows were measured on other objects.
+    """
+    ids: dict[str, list[str]] = {}
+    kept: list[Mapping[str, Any]] = []
+    for row in rows:
+        if row["name"] == NEAREST_PICTURE:
+            kept.append(row)
+            continue
+        sets: list[dict[str, Any]] = []
+        for one in row["rows"]:
+            objects = dict(one["objects"])
+            if ids.setdefault(one["set"], found := objects.pop("ids")) != found:
+                raise ValueError(f"{row['name']}: was measured on other objects of {one['set']}")
+            sets.append({**one, "objects": objects})
+        kept.append({**row, "rows": sets})
+    return {"ids": ids, "rows": kept}
 
 
 def markdown(table: UnseenTable, rows: Sequence[Mapping[str, Any]]) -> str:
