@@ -41,6 +41,7 @@ def test_views_of_impossible_counts_are_refused(changes):
     ("change", "reason"),
     [
         (lambda packed: packed[:-9], "does not unpack to the 24 bytes"),
+        (lambda packed: packed[:-2], "does not unpack to the 24 bytes"),  # of the checksum
         (lambda packed: packed + b"x", "does not unpack to the 24 bytes"),
         (lambda packed: zlib.compress(bytes(23)), "does not unpack to the 24 bytes"),
         (lambda packed: zlib.compress(bytes(25)), "does not unpack to the 24 bytes"),
