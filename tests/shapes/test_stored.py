@@ -93,6 +93,22 @@ def test_only_square_pictures_of_usual_size_are_read(kind):
         read_picture(data[kind])
 
 
+def test_a_picture_has_a_largest_size(monkeypatch):
+    import io
+
+    from PIL import Image
+
+    from g3pt.shapes import stored
+
+    content = io.BytesIO()
+    Image.new("RGBA", (16, 16)).save(content, "png")
+    monkeypatch.setattr(stored, "MAX_PICTURE_PIXELS", 256)
+    assert stored.read_picture(content.getvalue()).shape == (16, 16, 4)
+    monkeypatch.setattr(stored, "MAX_PICTURE_PIXELS", 255)
+    with pytest.raises(ValueError, match="has 16 x 16 pixels"):
+        stored.read_picture(content.getvalue())
+
+
 def test_planes_are_compressed_within_the_bound_that_is_checked():
     from g3pt.shapes.stored import most_compressed
 
