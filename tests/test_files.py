@@ -19,6 +19,8 @@ from g3pt.files import (
     read_json,
     read_plain,
     staying,
+    whole_folder,
+    write_array_whole,
     write_tensors_whole,
     write_whole,
 )
@@ -30,6 +32,55 @@ def test_a_file_is_replaced_and_nothing_stays_beside_it(tmp_path: Path):
     write_whole(file, "zwölf")
     assert file.read_text(encoding="utf-8") == "zwölf"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_bytes_of_names_that_are_no_text_are_escaped_in_text(tmp_path: Path):
+    write_whole(tmp_path / "a.txt", f"made of {os.fsdecode(b'a' + bytes([255]))}")
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "made of a\\udcff"
+
+
+def test_an_array_is_written_whole_and_comes_back(tmp_path: Path):
+    import numpy as np
+
+    array = np.arange(6, dtype=np.float16).reshape(2, 3).T  # not contiguous
+    write_array_whole(tmp_path / "a.npy", array)
+    assert np.array_equal(np.load(tmp_path / "a.npy", allow_pickle=False), array)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
+        write_array_whole(tmp_path / "b.npy", np.array([{}]))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
+def test_a_new_folder_appears_whole_or_not_at_all(tmp_path: Path, kind: type[BaseException]):
+    folder = tmp_path / "above" / "new"
+    with pytest.raises(kind, match="refused"), whole_folder(folder, parents=True) as place:
+        write_whole(place / "a.txt", b"one")
+        assert not folder.exists()
+        raise kind("refused")
+    assert list(tmp_path.iterdir()) == []
+    with whole_folder(folder, parents=True) as place:
+        write_whole(place / "a.txt", b"one")
+    assert [path.name for path in tmp_path.rglob("*")] == ["above", "new", "a.txt"]
+
+
+def test_errors_name_the_files_of_a_new_folder_as_they_would_have_been(tmp_path: Path):
+    folder = tmp_path / "new"
+    with pytest.raises(FileNotFoundError) as caught, whole_folder(folder) as place:
+        write_whole(place / "none" / "a.txt", b"one")
+    assert caught.value.filename == str(folder / "none" / "a.txt")
+    with pytest.raises(FileNotFoundError) as caught, whole_folder(folder / "below"):
+        pytest.fail("made the folders above it")
+    assert caught.value.filename == str(folder / "below")
+
+
+def test_files_of_a_folder_that_is_there_are_replaced_one_by_one(tmp_path: Path):
+    write_whole(tmp_path / "a.txt", b"one")
+    with pytest.raises(ValueError, match="refused"), whole_folder(tmp_path) as place:
+        assert place == tmp_path
+        write_whole(place / "b.txt", b"two")
+        raise ValueError("refused")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.txt"]
 
 
 def test_what_was_there_stays_when_writing_fails(tmp_path: Path, monkeypatch):

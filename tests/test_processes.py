@@ -4,7 +4,9 @@ import os
 import re
 import subprocess
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,44 @@ def test_threads_of_workers_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_WAIT_POLICY")
     with ProcessPoolExecutor(1, worker_context()) as pool:
         assert pool.submit(os.getenv, "OMP_WAIT_POLICY").result(timeout=60) == "PASSIVE"
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, GeneratorExit])
+def test_workers_do_not_finish_what_nobody_waits_for(kind: type[BaseException]) -> None:
+    from g3pt.processes import worker_pool
+
+    with pytest.raises(kind), worker_pool(1) as pool:
+        worker = pool.submit(os.getpid).result(timeout=60)
+        task = pool.submit(time.sleep, 30)
+        while not task.running():
+            time.sleep(0.01)
+        raise kind
+    assert isinstance(task.exception(), BrokenProcessPool)
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
+
+
+def test_workers_finish_what_they_are_at_when_something_else_fails() -> None:
+    from g3pt.processes import worker_pool
+
+    with pytest.raises(ValueError, match="elsewhere"), worker_pool(1) as pool:
+        task = pool.submit(os.getpid)
+        raise ValueError("elsewhere")
+    assert task.result(timeout=0)
+
+
+def test_workers_end_with_a_process_that_is_killed() -> None:
+    code = """
+import os, time
+from g3pt.processes import worker_pool
+with worker_pool(1) as pool:
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, 1000)
+    os.kill(os.getpid(), 9)
+"""
+    # The worker has the same stdout: its end is read only when both have ended.
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=300)
+    assert done.returncode == -9 and int(done.stdout) > 0
 
 
 def test_workers_are_started_in_one_way() -> None:

@@ -5,9 +5,11 @@ Whatever a user hands over may be a pipe, a folder, or far larger than memory.
 
 import errno
 import fcntl
+import io
 import json
 import os
 import re
+import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +22,8 @@ TEMPORARY = ".tmp"
 NAME_BYTES = 100
 """So much of a file's name begins the name of its temporary file; 255 is the usual limit of both.
 """
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOENT)
+"""Errors of a folder that is full, read-only or gone."""
 MAX_JSON_BYTES = 64 * 2**20
 """Largest JSON file that is read; in memory its values take some ten times as much."""
 
@@ -97,12 +101,12 @@ def parse_json(data: bytes, origin: str, error: type[Exception] = ValueError) ->
         raise error(f"{origin}: not JSON: {caught}") from None
 
 
-def write_whole(path: str | os.PathLike[str], content: bytes | str) -> None:
+def write_whole(path: str | os.PathLike[str], content: bytes | memoryview | str) -> None:
     """Write a file atomically: first under a hidden name in the same folder, then renamed.
 
     Args:
         path: the file; an existing one is replaced.
-        content: text is written as UTF-8.
+        content: text is written as UTF-8; bytes of names that are none are escaped.
 
     Raises:
         OSError: naming the file, if it cannot be written, or is a folder, a device or a pipe.
@@ -110,7 +114,62 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str) -> None:
     write_together({Path(path): content})
 
 
-def write_together(contents: Mapping[Path, bytes | str]) -> None:
+def write_array_whole(path: str | os.PathLike[str], array: Any) -> None:
+    """Write an array as an `.npy` file, atomically as `write_whole` does.
+
+    Args:
+        path: the file; an existing one is replaced.
+        array: an array of numpy without Python objects; it is copied in memory.
+
+    Raises:
+        OSError: naming the file, if it cannot be written.
+    """
+    import numpy as np  # callers with arrays have loaded it
+
+    content = io.BytesIO()  # numpy's own writing to a file says neither its name nor the reason
+    np.save(content, array, allow_pickle=False)
+    write_whole(path, content.getbuffer())
+
+
+@contextmanager
+def whole_folder(path: Path, *, parents: bool = False) -> Iterator[Path]:
+    """The place for the files of a folder, which appears whole if it is new.
+
+    A new one is filled under a hidden name beside it, and renamed when the block ends. If the
+    block fails, nothing stays of it, and of the folders above it that were made for it. In a
+    folder that is there already the block replaces files one by one.
+
+    Args:
+        path: the folder.
+        parents: whether to make the folders above it.
+
+    Raises:
+        OSError: naming the folder, if it cannot be made, or a file of it, if the block fails so.
+    """
+    if path.exists():
+        yield path
+        return
+    above = [folder for folder in path.parents if not folder.exists()]
+    place = hidden_name(path)
+    try:
+        with naming(path):
+            place.mkdir(parents=parents)
+        yield place
+        with naming(path):
+            place.rename(path)
+    except BaseException as error:
+        shutil.rmtree(place, ignore_errors=True)
+        for folder in above:
+            _remove_empty(folder)
+        if isinstance(error, OSError) and isinstance(error.filename, str | os.PathLike):
+            inside = Path(error.filename)
+            if inside.is_relative_to(place):
+                name = path / inside.relative_to(place)
+                raise OSError(error.errno, error.strerror, os.fspath(name)) from error
+        raise
+
+
+def write_together(contents: Mapping[Path, bytes | memoryview | str]) -> None:
     """Write files that belong together, each as `write_whole` does: all of them, or none.
 
     Only a machine that stops in the moment of the renaming can leave some of them; the last one is
@@ -127,7 +186,11 @@ def write_together(contents: Mapping[Path, bytes | str]) -> None:
         for path, content in contents.items():
             _check_replaceable(path)
             with naming(path), hidden[path].open("wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
+                file.write(
+                    content.encode(errors="backslashreplace")
+                    if isinstance(content, str)
+                    else content
+                )
                 file.flush()
                 os.fsync(file.fileno())
         for path, temporary in hidden.items():
@@ -233,6 +296,14 @@ def _remove(temporary: Path) -> None:
     """Remove what is left of a file; there may be nothing, or no folder any more."""
     try:
         temporary.unlink()
+    except OSError:
+        pass
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder unless there is something in it, or no folder any more."""
+    try:
+        folder.rmdir()
     except OSError:
         pass
 

@@ -1,9 +1,18 @@
-"""How processes share the cores of a machine: waiting threads sleep, workers are not forked."""
+"""How processes share the cores of a machine, and end together.
+
+Waiting threads sleep, workers are not forked, and no worker outlives the process that started it.
+"""
 
 import multiprocessing
 import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing.context import SpawnContext
-from typing import Any
+from typing import Any, NoReturn
 
 WAIT_POLICY = "OMP_WAIT_POLICY"
 """How a thread of OpenMP waits for others: PASSIVE sleeps at once, ACTIVE keeps its core busy."""
@@ -41,3 +50,47 @@ def prepared_context(*modules: str) -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(modules))
     return context
+
+
+@contextmanager
+def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes, which have ended when the block is left, however it is left.
+
+    Whoever asks this process to stop, by a signal or by closing a generator, asks the workers as
+    well: they get SIGTERM, and what they were not given yet is dropped. After any other error they
+    finish what they are at.
+
+    Args:
+        workers: how many.
+    """
+    others = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(workers, worker_context(), _begin, (os.getpid(),)) as pool:
+        try:
+            yield pool
+        except (KeyboardInterrupt, GeneratorExit):
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _begin(parent: int) -> None:
+    """Settle a worker: it is stopped by the process that started it, not by the user's keys."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with(parent)
+
+
+def end_with(parent: int) -> None:
+    """Let this process end when the one that started it has ended, also when that was killed.
+
+    Args:
+        parent: number of the process that started this one.
+    """
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: int) -> NoReturn:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

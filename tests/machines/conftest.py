@@ -15,6 +15,7 @@ import pytest
 
 from served import CUBE
 from shared import made_once
+from stocks import box
 
 STAGE = Path(__file__).with_name("stage.py")
 UNSHARE = ("unshare", "--map-root-user", "--net", "--mount")
@@ -66,6 +67,8 @@ class Machine:
         for file in files:
             file.write_bytes(b"")
         asked = {"folder": str(self._folder), "out": str(files[0]), "err": str(files[1])}
+        if argv[0] in SMALL:
+            broken["first"] = SMALL[str(argv[0])] + broken.get("first", "")
         started = self.ask(argv=[str(one) for one in argv], **{**asked, **broken})
         code = self.ask(wait=started)
         out, err = (file.read_bytes().decode("utf-8", "backslashreplace") for file in files)
@@ -123,8 +126,15 @@ def given(
         (folder / "rows.csv").write_text("id,text\na,a red mug\nb,a red table\n")
         Image.new("RGB", (64, 64), "white").save(folder / "mug.png")
 
+    def make_meshes(folder: Path) -> None:
+        from g3pt.geometry.mesh import write_mesh
+
+        for number, high in enumerate((0.6, 1.0, 1.8)):
+            write_mesh(folder / f"box_{number}.ply", box((0.0, 0.0, 0.0), (1.0, high, 0.8)))
+
     folder = made_once(tmp_path_factory, "given-to-machines", make)
-    return {"TINY": tiny_weights, "GIVEN": folder, "SHARDS": folder_shards.path}
+    meshes = made_once(tmp_path_factory, "meshes-of-machines", make_meshes)
+    return {"TINY": tiny_weights, "GIVEN": folder, "MESHES": meshes, "SHARDS": folder_shards.path}
 
 
 @pytest.fixture
@@ -153,7 +163,29 @@ COMMANDS = {
     "prepare": "prepare GIVEN OUT/shards --points 64 --queries 96 --solid-resolution 32 "
     "--views 1 --view-size 32",
     "stock": "prepare GIVEN OUT/stock.safetensors --stock",
+    "vary": "vary GIVEN/cube.obj --keep 1 -o OUT/cube.glb --resolution 16 --weights TINY",
+    "mix": "mix GIVEN/cube.obj MESHES/box_2.ply --keep 1 --text red -o OUT/cube.glb "
+    "--resolution 16 --weights TINY",
+    "complete": "complete GIVEN/cube.obj -o OUT/cube.glb --width 2 --survivors 1 --resolution 16 "
+    "--weights TINY",
+    "compare": "compare TINY TINY --sampling-b temperature=0.5 --data MESHES --task image "
+    "--limit 1 --quick -o OUT/compared",
+    "finetune": "finetune MESHES -o OUT/mine --weights TINY --device cpu --threads 1 --warps 2 "
+    "--steps 2 --rank 2",
+    "gallery": "reproduce figure5 --scale smoke --out OUT/results",
+    "reproduce": "reproduce table3b --scale smoke --out OUT/results --runs OUT/runs",
+    "torture": "torture --door tokens --trials 2 --workers 1 --keep OUT/kept",
     "train": "train tokenizer-tiny-smoke --run OUT/run --workers 1 --data.shards SHARDS "
     "--train.steps 4 --train.checkpoint-every 2 --train.eval-every 4",
 }
 """Command lines of every kind, with capitals for what is put in."""
+
+SMALL = {
+    "finetune": "from g3pt.training import finetune_plan as plan\n"
+    "plan.MIN_EXAMPLES, plan.PART = 8, 4\n",
+    "compare": "from g3pt.evaluation import objects\n"
+    "few = objects.EvaluationSettings(resolution=16, num_volume=4000, num_prefix=500,\n"
+    "    num_surface=800, num_near=200, truth_resolution=24)\n"
+    "objects.quick_settings = lambda seed=0: few\n",
+}
+"""Statements that make commands small enough for tests, where no flag does."""

@@ -12,6 +12,7 @@ namespaces, and answers with its complaint. {"list": folder} names all files in 
 {"warm": argv} runs a command in this process itself, so that those to come find all loaded.
 """
 
+import gc
 import json
 import os
 import resource
@@ -57,9 +58,10 @@ def become(request):
 def serve():
     """Answer requests until there are none; return only in a command, with what it runs."""
     main = load()
-    told = os.fdopen(os.dup(1), "w")
+    # A command has other files of these numbers, which nobody may close for it.
+    told = os.fdopen(os.dup(1), "w", closefd=False)
     os.dup2(2, 1)
-    asked = os.fdopen(os.dup(0))
+    asked = os.fdopen(os.dup(0), closefd=False)
     print(json.dumps("ready"), file=told, flush=True)
     for line in iter(asked.readline, ""):
         request = json.loads(line)
@@ -67,6 +69,7 @@ def serve():
             answer = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
         elif "warm" in request:
             answer = main(request["warm"])
+            gc.freeze()  # collections of a forked process would copy the memory of all that is here
         elif "list" in request:
             found = sorted(Path(request["list"]).rglob("*"))
             answer = [str(path.relative_to(request["list"])) for path in found if path.is_file()]

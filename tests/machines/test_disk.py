@@ -17,13 +17,21 @@ POINTS = {
     "cache": ("cache", 4, "tokens.partial"),
     "plan": ("many", 4, "many/plan"),
     "sample": ("many", 24, ".sample"),
+    "variation": ("vary", 60, "cube.glb"),
+    "mixture": ("mix", 0, "cube.glb"),
+    "completion": ("complete", 60, "cube.glb"),
+    "gallery": ("gallery", 4, "figure5-smoke.png"),
+    "comparison": ("compare", 20, "compared/a/objects.csv"),
+    "examples": ("finetune", 64, "recordings/meshes/part-00000"),
+    "row": ("reproduce", 300, "seed0/checkpoints"),
+    "trial": ("torture", 0, "kept/tokens-0"),
     "checkpoint": ("train", 120, "step-0"),
     "later-checkpoint": ("train", 900, "step-2"),
 }
 """Where a disk is full -> command, KiB that are free, and part of what the message names."""
-GOES_ON = ("cache", "sample", "later-checkpoint")
+GOES_ON = ("cache", "sample", "comparison", "later-checkpoint")
 """Points from which the same command is tried again when there is room."""
-KEEPS = ("cache", "many", "train")
+KEEPS = ("cache", "compare", "finetune", "many", "reproduce", "train")
 """Commands that keep what they had done."""
 
 
@@ -54,7 +62,14 @@ def test_a_limit_on_the_size_of_files_is_named(machine, command, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ("generate", "render", "export", "stock", "cache", "many"))
+BEFORE_THE_WORK = (
+    *("generate", "render", "export", "stock", "cache", "many", "vary", "mix", "complete"),
+    *("compare", "finetune", "gallery", "reproduce", "torture"),
+)
+"""Commands that know before the work that they cannot write."""
+
+
+@pytest.mark.parametrize("name", BEFORE_THE_WORK)
 def test_a_read_only_disk_is_wrong_input_told_before_the_work(machine, command, tmp_path, name):
     with machine.disk(tmp_path / "disk", "ro") as disk:
         ended = machine.g3pt(*command(name, disk))
@@ -63,24 +78,42 @@ def test_a_read_only_disk_is_wrong_input_told_before_the_work(machine, command, 
     assert "meshes 1/1" not in ended.err
 
 
-def test_an_output_that_is_a_pipe_is_not_replaced(machine, command, tmp_path):
-    pipe = tmp_path / "cube.g3t"
+@pytest.mark.parametrize(
+    ("name", "output"), [("tokenize", "cube.g3t"), ("vary", "cube.glb"), ("complete", "cube.glb")]
+)
+def test_an_output_that_is_a_pipe_is_not_replaced(machine, command, tmp_path, name, output):
+    pipe = tmp_path / output
     os.mkfifo(pipe)
-    ended = machine.g3pt(*command("tokenize", tmp_path))
+    ended = machine.g3pt(*command(name, tmp_path))
     assert ended.code == 1 and ended.last.endswith(
-        "cube.g3t: Is no plain file, and is not replaced"
+        f"{output}: Is no plain file, and is not replaced"
     )
     assert pipe.is_fifo()
 
 
-@pytest.mark.parametrize("name", ("prepare", "evaluate"))
+@pytest.mark.parametrize(
+    ("name", "output"),
+    [("export", "weights"), ("compare", "compared"), ("finetune", "mine"), ("gallery", "results")],
+)
+def test_a_pipe_where_a_folder_is_needed_is_told_before_the_work(
+    machine, command, tmp_path, name, output
+):
+    os.mkfifo(tmp_path / output)
+    ended = machine.g3pt(*command(name, tmp_path))
+    assert ended.code == 2 and ended.err.count("\n") == 1
+    assert ended.last.endswith(f"{output}: is a file, a folder is needed")
+
+
+@pytest.mark.parametrize(
+    "name", ("prepare", "evaluate", "compare", "finetune", "reproduce", "train")
+)
 def test_a_folder_that_is_removed_during_the_work_is_failed_work(machine, command, tmp_path, name):
-    # At the moment of the first file of a result.
+    # At the moment of the first large file of a result.
     gone = (
         "import shutil, g3pt.files as files\n"
         "real = files._check_replaceable\n"
         "def check(path):\n"
-        "    if path.suffix in ('.sample', '.npz'):\n"
+        "    if path.suffix in ('.sample', '.npz', '.safetensors'):\n"
         f"        shutil.rmtree({str(tmp_path)!r})\n"
         "    real(path)\n"
         "files._check_replaceable = check"
@@ -125,16 +158,24 @@ def test_no_room_for_temporary_files_is_not_the_fault_of_a_row(machine, command,
 # --- two commands, one folder ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "place"), [("cache", "tokens.partial"), ("train", "run")])
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("cache", "tokens.partial"),
+        ("train", "run"),
+        ("finetune", "mine.work"),
+        ("reproduce", "runs/smoke/cvq-7-6bit-seed0"),
+    ],
+)
 def test_a_folder_that_another_process_works_on_is_refused(machine, command, tmp_path, name, place):
     folder = tmp_path / place
-    folder.mkdir()
+    folder.mkdir(parents=True)
     held = os.open(folder, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
     ended = machine.g3pt(*command(name, tmp_path))
     os.close(held)
     assert ended.code == 2 and f"{folder}: another process is working on it" in ended.last
-    assert list(folder.iterdir()) == []
+    assert [file for file in folder.iterdir() if file.name != "recipe.json"] == []
 
 
 def test_a_cache_that_another_process_has_finished_is_taken(tmp_path, folder_shards):

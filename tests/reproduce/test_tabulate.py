@@ -1,13 +1,16 @@
 """From rows to a table: what is compared with what, and what is made of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from g3pt.reproduce.budget import budget
 from g3pt.reproduce.series import FinishedRow
 from g3pt.reproduce.table_report import markdown, write_report
 from g3pt.reproduce.tables import table2, table3a, table4
-from g3pt.reproduce.tabulate import tabulate
+from g3pt.reproduce.tabulate import at_operations, tabulate
 
 ENVIRONMENT = {
     "commit": "abc",
@@ -121,3 +124,72 @@ def test_the_report_names_commit_rows_and_outcomes(tmp_path: Path):
     assert "| 85.43 |" in text  # the paper's own
     assert len(files[1].read_text().splitlines()) == 5
     assert files[3].read_bytes().startswith(b"\x89PNG")
+
+
+# --- over operations ---------------------------------------------------------------------------
+
+
+def spent(found, flops, steps):
+    """A row that took `steps` of `flops`, measured on the objects of `budget`."""
+    summary = found.summary | {"flops_per_step": flops, "steps": steps}
+    objects = {"budget-procedural": found.objects["procedural"]}
+    return replace(found, summary=summary, objects=objects)
+
+
+def budget_rows(experiment, ious, volume_flops):
+    """IoU by kind and budget; a step of a volume takes `volume_flops`, of the others 1e9."""
+    return [
+        spent(
+            row(variant, seed, ious[variant.curve][variant.run.train.steps]),
+            volume_flops if variant.curve == "volume" else 10**9,
+            variant.run.train.steps,
+        )
+        for variant in experiment.variants
+        for seed in variant.seeds
+    ]
+
+
+def test_an_order_that_turns_with_the_steps_is_seen():
+    experiment = budget("toy")
+    flat = {500: 0.5, 2000: 0.5, 5000: 0.5}
+    ious = dict.fromkeys(("VAE", "VQ-VAE", "pooling", "triplane"), flat)
+    ious |= {"CVQ": {500: 0.4, 2000: 0.5, 5000: 0.7}, "volume": {500: 0.5, 2000: 0.6, 5000: 0.65}}
+    found = outcomes(tabulate(experiment, budget_rows(experiment, ious, 4 * 10**9)))
+    assert found["CVQ > volume, both after 500 steps"] == "not reproduced"
+    assert found["CVQ > volume, both after 5,000 steps"] == "reproduced"
+    # 500 steps of a volume are 2,000 of the others, 2,000 are more than any of them took
+    assert found["CVQ > volume, both after 2 TFLOP (500 steps of the latter)"] == (
+        "within the interval"
+    )
+    assert not any("volume" in text and "2,000 steps of the latter" in text for text in found)
+
+
+def test_a_curve_is_read_between_its_budgets_in_the_logarithm_of_operations():
+    curve = [(100, np.array([[0.2, 0.4]])), (10_000, np.array([[0.4, 0.8], [0.0, 0.0]]))]
+    np.testing.assert_allclose(at_operations(curve, 1000), [[0.3, 0.6]])
+    np.testing.assert_allclose(at_operations(curve, 10_000), [[0.4, 0.8]])
+    np.testing.assert_allclose(at_operations(curve, 96), curve[0][1])
+    np.testing.assert_allclose(at_operations(curve, 10_400), curve[1][1])
+    assert at_operations(curve, 90) is None
+    assert at_operations(curve, 11_000) is None
+    assert at_operations([], 100) is None
+
+
+def test_a_curve_over_operations_is_drawn_for_every_kind(tmp_path: Path):
+    pytest.importorskip("matplotlib", reason="plots need the extra `eval`")
+    experiment = budget("toy")
+    growing = {500: 0.4, 2000: 0.5, 5000: 0.6}
+    ious = {variant.curve: growing for variant in experiment.variants}
+    table = tabulate(experiment, budget_rows(experiment, ious, 2 * 10**9))
+    files = write_report(table, tmp_path)
+    assert [file.name for file in files][-1] == "budget-toy.png"
+    assert files[-1].stat().st_size > 10_000
+
+
+def test_a_table_over_operations_needs_curves_and_one_to_compare_with():
+    experiment = budget("smoke")
+    with pytest.raises(ValueError, match=r"budget: over operations .* got 'cube'"):
+        replace(experiment, reference="cube")
+    nameless = tuple(replace(variant, curve="") for variant in experiment.variants)
+    with pytest.raises(ValueError, match="every variant needs a curve"):
+        replace(experiment, variants=nameless)

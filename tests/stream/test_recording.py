@@ -229,11 +229,11 @@ def test_a_recording_that_gains_margins_later_is_one_that_had_them(source, tmp_p
     whole, later = tmp_path / "whole", tmp_path / "later"
     record(config, whole, 8, tokenize_with_margins, see)
     make(later, replace(config, margins=False), num=4)
-    (later / "part-00000" / "margins_BTK.unfinished").write_bytes(b"half of it")
+    (later / "part-00000" / ".margins_BTK.npy.1-1.tmp").write_bytes(b"half of it")
     record(config, later, 8, tokenize_with_margins, see)
     for name in ("indices_BT", "margins_BTK"):
         assert np.array_equal(column(later, name), column(whole, name))
-    assert not list(later.rglob("*.unfinished"))
+    assert not list(later.rglob("*.tmp"))
     assert Recording(Selection(folder=str(later))).config.margins
 
 

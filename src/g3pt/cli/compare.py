@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from g3pt.cli.options import CommonOptions, naming_splits, parse, report, working
+from g3pt.cli.options import CommonOptions, naming_splits, parse, report, require_folder, working
 from g3pt.cli.progress import steps
 from g3pt.config import from_json
 from g3pt.models.sampling import Sampling
@@ -103,8 +103,8 @@ def main(arguments: Sequence[str]) -> int:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name} must be at least 1, got {value}")
-    if options.output is not None and options.output.is_file():
-        raise ValueError(f"{options.output}: is a file, a folder is needed")
+    if options.output is not None:
+        require_folder(options.output)
     sides = (
         _side(options, options.a, options.adapter_a, options.sampling_a, "a"),
         _side(options, options.b, options.adapter_b, options.sampling_b, "b"),

@@ -20,6 +20,7 @@ from g3pt.cli.options import (
     plan_outputs,
     report,
     require_files,
+    working,
 )
 from g3pt.cli.shapes import SamplingFlags, scales_shown
 
@@ -126,6 +127,7 @@ def main(arguments: Sequence[str]) -> int:
             min_share=options.min_share,
             on_scale=on_scale,
         )
+    with working("writing"):
         outputs = write_completions(
             result,
             paths,

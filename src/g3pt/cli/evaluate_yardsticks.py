@@ -147,6 +147,7 @@ def _measure(options: YardsticksOptions) -> int:
     from g3pt.evaluation.report.yardsticks import (
         compare_reports,
         comparison_lines,
+        read_report,
         yardstick_lines,
         yardstick_report,
     )
@@ -154,7 +155,7 @@ def _measure(options: YardsticksOptions) -> int:
     from g3pt.shapes.yardstick import load_yardsticks
 
     assert options.data is not None
-    before = None if options.against is None else _read_report(options.against)
+    before = None if options.against is None else read_report(options.against)
     yardsticks = load_yardsticks(options.data)
     if options.limit is not None:
         yardsticks = tuple(each.first(options.limit) for each in yardsticks)
@@ -218,10 +219,3 @@ def _measured(options: YardsticksOptions, yardsticks: "Sequence[Yardstick]") -> 
         "sampling": asdict(weights.config.sampling),
         "seed": options.seed,
     }
-
-
-def _read_report(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: is not a JSON report: {error}") from error

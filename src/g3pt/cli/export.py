@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from g3pt.cli.options import CommonOptions, Output, parse, report, require_writable, working
+from g3pt.cli.options import CommonOptions, Output, parse, report, require_folder, working
 from g3pt.cli.shapes import said_with_flags
 from g3pt.models.sampling import STANDARD, Sampling
 
@@ -91,9 +91,7 @@ def main(arguments: Sequence[str]) -> int:
     for path in (options.card, options.evaluation, options.attribution, options.licence):
         if path is not None and not path.is_file():
             raise FileNotFoundError(f"{path}: no such file")
-    require_writable(options.output)
-    if options.output.is_file():
-        raise ValueError(f"{options.output}: is a file, a folder is needed")
+    require_folder(options.output)
 
     _check_parts(options)
     written = _export_regressor(options) if options.regressor else _export_generator(options)

@@ -13,11 +13,13 @@ from g3pt.cli.options import (
     Output,
     parse,
     report,
+    require_folder,
     say,
     working,
 )
 from g3pt.cli.progress import steps
 from g3pt.cli.speech import WITH_TIME, listen
+from g3pt.files import alone_in, staying, whole_folder
 
 if TYPE_CHECKING:
     from g3pt.evaluation.finetuned import Data, Trained
@@ -124,6 +126,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from g3pt.evaluation.finetuned import begin
     from g3pt.models.weights.load import load_weights
+    from g3pt.training.signals import stop_at_once
 
     weights = load_weights(options.weights, options.device)
     config = _config(options, weights)
@@ -131,13 +134,16 @@ def main(arguments: Sequence[str]) -> int:
     if options.dry_run:
         return _plan(options, refs, config)
     work = options.work or Path(f"{options.output}.work")
-    begin(config, work, resume=options.resume)
-    return _finetune(options, refs, config, weights, work)
+    require_folder(work)
+    work.mkdir(parents=True, exist_ok=True)
+    with staying(work), alone_in(work):
+        begin(config, work, resume=options.resume)
+        with stop_at_once("--resume goes on"):
+            return _finetune(options, refs, config, weights, work)
 
 
 def _check(options: FinetuneOptions) -> None:
-    if options.output.is_file():
-        raise ValueError(f"{options.output}: is a file, a folder is needed")
+    require_folder(options.output)
     for name in ("yardstick_objects", "workers"):
         if getattr(options, name) < 1:
             flag = name.replace("_", "-")
@@ -282,9 +288,9 @@ def _finetune(
         "best_step": max(list_checkpoints(trained.result.run / BEST_FOLDER), default=0),
         "table": rows,
     }
-    with working("writing"):
-        _write(options, refs, weights, trained, summary, lines)
-        _draw(options, refs, data, weights, trained, options.output / SHEET_FILE)
+    with working("writing"), whole_folder(options.output, parents=True) as place:
+        _write(place, options, refs, weights, trained, summary, lines)
+        _draw(options, refs, data, weights, trained, place / SHEET_FILE)
     size = sum(path.stat().st_size for path in options.output.iterdir() if path.name != SHEET_FILE)
     summary["bytes"] = size
     how = "--weights" if _is_whole(options) else f"--weights {options.weights} --adapter"
@@ -327,6 +333,7 @@ def _sets(options: FinetuneOptions, data: "Data") -> "list[Yardstick]":
 
 
 def _write(
+    folder: Path,
     options: FinetuneOptions,
     refs: "Sequence[MeshRef]",
     weights: "LoadedWeights",
@@ -365,15 +372,15 @@ def _write(
         if trained.adapter is not None:
             car = merged_copy(with_words(_car(weights), trained.words), trained.car)
         save_weights(
-            options.output,
+            folder,
             weights.tokenizer,
             car,
             config=replace(weights.config, name=name, car=car.config),
         )
     else:
         assert trained.adapter is not None
-        save_adapter(options.output, trained.car, trained.adapter, trained.words)
-    write_beside(options.output, beside)
+        save_adapter(folder, trained.car, trained.adapter, trained.words)
+    write_beside(folder, beside)
 
 
 def _draw(

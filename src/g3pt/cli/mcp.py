@@ -1,15 +1,18 @@
 """`g3pt mcp`: tools for agents over the Model Context Protocol, on the jobs of a server."""
 
 import os
+import socket
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from g3pt.cli.options import CommonOptions, WorkError, parse, say
 from g3pt.cli.serve import TOKEN, listening, server_config
+from g3pt.cli.streams import OUTPUT
+from g3pt.training.signals import Stopped, StopSignals
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,22 +58,75 @@ def main(arguments: Sequence[str]) -> int:
     def agents(address: str) -> Agents:
         return Agents(client=Client(address, token), files=options.files)
 
-    async def over_stdio() -> None:
+    async def over_stdio(end_input: Callable[[], None]) -> None:
         # The streams are taken first: the processes of a server of our own must not inherit them.
         async with stdio_server() as (read, write):
-            with _server(options, token) as address:
-                server = agent_server(agents(address))
-                await server.run(read, write, server.create_initialization_options())
+            try:
+                with _server(options, token) as address:
+                    server = agent_server(agents(address))
+                    await server.run(read, write, server.create_initialization_options())
+            finally:
+                end_input()
 
     if options.http is None:
-        anyio.run(over_stdio)
+        with _input_that_ends() as end_input, StopSignals(end_input), _errors_of_output():
+            anyio.run(over_stdio, end_input)
         return 0
     with listening("127.0.0.1", options.http) as listener:
         with _server(options, token) as address:
             app = agent_server(agents(address)).streamable_http_app()
             say(f"http://127.0.0.1:{listener.getsockname()[1]}/mcp  (Ctrl-C ends it)")
-            uvicorn.Server(server_config(app)).run(sockets=[listener])
+            with suppress(Stopped):  # the usual way to end a server
+                uvicorn.Server(server_config(app)).run(sockets=[listener])
     return 0
+
+
+@contextmanager
+def _input_that_ends() -> Iterator[Callable[[], None]]:
+    """Put a stream in the place of stdin, and give what ends it.
+
+    What waits for the next line of an agent cannot be interrupted: a signal would be heard only
+    when that line has come.
+    """
+    given = os.dup(0)
+    ours, theirs = socket.socketpair()
+    os.dup2(theirs.fileno(), 0)
+    theirs.close()
+
+    def end() -> None:
+        with suppress(OSError):
+            ours.shutdown(socket.SHUT_WR)
+
+    def pass_on() -> None:
+        with suppress(OSError):  # nobody listens any more
+            while data := os.read(given, 2**16):
+                ours.sendall(data)
+        end()
+
+    threading.Thread(target=pass_on, daemon=True).start()
+    try:
+        yield end
+    finally:
+        end()
+        os.dup2(given, 0)
+
+
+@contextmanager
+def _errors_of_output() -> Iterator[None]:
+    """Take errors of tasks out of the groups that they come in.
+
+    Raises:
+        OSError: with `OUTPUT` as the name of the file, if an agent cannot be answered.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        if isinstance(error, OSError) and error.filename is None:
+            raise OSError(error.errno, error.strerror, OUTPUT) from None
+        raise error from None
 
 
 @contextmanager

@@ -98,7 +98,8 @@ def open_pipeline(
 def sentence(error: BaseException) -> str:
     """The message of an error as one line of letters that a terminal can show."""
     if isinstance(error, MemoryError):
-        text = " ".join(f"not enough memory {error}".split())
+        told = " ".join(str(error).split())
+        text = f"not enough memory: {told}" if told else "not enough memory"
     elif isinstance(error, OSError) and error.strerror and error.filename is not None:
         text = f"{os.fsdecode(error.filename)}: {error.strerror}"
     else:
@@ -234,6 +235,18 @@ def require_writable(path: Path) -> None:
         read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
         number = errno.EROFS if read_only else errno.EACCES
         raise OSError(number, os.strerror(number), os.fspath(path))
+
+
+def require_folder(path: Path) -> None:
+    """Check before the work that files can be written to a folder, which may be a new one.
+
+    Raises:
+        ValueError: if it is a file, a pipe or a device.
+        OSError: as `require_writable`.
+    """
+    require_writable(path)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path}: is a file, a folder is needed")
 
 
 def require_suffix(path: Path, suffixes: Sequence[str], flag: str) -> None:

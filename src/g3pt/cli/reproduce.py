@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from g3pt.cli.options import CommonOptions, parse, report, say, working
+from g3pt.cli.options import CommonOptions, parse, report, require_folder, say, working
 from g3pt.cli.progress import steps
 from g3pt.cli.shapes import scales_shown
 from g3pt.cli.speech import WITH_TIME, listen
@@ -30,7 +30,8 @@ class ReproduceOptions(CommonOptions):
 
     Finished rows are kept below --runs and reused; a run that was stopped continues.
     `table1`: pictures to shapes by generators and their rivals, timed in turn. `table2`, `table3a`,
-    `table3b`, `table4`: tokenizers. `budget`: volume and CVQ of Table 4 with twice the steps.
+    `table3b`, `table4`: tokenizers. `budget`: their kinds after growing numbers of steps, at
+    equal steps and at equal operations.
     `choices`: choices that the paper leaves open, in both stages (`car-choices`: in the second
     only). `figure5`: sentences to a gallery of meshes; it trains nothing. `figure6`: generators of
     growing size, and a power law. `unseen`: which training data make a generator work on kinds that
@@ -68,6 +69,9 @@ class ReproduceOptions(CommonOptions):
 def main(arguments: Sequence[str]) -> int:
     """Run the command."""
     options = parse(ReproduceOptions, "reproduce", arguments)
+    if not options.dry_run and not options.try_steps:
+        require_folder(options.out)
+        require_folder(options.runs)
     say(f"g3pt reproduce: loading {options.name}")  # takes seconds
     listen(logging.INFO, *HEARD, layout=WITH_TIME)
     from g3pt.reproduce.figure5 import GALLERIES

@@ -67,14 +67,13 @@ class Data:
 
 
 def begin(config: FinetuneConfig, work: Path, *, resume: bool) -> None:
-    """Claim a folder for a finetuning.
+    """Claim a folder, which is there, for a finetuning.
 
     Raises:
         ValueError: if it holds one and `resume` is False, or another one.
     """
     path = work / CONFIG_FILE
     if not path.is_file():
-        work.mkdir(parents=True, exist_ok=True)
         save_json(path, config)
         return
     if not resume:

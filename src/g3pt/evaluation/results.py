@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from g3pt.files import staying, write_whole
+from g3pt.files import read_json, staying, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Results:
         wanted = json.loads(json.dumps(config))
         before: tuple[str, ...] = ()
         if file.is_file():
-            existing = json.loads(file.read_text(encoding="utf-8"))
+            existing = read_json(file)
             before = tuple(existing.pop("code"))
             if existing != wanted:
                 differs = [key for key in wanted if existing.get(key) != wanted[key]]
@@ -142,12 +142,17 @@ class Results:
         write_whole(folder / "objects.csv", to_csv(rows))
 
     def finish(self, report: dict[str, Any], table: str) -> None:
-        """Write the report into the folder of the rows."""
+        """Write the report into the folder of the rows.
+
+        Raises:
+            RuntimeError: if someone has removed the folder.
+        """
         if self.folder is None:
             return
         text = json.dumps(report, indent=2, allow_nan=False) + "\n"
-        write_whole(self.folder / "evaluation.json", text)
-        write_whole(self.folder / "report.md", table)
+        with staying(self.folder):
+            write_whole(self.folder / "evaluation.json", text)
+            write_whole(self.folder / "report.md", table)
 
 
 def read_rows(folder: Path) -> list[Row]:
@@ -164,7 +169,7 @@ def _read(folder: Path) -> list[Measured]:
     if not file.is_file():
         return []
     token_file = folder / "tokens.json"
-    tokens = json.loads(token_file.read_text(encoding="utf-8")) if token_file.is_file() else {}
+    tokens = read_json(token_file) if token_file.is_file() else {}
     by_slot: dict[int, list[Row]] = {}
     for row in from_csv(file.read_text(encoding="utf-8")):
         by_slot.setdefault(int(row.pop("slot")), []).append(row)

@@ -6,7 +6,6 @@ well.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from g3pt.preparation.inputs import MeshRef
 from g3pt.preparation.leakage import NUM_QUERIES, describe_shape, find_leaks
 from g3pt.preparation.prepare import prepare_shape
 from g3pt.preparation.sources import ShapeError, load_shape
-from g3pt.processes import worker_context
+from g3pt.processes import worker_pool
 from g3pt.shapes.stored import PrepareConfig
 
 COMPARED = PrepareConfig(
@@ -122,7 +121,7 @@ def _described(
                 on_progress(done, len(refs), len(refused))
 
     if workers > 1:
-        with ProcessPoolExecutor(workers, mp_context=worker_context()) as pool:
+        with worker_pool(workers) as pool:
             take(pool.map(_describe, refs, chunksize=4))
     else:
         take(map(_describe, refs))

@@ -7,7 +7,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,7 +34,7 @@ from g3pt.geometry.quality import points_beside
 from g3pt.geometry.sampling import SurfaceSamples, sample_surface
 from g3pt.geometry.solid import Solid
 from g3pt.preparation.inputs import MeshRef
-from g3pt.processes import worker_context
+from g3pt.processes import worker_pool
 from g3pt.shapes.mesh_stock import (
     MAX_COLORS,
     StockConfig,
@@ -170,7 +169,7 @@ def build_stock(
                 on_progress(done, len(refs), count.refused.total())
 
     if workers > 1:
-        with ProcessPoolExecutor(workers, mp_context=worker_context()) as pool:
+        with worker_pool(workers) as pool:
             size = write_stock(path, meshes(pool.map(attempt, refs, chunksize=8)), config)
     else:
         size = write_stock(path, meshes(map(attempt, refs)), config)

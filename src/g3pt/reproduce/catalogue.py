@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import get_args
 
+from g3pt.reproduce.budget import budget
 from g3pt.reproduce.choices import car_choices, choices
 from g3pt.reproduce.experiments import Experiment, Scale
 from g3pt.reproduce.figure5 import GALLERIES
 from g3pt.reproduce.figure6 import figure6
 from g3pt.reproduce.table1 import table1
-from g3pt.reproduce.tables import budget, table2, table3a, table3b, table4
+from g3pt.reproduce.tables import table2, table3a, table3b, table4
 from g3pt.training.runs import Run
 
 EXPERIMENTS: dict[str, Callable[[Scale], Experiment]] = {

@@ -89,6 +89,8 @@ class Variant:
     is_retrieval: bool = False
     """Of generators: the answer is the training shape whose picture is most alike to the model's
     own encoder."""
+    curve: str = ""
+    """Over operations: rows of one curve are the same model after different steps."""
     paper: dict[str, float] = field(default_factory=dict[str, float])
     """The paper's numbers: `tokens`, `codebook`, `iou`, `chamfer`, `fscore`, `accuracy`,
     `usage`, in the paper's units."""
@@ -159,9 +161,11 @@ class Experiment:
     evaluation: tuple[MeasuredSet, ...]
     before: tuple[Variant, ...] = ()
     """Trained before the rows, from their first seed; the runs of rows read them (`located`)."""
-    axis: Literal["", "tokens", "codebook", "parameters"] = ""
+    axis: Literal["", "tokens", "codebook", "parameters", "operations"] = ""
     """What the rows are plotted against; without one, rows are bars. Over parameters a power law
-    is fitted."""
+    is fitted; over operations rows are compared with `reference` at equal operations too."""
+    reference: str = ""
+    """The curve that the others are compared with at equal operations."""
     timed: str = ""
     """All rows that generate are timed in turn; ratios are to the row of this name."""
 
@@ -181,6 +185,12 @@ class Experiment:
                 raise ValueError(
                     f"{self.name}: {variant.name}: {variant.trained_as} has no seed {missing.pop()}"
                 )
+        curves = {variant.curve for variant in self.variants}
+        if self.axis == "operations" and ("" in curves or self.reference not in curves):
+            raise ValueError(
+                f"{self.name}: over operations every variant needs a curve, and reference must be "
+                f"one of them, got {self.reference!r} of {sorted(curves)}"
+            )
         if self.timed and self.timed not in names:
             raise ValueError(f"{self.name}: timed: there is no variant {self.timed}")
         for claim in self.claims:

@@ -7,9 +7,10 @@ config is the same. A row that another one was trained for has scores alone.
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ import torch
 
 from g3pt.config import save_json
 from g3pt.evaluation.results import Row, read_rows
-from g3pt.files import write_whole
+from g3pt.files import BusyError, read_json, write_whole
 from g3pt.models.weights.folder import CONFIG_FILE as WEIGHTS_CONFIG
-from g3pt.processes import worker_context
+from g3pt.processes import worker_pool
 from g3pt.reproduce.experiments import WEIGHTS_FOLDER, Experiment, MeasuredSet, Variant, located
 from g3pt.reproduce.rows import kind_of
 from g3pt.training.checkpoint import list_checkpoints
@@ -28,7 +29,7 @@ from g3pt.training.cost import estimate_cost
 from g3pt.training.environment import describe_environment
 from g3pt.training.loop import TrainResult
 from g3pt.training.runs import Run, read_run
-from g3pt.training.signals import Stopped
+from g3pt.training.signals import Stopped, stop_at_once
 from g3pt.training.start import start, take_stock
 
 ROW_FILE = "row.json"
@@ -75,6 +76,7 @@ def run_series(
     Raises:
         FileNotFoundError, ValueError: if a folder holds the run of another recipe, or something
             that a run reads is missing.
+        BusyError: if another process trains a row.
         SeriesError: if a row fails.
     """
     # Seed by seed, so that an unfinished series has a row of everything before a second one.
@@ -160,7 +162,7 @@ def is_finished(folder: Path, sets: tuple[MeasuredSet, ...]) -> bool:
     """Whether a row is trained and measured on all sets."""
     if not (folder / ROW_FILE).is_file():
         return False
-    row = json.loads((folder / ROW_FILE).read_text(encoding="utf-8"))
+    row = read_json(folder / ROW_FILE)
     return all(one.name in row["evaluation"] for one in sets)
 
 
@@ -168,7 +170,7 @@ def read_row(
     folder: Path, variant: Variant, seed: int, sets: tuple[MeasuredSet, ...]
 ) -> FinishedRow:
     """A finished row with the scores of its objects."""
-    summary = json.loads((folder / ROW_FILE).read_text(encoding="utf-8"))
+    summary = read_json(folder / ROW_FILE)
     objects = {one.name: read_rows(folder / f"evaluation-{one.name}") for one in sets}
     return FinishedRow(variant.name, seed, summary, objects)
 
@@ -216,27 +218,37 @@ def _finish_all(jobs: list[_Job], workers: int) -> Iterator[_Job]:
                 raise _failed(job, error) from error
             yield job
         return
-    with ProcessPoolExecutor(min(workers, len(jobs)), worker_context()) as pool:
+    with worker_pool(min(workers, len(jobs))) as pool:
         running: dict[Future[None], _Job] = {pool.submit(_finish_alone, job): job for job in jobs}
-        try:
-            while running:
-                ready, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in ready:
-                    job = running.pop(future)
-                    if error := future.exception():
-                        raise _failed(job, error) from error
-                    yield job
-        finally:
-            pool.shutdown(cancel_futures=True)
+        while running:
+            ready, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ready:
+                job = running.pop(future)
+                error = future.exception()
+                if isinstance(error, KeyboardInterrupt):  # a signal came to the worker alone
+                    raise error
+                if error is not None:
+                    raise _failed(job, error) from error
+                yield job
 
 
-def _failed(job: _Job, error: BaseException) -> SeriesError:
-    return SeriesError(f"{job.folder}: {type(error).__name__}: {error}")
+def _failed(job: _Job, error: BaseException) -> Exception:
+    """What to raise for an error of a row."""
+    if isinstance(error, BusyError):  # the row is in good hands
+        return error
+    reason = f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and error.filename is not None:
+        reason = f"{os.fsdecode(error.filename)}: {error.strerror}"
+    elif isinstance(error, MemoryError):
+        reason = f"not enough memory {error}"
+    return SeriesError(f"{job.folder}: {reason}")
 
 
 def _finish_alone(job: _Job) -> None:
+    """Finish a row in a process of its own; a training that is asked to stop is saved first."""
     torch.set_num_threads(1)
-    _finish(job)
+    with stop_at_once("a rerun goes on there"):
+        _finish(job)
 
 
 def _finish_before(experiment: Experiment, root: Path, prepare_workers: int) -> None:
@@ -307,13 +319,13 @@ def _last_evaluation(file: Path) -> dict[str, float]:
 
 
 def _write_row(job: _Job, run: Run, reports: dict[str, dict[str, Any]]) -> None:
-    training = json.loads((job.trained_in / "training.json").read_text(encoding="utf-8"))
+    training = read_json(job.trained_in / "training.json")
     cost = estimate_cost(run)
     file = job.folder / ROW_FILE
     # Sets that another experiment measured stay.
     before: dict[str, Any] = {}
     if file.is_file():
-        before = json.loads(file.read_text(encoding="utf-8"))["evaluation"]
+        before = read_json(file)["evaluation"]
     row: dict[str, Any] = {
         "variant": job.variant.name,
         "seed": job.seed,

@@ -110,7 +110,8 @@ def _with_better_tokens(of: CarSize) -> CarSize:
 
 
 def _better(tokenizer: Variant, factor: int) -> Variant:
-    return tokenizer if factor == 1 else trained_longer(tokenizer, factor)
+    longer = tokenizer if factor == 1 else trained_longer(tokenizer, factor)
+    return replace(longer, seeds=longer.seeds[:1])
 
 
 _CVQ_STEPS: dict[Scale, int] = {"toy": 6}

@@ -145,12 +145,12 @@ def _fact_lines(table: Reproduction, experiment: Experiment) -> list[str]:
     rows = [row for row in table.rows if row.set == experiment.evaluation[0].name]
     facts = [row.facts.cells() for row in rows]
     heads = list(dict.fromkeys(head for cells in facts for head in cells))
-    names = ["", "parameters", *heads, "GFLOP a step", "core minutes"]
+    names = ["", "parameters", *heads, "GFLOP a step", "steps", "core minutes"]
     lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
     for row, cells in zip(rows, facts, strict=True):
         minutes = "" if row.core_minutes is None else f"{row.core_minutes:.1f}"
         shown = [row.label, f"{row.parameters:,}", *(cells.get(head, "") for head in heads)]
-        shown += [f"{row.flops_per_step / 1e9:.3g}", minutes]
+        shown += [f"{row.flops_per_step / 1e9:.3g}", f"{row.steps:,}", minutes]
         lines.append("| " + " | ".join(shown) + " |")
     return lines
 
@@ -186,6 +186,7 @@ def flat(row: TableRow) -> Row:
         **row.facts.columns(),
         "parameters": row.parameters,
         "flops_per_step": row.flops_per_step,
+        "steps": row.steps,
         "core_minutes": row.core_minutes,
         "num_seeds": len(row.seeds),
     }
@@ -216,21 +217,30 @@ def plot_table(path: Path, table: Reproduction) -> None:
 
 
 def _panel(experiment: Experiment, rows: Sequence[TableRow], metric: str) -> Panel:
-    def curve_of(score: str) -> list[float]:
-        return [row.scores[metric][score] for row in rows]
-
-    x: list[Any] = [row.facts.columns()[experiment.axis] for row in rows]
-    curve = Curve(
-        x=x,
-        y=curve_of("mean"),
-        low=curve_of("low"),
-        high=curve_of("high"),
-        label=f"CVQ ({experiment.scale})",
-        marker="o",
-    )
+    names = {variant.name: variant.curve for variant in experiment.variants}
+    of_curve: dict[str, list[TableRow]] = {}
+    for row in rows:
+        of_curve.setdefault(names[row.variant] or f"CVQ ({experiment.scale})", []).append(row)
     return Panel(
-        curves=[curve],
-        x_label={"tokens": "tokens", "codebook": "entries of the codebook"}[experiment.axis],
+        curves=[_curve(experiment, label, points, metric) for label, points in of_curve.items()],
+        x_label={
+            "tokens": "tokens",
+            "codebook": "entries of the codebook",
+            "operations": "operations of the training",
+        }[experiment.axis],
         y_label={"iou": "IoU", "chamfer_mean": "Chamfer distance"}[metric],
         log_x=True,
     )
+
+
+def _curve(experiment: Experiment, label: str, rows: Sequence[TableRow], metric: str) -> Curve:
+    def edge(score: str) -> list[float]:
+        return [row.scores[metric][score] for row in rows]
+
+    x: list[Any] = [
+        row.flops_per_step * row.steps
+        if experiment.axis == "operations"
+        else row.facts.columns()[experiment.axis]
+        for row in rows
+    ]
+    return Curve(x=x, y=edge("mean"), low=edge("low"), high=edge("high"), label=label, marker="o")

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
 from g3pt.config import to_json
 from g3pt.evaluation.bootstrap import Outcome, outcome, seeded_difference, seeded_mean
@@ -34,6 +36,7 @@ class TableRow:
     set: str
     parameters: int
     flops_per_step: int
+    steps: int
     core_minutes: float | None
     """Processor time of one training, mean over seeds; None if it was not trained here."""
     seeds: tuple[int, ...]
@@ -128,7 +131,7 @@ def tabulate(
     return Reproduction(
         experiment=experiment,
         rows=tuple(rows),
-        comparisons=tuple(comparisons),
+        comparisons=(*comparisons, *_at_equal_operations(experiment, by_variant)),
         missing=wanted - len(finished),
         scaling=_scaling(experiment, by_variant),
         timings=tuple(timings),
@@ -151,6 +154,7 @@ def _table_row(variant: Variant, finished: Sequence[FinishedRow], one: MeasuredS
         set=one.name,
         parameters=finished[0].summary["parameters"],
         flops_per_step=finished[0].summary["flops_per_step"],
+        steps=finished[0].summary["steps"],
         core_minutes=_core_minutes(finished),
         seeds=tuple(row.seed for row in finished),
         scores={
@@ -222,6 +226,80 @@ def _compare(
         seeds=(len(better), len(worse)),
         outcome=outcome(difference, higher_is_better=claim.higher_is_better),
     )
+
+
+def _at_equal_operations(
+    experiment: Experiment, by_variant: Mapping[str, Sequence[FinishedRow]]
+) -> list[Comparison]:
+    """The reference, interpolated to the operations of every row of another curve, and that row."""
+    if experiment.axis != "operations":
+        return []
+    present = [variant for variant in experiment.variants if by_variant[variant.name]]
+    ours = [variant for variant in present if variant.curve == experiment.reference]
+    found: list[Comparison] = []
+    for one in experiment.evaluation:
+        for row in (variant for variant in present if variant.curve != experiment.reference):
+            spent = _operations(by_variant[row.name])
+            metric = kind_of(row.run).metrics(one)[0]
+            curve = [
+                (_operations(by_variant[v.name]), _values(by_variant[v.name], v, one, metric))
+                for v in ours
+            ]
+            between = at_operations(curve, spent)
+            if between is None:
+                continue
+            theirs = _values(by_variant[row.name], row, one, metric)
+            difference = seeded_difference(between, theirs)
+            found.append(
+                Comparison(
+                    claim=f"{experiment.reference} > {row.curve}, both after {spent / 1e12:.3g} "
+                    f"TFLOP ({row.run.train.steps:,} steps of the latter)",
+                    set=one.name,
+                    metric=metric,
+                    of_paper=False,
+                    difference=difference.mean,
+                    low=difference.low,
+                    high=difference.high,
+                    paper=None,
+                    seeds=(len(between), len(theirs)),
+                    outcome=outcome(difference),
+                )
+            )
+    return found
+
+
+def _operations(finished: Sequence[FinishedRow]) -> int:
+    """Of one training of a row."""
+    return finished[0].summary["flops_per_step"] * finished[0].summary["steps"]
+
+
+def at_operations(
+    curve: Sequence[tuple[float, Float64[np.ndarray, "_ N"]]], operations: float
+) -> Float64[np.ndarray, "_ N"] | None:
+    """Scores of a model after some operations, linear in their logarithm between two budgets.
+
+    Args:
+        curve: operations of each budget, growing, and its scores (seeds, objects); seeds that two
+            neighbours do not share are left out.
+        operations: where the curve is read. The ends stand for what is within `NEAR` of them.
+
+    Returns:
+        Scores (seeds, objects); None outside the curve.
+    """
+    if not curve or not curve[0][0] / NEAR <= operations <= curve[-1][0] * NEAR:
+        return None
+    if operations <= curve[0][0]:
+        return curve[0][1]
+    for (less, before), (more, after) in pairwise(curve):
+        if operations <= more:
+            seeds = min(len(before), len(after))
+            share = np.log(operations / less) / np.log(more / less)
+            return (1.0 - share) * before[:seeds] + share * after[:seeds]
+    return curve[-1][1]
+
+
+NEAR = 1.05
+"""Budgets whose operations differ by less than this factor are taken for equal."""
 
 
 def _scaling(

@@ -85,6 +85,8 @@ class UnseenTable:
     """Of each yardstick, the first ones."""
     num_queries: int = 4096
     """Labelled points that their fields are asked at."""
+    field_queries: int = 128
+    """Labelled points of an example that a guess of fields is trained on, half of each kind."""
     consensus: int = 8
 
     def run(self, row: UnseenRow, seed: int, root: Path) -> StreamRun:
@@ -118,7 +120,7 @@ class UnseenTable:
                 batch_size=self.batch_size,
                 num_points=maker.num_points,
                 image_size=maker.image_size,
-                num_queries=128 if row.guess == "field" else 0,
+                num_queries=self.field_queries if row.guess == "field" else 0,
                 seed=seed,
             ),
             loss=CarLossConfig(
@@ -202,6 +204,7 @@ def unseen(scale: UnseenScale) -> UnseenTable:
                 guess_width=32,
                 num_objects=2,
                 num_queries=64,
+                field_queries=96,
                 consensus=2,
             )
         case "toy":
@@ -277,6 +280,14 @@ def _toy_rows() -> tuple[UnseenRow, ...]:
             shares=everything,
             soft_targets=_FITTED,
             seeds=(0, 1),
+        ),
+        UnseenRow(
+            name="all-pretrained-features-soft",
+            label=f"{label}; pretrained; guess; soft targets",
+            shares=everything,
+            features="both",
+            guess="features",
+            soft_targets=_FITTED,
         ),
         UnseenRow(name="grammar-families", label="grammar, families", shares=(grammar, families)),
         UnseenRow(

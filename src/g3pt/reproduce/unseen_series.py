@@ -20,7 +20,7 @@ import numpy as np
 from g3pt.config import save_json
 from g3pt.evaluation.report.yardsticks import yardstick_report
 from g3pt.evaluation.sets.yardsticks import NEAREST_PICTURE, nearest_pictures
-from g3pt.files import write_whole
+from g3pt.files import read_json, write_whole
 from g3pt.generation.answers import Answer, ConsensusAnswer, GuessAnswer, SampleAnswer
 from g3pt.geometry.triangles import TriangleMesh
 from g3pt.models.tokenizer import DiscreteTokenizer, require_tokens
@@ -103,7 +103,7 @@ def finished_rows(table: UnseenTable, root: Path) -> list[dict[str, Any]]:
     """The rows that are finished by now, in the order of the table, retrieval last."""
     names = [f"{row.name}-seed{seed}" for row in table.rows for seed in row.seeds]
     files = [root / name / ROW_FILE for name in (*names, NEAREST)]
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]
+    return [read_json(file) for file in files if file.exists()]
 
 
 class _Workshop:

@@ -24,10 +24,10 @@ import numpy as np
 from jaxtyping import Int8, Int16, Int64, UInt8
 from PIL import Image
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from g3pt.config import check_json, from_json, to_json
-from g3pt.files import MAX_JSON_BYTES, check_plain, read_json, write_whole
+from g3pt.files import MAX_JSON_BYTES, check_plain, read_json, whole_folder, write_whole
 from g3pt.geometry.cameras import frame_object, silhouette_box
 from g3pt.hashes import file_sha256
 from g3pt.shapes.rows import PackedRow, Sha256, check_ids
@@ -141,10 +141,14 @@ def write_pack(shapes: ShardSet, out_dir: str | os.PathLike[str], config: PackCo
     out = Path(out_dir)
     if out.exists():
         raise FileExistsError(f"{out}: exists already; remove it or choose another folder")
+    with whole_folder(out, parents=True) as work:
+        _write_files(work, shapes, config)
+
+
+def _write_files(work: Path, shapes: ShardSet, config: PackConfig) -> None:
+    """Write the files of a pack into a folder."""
     thinned = thin_out(shapes, config.num_points, config.num_volume_queries)
     pictures, views = _pictures(shapes, config)
-    work = out.with_name(f"{out.name}.partial")
-    work.mkdir(parents=True, exist_ok=True)
     arrays = {
         "points": compress_planes(thinned.points_SN3),
         "normals": compress_planes(thinned.normals_SN3),
@@ -152,7 +156,7 @@ def write_pack(shapes: ShardSet, out_dir: str | os.PathLike[str], config: PackCo
         "near": compress_planes(thinned.near_SM),
         "pictures": pictures,
     }
-    save_file(arrays, work / DATA_FILE)
+    write_whole(work / DATA_FILE, save(arrays))
     index = {
         "format_version": FORMAT_VERSION,
         "config": to_json(config),
@@ -166,11 +170,10 @@ def write_pack(shapes: ShardSet, out_dir: str | os.PathLike[str], config: PackCo
     text = json.dumps(index)
     if len(text) > MAX_JSON_BYTES:  # ASCII
         raise ValueError(
-            f"{out}: the index of {len(shapes)} shapes has {len(text)} bytes, a pack may have "
-            f"{MAX_JSON_BYTES}; make several packs of fewer shapes"
+            f"{shapes.path}: the index of {len(shapes)} shapes has {len(text)} bytes, a pack may "
+            f"have {MAX_JSON_BYTES}; make several packs of fewer shapes"
         )
     write_whole(work / INDEX_FILE, text)
-    work.rename(out)
 
 
 def _pictures(

@@ -7,12 +7,12 @@ exactly the same shapes.
 import os
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
 from g3pt.procedural import ASSEMBLY, AssemblyFamily, ProceduralShape, make_shape
-from g3pt.processes import worker_context
+from g3pt.processes import worker_pool
 
 AHEAD = 3
 """Chunks in progress per worker process."""
@@ -83,13 +83,10 @@ def iterate_chunks(
         return
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # inherited by the workers, which need one thread each
-    with ProcessPoolExecutor(workers, mp_context=worker_context()) as pool:
+    with worker_pool(workers) as pool:
         make = partial(make_chunk, config)
         pending: deque[Future[Chunk]] = deque()
-        try:
-            for number in numbers:
-                pending.append(pool.submit(make, number))
-                if len(pending) >= AHEAD * workers:
-                    yield pending.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        for number in numbers:
+            pending.append(pool.submit(make, number))
+            if len(pending) >= AHEAD * workers:
+                yield pending.popleft().result()

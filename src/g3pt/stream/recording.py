@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from g3pt.config import load_json, save_json
+from g3pt.files import TEMPORARY, staying, whole_folder, write_array_whole, write_whole
 from g3pt.procedural import ASSEMBLY, TRAIN_FAMILIES, AssemblyFamily, make_shape
 from g3pt.shapes.mesh_stock import MeshStock
 from g3pt.stream.chunks import Chunk
@@ -129,6 +130,7 @@ def record(
         ValueError: if the folder holds another recording, or is to gain margins and another
             tokenizer made it.
         FileNotFoundError: if the stock is missing.
+        RuntimeError: if someone removes the folder meanwhile.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -149,11 +151,14 @@ def record(
         for place in sorted(folder.glob("part-*")):
             _add_margins(config, maker, place)
         save_json(folder / CONFIG_FILE, config)
+    for leftover in folder.glob(".part-*"):  # of a process that was killed
+        shutil.rmtree(leftover)
     for number in range(total):
         place = folder / f"part-{number:05d}"
         if not place.exists():
             made = concatenate_examples(list(_made(config, maker, number)))
-            _write_part(place, made, min(len(made), last - number * config.part))
+            with staying(folder):
+                _write_part(place, made, min(len(made), last - number * config.part))
         if on_part is not None:
             on_part(number + 1, total)
     return min(last, total * config.part)
@@ -216,9 +221,9 @@ def _add_margins(config: RecordingConfig, maker: ExampleMaker, place: Path) -> N
             "another tokenizer made them; record it anew in another folder"
         )
     margins[differs == 1] = 0
-    with file.with_suffix(".unfinished").open("wb") as opened:
-        np.save(opened, margins)
-    file.with_suffix(".unfinished").rename(file)
+    for leftover in place.glob(f".*{TEMPORARY}"):  # of a process that was killed
+        leftover.unlink()
+    write_array_whole(file, margins)
 
 
 def _chunk(config: RecordingConfig, first: int, size: int) -> Chunk:
@@ -237,16 +242,13 @@ def _chunk(config: RecordingConfig, first: int, size: int) -> Chunk:
 
 def _write_part(place: Path, examples: Examples, num: int) -> None:
     """Write the first examples of a part."""
-    unfinished = place.with_name(f".{place.name}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    for name, values in example_tensors(examples).items():
-        values = values[:num].cpu()
-        narrow = values.half() if values.is_floating_point() else values  # features
-        np.save(unfinished / f"{name}.npy", narrow.numpy())
-    told = {"captions": examples.captions[:num], "origins": examples.origins[:num]}
-    (unfinished / _TOLD_FILE).write_text(json.dumps(told), encoding="utf-8")
-    unfinished.rename(place)
+    with whole_folder(place) as unfinished:
+        for name, values in example_tensors(examples).items():
+            values = values[:num].cpu()
+            narrow = values.half() if values.is_floating_point() else values  # features
+            write_array_whole(unfinished / f"{name}.npy", narrow.numpy())
+        told = {"captions": examples.captions[:num], "origins": examples.origins[:num]}
+        write_whole(unfinished / _TOLD_FILE, json.dumps(told))
 
 
 # --- reading -------------------------------------------------------------------------------

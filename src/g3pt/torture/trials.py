@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from g3pt.files import NO_ROOM
 from g3pt.torture.damage import SPARSE_BYTES
 from g3pt.torture.doors import Door, Hostile
 from g3pt.work.engines import Engine, Limits, ProcessEngine
-from g3pt.work.tasks import Stopwatch, Task, TaskResult
+from g3pt.work.tasks import Stopwatch, Task, TaskResult, WorkerError
 
 SECONDS = 10.0
 """Time that a trial may take."""
@@ -89,12 +90,22 @@ class Trial(Task):
         return f"{self.door.name}-{self.seed}"
 
     def work(self, watch: Stopwatch) -> TaskResult:
-        """Write the input, enter the door, judge what happened."""
+        """Write the input, enter the door, judge what happened.
+
+        Raises:
+            WorkerError: if there is no room for the input, which is nobody's promise.
+        """
         folder = Path(self.root) / self.id
-        folder.mkdir()
         with watch.stage("writing"):
-            rng = np.random.default_rng((self.seed, *self.door.name.encode()))
-            hostile = self.door.write(folder, rng)
+            try:
+                folder.mkdir()
+                rng = np.random.default_rng((self.seed, *self.door.name.encode()))
+                hostile = self.door.write(folder, rng)
+            except OSError as error:
+                if error.errno not in NO_ROOM:
+                    raise
+                shutil.rmtree(folder, ignore_errors=True)
+                raise WorkerError(f"{folder}: no room for an input: {error.strerror}") from error
         with watch.stage("reading"):
             row = judge(self.door, hostile, folder)
         return TaskResult(self.number, row, data=b"judged")

@@ -52,8 +52,12 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
 
     A checkpoint of the same step is replaced. A call that is killed half way leaves only a
     temporary folder behind, which the next call removes.
+
+    Raises:
+        FileNotFoundError: if the run folder, in which `folder` is made, is not there.
+        OSError: naming the file, if one cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     _remove_leftovers(folder)
     target = folder / f"step-{checkpoint.step}"
     temporary = folder / f".tmp-{target.name}-{os.getpid()}"

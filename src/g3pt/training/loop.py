@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 
+from g3pt.files import staying
 from g3pt.models.devices import resolve_device
 from g3pt.training.checkpoint import (
     Checkpoint,
@@ -224,6 +225,7 @@ def train(
         FileExistsError: if there are checkpoints and `resume` is False.
         CheckpointError: if none of the checkpoints is sound or they are of another model.
         TrainingDivergedError: if the loss stays non-finite.
+        RuntimeError: if someone removes the folder meanwhile.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -233,7 +235,8 @@ def train(
         raise FileExistsError(f"{run_dir} holds a run already; resume it or choose another folder")
     if resume:
         loop.restore()
-    return loop.run()
+    with staying(loop.run_dir):
+        return loop.run()
 
 
 class _Loop:

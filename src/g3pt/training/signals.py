@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -24,8 +24,14 @@ class StopSignals:
     A second SIGINT ends the process at once. Outside the main thread nothing is caught.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_signal: Callable[[], None] = lambda: None) -> None:
+        """Catch nothing yet.
+
+        Args:
+            on_signal: called with every signal that is caught.
+        """
         self.received = False
+        self._on_signal = on_signal
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopSignals":
@@ -42,6 +48,7 @@ class StopSignals:
         if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = True
+        self._on_signal()
 
 
 def heed_no_more() -> None:

@@ -7,19 +7,16 @@ memory costs only that one task. `ray_engine.py` does the same on a cluster.
 import logging
 import os
 import resource
-import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, TimeoutError, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import chain
-from typing import NoReturn
 
 from pebble import ProcessExpired, ProcessPool
 
-from g3pt.processes import worker_context
+from g3pt.processes import end_with, worker_context
 from g3pt.work.tasks import Task, TaskResult, WorkerError
 
 MAX_TASKS_A_PROCESS = 500
@@ -198,11 +195,4 @@ def _enter_child(parent: int, limits: Limits) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (limits.written_bytes, limits.written_bytes))
-    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
-
-
-def _follow(parent: int) -> NoReturn:
-    """End with the parent process, also when that is killed."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+    end_with(parent)

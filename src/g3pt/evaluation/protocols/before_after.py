@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from g3pt.evaluation.report.yardsticks import compare_reports, yardstick_report
+from g3pt.evaluation.report.yardsticks import compare_reports, read_report, yardstick_report
 from g3pt.files import write_whole
 from g3pt.generation.answers import Answer, GuessAnswer, SettledAnswer, answer_to
 from g3pt.models.car import Car
@@ -51,10 +51,13 @@ def measure(
 
     Returns:
         A report of `yardstick_report`.
+
+    Raises:
+        ValueError: naming the file, if it is there and holds no such report.
     """
     wanted = {one for each in yardsticks for one in each.ids}
     if path is not None and path.is_file():
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = read_report(path)
         if {one for row in held["rows"] for one in row["objects"]["ids"]} == wanted:
             return held
     sampling = (told or Sampling()).over(weights.config.sampling)

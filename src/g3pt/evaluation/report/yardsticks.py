@@ -4,12 +4,14 @@ Legend: B objects, S scales.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
 from g3pt.evaluation.bootstrap import bootstrap
+from g3pt.files import read_json
 from g3pt.training.yardsticks import TOKENS, YardstickMeasure
 
 PROTOCOL = "g3pt-yardsticks-v1"
@@ -36,6 +38,25 @@ def yardstick_report(measured: Sequence[YardstickMeasure], **about: Any) -> dict
     return {"kind": "yardsticks", "protocol": PROTOCOL, **about, "rows": rows} | {
         "memory": _memory({row["set"]: row for row in rows})
     }
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """Read a report that was written as JSON.
+
+    Raises:
+        FileNotFoundError: if there is nothing of that name.
+        ValueError: naming the file, if it holds no report of this protocol.
+    """
+    report = read_json(path)
+    if not isinstance(report, dict) or report.get("protocol") != PROTOCOL:
+        raise ValueError(f"{path}: expected a report of yardsticks with the protocol {PROTOCOL}")
+    needed = ("set", "num", "iou", "objects")
+    rows = report.get("rows")
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and all(name in row for name in needed) for row in rows
+    ):
+        raise ValueError(f"{path}: rows: expected objects with {', '.join(needed)}")
+    return report
 
 
 def _row(part: YardstickMeasure) -> dict[str, Any]:

@@ -5,7 +5,6 @@ the settings and the weights alone. Rows are not joined in batches: the sums of 
 change with its number of rows, and with them tokens.
 """
 
-import errno
 import json
 import re
 import tempfile
@@ -17,6 +16,7 @@ from typing import Any, Literal
 
 import torch
 
+from g3pt.files import NO_ROOM
 from g3pt.generation.bulk.manifest import BulkRow
 from g3pt.generation.coloring import ColorSource
 from g3pt.generation.pictures import CutPicture, at_own_size, cut_out
@@ -88,10 +88,6 @@ class ModelSource:
     adapter: str | None = None
     sha256: str
     """Hash of the weights; a process that finds others does not work."""
-
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOENT)
-"""Errors of a folder of temporary files that is full, read-only or gone."""
 
 
 class RowError(ValueError):

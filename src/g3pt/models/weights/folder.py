@@ -111,11 +111,10 @@ def _from_hub(weights: str) -> Path:
 
 
 def write_tensors(folder: Path, tensors: dict[str, Tensor]) -> str:
-    """Replace the model file and return its checksum.
+    """Replace the model file of a folder and return its checksum.
 
     The config is removed first, so that an old config is never read with new tensors.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     write_tensors_whole(
         folder / MODEL_FILE,
         tensors,

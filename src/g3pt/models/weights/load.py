@@ -1,11 +1,14 @@
 """Save models to a weights folder and load them from one (`folder.py`)."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from g3pt.files import whole_folder
 from g3pt.hashes import tensors_sha256
 from g3pt.models.car import Car
 from g3pt.models.devices import resolve_device
@@ -24,6 +27,7 @@ from g3pt.models.weights.folder import (
     EVALUATION_FILE,
     LICENCE_FILE,
     MODEL_FILE,
+    ConfigT,
     WeightsError,
     fill_all,
     find_weights,
@@ -116,16 +120,14 @@ def save_weights(
     if flow is not None:
         tensors |= stored_tensors("flow", flow, config.storage)
     folder = Path(folder)
-    sha256 = write_tensors(folder, compact(tensors, config.compact))
-    write_beside(folder, _beside(card, evaluation, attribution, licence))
     written = replace(
         config,
-        sha256=sha256,
         tokenizer=tokenizer.config,
         car=None if car is None else car.config,
         flow=None if flow is None else flow.config,
     )
-    return write_config(folder, written)
+    stored = compact(tensors, config.compact)
+    return _write(folder, stored, written, _beside(card, evaluation, attribution, licence))
 
 
 def save_regressor_weights(
@@ -144,10 +146,22 @@ def save_regressor_weights(
         WeightsError: if a weight is not finite in the storage format.
     """
     folder = Path(folder)
-    sha256 = write_tensors(folder, stored_tensors("regressor", regressor, config.storage))
-    write_beside(folder, _beside(card, evaluation, attribution, licence))
-    written = replace(config, sha256=sha256, regressor=regressor.config)
-    return write_config(folder, written)
+    stored = stored_tensors("regressor", regressor, config.storage)
+    written = replace(config, regressor=regressor.config)
+    return _write(folder, stored, written, _beside(card, evaluation, attribution, licence))
+
+
+def _write(
+    folder: Path,
+    tensors: dict[str, Tensor],
+    config: ConfigT,
+    beside: Mapping[str, str | Path | None],
+) -> ConfigT:
+    """Write all files of a weights folder, and return the config with the checksum."""
+    with whole_folder(folder, parents=True) as place:
+        sha256 = write_tensors(place, tensors)
+        write_beside(place, beside)
+        return write_config(place, replace(config, sha256=sha256))
 
 
 def _beside(

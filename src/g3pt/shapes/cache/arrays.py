@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from g3pt.config import ConfigError, ConfigT, from_json, to_json
-from g3pt.files import alone_in, naming, read_json, write_whole
+from g3pt.files import alone_in, naming, read_json, write_array_whole, write_whole
 from g3pt.shapes.shape_set import ShapeSet
 from g3pt.shapes.stored import normals, positions
 
@@ -126,7 +126,7 @@ def _fill(
         if on_items is not None:
             on_items(int(done.sum()), len(done))
     for name, values in (settled or {}).items():
-        np.save(work / f"{name}.npy", values)
+        write_array_whole(work / f"{name}.npy", values)
     (work / _DONE_FILE).unlink()
     (work / _NOTE_FILE).unlink()
     write_whole(work / INDEX_FILE, json.dumps(wanted, indent=2) + "\n")
