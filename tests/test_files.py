@@ -1,18 +1,27 @@
 """Files appear whole or not at all."""
 
+import errno
 import os
+import resource
 import stat
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors import SafetensorError
 
 from g3pt.files import (
     MAX_JSON_BYTES,
+    BusyError,
+    alone_in,
     check_plain,
+    naming,
     read_json,
     read_plain,
+    staying,
     whole_folder,
     write_array_whole,
+    write_tensors_whole,
     write_whole,
 )
 
@@ -154,3 +163,69 @@ def test_json_has_a_largest_size(tmp_path: Path):
     os.truncate(tmp_path / "a", MAX_JSON_BYTES + 1)  # takes no place on the disk
     with pytest.raises(RefusedError, match="expected at most"):
         read_json(tmp_path / "a", RefusedError)
+
+
+def test_a_folder_is_held_by_one(tmp_path: Path):
+    with alone_in(tmp_path):
+        with pytest.raises(BusyError, match=f"{tmp_path}: another process is working on it"):
+            with alone_in(tmp_path):
+                pytest.fail("both hold it")
+    with alone_in(tmp_path):
+        pass
+
+
+def test_a_folder_that_is_gone_is_told_from_a_file_that_is(tmp_path: Path):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    with pytest.raises(FileNotFoundError):
+        with staying(folder):
+            (folder / "none").read_bytes()
+    with pytest.raises(RuntimeError, match="work: has been removed during the work"):
+        with staying(folder):
+            folder.rmdir()
+            (folder / "none").read_bytes()
+
+
+def test_nothing_but_plain_files_is_replaced(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(OSError, match=f"Is no plain file, and is not replaced.*{name}"):
+            write_whole(tmp_path / name, b"one")
+    assert sorted(os.listdir(tmp_path)) == ["folder", "pipe"]
+
+
+def test_errors_of_the_system_name_the_file_and_others_stay_as_they_are(tmp_path: Path):
+    with pytest.raises(OSError, match=r"No space left on device: .*a\.txt") as caught:
+        with naming(tmp_path / "a.txt"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "a.txt")
+    with pytest.raises(OSError, match=r"^of no number$"):
+        with naming(tmp_path / "a.txt"):
+            raise OSError("of no number")
+
+
+def test_tensors_that_do_not_fit_leave_nothing_and_name_the_file(tmp_path: Path):
+    path = tmp_path / "a.safetensors"
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, former[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: .*a\.safetensors") as caught:
+            write_tensors_whole(path, {"a": torch.ones(5000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    assert caught.value.errno == errno.EFBIG
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_of_safetensors_that_are_none_of_the_system_stay_as_they_are(
+    tmp_path: Path, monkeypatch
+):
+    # No tensors of torch are known for which it has such an error.
+    def fail(*_: object) -> None:
+        raise SafetensorError("a header that is none")
+
+    monkeypatch.setattr("safetensors.torch.save_file", fail)
+    with pytest.raises(SafetensorError, match="a header that is none"):
+        write_tensors_whole(tmp_path / "a.safetensors", {"a": torch.ones(2)})
+    assert list(tmp_path.iterdir()) == []

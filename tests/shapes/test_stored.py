@@ -41,6 +41,7 @@ def test_views_of_impossible_counts_are_refused(changes):
     ("change", "reason"),
     [
         (lambda packed: packed[:-9], "does not unpack to the 24 bytes"),
+        (lambda packed: packed[:-2], "does not unpack to the 24 bytes"),  # of the checksum
         (lambda packed: packed + b"x", "does not unpack to the 24 bytes"),
         (lambda packed: zlib.compress(bytes(23)), "does not unpack to the 24 bytes"),
         (lambda packed: zlib.compress(bytes(25)), "does not unpack to the 24 bytes"),
@@ -90,6 +91,22 @@ def test_only_square_pictures_of_usual_size_are_read(kind):
     data |= {"gif": gif.getvalue(), "wide": wide.getvalue()}
     with pytest.raises(ValueError, match="is no square picture in PNG or WebP"):
         read_picture(data[kind])
+
+
+def test_a_picture_has_a_largest_size(monkeypatch):
+    import io
+
+    from PIL import Image
+
+    from g3pt.shapes import stored
+
+    content = io.BytesIO()
+    Image.new("RGBA", (16, 16)).save(content, "png")
+    monkeypatch.setattr(stored, "MAX_PICTURE_PIXELS", 256)
+    assert stored.read_picture(content.getvalue()).shape == (16, 16, 4)
+    monkeypatch.setattr(stored, "MAX_PICTURE_PIXELS", 255)
+    with pytest.raises(ValueError, match="has 16 x 16 pixels"):
+        stored.read_picture(content.getvalue())
 
 
 def test_planes_are_compressed_within_the_bound_that_is_checked():

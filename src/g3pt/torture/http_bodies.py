@@ -7,6 +7,7 @@ and its workers are not started: what it accepts would wait for one, and ends he
 import asyncio
 import base64
 import json
+import logging
 import re
 import tempfile
 from importlib.util import find_spec
@@ -106,6 +107,7 @@ class HttpBodies(Door):
         from g3pt.app.server import create_app
         from g3pt.app.settings import ModelSource, ServeSettings
 
+        logging.getLogger("python_multipart").setLevel(logging.ERROR)  # warns of what is refused
         request = parse_request(path.read_bytes())
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "jobs"
