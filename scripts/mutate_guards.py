@@ -32,6 +32,14 @@ SUITES = {
         ["geometry/formats/*.py", "geometry/mesh.py"],
         ["tests/geometry/formats", "tests/geometry/test_mesh.py"],
     ),
+    "shapes": (
+        ["shapes/rows.py", "shapes/packs.py", "shapes/shards.py", "shapes/stored.py"],
+        [
+            "tests/shapes/test_packs.py",
+            "tests/shapes/test_shards.py",
+            "tests/shapes/test_stored.py",
+        ],
+    ),
 }
 """Modules (patterns under src/g3pt) and the tests that must notice, by name."""
 

@@ -36,6 +36,7 @@ from g3pt.files import write_whole
 from g3pt.geometry.sampling import SurfaceSamples
 from g3pt.geometry.sparse_grid import FieldFunction
 from g3pt.hashes import tensors_sha256
+from g3pt.models.devices import resolve_device
 from g3pt.reproduce.experiments import Experiment, Scale
 from g3pt.reproduce.prefix import (
     RatedRow,
@@ -251,11 +252,11 @@ def train_cod(config: Any, lr: float | None, run: TokenizerRun, folder: Path) ->
         return json.loads(done.read_text(encoding="utf-8"))
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(known, text)
-    params = None
+    params, device = None, str(resolve_device(run.train.device))
     with (folder / "training.log").open("w") as log, contextlib.redirect_stdout(log):
         for stage in stages:
             draws = PreparedDraws(data, per_epoch=run.train.steps // stage.epochs * data.batch_size)
-            params = train(config, stage, draws, params, device=run.train.device)
+            params = train(config, stage, draws, params, device=device)
     save_npz(folder / WEIGHTS, config, params)
     latents = CodLatents(folder / WEIGHTS, data.num_points)
     row = {"parameters": latents.num_parameters, "steps": [run.train.steps] * 2}

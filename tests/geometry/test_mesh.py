@@ -321,6 +321,19 @@ def test_files_of_nonsense_are_refused_in_one_sentence(tmp_path, suffix):
         assert name in message_of(tmp_path / f"{name}{suffix}")
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_a_mesh_that_is_not_finite_has_no_unit_frame(number):
+    vertices = np.array([(0, 0, number), (1, 0, 0), (0, 1, 0)])
+    with pytest.raises(MeshError, match=r"has extent (nan|inf), expected a finite") as caught:
+        unit_frame_of(TriangleMesh.from_arrays(vertices, [(0, 1, 2)]))
+    assert caught.value.code == "no_extent"
+
+
+def test_a_file_of_an_unknown_format_is_named(tmp_path):
+    (tmp_path / "a.fbx").write_bytes(b"")
+    assert message_of(tmp_path / "a.fbx").startswith(f"{tmp_path / 'a.fbx'}: ")
+
+
 def test_files_without_faces_are_called_empty(tmp_path):
     (tmp_path / "points.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\n")
     assert "empty" in message_of(tmp_path / "points.obj")
@@ -390,7 +403,9 @@ def test_the_command_line_offers_the_formats_that_are_written():
 
 
 def test_writing_an_empty_mesh_or_into_no_folder_is_refused(tmp_path):
-    with pytest.raises(MeshError, match="no faces"):
-        write_mesh(tmp_path / "a.glb", TriangleMesh.from_arrays([], []))
+    for suffix in WRITE_SUFFIXES:  # not every format minds by itself
+        with pytest.raises(MeshError, match=rf"a{suffix}: the mesh to write has no faces"):
+            write_mesh(tmp_path / f"a{suffix}", TriangleMesh.from_arrays([], []))
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(MeshError, match="does not exist"):
         write_mesh(tmp_path / "none" / "a.glb", box())

@@ -115,7 +115,7 @@ def test_a_trained_field_is_positive_inside_in_our_frame(script, tmp_path):
     run = replace(
         base,
         data=replace(base.data, symmetry="none", batch_size=8),
-        train=replace(base.train, steps=60),
+        train=replace(base.train, steps=60, device="auto"),  # as at toy size
     )
     config = script.cod_config("smoke", script.ROWS["smoke"][0])
     script.train_cod(config, 5e-3, run, tmp_path / "row")

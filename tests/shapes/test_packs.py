@@ -1,5 +1,4 @@
 import json
-import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -150,9 +149,9 @@ def test_drawn_surfaces_are_stored_points(pack):
 
 @pytest.fixture(scope="module")
 def torture():
-    from g3pt.torture import shape_sets
+    from g3pt.torture import packs
 
-    return shape_sets
+    return packs
 
 
 @pytest.fixture
@@ -202,6 +201,15 @@ def changed(files, where, value):
 def test_an_index_that_does_not_fit_is_refused_by_field(torture, opened, where, value, reason):
     with pytest.raises(ValueError, match=rf"pack\.json: .*{reason}"):
         opened(changed(torture.sound_pack(), where, value))
+
+
+def test_a_folder_without_an_index_is_no_pack(tmp_path):
+    from g3pt.shapes.packs import PackedShapes
+
+    (tmp_path / "pack.json").mkdir()
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(FileNotFoundError, match="expected a pack or a complete set of shards"):
+            PackedShapes(folder)
 
 
 def test_rows_of_a_pack_are_checked_without_its_data(torture, tmp_path):
@@ -274,39 +282,6 @@ def test_what_is_no_file_of_arrays_is_refused_unread(torture, opened, tmp_path):
         opened({})
 
 
-def test_bytes_that_unpack_to_very_much_take_no_memory(torture):
-    from g3pt.shapes.stored import expand_planes
-    from g3pt.torture.trials import spare_memory
-
-    few, many = torture.zlib_bomb(2**24), torture.zlib_bomb(2**30)
-    assert len(few) < 20_000 and len(many) < 2**21
-    with spare_memory(2**27):
-        for bomb in (few, many):
-            with pytest.raises(ValueError, match="does not unpack to the 24 bytes"):
-                expand_planes(bomb, np.int16, (4, 3))
-        with pytest.raises(ValueError, match=r"has \d+ bytes, too few to hold the 1073741824"):
-            expand_planes(many, np.uint8, (2**30,))
-
-
-@pytest.mark.parametrize("kind", ["wide", "bomb", "noise", "gif"])
-def test_only_square_pictures_of_usual_size_are_read(kind):
-    import io
-
-    from PIL import Image
-
-    from g3pt.shapes.stored import read_picture
-    from g3pt.torture.mesh_files import png_of
-
-    gif = io.BytesIO()
-    Image.new("RGB", (16, 16)).save(gif, "gif")
-    wide = io.BytesIO()
-    Image.new("RGB", (16, 8)).save(wide, "png")
-    data = {"bomb": png_of(60_000, 60_000), "noise": b"no picture"}
-    data |= {"gif": gif.getvalue(), "wide": wide.getvalue()}
-    with pytest.raises(ValueError, match="is no square picture in PNG or WebP"):
-        read_picture(data[kind])
-
-
 def test_an_index_that_could_not_be_read_again_is_not_written(folder_shards, tmp_path, monkeypatch):
     from g3pt.shapes import packs
 
@@ -317,9 +292,18 @@ def test_an_index_that_could_not_be_read_again_is_not_written(folder_shards, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_planes_are_compressed_within_the_bound_that_is_checked():
-    from g3pt.shapes.stored import most_compressed
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"num_views": -1}, "num_views >= 0 and picture_size >= 0, got -1 and 0"),
+        ({"picture_size": -1}, "got 3 and -1"),
+        ({"num_points": 0}, "num_points >= 1 and num_volume_queries in multiples of 8, got 0"),
+        ({"num_volume_queries": 0}, "got 2048 and 0"),
+        ({"num_volume_queries": 12}, "got 2048 and 12"),
+    ],
+)
+def test_a_pack_of_impossible_counts_is_refused(changes, reason):
+    from g3pt.shapes.packs import PackConfig
 
-    for size in (0, 1, 100, 10_000, 3_000_000):
-        noise = np.random.default_rng(0).bytes(size)
-        assert len(zlib.compress(noise, 6)) <= most_compressed(size)
+    with pytest.raises(ValueError, match=reason):
+        PackConfig(**changes)

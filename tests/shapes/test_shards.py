@@ -427,9 +427,9 @@ def test_other_bytes_than_the_array_are_refused(data, reason):
 
 @pytest.fixture(scope="module")
 def torture():
-    from g3pt.torture import shape_sets
+    from g3pt.torture import shards
 
-    return shape_sets
+    return shards
 
 
 @pytest.fixture

@@ -7,14 +7,8 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra `app`")
 
-from g3pt.torture.http_bodies import (
-    BOUNDARY,
-    BodyRefusedError,
-    HttpAnswer,
-    HttpBodies,
-    HttpRequest,
-    check_refusal,
-)
+from g3pt.torture.http_asking import HttpAnswer, HttpRequest, check_refusal
+from g3pt.torture.http_bodies import BOUNDARY, BodyRefusedError, HttpBodies
 
 FORM = [("Content-Type", f"multipart/form-data; boundary={BOUNDARY}")]
 JSON = [("Content-Type", "application/json")]

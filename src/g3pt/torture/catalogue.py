@@ -9,9 +9,10 @@ from g3pt.torture.doors import Door
 from g3pt.torture.http_bodies import HttpBodies
 from g3pt.torture.manifests import Manifests
 from g3pt.torture.meshes import Meshes
+from g3pt.torture.packs import Packs
 from g3pt.torture.pictures import Pictures
 from g3pt.torture.run_configs import RunConfigs
-from g3pt.torture.shape_sets import Packs, Shards
+from g3pt.torture.shards import Shards
 from g3pt.torture.token_files import TokenFiles
 from g3pt.torture.weights_folders import WeightsFolders
 

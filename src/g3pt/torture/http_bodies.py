@@ -9,8 +9,6 @@ import base64
 import json
 import re
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -20,25 +18,28 @@ from PIL import Image
 
 from g3pt.torture.damage import FOREIGN, Rng, damaged_bytes, damaged_json_bytes, pick
 from g3pt.torture.doors import Door, Hostile, Must
+from g3pt.torture.http_asking import (
+    PIECES,
+    STALLS,
+    Headers,
+    as_http,
+    ask,
+    check_refusal,
+    parse_request,
+)
 from g3pt.torture.pictures import bomb
 
 MAX_BODY = 2**20
 RECEIVE_SECONDS = 0.2
 """Between two pieces of a body; a real server is more patient."""
-PIECES, STALLS = "x-pieces", "x-stalls"
-"""Headers that tell how a body arrives: bytes of a piece, and that its end never comes."""
 BOUNDARY = "g3ptg3ptg3pt"
 CUBE = (
     b"v 0 0 0\nv 0 0 1\nv 0 1 0\nv 0 1 1\nv 1 0 0\nv 1 0 1\nv 1 1 0\nv 1 1 1\n"
     b"f 1 2 4 3\nf 5 7 8 6\nf 1 5 6 2\nf 3 4 8 7\nf 1 3 7 5\nf 2 6 8 4\n"
 )
-MOST_ANSWERED = 16_384
-"""Bytes of a refusal: none may repeat what was sent."""
 FILES = ("image", "mesh", "tokens", "source", "coarse", "fine", "part")
 """Fields that hold files."""
 _PLAIN_NAME = re.compile(r"[a-z]+-[0-9]+\.[a-z0-9]{1,16}")
-
-Headers = list[tuple[str, str]]
 
 
 class BodyRefusedError(ValueError):
@@ -97,7 +98,7 @@ class HttpBodies(Door):
         if rng.random() < 0.2:
             headers = [*headers, (PIECES, str(pick((1, 7, 1000), rng)))]
         path = folder / "request.http"
-        path.write_bytes(_as_http(f"/v1/{kind}", headers, body))
+        path.write_bytes(as_http(f"/v1/{kind}", headers, body))
         return Hostile(path, f"{kind}: {what}", must)
 
     def enter(self, path: Path) -> None:
@@ -118,7 +119,7 @@ class HttpBodies(Door):
             app = create_app(settings)
             jobs = app.state.jobs
             try:
-                answer = asyncio.run(_ask(app, jobs, request))
+                answer = asyncio.run(ask(app, jobs, request))
                 for job in jobs.store.listed((), limit=10):
                     files = list(jobs.store.files_of(job.id).iterdir())
                     assert all(_PLAIN_NAME.fullmatch(file.name) for file in files), files
@@ -130,137 +131,6 @@ class HttpBodies(Door):
         if answer.status not in (200, 202):
             check_refusal(answer, request)
             raise BodyRefusedError(f"{path}: {answer.status}: {answer.body[:200]!r}")
-
-
-# --- asking ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class HttpRequest:
-    """A request as it arrives."""
-
-    method: str
-    path: str
-    headers: Headers
-    body: bytes
-
-    def header(self, name: str) -> str | None:
-        """The first header of a name in small letters."""
-        return next((value for each, value in self.headers if each.lower() == name), None)
-
-
-@dataclass
-class HttpAnswer:
-    """What the app has said."""
-
-    status: int = 0
-    headers: dict[str, str] = field(default_factory=dict[str, str])
-    body: bytes = b""
-
-
-def _as_http(path: str, headers: Headers, body: bytes) -> bytes:
-    if not any(name.lower() == "content-length" for name, _ in headers):
-        headers = [*headers, ("Content-Length", str(len(body)))]
-    lines = [f"POST {path} HTTP/1.1", "Host: localhost"]
-    lines += [f"{name}: {value}" for name, value in headers]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-def parse_request(data: bytes) -> HttpRequest:
-    """The parts of a request that `HttpBodies.write` wrote."""
-    head, _, body = data.partition(b"\r\n\r\n")
-    first, *lines = head.decode().split("\r\n")
-    method, path, _ = first.split(" ")
-    pairs = [line.partition(": ") for line in lines]
-    return HttpRequest(method, path, [(name, value) for name, _, value in pairs], body)
-
-
-async def _ask(app: Any, jobs: Any, request: HttpRequest) -> HttpAnswer:
-    """The answer of an app; 202 with no body if what it accepted waits for a worker."""
-    answer = HttpAnswer()
-    messages = _messages(request)
-
-    async def receive() -> dict[str, Any]:
-        message = next(messages, None)
-        if message is None:
-            await asyncio.Event().wait()
-        assert message is not None
-        return message
-
-    async def send(message: dict[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            answer.status = message["status"]
-            answer.headers = {name.decode(): value.decode() for name, value in message["headers"]}
-        else:
-            answer.body += message.get("body", b"")
-
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": request.method,
-        "scheme": "http",
-        "path": request.path,
-        "raw_path": request.path.encode(),
-        "query_string": b"",
-        "headers": [(name.lower().encode(), value.encode()) for name, value in request.headers],
-        "client": ("127.0.0.1", 50_000),
-        "server": ("127.0.0.1", 8000),
-    }
-    asked = asyncio.ensure_future(app(scope, receive, send))
-    while not asked.done():
-        await asyncio.wait({asked}, timeout=0.005)
-        if jobs.quick.state().queued:
-            asked.cancel()
-            await asyncio.wait({asked})
-            return HttpAnswer(202)
-    assert asked.exception() is None, f"the app failed: {asked.exception()!r}"
-    return answer
-
-
-def _messages(request: HttpRequest) -> Iterator[dict[str, Any]]:
-    """What a server hands on of a body: as much as its length says, or that the client has left."""
-    told = request.header("content-length") or ""
-    whole = int(told) if told.isdigit() and len(told) < 20 else len(request.body)
-    body = request.body[:whole]
-    size = max(int(request.header(PIECES) or 0) or len(body), len(body) // 5000, 1)
-    pieces = [body[first : first + size] for first in range(0, len(body), size)]
-    for number, piece in enumerate(pieces):
-        last = number == len(pieces) - 1 and len(body) == whole
-        yield {"type": "http.request", "body": piece, "more_body": not last}
-    if request.header(STALLS):
-        return
-    if len(body) < whole:
-        yield {"type": "http.disconnect"}
-    elif not pieces:
-        yield {"type": "http.request", "body": b"", "more_body": False}
-
-
-def check_refusal(answer: HttpAnswer, request: HttpRequest) -> None:
-    """Check that an answer refuses a request as problem details do, by field where there is one.
-
-    Raises:
-        AssertionError: saying what is wrong.
-    """
-    shown = f"{answer.status} {answer.body[:200]!r}"
-    assert 400 <= answer.status < 500, f"answers {shown}"
-    assert answer.headers.get("content-type") == "application/problem+json", shown
-    assert len(answer.body) <= MOST_ANSWERED, f"answers {len(answer.body)} bytes"
-    assert b"Traceback" not in answer.body, shown
-    told = json.loads(answer.body)
-    assert told["status"] == answer.status and told["detail"], shown
-    if answer.status != 422:
-        return
-    assert told["errors"], f"names no field: {shown}"
-    fields = [one["field"] for one in told["errors"]]
-    try:
-        parts = isinstance(json.loads(request.body), dict)
-    except ValueError:
-        parts = True  # a form
-    assert all(fields) or not parts, f"names no field: {shown}"
-
-
-# --- bodies ----------------------------------------------------------------------------------
 
 
 def _picture() -> bytes:

@@ -740,6 +740,17 @@ def test_3mf_models_are_held_against_their_own_words(text, expected):
     assert code(package(text), "3mf") == expected
 
 
+@pytest.mark.parametrize(("index", "order"), [("4", "12"), ("-1", "21")])
+def test_3mf_faces_of_an_object_cannot_name_vertices_of_the_next(index, order):
+    sound = model(mesh=True).partition("<resources>")[2].partition("</resources>")[0]
+    bad = model('<item objectid="1"/>').replace('v1="0"', f'v1="{index}"', 1)
+    text = bad.replace("</resources>", sound.replace('id="1"', 'id="2"') + "</resources>")
+    build = "".join(f'<item objectid="{number}"/>' for number in order)
+    text = text.replace('<item objectid="1"/>', build)
+    error = refusal(package(text), "3mf")
+    assert error.code == "bad_indices" and "beyond the 4 there are" in str(error)
+
+
 def painted(*colors, p1="0", group=True):
     """A model whose first triangle has a colour of a group."""
     inside = "".join(f'<color color="{color}"/>' for color in colors)

@@ -47,3 +47,15 @@ def test_a_link_to_nothing_is_told_from_nothing(tmp_path: Path) -> None:
         with pytest.raises(MeshError, match=words) as caught:
             read_regular_file(tmp_path / name)
         assert caught.value.code == code
+
+
+def test_a_file_that_is_too_large_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("g3pt.geometry.formats.limits.MAX_FILE_BYTES", 5)
+    (tmp_path / "a.png").write_bytes(b"bytes")
+    (tmp_path / "b.png").write_bytes(b"bytes.")
+    assert read_regular_file(tmp_path / "a.png") == b"bytes"
+    with pytest.raises(MeshError, match="6 bytes, expected at most 5") as caught:
+        read_regular_file(tmp_path / "b.png")
+    assert caught.value.code == "too_large"

@@ -43,6 +43,16 @@ def test_usd_finds_metres_y_up_and_the_colours(tmp_path, pxr) -> None:
     np.testing.assert_allclose(colors, expected, atol=1e-6)
 
 
+def test_a_package_that_usd_does_not_write_is_an_error_and_no_file(
+    tmp_path, pxr, monkeypatch
+) -> None:
+    # It says so by its answer alone; nothing that we could hand over makes it fail.
+    monkeypatch.setattr("pxr.UsdUtils.CreateNewUsdzPackage", lambda layer, package: False)
+    with pytest.raises(RuntimeError, match="could not write the USDZ package"):
+        write_mesh(tmp_path / "a.usdz", painted_ball())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_zip_is_stored_and_aligned(tmp_path, pxr) -> None:
     write_mesh(tmp_path / "a.usdz", painted_ball())
 

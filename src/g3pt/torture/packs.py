@@ -1,0 +1,197 @@
+"""Hostile packs of prepared shapes: their index and their compressed arrays."""
+
+import hashlib
+import json
+import tempfile
+import zlib
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load, save
+
+from g3pt.config import ConfigError
+from g3pt.shapes.packs import DATA_FILE, INDEX_FILE, PackConfig, PackedShapes, write_pack
+from g3pt.shapes.shape_set import SelectionError
+from g3pt.shapes.shards import ShardSet
+from g3pt.torture.damage import (
+    FOREIGN,
+    Rng,
+    damaged_bytes,
+    damaged_json,
+    damaged_json_bytes,
+    pick,
+)
+from g3pt.torture.doors import Door, Hostile, Must
+from g3pt.torture.shards import SHAPES, Files, sound_shards, with_special, write_files
+
+BOMB_BYTES = 2**30
+"""Zeros that an array of a pack unpacks to; packed they are a megabyte."""
+
+
+class Packs(Door):
+    """Packs of prepared shapes."""
+
+    name = "packs"
+    promise = "arrays and pictures of a pack are of the size and range that its index says"
+    errors = (ValueError, ConfigError, SelectionError, FileNotFoundError)
+
+    def write(self, folder: Path, rng: Rng) -> Hostile:
+        """A pack."""
+        path = folder / self.name
+        path.mkdir()
+        files = sound_pack()
+        must: Must = "refuse"
+        match int(rng.integers(12)):
+            case 0:
+                what, must = "sound", "open"
+            case 1:
+                return with_special(path, files, rng)
+            case 2:
+                name = pick(tuple(files), rng)
+                what = f"without {name}"
+                files = {each: content for each, content in files.items() if each != name}
+            case 3:
+                name, kind = pick(tuple(files), rng), pick(tuple(FOREIGN), rng)
+                what, files = f"{name}: {kind}", files | {name: FOREIGN[kind]}
+                if name == DATA_FILE:
+                    files = _signed(files)
+            case 4:
+                how, changed = damaged_bytes(files[DATA_FILE], rng)
+                must = "either" if changed == files[DATA_FILE] else "refuse"
+                what, files = f"{DATA_FILE}: {how}", files | {DATA_FILE: changed}
+            case 5 | 6:
+                what, changed = damaged_json_bytes(json.loads(files[INDEX_FILE]), rng)
+                files = files | {INDEX_FILE: changed}
+                must = "either"
+            case 7:
+                header, rest = _header(files[DATA_FILE])
+                what, header = damaged_json(header, rng)
+                text = json.dumps(header).encode()
+                files = _signed(files | {DATA_FILE: _length(len(text)) + text + rest})
+                must = "either"
+            case _:
+                what, files = _with_pack_misfit(files, rng)
+        write_files(path, files)
+        return Hostile(path, what, must)
+
+    def enter(self, path: Path) -> None:
+        """Open the pack and read all of every shape."""
+        pack = PackedShapes(path)
+        for row in range(len(pack)):
+            points, normals = pack.surface(row)
+            assert points.shape == normals.shape == (pack.config.num_points, 3)
+            assert points.min() >= -32767 and normals.min() >= -127
+            assert all(isinstance(each, str) for each in pack.captions(row))
+            for view in range(pack.num_views(row)):
+                picture = pack.picture(row, view)
+                assert picture.shape == (len(picture), len(picture), 4)
+
+
+@lru_cache(maxsize=1)
+def sound_pack() -> Files:
+    """The files of a pack of the shapes of `sound_shards`."""
+    with tempfile.TemporaryDirectory() as folder:
+        shards, pack = Path(folder) / "shards", Path(folder) / "pack"
+        shards.mkdir()
+        write_files(shards, sound_shards())
+        write_pack(ShardSet(shards), pack, PackConfig(num_points=8, num_volume_queries=32))
+        return {path.name: path.read_bytes() for path in sorted(pack.iterdir())}
+
+
+def _length(number: int) -> bytes:
+    return number.to_bytes(8, "little")
+
+
+def _header(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """The JSON header of a safetensors file, and what comes after it."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    return json.loads(data[8:end]), data[end:]
+
+
+def _signed(files: Files) -> Files:
+    """The files of a pack whose index has the hash of its data."""
+    index = json.loads(files[INDEX_FILE])
+    index["data_sha256"] = hashlib.sha256(files[DATA_FILE]).hexdigest()
+    return files | {INDEX_FILE: json.dumps(index).encode()}
+
+
+def with_array(name: str, change: Callable[[np.ndarray], np.ndarray | None]) -> Files:
+    """The files of a pack of which an array was changed, with the right hash.
+
+    Args:
+        name: such as `points`.
+        change: from the compressed bytes to others; None leaves the array out.
+    """
+    files = sound_pack()
+    arrays: dict[str, np.ndarray] = load(files[DATA_FILE])
+    changed = change(arrays.pop(name))
+    return _signed(files | {DATA_FILE: save(arrays | ({} if changed is None else {name: changed}))})
+
+
+def zlib_bomb(num_bytes: int) -> np.ndarray:
+    """Compressed zeros, about a thousandth of them.
+
+    Args:
+        num_bytes: what it unpacks to, a multiple of 2**20.
+    """
+    stream = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    block = stream.compress(bytes(2**20)) + stream.flush(zlib.Z_FULL_FLUSH)
+    end = b"\x03\x00"  # an empty block, the last one
+    checksum = (num_bytes % 65_521) << 16 | 1  # Adler-32 of zeros
+    packed = b"\x78\x9c" + block * (num_bytes >> 20) + end + checksum.to_bytes(4, "big")
+    return np.frombuffer(packed, np.uint8)
+
+
+def _with_pack_misfit(files: Files, rng: Rng) -> tuple[str, Files]:
+    """A whole and signed pack with an array that does not fit, or an index that asks for more."""
+    name = pick(("points", "normals", "volume", "near"), rng)
+    match int(rng.integers(9)):
+        case 0:
+            name = pick((name, "pictures"), rng)
+            return f"no {name}", with_array(name, lambda _: None)
+        case 1:
+            return f"{name} unpacks to a gibibyte", with_array(
+                name, lambda _: zlib_bomb(BOMB_BYTES)
+            )
+        case 2:
+            cut = zlib_bomb(2**20)[: int(rng.integers(2, 100))]
+            return f"{name} unpacks to more, and is cut", with_array(name, lambda _: cut)
+        case 3:
+            index = json.loads(files[INDEX_FILE])
+            part, field = pick(
+                (
+                    ("config", "num_points"),
+                    ("prepare", "num_near_queries"),
+                    ("config", "num_volume_queries"),
+                ),
+                rng,
+            )
+            index[part][field] = int(pick((2**20, 2**24, 3 * 2**30, 2**62 - 2**62 % 24), rng))
+            if field in index["prepare"]:
+                index["prepare"][field] = index[part][field]
+            what = f"{part}.{field} = {index[part][field]}"
+            return what, files | {INDEX_FILE: json.dumps(index).encode()}
+        case 4:
+            dtype = pick((np.float32, np.int64, np.bool_, np.float16), rng)
+            return f"{name} holds {dtype.__name__}", with_array(name, lambda old: old.astype(dtype))
+        case 5:
+            return f"{name} has another dimension", with_array(name, lambda old: old[None])
+        case 6:
+            less = int(rng.integers(1, 60))
+            return f"pictures are short of {less}", with_array(
+                "pictures", lambda old: old[:-less].copy()
+            )
+        case 7:
+            more = rng.integers(0, 256, int(rng.integers(1, 40)), np.uint8)
+            return f"{name} has more behind it", with_array(
+                name, lambda old: np.concatenate([old, more])
+            )
+        case _:
+            name, dtype, least = pick((("points", "<i2", -32768), ("normals", "i1", -128)), rng)
+            worst = np.full((SHAPES, 8, 3), least, dtype)
+            planes = worst.view(np.uint8).reshape(-1, worst.itemsize).T
+            packed = np.frombuffer(zlib.compress(planes.tobytes()), np.uint8)
+            return f"{name} hold {least}", with_array(name, lambda _: packed)
