@@ -11,7 +11,9 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext
+from multiprocessing.process import BaseProcess
 from typing import Any, NoReturn
 
 WAIT_POLICY = "OMP_WAIT_POLICY"
@@ -68,11 +70,23 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         try:
             yield pool
         except (KeyboardInterrupt, GeneratorExit):
-            for worker in set(multiprocessing.active_children()) - others:
-                worker.terminate()
+            _end(set(multiprocessing.active_children()) - others)
             raise
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _end(workers: set[BaseProcess]) -> None:
+    """Ask workers to stop until they have.
+
+    Once is not enough: one that saves its work first may then wait for more, behind another that
+    ended while it held the queue.
+    """
+    while workers:
+        for worker in workers:
+            worker.terminate()
+        ended = wait([worker.sentinel for worker in workers], timeout=1.0)
+        workers = {worker for worker in workers if worker.sentinel not in ended}
 
 
 def _begin(parent: int) -> None:

@@ -67,6 +67,7 @@ def test_a_recording_that_was_stopped_goes_on_as_if_it_had_not_been(families, tm
     (folder / ".part-00001").mkdir()  # what a kill leaves behind
     (folder / ".part-00001" / "indices_BT.npy").write_bytes(b"half of it")
     make(folder)
+    assert not list(folder.glob(".*"))
     for name in ("indices_BT", "pictures_BVSS4", "features_BVGGP", "queries_BQ3"):
         assert np.array_equal(column(folder, name), column(families, name))
 

@@ -12,6 +12,7 @@ from g3pt.evaluation.objects import list_objects
 from g3pt.evaluation.report.yardsticks import (
     compare_reports,
     comparison_lines,
+    read_report,
     yardstick_lines,
     yardstick_report,
 )
@@ -320,6 +321,29 @@ def test_two_reports_are_compared_object_by_object(measure) -> None:
     assert any("iou/sample" in line and line.endswith("*") for line in lines)
     with pytest.raises(ValueError, match="expected a report of protocol"):
         compare_reports(now, {"protocol": "other"})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not JSON"),
+        ("[]", "expected a report of yardsticks"),
+        ('{"protocol": "other", "rows": []}', "expected a report of yardsticks"),
+        ('{"protocol": "g3pt-yardsticks-v1", "rows": {}}', "rows: expected objects with set, num"),
+        ('{"protocol": "g3pt-yardsticks-v1", "rows": [{"set": "own"}]}', "rows: expected objects"),
+    ],
+)
+def test_a_file_that_holds_no_report_is_refused_by_name(tmp_path, content, message) -> None:
+    file = tmp_path / "before.json"
+    file.write_text(content)
+    with pytest.raises(ValueError, match=f"before.json: {message}"):
+        read_report(file)
+
+
+def test_a_report_comes_back_from_its_file(measure, tmp_path) -> None:
+    report = yardstick_report([measure])
+    (tmp_path / "before.json").write_text(json.dumps(report))
+    assert read_report(tmp_path / "before.json") == report
 
 
 def test_what_is_read_from_a_file_measures_the_same(models, known, measure, tmp_path) -> None:

@@ -36,6 +36,20 @@ def edit_config(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
+def test_weights_that_cannot_be_written_leave_nothing(tmp_path: Path, tiny_weights: Path) -> None:
+    given = load_weights(tiny_weights)
+    # The card comes after the tensors and before the config.
+    with pytest.raises(FileNotFoundError, match="no-card"):
+        save_weights(
+            tmp_path / "above" / "new",
+            given.tokenizer,
+            given.car,
+            config=given.config,
+            card=tmp_path / "no-card.md",
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_loaded_models_give_the_same_numbers_as_those_saved(tmp_path: Path, folder: Path) -> None:
     first = load_weights(folder)
     save_weights(tmp_path / "again", first.tokenizer, first.car, config=first.config)
