@@ -48,7 +48,7 @@ from g3pt.reproduce.prefix import (
     training_data,
     write_quality,
 )
-from g3pt.reproduce.series import run_series
+from g3pt.reproduce.series import RECIPE_FILE, ROW_FILE, run_series
 from g3pt.reproduce.tables import tokenizer_run
 from g3pt.shapes.datasets.tokenizer import TokenizerDataConfig, TokenizerDataset
 from g3pt.training.kinds.tokenizer import TokenizerRun
@@ -66,18 +66,25 @@ def main() -> None:
     require_matplotlib()
     torch.set_num_threads(1)
     experiment = prefix(arguments.scale, arguments.factor)
-    run_series(
-        experiment,
-        arguments.runs,
-        on_row=lambda name, done, total: print(f"trained {done}/{total}: {name}", flush=True),
-    )
+    if not arguments.report_only:
+        run_series(
+            experiment,
+            arguments.runs,
+            on_row=lambda name, done, total: print(f"trained {done}/{total}: {name}", flush=True),
+        )
     rows, notes = own_rows(experiment, arguments.runs), list[str]()
+    wanted = [variant.label for variant in experiment.variants]
     if util.find_spec("cod_vae") is None:
         print(INSTALL, flush=True)
         notes.append("cod-vae was not installed; its rows are missing.")
     else:
-        rows += cod_rows(experiment, arguments.runs, arguments.factor)
+        rows += cod_rows(
+            experiment, arguments.runs, arguments.factor, trains=not arguments.report_only
+        )
         notes += cod_notes(experiment)
+        wanted += [row.label for row in ROWS[arguments.scale]]
+    if missing := [label for label in wanted if label not in {row.label for row in rows}]:
+        notes.append(f"Not trained: {'; '.join(missing)}.")
     quality = measure_prefixes(
         experiment,
         rows,
@@ -184,13 +191,15 @@ def cod_notes(experiment: Experiment) -> list[str]:
     ]
 
 
-def cod_rows(experiment: Experiment, root: Path, factor: int) -> list[RatedRow]:
-    """Train the rows of cod-vae that are missing."""
+def cod_rows(experiment: Experiment, root: Path, factor: int, *, trains: bool) -> list[RatedRow]:
+    """The rows of cod-vae; those that are missing are trained, or else left out."""
     run = tokenizer_run(experiment.variants[0])
     rows: list[RatedRow] = []
     for row in ROWS[experiment.scale]:
         name = row.name if factor == 1 else f"{row.name}-x{factor}"
         folder = root / experiment.scale / f"{name}-seed0"
+        if not trains and not (folder / ROW_FILE).is_file():
+            continue
         config = cod_config(experiment.scale, row)
         trained = train_cod(config, row.lr, run, folder)
         print(f"trained: {name}", flush=True)
@@ -242,7 +251,7 @@ def train_cod(config: Any, lr: float | None, run: TokenizerRun, folder: Path) ->
         "data": asdict(data),
     }
     text = json.dumps(recipe, indent=2) + "\n"
-    known, done = folder / "recipe.json", folder / "row.json"
+    known, done = folder / RECIPE_FILE, folder / ROW_FILE
     if known.is_file() and known.read_text(encoding="utf-8") != text:
         raise ValueError(
             f"{folder}: was trained by another recipe (see recipe.json in it); move it away, or "
@@ -351,6 +360,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--scale", choices=("smoke", "toy"), default="toy", help="of the tables")
     parser.add_argument("--factor", type=int, default=1, help="so many times the steps")
+    parser.add_argument(
+        "--report-only", action="store_true", help="measure the rows that are there, train nothing"
+    )
     parser.add_argument(
         "--runs", type=Path, default=Path("runs/reproduce"), help="folder of the trained rows"
     )

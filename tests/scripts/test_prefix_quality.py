@@ -1,6 +1,7 @@
 """The rows of another package beside ours, and what is said without it."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from importlib import util
@@ -69,6 +70,13 @@ def test_with_the_package_its_rows_are_trained_once_and_compared(script, monkeyp
     monkeypatch.setattr("cod_vae.torch.training.train", None)  # a rerun does not train
     script.main()
     assert reported() == found
+    shutil.rmtree("runs/reproduce/smoke/cod-4x4-seed0")
+    shutil.rmtree("runs/reproduce/smoke/vq-7-seed0")
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--report-only"])
+    script.main()
+    assert [row["name"] for row in reported()["rows"]] == ["cvq-13-6bit-prefixes"]
+    missing = "Not trained: VQ-VAE, 7 tokens; cod-vae, 4 latents of 4."
+    assert reported()["notes"][-1] == missing
 
 
 @needs_cod_vae
