@@ -62,6 +62,12 @@ def test_a_limit_on_the_size_of_files_is_named(machine, command, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_limits_of_the_user_are_kept_by_processes_that_have_limits(machine, command, tmp_path):
+    ended = machine.g3pt(*command("torture", tmp_path), limits={"FSIZE": 100_000})
+    assert ended.code == 0, ended.err
+    assert (tmp_path / "kept" / "tokens-0" / "shape.g3t").is_file()
+
+
 BEFORE_THE_WORK = (
     *("generate", "render", "export", "stock", "cache", "many", "vary", "mix", "complete"),
     *("compare", "finetune", "gallery", "reproduce", "torture"),

@@ -192,7 +192,14 @@ def _enter_child(parent: int, limits: Limits) -> None:
     """Set the limits of a new child process: memory, no core dumps, written files."""
     os.environ.setdefault("IGL_NUM_THREADS", "1")  # one per object: libigl takes all
     if limits.memory_bytes is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limits.written_bytes, limits.written_bytes))
+        _limit(resource.RLIMIT_AS, limits.memory_bytes)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, limits.written_bytes)
     end_with(parent)
+
+
+def _limit(which: int, most: int) -> None:
+    """Limit a resource of this process, which may have less already and never gets more."""
+    hard = resource.getrlimit(which)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(which, (most, most))
