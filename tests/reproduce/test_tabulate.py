@@ -55,7 +55,9 @@ def finished(experiment, ious):
 
 
 def outcomes(table):
-    return {entry.claim: entry.outcome for entry in table.comparisons}
+    return {
+        entry.claim: entry.outcome for entry in (*table.comparisons, *table.at_equal_operations)
+    }
 
 
 def test_claims_are_judged_in_the_papers_direction():
@@ -183,6 +185,10 @@ def test_a_curve_over_operations_is_drawn_for_every_kind(tmp_path: Path):
     table = tabulate(experiment, budget_rows(experiment, ious, 2 * 10**9))
     files = write_report(table, tmp_path)
     assert [file.name for file in files][-1] == "budget-toy.png"
+    text = files[0].read_text(encoding="utf-8")
+    before, after = text.split("### budget-procedural, at equal operations")
+    assert "CVQ > volume, both after 500 steps" in before
+    assert "CVQ > volume, both after 1 TFLOP (500 steps of the latter)" in after
     assert files[-1].stat().st_size > 10_000
 
 

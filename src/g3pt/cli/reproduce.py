@@ -252,7 +252,7 @@ def _lines(table: "Reproduction", files: Sequence[Path]) -> list[str]:
         paper = f"  paper IoU {row.paper['iou']:g} %" if "iou" in row.paper else ""
         scores = [f"{metric_name(metric)} {cell(row.scores[metric])}" for metric in row.scores]
         lines.append(f"{row.set}  {row.label:<{width}}  {'  '.join(scores[:3])}{paper}")
-    for entry in table.comparisons:
+    for entry in (*table.comparisons, *table.at_equal_operations):
         lines.append(
             f"{entry.set}  {entry.claim}: {entry.difference:+.4f} "
             f"[{entry.low:+.4f}, {entry.high:+.4f}], {verdict_of(entry)}"

@@ -70,6 +70,9 @@ def markdown(table: Reproduction, picture: str) -> str:
         comparisons = [entry for entry in table.comparisons if entry.set == one.name]
         if comparisons:
             lines += [*_comparison_lines(comparisons), ""]
+        at_equal = [entry for entry in table.at_equal_operations if entry.set == one.name]
+        if at_equal:
+            lines += [f"### {one.name}, at equal operations", "", *_comparison_lines(at_equal), ""]
     if experiment.axis == "parameters":
         lines += ["## Power law", "", *scaling_lines(table), ""]
     if table.timings:

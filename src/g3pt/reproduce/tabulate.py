@@ -73,6 +73,8 @@ class Reproduction:
     experiment: Experiment
     rows: tuple[TableRow, ...]
     comparisons: tuple[Comparison, ...]
+    at_equal_operations: tuple[Comparison, ...]
+    """Of an experiment over operations: the reference and every other row."""
     missing: int
     """Rows, seeds counted, that are not finished; comparisons with them are left out."""
     scaling: tuple[ScalingFit, ...]
@@ -92,6 +94,7 @@ class Reproduction:
             "recipe": json_sha256({"experiment": to_json(experiment)}),
             "rows": [asdict(row) for row in self.rows],
             "comparisons": [asdict(comparison) for comparison in self.comparisons],
+            "at_equal_operations": [asdict(entry) for entry in self.at_equal_operations],
             "missing": self.missing,
             "scaling": [asdict(fit) for fit in self.scaling],
             "timings": [asdict(timing) for timing in self.timings],
@@ -131,7 +134,8 @@ def tabulate(
     return Reproduction(
         experiment=experiment,
         rows=tuple(rows),
-        comparisons=(*comparisons, *_at_equal_operations(experiment, by_variant)),
+        comparisons=tuple(comparisons),
+        at_equal_operations=tuple(_at_equal_operations(experiment, by_variant)),
         missing=wanted - len(finished),
         scaling=_scaling(experiment, by_variant),
         timings=tuple(timings),
