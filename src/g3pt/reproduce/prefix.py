@@ -277,7 +277,7 @@ def measure_prefixes(
             found = scored(report["objects"])
             curves[one.name][row.name] = RateCurve.from_rows(row.name, found)
             summaries[one.name][row.name] = by_method(found)
-            commits.append(report["hashes"]["code"])
+            commits += report["hashes"]["code"].split(", ")
     return PrefixQuality(
         experiment=experiment,
         rows=tuple(rows),
@@ -324,10 +324,11 @@ def markdown(quality: PrefixQuality, command: str, picture: str) -> str:
         picture: file of the plot, beside the page.
     """
     experiment = quality.experiment
+    commits = ", ".join(commit[:10] for commit in quality.commits)
     lines = [
         f"# {experiment.title}, {experiment.scale} scale",
         "",
-        f"`{command}`; commit {', '.join(quality.commits)}; protocol {quality.protocol}, one seed "
+        f"`{command}`; commit {commits}; protocol {quality.protocol}, one seed "
         "a row. IoU is that of the field at uniform points, accuracy that of its labels near the "
         "true surface. Mean [95 % interval] over objects. Bits are those of tokens or of rounded "
         "numbers, without header and entropy code. Continuous latents have no prefixes: nothing "
