@@ -311,7 +311,9 @@ def write_quality(quality: PrefixQuality, folder: Path, command: str) -> list[Pa
         title=f"{quality.experiment.title} ({quality.experiment.scale}, {first})",
     )
     write_whole(files[0], markdown(quality, command, files[2].name))
-    write_whole(files[1], json.dumps(quality.to_json(), indent=1, allow_nan=False) + "\n")
+    text = json.dumps(quality.to_json(), allow_nan=False)
+    rounded = json.loads(text, parse_float=lambda digits: round(float(digits), 5))
+    write_whole(files[1], json.dumps(rounded) + "\n")  # kept in the repository, so it is short
     return files
 
 
