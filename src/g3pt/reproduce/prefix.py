@@ -277,7 +277,7 @@ def measure_prefixes(
             found = scored(report["objects"])
             curves[one.name][row.name] = RateCurve.from_rows(row.name, found)
             summaries[one.name][row.name] = by_method(found)
-            commits.append(report["hashes"]["code"])
+            commits += report["hashes"]["code"].split(", ")
     return PrefixQuality(
         experiment=experiment,
         rows=tuple(rows),
@@ -311,7 +311,9 @@ def write_quality(quality: PrefixQuality, folder: Path, command: str) -> list[Pa
         title=f"{quality.experiment.title} ({quality.experiment.scale}, {first})",
     )
     write_whole(files[0], markdown(quality, command, files[2].name))
-    write_whole(files[1], json.dumps(quality.to_json(), indent=1, allow_nan=False) + "\n")
+    text = json.dumps(quality.to_json(), allow_nan=False)
+    rounded = json.loads(text, parse_float=lambda digits: round(float(digits), 5))
+    write_whole(files[1], json.dumps(rounded) + "\n")  # kept in the repository, so it is short
     return files
 
 
@@ -324,10 +326,11 @@ def markdown(quality: PrefixQuality, command: str, picture: str) -> str:
         picture: file of the plot, beside the page.
     """
     experiment = quality.experiment
+    commits = ", ".join(commit[:10] for commit in quality.commits)
     lines = [
         f"# {experiment.title}, {experiment.scale} scale",
         "",
-        f"`{command}`; commit {', '.join(quality.commits)}; protocol {quality.protocol}, one seed "
+        f"`{command}`; commit {commits}; protocol {quality.protocol}, one seed "
         "a row. IoU is that of the field at uniform points, accuracy that of its labels near the "
         "true surface. Mean [95 % interval] over objects. Bits are those of tokens or of rounded "
         "numbers, without header and entropy code. Continuous latents have no prefixes: nothing "

@@ -37,6 +37,15 @@ def test_a_curve_is_drawn_in_its_own_colour(tmp_path: Path):
     assert pure in colours(tmp_path / "red.png")
 
 
+def test_a_long_legend_stands_beside_the_panels_and_covers_no_curve(tmp_path: Path):
+    curves = [Curve(x=LINE.x, y=LINE.y, label=f"row {number}") for number in range(10)]
+    plot_curves(tmp_path / "few.png", [panel(*curves[:9])])
+    plot_curves(tmp_path / "many.png", [panel(*curves)])
+    with Image.open(tmp_path / "few.png") as few, Image.open(tmp_path / "many.png") as many:
+        assert many.width > 1.5 * few.width
+        assert many.height == few.height
+
+
 def test_equal_curves_give_equal_files_and_nothing_else(tmp_path: Path):
     for name in ("a.png", "b.png"):
         plot_curves(tmp_path / name, [panel(LINE)], title="again")

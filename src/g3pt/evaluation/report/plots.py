@@ -11,6 +11,10 @@ from g3pt.files import write_whole
 
 PANEL_SIZE = (5.2, 4.0)
 """Inches."""
+LEGEND_WIDTH = 3.4
+"""Inches, of a legend beside the panels."""
+MOST_LABELS = 9
+"""Of a legend inside a panel; more would cover the curves."""
 DOTS_PER_INCH = 110
 COLORS = ("#0b6e99", "#c0562b", "#4d7c2a", "#7b4fa3", "#8a6d1d", "#5b6472")
 """By turns, for curves that name none."""
@@ -91,7 +95,7 @@ def _matplotlib(module: str) -> Any:
 def plot_curves(path: Path, panels: Sequence[Panel], *, title: str = "") -> None:
     """Draw panels from left to right as a PNG, which appears whole or not at all.
 
-    The legend stands in the first panel.
+    The legend stands in the first panel; if it is long, to the right of the last.
 
     Raises:
         ImportError: naming the extra, if matplotlib is not installed.
@@ -99,11 +103,17 @@ def plot_curves(path: Path, panels: Sequence[Panel], *, title: str = "") -> None
     """
     if not panels:
         raise ValueError("a plot needs at least one panel")
-    figure = _figure(PANEL_SIZE[0] * len(panels), PANEL_SIZE[1] + (0.3 if title else 0.0))
+    num_labels = sum(bool(curve.label) for curve in panels[0].curves)
+    beside = LEGEND_WIDTH if num_labels > MOST_LABELS else 0.0
+    width, height = PANEL_SIZE[0] * len(panels) + beside, PANEL_SIZE[1] + (0.3 if title else 0.0)
+    figure = _figure(width, height)
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, panel in zip(all_axes, panels, strict=True):
         _draw(axes, panel)
-    if any(curve.label for curve in panels[0].curves):
+    if beside:
+        entries = all_axes[0].get_legend_handles_labels()
+        figure.legend(*entries, loc="outside right center", fontsize=8)
+    elif num_labels:
         all_axes[0].legend(fontsize=8, framealpha=0.9)
     if title:
         figure.suptitle(title, fontsize=11)
