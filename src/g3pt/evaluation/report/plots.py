@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from g3pt.files import write_whole
 
 PANEL_SIZE = (5.2, 4.0)
@@ -16,6 +18,8 @@ LEGEND_WIDTH = 3.4
 MOST_LABELS = 9
 """Of a legend inside a panel; more would cover the curves."""
 DOTS_PER_INCH = 110
+NUM_COLORS = 128
+"""Of a plot as it is saved."""
 COLORS = ("#0b6e99", "#c0562b", "#4d7c2a", "#7b4fa3", "#8a6d1d", "#5b6472")
 """By turns, for curves that name none."""
 
@@ -161,8 +165,11 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _save(figure: Any, path: Path) -> None:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
+    drawn, content = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png")
+    # Lines and bands of few colours: a palette takes a third of the bytes.
+    palette = Image.open(drawn).convert("RGB").quantize(NUM_COLORS, dither=Image.Dither.NONE)
+    palette.save(content, format="png", optimize=True)
     write_whole(path, content.getvalue())
 
 
