@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors.numpy import load, save
@@ -20,10 +19,10 @@ from g3pt.torture.damage import (
     FOREIGN,
     Rng,
     damaged_bytes,
-    damaged_json,
     damaged_json_bytes,
     pick,
 )
+from g3pt.torture.array_files import with_damaged_header
 from g3pt.torture.doors import Door, Hostile, Must
 from g3pt.torture.shards import SHAPES, Files, sound_shards, with_special, write_files
 
@@ -67,10 +66,8 @@ class Packs(Door):
                 files = files | {INDEX_FILE: changed}
                 must = "either"
             case 7:
-                header, rest = _header(files[DATA_FILE])
-                what, header = damaged_json(header, rng)
-                text = json.dumps(header).encode()
-                files = _signed(files | {DATA_FILE: _length(len(text)) + text + rest})
+                what, changed = with_damaged_header(files[DATA_FILE], rng)
+                files = _signed(files | {DATA_FILE: changed})
                 must = "either"
             case _:
                 what, files = _with_pack_misfit(files, rng)
@@ -99,16 +96,6 @@ def sound_pack() -> Files:
         write_files(shards, sound_shards())
         write_pack(ShardSet(shards), pack, PackConfig(num_points=8, num_volume_queries=32))
         return {path.name: path.read_bytes() for path in sorted(pack.iterdir())}
-
-
-def _length(number: int) -> bytes:
-    return number.to_bytes(8, "little")
-
-
-def _header(data: bytes) -> tuple[dict[str, Any], bytes]:
-    """The JSON header of a safetensors file, and what comes after it."""
-    end = 8 + int.from_bytes(data[:8], "little")
-    return json.loads(data[8:end]), data[end:]
 
 
 def _signed(files: Files) -> Files:
