@@ -22,7 +22,8 @@ MAX_HEADER_BYTES = 2**16
 """Bytes of a file beside those of its arrays, where its texts are short."""
 SHA256 = "sha256"
 """Name of the text that is the hash of everything else in the file."""
-_TEXTS = "__metadata__"
+TEXTS = "__metadata__"
+"""Where the header of a safetensors file has its texts."""
 _ALIGNMENT = 8
 
 
@@ -33,7 +34,7 @@ def array_file(arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> by
     """
     header, rest = split_header(save(dict(arrays)))
     told = {**texts, SHA256: arrays_sha256(arrays, texts)}
-    return joined_header({_TEXTS: dict(sorted(told.items())), **header}, rest)
+    return joined_header({TEXTS: dict(sorted(told.items())), **header}, rest)
 
 
 def split_header(data: bytes) -> tuple[dict[str, Any], bytes]:

@@ -45,7 +45,7 @@ MAX_STOCK_QUERIES = 2**20
 """Labelled points of either kind, of one mesh."""
 MAX_FILE_BYTES = 2**32
 _UNPACKER_BYTES = 2**25
-"""Memory that a stream may ask for to be unpacked; those of `_compressed` need 9 MiB."""
+"""Memory that a stream may ask for to be unpacked; those of `compressed` need 9 MiB."""
 
 _FACES, _PLACES, _BOX = 3, 4, 5  # streams of `uniform_fields`
 
@@ -202,7 +202,7 @@ def _doubled_areas(corners_F33: Int64[ndarray, "F 3 3"]) -> Int64[ndarray, "F 3"
 
 # --- the file ------------------------------------------------------------------------------
 
-_STREAMS: dict[str, type[np.generic]] = {
+STREAMS: dict[str, type[np.generic]] = {
     "names": np.uint16,
     "places": np.uint16,
     "positions": np.int16,
@@ -236,7 +236,7 @@ def write_stock(
         ValueError: if there is no mesh, there are too many to be read again, or one has too many
             colours or faces.
     """
-    parts: dict[str, list[ndarray]] = {name: [] for name in _STREAMS}
+    parts: dict[str, list[ndarray]] = {name: [] for name in STREAMS}
     objects: list[dict[str, Any]] = []
     for mesh in meshes:
         objects.append(mesh.object)
@@ -250,7 +250,7 @@ def write_stock(
             f"have {MAX_STOCK_MESHES} and {MAX_JSON_BYTES}; make several"
         )
     parts["objects"] = [np.frombuffer(text, np.uint8)]
-    streams = {name: _compressed(np.concatenate(arrays)) for name, arrays in parts.items()}
+    streams = {name: compressed(np.concatenate(arrays)) for name, arrays in parts.items()}
     metadata = {
         "format": FORMAT,
         "version": str(FORMAT_VERSION),
@@ -337,7 +337,8 @@ def _numbers(
     return numbers_C
 
 
-def _compressed(array: ndarray) -> UInt8[ndarray, " _"]:
+def compressed(array: ndarray) -> UInt8[ndarray, " _"]:
+    """The bytes of a stream, as they lie in the file."""
     return np.frombuffer(lzma.compress(array.tobytes(), preset=6), np.uint8)
 
 
@@ -465,7 +466,7 @@ def _read_streams(file: ArrayFile, num: int, config: StockConfig) -> dict[str, n
     Raises:
         ValueError: naming the stream.
     """
-    file.check_names(_STREAMS)
+    file.check_names(STREAMS)
     size = num * _COUNTS * np.dtype(np.int32).itemsize
     file.check_bytes("counts", most_compressed(size), by="num_meshes")
     packed = {"counts": file.read("counts")}
@@ -474,7 +475,7 @@ def _read_streams(file: ArrayFile, num: int, config: StockConfig) -> dict[str, n
     sizes["counts"] = size
     for name, size in (sizes | {"objects": MAX_JSON_BYTES}).items():
         file.check_bytes(name, most_compressed(size), by="counts")
-    packed |= {name: file.read(name) for name in _STREAMS if name != "counts"}
+    packed |= {name: file.read(name) for name in STREAMS if name != "counts"}
     file.check_sha256(packed)
     total, stored = sum(sizes.values()), sum(len(stream) for stream in packed.values())
     if total > max(FREE_UNPACKED_BYTES, UNPACK_RATIO * stored):
@@ -484,7 +485,7 @@ def _read_streams(file: ArrayFile, num: int, config: StockConfig) -> dict[str, n
         )
     return {"counts": counts_M4} | {
         name: _unpacked(file, name, packed[name], sizes.get(name))
-        for name in _STREAMS
+        for name in STREAMS
         if name != "counts"
     }
 
@@ -522,7 +523,7 @@ def _stream_bytes(
         "flipped": faces,
         "labels": len(counts_M4) * ((config.num_volume + config.num_near) // 8),
     }
-    return {name: number * np.dtype(_STREAMS[name]).itemsize for name, number in numbers.items()}
+    return {name: number * np.dtype(STREAMS[name]).itemsize for name, number in numbers.items()}
 
 
 def _unpacked(
@@ -549,7 +550,7 @@ def _unpacked(
         raise ValueError(f"{file.path}: {name}: cannot be unpacked ({error})") from None
     if not stream.eof or stream.unused_data or len(data) > most or size not in (None, len(data)):
         raise ValueError(f"{file.path}: {name}: does not unpack to its {most} bytes")
-    return np.frombuffer(data, _STREAMS[name])
+    return np.frombuffer(data, STREAMS[name])
 
 
 def _assembled(origin: str, config: StockConfig, streams: Mapping[str, ndarray]) -> MeshStock:

@@ -58,9 +58,9 @@ QUERY_KEY = 0x59A2D571C
 WEBP_QUALITY = 90
 MAX_FILE_BYTES = 2**28
 MAX_OBJECTS = 2**14
-MAX_PICTURES_RATIO = 2000
-"""Largest ratio of the pixels' bytes to those of the picture files: an empty picture of 224 pixels
-has 1,600."""
+MAX_PICTURES_RATIO = 3000
+"""Largest ratio of the pixels' bytes to those of the picture files; empty pictures in WebP have
+1,000 (a side of 224) to 2,200 (of 2,048)."""
 _HEADER = "yardstick"
 _SMALL = ("flagged", "inside", "picture_lengths")
 _PLANES = ("points", "normals")
