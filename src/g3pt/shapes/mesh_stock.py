@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Bool, Int16, Int32, Int64, Integer, UInt8, UInt16
 from numpy import ndarray
 
-from g3pt.config import check_json, from_json, to_json
+from g3pt.config import check_json, from_json, require_object, to_json
 from g3pt.files import MAX_JSON_BYTES, parse_json, write_whole
 from g3pt.geometry.formats.limits import FREE_UNPACKED_BYTES, UNPACK_RATIO
 from g3pt.geometry.triangles import TriangleMesh
@@ -450,9 +450,8 @@ def _read_texts(file: ArrayFile) -> tuple[int, StockConfig]:
             f"{file.path}: num_meshes: is {text[:20]!r}, expected 1 to {MAX_STOCK_MESHES}"
         )
     origin = f"{file.path}: config"
-    return num, from_json(
-        StockConfig, parse_json(file.texts["config"].encode(), origin), origin=origin
-    )
+    values = require_object(parse_json(file.texts["config"].encode(), origin), origin)
+    return num, from_json(StockConfig, values, origin=origin)
 
 
 def _read_streams(file: ArrayFile, num: int, config: StockConfig) -> dict[str, ndarray]:

@@ -29,7 +29,7 @@ from jaxtyping import Bool, Float32, Int8, Int16, Int64, UInt8
 from PIL import Image
 from pydantic import Field
 
-from g3pt.config import from_json
+from g3pt.config import from_json, require_object
 from g3pt.files import parse_json, write_whole
 from g3pt.geometry.formats.limits import FREE_UNPACKED_BYTES
 from g3pt.shapes.array_files import ArrayFile, array_file, opened_arrays
@@ -245,9 +245,7 @@ def _header_of(file: ArrayFile) -> _Header:
         raise ValueError(f"{file.path}: not a yardstick")
     file.check_texts([_HEADER])
     origin = f"{file.path}: {_HEADER}"
-    values = parse_json(file.texts[_HEADER].encode(), origin)
-    if not isinstance(values, dict):
-        raise ValueError(f"{origin}: expected a JSON object, got {type(values).__name__}")
+    values = require_object(parse_json(file.texts[_HEADER].encode(), origin), origin)
     found = tuple(values.get(name) for name in ("format_version", "query_key"))
     if found != (FORMAT_VERSION, QUERY_KEY):
         raise ValueError(
