@@ -177,7 +177,7 @@ def _with_numbers(data: bytes, rng: Rng) -> tuple[str, Must, bytes]:
     match int(rng.integers(7)):
         case 0:
             name = pick(("names", "places", "counts", "colors"), rng)
-            info = np.iinfo(STREAMS[name])
+            info = np.iinfo(stream_of(data, name).dtype)
             place = int(rng.integers(len(stream_of(data, name))))
             value = int(pick((0, 1, 2, 3, 4, 60_000, 2**31 - 1, -(2**31)), rng))
             value = min(max(value, info.min), info.max)
