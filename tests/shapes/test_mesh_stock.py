@@ -18,6 +18,7 @@ from g3pt.preparation.stock_builder import build_stock
 from g3pt.shapes.mesh_stock import (
     MeshStock,
     StockConfig,
+    StockMesh,
     compressed,
     exposed_points,
     stock_key,
@@ -108,6 +109,14 @@ def test_exposed_points_spread_by_area(stock: MeshStock) -> None:
     )
     shares = np.bincount(faces, minlength=len(areas)) / len(faces)
     np.testing.assert_allclose(shares, areas / areas.sum(), atol=0.012)  # 4 sigma
+
+
+def test_nothing_is_exposed_where_there_is_no_face(stock: MeshStock) -> None:
+    surface = stock.surface(0)
+    arrays = ("faces_F3", "colors_F33", "masks_F", "flipped_F")
+    without = replace(surface, **{name: getattr(surface, name)[:0] for name in arrays})
+    with pytest.raises(ValueError, match="no part of the surface bounds the solid"):
+        exposed_points(without, 5, 8)
 
 
 def test_a_part_of_a_stock_is_a_stock(stock: MeshStock) -> None:
@@ -374,3 +383,27 @@ def test_what_is_no_plain_file_of_usual_size_is_refused_unread(tmp_path: Path) -
     os.truncate(path, 6 * 2**30)  # a hole
     with pytest.raises(ValueError, match=r"x\.safetensors: has 6442450944 bytes, expected at most"):
         MeshStock.read(path)
+
+
+def test_what_does_not_fit_into_a_stock_is_not_written(tmp_path: Path) -> None:
+    (one,) = stocks.prepared(tmp_path)[:1]
+    num = len(one.surface.faces_F3)
+
+    def repeated(times: int) -> StockMesh:
+        arrays = ("faces_F3", "colors_F33", "masks_F", "flipped_F")
+        tall = {
+            name: np.concatenate([getattr(one.surface, name)] * times).copy() for name in arrays
+        }
+        return replace(one, surface=replace(one.surface, **tall))
+
+    many = repeated(22)  # 264 faces
+    many.surface.colors_F33[:, :, 0] = np.arange(22 * num)[:, None] % 256
+    many.surface.colors_F33[256:, :, 1] = 7
+    for meshes, reason in (
+        ([], "out: a stock needs at least one mesh"),
+        ([repeated(20_000 // num + 1)], r"block: 200\d\d faces, expected <= 20000"),
+        ([many], r"block: \d+ colours, expected at most 256"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            write_stock(tmp_path / "out", meshes, stocks.CONFIG)
+    assert not (tmp_path / "out").exists()

@@ -287,3 +287,13 @@ def test_what_is_no_plain_file_is_refused_and_not_passed_over(tmp_path: Path) ->
     os.truncate(path, 6 * 2**30)  # a hole
     with pytest.raises(ValueError, match=r"real\.safetensors: has 6442450944 bytes, expected at"):
         load_yardstick(path)
+
+
+@pytest.mark.parametrize(("name", "limit"), [("MAX_OBJECTS", 1), ("MAX_FILE_BYTES", 255)])
+def test_a_yardstick_that_could_not_be_read_again_is_not_written(
+    yardstick: Yardstick, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, limit: int
+) -> None:
+    monkeypatch.setattr(f"g3pt.shapes.yardstick.{name}", limit)
+    with pytest.raises(ValueError, match="x: 2 objects with 256 labels have"):
+        save_yardstick(tmp_path / "x", yardstick)
+    assert not (tmp_path / "x").exists()

@@ -137,7 +137,11 @@ def query_positions(num: int) -> Float32[np.ndarray, "Q 3"]:
 
 
 def save_yardstick(path: str | os.PathLike[str], yardstick: Yardstick) -> None:
-    """Write a yardstick; the file appears complete or not at all."""
+    """Write a yardstick; the file appears complete or not at all.
+
+    Raises:
+        ValueError: if it is too large to be read again.
+    """
     files = [_picture_file(picture) for picture in yardstick.pictures_BSS4]
     points_BN3, normals_BN3 = _along_curve(yardstick.points_BN3, yardstick.normals_BN3)
     arrays = {
@@ -157,7 +161,14 @@ def save_yardstick(path: str | os.PathLike[str], yardstick: Yardstick) -> None:
         "families": yardstick.families,
         "captions": yardstick.captions,
     }
-    write_whole(path, array_file(arrays, {_HEADER: json.dumps(header)}))
+    data = array_file(arrays, {_HEADER: json.dumps(header)})
+    if len(yardstick) > MAX_OBJECTS or max(len(data), yardstick.inside_BQ.size) > MAX_FILE_BYTES:
+        raise ValueError(
+            f"{path}: {len(yardstick)} objects with {yardstick.inside_BQ.size} labels have "
+            f"{len(data)} bytes, a yardstick may have {MAX_OBJECTS}, and {MAX_FILE_BYTES} labels "
+            "and bytes"
+        )
+    write_whole(path, data)
 
 
 def load_yardstick(path: str | os.PathLike[str]) -> Yardstick:
