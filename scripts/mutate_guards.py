@@ -33,11 +33,22 @@ SUITES = {
         ["tests/geometry/formats", "tests/geometry/test_mesh.py"],
     ),
     "shapes": (
-        ["shapes/rows.py", "shapes/packs.py", "shapes/shards.py", "shapes/stored.py"],
         [
+            "shapes/array_files.py",
+            "shapes/mesh_stock.py",
+            "shapes/packs.py",
+            "shapes/rows.py",
+            "shapes/shards.py",
+            "shapes/stored.py",
+            "shapes/yardstick.py",
+        ],
+        [
+            "tests/shapes/test_array_files.py",
+            "tests/shapes/test_mesh_stock.py",
             "tests/shapes/test_packs.py",
             "tests/shapes/test_shards.py",
             "tests/shapes/test_stored.py",
+            "tests/shapes/test_yardstick.py",
         ],
     ),
 }

@@ -119,11 +119,19 @@ def load_json(
         ConfigError: if the file is not JSON, or does not fit `cls`.
     """
     refuse_yaml(path)
-    data: object = read_json(path, ConfigError)
+    data = require_object(read_json(path, ConfigError), str(path))
+    return from_json(cls, without_retired(data, retired or {}), origin=str(path))
+
+
+def require_object(data: object, origin: str) -> dict[str, Any]:
+    """The same JSON value if it is an object.
+
+    Raises:
+        ConfigError: naming its origin, if it is another value.
+    """
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected a JSON object, got {type(data).__name__}")
-    current = without_retired(cast("dict[str, Any]", data), retired or {})
-    return from_json(cls, current, origin=str(path))
+        raise ConfigError(f"{origin}: expected a JSON object, got {type(data).__name__}")
+    return cast("dict[str, Any]", data)
 
 
 def without_retired(data: dict[str, Any], retired: Retired) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def test_bytes_that_are_not_those_of_the_array_are_refused(change, reason):
 
 def test_bytes_that_unpack_to_very_much_take_no_memory():
     from g3pt.shapes.stored import expand_planes
-    from g3pt.torture.packs import zlib_bomb
+    from g3pt.torture.array_files import zlib_bomb
     from g3pt.torture.trials import spare_memory
 
     few, many = zlib_bomb(2**24), zlib_bomb(2**30)

@@ -27,7 +27,8 @@ class TortureOptions(CommonOptions):
 
     door: tuple[str, ...] = ()
     """Names of doors (default: all): pictures, tokens, weights, adapters, configs, manifests,
-    caches, checkpoints, meshes, shards, packs, bodies (of HTTP requests; extra `app`)."""
+    caches, checkpoints, meshes, shards, packs, stocks, yardsticks, bodies (of HTTP requests; extra
+    `app`)."""
 
     trials: int = 0
     """Trials a door, in place of those of the profile."""

@@ -15,7 +15,7 @@ box around a mesh, N queries near its surface. Everything lies in the unit frame
 import json
 import lzma
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int16, Int32, Int64, Integer, UInt8, UInt16
 from numpy import ndarray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
-from g3pt.config import from_json, to_json
-from g3pt.files import write_whole
+from g3pt.config import check_json, from_json, require_object, to_json
+from g3pt.files import MAX_JSON_BYTES, parse_json, write_whole
+from g3pt.geometry.formats.limits import FREE_UNPACKED_BYTES, UNPACK_RATIO
 from g3pt.geometry.triangles import TriangleMesh
 from g3pt.hashes import text_key
+from g3pt.shapes.array_files import ArrayFile, array_file, opened_arrays
 from g3pt.shapes.queries import POSITION_STEPS, near_queries, uniform_fields
+from g3pt.shapes.rows import StockRow
+from g3pt.shapes.stored import most_compressed
 from g3pt.shapes.sub_triangles import QUARTER_WEIGHTS, chosen_parts, num_chosen
 
 FORMAT = "g3pt-mesh-stock"
@@ -38,6 +40,12 @@ FORMAT_VERSION = 1
 MAX_COLORS = 256
 MAX_STOCK_FACES = 20_000
 """Wedges are numbered in 16 bits; a face adds at most three."""
+MAX_STOCK_MESHES = 2**18
+MAX_STOCK_QUERIES = 2**20
+"""Labelled points of either kind, of one mesh."""
+MAX_FILE_BYTES = 2**32
+_UNPACKER_BYTES = 2**25
+"""Memory that a stream may ask for to be unpacked; those of `compressed` need 9 MiB."""
 
 _FACES, _PLACES, _BOX = 3, 4, 5  # streams of `uniform_fields`
 
@@ -71,8 +79,16 @@ class StockConfig:
                 "stock: num_volume and num_near must be positive multiples of 8 (labels are "
                 f"packed), got {self.num_volume} and {self.num_near}"
             )
-        if not self.near_sigmas:
-            raise ValueError("stock.near_sigmas must name at least one, got none")
+        if max(self.num_volume, self.num_near) > MAX_STOCK_QUERIES:
+            raise ValueError(
+                f"stock: num_volume and num_near must be at most {MAX_STOCK_QUERIES}, got "
+                f"{self.num_volume} and {self.num_near}"
+            )
+        if not self.near_sigmas or not all(0 < sigma <= 1 for sigma in self.near_sigmas):
+            raise ValueError(
+                "stock.near_sigmas must name at least one, all positive and at most 1, got "
+                f"{self.near_sigmas}"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +202,7 @@ def _doubled_areas(corners_F33: Int64[ndarray, "F 3 3"]) -> Int64[ndarray, "F 3"
 
 # --- the file ------------------------------------------------------------------------------
 
-_STREAMS: dict[str, type[np.generic]] = {
+STREAMS: dict[str, type[np.generic]] = {
     "names": np.uint16,
     "places": np.uint16,
     "positions": np.int16,
@@ -199,6 +215,8 @@ _STREAMS: dict[str, type[np.generic]] = {
     "objects": np.uint8,
 }
 """The streams of the file and the types of their numbers."""
+_COUNTS = 4
+"""Numbers of faces, wedges, vertices and colours of a mesh."""
 
 
 def write_stock(
@@ -215,9 +233,10 @@ def write_stock(
         Size of the file in bytes.
 
     Raises:
-        ValueError: if there is no mesh, or one has too many colours or faces.
+        ValueError: if there is no mesh, there are too many to be read again, or one has too many
+            colours or faces.
     """
-    parts: dict[str, list[ndarray]] = {name: [] for name in _STREAMS}
+    parts: dict[str, list[ndarray]] = {name: [] for name in STREAMS}
     objects: list[dict[str, Any]] = []
     for mesh in meshes:
         objects.append(mesh.object)
@@ -225,15 +244,20 @@ def write_stock(
     if not objects:
         raise ValueError(f"{path}: a stock needs at least one mesh, there is none")
     text = json.dumps(objects, ensure_ascii=False).encode()
+    if len(objects) > MAX_STOCK_MESHES or len(text) > MAX_JSON_BYTES:
+        raise ValueError(
+            f"{path}: {len(objects)} meshes with {len(text)} bytes of descriptions, a stock may "
+            f"have {MAX_STOCK_MESHES} and {MAX_JSON_BYTES}; make several"
+        )
     parts["objects"] = [np.frombuffer(text, np.uint8)]
-    streams = {name: _compressed(np.concatenate(arrays)) for name, arrays in parts.items()}
+    streams = {name: compressed(np.concatenate(arrays)) for name, arrays in parts.items()}
     metadata = {
         "format": FORMAT,
         "version": str(FORMAT_VERSION),
         "num_meshes": str(len(objects)),
         "config": json.dumps(to_json(config)),
     }
-    data = save(streams, metadata)
+    data = array_file(streams, metadata)
     write_whole(path, data)
     return len(data)
 
@@ -281,17 +305,40 @@ def _distances(numbers: Int64[ndarray, " C"]) -> UInt16[ndarray, " C"]:
 
 
 def _numbers(
-    distances_C: UInt16[ndarray, " C"], counts_M: Int64[ndarray, " M"]
+    origin: str,
+    distances_C: UInt16[ndarray, " C"],
+    uses_M: Int64[ndarray, " M"],
+    known_M: Int64[ndarray, " M"],
 ) -> Int64[ndarray, " C"]:
-    """Inverse of `_distances` for many meshes end to end; each starts from zero."""
+    """Inverse of `_distances` for many meshes end to end; each starts from zero.
+
+    Args:
+        origin: file and stream, for messages.
+        distances_C: as they are stored; zero for a new number.
+        uses_M: how many of them each mesh has, at least one.
+        known_M: how many different numbers each mesh has.
+
+    Raises:
+        ValueError: if a mesh has more or fewer numbers, or one below zero.
+    """
     new_C = distances_C == 0
-    before_C = np.cumsum(new_C) - new_C
-    starts_M = np.cumsum(counts_M) - counts_M
-    next_new_C = before_C - np.repeat(before_C[starts_M], counts_M)
-    return next_new_C - distances_C
+    numbers_C = np.cumsum(new_C)
+    new_M = np.diff(numbers_C[_starts(uses_M)[1:] - 1], prepend=0)
+    if (new_M != known_M).any():
+        row = int((new_M != known_M).argmax())
+        raise ValueError(
+            f"{origin}: mesh {row} has {new_M[row]} different ones, counts tell {known_M[row]}"
+        )
+    numbers_C -= new_C
+    numbers_C -= np.repeat(_starts(known_M)[:-1], uses_M)
+    numbers_C -= distances_C
+    if numbers_C.min() < 0:
+        raise ValueError(f"{origin}: one is {numbers_C.min()}, expected at least 0")
+    return numbers_C
 
 
-def _compressed(array: ndarray) -> UInt8[ndarray, " _"]:
+def compressed(array: ndarray) -> UInt8[ndarray, " _"]:
+    """The bytes of a stream, as they lie in the file."""
     return np.frombuffer(lzma.compress(array.tobytes(), preset=6), np.uint8)
 
 
@@ -299,6 +346,8 @@ def _compressed(array: ndarray) -> UInt8[ndarray, " _"]:
 class MeshStock:
     """A stock in memory: arrays of all meshes end to end."""
 
+    origin: str
+    """The file it was read from, for messages."""
     config: StockConfig
     objects: tuple[dict[str, Any], ...]
     """Description of every mesh (see `StockMesh.object`)."""
@@ -320,30 +369,15 @@ class MeshStock:
 
         Raises:
             FileNotFoundError: if there is none.
-            ValueError: if it is no stock, or of another version.
+            ValueError: if it is no stock, of another version, or damaged; the message names file
+                and field.
         """
-        if not Path(path).is_file():
+        if not Path(path).exists():
             raise FileNotFoundError(f"{path}: no such stock of meshes")
-        try:
-            with safe_open(path, "numpy") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT:
-                    raise ValueError(
-                        f"{path}: not a stock of meshes; make one with `g3pt prepare --stock`"
-                    )
-                if metadata.get("version") != str(FORMAT_VERSION):
-                    raise ValueError(
-                        f"{path}: version {metadata.get('version')} of the format, this program "
-                        f"reads {FORMAT_VERSION}; prepare the stock again"
-                    )
-                streams = {
-                    name: np.frombuffer(lzma.decompress(file.get_tensor(name).tobytes()), dtype)
-                    for name, dtype in _STREAMS.items()
-                }
-        except (SafetensorError, lzma.LZMAError) as error:
-            raise ValueError(f"{path}: a damaged stock of meshes ({error})") from None
-        config = from_json(StockConfig, json.loads(metadata["config"]), origin=str(path))
-        return _assembled(config, streams)
+        with opened_arrays(path, MAX_FILE_BYTES) as file:
+            num, config = _read_texts(file)
+            streams = _read_streams(file, num, config)
+        return _assembled(str(path), config, streams)
 
     def __len__(self) -> int:
         return len(self.objects)
@@ -353,6 +387,7 @@ class MeshStock:
         faces = _ranges(self.face_starts, rows)
         vertices = _ranges(self.vertex_starts, rows)
         return MeshStock(
+            origin=self.origin,
             config=self.config,
             objects=tuple(self.objects[row] for row in rows),
             face_starts=_starts(np.diff(self.face_starts)[list(rows)]),
@@ -378,28 +413,172 @@ class MeshStock:
         )
 
     def query_positions(self, row: int) -> Int16[ndarray, "Q 3"]:
-        """Positions of the labelled queries of one mesh: in its box, then near its surface."""
-        surface, key = self.surface(row), stock_key(self.objects[row]["id"])
-        config = self.config
-        return np.concatenate(
-            [
-                volume_positions(surface, key, config.num_volume),
-                near_positions(surface, key, config.num_near, config.near_sigmas),
-            ]
+        """Positions of the labelled queries of one mesh: in its box, then near its surface.
+
+        Raises:
+            ValueError: if no part with an area bounds its solid.
+        """
+        name, config = self.objects[row]["id"], self.config
+        surface, key = self.surface(row), stock_key(name)
+        try:
+            near_N3 = near_positions(surface, key, config.num_near, config.near_sigmas)
+        except ValueError as error:
+            raise ValueError(f"{self.origin}: {name}: {error}") from None
+        return np.concatenate([volume_positions(surface, key, config.num_volume), near_N3])
+
+
+def _read_texts(file: ArrayFile) -> tuple[int, StockConfig]:
+    """Number of meshes and config.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    if file.texts.get("format") != FORMAT:
+        raise ValueError(
+            f"{file.path}: not a stock of meshes; make one with `g3pt prepare --stock`"
         )
+    if file.texts.get("version") != str(FORMAT_VERSION):
+        raise ValueError(
+            f"{file.path}: version {file.texts.get('version')} of the format, this program "
+            f"reads {FORMAT_VERSION}; prepare the stock again"
+        )
+    file.check_texts(["format", "version", "num_meshes", "config"])
+    text = file.texts["num_meshes"]
+    num = int(text) if text.isdecimal() and len(text) < 10 else 0
+    if not 1 <= num <= MAX_STOCK_MESHES:
+        raise ValueError(
+            f"{file.path}: num_meshes: is {text[:20]!r}, expected 1 to {MAX_STOCK_MESHES}"
+        )
+    origin = f"{file.path}: config"
+    values = require_object(parse_json(file.texts["config"].encode(), origin), origin)
+    return num, from_json(StockConfig, values, origin=origin)
 
 
-def _assembled(config: StockConfig, streams: dict[str, ndarray]) -> MeshStock:
-    objects = json.loads(streams["objects"].tobytes())
-    counts_M4 = streams["counts"].reshape(-1, 4).astype(np.int64)
+def _read_streams(file: ArrayFile, num: int, config: StockConfig) -> dict[str, ndarray]:
+    """The unpacked streams, each of the length that the counts of all meshes give it.
+
+    Args:
+        file: an opened stock.
+        num: of meshes.
+        config: its config.
+
+    Raises:
+        ValueError: naming the stream.
+    """
+    file.check_names(STREAMS)
+    size = num * _COUNTS * np.dtype(np.int32).itemsize
+    file.check_bytes("counts", most_compressed(size), by="num_meshes")
+    packed = {"counts": file.read("counts")}
+    counts_M4 = _unpacked(file, "counts", packed["counts"], size).reshape(-1, _COUNTS)
+    sizes = _stream_bytes(file, counts_M4, config)
+    sizes["counts"] = size
+    for name, size in (sizes | {"objects": MAX_JSON_BYTES}).items():
+        file.check_bytes(name, most_compressed(size), by="counts")
+    packed |= {name: file.read(name) for name in STREAMS if name != "counts"}
+    file.check_sha256(packed)
+    total, stored = sum(sizes.values()), sum(len(stream) for stream in packed.values())
+    if total > max(FREE_UNPACKED_BYTES, UNPACK_RATIO * stored):
+        raise ValueError(
+            f"{file.path}: counts: ask for {total} bytes, which the {stored} that are there are "
+            "too few to hold"
+        )
+    return {"counts": counts_M4} | {
+        name: _unpacked(file, name, packed[name], sizes.get(name))
+        for name in STREAMS
+        if name != "counts"
+    }
+
+
+def _stream_bytes(
+    file: ArrayFile, counts_M4: Int32[ndarray, "M 4"], config: StockConfig
+) -> dict[str, int]:
+    """Bytes of every unpacked stream but counts and objects.
+
+    Raises:
+        ValueError: if the counts of a mesh are impossible.
+    """
     faces_M, wedges_M, vertices_M, colors_M = counts_M4.T
-    wedge_C = _numbers(streams["names"], 3 * faces_M)
-    place_W = _numbers(streams["places"], wedges_M)
+    for name, counts_M, most_M in (
+        ("faces", faces_M, MAX_STOCK_FACES),
+        ("wedges", wedges_M, 3 * faces_M),
+        ("vertices", vertices_M, wedges_M),
+        ("colours", colors_M, np.minimum(MAX_COLORS, wedges_M)),
+    ):
+        wrong_M = (counts_M < 1) | (counts_M > most_M)
+        if wrong_M.any():
+            row = int(wrong_M.argmax())
+            raise ValueError(
+                f"{file.path}: counts: mesh {row} has {counts_M[row]} {name}, expected 1 to "
+                f"{np.broadcast_to(most_M, counts_M.shape)[row]}"
+            )
+    faces, wedges, vertices, colors = (int(total) for total in counts_M4.sum(axis=0, dtype="i8"))
+    numbers = {
+        "names": 3 * faces,
+        "places": wedges,
+        "positions": 3 * vertices,
+        "palettes": 3 * colors,
+        "colors": wedges,
+        "masks": faces,
+        "flipped": faces,
+        "labels": len(counts_M4) * ((config.num_volume + config.num_near) // 8),
+    }
+    return {name: number * np.dtype(STREAMS[name]).itemsize for name, number in numbers.items()}
+
+
+def _unpacked(
+    file: ArrayFile, name: str, packed: UInt8[ndarray, " _"], size: int | None
+) -> ndarray:
+    """The numbers of a stream.
+
+    Args:
+        file: for messages.
+        name: of the stream.
+        packed: its bytes.
+        size: bytes that it unpacks to; None for text, which may have any usual size.
+
+    Raises:
+        ValueError: if it unpacks to another size, or not at all.
+    """
+    most = size
+    if most is None:
+        most = min(MAX_JSON_BYTES, max(FREE_UNPACKED_BYTES, UNPACK_RATIO * len(packed)))
+    stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_UNPACKER_BYTES)
+    try:
+        data = stream.decompress(packed.tobytes(), most + 1)
+    except (lzma.LZMAError, EOFError) as error:
+        raise ValueError(f"{file.path}: {name}: cannot be unpacked ({error})") from None
+    if not stream.eof or stream.unused_data or len(data) > most or size not in (None, len(data)):
+        raise ValueError(f"{file.path}: {name}: does not unpack to its {most} bytes")
+    return np.frombuffer(data, STREAMS[name])
+
+
+def _assembled(origin: str, config: StockConfig, streams: Mapping[str, ndarray]) -> MeshStock:
+    """Put the streams together.
+
+    Raises:
+        ValueError: if one of them names what is not there; the message names it.
+    """
+    faces_M, wedges_M, vertices_M, colors_M = streams["counts"].astype(np.int64).T
+    objects = _read_objects(origin, streams["objects"], len(faces_M))
+    wedge_C = _numbers(f"{origin}: names", streams["names"], 3 * faces_M, wedges_M)
+    place_W = _numbers(f"{origin}: places", streams["places"], wedges_M, vertices_M)
+    for name, least, most in (("positions", -POSITION_STEPS, POSITION_STEPS), ("flipped", 0, 1)):
+        low, high = streams[name].min(), streams[name].max()
+        if low < least or high > most:
+            raise ValueError(f"{origin}: {name}: lie in {low}..{high}, expected {least}..{most}")
+    last_M = (colors_M - 1).astype(np.uint8)
+    if (streams["colors"] > np.repeat(last_M, wedges_M)).any():
+        raise ValueError(f"{origin}: colors: name colours that no palette has")
+    exposed_M = np.maximum.reduceat(streams["masks"], _starts(faces_M)[:-1]) > 0
+    if not exposed_M.all():
+        name = objects[int(exposed_M.argmin())]["id"]
+        raise ValueError(f"{origin}: masks: no part of {name!r} bounds its solid")
     palette_W = streams["colors"] + np.repeat(_starts(colors_M)[:-1], wedges_M)
     # Corners name wedges of their own mesh: shifted, they name wedges of all meshes.
     wedge_C += np.repeat(_starts(wedges_M)[:-1], 3 * faces_M)
     labels_MQ = np.unpackbits(streams["labels"].reshape(len(objects), -1), axis=1)
     return MeshStock(
+        origin=origin,
         config=config,
         objects=tuple(objects),
         face_starts=_starts(faces_M),
@@ -411,6 +590,25 @@ def _assembled(config: StockConfig, streams: dict[str, ndarray]) -> MeshStock:
         flipped_F=streams["flipped"].astype(np.bool_),
         labels_MQ=labels_MQ.astype(np.bool_),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Objects:
+    objects: list[StockRow]
+
+
+def _read_objects(origin: str, text: UInt8[ndarray, " _"], num: int) -> list[dict[str, Any]]:
+    """The descriptions of all meshes.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    objects = parse_json(text.tobytes(), f"{origin}: objects")
+    if not isinstance(objects, list) or len(objects) != num:
+        found = len(objects) if isinstance(objects, list) else type(objects).__name__
+        raise ValueError(f"{origin}: objects: expected a list of {num} meshes, got {found}")
+    check_json(_Objects, {"objects": objects}, origin=origin)
+    return objects
 
 
 def _rows_of_three(

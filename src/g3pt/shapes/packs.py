@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int8, Int16, Int64, UInt8
 from PIL import Image
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from g3pt.config import check_json, from_json, to_json
-from g3pt.files import MAX_JSON_BYTES, check_plain, read_json, whole_folder, write_whole
+from g3pt.files import MAX_JSON_BYTES, read_json, whole_folder, write_whole
 from g3pt.geometry.cameras import frame_object, silhouette_box
 from g3pt.hashes import file_sha256
+from g3pt.shapes.array_files import MAX_HEADER_BYTES, opened_arrays
 from g3pt.shapes.rows import PackedRow, Sha256, check_ids
 from g3pt.shapes.shape_set import Selection, ShapeSet, selected
 from g3pt.shapes.shards import ShardSet, fingerprint_of, prepared_rows, read_index
@@ -49,8 +49,6 @@ FORMAT_VERSION = 2
 INDEX_FILE = "pack.json"
 DATA_FILE = "pack.safetensors"
 WEBP_QUALITY = 90
-MAX_HEADER_BYTES = 2**16
-"""Bytes of the data file beside those of its arrays."""
 
 _LISTED = ("id", "sha256", "family", "licence", "split", "captions", "quality", "query_key")
 """Fields kept of the index row of a shape."""
@@ -391,28 +389,17 @@ def _read_data(
         name: most_compressed(math.prod(shape) * np.dtype(dtype).itemsize)
         for name, (dtype, shape) in layouts.items()
     } | {"pictures": picture_bytes}
-    check_plain(file, sum(most.values()) + MAX_HEADER_BYTES, ValueError)
-    try:
-        with safe_open(file, framework="numpy") as opened:
-            if (names := set(opened.keys())) != set(most):
-                raise ValueError(f"{file}: holds {sorted(names)}, expected {sorted(most)}")
-            for name, num in most.items():
-                part = opened.get_slice(name)
-                dtype, shape = part.get_dtype(), part.get_shape()
-                if dtype != "U8" or len(shape) != 1:
-                    raise ValueError(f"{file}: {name}: holds {dtype} of {shape}, expected bytes")
-                if shape[0] > num or (name == "pictures" and shape[0] != num):
-                    raise ValueError(
-                        f"{file}: {name}: has {shape[0]} bytes, {INDEX_FILE} leaves it {num}"
-                    )
-            if sha256 is not None and file_sha256(file) != sha256:
-                raise ValueError(
-                    f"{file}: is damaged, or not the file of this pack: it does not have the "
-                    f"data_sha256 of {INDEX_FILE}; pack the shards again"
-                )
-            return {name: opened.get_tensor(name) for name in most}
-    except SafetensorError as error:
-        raise ValueError(f"{file}: is not a safetensors file ({error})") from None
+    with opened_arrays(file, sum(most.values()) + MAX_HEADER_BYTES) as opened:
+        opened.check_names(most)
+        for name, num in most.items():
+            least = num if name == "pictures" else 0
+            opened.check_bytes(name, num, least=least, by=INDEX_FILE)
+        if sha256 is not None and file_sha256(file) != sha256:
+            raise ValueError(
+                f"{file}: is damaged, or not the file of this pack: it does not have the "
+                f"data_sha256 of {INDEX_FILE}; pack the shards again"
+            )
+        return {name: opened.read(name) for name in most}
 
 
 def open_shapes(

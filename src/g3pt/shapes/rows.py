@@ -66,6 +66,20 @@ class PreparedRow(ShapeRow):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StockRow:
+    """The description of a mesh in a stock."""
+
+    id: str
+    family: str
+    licence: str
+    split: str
+    captions: list[str]
+    flagged: list[str]
+    """Quality limits that it exceeds."""
+    quality: dict[str, Number]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RefusedRow:
     """A row of a shard whose object could not be prepared."""
 

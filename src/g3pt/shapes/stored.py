@@ -8,7 +8,8 @@ volume queries, M near-surface queries, Q queries, K of them, S picture side.
 import io
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,12 +197,28 @@ def read_picture(data: bytes) -> UInt8[np.ndarray, "S S 4"]:
     Raises:
         ValueError: if it is no square picture in PNG or WebP of at most `MAX_PICTURE_PIXELS`.
     """
+    with _opened_picture(data) as picture:
+        return np.asarray(picture.convert("RGBA"))
+
+
+def picture_side(data: bytes) -> int:
+    """Side in pixels that a stored picture claims to have; nothing is decoded.
+
+    Raises:
+        ValueError: as `read_picture`.
+    """
+    with _opened_picture(data) as picture:
+        return picture.width
+
+
+@contextmanager
+def _opened_picture(data: bytes) -> Iterator[Image.Image]:
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "WEBP")) as picture:
             width, height = picture.size
             if width != height or width * height > MAX_PICTURE_PIXELS:
                 raise ValueError(f"has {width} x {height} pixels")
-            return np.asarray(picture.convert("RGBA"))
+            yield picture
     except Exception as error:  # decoders have errors of many kinds
         reason = " ".join(str(error).split())[:100]
         raise ValueError(f"is no square picture in PNG or WebP ({reason})") from None

@@ -17,21 +17,36 @@ B objects, N surface points, Q queries, S picture side; everything in the unit f
 
 import io
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int8, Int16, Int64, UInt8
 from PIL import Image
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from pydantic import Field
 
-from g3pt.files import write_whole
+from g3pt.config import from_json, require_object
+from g3pt.files import parse_json, write_whole
+from g3pt.geometry.formats.limits import FREE_UNPACKED_BYTES
+from g3pt.shapes.array_files import ArrayFile, array_file, opened_arrays
 from g3pt.shapes.queries import volume_queries
-from g3pt.shapes.stored import compress_planes, expand_planes, normals, positions
+from g3pt.shapes.stored import (
+    MAX_PICTURE_BYTES,
+    MAX_STORED,
+    Layout,
+    check_surface,
+    compress_planes,
+    expand_planes,
+    most_compressed,
+    normals,
+    picture_side,
+    positions,
+    read_picture,
+)
 
 YARDSTICKS = ("known", "unseen", "real")
 """New seeds of families that were trained on; families that were not; real models of families and
@@ -41,7 +56,14 @@ FORMAT_VERSION = 1
 QUERY_KEY = 0x59A2D571C
 """Key of the positions of the labelled queries."""
 WEBP_QUALITY = 90
+MAX_FILE_BYTES = 2**28
+MAX_OBJECTS = 2**14
+MAX_PICTURES_RATIO = 3000
+"""Largest ratio of the pixels' bytes to those of the picture files; empty pictures in WebP have
+1,000 (a side of 224) to 2,200 (of 2,048)."""
 _HEADER = "yardstick"
+_SMALL = ("flagged", "inside", "picture_lengths")
+_PLANES = ("points", "normals")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -115,7 +137,11 @@ def query_positions(num: int) -> Float32[np.ndarray, "Q 3"]:
 
 
 def save_yardstick(path: str | os.PathLike[str], yardstick: Yardstick) -> None:
-    """Write a yardstick; the file appears complete or not at all."""
+    """Write a yardstick; the file appears complete or not at all.
+
+    Raises:
+        ValueError: if it is too large to be read again.
+    """
     files = [_picture_file(picture) for picture in yardstick.pictures_BSS4]
     points_BN3, normals_BN3 = _along_curve(yardstick.points_BN3, yardstick.normals_BN3)
     arrays = {
@@ -135,7 +161,14 @@ def save_yardstick(path: str | os.PathLike[str], yardstick: Yardstick) -> None:
         "families": yardstick.families,
         "captions": yardstick.captions,
     }
-    write_whole(path, save(arrays, metadata={_HEADER: json.dumps(header)}))
+    data = array_file(arrays, {_HEADER: json.dumps(header)})
+    if len(yardstick) > MAX_OBJECTS or max(len(data), yardstick.inside_BQ.size) > MAX_FILE_BYTES:
+        raise ValueError(
+            f"{path}: {len(yardstick)} objects with {yardstick.inside_BQ.size} labels have "
+            f"{len(data)} bytes, a yardstick may have {MAX_OBJECTS}, and {MAX_FILE_BYTES} labels "
+            "and bytes"
+        )
+    write_whole(path, data)
 
 
 def load_yardstick(path: str | os.PathLike[str]) -> Yardstick:
@@ -143,29 +176,39 @@ def load_yardstick(path: str | os.PathLike[str]) -> Yardstick:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not a yardstick, or of another version.
+        ValueError: if it is not a yardstick, of another version, or damaged; the message names file
+            and field.
     """
-    if not Path(path).is_file():
+    if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such yardstick")
+    with opened_arrays(path, MAX_FILE_BYTES) as file:
+        header = _header_of(file)
+        data = _read_data(file, header)
+    size, num = len(header.ids), header.num_points
+    layouts: dict[str, Layout] = {
+        "points": (np.int16, (3, size, num)),
+        "normals": (np.int8, (3, size, num)),
+    }
+    planes = dict[str, np.ndarray]()
+    for name, layout in layouts.items():
+        try:
+            planes[name] = expand_planes(data[name], *layout).transpose(1, 2, 0)
+        except ValueError as error:
+            raise ValueError(f"{path}: {name}: {error}") from None
     try:
-        with safe_open(path, framework="numpy") as file:
-            header = _header_of(path, file.metadata() or {})
-            data = {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a yardstick: {error}") from error
-    shape = (3, len(header["ids"]), header["num_points"])
-    points_BN3 = expand_planes(data["points"], np.int16, shape).transpose(1, 2, 0)
-    normals_BN3 = expand_planes(data["normals"], np.int8, shape).transpose(1, 2, 0)
-    order_N = np.random.default_rng(0).permutation(header["num_points"])
+        check_surface(planes["points"], planes["normals"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    order_N = np.random.default_rng(0).permutation(num)
     return Yardstick(
-        name=header["name"],
-        ids=tuple(header["ids"]),
-        families=tuple(header["families"]),
-        captions=tuple(header["captions"]),
+        name=header.name,
+        ids=tuple(header.ids),
+        families=tuple(header.families),
+        captions=tuple(header.captions),
         flagged_B=data["flagged"] != 0,
-        pictures_BSS4=_read_pictures(data["pictures"], data["picture_lengths"]),
-        points_BN3=points_BN3[:, order_N],
-        normals_BN3=normals_BN3[:, order_N],
+        pictures_BSS4=_read_pictures(path, data["pictures"], data["picture_lengths"]),
+        points_BN3=planes["points"][:, order_N],
+        normals_BN3=planes["normals"][:, order_N],
         inside_BQ=np.unpackbits(data["inside"], axis=1, bitorder="little") != 0,
     )
 
@@ -176,7 +219,7 @@ def load_yardsticks(folder: str | os.PathLike[str]) -> tuple[Yardstick, ...]:
     Raises:
         FileNotFoundError: if there is none.
     """
-    paths = [path for name in YARDSTICKS if (path := yardstick_path(folder, name)).is_file()]
+    paths = [path for name in YARDSTICKS if (path := yardstick_path(folder, name)).exists()]
     if not paths:
         raise FileNotFoundError(
             f"{folder}: holds no yardstick; `g3pt evaluate yardsticks --make` writes "
@@ -190,17 +233,80 @@ def yardstick_path(folder: str | os.PathLike[str], name: str) -> Path:
     return Path(folder) / f"{name}.safetensors"
 
 
-def _header_of(path: str | os.PathLike[str], metadata: dict[str, str]) -> dict[str, Any]:
-    if _HEADER not in metadata:
-        raise ValueError(f"{path}: not a yardstick")
-    header = json.loads(metadata[_HEADER])
-    found = (header["format_version"], header["query_key"])
+@dataclass(frozen=True, kw_only=True)
+class _Header:
+    """What a yardstick tells beside its arrays."""
+
+    format_version: int
+    name: str
+    query_key: int
+    num_points: Annotated[int, Field(ge=1, le=MAX_STORED)]
+    ids: Annotated[list[str], Field(min_length=1, max_length=MAX_OBJECTS)]
+    families: list[str]
+    captions: list[str]
+
+
+def _header_of(file: ArrayFile) -> _Header:
+    """The header of a yardstick.
+
+    Raises:
+        ValueError: if it is none, or of another version; the message names the field.
+    """
+    if _HEADER not in file.texts:
+        raise ValueError(f"{file.path}: not a yardstick")
+    file.check_texts([_HEADER])
+    origin = f"{file.path}: {_HEADER}"
+    values = require_object(parse_json(file.texts[_HEADER].encode(), origin), origin)
+    found = tuple(values.get(name) for name in ("format_version", "query_key"))
     if found != (FORMAT_VERSION, QUERY_KEY):
         raise ValueError(
-            f"{path}: has format version and query key {found}, this program reads "
+            f"{file.path}: has format version and query key {found}, this program reads "
             f"{(FORMAT_VERSION, QUERY_KEY)}; make the yardsticks again"
         )
+    header = from_json(_Header, values, origin=origin)
+    for name in ("families", "captions"):
+        if len(getattr(header, name)) != len(header.ids):
+            raise ValueError(
+                f"{origin}: {name}: has {len(getattr(header, name))} entries, expected "
+                f"{len(header.ids)} as of ids"
+            )
     return header
+
+
+def _read_data(file: ArrayFile, header: _Header) -> dict[str, np.ndarray]:
+    """The arrays as they lie in the file, each of the size that the header says.
+
+    Raises:
+        ValueError: naming the array.
+    """
+    size = len(header.ids)
+    file.check_names([*_SMALL, *_PLANES, "pictures"])
+    for name, itemsize in (("points", 2), ("normals", 1)):
+        num_bytes = size * header.num_points * 3 * itemsize
+        file.check_bytes(name, most_compressed(num_bytes), by="num_points")
+    file.check_shape("flagged", "U8", [size])
+    file.check_shape("picture_lengths", "I64", [size])
+    _, shape = file.kind("inside")
+    file.check_shape("inside", "U8", [size, shape[-1] if shape else 0])
+    if not 8 <= 8 * shape[-1] <= MAX_STORED or 8 * math.prod(shape) > MAX_FILE_BYTES:
+        raise ValueError(
+            f"{file.path}: inside: has {8 * shape[-1]} labels of each of {size} objects, expected "
+            f"8 to {min(MAX_STORED, MAX_FILE_BYTES // size)}"
+        )
+    small = {name: file.read(name) for name in _SMALL}
+    if small["flagged"].max() > 1:
+        raise ValueError(f"{file.path}: flagged: holds {small['flagged'].max()}, expected 0 or 1")
+    lengths_B = small["picture_lengths"]
+    if lengths_B.min() < 1 or lengths_B.max() > MAX_PICTURE_BYTES:
+        raise ValueError(
+            f"{file.path}: picture_lengths: lie in {lengths_B.min()}..{lengths_B.max()}, expected "
+            f"1..{MAX_PICTURE_BYTES}"
+        )
+    num_bytes = int(lengths_B.sum())
+    file.check_bytes("pictures", num_bytes, least=num_bytes, by="picture_lengths")
+    data = small | {name: file.read(name) for name in (*_PLANES, "pictures")}
+    file.check_sha256(data)
+    return data
 
 
 def _picture_file(picture: UInt8[np.ndarray, "S S 4"]) -> bytes:
@@ -210,12 +316,35 @@ def _picture_file(picture: UInt8[np.ndarray, "S S 4"]) -> bytes:
 
 
 def _read_pictures(
-    files: UInt8[np.ndarray, " _"], lengths_B: Int64[np.ndarray, " B"]
+    path: str | os.PathLike[str],
+    files: UInt8[np.ndarray, " _"],
+    lengths_B: Int64[np.ndarray, " B"],
 ) -> UInt8[np.ndarray, "B S S 4"]:
+    """Decode all pictures; no memory is taken for more pixels than files of that size have.
+
+    Raises:
+        ValueError: naming file and picture.
+    """
     ends = lengths_B.cumsum()
-    rows = [files[end - length : end] for end, length in zip(ends, lengths_B, strict=True)]
-    opened = (Image.open(io.BytesIO(row.tobytes())) for row in rows)
-    return np.stack([np.asarray(picture.convert("RGBA")) for picture in opened])
+    rows = [files[end - num : end].tobytes() for end, num in zip(ends, lengths_B, strict=True)]
+    pictures_BSS4 = np.zeros((0, 0, 0, 4), np.uint8)
+    for number, row in enumerate(rows):
+        try:
+            side = picture_side(row)
+            if number == 0:
+                _check_pixels(len(rows) * side**2 * 4, len(files))
+                pictures_BSS4 = np.empty((len(rows), side, side, 4), np.uint8)
+            if side != pictures_BSS4.shape[1]:
+                raise ValueError(f"has a side of {side}, the first {pictures_BSS4.shape[1]}")
+            pictures_BSS4[number] = read_picture(row)
+        except ValueError as error:
+            raise ValueError(f"{path}: pictures: number {number}: {error}") from None
+    return pictures_BSS4
+
+
+def _check_pixels(unpacked: int, packed: int) -> None:
+    if unpacked > max(FREE_UNPACKED_BYTES, MAX_PICTURES_RATIO * packed):
+        raise ValueError(f"{packed} bytes are too few to hold the {unpacked} of all pictures")
 
 
 def _along_curve(

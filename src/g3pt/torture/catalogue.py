@@ -8,6 +8,7 @@ from g3pt.torture.checkpoints import Checkpoints
 from g3pt.torture.doors import Door
 from g3pt.torture.http_bodies import HttpBodies
 from g3pt.torture.manifests import Manifests
+from g3pt.torture.mesh_stocks import MeshStocks
 from g3pt.torture.meshes import Meshes
 from g3pt.torture.packs import Packs
 from g3pt.torture.pictures import Pictures
@@ -15,6 +16,7 @@ from g3pt.torture.run_configs import RunConfigs
 from g3pt.torture.shards import Shards
 from g3pt.torture.token_files import TokenFiles
 from g3pt.torture.weights_folders import WeightsFolders
+from g3pt.torture.yardstick_files import Yardsticks
 
 Profile = Literal["ci", "night"]
 
@@ -32,8 +34,10 @@ DOORS: dict[str, Door] = {
         Meshes(),
         Shards(),
         Packs(),
+        MeshStocks(),
+        Yardsticks(),
         HttpBodies(),
     )
 }
-TRIALS: dict[Profile, int] = {"ci": 170, "night": 840}
+TRIALS: dict[Profile, int] = {"ci": 145, "night": 720}
 """Trials a door: a little over 2 000 and 10 000 in all."""

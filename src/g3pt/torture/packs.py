@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors.numpy import load, save
@@ -16,19 +15,16 @@ from g3pt.config import ConfigError
 from g3pt.shapes.packs import DATA_FILE, INDEX_FILE, PackConfig, PackedShapes, write_pack
 from g3pt.shapes.shape_set import SelectionError
 from g3pt.shapes.shards import ShardSet
+from g3pt.torture.array_files import BOMB_BYTES, with_damaged_header, zlib_bomb
 from g3pt.torture.damage import (
     FOREIGN,
     Rng,
     damaged_bytes,
-    damaged_json,
     damaged_json_bytes,
     pick,
 )
 from g3pt.torture.doors import Door, Hostile, Must
 from g3pt.torture.shards import SHAPES, Files, sound_shards, with_special, write_files
-
-BOMB_BYTES = 2**30
-"""Zeros that an array of a pack unpacks to; packed they are a megabyte."""
 
 
 class Packs(Door):
@@ -67,10 +63,8 @@ class Packs(Door):
                 files = files | {INDEX_FILE: changed}
                 must = "either"
             case 7:
-                header, rest = _header(files[DATA_FILE])
-                what, header = damaged_json(header, rng)
-                text = json.dumps(header).encode()
-                files = _signed(files | {DATA_FILE: _length(len(text)) + text + rest})
+                what, changed = with_damaged_header(files[DATA_FILE], rng)
+                files = _signed(files | {DATA_FILE: changed})
                 must = "either"
             case _:
                 what, files = _with_pack_misfit(files, rng)
@@ -101,16 +95,6 @@ def sound_pack() -> Files:
         return {path.name: path.read_bytes() for path in sorted(pack.iterdir())}
 
 
-def _length(number: int) -> bytes:
-    return number.to_bytes(8, "little")
-
-
-def _header(data: bytes) -> tuple[dict[str, Any], bytes]:
-    """The JSON header of a safetensors file, and what comes after it."""
-    end = 8 + int.from_bytes(data[:8], "little")
-    return json.loads(data[8:end]), data[end:]
-
-
 def _signed(files: Files) -> Files:
     """The files of a pack whose index has the hash of its data."""
     index = json.loads(files[INDEX_FILE])
@@ -129,20 +113,6 @@ def with_array(name: str, change: Callable[[np.ndarray], np.ndarray | None]) -> 
     arrays: dict[str, np.ndarray] = load(files[DATA_FILE])
     changed = change(arrays.pop(name))
     return _signed(files | {DATA_FILE: save(arrays | ({} if changed is None else {name: changed}))})
-
-
-def zlib_bomb(num_bytes: int) -> np.ndarray:
-    """Compressed zeros, about a thousandth of them.
-
-    Args:
-        num_bytes: what it unpacks to, a multiple of 2**20.
-    """
-    stream = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
-    block = stream.compress(bytes(2**20)) + stream.flush(zlib.Z_FULL_FLUSH)
-    end = b"\x03\x00"  # an empty block, the last one
-    checksum = (num_bytes % 65_521) << 16 | 1  # Adler-32 of zeros
-    packed = b"\x78\x9c" + block * (num_bytes >> 20) + end + checksum.to_bytes(4, "big")
-    return np.frombuffer(packed, np.uint8)
 
 
 def _with_pack_misfit(files: Files, rng: Rng) -> tuple[str, Files]:
