@@ -20,6 +20,9 @@ from g3pt.training.optim import MuonConfig, ScheduleConfig
 
 SCALE_WEIGHTS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Loss weights of the scales: the square root of the number of tokens of each."""
+SOFT_TARGETS = (0.019, 0.043, 0.072, 0.105, 0.136)
+"""Temperatures at which bits of 8,192 points differ between two draws, between those of 4,096 and
+16,384 points (docs/results/2026-11-28-soft-stable.md)."""
 
 
 def small() -> StreamRun:
@@ -51,7 +54,12 @@ def small() -> StreamRun:
             queries=QueryCounts(num_volume=768, num_near=384),
         ),
         watch=watched(),
-        loss=CarLossConfig(dropout=0.1, single_share=0.0, scale_weights=SCALE_WEIGHTS),
+        loss=CarLossConfig(
+            dropout=0.1,
+            single_share=0.0,
+            scale_weights=SCALE_WEIGHTS,
+            soft_targets=SOFT_TARGETS,
+        ),
         optim=MuonConfig(
             lr=2e-3,
             betas=(0.9, 0.95),

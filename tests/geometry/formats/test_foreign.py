@@ -794,7 +794,7 @@ def test_3mf_archives_are_whole_plain_and_hold_a_model():
     for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         locked[data.index(signature) + flags] |= 1
     assert "an encrypted archive" in str(refusal(bytes(locked), "3mf"))
-    other = package(model()).replace(b"3D/3dmodel.model", b"3D/3dmodel.nodel")
+    other = package(model()).replace(b"3D/3dmodel.model", b"3D/3dmodel.mode1")
     assert "without a 3D model in it" in str(refusal(other, "3mf"))
 
 
