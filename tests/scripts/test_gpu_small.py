@@ -36,7 +36,7 @@ def test_everything_that_is_kept_is_written(
         replace(
             smoke,
             tokenizer=str(tiny_weights),
-            loss=replace(smoke.loss, scale_weights=()),
+            loss=replace(smoke.loss, scale_weights=(), soft_targets=smoke.loss.soft_targets[:3]),
             watch=WatchConfig(yardsticks=(str(tmp_path / "real.safetensors"),), consensus=2),
             train=replace(smoke.train, eval_every=2, keep_best="iou/new"),
         )
