@@ -547,7 +547,7 @@ def _unpacked(
         data = stream.decompress(packed.tobytes(), most + 1)
     except (lzma.LZMAError, EOFError) as error:
         raise ValueError(f"{file.path}: {name}: cannot be unpacked ({error})") from None
-    if not stream.eof or stream.unused_data or len(data) > most or size not in (None, len(data)):
+    if not stream.eof or stream.unused_data or size not in (None, len(data)):
         raise ValueError(f"{file.path}: {name}: does not unpack to its {most} bytes")
     return np.frombuffer(data, STREAMS[name])
 
