@@ -33,7 +33,7 @@ def run(tiny_weights: Path, unseen_yardstick: Path) -> StreamRun:
         smoke,
         tokenizer=str(tiny_weights),
         model=model,
-        loss=replace(smoke.loss, scale_weights=()),
+        loss=replace(smoke.loss, scale_weights=(), soft_targets=smoke.loss.soft_targets[:3]),
         watch=watch,
         train=train,
     )
@@ -126,7 +126,8 @@ def test_soft_targets_need_margins_a_temperature_a_scale_and_true_tokens(run: St
     completed, tokenizer = complete(run)
     num_scales = completed.model.num_scales
     soft = replace(completed.loss, soft_targets=(0.2,) * num_scales)
-    task = open_task(completed, tokenizer)
+    hard = replace(completed, loss=replace(completed.loss, soft_targets=()))
+    task = open_task(hard, tokenizer)
     batch = task._datasets[Part()].batch(0)
     objective = NextScale(task.module, tokenizer, soft)
     with pytest.raises(ValueError, match="margins of the tokens, which these data do not hold"):
