@@ -88,12 +88,7 @@ def _measure(
     data = run.data
     assert isinstance(task, StreamTask) and isinstance(data, StreamConfig), "made by `_run`"
     module, tokenizer = task.module.to(device).train(), task.tokenizer.to(device)
-    num_scales = run.model.num_scales
-
-    def tokenize(points_BN3: Tensor, normals_BN3: Tensor) -> Tensor:
-        return tokenizer.tokenize(points_BN3, normals_BN3, num_scales)
-
-    pool = StreamDataset(data, device, tokenize, seeing(module, data.image_size))
+    pool = StreamDataset(data, device, task.tokenize, seeing(module, data.image_size))
     ways: dict[str, Callable[[int], CarBatch]] = {
         "pool": pool.batch,
         "host": _HostRows(pool, data.held, device).batch,

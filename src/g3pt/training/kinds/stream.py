@@ -111,7 +111,7 @@ class StreamTask(ConditionedTask[StreamDataset | RecordedDataset, CarStep]):
                 num_tokens=self._num_tokens,
                 **shared,
             )
-        return StreamDataset(self._data, device, self._tokenize, see, **shared)
+        return StreamDataset(self._data, device, self.tokenize, see, **shared)
 
     @property
     def _num_tokens(self) -> int:
@@ -121,7 +121,8 @@ class StreamTask(ConditionedTask[StreamDataset | RecordedDataset, CarStep]):
             return sum(config.scale_lengths[: config.guess.num_scales])
         return config.num_tokens
 
-    def _tokenize(self, points_BN3: Tensor, normals_BN3: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    def tokenize(self, points_BN3: Tensor, normals_BN3: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Tokens (B, T) of all scales that are trained on; with soft targets their margins, too."""
         tokenizer, num_scales = self.tokenizer, self.module.config.num_scales
         tokenize = tokenizer.tokenize_with_margins if self._with_margins else tokenizer.tokenize
         return tokenize(points_BN3, normals_BN3, num_scales)
