@@ -81,6 +81,7 @@ def _parquet_rows(table: Path) -> Iterator[tuple[str, Row]]:
                 for row in batch.to_pylist():
                     number += 1
                     yield f"{table}: row {number}", row
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0][:120]
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        # the last two: text that is no UTF-8, and times that Python has no date for
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise ValueError(f"{table}: not readable Parquet: {reason}") from None
