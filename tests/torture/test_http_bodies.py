@@ -102,3 +102,20 @@ def test_an_answer_that_refuses_badly_is_found(answer: object, reason: str) -> N
     request = HttpRequest("POST", "/", [], b'{"a": 1}')
     with pytest.raises(AssertionError, match=reason):
         check_refusal(answer, request)
+
+
+@pytest.mark.parametrize(
+    ("length", "answer"), [("2", "415"), ("\xb2", "413"), ("1 2", "413"), ("9" * 30, "413")]
+)
+def test_a_length_is_a_number_or_the_request_is_refused(length, answer, tmp_path: Path):
+    head = f"POST /v1/3d/generations HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}"
+    (tmp_path / "input.http").write_bytes(head.encode("latin-1") + b"\r\n\r\n{}")
+    with pytest.raises(BodyRefusedError, match=rf"input\.http: {answer}: "):
+        HttpBodies().enter(tmp_path / "input.http")
+
+
+@pytest.mark.parametrize("head", ["GET / HTTP/1.1", "POST /v1 HTTP/1.1\r\nHost", "\xff", ""])
+def test_what_is_no_request_that_posts_is_refused(head, tmp_path: Path):
+    (tmp_path / "input.http").write_bytes(head.encode("latin-1") + b"\r\n\r\n{}")
+    with pytest.raises(BodyRefusedError, match="no request that posts something"):
+        HttpBodies().enter(tmp_path / "input.http")

@@ -89,7 +89,7 @@ class Guard:
         if origin is not None and not self._is_ours(origin, hosts[0]):
             raise Problem(403, "pages of other sites may not ask this server")
         size = headers.get("content-length")
-        if size is not None and (not size.isdigit() or int(size[:20]) > self._settings.max_body):
+        if size is not None and (not size.isdecimal() or int(size[:20]) > self._settings.max_body):
             raise Problem(413, f"a request may have {self._settings.max_body} bytes")
         token = self._settings.token
         if token is None or scope["path"] in OPEN_PATHS:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,12 +48,21 @@ def as_http(path: str, headers: Headers, body: bytes) -> bytes:
 
 
 def parse_request(data: bytes) -> HttpRequest:
-    """The parts of a request that `as_http` wrote."""
+    """The parts of a request that `as_http` wrote, whatever its headers and its body are now.
+
+    Raises:
+        ValueError: if a server of HTTP would not hand it to an app, or it posts nothing.
+    """
     head, _, body = data.partition(b"\r\n\r\n")
-    first, *lines = head.decode().split("\r\n")
-    method, path, _ = first.split(" ")
-    pairs = [line.partition(": ") for line in lines]
-    return HttpRequest(method, path, [(name, value) for name, _, value in pairs], body)
+    first, *lines = head.decode("latin-1").split("\r\n")
+    posted = re.fullmatch(r"POST (/[!-~]*) HTTP/1\.1", first)
+    pairs = [re.fullmatch(r"([!#-'*+.0-9A-Z^-z|~-]+): ([\t -~\x80-\xff]*)", line) for line in lines]
+    if posted is None or None in pairs:
+        raise ValueError("no request that posts something")
+    headers = [(pair[1], pair[2]) for pair in pairs if pair is not None]
+    if not all(value.isdecimal() for name, value in headers if name.lower() == PIECES):
+        raise ValueError(f"{PIECES} is no number")
+    return HttpRequest("POST", posted[1], headers, body)
 
 
 async def ask(app: Any, jobs: Any, request: HttpRequest) -> HttpAnswer:
@@ -83,7 +93,9 @@ async def ask(app: Any, jobs: Any, request: HttpRequest) -> HttpAnswer:
         "path": request.path,
         "raw_path": request.path.encode(),
         "query_string": b"",
-        "headers": [(name.lower().encode(), value.encode()) for name, value in request.headers],
+        "headers": [
+            (name.lower().encode(), value.encode("latin-1")) for name, value in request.headers
+        ],
         "client": ("127.0.0.1", 50_000),
         "server": ("127.0.0.1", 8000),
     }
@@ -101,7 +113,7 @@ async def ask(app: Any, jobs: Any, request: HttpRequest) -> HttpAnswer:
 def _messages(request: HttpRequest) -> Iterator[dict[str, Any]]:
     """What a server hands on of a body: as much as its length says, or that the client has left."""
     told = request.header("content-length") or ""
-    whole = int(told) if told.isdigit() and len(told) < 20 else len(request.body)
+    whole = int(told) if told.isdecimal() and len(told) < 20 else len(request.body)
     body = request.body[:whole]
     size = max(int(request.header(PIECES) or 0) or len(body), len(body) // 5000, 1)
     pieces = [body[first : first + size] for first in range(0, len(body), size)]

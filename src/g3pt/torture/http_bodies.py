@@ -108,7 +108,10 @@ class HttpBodies(Door):
         from g3pt.app.settings import ModelSource, ServeSettings
 
         logging.getLogger("python_multipart").setLevel(logging.ERROR)  # warns of what is refused
-        request = parse_request(path.read_bytes())
+        try:
+            request = parse_request(path.read_bytes())
+        except ValueError as error:
+            raise BodyRefusedError(f"{path}: {error}") from None
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "jobs"
             settings = ServeSettings(
