@@ -75,6 +75,27 @@ def check_json(cls: type[Any], data: object, *, origin: str) -> None:
     _read(cls, data, origin)
 
 
+def read_versioned(path: Path, version: int, remedy: str) -> dict[str, Any]:
+    """The object of a JSON file that tells its `format_version`.
+
+    Args:
+        path: the file.
+        version: the only one that is read.
+        remedy: what to do about another one, for the message.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not JSON, or has another format version.
+    """
+    data: Any = read_json(path)
+    found = cast("dict[str, Any]", data).get("format_version") if isinstance(data, dict) else None
+    if found != version:
+        raise ValueError(
+            f"{path}: format version {found!r}, this program reads {version}; {remedy}"
+        )
+    return cast("dict[str, Any]", data)
+
+
 def _read(cls: type[ConfigT], data: object, origin: str) -> ConfigT:
     try:
         return cast("ConfigT", _adapter(cls).validate_json(json.dumps(data), strict=True))

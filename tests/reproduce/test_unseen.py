@@ -8,7 +8,8 @@ import pytest
 
 from g3pt.config import from_json, to_json
 from g3pt.recipes.pools import spread_families
-from g3pt.reproduce.unseen import unseen, write_unseen
+from g3pt.reproduce.unseen import unseen
+from g3pt.reproduce.unseen_report import write_unseen
 from g3pt.reproduce.unseen_series import ROW_FILE, finished_rows, run_unseen
 from g3pt.training.kinds.stream import StreamRun
 

@@ -146,7 +146,8 @@ def _unseen(options: ReproduceOptions) -> tuple[dict[str, Any], list[str]]:
     if options.scale not in ("smoke", "toy"):
         raise ValueError(f"--scale: unseen is there at smoke and toy scale, got {options.scale!r}")
 
-    from g3pt.reproduce.unseen import unseen, write_unseen
+    from g3pt.reproduce.unseen import unseen
+    from g3pt.reproduce.unseen_report import write_unseen
     from g3pt.reproduce.unseen_series import finished_rows, run_unseen
 
     table = unseen("smoke" if options.scale == "smoke" else "toy")

@@ -25,8 +25,8 @@ from jaxtyping import Int8, Int16, Int64, UInt8
 from PIL import Image
 from safetensors.numpy import save
 
-from g3pt.config import check_json, from_json, to_json
-from g3pt.files import MAX_JSON_BYTES, read_json, whole_folder, write_whole
+from g3pt.config import check_json, from_json, read_versioned, to_json
+from g3pt.files import MAX_JSON_BYTES, whole_folder, write_whole
 from g3pt.geometry.cameras import frame_object, silhouette_box
 from g3pt.hashes import file_sha256
 from g3pt.shapes.array_files import MAX_HEADER_BYTES, opened_arrays
@@ -351,13 +351,7 @@ def read_pack_index(path: Path) -> dict[str, Any]:
     file = path / INDEX_FILE
     if not file.is_file():
         raise FileNotFoundError(f"expected a pack or a complete set of shards at {path}")
-    index = read_json(file)
-    version = index.get("format_version") if isinstance(index, dict) else None
-    if version != FORMAT_VERSION:
-        raise ValueError(
-            f"{file}: format version {version!r}, this program reads {FORMAT_VERSION}; pack the "
-            "shards again"
-        )
+    index = read_versioned(file, FORMAT_VERSION, "pack the shards again")
     check_json(PackIndex, index, origin=str(file))
     check_ids(file, index["shapes"])
     return index

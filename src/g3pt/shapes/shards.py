@@ -42,8 +42,8 @@ import numpy as np
 from jaxtyping import Int8, Int16, UInt8
 from pydantic import Field
 
-from g3pt.config import check_json, from_json, to_json
-from g3pt.files import MAX_JSON_BYTES, check_plain, parse_json, read_json
+from g3pt.config import check_json, from_json, read_versioned, to_json
+from g3pt.files import MAX_JSON_BYTES, check_plain, parse_json
 from g3pt.shapes.queries import near_queries, volume_queries
 from g3pt.shapes.rows import PreparedRow, RefusedRow, Sha256, check_ids, check_place
 from g3pt.shapes.shape_set import Selection, selected
@@ -451,13 +451,7 @@ def read_index(path: Path) -> dict[str, Any]:
     if not file.is_file():
         hint = " (a stopped run is there: start it again)" if (path / "plan").is_dir() else ""
         raise FileNotFoundError(f"expected a complete set of prepared shapes at {path}{hint}")
-    index = read_json(file)
-    version = index.get("format_version") if isinstance(index, dict) else None
-    if version != FORMAT_VERSION:
-        raise ValueError(
-            f"{file}: format version {version!r}, this program reads {FORMAT_VERSION}; prepare "
-            "the shapes again"
-        )
+    index = read_versioned(file, FORMAT_VERSION, "prepare the shapes again")
     check_json(SetIndex, index, origin=str(file))
     return index
 

@@ -1,19 +1,79 @@
-"""Damage to files of named arrays, and compressed data that unpack to far too much."""
+"""Doors that read a file of named arrays, damage to such files, and bombs of compressed data."""
 
 import json
 import lzma
 import zlib
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from safetensors.numpy import load
 
 from g3pt.shapes.array_files import SHA256, TEXTS, array_file, joined_header, split_header
-from g3pt.torture.damage import Rng, damaged_json, damaged_json_bytes, pick
+from g3pt.torture.damage import (
+    FOREIGN,
+    Rng,
+    damaged_bytes,
+    damaged_json,
+    damaged_json_bytes,
+    pick,
+    replace_by_special,
+)
+from g3pt.torture.doors import Door, Hostile, Must
 
 BOMB_BYTES = 2**30
 """Zeros that an array unpacks to; packed they are a megabyte."""
+
+
+class ArrayFileDoor(Door):
+    """A file of named arrays and of texts of JSON, with or without a hash."""
+
+    file: ClassVar[str]
+    """Its name."""
+
+    @abstractmethod
+    def sound(self) -> bytes:
+        """A sound file with a hash."""
+
+    @abstractmethod
+    def misfitting(self, number: int, data: bytes, rng: Rng) -> tuple[str, bytes, Must]:
+        """What was done to a sound file, the changed file, and what has to become of it.
+
+        Args:
+            number: 0 to 6, drawn already: chooses between kinds of damage that are no other door's.
+            data: the sound file.
+            rng: chooses everything else.
+        """
+
+    def write(self, folder: Path, rng: Rng) -> Hostile:
+        """A file."""
+        path = folder / self.file
+        data = self.sound()
+        must: Must = "refuse"
+        match int(rng.integers(12)):
+            case 0:
+                signed = bool(rng.integers(2))
+                what, must = f"sound, {'with' if signed else 'without'} a hash", "open"
+                data = data if signed else with_texts(data, texts_of(data), signed=False)
+            case 1:
+                return Hostile(path, replace_by_special(path, rng), "refuse")
+            case 2:
+                what = pick(tuple(FOREIGN), rng)
+                data = FOREIGN[what]
+            case 3:
+                what, changed = damaged_bytes(data, rng)
+                must = "either" if changed == data else "refuse"
+                data = changed
+            case 4:
+                what, data = with_damaged_header(data, rng)
+                must = "either"
+            case number:
+                what, data, must = self.misfitting(number - 5, data, rng)
+        path.write_bytes(data)
+        return Hostile(path, what, must)
 
 
 def with_damaged_header(data: bytes, rng: Rng) -> tuple[str, bytes]:

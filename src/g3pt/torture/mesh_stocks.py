@@ -23,24 +23,21 @@ from g3pt.shapes.mesh_stock import (
 )
 from g3pt.shapes.queries import POSITION_STEPS
 from g3pt.torture.array_files import (
+    ArrayFileDoor,
     greedy_lzma,
     lzma_bomb,
     misfit,
     texts_of,
     with_array,
-    with_damaged_header,
     with_damaged_text,
     with_texts,
 )
 from g3pt.torture.damage import (
-    FOREIGN,
     Rng,
-    damaged_bytes,
     damaged_json_bytes,
     pick,
-    replace_by_special,
 )
-from g3pt.torture.doors import Door, Hostile, Must
+from g3pt.torture.doors import Must
 
 MESHES = 3
 CONFIG = StockConfig(num_volume=16, num_near=24)
@@ -48,49 +45,33 @@ NAME = "meshes.safetensors"
 _FACES = [(0, 1, 2), (0, 2, 3), (0, 3, 1), (1, 3, 2)]
 
 
-class MeshStocks(Door):
+class MeshStocks(ArrayFileDoor):
     """Stocks of meshes."""
 
     name = "stocks"
     promise = "meshes are those that were written, every index within them, or the stock is refused"
     errors = (ValueError, ConfigError, FileNotFoundError)
+    file = NAME
 
-    def write(self, folder: Path, rng: Rng) -> Hostile:
-        """A stock."""
-        path = folder / NAME
-        data = sound_stock()
-        must: Must = "refuse"
-        match int(rng.integers(12)):
+    def sound(self) -> bytes:
+        """A stock of tetrahedra."""
+        return sound_stock()
+
+    def misfitting(self, number: int, data: bytes, rng: Rng) -> tuple[str, bytes, Must]:
+        """Damaged texts, wrong numbers in a stream, or streams that do not fit each other."""
+        match number:
             case 0:
-                signed = bool(rng.integers(2))
-                what, must = f"sound, {'with' if signed else 'without'} a hash", "open"
-                data = data if signed else with_texts(data, texts_of(data), signed=False)
+                return *with_damaged_text(data, "config", rng), "either"
             case 1:
-                return Hostile(path, replace_by_special(path, rng), "refuse")
-            case 2:
-                what = pick(tuple(FOREIGN), rng)
-                data = FOREIGN[what]
-            case 3:
-                what, changed = damaged_bytes(data, rng)
-                must = "either" if changed == data else "refuse"
-                data = changed
-            case 4:
-                what, data = with_damaged_header(data, rng)
-                must = "either"
-            case 5:
-                what, data = with_damaged_text(data, "config", rng)
-                must = "either"
-            case 6:
                 objects = json.loads(stream_of(data, "objects").tobytes())
                 what, text = damaged_json_bytes(objects, rng)
-                what, must = f"objects: {what}", "either"
-                data = with_stream("objects", lambda _: np.frombuffer(text, np.uint8))
-            case 7 | 8:
+                changed = with_stream("objects", lambda _: np.frombuffer(text, np.uint8))
+                return f"objects: {what}", changed, "either"
+            case 2 | 3:
                 what, must, data = _with_numbers(data, rng)
+                return what, data, must
             case _:
-                what, data = _with_misfit(data, rng)
-        path.write_bytes(data)
-        return Hostile(path, what, must)
+                return *_with_misfit(data, rng), "refuse"
 
     def enter(self, path: Path) -> None:
         """Read the stock and use all of every mesh."""

@@ -17,59 +17,46 @@ from g3pt.shapes.shape_set import SelectionError
 from g3pt.shapes.shards import ShardSet
 from g3pt.torture.array_files import BOMB_BYTES, with_damaged_header, zlib_bomb
 from g3pt.torture.damage import (
-    FOREIGN,
     Rng,
     damaged_bytes,
     damaged_json_bytes,
     pick,
 )
-from g3pt.torture.doors import Door, Hostile, Must
-from g3pt.torture.shards import SHAPES, Files, sound_shards, with_special, write_files
+from g3pt.torture.doors import Must
+from g3pt.torture.prepared_folders import Files, PreparedFolder, write_files
+from g3pt.torture.shards import SHAPES, sound_shards
 
 
-class Packs(Door):
+class Packs(PreparedFolder):
     """Packs of prepared shapes."""
 
     name = "packs"
     promise = "arrays and pictures of a pack are of the size and range that its index says"
     errors = (ValueError, ConfigError, SelectionError, FileNotFoundError)
 
-    def write(self, folder: Path, rng: Rng) -> Hostile:
+    def sound(self) -> Files:
         """A pack."""
-        path = folder / self.name
-        path.mkdir()
-        files = sound_pack()
-        must: Must = "refuse"
-        match int(rng.integers(12)):
+        return sound_pack()
+
+    def signed(self, files: Files, changed: str) -> Files:
+        """With the hash of the arrays in the index, if they are what was changed."""
+        return _signed(files) if changed == DATA_FILE else files
+
+    def misfitting(self, number: int, files: Files, rng: Rng) -> tuple[str, Files, Must]:
+        """Damaged bytes, index or header, or parts that do not fit each other."""
+        match number:
             case 0:
-                what, must = "sound", "open"
-            case 1:
-                return with_special(path, files, rng)
-            case 2:
-                name = pick(tuple(files), rng)
-                what = f"without {name}"
-                files = {each: content for each, content in files.items() if each != name}
-            case 3:
-                name, kind = pick(tuple(files), rng), pick(tuple(FOREIGN), rng)
-                what, files = f"{name}: {kind}", files | {name: FOREIGN[kind]}
-                if name == DATA_FILE:
-                    files = _signed(files)
-            case 4:
                 how, changed = damaged_bytes(files[DATA_FILE], rng)
                 must = "either" if changed == files[DATA_FILE] else "refuse"
-                what, files = f"{DATA_FILE}: {how}", files | {DATA_FILE: changed}
-            case 5 | 6:
+                return f"{DATA_FILE}: {how}", files | {DATA_FILE: changed}, must
+            case 1 | 2:
                 what, changed = damaged_json_bytes(json.loads(files[INDEX_FILE]), rng)
-                files = files | {INDEX_FILE: changed}
-                must = "either"
-            case 7:
+                return what, files | {INDEX_FILE: changed}, "either"
+            case 3:
                 what, changed = with_damaged_header(files[DATA_FILE], rng)
-                files = _signed(files | {DATA_FILE: changed})
-                must = "either"
+                return what, _signed(files | {DATA_FILE: changed}), "either"
             case _:
-                what, files = _with_pack_misfit(files, rng)
-        write_files(path, files)
-        return Hostile(path, what, must)
+                return *_with_pack_misfit(files, rng), "refuse"
 
     def enter(self, path: Path) -> None:
         """Open the pack and read all of every shape."""

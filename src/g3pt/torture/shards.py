@@ -33,60 +33,42 @@ from g3pt.torture.damage import (
     damaged_json,
     damaged_json_bytes,
     pick,
-    replace_by_special,
 )
-from g3pt.torture.doors import Door, Hostile, Must
+from g3pt.torture.doors import Must
 from g3pt.torture.pictures import bomb
+from g3pt.torture.prepared_folders import Files, PreparedFolder
 
 SHAPES, PER_SHARD, SIDE = 3, 2, 16
 PREPARE = PrepareConfig(num_points=32, num_volume_queries=64, num_near_queries=48)
 VIEWS = ViewsConfig(num_views=1, size=SIDE)
 
-Files = dict[str, bytes]
-"""The content of files by their names."""
 
-
-class Shards(Door):
+class Shards(PreparedFolder):
     """Folders of prepared shapes."""
 
     name = "shards"
     promise = "prepared shapes are read as their index and config describe them, or refused"
     errors = (ValueError, ConfigError, SelectionError, DamagedSampleError, FileNotFoundError)
 
-    def write(self, folder: Path, rng: Rng) -> Hostile:
+    def sound(self) -> Files:
         """A set of shards."""
-        path = folder / self.name
-        path.mkdir()
-        files = sound_shards()
-        must: Must = "refuse"
-        match int(rng.integers(12)):
+        return sound_shards()
+
+    def misfitting(self, number: int, files: Files, rng: Rng) -> tuple[str, Files, Must]:
+        """Damaged bytes, index or rows, or parts that do not fit each other."""
+        match number:
             case 0:
-                what, must = "sound", "open"
-            case 1:
-                return with_special(path, files, rng)
-            case 2:
-                name = pick(tuple(files), rng)
-                what = f"without {name}"
-                files = {each: content for each, content in files.items() if each != name}
-            case 3:
-                name, kind = pick(tuple(files), rng), pick(tuple(FOREIGN), rng)
-                what, files = f"{name}: {kind}", files | {name: FOREIGN[kind]}
-            case 4:
                 name = pick([each for each in files if each != INDEX_FILE], rng)
                 how, changed = damaged_bytes(files[name], rng)
-                what = f"{name}: {how}"
                 must = "refuse" if name.endswith(".jsonl") and changed != files[name] else "either"
-                files = files | {name: changed}
-            case 5:
+                return f"{name}: {how}", files | {name: changed}, must
+            case 1:
                 what, changed = damaged_json_bytes(json.loads(files[INDEX_FILE]), rng)
-                what, files, must = f"{INDEX_FILE}: {what}", files | {INDEX_FILE: changed}, "either"
-            case 6 | 7:
-                what, files = _with_damaged_row(files, rng)
-                must = "either"
+                return f"{INDEX_FILE}: {what}", files | {INDEX_FILE: changed}, "either"
+            case 2 | 3:
+                return *_with_damaged_row(files, rng), "either"
             case _:
-                what, files = _with_misfit(rng)
-        write_files(path, files)
-        return Hostile(path, what, must)
+                return *_with_misfit(rng), "refuse"
 
     def enter(self, path: Path) -> None:
         """Open the set and read all of every shape."""
@@ -101,19 +83,6 @@ class Shards(Door):
             assert all(isinstance(each, str) for each in shards.captions(row))
             for view in range(shards.num_views(row)):
                 assert shards.picture(row, view).shape == (shards.views.size,) * 2 + (4,)
-
-
-def write_files(path: Path, files: Files) -> None:
-    """Write files into an existing folder."""
-    for name, content in files.items():
-        (path / name).write_bytes(content)
-
-
-def with_special(path: Path, files: Files, rng: Rng) -> Hostile:
-    """Something else than a plain file in the place of one."""
-    write_files(path, files)
-    name = pick(tuple(files), rng)
-    return Hostile(path, f"{name}: {replace_by_special(path / name, rng)}", "refuse")
 
 
 def _record(number: int, rng: Rng) -> ShapeRecord:

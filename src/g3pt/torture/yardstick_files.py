@@ -17,16 +17,15 @@ from g3pt.shapes.stored import compress_planes
 from g3pt.shapes.yardstick import Yardstick, load_yardstick, save_yardstick
 from g3pt.torture.array_files import (
     BOMB_BYTES,
+    ArrayFileDoor,
     misfit,
     texts_of,
     with_array,
-    with_damaged_header,
     with_damaged_text,
-    with_texts,
     zlib_bomb,
 )
-from g3pt.torture.damage import FOREIGN, Rng, damaged_bytes, pick, replace_by_special
-from g3pt.torture.doors import Door, Hostile, Must
+from g3pt.torture.damage import FOREIGN, Rng, pick
+from g3pt.torture.doors import Must
 from g3pt.torture.pictures import bomb
 from g3pt.torture.shards import picture_file
 
@@ -34,44 +33,27 @@ OBJECTS, POINTS, QUERIES, SIDE = 3, 16, 64, 16
 NAME = "known.safetensors"
 
 
-class Yardsticks(Door):
+class Yardsticks(ArrayFileDoor):
     """Files of held-out objects to measure generators with."""
 
     name = "yardsticks"
     promise = "arrays and pictures of a yardstick have the size and range that its header says"
     errors = (ValueError, ConfigError, FileNotFoundError)
+    file = NAME
 
-    def write(self, folder: Path, rng: Rng) -> Hostile:
-        """A yardstick."""
-        path = folder / NAME
-        data = sound_yardstick()
-        must: Must = "refuse"
-        match int(rng.integers(12)):
-            case 0:
-                signed = bool(rng.integers(2))
-                what, must = f"sound, {'with' if signed else 'without'} a hash", "open"
-                data = data if signed else with_texts(data, texts_of(data), signed=False)
-            case 1:
-                return Hostile(path, replace_by_special(path, rng), "refuse")
-            case 2:
-                what = pick(tuple(FOREIGN), rng)
-                data = FOREIGN[what]
-            case 3:
-                what, changed = damaged_bytes(data, rng)
-                must = "either" if changed == data else "refuse"
-                data = changed
-            case 4:
-                what, data = with_damaged_header(data, rng)
-                must = "either"
-            case 5 | 6:
-                what, data = with_damaged_text(data, "yardstick", rng)
-                must = "either"
-            case 7 | 8:
-                what, data = _with_wrong_pictures(data, rng)
+    def sound(self) -> bytes:
+        """A yardstick of noise."""
+        return sound_yardstick()
+
+    def misfitting(self, number: int, data: bytes, rng: Rng) -> tuple[str, bytes, Must]:
+        """A damaged text, wrong pictures, or arrays that do not fit each other."""
+        match number:
+            case 0 | 1:
+                return *with_damaged_text(data, "yardstick", rng), "either"
+            case 2 | 3:
+                return *_with_wrong_pictures(data, rng), "refuse"
             case _:
-                what, data = _with_misfit(data, rng)
-        path.write_bytes(data)
-        return Hostile(path, what, must)
+                return *_with_misfit(data, rng), "refuse"
 
     def enter(self, path: Path) -> None:
         """Read the yardstick and use all of it."""

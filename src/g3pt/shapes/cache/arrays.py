@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from g3pt.config import ConfigError, ConfigT, from_json, to_json
+from g3pt.config import ConfigError, ConfigT, from_json, read_versioned, to_json
 from g3pt.files import alone_in, naming, read_json, write_array_whole, write_whole
 from g3pt.shapes.shape_set import ShapeSet
 from g3pt.shapes.stored import normals, positions
@@ -179,10 +179,7 @@ def read_index(path: Path, what: str, format_version: int) -> dict[str, Any]:
     file = path / INDEX_FILE
     if not file.is_file():
         raise FileNotFoundError(f"expected a complete {what} cache at {path}")
-    index = read_json(file)
-    version = index.get("format_version") if isinstance(index, dict) else None
-    if version != format_version:
-        raise ValueError(f"{file}: format version {version!r}; build it again")
+    index = read_versioned(file, format_version, "build it again")
     if not isinstance(index.get("shapes"), str):
         raise ValueError(f"{file}: shapes: expected the fingerprint of the shapes; build it again")
     return index
