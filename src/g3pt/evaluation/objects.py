@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from g3pt import procedural
+from g3pt.evaluation.remembered import load_remembered
 from g3pt.geometry.mesh import GltfColors, TriangleMesh
 from g3pt.geometry.metrics import Contains
 from g3pt.geometry.sampling import SurfaceSamples, sample_near_surface
@@ -109,6 +110,8 @@ class ObjectList:
 
     name: str
     refs: tuple[ShapeRef, ...]
+    remembered: bool = False
+    """Whether this process keeps what the shapes answer, for the next time that they are asked."""
 
     @property
     def slots(self) -> range:
@@ -121,7 +124,8 @@ class ObjectList:
         Raises:
             MeshError: if its file cannot be read.
         """
-        return load_shape(self.refs[slot])
+        ref = self.refs[slot]
+        return load_remembered(ref) if self.remembered else load_shape(ref)
 
 
 def list_objects(
@@ -210,18 +214,10 @@ def load_truth(shape: SourceShape, settings: EvaluationSettings) -> Truth:
         id=shape.id,
         family=shape.family,
         caption=shape.captions[0] if shape.captions else "",
-        mesh=true_mesh(shape, settings.truth_resolution),
+        mesh=shape.true_mesh(settings.truth_resolution),
         samples=shape.sample_surface(settings.num_surface, object_rng(shape.id, settings, 1)),
         contains=shape.contains,
     )
-
-
-def true_mesh(shape: SourceShape, resolution: int) -> TriangleMesh:
-    """The mesh that distances are measured to; `resolution` counts for procedural shapes."""
-    seed = shape.details.get("seed")
-    if seed is None:
-        return shape.mesh()
-    return procedural.make_shape(int(seed), shape.family).mesh(resolution)
 
 
 def object_rng(shape_id: str, settings: EvaluationSettings, stream: int) -> np.random.Generator:

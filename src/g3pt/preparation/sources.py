@@ -208,6 +208,14 @@ class SourceShape(ABC):
     def mesh(self) -> TriangleMesh:
         """The shape as a coloured mesh."""
 
+    def true_mesh(self, resolution: int) -> TriangleMesh:
+        """The mesh that distances to the shape are measured to.
+
+        Args:
+            resolution: cells per axis, for shapes that are no mesh themselves.
+        """
+        return self.mesh()
+
     @abstractmethod
     def scene(self) -> Scene | TracedScene:
         """A scene to draw from any camera."""
@@ -249,7 +257,11 @@ class ProceduralShape(SourceShape):
 
     def mesh(self) -> TriangleMesh:
         """The field's zero set as a coloured mesh."""
-        return self._shape.mesh(MESH_RESOLUTION)
+        return self.true_mesh(MESH_RESOLUTION)
+
+    def true_mesh(self, resolution: int) -> TriangleMesh:
+        """The field's zero set, on so many cells per axis and moved onto the exact surface."""
+        return self._shape.mesh(resolution)
 
     def scene(self) -> TracedScene:
         """A scene traced from the field, several times as fast as from a mesh."""

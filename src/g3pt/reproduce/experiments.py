@@ -48,11 +48,11 @@ class EvaluationSet:
     """Rows are measured without it where its source is missing, and a line says so."""
 
     def objects(self) -> ObjectList:
-        """List the shapes."""
+        """List the shapes; every row asks the same of them, so they remember what they said."""
         refs: tuple[ShapeRef, ...] = tuple(list_shapes(self.source))
         if 0 < self.num < len(refs):
             refs = tuple(refs[place * len(refs) // self.num] for place in range(self.num))
-        return ObjectList(name=self.name, refs=refs)
+        return ObjectList(name=self.name, refs=refs, remembered=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

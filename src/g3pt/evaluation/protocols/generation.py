@@ -23,7 +23,6 @@ from g3pt.evaluation.objects import (
     data_hash,
     load_truth,
     object_rng,
-    true_mesh,
 )
 from g3pt.evaluation.protocols.controls import (
     TrainingShapes,
@@ -390,7 +389,7 @@ class ObjectGenerator:
     def _retrieved(self, judge: Judge, training: TrainingShapes, kind: str, prompt: Prompts) -> Row:
         feature = condition_features(self._systems.generator, prompt.condition, kind)[0]
         shape = training.load(training.nearest(kind, feature))
-        mesh = true_mesh(shape, self._settings.truth_resolution)
+        mesh = shape.true_mesh(self._settings.truth_resolution)
         row = judge.judge(f"retrieved_by_{kind}", mesh, shape.contains)
         return {**row, "reference": shape.id}
 
