@@ -99,7 +99,12 @@ def test_an_output_that_is_a_pipe_is_not_replaced(machine, command, tmp_path, na
 
 @pytest.mark.parametrize(
     ("name", "output"),
-    [("export", "weights"), ("compare", "compared"), ("finetune", "mine"), ("gallery", "results")],
+    [
+        ("export", "weights"),
+        ("compare", "compared"),
+        ("finetune", "mine"),
+        ("gallery", "results"),
+    ],
 )
 def test_a_pipe_where_a_folder_is_needed_is_told_before_the_work(
     machine, command, tmp_path, name, output
@@ -171,6 +176,8 @@ def test_no_room_for_temporary_files_is_not_the_fault_of_a_row(machine, command,
         ("train", "run"),
         ("finetune", "mine.work"),
         ("reproduce", "runs/smoke/cvq-7-6bit-seed0"),
+        ("evaluate", "scores"),
+        ("compare", "compared/a"),
     ],
 )
 def test_a_folder_that_another_process_works_on_is_refused(machine, command, tmp_path, name, place):

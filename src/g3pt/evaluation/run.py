@@ -18,6 +18,7 @@ import torch
 from g3pt.evaluation.objects import ObjectList
 from g3pt.evaluation.report.summary import base_report
 from g3pt.evaluation.results import Measured, Results, refused
+from g3pt.files import alone_in
 from g3pt.geometry.mesh import MeshError
 from g3pt.preparation.sources import ShapeError, SourceShape
 from g3pt.versions import code_version
@@ -85,8 +86,16 @@ class Evaluation:
 
         Raises:
             ValueError: if `out` holds results of something else.
+            BusyError: if another process writes to `out`.
             EvaluationError: if an object fails for another reason than its own truth.
         """
+        if out is None:
+            return self._run(None, on_progress)
+        out.mkdir(parents=True, exist_ok=True)
+        with alone_in(out):
+            return self._run(out, on_progress)
+
+    def _run(self, out: Path | None, on_progress: Progress | None) -> dict[str, Any]:
         results = Results.open(out, dict(self.config), code_version())
         self.finish(results, on_progress)
         rows = results.rows
