@@ -102,6 +102,13 @@ class Variant:
             return "retrieved_by_image"
         return "image" if self.consensus == 1 else f"image_consensus_of_{self.consensus}"
 
+    @property
+    def part(self) -> Literal["samples", "consensus", "retrieved"]:
+        """What of such an evaluation these rows are."""
+        if self.is_retrieval:
+            return "retrieved"
+        return "samples" if self.consensus == 1 else "consensus"
+
     def seeded(self, seed: int) -> Run:
         """The run of one seed: weights, order and every random choice follow from it."""
         run = self.run

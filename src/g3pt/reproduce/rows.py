@@ -297,6 +297,7 @@ class CarRows(RowKind):
             training_shards=tuple(s.path for s in self.run.shapes) if retrieved else (),
             families=False,
             unconditional=False,
+            parts=(variant.part,),
         )
 
     def metrics(self, one: MeasuredSet) -> tuple[str, ...]:
@@ -397,6 +398,7 @@ class RivalRows(RowKind):
                     num_steps=variant.num_steps,
                     families=False,
                     unconditional=False,
+                    parts=(variant.part,),
                 )
                 return evaluate_generation(
                     weights, one.objects(), one.settings, generation, device=device, out=out

@@ -144,6 +144,53 @@ def test_a_consensus_is_set_against_the_plain_sample_of_its_first_seed(sampled):
     assert not of_method(sampled, "unconditional_consensus_of_3")
 
 
+def test_parts_that_are_measured_alone_are_what_they_are_in_the_whole(
+    tiny_weights, training_shards, tiny_settings
+):
+    whole = GenerationSettings(
+        conditions=("image",),
+        consensus=2,
+        training_shards=(str(training_shards),),
+        families=False,
+        unconditional=False,
+    )
+
+    def rows_of(generation):
+        found = evaluate_generation(
+            tiny_weights, list_objects("procedural", limit=1), tiny_settings, generation
+        )
+        timeless = [
+            {name: value for name, value in row.items() if not name.startswith("seconds_")}
+            for row in found["objects"]
+        ]
+        return {row["method"]: row for row in timeless}
+
+    expected = rows_of(whole)
+    parts = dict(
+        zip(
+            ("samples", "consensus", "retrieved", "mean_shape"),
+            ("image", "image_consensus_of_2", "retrieved_by_image", "mean_shape"),
+            strict=True,
+        )
+    )
+    assert list(expected) == list(parts.values())
+    for part, method in parts.items():
+        assert rows_of(replace(whole, parts=(part,))) == {method: expected[method]}
+
+
+@pytest.mark.parametrize(
+    ("part", "needed"),
+    [
+        ("consensus", "a consensus above 1"),
+        ("retrieved", "training_shards"),
+        ("mean_shape", "training_shards"),
+    ],
+)
+def test_parts_that_nothing_asks_for_are_refused(part, needed):
+    with pytest.raises(ValueError, match=f"parts: {part} needs {needed}"):
+        GenerationSettings(parts=(part,))
+
+
 def test_likelihood_chooses_the_likeliest(sampled):
     chosen = of_method(sampled, "text_best_of_3")
     assert chosen

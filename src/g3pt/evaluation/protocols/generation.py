@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float64
@@ -58,6 +58,10 @@ from g3pt.models.sampling import Sampling
 from g3pt.preparation.sources import ProceduralRef, SourceShape
 from g3pt.work.engines import Engine
 
+Part = Literal["samples", "consensus", "retrieved", "mean_shape"]
+"""What may be measured of an object: single samples and the best of them, the mean of several, the
+training shape that is most alike, the best constant guess."""
+
 PICTURE_SIZE = 256
 """Side of the pictures that are generated from; encoders read less."""
 
@@ -99,10 +103,24 @@ class GenerationSettings:
     align: bool = False
     """Also score every mesh after the best rotation, scale and shift, in columns `aligned_*`."""
 
+    parts: tuple[Part, ...] = ()
+    """Measure these alone of what is asked for above; empty takes all."""
+
     def __post_init__(self) -> None:
         for name in ("num_training", "num_samples", "best_of", "consensus", "num_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        made = {
+            "samples": True,
+            "consensus": self.consensus > 1,
+            "retrieved": bool(self.training_shards),
+            "mean_shape": bool(self.training_shards),
+        }
+        if missing := [part for part in self.parts if not made[part]]:
+            raise ValueError(
+                f"parts: {missing[0]} needs "
+                + ("a consensus above 1" if missing[0] == "consensus" else "training_shards")
+            )
 
     @property
     def system(self) -> SystemSettings:
@@ -204,6 +222,7 @@ def _methods(
         training=training,
         families=family_references(objects) if of.families else None,
         unconditional=of.unconditional,
+        parts=of.parts,
     )
 
 
@@ -251,6 +270,11 @@ class Methods:
     align: bool = False
     training: TrainingShapes | None = None
     families: FamilyReferences | None = None
+    parts: tuple[Part, ...] = ()
+
+    def have(self, part: Part) -> bool:
+        """Whether a part is measured."""
+        return not self.parts or part in self.parts
 
 
 class ObjectGenerator:
@@ -270,14 +294,19 @@ class ObjectGenerator:
         judge = Judge(truth, self._settings, methods.families, aligned=methods.align)
         prompts = self._prompts(shape, truth)
         rows: list[Row] = [] if methods.families is None else [judge.judge_truth()]
-        about = self._true_likelihood(shape, prompts)
+        about = self._true_likelihood(shape, prompts) if methods.have("samples") else {}
+        first = int(object_rng(truth.id, self._settings, 6).integers(2**31))
         for kind, prompt in prompts.items():
-            rows += self._sampled(judge, kind, prompt, about[kind])
+            if methods.have("samples"):
+                rows += self._sampled(judge, kind, prompt, first, about[kind])
+            if methods.have("consensus") and kind != "unconditional":
+                rows += self._consensus(judge, kind, prompt, first)
         if methods.training is not None:
             for kind, prompt in prompts.items():
-                if kind != "unconditional":
+                if methods.have("retrieved") and kind != "unconditional":
                     rows.append(self._retrieved(judge, methods.training, kind, prompt))
-            rows.append(judge.judge("mean_shape", methods.training.mean_shape))
+            if methods.have("mean_shape"):
+                rows.append(judge.judge("mean_shape", methods.training.mean_shape))
         return Measured(slot, tuple(rows), arrays=pack_sketches(judge.sketches))
 
     def _prompts(self, shape: SourceShape, truth: Truth) -> dict[str, Prompts]:
@@ -305,11 +334,13 @@ class ObjectGenerator:
 
     # --- samples ---------------------------------------------------------------------------
 
-    def _sampled(self, judge: Judge, kind: str, prompt: Prompts, about: Row) -> list[Row]:
+    def _sampled(
+        self, judge: Judge, kind: str, prompt: Prompts, first: int, about: Row
+    ) -> list[Row]:
+        """Single samples, whose seeds count from the first one, and the best of them."""
         num_samples, best_of = self._methods.num_samples, self._methods.best_of
         if kind == "unconditional":
             best_of = 1  # nothing was asked for that a sample could agree with
-        first = int(object_rng(judge.truth.id, self._settings, 6).integers(2**31))
         candidates = draw_candidates(
             self._systems.plain if kind == "unconditional" else self._systems.guided,
             prompt.condition,
@@ -320,23 +351,21 @@ class ObjectGenerator:
             {**judge.judge(kind, candidate.mesh, shown=number < num_samples), **_origin(candidate)}
             for number, candidate in enumerate(candidates)
         ]
-        text = prompt.texts[0] if prompt.texts else None
         rows: list[Row] = [
-            {**row, "sample": sample, "prompt": text, **about}
+            {**row, "sample": sample, "prompt": _text(prompt), **about}
             for sample, row in enumerate(scored[:num_samples])
         ]
         if num_samples > 1:
             rows[0]["diversity"] = self._diversity(judge, candidates[:num_samples])
         if best_of > 1 and (prompt.pictures or candidates[0].nll is not None):
             best = self._best(judge, prompt, candidates[:best_of], scored[:best_of])
-            rows.append({**best, "prompt": text})
-        if self._systems.consensus is not None and kind != "unconditional":
-            rows.append({**self._consensus(judge, kind, prompt, first), "prompt": text})
+            rows.append({**best, "prompt": _text(prompt)})
         return rows
 
-    def _consensus(self, judge: Judge, kind: str, prompt: Prompts, first: int) -> Row:
-        """The mean of several samples, from the seed of the plain sample on."""
-        assert self._systems.consensus is not None
+    def _consensus(self, judge: Judge, kind: str, prompt: Prompts, first: int) -> list[Row]:
+        """The mean of several samples, from the seed of the plain sample on, if it is asked for."""
+        if self._systems.consensus is None:
+            return []
         (candidate,) = draw_candidates(
             self._systems.consensus,
             prompt.condition,
@@ -344,7 +373,8 @@ class ObjectGenerator:
             resolution=self._settings.resolution,
         )
         method = f"{kind}_consensus_of_{self._systems.num_consensus}"
-        return {**judge.judge(method, candidate.mesh), **_origin(candidate)}
+        row = judge.judge(method, candidate.mesh)
+        return [{**row, **_origin(candidate), "prompt": _text(prompt)}]
 
     def _diversity(self, judge: Judge, candidates: Sequence[Candidate]) -> float | None:
         points = sample_volume(
@@ -392,6 +422,10 @@ class ObjectGenerator:
         mesh = shape.true_mesh(self._settings.truth_resolution)
         row = judge.judge(f"retrieved_by_{kind}", mesh, shape.contains)
         return {**row, "reference": shape.id}
+
+
+def _text(prompt: Prompts) -> str | None:
+    return prompt.texts[0] if prompt.texts else None
 
 
 def _origin(candidate: Candidate) -> Row:

@@ -70,7 +70,8 @@ def _differences(by_method: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
         others = [name for name in others if not name.startswith("retrieved_by_")] + [
             name for name in others if name == f"retrieved_by_{kind}"
         ]
-        for other in [kind] * (ours != kind) + others:
+        plain = [kind] if kind != ours and kind in by_method else []
+        for other in plain + others:
             differences = paired_differences(by_method[ours], by_method[other], COMPARED)
             for metric, interval in differences.items():
                 found[f"{ours}-{other}/{metric}"] = interval.to_json()
