@@ -175,7 +175,7 @@ def test_tracked_files_stay_below_48_mebibytes() -> None:
 
 def test_weights_that_are_taken_by_default_are_bundled() -> None:
     from g3pt.benchmarks.rows import BenchmarkSettings
-    from g3pt.models.weights.folder import bundled_weights
+    from g3pt.models.weights.places import bundled_weights
     from g3pt.training.kinds.car import CarRun
     from g3pt.training.kinds.stream import StreamRun
 

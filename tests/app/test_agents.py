@@ -282,3 +282,12 @@ def test_what_cannot_serve_agents_is_wrong_input(tmp_path, capsys) -> None:
 
     assert main(["mcp", "--files", str(tmp_path / "none")]) == 2
     assert "--files" in capsys.readouterr().err
+
+
+def test_weights_that_are_not_there_are_wrong_input(tmp_path, capsys) -> None:
+    from g3pt.cli.main import main
+
+    assert main(["mcp", "--weights", "g3pt-smal"]) == 2
+    assert "g3pt-smal: there is no such weights folder" in capsys.readouterr().err
+    assert main(["mcp", "--weights", str(tmp_path), "--http", "0"]) == 2
+    assert "holds neither weights" in capsys.readouterr().err

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from g3pt.models.sampling import STANDARD, Sampling
-from g3pt.models.weights.folder import find_weights
 from g3pt.models.weights.load import load_weights, save_weights
+from g3pt.models.weights.places import find_weights
 from g3pt.training.kinds.car import CarRun
 from g3pt.training.kinds.stream import WatchConfig
 from g3pt.training.runs import StreamRun

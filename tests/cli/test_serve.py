@@ -134,3 +134,24 @@ def test_open_shows_the_page_in_a_browser_once_it_is_served(
             time.sleep(0.1)
 
     assert opened.read_text().split() == [said["address"], "200"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--weights", "g3pt-smal"), "g3pt-smal: there is no such weights folder"),
+        (("--also", "g3pt-smal"), "g3pt-smal: there is no such weights folder"),
+        (("--weights", "EMPTY"), "holds neither weights"),
+        (("--adapter", "EMPTY"), "holds no adapter, there is no adapter.json"),
+    ],
+)
+def test_weights_that_are_not_there_are_told_before_the_server_starts(
+    tmp_path: Path, flags: tuple[str, str], said: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    flags = tuple(str(tmp_path / "empty") if flag == "EMPTY" else flag for flag in flags)
+    ended = subprocess.run(
+        command(tmp_path / "jobs", *flags), capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 2 and said in ended.stderr
+    assert ended.stdout == "" and not (tmp_path / "jobs").exists()

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from g3pt.generation.pipeline import G3PT
-from g3pt.generation.publishing import KNOWN_FROM_HERE, located, model_card
-from g3pt.models.weights.folder import WeightsError, find_weights
+from g3pt.generation.publishing import KNOWN_FROM_HERE, model_card
 from g3pt.models.weights.load import LoadedWeights
+from g3pt.models.weights.places import WeightsError, find_weights, located
 from hub import COMMIT, TOKEN, Hub, standing_in
 
 PUSH = """

@@ -25,13 +25,13 @@ from g3pt.models.rivals.flow import Flow, FlowConfig
 from g3pt.models.rivals.regressor import Regressor, RegressorConfig
 from g3pt.models.sampling import STANDARD, Sampling
 from g3pt.models.weights.config import RegressorWeightsConfig, WeightsConfig
-from g3pt.models.weights.folder import WeightsError
 from g3pt.models.weights.load import (
     load_regressor_weights,
     load_weights,
     save_regressor_weights,
     save_weights,
 )
+from g3pt.models.weights.places import WeightsError
 
 IMAGE = ImageConditionConfig(image_size=32, patch_size=8, depth=1, width=32, num_heads=2)
 

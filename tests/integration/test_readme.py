@@ -21,7 +21,7 @@ def own_commands() -> list[str]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty folder that sees the examples; later commands find what earlier ones wrote."""
-    from g3pt.models.weights.folder import bundled_weights
+    from g3pt.models.weights.places import bundled_weights
 
     if not bundled_weights():
         pytest.skip("this checkout has no bundled weights")

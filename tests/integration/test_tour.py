@@ -11,7 +11,7 @@ TOUR = ROOT / "examples" / "tour.ipynb"
 
 
 def test_the_tour_runs_as_it_stands(tmp_path: Path) -> None:
-    from g3pt.models.weights.folder import bundled_weights
+    from g3pt.models.weights.places import bundled_weights
 
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")

@@ -7,7 +7,7 @@ import pytest
 
 from g3pt.generation.pipeline import G3PT
 from g3pt.generation.preview import TILE
-from g3pt.models.weights.folder import bundled_weights
+from g3pt.models.weights.places import bundled_weights
 from g3pt.procedural import HELD_OUT_FAMILIES
 from g3pt.reproduce.experiments import Scale
 from g3pt.reproduce.figure5 import GalleryPrompt, draw_gallery, figure5, gallery_picture, markdown

@@ -20,8 +20,8 @@ from g3pt.generation.pixels import open_picture
 from g3pt.hashes import file_sha256
 from g3pt.models.g3t import TokenFileError, TokenFrame, TokenPyramid, encode_g3t, read_g3t
 from g3pt.models.weights.config import WeightsConfig
-from g3pt.models.weights.folder import WeightsError
 from g3pt.models.weights.load import load_weights
+from g3pt.models.weights.places import WeightsError
 from g3pt.shapes.cache.features import FeatureCache
 from g3pt.shapes.cache.latents import LatentCache
 from g3pt.shapes.cache.tokens import TokenCache

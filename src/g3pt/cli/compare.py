@@ -164,8 +164,7 @@ def kind_of(path: Path) -> Literal["weights", "adapter", "meshes"]:
     """
     from g3pt.evaluation.protocols.meshes import meshes_by_name
     from g3pt.evaluation.protocols.predictions import MANIFEST
-    from g3pt.models.weights.adapter import is_adapter
-    from g3pt.models.weights.folder import CONFIG_FILE, MODEL_FILE
+    from g3pt.models.weights.places import CONFIG_FILE, MODEL_FILE, is_adapter
     from g3pt.training.checkpoint import is_run_folder
 
     if not path.is_dir():

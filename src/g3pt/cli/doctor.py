@@ -295,8 +295,8 @@ def _memory_and_disk() -> Iterator[Finding]:
 
 
 def _weights(folder: str | None = None) -> Iterator[Finding]:
-    from g3pt.models.weights.folder import bundled_weights
     from g3pt.models.weights.load import DEFAULT_WEIGHTS, load_weights
+    from g3pt.models.weights.places import bundled_weights
 
     names = list(bundled_weights())
     if not names:

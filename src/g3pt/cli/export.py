@@ -200,7 +200,7 @@ def _files(
     config: "WeightsConfig | RegressorWeightsConfig",
 ) -> "dict[str, Path | str | None]":
     """Card, evaluation, attribution and licence: those of the flags, or else inherited ones."""
-    from g3pt.models.weights.folder import (
+    from g3pt.models.weights.places import (
         ATTRIBUTION_FILE,
         CARD_FILE,
         EVALUATION_FILE,

@@ -346,13 +346,9 @@ def _write(
 
     from g3pt.models.conditioning.growing import with_words
     from g3pt.models.weights.adapter import merged_copy, save_adapter
-    from g3pt.models.weights.folder import (
-        ATTRIBUTION_FILE,
-        CARD_FILE,
-        LICENCE_FILE,
-        write_beside,
-    )
+    from g3pt.models.weights.folder import write_beside
     from g3pt.models.weights.load import save_weights
+    from g3pt.models.weights.places import ATTRIBUTION_FILE, CARD_FILE, LICENCE_FILE
     from g3pt.training.cards import finetuned_card, finetuned_credits
 
     what = "all weights" if options.full else f"adapters of rank {options.rank}"

@@ -50,9 +50,12 @@ def main(arguments: Sequence[str]) -> int:
             f"serving agents needs the extra `mcp` ({error}): pip install 'g3pt[mcp]'"
         ) from None
     from g3pt.app.client import Client
+    from g3pt.models.weights.places import check_weights
 
     if options.files is not None and not options.files.is_dir():
         raise ValueError(f"--files {options.files}: there is no such folder")
+    if options.server is None:  # ours will load them
+        check_weights(options.weights)
     token = options.token or os.environ.get(TOKEN)
 
     def agents(address: str) -> Agents:

@@ -125,6 +125,7 @@ def main(arguments: Sequence[str]) -> int:
             f"serving needs the extra `app` ({error}): pip install 'g3pt[app]'"
         ) from None
     from g3pt.app.settings import LOOPBACK, ModelSource, ServeSettings
+    from g3pt.models.weights.places import check_weights
 
     folder = options.folder or _state_folder() / "g3pt" / "serve"
     token = options.token or os.environ.get(TOKEN)
@@ -140,6 +141,9 @@ def main(arguments: Sequence[str]) -> int:
         )
         for name in (options.weights, *options.also)
     ]
+    if options.engine == "local" or options.cluster == "local":  # others look for themselves
+        for source in sources:
+            check_weights(source.weights, source.adapter)
     with listening(options.host, options.port) as listener:
         port = listener.getsockname()[1]
         try:

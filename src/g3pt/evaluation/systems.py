@@ -12,7 +12,6 @@ from torch import Tensor
 from g3pt.evaluation.results import Row
 from g3pt.generation.answers import answer_of
 from g3pt.generation.likelihood import token_likelihood
-from g3pt.generation.publishing import located
 from g3pt.generation.surface import encode_surface
 from g3pt.generation.systems import CarSystem, FlowSystem, RegressorSystem, ShapeGenerator
 from g3pt.geometry.isosurface import extract_surface
@@ -30,6 +29,7 @@ from g3pt.models.weights.load import (
     holds_regressor,
     load_regressor_weights,
 )
+from g3pt.models.weights.places import located
 from g3pt.preparation.sources import SourceShape
 from g3pt.training.usable import load_models
 

@@ -42,7 +42,7 @@ from g3pt.generation.prompts import (
     Prompts,
     read_prompts,
 )
-from g3pt.generation.publishing import located, push_to_hub, save_pretrained
+from g3pt.generation.publishing import push_to_hub, save_pretrained
 from g3pt.generation.results import (
     GenerationResult,
     OnScale,
@@ -73,6 +73,7 @@ from g3pt.models.g3t import TokenFile, TokenFrame, TokenPyramid, read_g3t
 from g3pt.models.sampling import STANDARD, Sampling, told_sampling
 from g3pt.models.tokenizer import require_tokens
 from g3pt.models.weights.load import DEFAULT_WEIGHTS, LoadedWeights, load_weights
+from g3pt.models.weights.places import located
 from g3pt.models.weights.precision import DtypeName, cast_weights, resolve_dtype
 
 TokenSource = TokenFile | TokenPyramid | MeshSource

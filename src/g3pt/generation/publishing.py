@@ -11,18 +11,15 @@ from tempfile import TemporaryDirectory
 import torch
 
 from g3pt.models.sampling import STANDARD, Sampling
-from g3pt.models.weights.folder import (
+from g3pt.models.weights.load import LoadedWeights, save_weights
+from g3pt.models.weights.places import (
     ATTRIBUTION_FILE,
     CARD_FILE,
     EVALUATION_FILE,
-    HUB_PREFIX,
+    HUB_NAME,
     LICENCE_FILE,
     WeightsError,
 )
-from g3pt.models.weights.load import LoadedWeights, save_weights
-
-HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-"""OWNER/NAME."""
 
 KNOWN_FROM_HERE = "<!-- g3pt: what follows is the card that these weights had -->"
 """Separates the rewritten part of a card from the card that the weights had before."""
@@ -34,15 +31,6 @@ LICENCES = {
     "cc-by-4.0": r"Attribution 4\.0 International",
 }
 """The hub's name of a licence -> pattern found near the start of the licence's text."""
-
-
-def located(weights: str | Path) -> str | Path:
-    """Weights as `load_weights` takes them: OWNER/NAME means the hub if there is no such folder."""
-    if not isinstance(weights, str) or Path(weights).exists():
-        return weights
-    name, _, revision = weights.partition("@")
-    is_name = HUB_NAME.fullmatch(name) is not None and not re.search(r"[\s/]", revision)
-    return HUB_PREFIX + weights if is_name else weights
 
 
 def save_pretrained(

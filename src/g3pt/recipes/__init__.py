@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from g3pt.models.sizes import LADDER
-from g3pt.models.weights.folder import MODEL_FILE
+from g3pt.models.weights.places import MODEL_FILE
 from g3pt.recipes import car, guess, rivals, stream, tokenizer
 from g3pt.training.checkpoint import list_checkpoints
 from g3pt.training.runs import CONFIG_FILE, Run, load_run

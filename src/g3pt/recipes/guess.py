@@ -10,7 +10,8 @@ from dataclasses import replace
 from g3pt.models.car import CarConfig
 from g3pt.models.guess import GuessConfig
 from g3pt.models.weights.config import WeightsConfig
-from g3pt.models.weights.folder import find_weights, read_config
+from g3pt.models.weights.folder import read_config
+from g3pt.models.weights.places import find_weights
 from g3pt.recipes.pools import Pool, toy_pools
 from g3pt.recipes.stream import small_smoke as small_stream_smoke
 from g3pt.recipes.stream import watched

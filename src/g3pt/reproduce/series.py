@@ -20,7 +20,7 @@ import torch
 from g3pt.config import save_json
 from g3pt.evaluation.results import Row, read_rows
 from g3pt.files import BusyError, read_json, write_whole
-from g3pt.models.weights.folder import CONFIG_FILE as WEIGHTS_CONFIG
+from g3pt.models.weights.places import CONFIG_FILE as WEIGHTS_CONFIG
 from g3pt.processes import worker_pool
 from g3pt.reproduce.experiments import WEIGHTS_FOLDER, Experiment, MeasuredSet, Variant, located
 from g3pt.reproduce.rows import kind_of

@@ -9,7 +9,6 @@ import torch
 from g3pt.config import ConfigError
 from g3pt.models.car import Car
 from g3pt.models.weights.adapter import (
-    CONFIG_FILE,
     TENSORS_FILE,
     WORDS_FILE,
     AdapterConfig,
@@ -17,8 +16,8 @@ from g3pt.models.weights.adapter import (
     apply_adapter,
     save_adapter,
 )
-from g3pt.models.weights.folder import WeightsError
 from g3pt.models.weights.load import load_weights
+from g3pt.models.weights.places import ADAPTER_FILE, WeightsError
 from g3pt.torture.signed_folders import SignedFolders
 from g3pt.torture.weights_folders import sound_folder
 
@@ -33,7 +32,7 @@ class Adapters(SignedFolders):
         "an adapter is put whole and finite into the weights that it was made from, or refused"
     )
     errors = (WeightsError, ConfigError, FileNotFoundError)
-    config_file, tensors_file, words_file = CONFIG_FILE, TENSORS_FILE, WORDS_FILE
+    config_file, tensors_file, words_file = ADAPTER_FILE, TENSORS_FILE, WORDS_FILE
     words_field = "words_sha256"
 
     def sound(self) -> dict[str, bytes]:

@@ -13,8 +13,8 @@ from g3pt.models.cqt import CqtConfig
 from g3pt.models.cvq import CvqConfig, CvqTokenizer
 from g3pt.models.quantizers import LfqConfig
 from g3pt.models.weights.config import WeightsConfig
-from g3pt.models.weights.folder import CONFIG_FILE, MODEL_FILE, VOCABULARY_FILE, WeightsError
 from g3pt.models.weights.load import load_weights, save_weights
+from g3pt.models.weights.places import CONFIG_FILE, MODEL_FILE, VOCABULARY_FILE, WeightsError
 from g3pt.torture.signed_folders import SignedFolders
 
 WORDS = ("a", "red", "mug", "table")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from g3pt.models.weights.config import RegressorWeightsConfig, WeightsConfig
-from g3pt.models.weights.folder import ATTRIBUTION_FILE, CARD_FILE
+from g3pt.models.weights.places import ATTRIBUTION_FILE, CARD_FILE
 from g3pt.preparation.inputs import MeshRef
 from g3pt.training.origins import Origin
 from g3pt.versions import code_version

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from g3pt.models.weights.folder import CONFIG_FILE, HUB_PREFIX, MODEL_FILE, find_weights
+from g3pt.models.weights.places import CONFIG_FILE, HUB_PREFIX, MODEL_FILE, find_weights
 from g3pt.shapes.packs import index_rows, is_pack
 from g3pt.shapes.shape_set import Selection, SelectionError, licences_note, selected
 from g3pt.shapes.shards import is_complete

@@ -16,8 +16,9 @@ from g3pt.models.weights.config import (
     StorageType,
     WeightsConfig,
 )
-from g3pt.models.weights.folder import find_weights, read_config
+from g3pt.models.weights.folder import read_config
 from g3pt.models.weights.load import holds_regressor
+from g3pt.models.weights.places import find_weights
 from g3pt.training.checkpoint import is_run_folder
 from g3pt.training.runs import kind_of, load_run
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 
 from g3pt.config import ConfigError
-from g3pt.generation.publishing import located
 from g3pt.hashes import tensors_sha256
 from g3pt.models.alternatives.kl import require_gaussian
 from g3pt.models.car import Car
@@ -18,6 +17,7 @@ from g3pt.models.tokenizer import Tokenizer
 from g3pt.models.weights.config import WeightsConfig
 from g3pt.models.weights.folder import stored_tensors
 from g3pt.models.weights.load import LoadedWeights, load_weights
+from g3pt.models.weights.places import located
 from g3pt.models.weights.precision import DtypeName, cast_weights, resolve_dtype
 from g3pt.training.checkpoint import is_run_folder
 from g3pt.training.kinds.car import CarRun

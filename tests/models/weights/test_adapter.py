@@ -13,8 +13,8 @@ from g3pt.generation.pipeline import G3PT
 from g3pt.hashes import file_sha256
 from g3pt.models.conditioning.growing import EMBEDDING, missing_words, with_words
 from g3pt.models.weights.adapter import AdapterConfig, merged_copy, save_adapter
-from g3pt.models.weights.folder import WeightsError
 from g3pt.models.weights.load import load_weights, save_weights
+from g3pt.models.weights.places import WeightsError
 
 WORDS = ("gizmo", "blue")
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from g3pt.models.weights.building import SPARE_PARAMETERS, SPARE_VALUES, building
-from g3pt.models.weights.folder import WeightsError
+from g3pt.models.weights.places import WeightsError
 
 STORED = {"a": torch.zeros(1)}
 

@@ -16,14 +16,9 @@ from g3pt.models.rivals.flow import FlowConfig
 from g3pt.models.sampling import Sampling
 from g3pt.models.weights.bundled import check_file
 from g3pt.models.weights.config import WeightsConfig
-from g3pt.models.weights.folder import (
-    WeightsError,
-    bundled_weights,
-    find_weights,
-    require_numbers,
-    write_config,
-)
+from g3pt.models.weights.folder import require_numbers, write_config
 from g3pt.models.weights.load import DEFAULT_WEIGHTS, holds_regressor, load_weights, save_weights
+from g3pt.models.weights.places import WeightsError, bundled_weights, find_weights
 
 
 @pytest.fixture

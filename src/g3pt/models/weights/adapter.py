@@ -24,14 +24,9 @@ from g3pt.models.car import Car
 from g3pt.models.conditioning.growing import EMBEDDING, with_words
 from g3pt.models.sampling import Sampling
 from g3pt.models.weights.config import WeightsConfig
-from g3pt.models.weights.folder import (
-    WeightsError,
-    read_tensors,
-    read_words,
-    require_numbers,
-)
+from g3pt.models.weights.folder import read_tensors, read_words, require_numbers
+from g3pt.models.weights.places import ADAPTER_FILE, WeightsError, check_adapter
 
-CONFIG_FILE = "adapter.json"
 TENSORS_FILE = "adapter.safetensors"
 WORDS_FILE = "words.txt"
 
@@ -83,7 +78,7 @@ def save_adapter(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_FILE).unlink(missing_ok=True)
+    (folder / ADAPTER_FILE).unlink(missing_ok=True)
     stored = {
         name: tensor.cpu().half().contiguous() for name, tensor in adapter_tensors(car).items()
     }
@@ -101,7 +96,7 @@ def save_adapter(
         words_sha256=file_sha256(folder / WORDS_FILE) if words else "",
         sha256=file_sha256(folder / TENSORS_FILE),
     )
-    save_json(folder / CONFIG_FILE, written)
+    save_json(folder / ADAPTER_FILE, written)
     return written
 
 
@@ -124,18 +119,14 @@ def read_adapter(folder: str | Path) -> tuple[AdapterConfig, tuple[str, ...]]:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such adapter folder; `g3pt finetune` writes one")
-    if not (folder / CONFIG_FILE).is_file():
-        raise WeightsError(
-            f"{folder}: holds no adapter, there is no {CONFIG_FILE}; whole weights go with "
-            "--weights"
-        )
-    config = load_json(folder / CONFIG_FILE, AdapterConfig)
+    check_adapter(folder)
+    config = load_json(folder / ADAPTER_FILE, AdapterConfig)
     if not config.num_words:
         return config, ()
-    words = read_words(folder / WORDS_FILE, config.words_sha256, CONFIG_FILE)
+    words = read_words(folder / WORDS_FILE, config.words_sha256, ADAPTER_FILE)
     if len(words) != config.num_words:
         raise WeightsError(
-            f"{folder / WORDS_FILE}: has {len(words)} words, {CONFIG_FILE} says {config.num_words}"
+            f"{folder / WORDS_FILE}: has {len(words)} words, {ADAPTER_FILE} says {config.num_words}"
         )
     return config, words
 
@@ -185,11 +176,6 @@ def adapted_config(config: WeightsConfig, car: Car, folder: str | Path) -> Weigh
         car=car.config,
         sampling=own.sampling or config.sampling,
     )
-
-
-def is_adapter(folder: str | Path) -> bool:
-    """Whether a folder holds an adapter."""
-    return (Path(folder) / CONFIG_FILE).is_file()
 
 
 @torch.no_grad()

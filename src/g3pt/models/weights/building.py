@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.overrides import TorchFunctionMode
 
-from g3pt.models.weights.folder import CONFIG_FILE, WeightsError
+from g3pt.models.weights.places import CONFIG_FILE, WeightsError
 
 SPARE_VALUES = 2**24
 """Numbers in tensors that are computed and not stored, such as masks, beside the stored ones."""

@@ -1,11 +1,11 @@
-"""The files of a weights folder: how the folder is found, and how tensors are stored and read.
+"""The files of a weights folder: how tensors are stored and read.
 
 Nothing is ever unpickled. The config is read strictly, tensors and words are checked against the
 SHA-256 in it, and names and shapes must be exactly those of the model that the config describes.
 The words of a text condition are a file of their own, one per line.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,92 +19,23 @@ from g3pt.config import load_json, save_json
 from g3pt.files import check_plain, read_plain, write_tensors_whole, write_whole
 from g3pt.hashes import file_sha256
 from g3pt.models.conditioning.text import TextConditionConfig
-from g3pt.models.weights.bundled import bundled_root
 from g3pt.models.weights.config import (
     RETIRED,
     RegressorWeightsConfig,
     StorageType,
     WeightsConfig,
 )
+from g3pt.models.weights.places import (
+    CONFIG_FILE,
+    MODEL_FILE,
+    VOCABULARY_FILE,
+    WeightsError,
+    pickle_advice,
+)
 
-MODEL_FILE = "model.safetensors"
-CONFIG_FILE = "config.json"
-VOCABULARY_FILE = "vocab.txt"
-CARD_FILE = "README.md"
-EVALUATION_FILE = "evaluation.json"
-ATTRIBUTION_FILE = "ATTRIBUTION.md"
-LICENCE_FILE = "LICENSE"
-HUB_PREFIX = "hub:"
 MAX_VOCABULARY_BYTES = 64 * 2**20
-PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
-"""Suffixes of files that torch pickles."""
 
 ConfigT = TypeVar("ConfigT", WeightsConfig, RegressorWeightsConfig)
-
-
-class WeightsError(ValueError):
-    """A weights folder that is incomplete, damaged, or of another model."""
-
-
-def bundled_weights() -> tuple[str, ...]:
-    """Names of the weights that are bundled with this installation."""
-    root = bundled_root()
-    if not root.is_dir():
-        return ()
-    return tuple(sorted(path.parent.name for path in root.glob(f"*/{CONFIG_FILE}")))
-
-
-def find_weights(weights: str | Path) -> Path:
-    """Find the folder of a path, a bundled name, or `hub:OWNER/NAME[@REVISION]`.
-
-    Only the last form may reach the network, and only for files that are not in the local cache.
-
-    Raises:
-        FileNotFoundError: if there is none of them.
-        WeightsError: if the path is a file, or the hub does not give the weights.
-    """
-    if isinstance(weights, str) and weights.startswith(HUB_PREFIX):
-        return _from_hub(weights)
-    path = Path(weights)
-    if path.is_dir():
-        return path
-    if isinstance(weights, str) and weights in bundled_weights():
-        return bundled_root() / weights
-    if path.is_file():
-        raise WeightsError(
-            f"{path}: is a file; weights are a folder with {CONFIG_FILE} and {MODEL_FILE}"
-            f"{_advice([path])}"
-        )
-    known = ", ".join(bundled_weights()) or "none in this installation"
-    raise FileNotFoundError(
-        f"{weights}: there is no such weights folder, nor bundled weights of that name "
-        f"(bundled: {known}; from the Hugging Face hub: {HUB_PREFIX}OWNER/NAME)"
-    )
-
-
-def _advice(files: Iterable[Path]) -> str:
-    """What to do with pickled weights among files; empty if there are none."""
-    pickled = sorted(path.name for path in files if path.suffix.lower() in PICKLED)
-    if not pickled:
-        return ""
-    return (
-        f"; {pickled[0]} may be a pickle, which can start programs and is never opened: have "
-        "whoever made it write a folder with `g3pt export`"
-    )
-
-
-def _from_hub(weights: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    name, _, revision = weights.removeprefix(HUB_PREFIX).partition("@")
-    wanted = [MODEL_FILE, CONFIG_FILE, VOCABULARY_FILE]
-    wanted += [CARD_FILE, EVALUATION_FILE, ATTRIBUTION_FILE, LICENCE_FILE]
-    try:
-        folder = snapshot_download(name, revision=revision or None, allow_patterns=wanted)
-    except Exception as error:  # many kinds: no network, no such repository, no such revision
-        reason = " ".join(str(error).split())
-        raise WeightsError(f"{weights}: the hub does not give these weights ({reason})") from error
-    return Path(folder)
 
 
 # --- files ------------------------------------------------------------------------------------
@@ -191,7 +122,7 @@ def read_config(folder: Path, kind: type[ConfigT]) -> ConfigT:
     if missing:
         raise WeightsError(
             f"{folder}: is not a weights folder, it has no {' and no '.join(missing)}"
-            f"{_advice(folder.iterdir())}"
+            f"{pickle_advice(folder.iterdir())}"
         )
     config = load_json(folder / CONFIG_FILE, kind, retired=RETIRED)
     if not config.vocabulary_sha256:

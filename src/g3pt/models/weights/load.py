@@ -21,22 +21,24 @@ from g3pt.models.weights.building import building
 from g3pt.models.weights.compact import compact, expand
 from g3pt.models.weights.config import RegressorWeightsConfig, WeightsConfig
 from g3pt.models.weights.folder import (
-    ATTRIBUTION_FILE,
-    CARD_FILE,
-    CONFIG_FILE,
-    EVALUATION_FILE,
-    LICENCE_FILE,
-    MODEL_FILE,
     ConfigT,
-    WeightsError,
     fill_all,
-    find_weights,
     read_config,
     read_tensors,
     stored_tensors,
     write_beside,
     write_config,
     write_tensors,
+)
+from g3pt.models.weights.places import (
+    ATTRIBUTION_FILE,
+    CARD_FILE,
+    CONFIG_FILE,
+    EVALUATION_FILE,
+    LICENCE_FILE,
+    MODEL_FILE,
+    WeightsError,
+    find_weights,
 )
 from g3pt.models.weights.precision import DtypeName, cast_weights, resolve_dtype
 
