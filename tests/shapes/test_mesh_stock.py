@@ -56,6 +56,16 @@ def test_a_stock_gives_back_what_was_written(tmp_path: Path) -> None:
         )
 
 
+def test_copies_that_could_not_be_read_again_are_not_written(tmp_path: Path, monkeypatch) -> None:
+    made, file = stocks.prepared(tmp_path)[:1], tmp_path / "copies.safetensors"
+    monkeypatch.setattr("g3pt.geometry.formats.limits.FREE_UNPACKED_BYTES", 2**12)
+    with pytest.raises(ValueError, match=r"copies.safetensors: \d+ bytes of meshes so much alike"):
+        write_stock(file, made * 2000, stocks.CONFIG)
+    assert not file.exists()
+    write_stock(file, made * 20, stocks.CONFIG)
+    assert len(MeshStock.read(file).objects) == 20
+
+
 def test_positions_are_right_within_half_a_step(stock: MeshStock) -> None:
     for row, (name, source) in enumerate(stocks.meshes().items()):
         unit = to_unit(source, unit_frame_of(source))

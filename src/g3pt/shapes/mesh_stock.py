@@ -26,7 +26,7 @@ from numpy import ndarray
 
 from g3pt.config import check_json, from_json, require_object, to_json
 from g3pt.files import MAX_JSON_BYTES, parse_json, write_whole
-from g3pt.geometry.formats.limits import FREE_UNPACKED_BYTES, UNPACK_RATIO
+from g3pt.geometry.formats.limits import UNPACK_RATIO, most_unpacked
 from g3pt.geometry.triangles import TriangleMesh
 from g3pt.hashes import text_key
 from g3pt.shapes.array_files import ArrayFile, array_file, opened_arrays
@@ -233,8 +233,8 @@ def write_stock(
         Size of the file in bytes.
 
     Raises:
-        ValueError: if there is no mesh, there are too many to be read again, or one has too many
-            colours or faces.
+        ValueError: if there is no mesh, there are too many or too many alike to be read again, or
+            one has too many colours or faces.
     """
     parts: dict[str, list[ndarray]] = {name: [] for name in STREAMS}
     objects: list[dict[str, Any]] = []
@@ -250,7 +250,15 @@ def write_stock(
             f"have {MAX_STOCK_MESHES} and {MAX_JSON_BYTES}; make several"
         )
     parts["objects"] = [np.frombuffer(text, np.uint8)]
-    streams = {name: compressed(np.concatenate(arrays)) for name, arrays in parts.items()}
+    whole = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    streams = {name: compressed(numbers) for name, numbers in whole.items()}
+    total = sum(numbers.nbytes for name, numbers in whole.items() if name != "objects")
+    stored = sum(len(stream) for stream in streams.values())
+    if total > most_unpacked(stored) or len(text) > most_unpacked(len(streams["objects"])):
+        raise ValueError(
+            f"{path}: {total + len(text)} bytes of meshes so much alike that {stored} hold them; "
+            f"no more than {UNPACK_RATIO} times as many are read again: leave out copies"
+        )
     metadata = {
         "format": FORMAT,
         "version": str(FORMAT_VERSION),
@@ -477,7 +485,7 @@ def _read_streams(file: ArrayFile, num: int, config: StockConfig) -> dict[str, n
     packed |= {name: file.read(name) for name in STREAMS if name != "counts"}
     file.check_sha256(packed)
     total, stored = sum(sizes.values()), sum(len(stream) for stream in packed.values())
-    if total > max(FREE_UNPACKED_BYTES, UNPACK_RATIO * stored):
+    if total > most_unpacked(stored):
         raise ValueError(
             f"{file.path}: counts: ask for {total} bytes, which the {stored} that are there are "
             "too few to hold"
@@ -541,7 +549,7 @@ def _unpacked(
     """
     most = size
     if most is None:
-        most = min(MAX_JSON_BYTES, max(FREE_UNPACKED_BYTES, UNPACK_RATIO * len(packed)))
+        most = min(MAX_JSON_BYTES, most_unpacked(len(packed)))
     stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_UNPACKER_BYTES)
     try:
         data = stream.decompress(packed.tobytes(), most + 1)

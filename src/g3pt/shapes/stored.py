@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int8, Int16, UInt8
 from PIL import Image
 
-from g3pt.geometry.formats.limits import FREE_UNPACKED_BYTES, UNPACK_RATIO
+from g3pt.geometry.formats.limits import most_unpacked
 from g3pt.hashes import text_key
 from g3pt.shapes.queries import POSITION_STEPS
 
@@ -164,7 +164,7 @@ def expand_planes(data: np.ndarray, dtype: type[np.generic], shape: Sequence[int
     """
     itemsize = np.dtype(dtype).itemsize
     size = math.prod(shape) * itemsize
-    if size > max(FREE_UNPACKED_BYTES, UNPACK_RATIO * data.nbytes):
+    if size > most_unpacked(data.nbytes):
         raise ValueError(f"has {data.nbytes} bytes, too few to hold the {size} of {tuple(shape)}")
     stream = zlib.decompressobj()
     try:

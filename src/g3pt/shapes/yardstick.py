@@ -31,7 +31,7 @@ from pydantic import Field
 
 from g3pt.config import from_json, require_object
 from g3pt.files import parse_json, write_whole
-from g3pt.geometry.formats.limits import FREE_UNPACKED_BYTES
+from g3pt.geometry.formats.limits import most_unpacked
 from g3pt.shapes.array_files import ArrayFile, array_file, opened_arrays
 from g3pt.shapes.queries import volume_queries
 from g3pt.shapes.stored import (
@@ -343,7 +343,7 @@ def _read_pictures(
 
 
 def _check_pixels(unpacked: int, packed: int) -> None:
-    if unpacked > max(FREE_UNPACKED_BYTES, MAX_PICTURES_RATIO * packed):
+    if unpacked > most_unpacked(packed, MAX_PICTURES_RATIO):
         raise ValueError(f"{packed} bytes are too few to hold the {unpacked} of all pictures")
 
 

@@ -50,6 +50,11 @@ def check_counts(num_vertices: int, num_faces: int) -> None:
         )
 
 
+def most_unpacked(packed: int, ratio: int = UNPACK_RATIO) -> int:
+    """Bytes that so many may unpack to: a small file must not take much memory."""
+    return max(FREE_UNPACKED_BYTES, ratio * packed)
+
+
 def check_unpacking(packed: int, unpacked: int, *, limit: int = MAX_FILE_BYTES) -> None:
     """Refuse compressed data that unpacks beyond a limit, or beyond `UNPACK_RATIO`.
 
@@ -58,7 +63,7 @@ def check_unpacking(packed: int, unpacked: int, *, limit: int = MAX_FILE_BYTES) 
     """
     if unpacked > limit:
         raise MeshError(f"unpacks to {unpacked} bytes, expected at most {limit}", "too_large")
-    if unpacked > FREE_UNPACKED_BYTES and unpacked > UNPACK_RATIO * max(packed, 1):
+    if unpacked > most_unpacked(packed):
         raise MeshError(
             f"unpacks {packed} bytes to {unpacked}, more than {UNPACK_RATIO} times as many",
             "too_large",
