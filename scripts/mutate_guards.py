@@ -39,6 +39,7 @@ SUITES = {
             "shapes/packs.py",
             "shapes/rows.py",
             "shapes/shards.py",
+            "shapes/stock_streams.py",
             "shapes/stored.py",
             "shapes/yardstick.py",
         ],

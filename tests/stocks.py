@@ -8,8 +8,9 @@ import torch
 from g3pt.geometry.mesh import TriangleMesh, concatenate, write_mesh
 from g3pt.preparation.inputs import MeshRef
 from g3pt.preparation.stock_builder import stock_mesh
-from g3pt.shapes.mesh_stock import MeshStock, StockConfig, StockMesh, write_stock
+from g3pt.shapes.mesh_stock import MeshStock, write_stock
 from g3pt.shapes.shape_set import QualityLimits
+from g3pt.shapes.stock_meshes import StockConfig, StockMesh
 from g3pt.stream.warps import Warps
 
 CONFIG = StockConfig(max_faces=3000, num_volume=512, num_near=768)

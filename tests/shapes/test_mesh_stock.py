@@ -15,16 +15,10 @@ from g3pt.geometry.mesh import to_unit, unit_frame_of, write_mesh
 from g3pt.geometry.solid import Solid
 from g3pt.preparation.inputs import MeshRef
 from g3pt.preparation.stock_builder import build_stock
-from g3pt.shapes.mesh_stock import (
-    MeshStock,
-    StockConfig,
-    StockMesh,
-    compressed,
-    exposed_points,
-    stock_key,
-    write_stock,
-)
+from g3pt.shapes.mesh_stock import MeshStock, write_stock
 from g3pt.shapes.queries import POSITION_STEPS
+from g3pt.shapes.stock_meshes import StockConfig, StockMesh, exposed_points, stock_key
+from g3pt.shapes.stock_streams import compressed
 from g3pt.shapes.sub_triangles import QUARTER_WEIGHTS, chosen_parts, num_chosen
 from g3pt.torture import array_files, mesh_stocks
 from g3pt.torture.trials import spare_memory

@@ -9,8 +9,9 @@ import stocks
 from g3pt.geometry.mesh import concatenate
 from g3pt.geometry.triangles import TriangleMesh
 from g3pt.preparation.stock_builder import quantized
-from g3pt.shapes.mesh_stock import MeshStock, StockSurface
+from g3pt.shapes.mesh_stock import MeshStock
 from g3pt.shapes.queries import POSITION_STEPS
+from g3pt.shapes.stock_meshes import StockSurface
 from g3pt.stream.crossings import Crossings
 from g3pt.stream.parts import Part, closed_bodies, cut
 

@@ -158,7 +158,7 @@ def _stock(options: PrepareOptions) -> int:
     from g3pt.preparation.inputs import MeshRef
     from g3pt.preparation.sources import list_shapes
     from g3pt.preparation.stock_builder import build_stock
-    from g3pt.shapes.mesh_stock import StockConfig
+    from g3pt.shapes.stock_meshes import StockConfig
 
     require_suffix(options.out, (".safetensors",), "OUT")
     require_writable(options.out)

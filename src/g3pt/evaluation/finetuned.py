@@ -36,7 +36,8 @@ from g3pt.models.weights.load import LoadedWeights
 from g3pt.preparation.holdout import HoldOut, hold_out
 from g3pt.preparation.inputs import MeshRef
 from g3pt.preparation.stock_builder import build_stock
-from g3pt.shapes.mesh_stock import MeshStock, StockConfig
+from g3pt.shapes.mesh_stock import MeshStock
+from g3pt.shapes.stock_meshes import StockConfig
 from g3pt.shapes.yardstick import Yardstick, load_yardstick, save_yardstick
 from g3pt.stream.recorded import RecordedConfig
 from g3pt.stream.recording import Selection, record

@@ -35,8 +35,10 @@ from g3pt.geometry.sampling import SurfaceSamples, sample_surface
 from g3pt.geometry.solid import Solid
 from g3pt.preparation.inputs import MeshRef
 from g3pt.processes import worker_pool
-from g3pt.shapes.mesh_stock import (
-    MAX_COLORS,
+from g3pt.shapes.mesh_stock import write_stock
+from g3pt.shapes.queries import POSITION_STEPS
+from g3pt.shapes.shape_set import QualityLimits
+from g3pt.shapes.stock_meshes import (
     StockConfig,
     StockMesh,
     StockSurface,
@@ -44,10 +46,8 @@ from g3pt.shapes.mesh_stock import (
     near_positions,
     stock_key,
     volume_positions,
-    write_stock,
 )
-from g3pt.shapes.queries import POSITION_STEPS
-from g3pt.shapes.shape_set import QualityLimits
+from g3pt.shapes.stock_streams import MAX_COLORS
 from g3pt.shapes.sub_triangles import CENTRE_WEIGHTS, NUM_PARTS
 
 _igl: Any = igl  # without type stubs

@@ -16,8 +16,8 @@ from numpy import ndarray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from g3pt.shapes.mesh_stock import StockSurface
 from g3pt.shapes.queries import POSITION_STEPS
+from g3pt.shapes.stock_meshes import StockSurface
 
 THINNEST = 0.004
 """Smallest mean thickness of a body, twice its volume by its area, in unit-frame lengths."""

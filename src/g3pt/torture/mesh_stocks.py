@@ -11,17 +11,10 @@ import numpy as np
 from safetensors.numpy import load
 
 from g3pt.config import ConfigError
-from g3pt.shapes.mesh_stock import (
-    MAX_STOCK_FACES,
-    STREAMS,
-    MeshStock,
-    StockConfig,
-    StockMesh,
-    StockSurface,
-    compressed,
-    write_stock,
-)
+from g3pt.shapes.mesh_stock import MeshStock, write_stock
 from g3pt.shapes.queries import POSITION_STEPS
+from g3pt.shapes.stock_meshes import MAX_STOCK_FACES, StockConfig, StockMesh, StockSurface
+from g3pt.shapes.stock_streams import STREAMS, compressed
 from g3pt.torture.array_files import (
     ArrayFileDoor,
     greedy_lzma,
