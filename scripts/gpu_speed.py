@@ -51,10 +51,10 @@ from g3pt.models.speed import median_seconds
 from g3pt.recipes import car, recipe
 from g3pt.training import compilation, next_scale
 from g3pt.training.compilation import compile_blocks, missing_compiler
+from g3pt.training.config import TrainConfig
 from g3pt.training.cost import flops_by_formula
 from g3pt.training.kinds.car import CarRun, CarTask
 from g3pt.training.kinds.generator import cqt_alone
-from g3pt.training.loop import TrainConfig
 from g3pt.training.optim import Ema, Optimizer
 from g3pt.training.recomputation import recompute_blocks
 

@@ -11,7 +11,7 @@ import pytest
 
 from g3pt.cli import train
 from g3pt.recipes import RECIPES, recipe, runs_before
-from g3pt.training.loop import TrainConfig
+from g3pt.training.config import TrainConfig
 from g3pt.training.start import take_stock
 from g3pt.training.trained import share_trained
 

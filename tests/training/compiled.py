@@ -18,7 +18,8 @@ from g3pt.nn.blocks import CrossAttentionBlock, GatedBlock, SelfAttentionBlock
 from g3pt.nn.scale_attention import plan_attention
 from g3pt.training import compilation
 from g3pt.training.compilation import compile_blocks, missing_compiler
-from g3pt.training.loop import TrainConfig, train
+from g3pt.training.config import TrainConfig
+from g3pt.training.loop import train
 from g3pt.training.optim import AdamWConfig
 from g3pt.training.recomputation import recompute_blocks
 

@@ -18,8 +18,9 @@ from g3pt.stream.maker import MakerConfig
 from g3pt.stream.recorded import RecordedConfig
 from g3pt.stream.recording import RecordingConfig, Selection, record
 from g3pt.training.checkpoint import load_newest_checkpoint
+from g3pt.training.config import TrainConfig
 from g3pt.training.kinds.stream import StreamRun, WatchConfig
-from g3pt.training.loop import BEST_FOLDER, TrainConfig
+from g3pt.training.loop import BEST_FOLDER
 from g3pt.training.start import complete, open_task, start
 from g3pt.training.task import Part
 from g3pt.training.trained import load_car

@@ -10,7 +10,8 @@ from toy import ToyTask
 
 @pytest.fixture
 def run(tmp_path):
-    from g3pt.training.loop import TrainConfig, train
+    from g3pt.training.config import TrainConfig
+    from g3pt.training.loop import train
     from g3pt.training.optim import AdamWConfig, MuonConfig, ScheduleConfig
 
     def start(task, *, name="run", resume=False, optim="adamw", **config):
@@ -112,7 +113,7 @@ def test_a_batch_that_does_not_divide_is_refused(run):
 
 
 def test_slices_are_those_of_all_processes_together(run):
-    from g3pt.training.loop import TrainConfig
+    from g3pt.training.config import TrainConfig
 
     by_slices = run(ToyTask(batch_size=12), name="slices", steps=8, slices=4, accumulation=3)
     by_pieces = run(ToyTask(batch_size=12), name="pieces", steps=8, accumulation=4)

@@ -102,7 +102,8 @@ def test_names_and_values_of_weights_stay(recompute):
 
 def test_a_training_that_asks_for_it_gives_the_same_losses(tmp_path):
     from g3pt.nn.blocks import SelfAttentionBlock
-    from g3pt.training.loop import TrainConfig, train
+    from g3pt.training.config import TrainConfig
+    from g3pt.training.loop import train
     from g3pt.training.optim import AdamWConfig
 
     class OneToken(nn.Module):

@@ -10,7 +10,8 @@ from toy import ToyTask
 
 @pytest.fixture
 def run(tmp_path):
-    from g3pt.training.loop import TrainConfig, train
+    from g3pt.training.config import TrainConfig
+    from g3pt.training.loop import train
     from g3pt.training.optim import AdamWConfig
 
     def start(task, name, *, resume=False):

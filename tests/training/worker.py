@@ -16,9 +16,10 @@ import torch
 from toy import UnevenTask
 
 from g3pt.training import compilation
+from g3pt.training.config import TrainConfig
 from g3pt.training.distributed import OtherRankError, World
 from g3pt.training.engines import build_engine
-from g3pt.training.loop import TrainConfig, train
+from g3pt.training.loop import train
 from g3pt.training.optim import AdamWConfig, MuonConfig
 from g3pt.training.task import Part
 

@@ -16,10 +16,10 @@ from g3pt.models.tokenizers import TokenizerConfig
 from g3pt.recipes import tokenizer
 from g3pt.shapes.cache.tokens import TokenCacheConfig
 from g3pt.shapes.datasets.tokenizer import CarDataConfig
+from g3pt.training.config import TrainConfig
 from g3pt.training.curriculum import CurriculumConfig
 from g3pt.training.ingredients import PreparedShapes
 from g3pt.training.kinds.car import CarRun, CarValidationConfig
-from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import AdamWConfig, MuonConfig, ScheduleConfig
 

@@ -19,8 +19,8 @@ from g3pt.stream.fields import QueryCounts
 from g3pt.stream.maker import MakerConfig
 from g3pt.stream.recorded import RecordedConfig
 from g3pt.stream.recording import RecordingConfig, Selection
+from g3pt.training.config import TrainConfig
 from g3pt.training.kinds.stream import StreamRun, WatchConfig
-from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import AdamWConfig, ScheduleConfig
 

@@ -13,8 +13,8 @@ from g3pt.recipes.car import fitting
 from g3pt.shapes.yardstick import YARDSTICKS, yardstick_path
 from g3pt.stream.dataset import StreamConfig
 from g3pt.stream.fields import QueryCounts
+from g3pt.training.config import TrainConfig
 from g3pt.training.kinds.stream import StreamRun, WatchConfig
-from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import MuonConfig, ScheduleConfig
 

@@ -10,9 +10,9 @@ from g3pt.procedural import HELD_OUT_SEEDS
 from g3pt.shapes.datasets.tokenizer import TokenizerDataConfig
 from g3pt.shapes.shape_set import Selection
 from g3pt.shapes.stored import PrepareConfig, ViewsConfig
+from g3pt.training.config import TrainConfig
 from g3pt.training.ingredients import PreparedShapes
 from g3pt.training.kinds.tokenizer import TokenizerLossConfig, TokenizerRun
-from g3pt.training.loop import TrainConfig
 from g3pt.training.optim import AdamWConfig, MuonConfig, ScheduleConfig
 from g3pt.training.validation import ValidationConfig
 

@@ -26,9 +26,9 @@ from g3pt.reproduce.tokenizer_sizes import (
 )
 from g3pt.shapes.cache.tokens import TokenCacheConfig
 from g3pt.shapes.datasets.tokenizer import CarDataConfig
+from g3pt.training.config import TrainConfig
 from g3pt.training.ingredients import PreparedShapes
 from g3pt.training.kinds.car import CarRun, CarValidationConfig
-from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import MuonConfig, ScheduleConfig
 

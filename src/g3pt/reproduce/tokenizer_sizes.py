@@ -19,9 +19,9 @@ from g3pt.recipes import tokenizer
 from g3pt.reproduce.experiments import EvaluationSet, Scale
 from g3pt.shapes.datasets.tokenizer import TokenizerDataConfig
 from g3pt.shapes.stored import PrepareConfig, ViewsConfig
+from g3pt.training.config import TrainConfig
 from g3pt.training.ingredients import PreparedShapes
 from g3pt.training.kinds.tokenizer import TokenizerRun
-from g3pt.training.loop import TrainConfig
 from g3pt.training.optim import MuonConfig, ScheduleConfig
 from g3pt.training.validation import ValidationConfig
 

@@ -15,8 +15,8 @@ from g3pt.models.guess import GuessConfig
 from g3pt.recipes.pools import Pool, PoolName, smoke_pools, spread_families, toy_pools
 from g3pt.stream.recorded import RecordedConfig
 from g3pt.stream.recording import Selection
+from g3pt.training.config import TrainConfig
 from g3pt.training.kinds.stream import StreamRun
-from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import MuonConfig, ScheduleConfig
 

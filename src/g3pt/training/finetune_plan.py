@@ -9,8 +9,8 @@ from g3pt.models.sampling import STANDARD, Sampling
 from g3pt.stream.fields import QueryCounts
 from g3pt.stream.maker import MakerConfig
 from g3pt.stream.recording import RecordingConfig
+from g3pt.training.config import TrainConfig
 from g3pt.training.finetuning import WATCHED, FinetuneLoss
-from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig
 from g3pt.training.optim import AdamWConfig, ScheduleConfig
 

@@ -20,6 +20,7 @@ from g3pt.shapes.cache.tokens import TokenCacheConfig
 from g3pt.shapes.datasets.tokenizer import CarDataConfig, CarDataset
 from g3pt.shapes.packs import open_shapes
 from g3pt.training.conditioning import only
+from g3pt.training.config import TrainConfig
 from g3pt.training.features import ensure_features
 from g3pt.training.fitting import fit_to_tokenizer, shard_captions
 from g3pt.training.ingredients import (
@@ -33,7 +34,6 @@ from g3pt.training.input_checks import InputChecks
 from g3pt.training.kinds.conditioned import ConditionedTask, HeldOut, HeldOutConfig
 from g3pt.training.kinds.contract import ExportedSettings, RunKind, seeded, start_from
 from g3pt.training.kinds.generator import cqt_alone, generator_operations
-from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig, CarStep, NextScale
 from g3pt.training.optim import AdamWConfig, OptimConfig
 from g3pt.training.task import WHOLE, Part, TaskOutput

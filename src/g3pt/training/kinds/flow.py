@@ -28,6 +28,7 @@ from g3pt.shapes.cache.arrays import DrawsConfig
 from g3pt.shapes.datasets.rivals import FlowBatch, FlowDataConfig, FlowDataset
 from g3pt.shapes.shards import ShardSet
 from g3pt.training.conditioning import ConditionDrawer, ConditionLossConfig, only
+from g3pt.training.config import TrainConfig
 from g3pt.training.fitting import fit_conditions, shard_captions
 from g3pt.training.ingredients import (
     PreparedShapes,
@@ -39,7 +40,6 @@ from g3pt.training.ingredients import (
 from g3pt.training.input_checks import InputChecks
 from g3pt.training.kinds.conditioned import ConditionedTask, HeldOut, HeldOutConfig
 from g3pt.training.kinds.contract import ExportedSettings, RunKind, seeded, start_from
-from g3pt.training.loop import TrainConfig
 from g3pt.training.optim import AdamWConfig, OptimConfig
 from g3pt.training.task import WHOLE, Part, TaskOutput, step_generator, to_device
 from g3pt.training.trained import load_flow, load_tokenizer

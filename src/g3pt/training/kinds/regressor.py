@@ -17,13 +17,13 @@ from g3pt.models.rivals.regressor import Regressor, RegressorConfig
 from g3pt.models.tokenizer import Tokenizer
 from g3pt.shapes.datasets.rivals import RegressorBatch, RegressorDataConfig, RegressorDataset
 from g3pt.training.conditioning import ConditionDrawer, ConditionLossConfig, only
+from g3pt.training.config import TrainConfig
 from g3pt.training.fitting import fit_conditions, shard_captions
 from g3pt.training.ingredients import PreparedShapes, check_shapes, ensure_shapes, with_parts
 from g3pt.training.input_checks import InputChecks
 from g3pt.training.kinds.conditioned import ConditionedTask, HeldOut, HeldOutConfig
 from g3pt.training.kinds.contract import ExportedSettings, RunKind, seeded, start_from
 from g3pt.training.kinds.tokenizer import batch_scores
-from g3pt.training.loop import TrainConfig
 from g3pt.training.optim import AdamWConfig, OptimConfig
 from g3pt.training.task import Part, TaskOutput, step_generator, to_device
 from g3pt.training.trained import load_regressor

@@ -24,13 +24,13 @@ from g3pt.shapes.yardstick import Yardstick, load_yardstick
 from g3pt.stream.dataset import StreamConfig, StreamDataset
 from g3pt.stream.recorded import RecordedConfig, RecordedDataset
 from g3pt.stream.recording import CONFIG_FILE as RECORDING_FILE
+from g3pt.training.config import TrainConfig
 from g3pt.training.distributed import World
 from g3pt.training.fitting import fit_to_tokenizer, stream_captions
 from g3pt.training.input_checks import InputChecks
 from g3pt.training.kinds.conditioned import ConditionedTask
 from g3pt.training.kinds.contract import ExportedSettings, RunKind, seeded, start_from
 from g3pt.training.kinds.generator import cqt_alone, generator_operations
-from g3pt.training.loop import TrainConfig
 from g3pt.training.next_scale import CarLossConfig, CarStep, NextScale
 from g3pt.training.optim import AdamWConfig, OptimConfig
 from g3pt.training.task import Part, TaskOutput

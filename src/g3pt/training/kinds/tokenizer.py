@@ -33,11 +33,11 @@ from g3pt.models.tokenizers import TokenizerConfig, build_tokenizer
 from g3pt.shapes.batch import TokenizerBatch
 from g3pt.shapes.datasets.resident import ResidentTokenizerDataset
 from g3pt.shapes.datasets.tokenizer import TokenizerDataConfig, TokenizerDataset
+from g3pt.training.config import TrainConfig
 from g3pt.training.distributed import World
 from g3pt.training.ingredients import PreparedShapes, check_shapes, ensure_shapes
 from g3pt.training.input_checks import InputChecks
 from g3pt.training.kinds.contract import ExportedSettings, RunKind, seeded, start_from
-from g3pt.training.loop import TrainConfig
 from g3pt.training.optim import AdamWConfig, OptimConfig
 from g3pt.training.task import (
     DatasetsOfParts,
