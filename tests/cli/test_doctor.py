@@ -69,12 +69,12 @@ def test_free_memory_and_disk_are_positive(doctor) -> None:
 
 
 def test_damaged_weights_are_a_problem(doctor, monkeypatch, tmp_path: Path) -> None:
-    from g3pt.models.weights import folder as weights_folder
+    from g3pt.models.weights import places
 
     folder = tmp_path / "some-weights"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    monkeypatch.setattr(weights_folder, "bundled_root", lambda: tmp_path)
+    monkeypatch.setattr(places, "bundled_root", lambda: tmp_path)
 
     (finding,) = doctor._weights()
 

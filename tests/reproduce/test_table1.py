@@ -12,6 +12,7 @@ from g3pt.reproduce.series import run_series
 from g3pt.reproduce.table1 import table1
 from g3pt.reproduce.table_report import markdown
 from g3pt.reproduce.tables import table4
+from g3pt.reproduce.tabulate import tabulate
 from g3pt.reproduce.tokenizer_sizes import size
 from whole_tables import check_whole_table
 
@@ -87,6 +88,18 @@ def test_what_samples_has_a_row_of_means_and_what_answers_with_one_has_not():
         assert (single.method, mean.method) == ("image", "image_consensus_of_8")
 
 
+def test_rivals_are_also_compared_by_what_a_blurred_mean_is_bad_at():
+    claims = table1("toy").claims
+    pairs = {
+        metric: {(claim.better, claim.worse) for claim in claims if claim.metric == metric}
+        for metric in ("iou", "fscore_001", "normal_consistency")
+    }
+    assert pairs["fscore_001"] == pairs["normal_consistency"] < pairs["iou"]
+    assert ("pictures-car-2", "pictures-regressor") in pairs["fscore_001"]
+    assert ("pictures-car-2-mean", "pictures-flow-mean") in pairs["fscore_001"]
+    assert len({claim.text for claim in claims}) == len(claims)
+
+
 def test_kinds_that_were_trained_on_and_kinds_that_were_not_are_apart():
     known, unseen, real = table1("toy").evaluation
     assert (known.source.families, unseen.source.families) == ("train", "held_out")
@@ -96,7 +109,16 @@ def test_kinds_that_were_trained_on_and_kinds_that_were_not_are_apart():
 
 def test_the_table_runs_to_its_end_at_smoke_size(workplace, timings):
     experiment = table1("smoke")
-    check_whole_table(experiment, run_series(experiment, workplace / "runs"))
+    finished = run_series(experiment, workplace / "runs")
+    check_whole_table(experiment, finished)
+    table = tabulate(experiment, finished)
+    for row in table.rows:
+        (answers,) = (one for one in finished if one.variant == row.variant)
+        assert row.scores["coverage"] == {
+            key: answers.of_sets[row.set]["coverage"][key] for key in ("mean", "low", "high")
+        }
+        assert row.by_seed["one_nna"] == (answers.of_sets[row.set]["one_nna"]["mean"],)
+    assert "| coverage | 1-NNA |" in markdown(table, "plot.png")
 
 
 def test_rows_that_generate_are_timed_in_turn(timings):

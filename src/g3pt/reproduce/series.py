@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,9 @@ class FinishedRow:
     """What `row.json` says."""
     objects: dict[str, list[Row]]
     """Scores of every object, by evaluation set."""
+    of_sets: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """Of generators, by evaluation set: how all answers together compare with all true shapes, by
+    Chamfer distance (`coverage`, `one_nna`), each with its interval."""
 
 
 def run_series(
@@ -171,8 +174,14 @@ def read_row(
 ) -> FinishedRow:
     """A finished row with the scores of its objects."""
     summary = read_json(folder / ROW_FILE)
-    objects = {one.name: read_rows(folder / f"evaluation-{one.name}") for one in sets}
-    return FinishedRow(variant.name, seed, summary, objects)
+    folders = {one.name: folder / f"evaluation-{one.name}" for one in sets}
+    objects = {name: read_rows(place) for name, place in folders.items()}
+    of_sets = {
+        name: read_json(place / "evaluation.json")["sets"]["methods"][variant.method]["chamfer"]
+        for name, place in folders.items()
+        if any("method" in row for row in objects[name])
+    }
+    return FinishedRow(variant.name, seed, summary, objects, of_sets)
 
 
 def check_recipe(folder: Path, run: Run) -> None:

@@ -178,10 +178,14 @@ _NUM_OBJECTS: dict[Scale, int] = {"smoke": 2, "toy": 200, "small": 100, "paper":
 """At most, of each set; the paper takes 120."""
 
 
+_JUDGED_BY = {"iou": "", "fscore_001": ", F@0.01", "normal_consistency": ", normals"}
+"""Metrics of the comparisons with rivals, and how a comparison names them."""
+
+
 def _claims(variants: tuple[Variant, ...]) -> tuple[Claim, ...]:
     small, middle, large, flow, fast, regressor, retrieval, mean, flow_mean = variants
     found: list[Claim] = []
-    for better, worse, of_paper in (
+    compared = (
         (middle, small, True),
         (large, middle, True),
         (large, flow, True),
@@ -193,9 +197,21 @@ def _claims(variants: tuple[Variant, ...]) -> tuple[Claim, ...]:
         (mean, middle, False),
         (mean, flow_mean, False),
         (mean, regressor, False),
-    ):
-        text = f"{better.label} > {worse.label}"
-        found.append(Claim(text=text, better=better.name, worse=worse.name, of_paper=of_paper))
+    )
+    rivals = {flow.name, regressor.name, flow_mean.name}
+    for metric, name in _JUDGED_BY.items():
+        for better, worse, of_paper in compared:
+            if metric != "iou" and worse.name not in rivals:
+                continue
+            found.append(
+                Claim(
+                    text=f"{better.label} > {worse.label}{name}",
+                    better=better.name,
+                    worse=worse.name,
+                    metric=metric,
+                    of_paper=of_paper and metric != "normal_consistency",
+                )
+            )
     return tuple(found)
 
 

@@ -26,6 +26,8 @@ METRIC_NAMES = {
     "normal_consistency": "normals",
     "components": "parts",
     "near_accuracy": "accuracy",
+    "coverage": "coverage",
+    "one_nna": "1-NNA",
     "ce": "cross-entropy, nats a token",
     "bits_per_shape": "bits a shape",
 }

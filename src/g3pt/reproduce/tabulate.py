@@ -26,6 +26,9 @@ PAPER_METRICS = {
 }
 """Our column -> key of `Variant.paper`."""
 
+SET_METRICS = ("coverage", "one_nna")
+"""Of all answers of a generator together; intervals are means over those of the seeds."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TableRow:
@@ -152,6 +155,11 @@ def _is_measured(claim: Claim, variants: Mapping[str, Variant], one: MeasuredSet
 def _table_row(variant: Variant, finished: Sequence[FinishedRow], one: MeasuredSet) -> TableRow:
     kind = kind_of(variant.run)
     values = {metric: _values(finished, variant, one, metric) for metric in kind.metrics(one)}
+    of_sets = {
+        metric: [row.of_sets[one.name][metric] for row in finished]
+        for metric in SET_METRICS
+        if all(one.name in row.of_sets for row in finished)
+    }
     return TableRow(
         variant=variant.name,
         label=variant.label,
@@ -164,8 +172,13 @@ def _table_row(variant: Variant, finished: Sequence[FinishedRow], one: MeasuredS
         scores={
             metric: {key: asdict(seeded_mean(found))[key] for key in ("mean", "low", "high")}
             for metric, found in values.items()
+        }
+        | {
+            metric: {key: _mean([seed[key] for seed in found]) for key in ("mean", "low", "high")}
+            for metric, found in of_sets.items()
         },
-        by_seed={metric: tuple(found.mean(axis=1).tolist()) for metric, found in values.items()},
+        by_seed={metric: tuple(found.mean(axis=1).tolist()) for metric, found in values.items()}
+        | {metric: tuple(seed["mean"] for seed in found) for metric, found in of_sets.items()},
         facts=kind.facts([row.summary for row in finished]),
         paper=variant.paper,
     )
