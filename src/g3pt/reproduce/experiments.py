@@ -10,6 +10,7 @@ from g3pt.preparation.sources import ShapeRef, SourceConfig, list_shapes
 from g3pt.training.ingredients import PreparedShapes
 from g3pt.training.kinds.car import CarRun
 from g3pt.training.kinds.flow import FlowRun
+from g3pt.training.kinds.tokenizer import TokenizerRun
 from g3pt.training.runs import Run
 
 Scale = Literal["smoke", "toy", "small", "paper"]
@@ -94,6 +95,14 @@ class Variant:
     paper: dict[str, float] = field(default_factory=dict[str, float])
     """The paper's numbers: `tokens`, `codebook`, `iou`, `chamfer`, `fscore`, `accuracy`,
     `usage`, in the paper's units."""
+
+    @property
+    def answers_pictures(self) -> bool:
+        """Whether a model answers pictures.
+
+        A tokenizer is shown the shape itself, and retrieval looks among the training shapes.
+        """
+        return not (self.is_retrieval or isinstance(self.run, TokenizerRun))
 
     @property
     def method(self) -> str:

@@ -59,7 +59,7 @@ def time_rows(
         raise ValueError(f"{experiment.name}: its rows are not timed")
     one = next(one for one in experiment.evaluation if isinstance(one, EvaluationSet))
     picture = _picture(one)
-    variants = [v for v in experiment.variants if not v.is_retrieval]
+    variants = [variant for variant in experiment.variants if variant.answers_pictures]
     systems = [_open(experiment, variant, root, device) for variant in variants]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
