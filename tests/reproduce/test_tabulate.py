@@ -8,7 +8,7 @@ import pytest
 
 from g3pt.reproduce.budget import budget
 from g3pt.reproduce.series import FinishedRow
-from g3pt.reproduce.table_report import markdown, write_report
+from g3pt.reproduce.table_report import markdown, rounded_json, write_report
 from g3pt.reproduce.tables import table2, table3a, table4
 from g3pt.reproduce.tabulate import at_operations, tabulate
 
@@ -199,3 +199,9 @@ def test_a_table_over_operations_needs_curves_and_one_to_compare_with():
     nameless = tuple(replace(variant, curve="") for variant in experiment.variants)
     with pytest.raises(ValueError, match="every variant needs a curve"):
         replace(experiment, variants=nameless)
+
+
+def test_reports_have_fractions_of_five_digits_and_whole_counts():
+    assert rounded_json({"a": [1 / 3, -2e-9 / 3], "b": 12_345_678}) == (
+        '{"a":[0.33333,-6.6667e-10],"b":12345678}\n'
+    )

@@ -54,9 +54,15 @@ def write_report(table: Reproduction, folder: Path) -> list[Path]:
     plot_table(files[3], table)
     write_whole(files[0], markdown(table, files[3].name))
     write_whole(files[1], to_csv([flat(row) for row in table.rows]))
-    text = json.dumps(table.to_json(), indent=2, allow_nan=False) + "\n"
-    write_whole(files[2], text)
+    write_whole(files[2], rounded_json(table.to_json()))
     return files
+
+
+def rounded_json(values: dict[str, Any]) -> str:
+    """JSON on one line, with fractions of five digits, which is below the noise of any score."""
+    whole = json.dumps(values, allow_nan=False)
+    rounded = json.loads(whole, parse_float=lambda digits: float(f"{float(digits):.5g}"))
+    return json.dumps(rounded, separators=(",", ":")) + "\n"
 
 
 def markdown(table: Reproduction, picture: str) -> str:

@@ -1,6 +1,5 @@
 """The table `unseen` as Markdown, CSV and JSON."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from g3pt.evaluation.report.yardsticks import FLAGGED
 from g3pt.evaluation.results import Row, to_csv
 from g3pt.evaluation.sets.yardsticks import NEAREST_PICTURE
 from g3pt.files import write_whole
+from g3pt.reproduce.table_report import rounded_json
 from g3pt.reproduce.unseen import NAME, UnseenTable
 from g3pt.training.yardsticks import TOKENS
 
@@ -26,15 +26,13 @@ def write_unseen(table: UnseenTable, rows: Sequence[Mapping[str, Any]], folder: 
     """
     if all(row["name"] == NEAREST_PICTURE for row in rows):
         raise ValueError(f"{NAME}: no row is finished yet")
-    whole = json.dumps({"name": NAME, "scale": table.scale, **_ids_once(rows)}, allow_nan=False)
+    whole = rounded_json({"name": NAME, "scale": table.scale, **_ids_once(rows)})
     folder.mkdir(parents=True, exist_ok=True)
     base = folder / f"{NAME}-{table.scale}"
     files = [base.with_suffix(suffix) for suffix in (".md", ".csv", ".json")]
     write_whole(files[0], markdown(table, rows))
     write_whole(files[1], to_csv([_flat(row) for row in rows]))
-    # Rows hold numbers of every object: five digits are below their noise.
-    rounded = json.loads(whole, parse_float=lambda digits: float(f"{float(digits):.5g}"))
-    write_whole(files[2], json.dumps(rounded, separators=(",", ":")) + "\n")
+    write_whole(files[2], whole)
     return files
 
 
