@@ -110,17 +110,14 @@ class GenerationSettings:
         for name in ("num_training", "num_samples", "best_of", "consensus", "num_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        made = {
-            "samples": True,
-            "consensus": self.consensus > 1,
-            "retrieved": bool(self.training_shards),
-            "mean_shape": bool(self.training_shards),
-        }
-        if missing := [part for part in self.parts if not made[part]]:
-            raise ValueError(
-                f"parts: {missing[0]} needs "
-                + ("a consensus above 1" if missing[0] == "consensus" else "training_shards")
-            )
+        lacking: dict[Part, str] = {}
+        if self.consensus == 1:
+            lacking["consensus"] = "a consensus above 1"
+        if not self.training_shards:
+            lacking["retrieved"] = lacking["mean_shape"] = "training_shards"
+        for part in self.parts:
+            if part in lacking:
+                raise ValueError(f"parts: {part} needs {lacking[part]}")
 
     @property
     def system(self) -> SystemSettings:
