@@ -136,8 +136,9 @@ def whole_folder(path: Path, *, parents: bool = False) -> Iterator[Path]:
     """The place for the files of a folder, which appears whole if it is new.
 
     A new one is filled under a hidden name beside it, and renamed when the block ends. If the
-    block fails, nothing stays of it, and of the folders above it that were made for it. In a
-    folder that is there already the block replaces files one by one.
+    block fails, nothing stays of it, and of the folders above it that were made for it. What a
+    process left that was killed in the block is removed by the next one. In a folder that is there
+    already the block replaces files one by one.
 
     Args:
         path: the folder.
@@ -151,12 +152,14 @@ def whole_folder(path: Path, *, parents: bool = False) -> Iterator[Path]:
         return
     above = [folder for folder in path.parents if not folder.exists()]
     place = hidden_name(path)
+    _remove_abandoned(path)
     try:
         with naming(path):
             place.mkdir(parents=parents)
-        yield place
-        with naming(path):
-            place.rename(path)
+        with alone_in(place):  # so that others see that it is not abandoned
+            yield place
+            with naming(path):
+                place.rename(path)
     except BaseException as error:
         shutil.rmtree(place, ignore_errors=True)
         for folder in above:
@@ -288,8 +291,33 @@ def _check_replaceable(path: Path) -> None:
 
 def hidden_name(path: Path) -> Path:
     """The name of a file while it is written: in the same folder, and not too long for it."""
-    start = os.fsdecode(os.fsencode(path.name)[:NAME_BYTES])
-    return path.with_name(f".{start}.{os.getpid()}-{threading.get_ident()}{TEMPORARY}")
+    writer = f"{os.getpid()}-{threading.get_ident()}"
+    return path.with_name(f"{_hidden_start(path)}{writer}{TEMPORARY}")
+
+
+def _hidden_start(path: Path) -> str:
+    """What hidden names of a file begin with, before the number of the process."""
+    return f".{os.fsdecode(os.fsencode(path.name)[:NAME_BYTES])}."
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove hidden folders of processes that were killed before they had filled `path`.
+
+    They are those that nobody holds any more. Where the file system has no locks, all stay.
+    """
+    hidden = re.compile(re.escape(_hidden_start(path)) + r"\d+-\d+" + re.escape(TEMPORARY))
+    for place in path.parent.glob(f".*{TEMPORARY}"):
+        if hidden.fullmatch(place.name) is None or not place.is_dir():
+            continue
+        opened = os.open(place, os.O_RDONLY)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue
+        else:
+            shutil.rmtree(place, ignore_errors=True)
+        finally:
+            os.close(opened)
 
 
 def _remove(temporary: Path) -> None:
