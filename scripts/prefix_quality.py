@@ -4,7 +4,8 @@
     python scripts/prefix_quality.py --scale toy
 
 Rows that are missing are trained, two to four minutes each on one core at toy scale; then all are
-measured, and `prefix-SCALE.md`, `.json` and `.png` are written to --out. A rerun goes on where this
+measured, and `prefix-SCALE.md`, `.json` and `.png` are written to --out (`prefix-xN-SCALE` for
+--factor N). A rerun goes on where this
 one stopped. Rows of our own are described in `g3pt.reproduce.prefix`.
 
 cod-vae is an independent implementation of COD-VAE (a small continuous latent set), run as it is
@@ -40,6 +41,7 @@ from g3pt.models.devices import resolve_device
 from g3pt.reproduce.experiments import Experiment, Scale
 from g3pt.reproduce.prefix import (
     RatedRow,
+    RatedRun,
     known_surfaces,
     measure_prefixes,
     own_rows,
@@ -65,11 +67,12 @@ def main() -> None:
     arguments = parse()
     require_matplotlib()
     torch.set_num_threads(1)
-    experiment = prefix(arguments.scale, arguments.factor)
+    experiment = prefix(arguments.scale, arguments.factor, tuple(arguments.seeds))
     if not arguments.report_only:
         run_series(
             experiment,
             arguments.runs,
+            workers=arguments.workers,
             on_row=lambda name, done, total: print(f"trained {done}/{total}: {name}", flush=True),
         )
     rows, notes = own_rows(experiment, arguments.runs), list[str]()
@@ -83,8 +86,9 @@ def main() -> None:
         )
         notes += cod_notes(experiment)
         wanted += [row.label for row in ROWS[arguments.scale]]
-    if missing := [label for label in wanted if label not in {row.label for row in rows}]:
-        notes.append(f"Not trained: {'; '.join(missing)}.")
+    trained = {row.label: len(row.runs) for row in rows}
+    if missing := [name for name in wanted if trained.get(name, 0) < len(arguments.seeds)]:
+        notes.append(f"Not trained with all seeds: {'; '.join(missing)}.")
     quality = measure_prefixes(
         experiment,
         rows,
@@ -95,6 +99,8 @@ def main() -> None:
     command = f"python scripts/prefix_quality.py --scale {arguments.scale}"
     if arguments.factor > 1:
         command += f" --factor {arguments.factor}"
+    if arguments.seeds != [0]:
+        command += f" --seeds {' '.join(map(str, arguments.seeds))}"
     for file in write_quality(quality, arguments.out, command):
         print(file)
 
@@ -193,27 +199,32 @@ def cod_notes(experiment: Experiment) -> list[str]:
 
 def cod_rows(experiment: Experiment, root: Path, factor: int, *, trains: bool) -> list[RatedRow]:
     """The rows of cod-vae; those that are missing are trained, or else left out."""
-    run = tokenizer_run(experiment.variants[0])
+    (reference, *_) = experiment.variants
     rows: list[RatedRow] = []
     for row in ROWS[experiment.scale]:
         name = row.name if factor == 1 else f"{row.name}-x{factor}"
-        folder = root / experiment.scale / f"{name}-seed0"
-        if not trains and not (folder / ROW_FILE).is_file():
-            continue
-        config = cod_config(experiment.scale, row)
-        trained = train_cod(config, row.lr, run, folder)
-        print(f"trained: {name}", flush=True)
-        rows.append(
-            RatedRow(
-                name=name,
-                label=row.label,
-                folder=folder,
-                parameters=trained["parameters"],
-                steps=2 * run.train.steps,
-                is_rounded=True,
-                open=partial(_open, folder / WEIGHTS, run),
+        config, parameters = cod_config(experiment.scale, row), 0
+        runs: list[RatedRun] = []
+        for seed in reference.seeds:
+            run = tokenizer_run(replace(reference, run=reference.seeded(seed)))
+            folder = root / experiment.scale / f"{name}-seed{seed}"
+            if not trains and not (folder / ROW_FILE).is_file():
+                continue
+            parameters = train_cod(config, row.lr, run, folder)["parameters"]
+            print(f"trained: {name}, seed {seed}", flush=True)
+            opening = partial(_open, folder / WEIGHTS, run)
+            runs.append(RatedRun(seed=seed, folder=folder, open=opening))
+        if runs:
+            rows.append(
+                RatedRow(
+                    name=name,
+                    label=row.label,
+                    parameters=parameters,
+                    steps=2 * tokenizer_run(reference).train.steps,
+                    is_rounded=True,
+                    runs=tuple(runs),
+                )
             )
-        )
     return rows
 
 
@@ -360,6 +371,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--scale", choices=("smoke", "toy"), default="toy", help="of the tables")
     parser.add_argument("--factor", type=int, default=1, help="so many times the steps")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of every row")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="rows of ours that are trained at a time"
+    )
     parser.add_argument(
         "--report-only", action="store_true", help="measure the rows that are there, train nothing"
     )

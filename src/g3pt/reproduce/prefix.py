@@ -25,11 +25,11 @@ from g3pt.evaluation.codecs.field_rate import evaluate_field_rate
 from g3pt.evaluation.report.field_rate import (
     METRICS,
     RateCurve,
-    by_method,
     compare_at_equal_bits,
     plot_rates,
 )
 from g3pt.evaluation.report.summary import cell, scored
+from g3pt.evaluation.results import Row
 from g3pt.files import write_whole
 from g3pt.geometry.sampling import SurfaceSamples
 from g3pt.models.alternatives.kl import KlConfig
@@ -49,8 +49,8 @@ NUM_OBJECTS: dict[Scale, int] = {"smoke": 2, "toy": 96, "small": 200, "paper": 2
 """Of each set."""
 
 
-def prefix(scale: Scale, factor: int = 1) -> Experiment:
-    """The rows that this package trains, one seed each.
+def prefix(scale: Scale, factor: int = 1, seeds: tuple[int, ...] = (0,)) -> Experiment:
+    """The rows that this package trains.
 
     CVQ and pooling are there as in Table 4, and with the losses that make their prefixes decodable:
     without them the decoder only ever saw all scales.
@@ -58,6 +58,7 @@ def prefix(scale: Scale, factor: int = 1) -> Experiment:
     Args:
         scale: as of the tables.
         factor: trains for so many times the steps.
+        seeds: of every row.
     """
     of = size(scale)
     few, many = cvq(of, of.ladder[of.few]), cvq(of, of.ladder[-1])
@@ -73,10 +74,11 @@ def prefix(scale: Scale, factor: int = 1) -> Experiment:
     if factor > 1:
         variants = [trained_longer(variant, factor) for variant in variants]
     return Experiment(
-        name="prefix",
-        title="Prefix quality at equal bits",
+        name="prefix" if factor == 1 else f"prefix-x{factor}",
+        title="Prefix quality at equal bits"
+        + ("" if factor == 1 else f", {factor} times the steps"),
         scale=scale,
-        variants=tuple(replace(variant, seeds=(0,)) for variant in variants),
+        variants=tuple(replace(variant, seeds=seeds) for variant in variants),
         claims=(),
         evaluation=(),
     )
@@ -106,13 +108,21 @@ def prefix_sets(scale: Scale) -> tuple[EvaluationSet, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RatedRow:
+class RatedRun:
     """A trained codec that is to be measured."""
+
+    seed: int
+    folder: Path
+    """Of the run; the scores are kept in it."""
+    open: Callable[[], FieldCodec]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RatedRow:
+    """A row: its runs differ in nothing but the seed."""
 
     name: str
     label: str
-    folder: Path
-    """Of the row; the scores are kept in it."""
     parameters: int
     steps: int
     """Of its training, over all stages."""
@@ -120,42 +130,43 @@ class RatedRow:
     """A pyramid of ours, which all other rows are compared with."""
     is_rounded: bool = False
     """Continuous latents: bits are those of rounded numbers, not of a prefix."""
-    open: Callable[[], FieldCodec]
+    runs: tuple[RatedRun, ...]
 
 
 def own_rows(experiment: Experiment, root: Path) -> list[RatedRow]:
-    """The finished rows of `prefix`."""
-    by_name = {variant.name: variant for variant in experiment.variants}
-    return [
-        _own_row(
-            by_name[row.variant],
-            run_folder(root, experiment, by_name[row.variant], row.seed),
-            row.summary,
+    """The rows of `prefix` with the seeds that are finished; those without any are left out."""
+    finished = finished_rows(experiment, root)
+    rows: list[RatedRow] = []
+    for variant in experiment.variants:
+        own = [row for row in finished if row.variant == variant.name]
+        if not own:
+            continue
+        model = tokenizer_run(variant).model
+        rows.append(
+            RatedRow(
+                name=variant.name,
+                label=variant.label,
+                parameters=own[0].summary["parameters"],
+                steps=own[0].summary["steps"],
+                is_ours=model.kind == "cvq",
+                is_rounded=isinstance(model, KlConfig),
+                runs=tuple(_own_run(experiment, root, variant, row.seed) for row in own),
+            )
         )
-        for row in finished_rows(experiment, root)
-    ]
+    return rows
 
 
-def _own_row(variant: Variant, folder: Path, summary: dict[str, Any]) -> RatedRow:
+def _own_run(experiment: Experiment, root: Path, variant: Variant, seed: int) -> RatedRun:
     run = tokenizer_run(variant)
-    is_rounded = isinstance(run.model, KlConfig)
+    folder = run_folder(root, experiment, variant, seed)
 
     def open_codec() -> FieldCodec:
         weights = load_weights(folder / WEIGHTS_FOLDER, run.train.device)
-        if not is_rounded:
+        if not isinstance(run.model, KlConfig):
             return PrefixCodec(weights)
         return RoundedLatentsCodec(KlLatents(weights), known_surfaces(run))
 
-    return RatedRow(
-        name=variant.name,
-        label=variant.label,
-        folder=folder,
-        parameters=summary["parameters"],
-        steps=summary["steps"],
-        is_ours=run.model.kind == "cvq",
-        is_rounded=is_rounded,
-        open=open_codec,
-    )
+    return RatedRun(seed=seed, folder=folder, open=open_codec)
 
 
 def known_surfaces(run: TokenizerRun) -> list[SurfaceSamples]:
@@ -197,8 +208,6 @@ class PrefixQuality:
     commits: tuple[str, ...]
     curves: dict[str, dict[str, RateCurve]]
     """By set and name of the row."""
-    summaries: dict[str, dict[str, dict[str, Any]]]
-    """Means with intervals by set, name of the row and setting."""
 
     def comparisons(self, name: str) -> list[dict[str, Any]]:
         """Of our rows with all others at equal bits, on a set."""
@@ -212,7 +221,7 @@ class PrefixQuality:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Rows, means and comparisons as JSON values, without single objects."""
+        """Rows, means and comparisons as JSON values, without single objects and seeds."""
         return {
             "scale": self.experiment.scale,
             "protocol": self.protocol,
@@ -224,16 +233,17 @@ class PrefixQuality:
                     "label": row.label,
                     "parameters": row.parameters,
                     "steps": row.steps,
+                    "seeds": [run.seed for run in row.runs],
                 }
                 for row in self.rows
             ],
             "sets": {
                 name: {
                     "objects": self.num_objects(name),
-                    "means": means,
+                    "means": {row: curve.means() for row, curve in curves.items()},
                     "comparisons": self.comparisons(name),
                 }
-                for name, means in self.summaries.items()
+                for name, curves in self.curves.items()
             },
         }
 
@@ -257,7 +267,7 @@ def measure_prefixes(
         rows: trained codecs.
         sets: the objects.
         notes: for the report.
-        on_row: is told the name of every row that is about to be measured.
+        on_row: is told the name and seed of every run that is about to be measured.
 
     Raises:
         ValueError: if there is no row, or a folder holds the scores of something else.
@@ -265,19 +275,25 @@ def measure_prefixes(
     if not rows:
         raise ValueError("prefix: no row is trained, so there is nothing to measure")
     curves: dict[str, dict[str, RateCurve]] = {one.name: {} for one in sets}
-    summaries: dict[str, dict[str, dict[str, Any]]] = {one.name: {} for one in sets}
     commits: list[str] = []
     for row in rows:
-        if on_row is not None:
-            on_row(row.name)
-        codec = row.open()
-        for one in sets:
-            out = row.folder / f"field-rate-{one.name}"
-            report = evaluate_field_rate(codec, one.objects(), one.settings, name=row.name, out=out)
-            found = scored(report["objects"])
-            curves[one.name][row.name] = RateCurve.from_rows(row.name, found)
-            summaries[one.name][row.name] = by_method(found)
-            commits += report["hashes"]["code"].split(", ")
+        scores: dict[str, list[list[Row]]] = {one.name: [] for one in sets}
+        for run in row.runs:
+            if on_row is not None:
+                on_row(f"{row.name}, seed {run.seed}")
+            codec = run.open()
+            for one in sets:
+                report = evaluate_field_rate(
+                    codec,
+                    one.objects(),
+                    one.settings,
+                    name=row.name,
+                    out=run.folder / f"field-rate-{one.name}",
+                )
+                scores[one.name].append(scored(report["objects"]))
+                commits += report["hashes"]["code"].split(", ")
+        for name, rows_by_seed in scores.items():
+            curves[name][row.name] = RateCurve.from_rows(row.name, rows_by_seed)
     return PrefixQuality(
         experiment=experiment,
         rows=tuple(rows),
@@ -285,12 +301,11 @@ def measure_prefixes(
         protocol=sets[0].settings.protocol,
         commits=tuple(dict.fromkeys(commits)),
         curves=curves,
-        summaries=summaries,
     )
 
 
 def write_quality(quality: PrefixQuality, folder: Path, command: str) -> list[Path]:
-    """Write `prefix-SCALE.md`, `.json` and `.png`; each appears whole or not at all.
+    """Write `NAME-SCALE.md`, `.json` and `.png`; each appears whole or not at all.
 
     Args:
         quality: what was measured.
@@ -330,18 +345,21 @@ def markdown(quality: PrefixQuality, command: str, picture: str) -> str:
     lines = [
         f"# {experiment.title}, {experiment.scale} scale",
         "",
-        f"`{command}`; commit {commits}; protocol {quality.protocol}, one seed "
-        "a row. IoU is that of the field at uniform points, accuracy that of its labels near the "
-        "true surface. Mean [95 % interval] over objects. Bits are those of tokens or of rounded "
-        "numbers, without header and entropy code. Continuous latents have no prefixes: nothing "
-        "orders a set by importance. Their numbers are rounded to 1 to 8 bits each, in ranges "
-        f"fitted to at most {NUM_KNOWN} training shapes.",
+        f"`{command}`; commit {commits}; protocol {quality.protocol}. "
+        "IoU is that of the field at uniform points, accuracy that of its labels near the "
+        "true surface. Mean [95 % interval] over seeds and objects. Bits are those of tokens or of "
+        "rounded numbers, without header and entropy code. Continuous latents have no prefixes: "
+        "nothing orders a set by importance. Their numbers are rounded to 1 to 8 bits each, in "
+        f"ranges fitted to at most {NUM_KNOWN} training shapes.",
         "",
         *(f"- {note}" for note in quality.notes),
         *([""] if quality.notes else []),
-        "| row | parameters | steps |",
-        "|---|---|---|",
-        *(f"| {row.label} | {row.parameters:,} | {row.steps} |" for row in quality.rows),
+        "| row | parameters | steps | seeds |",
+        "|---|---|---|---|",
+        *(
+            f"| {row.label} | {row.parameters:,} | {row.steps} | {len(row.runs)} |"
+            for row in quality.rows
+        ),
     ]
     labels = {row.name: row.label for row in quality.rows}
     for name in quality.curves:
@@ -356,13 +374,11 @@ def _set_lines(quality: PrefixQuality, name: str, labels: dict[str, str]) -> lis
         "| row | setting | bits a shape | " + " | ".join(METRICS.values()) + " |",
         "|---" * (3 + len(METRICS)) + "|",
     ]
-    for row, methods in quality.summaries[name].items():
-        for method, entry in methods.items():
+    for row, curve in quality.curves[name].items():
+        for method, entry in curve.means().items():
             cells = [cell(entry[metric]) for metric in METRICS]
             lines.append(
-                f"| {labels[row]} | {method} | {entry['bits']['mean']:.0f} | "
-                + " | ".join(cells)
-                + " |"
+                f"| {labels[row]} | {method} | {entry['bits']:.0f} | " + " | ".join(cells) + " |"
             )
     heads = [f"{metric}: ours | theirs | difference | outcome" for metric in METRICS.values()]
     comparisons = quality.comparisons(name)

@@ -20,14 +20,14 @@ def rows(bits, scores, *, ids=("a", "b", "c")):
 
 
 def curve(name, bits, scores, **others):
-    return RateCurve.from_rows(name, rows(bits, scores, **others))
+    return RateCurve.from_rows(name, [rows(bits, scores, **others)])
 
 
 def test_scores_at_a_setting_are_its_own_and_between_two_linear_in_the_logarithm():
     ours = curve("ours", (10, 40, 160), (0.1, 0.3, 0.4))
-    np.testing.assert_allclose(ours.at("iou", 40), [0.3, 0.4, 0.5])
-    np.testing.assert_allclose(ours.at("iou", 20), [0.2, 0.3, 0.4])
-    np.testing.assert_allclose(ours.at("near_accuracy", 80), [0.175, 0.225, 0.275])
+    np.testing.assert_allclose(ours.at("iou", 40), [[0.3, 0.4, 0.5]])
+    np.testing.assert_allclose(ours.at("iou", 20), [[0.2, 0.3, 0.4]])
+    np.testing.assert_allclose(ours.at("near_accuracy", 80), [[0.175, 0.225, 0.275]])
 
 
 @pytest.mark.parametrize("bits", [9, 161])
@@ -59,7 +59,22 @@ def test_other_objects_or_missing_settings_are_refused():
     with pytest.raises(ValueError, match="ours and theirs were measured on different objects"):
         compare_at_equal_bits(ours, curve("theirs", (10, 40), (0.1, 0.3), ids=("a", "c", "b")))
     with pytest.raises(ValueError, match="ours: every object needs the same settings"):
-        RateCurve.from_rows("ours", rows((10, 40), (0.1, 0.3))[:-1])
+        RateCurve.from_rows("ours", [rows((10, 40), (0.1, 0.3))[:-1]])
+    with pytest.raises(ValueError, match="ours: its seeds were measured on different objects"):
+        RateCurve.from_rows("ours", [rows((10,), (0.1,)), rows((10,), (0.1,), ids=("a", "b"))])
+
+
+def test_means_and_differences_are_over_seeds_and_intervals_draw_them():
+    seeds = RateCurve.from_rows("ours", [rows((10,), (0.1,)), rows((10,), (0.3,))])
+    mean = seeds.means()["10 bits"]
+    assert mean["bits"] == 10
+    assert mean["iou"]["mean"] == pytest.approx(0.3)
+    (alone,) = compare_at_equal_bits(curve("ours", (10,), (0.2,)), curve("theirs", (10,), (0.1,)))
+    (both,) = compare_at_equal_bits(seeds, curve("theirs", (10,), (0.1,)))
+    assert both["iou"]["difference"]["mean"] == pytest.approx(0.1)
+    assert alone["iou"]["difference"]["low"] == pytest.approx(0.1)
+    assert both["iou"]["difference"]["low"] == pytest.approx(0.0)
+    assert both["iou"]["difference"]["high"] == pytest.approx(0.2)
 
 
 def test_means_are_by_setting():

@@ -1,6 +1,6 @@
 """From rows of `codecs.field_rate` to curves, comparisons at equal bits, a table and a plot.
 
-N objects, R numbers of bits (rates).
+N objects, R numbers of bits (rates), S seeds of the training.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from g3pt.evaluation.bootstrap import bootstrap
+from g3pt.evaluation.bootstrap import seeded_difference, seeded_mean
 from g3pt.evaluation.report.plots import Curve, Panel, plot_curves
 from g3pt.evaluation.report.summary import summarise
 from g3pt.evaluation.results import Row
@@ -29,49 +29,74 @@ def by_method(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
 @dataclass(frozen=True, eq=False)
 class RateCurve:
-    """One codec: the scores of every object at every number of bits."""
+    """One codec: the scores of every object at every number of bits, seed by seed."""
 
     name: str
     methods: tuple[str, ...]
     bits_R: Float64[np.ndarray, " R"]
     """Rising."""
     ids: tuple[str, ...]
-    values: Mapping[str, Float64[np.ndarray, "N R"]]
+    values: Mapping[str, Float64[np.ndarray, "S N R"]]
     """By metric."""
 
     @classmethod
-    def from_rows(cls, name: str, rows: Sequence[Row]) -> "RateCurve":
+    def from_rows(cls, name: str, rows_by_seed: Sequence[Sequence[Row]]) -> "RateCurve":
         """Arrange the rows of a codec.
 
         Args:
             name: of the codec.
-            rows: of all objects, each with the same settings.
+            rows_by_seed: of all objects, each with the same settings; one list for every seed.
 
         Raises:
-            ValueError: if an object lacks a setting that another has.
+            ValueError: if an object lacks a setting, or a seed an object, that another has.
         """
-        by_object: dict[str, list[Row]] = {}
-        for row in rows:
-            by_object.setdefault(row["id"], []).append(row)
+        seeds: list[dict[str, list[Row]]] = []
+        for rows in rows_by_seed:
+            by_object: dict[str, list[Row]] = {}
+            for row in rows:
+                by_object.setdefault(row["id"], []).append(row)
+            seeds.append(by_object)
         settings = {
-            tuple((row["method"], row["bits"]) for row in own) for own in by_object.values()
+            tuple((row["method"], row["bits"]) for row in own)
+            for by_object in seeds
+            for own in by_object.values()
         }
         if len(settings) != 1:
             raise ValueError(
                 f"{name}: every object needs the same settings, got {len(settings)} different lists"
             )
+        if len({tuple(by_object) for by_object in seeds}) != 1:
+            raise ValueError(f"{name}: its seeds were measured on different objects")
         methods, bits = zip(*settings.pop(), strict=True)
         values = {
-            metric: np.array([[float(row[metric]) for row in own] for own in by_object.values()])
+            metric: np.array(
+                [
+                    [[float(row[metric]) for row in own] for own in by_object.values()]
+                    for by_object in seeds
+                ]
+            )
             for metric in METRICS
         }
-        return cls(name, methods, np.array(bits, dtype=np.float64), tuple(by_object), values)
+        return cls(name, methods, np.array(bits, dtype=np.float64), tuple(seeds[0]), values)
+
+    def means(self) -> dict[str, dict[str, Any]]:
+        """Bits, and mean and interval of every metric over seeds and objects, by setting."""
+        return {
+            method: {
+                "bits": float(self.bits_R[place]),
+                **{
+                    metric: seeded_mean(values_SNR[..., place]).to_json()
+                    for metric, values_SNR in self.values.items()
+                },
+            }
+            for place, method in enumerate(self.methods)
+        }
 
     def covers(self, bits: float) -> bool:
         """Whether a number of bits lies between the fewest and the most of this codec."""
         return bool(self.bits_R[0] <= bits <= self.bits_R[-1])
 
-    def at(self, metric: str, bits: float) -> Float64[np.ndarray, " N"]:
+    def at(self, metric: str, bits: float) -> Float64[np.ndarray, "S N"]:
         """Scores of the objects at a number of bits, linear in its logarithm between two settings.
 
         Raises:
@@ -83,11 +108,13 @@ class RateCurve:
                 f"{self.bits_R[-1]:g}"
             )
         rates_R = np.log(self.bits_R)
-        return np.array([np.interp(np.log(bits), rates_R, row) for row in self.values[metric]])
+        return np.apply_along_axis(
+            lambda scores_R: np.interp(np.log(bits), rates_R, scores_R), -1, self.values[metric]
+        )
 
 
 def compare_at_equal_bits(ours: RateCurve, theirs: RateCurve) -> list[dict[str, Any]]:
-    """Paired differences ours - theirs over objects, as JSON values.
+    """Paired differences ours - theirs over objects, as JSON values; intervals draw seeds as well.
 
     They are taken at those of our numbers of bits that their codec covers. If it covers none, as a
     codec with a single setting hardly does, at those of theirs that ours covers.
@@ -102,7 +129,6 @@ def compare_at_equal_bits(ours: RateCurve, theirs: RateCurve) -> list[dict[str, 
     found: list[dict[str, Any]] = []
     for bits in places:
         pairs = {metric: (ours.at(metric, bits), theirs.at(metric, bits)) for metric in METRICS}
-        differences = bootstrap({metric: own - other for metric, (own, other) in pairs.items()})
         found.append(
             {
                 "ours": ours.name,
@@ -112,7 +138,7 @@ def compare_at_equal_bits(ours: RateCurve, theirs: RateCurve) -> list[dict[str, 
                     metric: {
                         "ours": float(own.mean()),
                         "theirs": float(other.mean()),
-                        "difference": differences[metric].to_json(),
+                        "difference": seeded_difference(own, other).to_json(),
                     }
                     for metric, (own, other) in pairs.items()
                 },
@@ -151,13 +177,12 @@ def plot_rates(
 
 
 def _curve(curve: RateCurve, metric: str, label: str, *, banded: bool, dashed: bool) -> Curve:
-    columns = {str(bits): curve.values[metric][:, place] for place, bits in enumerate(curve.bits_R)}
-    intervals = list(bootstrap(columns).values())
+    intervals = [entry[metric] for entry in curve.means().values()]
     return Curve(
         x=curve.bits_R.tolist(),
-        y=[interval.mean for interval in intervals],
-        low=[interval.low for interval in intervals] if banded else (),
-        high=[interval.high for interval in intervals] if banded else (),
+        y=[interval["mean"] for interval in intervals],
+        low=[interval["low"] for interval in intervals] if banded else (),
+        high=[interval["high"] for interval in intervals] if banded else (),
         label=label,
         marker="o" if len(intervals) > 1 else "s",
         line="--" if dashed else "-",
