@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,24 @@ def test_a_long_legend_stands_beside_the_panels_and_covers_no_curve(tmp_path: Pa
     with Image.open(tmp_path / "few.png") as few, Image.open(tmp_path / "many.png") as many:
         assert many.width > 1.5 * few.width
         assert many.height == few.height
+
+
+@pytest.mark.parametrize("ends", [(3e5, 2e6), (2e12, 5e13), (10, 5440), (100, 3e6)])
+def test_labels_of_a_logarithmic_axis_are_few_and_do_not_overlap(ends, monkeypatch, tmp_path: Path):
+    figures: list[Any] = []
+    monkeypatch.setattr(plots, "_save", lambda figure, _path: figures.append(figure))
+    plot_curves(tmp_path / "plot.png", [panel(Curve(x=ends, y=[0.02, 0.3]))] * 2)
+    (figure,) = figures
+    figure.canvas.draw()
+    for axes in figure.axes:
+        shown = [
+            label.get_window_extent()
+            for label in axes.get_xticklabels() + axes.get_xticklabels(minor=True)
+            if label.get_text() and ends[0] <= label.get_position()[0] <= ends[1]
+        ]
+        assert 3 <= len(shown) <= 7
+        edges = sorted((box.x0, box.x1) for box in shown)
+        assert all(one[1] < other[0] for one, other in pairwise(edges))
 
 
 def test_equal_curves_give_equal_files_and_nothing_else(tmp_path: Path):

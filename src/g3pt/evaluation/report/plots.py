@@ -20,6 +20,10 @@ MOST_LABELS = 9
 DOTS_PER_INCH = 110
 NUM_COLORS = 128
 """Of a plot as it is saved."""
+LOG_LABELS = ((10.0, (1.0, 2.0, 3.0, 5.0, 7.0)), (300.0, (1.0, 2.0, 5.0)))
+"""What powers of ten are multiplied by for labels of logarithmic axes whose ends have a ratio below
+the first number; longer axes are labelled at the powers alone.
+"""
 COLORS = ("#0b6e99", "#c0562b", "#4d7c2a", "#7b4fa3", "#8a6d1d", "#5b6472")
 """By turns, for curves that name none."""
 
@@ -192,9 +196,22 @@ def _draw(axes: Any, panel: Panel) -> None:
     axes.set_xlabel(panel.x_label)
     axes.set_ylabel(panel.y_label)
     axes.set_title(panel.title, fontsize=10)
+    ticker = _matplotlib("ticker")
     if panel.log_x:
         axes.set_xscale("log")
+        _log_ticks(axes.xaxis, ticker.EngFormatter(sep=""))
     if panel.log_y:
         axes.set_yscale("log")
+        _log_ticks(axes.yaxis, ticker.StrMethodFormatter("{x:g}"))
     axes.grid(True, color="0.9", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _log_ticks(axis: Any, formatter: Any) -> None:
+    """Labels that do not overlap, unlike those of matplotlib at all multiples on short axes."""
+    ticker = _matplotlib("ticker")
+    low, high = axis.get_view_interval()
+    subs = next((subs for most, subs in LOG_LABELS if high < most * low), (1.0,))
+    axis.set_major_locator(ticker.LogLocator(subs=subs))
+    axis.set_major_formatter(formatter)
+    axis.set_minor_formatter(ticker.NullFormatter())
