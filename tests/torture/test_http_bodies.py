@@ -75,6 +75,11 @@ def test_very_many_wrong_fields_have_a_short_answer(tmp_path: Path) -> None:
     assert told.startswith("422: ") and "(9999 more)" in told  # checked to be short by the door
 
 
+def test_a_body_is_as_long_as_it_is_told_to_be(tmp_path: Path) -> None:
+    told = entered(tmp_path, b'2 {"text": "a mug"}', [*JSON, ("Content-Length", "1")])
+    assert told.startswith("422: ") and "should be an object" in told  # of which no field is wrong
+
+
 def test_a_field_without_a_name_is_told_as_one(tmp_path: Path) -> None:
     told = entered(tmp_path, b'{"text": "a mug", "": 1}', JSON)
     assert "(no name): there is no such field" in told

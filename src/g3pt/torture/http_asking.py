@@ -110,10 +110,15 @@ async def ask(app: Any, jobs: Any, request: HttpRequest) -> HttpAnswer:
     return answer
 
 
+def _told_length(request: HttpRequest) -> int:
+    """Bytes that the request says its body has, which is all that a server reads of it."""
+    told = request.header("content-length") or ""
+    return int(told) if told.isdecimal() and len(told) < 20 else len(request.body)
+
+
 def _messages(request: HttpRequest) -> Iterator[dict[str, Any]]:
     """What a server hands on of a body: as much as its length says, or that the client has left."""
-    told = request.header("content-length") or ""
-    whole = int(told) if told.isdecimal() and len(told) < 20 else len(request.body)
+    whole = _told_length(request)
     body = request.body[:whole]
     size = max(int(request.header(PIECES) or 0) or len(body), len(body) // 5000, 1)
     pieces = [body[first : first + size] for first in range(0, len(body), size)]
@@ -146,7 +151,7 @@ def check_refusal(answer: HttpAnswer, request: HttpRequest) -> None:
     assert told["errors"], f"names no field: {shown}"
     fields = [one["field"] for one in told["errors"]]
     try:
-        parts = isinstance(json.loads(request.body), dict)
+        parts = isinstance(json.loads(request.body[: _told_length(request)]), dict)
     except ValueError:
         parts = True  # a form
     assert all(fields) or not parts, f"names no field: {shown}"
