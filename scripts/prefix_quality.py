@@ -5,8 +5,8 @@
 
 Rows that are missing are trained, two to four minutes each on one core at toy scale; then all are
 measured, and `prefix-SCALE.md`, `.json` and `.png` are written to --out (`prefix-xN-SCALE` for
---factor N). A rerun goes on where this
-one stopped. Rows of our own are described in `g3pt.reproduce.prefix`.
+--factor N). A rerun goes on where this one stopped. Rows of our own are described in
+`g3pt.reproduce.prefix`.
 
 cod-vae is an independent implementation of COD-VAE (a small continuous latent set), run as it is
 installed: its model, losses, optimiser and both stages of its recipe, on the draws of shapes,
@@ -67,7 +67,8 @@ def main() -> None:
     arguments = parse()
     require_matplotlib()
     torch.set_num_threads(1)
-    experiment = prefix(arguments.scale, arguments.factor, tuple(arguments.seeds))
+    seeds = tuple(dict.fromkeys(arguments.seeds))
+    experiment = prefix(arguments.scale, arguments.factor, seeds)
     if not arguments.report_only:
         run_series(
             experiment,
@@ -87,7 +88,7 @@ def main() -> None:
         notes += cod_notes(experiment)
         wanted += [row.label for row in ROWS[arguments.scale]]
     trained = {row.label: len(row.runs) for row in rows}
-    if missing := [name for name in wanted if trained.get(name, 0) < len(arguments.seeds)]:
+    if missing := [name for name in wanted if trained.get(name, 0) < len(seeds)]:
         notes.append(f"Not trained with all seeds: {'; '.join(missing)}.")
     quality = measure_prefixes(
         experiment,
@@ -99,8 +100,8 @@ def main() -> None:
     command = f"python scripts/prefix_quality.py --scale {arguments.scale}"
     if arguments.factor > 1:
         command += f" --factor {arguments.factor}"
-    if arguments.seeds != [0]:
-        command += f" --seeds {' '.join(map(str, arguments.seeds))}"
+    if seeds != (0,):
+        command += f" --seeds {' '.join(map(str, seeds))}"
     for file in write_quality(quality, arguments.out, command):
         print(file)
 

@@ -78,13 +78,14 @@ def test_errors_name_the_files_of_a_new_folder_as_they_would_have_been(tmp_path:
 
 def test_what_a_killed_process_left_of_a_new_folder_is_removed_by_the_next(tmp_path: Path):
     filling = (
-        "import os, sys, time\nfrom pathlib import Path\nfrom g3pt.files import whole_folder\n"
+        "import sys\nfrom pathlib import Path\nfrom g3pt.files import whole_folder\n"
         "with whole_folder(Path(sys.argv[1])) as place:\n"
         "    (place / 'a.txt').write_text('one')\n    print(place.name, flush=True)\n"
         "    sys.stdin.read()\n"
     )
-    folder, other = tmp_path / "new", tmp_path / ".new.txt.1-1.tmp"
+    folder, other, file = (tmp_path / name for name in ("new", ".new.txt.1-1.tmp", ".new.1-1.tmp"))
     other.mkdir()
+    file.touch()
     command = [sys.executable, "-c", filling, str(folder)]
     with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process:
         assert process.stdout is not None
@@ -96,7 +97,7 @@ def test_what_a_killed_process_left_of_a_new_folder_is_removed_by_the_next(tmp_p
     assert left.is_dir()
     with whole_folder(folder):
         pass
-    assert sorted(tmp_path.iterdir()) == [other, folder]
+    assert sorted(tmp_path.iterdir()) == [file, other, folder]
 
 
 def test_files_of_a_folder_that_is_there_are_replaced_one_by_one(tmp_path: Path):

@@ -215,15 +215,22 @@ def alone_in(folder: Path) -> Iterator[None]:
     """
     opened = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BusyError(f"{folder}: another process is working on it") from None
-        except OSError:
-            pass
+        if _locked(opened) is False:
+            raise BusyError(f"{folder}: another process is working on it")
         yield
     finally:
         os.close(opened)
+
+
+def _locked(opened: int) -> bool | None:
+    """Lock what is opened; False if another process holds it, None if there are no locks."""
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 @contextmanager
@@ -307,15 +314,15 @@ def _remove_abandoned(path: Path) -> None:
     """
     hidden = re.compile(re.escape(_hidden_start(path)) + r"\d+-\d+" + re.escape(TEMPORARY))
     for place in path.parent.glob(f".*{TEMPORARY}"):
-        if hidden.fullmatch(place.name) is None or not place.is_dir():
+        if hidden.fullmatch(place.name) is None:
             continue
-        opened = os.open(place, os.O_RDONLY)
         try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            opened = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:  # a file, or no longer there, or not ours to open
             continue
-        else:
-            shutil.rmtree(place, ignore_errors=True)
+        try:
+            if _locked(opened):
+                shutil.rmtree(place, ignore_errors=True)
         finally:
             os.close(opened)
 

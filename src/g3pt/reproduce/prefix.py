@@ -5,7 +5,6 @@ codec is measured at every number of bits that it has (`evaluation/codecs/field_
 another package is added by `scripts/prefix_quality.py`.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +35,7 @@ from g3pt.models.alternatives.kl import KlConfig
 from g3pt.models.weights.load import load_weights
 from g3pt.reproduce.experiments import WEIGHTS_FOLDER, EvaluationSet, Experiment, Scale, Variant
 from g3pt.reproduce.series import finished_rows, run_folder
+from g3pt.reproduce.table_report import rounded_json
 from g3pt.reproduce.tables import cvq, kl, pooling, tokenizer_run, trained_longer, vq
 from g3pt.reproduce.tokenizer_sizes import size
 from g3pt.shapes.datasets.tokenizer import TokenizerDataConfig, TokenizerDataset
@@ -326,9 +326,7 @@ def write_quality(quality: PrefixQuality, folder: Path, command: str) -> list[Pa
         title=f"{quality.experiment.title} ({quality.experiment.scale}, {first})",
     )
     write_whole(files[0], markdown(quality, command, files[2].name))
-    text = json.dumps(quality.to_json(), allow_nan=False)
-    rounded = json.loads(text, parse_float=lambda digits: round(float(digits), 5))
-    write_whole(files[1], json.dumps(rounded) + "\n")  # kept in the repository, so it is short
+    write_whole(files[1], rounded_json(quality.to_json()))
     return files
 
 
