@@ -9,8 +9,9 @@ import pytest
 from g3pt.reproduce.budget import budget
 from g3pt.reproduce.series import FinishedRow
 from g3pt.reproduce.table_report import markdown, rounded_json, write_report
-from g3pt.reproduce.tables import table2, table3a, table4
+from g3pt.reproduce.tables import table2, table3a, table4, tokenizer_run
 from g3pt.reproduce.tabulate import at_operations, tabulate
+from g3pt.training.cost import estimate_cost
 
 ENVIRONMENT = {
     "commit": "abc",
@@ -155,15 +156,26 @@ def test_an_order_that_turns_with_the_steps_is_seen():
     experiment = budget("toy")
     flat = {500: 0.5, 2000: 0.5, 5000: 0.5}
     ious = dict.fromkeys(("VAE", "VQ-VAE", "pooling", "triplane"), flat)
-    ious |= {"CVQ": {500: 0.4, 2000: 0.5, 5000: 0.7}, "volume": {500: 0.5, 2000: 0.6, 5000: 0.65}}
+    ious["CVQ"] = {500: 0.4, 2000: 0.5, 5000: 0.7, 10_000: 0.7}
+    ious["volume"] = {500: 0.5, 2000: 0.6, 5000: 0.65}
     found = outcomes(tabulate(experiment, budget_rows(experiment, ious, 4 * 10**9)))
     assert found["CVQ > volume, both after 500 steps"] == "not reproduced"
     assert found["CVQ > volume, both after 5,000 steps"] == "reproduced"
-    # 500 steps of a volume are 2,000 of the others, 2,000 are more than any of them took
-    assert found["CVQ > volume, both after 2 TFLOP (500 steps of the latter)"] == (
-        "within the interval"
-    )
-    assert not any("volume" in text and "2,000 steps of the latter" in text for text in found)
+    # 500 steps of a volume are 2,000 of CVQ, 2,000 are 8,000, 5,000 are more than CVQ took
+    equal = {500: "within the interval", 2000: "reproduced"}
+    for steps, outcome in equal.items():
+        text = f"CVQ > volume, both after {steps // 250} TFLOP ({steps:,} steps of the latter)"
+        assert found[text] == outcome
+    assert not any("volume" in text and "5,000 steps of the latter" in text for text in found)
+
+
+def test_cvq_is_trained_for_the_operations_of_every_other_kind():
+    spent = dict[str, int]()
+    for variant in budget("toy").variants:
+        run = tokenizer_run(variant)
+        operations = estimate_cost(run).flops_per_step * run.train.steps
+        spent[variant.curve] = max(spent.get(variant.curve, 0), operations)
+    assert max(spent.values()) < 1.04 * spent["CVQ"]
 
 
 def test_a_curve_is_read_between_its_budgets_in_the_logarithm_of_operations():
@@ -180,7 +192,7 @@ def test_a_curve_is_read_between_its_budgets_in_the_logarithm_of_operations():
 def test_a_curve_over_operations_is_drawn_for_every_kind(tmp_path: Path):
     pytest.importorskip("matplotlib", reason="plots need the extra `eval`")
     experiment = budget("toy")
-    growing = {500: 0.4, 2000: 0.5, 5000: 0.6}
+    growing = {500: 0.4, 2000: 0.5, 5000: 0.6, 10_000: 0.6}
     ious = {variant.curve: growing for variant in experiment.variants}
     table = tabulate(experiment, budget_rows(experiment, ious, 2 * 10**9))
     files = write_report(table, tmp_path)
