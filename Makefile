@@ -42,7 +42,7 @@ FROM_CPU_INDEX := --no-deps --retries 0 --timeout 5 --index-url $(TORCH_CPU_INDE
 CPU_TORCH := $(PIP) $(PIN) $(FROM_CPU_INDEX) torch
 LOCKED := $(PIP) --require-hashes --no-deps --no-build-isolation
 
-.PHONY: help install develop locked demo test lint format docs clean
+.PHONY: help install develop locked demo test lint torture format docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -103,7 +103,12 @@ lint: $(VENV)/.developed  ## style, types, import layers, spelling
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/codespell
 
-test: lint  ## lint, then every test that runs on a CPU without network
+# Every commit has seeds of its own.
+torture: $(VENV)/.developed  ## 2,000 damaged and malicious files and requests at every door
+	OMP_NUM_THREADS=1 $(BIN)/g3pt torture --workers $(or $(filter-out 0,$(WORKERS)),1) \
+	  --seed $$(( $$(git rev-list --count HEAD 2>/dev/null || echo 0) * 1000 ))
+
+test: lint torture  ## lint, torture, then every test that runs on a CPU without network
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 format: $(VENV)/.developed  ## let ruff rewrite what it can

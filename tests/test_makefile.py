@@ -84,3 +84,12 @@ def test_another_torch_is_refused_by_name(tmp_path):
     pip(tmp_path, "nothing")
     done = make("install", f"VENV={tmp_path}/env", "TORCH=gpu")
     assert done.returncode != 0 and "TORCH is cpu or default, got gpu" in done.stderr
+
+
+def test_the_tests_begin_with_torture_on_seeds_of_the_commit(tmp_path):
+    done = make("--dry-run", "test", f"VENV={tmp_path}/env", "WORKERS=3")
+    assert done.returncode == 0, done.stderr
+    assert "g3pt torture --workers 3" in done.stdout
+    assert "--seed $(( $(git rev-list --count HEAD 2>/dev/null || echo 0) * 1000 ))" in done.stdout
+    assert done.stdout.index("ruff check") < done.stdout.index("g3pt torture")
+    assert done.stdout.index("g3pt torture") < done.stdout.index("-m pytest")
