@@ -28,6 +28,10 @@ Retired = Mapping[tuple[str, ...], object]
 A path is a tuple of keys; lists on the way are searched item by item."""
 
 
+_TELLING = ("value_error", "missing")
+"""Errors of pydantic whose messages tell what came."""
+
+
 class ConfigError(ValueError):
     """A config that cannot be read; the message names origin, field and what was expected."""
 
@@ -102,7 +106,13 @@ def _read(cls: type[ConfigT], data: object, origin: str) -> ConfigT:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "(top level)"
-        raise ConfigError(f"{origin}: {field}: {first['msg']}") from None
+        came = "" if first["type"] in _TELLING else f", got {_shortened(first['input'])}"
+        raise ConfigError(f"{origin}: {field}: {first['msg']}{came}") from None
+
+
+def _shortened(value: object) -> str:
+    """A JSON value on one line of at most 60 characters."""
+    return repr(value)[:60] if isinstance(value, str | int | float | None) else type(value).__name__
 
 
 def save_json(path: str | os.PathLike[str], config: object) -> None:

@@ -220,13 +220,28 @@ def test_nothing_sound_is_an_error_and_nothing_at_all_is_none(checkpoints, tmp_p
         checkpoints.load_newest_checkpoint(tmp_path)
 
 
-def test_a_checkpoint_of_another_model_is_refused_by_name(checkpoints):
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"bias": None}, "m.safetensors: is of another model: lacks tensor bias"),
+        ({"more": torch.ones(2)}, "m.safetensors: is of another model: holds the unknown tensor m"),
+        ({"weight": torch.zeros(1, 2)}, r"m.safetensors: .*weight has shape \(1, 2\), expected"),
+        (
+            {"bias": torch.zeros(3, dtype=torch.int64)},
+            "bias holds numbers of torch.int64, expected",
+        ),
+        ({"bias": torch.tensor([0, float("nan"), 0])}, "bias holds numbers that are not finite"),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused_by_file_and_tensor(checkpoints, changes, words):
     module = torch.nn.Linear(2, 3)
-    tensors = checkpoints.module_tensors(module)
-    with pytest.raises(checkpoints.CheckpointError, match="another model: bias"):
-        checkpoints.load_module_tensors(module, {"weight": tensors["weight"]})
-    with pytest.raises(checkpoints.CheckpointError, match="weight has shape"):
-        checkpoints.load_module_tensors(module, tensors | {"weight": torch.zeros(1, 2)})
+    before = {name: each.clone() for name, each in checkpoints.module_tensors(module).items()}
+    given = {name: each + 1 for name, each in before.items()} | changes
+    given = {name: each for name, each in given.items() if each is not None}
+    with pytest.raises(checkpoints.CheckpointError, match=words):
+        checkpoints.load_module_tensors(module, given, "m.safetensors")
+    after = checkpoints.module_tensors(module)
+    assert all(torch.equal(after[name], before[name]) for name in before)
 
 
 def test_tied_parameters_are_saved_once(checkpoints):

@@ -1,5 +1,7 @@
 """Which parameters get which optimiser, how the rate runs, and what the average is."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -108,6 +110,48 @@ def test_optimiser_state_survives_a_round_trip(optim, kind):
     steps(broken, three, range(3, 6))
     for a, b in zip(straight.parameters(), broken.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def changed(tensors, **changes):
+    """Tensors with changes at the first key of a slot; None takes that one out."""
+    tensors = dict(tensors)
+    for slot, change in changes.items():
+        key = min((each for each in tensors if each.startswith(f"{slot}/")), default=slot)
+        tensors[key] = change
+    return {key: each for key, each in tensors.items() if each is not None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"exp_avg": torch.ones(7, 3)}, r"o\.safetensors: .*exp_avg/\S+ has shape \(7, 3\)"),
+        ({"momentum_buffer": torch.ones(7, 3)}, r"momentum_buffer/\S+ has shape \(7, 3\)"),
+        ({"step": torch.ones(2)}, r"step/\S+ has shape \(2,\), expected \(\)"),
+        ({"step": torch.tensor(-1.0)}, r"step/\S+ holds negative numbers"),
+        ({"step": torch.tensor(3)}, r"step/\S+ holds numbers of torch\.int64"),
+        ({"exp_avg_sq": None}, r"lacks tensor exp_avg_sq/"),
+        ({"odd/never": torch.ones(2)}, r"holds the unknown tensor odd/never"),
+        ({"exp_avg": torch.full((32,), math.inf)}, r"exp_avg/\S+ holds numbers that are not fin"),
+    ],
+)
+def test_an_optimiser_state_that_does_not_fit_is_refused_by_file_and_tensor(optim, changes, words):
+    module = network()
+    optimizer = optim.Optimizer(module, optim.MuonConfig())
+    fill_gradients(module, 0)
+    optimizer.step(0.01)
+    kept = {name: value.clone() for name, value in optimizer.state_tensors().items()}
+    with pytest.raises(ValueError, match=words):
+        optimizer.load_state_tensors(changed(kept, **changes), "o.safetensors")
+    optimizer.load_state_tensors(kept)
+
+
+def test_an_average_that_does_not_fit_is_refused_by_file_and_tensor(optim):
+    ema = optim.Ema(nn.Linear(2, 3), 0.9)
+    kept = ema.state_tensors()
+    for changes in ({"odd": torch.ones(2)}, {"bias": torch.full((3,), math.nan)}, {"bias": None}):
+        with pytest.raises(ValueError, match=r"^e\.safetensors: .*(odd|bias)"):
+            ema.load_state_tensors(changed(kept, **changes), "e.safetensors")
+    ema.load_state_tensors(kept)
 
 
 def test_the_rate_rises_linearly_then_falls_to_its_share(optim):

@@ -256,7 +256,7 @@ def train_generator(
     )
     best = load_newest_checkpoint(work / "run" / BEST_FOLDER)
     if best is not None:
-        load_module_tensors(task.module, best.tensors["model"])
+        load_module_tensors(task.module, best.group("model"), best.file("model"))
     changed.eval()
     tokenizer.eval().requires_grad_(False)
     return Trained(car=changed, adapter=adapter, words=words, result=result)

@@ -31,6 +31,7 @@ from g3pt.training.distributed import own, spread_like, whole
 LOGGER = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 STATE = "state.json"
+REMEDY = "go on from another checkpoint, or start again in a new folder"
 
 
 class CheckpointError(ValueError):
@@ -45,6 +46,22 @@ class Checkpoint:
     tensors: Mapping[str, dict[str, Tensor]]
     """Groups of tensors by file stem: `model`, `ema`, `optimizer`."""
     state: Mapping[str, Any]
+    folder: Path = Path()
+    """The folder that it was read from."""
+
+    def file(self, group: str) -> Path:
+        """The file of a group of tensors."""
+        return self.folder / f"{group}.safetensors"
+
+    def group(self, name: str) -> dict[str, Tensor]:
+        """A group of tensors.
+
+        Raises:
+            CheckpointError: if the checkpoint has no such file.
+        """
+        if name not in self.tensors:
+            raise CheckpointError(f"{self.file(name)}: is not part of the checkpoint")
+        return self.tensors[name]
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
@@ -181,7 +198,7 @@ def load_checkpoint(folder: Path, step: int) -> Checkpoint:
         raise CheckpointError(f"{source}: damaged checkpoint: {error}") from error
     if not isinstance(state, dict) or state.get("step") != step:
         raise CheckpointError(f"{source / STATE}: is not the state of step {step}")
-    return Checkpoint(step=step, tensors=tensors, state=state)
+    return Checkpoint(step=step, tensors=tensors, state=state, folder=source)
 
 
 def _verify(source: Path) -> None:
@@ -239,25 +256,64 @@ def module_tensors(module: nn.Module) -> dict[str, Tensor]:
     return tensors
 
 
-@torch.no_grad()
-def load_module_tensors(module: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Copy the tensors of a checkpoint into a module with exactly these names and shapes.
+def require_like(
+    tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], file: str | Path
+) -> None:
+    """Check that a file of a checkpoint holds exactly the wanted tensors, all of them finite.
+
+    Args:
+        tensors: what the file holds, whole.
+        wanted: tensors of the wanted names, shapes and number formats, whole or sharded.
+        file: named in errors.
 
     Raises:
-        CheckpointError: if a name or a shape differs.
+        CheckpointError: if a name, a shape or a number format differs, or a number is not finite.
+    """
+    if differing := sorted(wanted.keys() ^ tensors.keys()):
+        what = "lacks" if differing[0] in wanted else "holds the unknown"
+        raise CheckpointError(
+            f"{file}: is of another model: {what} tensor {differing[0]} ({len(differing)} differ); "
+            f"{REMEDY}"
+        )
+    for name, like in wanted.items():
+        given = tensors[name]
+        if given.shape != like.shape:
+            raise CheckpointError(
+                f"{file}: is of another model: {name} has shape {tuple(given.shape)}, expected "
+                f"{tuple(like.shape)}; {REMEDY}"
+            )
+        if given.dtype != like.dtype:
+            raise CheckpointError(
+                f"{file}: {name} holds numbers of {given.dtype}, expected {like.dtype}; {REMEDY}"
+            )
+        if not bool(given.isfinite().all()):
+            raise CheckpointError(f"{file}: {name} holds numbers that are not finite; {REMEDY}")
+
+
+@torch.no_grad()
+def load_module_tensors(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    file: str | Path = "the checkpoint",
+    *,
+    partly: bool = False,
+) -> None:
+    """Copy the tensors of a checkpoint into a module with exactly these names and shapes.
+
+    Args:
+        module: what they are copied into.
+        tensors: whole tensors, as `module_tensors` gives them.
+        file: where they come from, named in errors.
+        partly: whether tensors of the module may be missing; they stay.
+
+    Raises:
+        CheckpointError: if they do not fit (`require_like`); nothing is copied then.
     """
     ours = module_tensors(module)
-    if differing := sorted(ours.keys() ^ tensors.keys()):
-        raise CheckpointError(
-            f"the checkpoint is of another model: {differing[0]} is in one of them only "
-            f"({len(differing)} such tensors)"
-        )
+    if partly:
+        ours = {name: tensor for name, tensor in ours.items() if name in tensors}
+    require_like(tensors, ours, file)
     for name, tensor in ours.items():
-        if tensor.shape != tensors[name].shape:
-            raise CheckpointError(
-                f"the checkpoint is of another model: {name} has shape "
-                f"{tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}"
-            )
         own(tensor).copy_(own(spread_like(tensors[name], tensor)))
 
 

@@ -8,7 +8,7 @@ gives the same losses bit for bit on the same machine, even if it was killed and
 import logging
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from g3pt.training.config import TrainConfig
 from g3pt.training.distributed import World, whole
 from g3pt.training.engines import build_engine
 from g3pt.training.feed import BatchFeed
+from g3pt.training.loop_state import LoopState, loop_state
 from g3pt.training.optim import Ema, OptimConfig, Optimizer
 from g3pt.training.recomputation import recompute_blocks
 from g3pt.training.signals import StopSignals
@@ -82,27 +83,6 @@ class _StepNumbers:
 
 class TrainingDivergedError(RuntimeError):
     """Losses stayed non-finite after every allowed rollback."""
-
-
-@dataclass
-class LoopState:
-    """State that a resumed run needs in addition to the tensors; saved as JSON."""
-
-    step: int = 0
-    """Steps that are done, skipped ones included."""
-    elapsed: float = 0.0
-    lr_scale: float = 1.0
-    rollbacks: int = 0
-    skips_in_a_row: int = 0
-    avoided: list[int] = field(default_factory=list[int])
-    """Steps whose batches led to a rollback; they are skipped from then on."""
-    window: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
-    """Sum and count of each metric since it was last logged."""
-    last_loss: float | None = None
-    best: float | None = None
-    """The largest value of `keep_best` so far."""
-    stale: int = 0
-    """Evaluations since then."""
 
 
 def train(
@@ -453,10 +433,13 @@ class _Loop:
         checkpoint = self._read()
         if checkpoint is None:
             return
-        load_module_tensors(self.module, checkpoint.tensors["model"])
-        self.ema.load_state_tensors(checkpoint.tensors["ema"])
-        self.optimizer.load_state_tensors(checkpoint.tensors.get("optimizer", {}))
-        self.state = LoopState(**checkpoint.state["loop"])
+        state = loop_state(checkpoint)
+        load_module_tensors(self.module, checkpoint.group("model"), checkpoint.file("model"))
+        self.ema.load_state_tensors(checkpoint.group("ema"), checkpoint.file("ema"))
+        self.optimizer.load_state_tensors(
+            checkpoint.group("optimizer"), checkpoint.file("optimizer")
+        )
+        self.state = state
 
     def _read(self) -> Checkpoint | None:
         """The newest sound checkpoint, which rank 0 reads for all processes.
@@ -482,7 +465,8 @@ class _Loop:
             discard_after(self.folder, step)
         held = {} if found is None else found.tensors
         tensors = {name: self.world.share_tensors(held.get(name, {})) for name in groups}
-        return Checkpoint(step=step, tensors=tensors, state=state)
+        folder = self.folder / f"step-{step}"
+        return Checkpoint(step=step, tensors=tensors, state=state, folder=folder)
 
     # -- looking ------------------------------------------------------------------------------
 

@@ -1,13 +1,16 @@
 """Optimisers, their learning-rate schedule, and the running average of the weights."""
 
 import math
+from collections.abc import Collection, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, assert_never
 
 import torch
 from torch import Tensor, nn
 
+from g3pt.training.checkpoint import CheckpointError, require_like
 from g3pt.training.distributed import own_all, spread_like
 from g3pt.training.muon import Muon
 
@@ -103,6 +106,14 @@ def _check_rate(lr: float, clip_norm: float) -> None:
         raise ValueError(f"optim needs lr > 0 and clip_norm >= 0, got {lr} and {clip_norm}")
 
 
+STEP_SLOT = "step"
+ADAMW_SLOTS = (STEP_SLOT, "exp_avg", "exp_avg_sq")
+MUON_SLOTS = ("momentum_buffer",)
+"""What the optimisers keep of a parameter: tensors like it, and AdamW its number of updates."""
+_NOT_NEGATIVE = (f"{STEP_SLOT}/", "exp_avg_sq/")
+_STEP = torch.zeros(())
+
+
 class Optimizer:
     """The torch optimisers of one module behind one `step`, with their state as named tensors."""
 
@@ -153,15 +164,30 @@ class Optimizer:
             for slot, value in slots.items()
         }
 
-    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Replace the whole state by one that `state_tensors` gave."""
+    def load_state_tensors(
+        self, tensors: Mapping[str, Tensor], file: str | Path = "the checkpoint"
+    ) -> None:
+        """Replace the whole state by one that `state_tensors` gave.
+
+        Args:
+            tensors: the state, whole.
+            file: where it comes from, named in errors.
+
+        Raises:
+            CheckpointError: if it is no state of these parameters; nothing is replaced then.
+        """
+        updated = {key.partition("/")[2] for key in tensors}
+        require_like(tensors, self._state_like(updated), file)
+        for key, value in tensors.items():
+            if key.startswith(_NOT_NEGATIVE) and bool((value < 0).any()):
+                raise CheckpointError(f"{file}: {key} holds negative numbers; expected none")
         by_name = {name: parameter for parameter, name in self._names.items()}
         states: dict[Tensor, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             slot, _, name = key.partition("/")
             parameter = by_name[name]
             value = value.to(parameter.device, copy=True)
-            if value.shape == parameter.shape:  # not a count of steps
+            if slot != STEP_SLOT:
                 value = spread_like(value, parameter)
             states.setdefault(parameter, {})[slot] = value
         for optimizer in self._optimizers:
@@ -170,6 +196,20 @@ class Optimizer:
                 for parameter in group["params"]:
                     if parameter in states:
                         optimizer.state[parameter] = states[parameter]
+
+    def _state_like(self, updated: Collection[str]) -> dict[str, Tensor]:
+        """Tensors like those of the state once these parameters have been updated.
+
+        The others have no state: they never had a gradient.
+        """
+        return {
+            f"{slot}/{self._names[parameter]}": _STEP if slot == STEP_SLOT else parameter
+            for optimizer in self._optimizers
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+            if self._names[parameter] in updated
+            for slot in (MUON_SLOTS if isinstance(optimizer, Muon) else ADAMW_SLOTS)
+        }
 
 
 def _build(module: nn.Module, config: OptimConfig) -> list[torch.optim.Optimizer]:
@@ -275,8 +315,11 @@ class Ema:
         """The average, by parameter name."""
         return dict(zip(self._names, self._average, strict=True))
 
-    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what `state_tensors` gave."""
+    def load_state_tensors(
+        self, tensors: Mapping[str, Tensor], file: str | Path = "the checkpoint"
+    ) -> None:
+        """Put back what `state_tensors` gave; arguments and errors as of `Optimizer`."""
+        require_like(tensors, self.state_tensors(), file)
         pairs = zip(self._names, self._average, strict=True)
         loaded = [spread_like(tensors[name], average) for name, average in pairs]
         _FOREACH_COPY(own_all(self._average), own_all(loaded))

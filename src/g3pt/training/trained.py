@@ -19,6 +19,7 @@ from g3pt.training.checkpoint import (
     load_newest_checkpoint,
 )
 from g3pt.training.loop import BEST_FOLDER
+from g3pt.training.loop_state import loop_state
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -39,15 +40,14 @@ def load_trained(folder: str | Path, *, average: bool = True) -> Tokenizer | Car
     model = _build(load_run(folder).model)
     best = load_newest_checkpoint(Path(folder) / BEST_FOLDER) if average else None
     if best is not None:
-        load_module_tensors(model, best.tensors["model"])
+        load_module_tensors(model, best.group("model"), best.file("model"))
         return model.eval().requires_grad_(False)
     checkpoint = load_newest_checkpoint(Path(folder) / "checkpoints")
     if checkpoint is None:
         raise CheckpointError(f"{folder}: no checkpoint has been written yet")
-    tensors = dict(checkpoint.tensors["model"])
+    load_module_tensors(model, checkpoint.group("model"), checkpoint.file("model"))
     if average:
-        tensors |= checkpoint.tensors["ema"]
-    load_module_tensors(model, tensors)
+        load_module_tensors(model, checkpoint.group("ema"), checkpoint.file("ema"), partly=True)
     return model.eval().requires_grad_(False)
 
 
@@ -79,8 +79,8 @@ def share_trained(folder: str | Path) -> float:
         raise CheckpointError(f"{folder}: no checkpoint has been written yet")
     from g3pt.training.runs import load_run  # whose kinds load what they start from
 
-    state = checkpoint.state["loop"]
-    return load_run(folder).train.share_of(state["step"], state["elapsed"])
+    state = loop_state(checkpoint)
+    return load_run(folder).train.share_of(state.step, state.elapsed)
 
 
 def load_tokenizer(source: str | Path) -> Tokenizer:
