@@ -118,3 +118,14 @@ def test_fields_that_are_gone_are_passed_over_where_they_say_what_is_done_anyway
 
     assert current == {"parts": [{"new": 2}, {"old": "y"}], "kept": 1}
     assert data["gone"] == 1
+
+
+def test_a_config_has_a_few_kilobytes_and_is_refused_unread_if_it_is_large(tmp_path):
+    from g3pt.config import ConfigError, load_json
+    from g3pt.files import MAX_CONFIG_BYTES
+    from g3pt.training.optim import AdamWConfig
+
+    path = tmp_path / "config.json"
+    path.write_text("{" + " " * MAX_CONFIG_BYTES + "}")
+    with pytest.raises(ConfigError, match=r"config\.json: has \d+ bytes, expected at most"):
+        load_json(path, AdamWConfig)

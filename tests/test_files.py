@@ -191,6 +191,15 @@ def test_json_has_a_largest_size(tmp_path: Path):
         read_json(tmp_path / "a", RefusedError)
 
 
+def test_json_has_a_largest_number_of_objects_and_arrays(monkeypatch: pytest.MonkeyPatch):
+    from g3pt import files
+
+    monkeypatch.setattr(files, "MAX_JSON_BRACKETS", 3)
+    assert files.parse_json(b'[{}, {"a": 1}]', "a") == [{}, {"a": 1}]
+    with pytest.raises(RefusedError, match="a: has 4 objects and arrays, expected at most 3"):
+        files.parse_json(b"[{},{},[]]", "a", RefusedError)
+
+
 def test_a_folder_is_held_by_one(tmp_path: Path):
     with alone_in(tmp_path):
         with pytest.raises(BusyError, match=f"{tmp_path}: another process is working on it"):

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from g3pt.files import read_json, write_whole
+from g3pt.files import MAX_CONFIG_BYTES, read_json, write_whole
 
 ConfigT = TypeVar("ConfigT")
 
@@ -136,7 +136,11 @@ def refuse_yaml(path: str | os.PathLike[str]) -> None:
 
 
 def load_json(
-    path: str | os.PathLike[str], cls: type[ConfigT], *, retired: Retired | None = None
+    path: str | os.PathLike[str],
+    cls: type[ConfigT],
+    *,
+    retired: Retired | None = None,
+    most: int = MAX_CONFIG_BYTES,
 ) -> ConfigT:
     """Read a config that `save_json` wrote.
 
@@ -144,13 +148,14 @@ def load_json(
         path: the file.
         cls: the dataclass to build.
         retired: fields that the file may have although `cls` no longer has them.
+        most: bytes that the file may have.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ConfigError: if the file is not JSON, or does not fit `cls`.
+        ConfigError: if the file is too large, not JSON, or does not fit `cls`.
     """
     refuse_yaml(path)
-    data = require_object(read_json(path, ConfigError), str(path))
+    data = require_object(read_json(path, ConfigError, most=most), str(path))
     return from_json(cls, without_retired(data, retired or {}), origin=str(path))
 
 

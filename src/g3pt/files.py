@@ -26,6 +26,10 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOENT)
 """Errors of a folder that is full, read-only or gone."""
 MAX_JSON_BYTES = 64 * 2**20
 """Largest JSON file that is read; in memory its values take some ten times as much."""
+MAX_CONFIG_BYTES = 2**20
+"""Largest JSON file of settings; ours have a few kilobytes."""
+MAX_JSON_BRACKETS = 2**21
+"""Most objects and arrays of a JSON file: three bytes of an empty one take a hundred in memory."""
 
 
 class BusyError(ValueError):
@@ -70,17 +74,23 @@ def check_plain(path: str | os.PathLike[str], most: int, error: type[Exception])
         raise error(f"{path}: has {status.st_size} bytes, expected at most {most}")
 
 
-def read_json(path: str | os.PathLike[str], error: type[Exception] = ValueError) -> Any:
+def read_json(
+    path: str | os.PathLike[str],
+    error: type[Exception] = ValueError,
+    *,
+    most: int = MAX_JSON_BYTES,
+) -> Any:
     """Read the values of a JSON file.
 
     Args:
         path: the file.
         error: raised, with a message that names the file, if it is not JSON of usual size.
+        most: bytes that it may have.
 
     Raises:
         FileNotFoundError: if there is nothing of that name.
     """
-    return parse_json(read_plain(path, MAX_JSON_BYTES, error), str(path), error)
+    return parse_json(read_plain(path, most, error), str(path), error)
 
 
 def parse_json(data: bytes, origin: str, error: type[Exception] = ValueError) -> Any:
@@ -89,8 +99,14 @@ def parse_json(data: bytes, origin: str, error: type[Exception] = ValueError) ->
     Args:
         data: the text.
         origin: where it comes from, for messages.
-        error: raised, with a message that begins with `origin`, if it is not JSON.
+        error: raised, with a message that begins with `origin`, if it is not JSON, or has more than
+            `MAX_JSON_BRACKETS` objects and arrays.
     """
+    if (brackets := data.count(b"{") + data.count(b"[")) > MAX_JSON_BRACKETS:
+        raise error(
+            f"{origin}: has {brackets} objects and arrays, expected at most {MAX_JSON_BRACKETS}; "
+            "split the file"
+        )
     try:
         return json.loads(data.decode())
     except UnicodeDecodeError as caught:

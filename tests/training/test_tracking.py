@@ -75,3 +75,12 @@ def test_a_line_of_the_log_has_total_time_left_and_scales(tracking, caplog, by_c
 )
 def test_durations_are_told_in_a_fitting_unit(tracking, seconds, words):
     assert tracking.duration(seconds) == words
+
+
+def test_lines_that_are_no_records_are_dropped(tmp_path, caplog):
+    from g3pt.training.tracking import read_metrics
+
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('[1]\n{"kind": "train"}\n' + "[" * 100_000 + '\n{"kind": "train", "step": 3}\n')
+    assert [line["step"] for line in read_metrics(path)] == [3]
+    assert len(caplog.records) == 3

@@ -24,6 +24,7 @@ from g3pt.config import load_json, save_json
 from g3pt.evaluation.objects import ObjectList
 from g3pt.evaluation.protocols.before_after import Show
 from g3pt.evaluation.sets.yardsticks import build_yardstick
+from g3pt.files import MAX_JSON_BYTES
 from g3pt.models.adapters import adapter_tensors, load_adapter_tensors
 from g3pt.models.car import Car
 from g3pt.models.conditioning.growing import missing_words, with_words
@@ -140,7 +141,7 @@ def _split(
 ) -> HoldOut:
     path = work / "split.json"
     if path.is_file():
-        return load_json(path, HoldOut)
+        return load_json(path, HoldOut, most=MAX_JSON_BYTES)  # names every mesh
     split = hold_out(
         refs,
         config.held_out,

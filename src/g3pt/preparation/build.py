@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from g3pt.config import to_json
-from g3pt.files import TEMPORARY, write_whole
+from g3pt.files import TEMPORARY, read_json, write_whole
 from g3pt.preparation.sources import (
     MeshRef,
     ShapeRef,
@@ -224,7 +224,7 @@ def check_folder(out: Path, config: ShardsConfig, *, val_share: float = 0.0) -> 
         if others:
             raise ValueError(f"{out}: expected a new or empty folder, it holds {others[0]}")
         return
-    found = as_once_meant(json.loads(file.read_text(encoding="utf-8")))
+    found = as_once_meant(read_json(file))
     for name in ("prepare", "views", "samples_per_shard"):
         if found["config"].get(name) != wanted["config"][name]:
             raise ValueError(

@@ -11,7 +11,7 @@ from g3pt.config import (
     refuse_yaml,
     without_retired,
 )
-from g3pt.files import read_json
+from g3pt.files import MAX_CONFIG_BYTES, read_json
 from g3pt.models.weights.config import RETIRED_OF_MODELS
 from g3pt.preparation.sources import as_once_meant
 from g3pt.training.kinds.car import CAR, CarRun
@@ -82,7 +82,7 @@ def read_run(path: Path) -> Run:
         ConfigError: if it is not one.
     """
     refuse_yaml(path)
-    data: Any = as_once_meant(read_json(path, ConfigError))
+    data: Any = as_once_meant(read_json(path, ConfigError, most=MAX_CONFIG_BYTES))
     kind = data.get("kind") if isinstance(data, dict) else None
     if not isinstance(kind, str) or kind not in KINDS:
         raise ConfigError(f"{path}: kind: expected one of {', '.join(KINDS)}, got {kind!r}")

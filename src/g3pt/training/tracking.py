@@ -16,9 +16,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from g3pt.files import write_whole
+from g3pt.files import parse_json, read_plain, write_whole
 
 LOGGER = logging.getLogger(__name__)
+MAX_METRICS_BYTES = 2**29
+"""Largest metrics file that is read; a million records have about half of it."""
 
 
 class MetricsFile:
@@ -56,11 +58,15 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     records: list[dict[str, Any]] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_plain(path, MAX_METRICS_BYTES).splitlines():
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            LOGGER.warning("%s: dropped a line that is not JSON", path)
+            record = parse_json(line, str(path))
+        except ValueError:
+            record = None
+        if isinstance(record, dict) and isinstance(record.get("step"), int):
+            records.append(record)
+        else:
+            LOGGER.warning("%s: dropped a line that is no record of a step", path)
     return records
 
 

@@ -96,6 +96,7 @@ def test_a_manifest_names_files_by_object(objects, folder, box_mesh):
         ("[]\n", "line 1: expected a JSON object with 'id' and 'path'"),
         ('{"id": "a"}\n', "line 1: expected a JSON object with 'id' and 'path'"),
         ("no json\n", "line 1: expected a JSON object"),
+        ("[" * 100_000, "line 1: expected a JSON object"),
         ('{"id": "a", "path": "a.off"}\n' * 2, "line 2: a is there twice"),
     ],
 )

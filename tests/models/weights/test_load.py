@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -366,8 +367,16 @@ def test_a_tokenizer_alone_has_nothing_to_adapt(folder: Path, tmp_path: Path) ->
 
 def test_a_config_that_cannot_be_read_holds_no_regressor(folder: Path) -> None:
     assert not holds_regressor(folder)
-    (folder / "config.json").write_text("{")
-    with pytest.raises(WeightsError, match=r"config\.json: cannot be read"):
+    for text, words in (("{", "not JSON"), ("[" * 100_000, "nested too deeply")):
+        (folder / "config.json").write_text(text)
+        with pytest.raises(WeightsError, match=rf"config\.json: .*{words}"):
+            holds_regressor(folder)
+
+
+def test_a_pipe_as_config_is_refused_unread(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+    with pytest.raises(WeightsError, match=r"config\.json: is no plain file"):
         holds_regressor(folder)
 
 

@@ -1,6 +1,5 @@
 """Another system's meshes of the objects that generation is evaluated on, from a folder."""
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from g3pt.evaluation.run import (
 )
 from g3pt.evaluation.sets.distribution import pack_sketches
 from g3pt.evaluation.sets.families import FamilyReferences
+from g3pt.files import MAX_JSON_BYTES, parse_json, read_plain
 from g3pt.geometry.mesh import MESH_SUFFIXES, TriangleMesh, UnitFrame, to_unit, unit_frame_of
 from g3pt.geometry.metrics import solid_test
 from g3pt.preparation.sources import ProceduralRef, SourceShape
@@ -178,9 +178,10 @@ def _without_suffix(name: str) -> str:
 
 def _read_manifest(manifest: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), start=1):
+    lines = read_plain(manifest, MAX_JSON_BYTES).splitlines()
+    for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
+            row = parse_json(line, str(manifest))
             name, path = str(row["id"]), manifest.parent / str(row["path"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(

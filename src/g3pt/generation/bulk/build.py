@@ -20,7 +20,7 @@ from typing import Any
 
 from g3pt import __version__
 from g3pt.config import to_json
-from g3pt.files import TEMPORARY, naming, write_whole
+from g3pt.files import TEMPORARY, naming, read_json, write_whole
 from g3pt.generation.bulk.manifest import MISSING, BulkRow, manifest_sha256, sizes_of
 from g3pt.generation.bulk.tasks import BulkSettings, BulkTask, ModelSource
 from g3pt.shapes.shards import shard_name
@@ -193,7 +193,7 @@ def _enter(out: Path, rows: Sequence[BulkRow], settings: BulkSettings, models: M
             raise ValueError(f"{out}: expected a new or empty folder, it holds {others[0]}")
         write_whole(file, json.dumps({**wanted, "g3pt": __version__}, indent=2) + "\n")
         return
-    found = json.loads(file.read_text(encoding="utf-8"))
+    found = read_json(file)
     if found.get("format_version") != FORMAT_VERSION or "manifest" not in found:
         raise ValueError(f"{out}: expected results of a manifest, {CONFIG_FILE} tells of others")
     _check_manifest(out, found["manifest"], wanted["manifest"])

@@ -1,6 +1,5 @@
 """Save models to a weights folder and load them from one (`folder.py`)."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from g3pt.files import whole_folder
+from g3pt.files import MAX_CONFIG_BYTES, read_json, whole_folder
 from g3pt.hashes import tensors_sha256
 from g3pt.models.car import Car
 from g3pt.models.devices import resolve_device
@@ -258,8 +257,5 @@ def holds_regressor(weights: str | Path) -> bool:
         FileNotFoundError, WeightsError: if there is no weights folder.
     """
     path = find_weights(weights) / CONFIG_FILE
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise WeightsError(f"{path}: cannot be read as the config of a weights folder") from None
+    data = read_json(path, WeightsError, most=MAX_CONFIG_BYTES)
     return isinstance(data, dict) and data.get("kind") == "g3pt-regressor"

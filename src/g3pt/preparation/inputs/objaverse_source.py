@@ -1,6 +1,5 @@
 """Objects of Objaverse 1.0 through its own package, which caches downloads."""
 
-import json
 import logging
 import os
 import warnings
@@ -9,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from g3pt.files import MAX_JSON_BYTES, parse_json, read_plain
 from g3pt.preparation.inputs.configs import ObjaverseSourceConfig
 from g3pt.preparation.inputs.refs import MeshRef
 
@@ -66,7 +66,10 @@ def _uids(config: ObjaverseSourceConfig) -> list[str]:
         path = Path(config.path)
         if not path.is_file():
             raise FileNotFoundError(f"source.path: no file of Objaverse names at {path}")
-        text = path.read_text(encoding="utf-8-sig")
+        try:
+            text = read_plain(path, MAX_JSON_BYTES).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: is not text in UTF-8 ({error.reason})") from None
         uids += _json_names(path, text) if text.lstrip()[:1] in ("[", "{") else text.split()
     uids = [uid.removesuffix(".glb") for uid in uids]
     if not uids:
@@ -76,10 +79,7 @@ def _uids(config: ObjaverseSourceConfig) -> list[str]:
 
 def _json_names(path: Path, text: str) -> list[str]:
     """Ids from a JSON list, or the keys of a JSON object."""
-    try:
-        return [str(name) for name in json.loads(text)]
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON: {error}") from None
+    return [str(name) for name in parse_json(text.encode(), str(path))]
 
 
 def _licence(note: Mapping[str, Any]) -> str:
