@@ -7,12 +7,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from g3pt.arguments import (
     MAX_SEED,
     check_number,
+    check_ranges,
     check_whole,
     seed_of,
 )
@@ -123,3 +125,14 @@ def test_numbers_of_other_libraries_are_numbers() -> None:
         assert seed_of(value) == 3
     for value in (3, 0.5, np.float32(0.5), np.int64(3)):
         check_number("top_p", value)
+
+
+def test_a_field_outside_its_range_is_named_with_the_range():
+    config = SimpleNamespace(seed=3, grid=(1, 9))
+    check_ranges(config, "data", seed=(0, 3), grid=(1, 9))
+    with pytest.raises(ValueError, match=r"^data\.seed must lie in 0\.\.2, got 3$"):
+        check_ranges(config, "data", seed=(0, 2))
+    with pytest.raises(ValueError, match=r"^grid must lie in 2\.\.9, got 1$"):
+        check_ranges(config, "", grid=(2, 9))
+    with pytest.raises(ValueError, match="seed"):
+        check_ranges(SimpleNamespace(seed=float("nan")), "", seed=(0, 1))

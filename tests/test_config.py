@@ -129,3 +129,11 @@ def test_a_config_has_a_few_kilobytes_and_is_refused_unread_if_it_is_large(tmp_p
     path.write_text("{" + " " * MAX_CONFIG_BYTES + "}")
     with pytest.raises(ConfigError, match=r"config\.json: has \d+ bytes, expected at most"):
         load_json(path, AdamWConfig)
+
+
+def test_an_error_in_one_kind_of_a_union_is_that_of_the_kind_that_is_named():
+    from g3pt.config import ConfigError, from_json
+    from g3pt.training.kinds.car import CarRun
+
+    with pytest.raises(ConfigError, match=r"optim\.MuonConfig: .*optim\.momentum must lie in"):
+        from_json(CarRun, {"optim": {"kind": "muon", "momentum": 2.0}})

@@ -57,6 +57,35 @@ def check_number(name: str, value: object) -> None:
         raise ValueError(f"{name} must be a number, got {_shown(value)}")
 
 
+MAX_POINTS = 2**18
+"""Most surface points that a model reads at a time; every one takes a kilobyte or more."""
+MAX_WIDTH = 2**16
+"""Most channels of a layer that a config may ask for."""
+MAX_DEPTH = 2**10
+"""Most layers in a row that a config may ask for."""
+MLP_RATIOS = (1e-5, 1e4)
+"""Widths of MLPs, in widths of their inputs, that a config may ask for."""
+
+
+def check_ranges(config: object, place: str, **ranges: tuple[float, float]) -> None:
+    """Refuse a field of a config that lies outside its range.
+
+    Args:
+        config: has a number, or a tuple of numbers, in each field.
+        place: name of the config in messages; may be empty.
+        ranges: smallest and largest value by field, both allowed.
+
+    Raises:
+        ValueError: if one does; the message names the field, its range and its value.
+    """
+    prefix = f"{place}." if place else ""
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name)
+        for one in value if isinstance(value, tuple) else (value,):
+            if not low <= one <= high:
+                raise ValueError(f"{prefix}{name} must lie in {low}..{high}, got {one}")
+
+
 def _shown(value: Any) -> str:
     kind = type(value).__name__
     return f"the text {value!r:.40}" if isinstance(value, str) else f"{value!r:.40} ({kind})"

@@ -104,10 +104,21 @@ def _read(cls: type[ConfigT], data: object, origin: str) -> ConfigT:
     try:
         return cast("ConfigT", _adapter(cls).validate_json(json.dumps(data), strict=True))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first = _of_the_kind_meant(error.errors(include_url=False))[0]
         field = ".".join(str(part) for part in first["loc"]) or "(top level)"
         came = "" if first["type"] in _TELLING else f", got {_shortened(first['input'])}"
         raise ConfigError(f"{origin}: {field}: {first['msg']}{came}") from None
+
+
+def _of_the_kind_meant(errors: Sequence[Any]) -> list[Any]:
+    """Errors without those of classes of a union that have another `kind`, if others are left."""
+    others = [
+        one["loc"][:-1]
+        for one in errors
+        if one["loc"][-1:] == ("kind",) and one["type"] == "literal_error"
+    ]
+    meant = [one for one in errors if all(one["loc"][: len(way)] != way for way in others)]
+    return meant or list(errors)
 
 
 def _shortened(value: object) -> str:

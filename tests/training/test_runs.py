@@ -10,7 +10,7 @@ import torch
 
 from g3pt.config import ConfigError, save_json, to_json
 from g3pt.recipes import recipe
-from g3pt.training.runs import load_run
+from g3pt.training.runs import load_run, read_run
 from g3pt.training.start import complete, open_task, start
 from g3pt.training.trained import load_tokenizer, load_trained
 
@@ -133,3 +133,35 @@ def test_both_stages_together_make_a_weights_folder(trained, tmp_path):
     assert torch.equal(loaded.car.positions, car.positions)
     from_weights = load_tokenizer(tmp_path / "x")
     assert torch.equal(from_weights.cqt.slots_LC, tokenizer.cqt.slots_LC)
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("data.batch_size", (0, -1, 10**18)),
+        ("data.num_points", (0, -1, 10**18)),
+        ("data.num_volume_queries", (0, -1, 10**18)),
+        ("data.resident_points", (-1, 10**18)),
+        ("data.seed", (-1, 10**19)),
+        ("model.mlp_ratio", (-1, 0, 1e300)),
+        ("model.dim", (0, -1, 10**18)),
+        ("model.decoder_layers", (-1, 10**18)),
+        ("optim.lr", (-1, 0, 1e300)),
+        ("optim.clip_norm", (-1,)),
+        ("optim.schedule.warmup_steps", (-1,)),
+        ("optim.schedule.final_share", (-1, 2)),
+        ("train.seed", (10**18,)),
+    ],
+)
+def test_numbers_that_no_run_can_have_are_refused_by_file_and_field(tmp_path, field, values):
+    *way, name = field.split(".")
+    for value in values:
+        data = to_json(recipe("tokenizer-tiny-smoke"))
+        holder = data
+        for key in way:
+            holder = holder[key]
+        holder[name] = value
+        (tmp_path / "config.json").write_text(json.dumps(data))
+        with pytest.raises(ConfigError, match=rf"config\.json: {way[0]}.*\b{name} must") as caught:
+            read_run(tmp_path / "config.json")
+        assert "AdamW" not in str(caught.value)  # the recipe has Muon

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from g3pt.arguments import MAX_DEPTH, MAX_WIDTH, MLP_RATIOS, check_ranges
 from g3pt.models.conditioning.contract import ConditionBatch, ConditionOutput
 from g3pt.models.conditioning.encoders import ConditionConfig, Conditioner
 from g3pt.models.conditioning.pixels import shrink_pictures
@@ -79,6 +80,15 @@ class CarConfig:
     """First guess of the shape, regressed from the picture; None builds none."""
 
     def __post_init__(self) -> None:
+        check_ranges(
+            self,
+            "car",
+            num_bits=(1, 62),
+            input_dim=(1, MAX_WIDTH),
+            depth=(0, MAX_DEPTH),
+            width=(1, MAX_WIDTH),
+            mlp_ratio=MLP_RATIOS,
+        )
         if not self.scale_lengths or min(self.scale_lengths) < 1:
             raise ValueError(f"car.scale_lengths must be positive, got {self.scale_lengths}")
         if self.num_heads < 1 or self.width % self.num_heads:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from g3pt.arguments import check_ranges
 from g3pt.models.tokenizer import Resampling
 from g3pt.nn.attention import merge_heads, split_heads, weighted_values
 
@@ -43,6 +44,7 @@ class CqtConfig:
     """Update rate of that mean."""
 
     def __post_init__(self) -> None:
+        check_ranges(self, "cqt", center_rate=(0, 1))
         lengths = self.scale_lengths
         if not lengths or list(lengths) != sorted(set(lengths)) or lengths[0] < 1:
             raise ValueError(f"cqt.scale_lengths must strictly increase from 1 up, got {lengths}")

@@ -10,11 +10,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from g3pt.arguments import MAX_DEPTH, MAX_WIDTH, MLP_RATIOS, check_ranges
 from g3pt.models.cqt import CqtConfig, CrossScaleQuerying
 from g3pt.models.quantizers import LfqConfig, LfqQuantizer
 from g3pt.models.tokenizer import DiscreteTokenizer, FieldDecoder, Resampling
 from g3pt.nn.blocks import CrossAttentionBlock, SelfAttentionBlock
 from g3pt.nn.embeddings import FourierEmbedding
+
+MAX_LATENTS = 2**20
+MAX_OCTAVES = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +48,17 @@ class FieldDecoderConfig:
     query points to the latents near them (`Attention.look_alike`); 0 starts at random."""
 
     def __post_init__(self) -> None:
+        check_ranges(
+            self,
+            "",
+            num_latents=(1, MAX_LATENTS),
+            dim=(1, MAX_WIDTH),
+            decoder_layers=(0, MAX_DEPTH),
+            mlp_ratio=MLP_RATIOS,
+            query_mlp_ratio=MLP_RATIOS,
+            num_octaves=(0, MAX_OCTAVES),
+            local_gain=(0, 1e6),
+        )
         if self.num_heads < 1 or self.dim % self.num_heads:
             raise ValueError(f"dim {self.dim} is not divisible by num_heads {self.num_heads}")
 
@@ -59,6 +74,11 @@ class LatentSetConfig(FieldDecoderConfig):
     """Latent queries are learned, and start as embedded positions in spatial order or as noise. Or
     they are embedded points of the shape itself, from farthest-point sampling, in the same spatial
     order (3DShape2VecSet, CLAY)."""
+
+    def __post_init__(self) -> None:
+        # Not super(): a dataclass with slots is another class than the one being defined here.
+        FieldDecoderConfig.__post_init__(self)
+        check_ranges(self, "", encoder_layers=(0, MAX_DEPTH))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -38,6 +38,17 @@ def _check(
             raise ValueError(f"{name} {rule}, got {one}")
 
 
+def at_most(limit: float) -> tuple[Callable[[Any], bool], str]:
+    """The rule that a setting has a largest value."""
+    return lambda value: value <= limit, f"must be at most {limit}"
+
+
+MAX_CONSENSUS = 1024
+MAX_SCALES = 1024
+MAX_STRENGTH = 1e6
+"""Largest guidance and temperature."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
     """How an answer is sampled; None leaves a setting to the weights.
@@ -102,6 +113,17 @@ class Sampling:
         _check("top_p", self.top_p, check_number, *share, many=True)
         _check("num_scales", self.num_scales, check_whole, *not_negative)
         _check("consensus", self.consensus, check_whole, *positive)
+        _check("consensus", self.consensus, check_whole, *at_most(MAX_CONSENSUS))
+        _check("num_scales", self.num_scales, check_whole, *at_most(MAX_SCALES))
+        _check("guidance", self.guidance, check_number, *at_most(MAX_STRENGTH))
+        _check(
+            "guidance_by_scale",
+            self.guidance_by_scale,
+            check_number,
+            *at_most(MAX_STRENGTH),
+            many=True,
+        )
+        _check("temperature", self.temperature, check_number, *at_most(MAX_STRENGTH), many=True)
         if self.guess_above != "never":
             _check("guess_above", self.guess_above, check_number, *not_negative)
         for name in ("guess", "outline"):

@@ -3,7 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from g3pt.arguments import check_ranges
 from g3pt.training.engines import EngineName
+
+MAX_STEPS = 2**53
+MAX_TRAIN_SEED = 2**31 - 1
+"""Largest seed: those of all steps, which are counted up from it, fit into 64 bits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +71,17 @@ class TrainConfig:
     """Rollbacks, each of which halves the learning rate, before the run gives up."""
 
     def __post_init__(self) -> None:
+        check_ranges(
+            self,
+            "train",
+            steps=(0, MAX_STEPS),
+            seed=(-MAX_TRAIN_SEED, MAX_TRAIN_SEED),
+            threads=(0, 4096),
+            ema_decay=(0, 1),
+            max_skips=(0, MAX_STEPS),
+            max_rollbacks=(0, MAX_STEPS),
+            eval_every=(0, MAX_STEPS),
+        )
         if self.steps < 0 or self.minutes < 0 or not (self.steps or self.minutes):
             raise ValueError("train needs steps > 0 or minutes > 0, so that it ends")
         positive = ("accumulation", "log_every", "checkpoint_every", "keep_checkpoints")

@@ -10,6 +10,7 @@ from typing import Literal, assert_never
 import torch
 from torch import Tensor, nn
 
+from g3pt.arguments import check_ranges
 from g3pt.training.checkpoint import CheckpointError, require_like
 from g3pt.training.distributed import own_all, spread_like
 from g3pt.training.muon import Muon
@@ -22,6 +23,10 @@ _FOREACH_MUL = torch._foreach_mul_  # pyright: ignore[reportPrivateImportUsage]
 _FOREACH_ADD = torch._foreach_add_  # pyright: ignore[reportPrivateImportUsage]
 
 
+MAX_LR = 1e4
+BELOW_1 = math.nextafter(1.0, 0.0)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScheduleConfig:
     """Linear warm-up, then a cosine down to a share of the peak (Sec. 4.2)."""
@@ -31,11 +36,7 @@ class ScheduleConfig:
     """The learning rate at the end, as a share of the peak."""
 
     def __post_init__(self) -> None:
-        if self.warmup_steps < 0 or not 0 <= self.final_share <= 1:
-            raise ValueError(
-                "schedule needs warmup_steps >= 0 and final_share in [0, 1], got "
-                f"{self.warmup_steps} and {self.final_share}"
-            )
+        check_ranges(self, "optim.schedule", warmup_steps=(0, 2**53), final_share=(0, 1))
 
     def factor(self, step: int, progress: float) -> float:
         """Factor of the peak learning rate.
@@ -63,7 +64,7 @@ class AdamWConfig:
     schedule: ScheduleConfig = ScheduleConfig()
 
     def __post_init__(self) -> None:
-        _check_rate(self.lr, self.clip_norm)
+        _check(self)
 
 
 MIN_SIDE = 16
@@ -95,15 +96,29 @@ class MuonConfig:
     schedule: ScheduleConfig = ScheduleConfig()
 
     def __post_init__(self) -> None:
-        _check_rate(self.lr, self.clip_norm)
+        _check(self)
+        check_ranges(self, "optim", momentum=(0, BELOW_1))
 
 
 OptimConfig = AdamWConfig | MuonConfig
 
 
-def _check_rate(lr: float, clip_norm: float) -> None:
-    if lr <= 0 or clip_norm < 0:
-        raise ValueError(f"optim needs lr > 0 and clip_norm >= 0, got {lr} and {clip_norm}")
+def _check(config: OptimConfig) -> None:
+    """Check the fields that all optimisers have.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    if not 0 < config.lr <= MAX_LR:
+        raise ValueError(f"optim.lr must be above 0 and at most {MAX_LR}, got {config.lr}")
+    check_ranges(
+        config,
+        "optim",
+        clip_norm=(0, math.inf),
+        betas=(0, BELOW_1),
+        eps=(0, 1),
+        weight_decay=(0, MAX_LR),
+    )
 
 
 STEP_SLOT = "step"

@@ -12,11 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from g3pt.arguments import MAX_SEED, check_ranges
 from g3pt.models.token_statistics import scale_statistics
 from g3pt.models.tokenizer import Tokenizer
 from g3pt.shapes.shape_set import VALIDATION, Selection
 from g3pt.shapes.shards import ShardSet
-from g3pt.shapes.stored import normals, positions
+from g3pt.shapes.stored import MAX_STORED, normals, positions
 from g3pt.training.distributed import World
 
 LOGGER = logging.getLogger(__name__)
@@ -41,6 +42,18 @@ class ValidationConfig:
     """Number of queries from the group nearest to the surface."""
     batch_size: int = 16
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            self,
+            "validation",
+            num_shapes=(0, MAX_STORED),
+            num_points=(1, MAX_STORED),
+            num_volume_queries=(0, MAX_STORED),
+            num_near_queries=(0, MAX_STORED),
+            batch_size=(1, MAX_STORED),
+            seed=(0, MAX_SEED),
+        )
 
 
 @dataclass(frozen=True)

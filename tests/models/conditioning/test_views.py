@@ -76,7 +76,7 @@ def test_more_views_than_the_model_knows_are_refused(config, most):
 
 @pytest.mark.parametrize("kind", ["image", "dinov2"])
 def test_fewer_views_than_one_are_refused(kind):
-    with pytest.raises(ValueError, match=f"{kind}.max_views must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=f"{kind}.max_views must lie in 1..1024, got 0"):
         replace(KINDS[kind], max_views=0)
 
 

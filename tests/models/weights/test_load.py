@@ -425,3 +425,23 @@ def test_the_config_states_what_it_is(tiny_weights: Path) -> None:
     assert data["kind"] == "g3pt-weights"
     assert data["version"] == 1
     assert set(WeightsConfig.__dataclass_fields__) == set(data)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("num_points", 10**9, r"num_points must lie in 1\.\."),
+        ("num_points", 0, r"num_points must lie in 1\.\."),
+        ("sampling", {"consensus": 10**6}, "sampling: .*consensus must be at most 1024"),
+        ("name", "a\x1b[31m", "name must have at most"),
+        ("name", "a" * 5000, "name must have at most"),
+        ("classes", ["a\nb"], "classes must have at most"),
+    ],
+)
+def test_settings_that_no_weights_have_are_refused_by_file_and_field(
+    folder: Path, field: str, value: object, words: str
+) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    with pytest.raises(ConfigError, match=rf"config\.json: .*{words}"):
+        load_weights(folder, "cpu")

@@ -230,7 +230,7 @@ def test_features_that_do_not_belong_to_the_data_are_refused(config, caches, tmp
 
 
 def test_fewer_views_than_one_are_refused(config):
-    with pytest.raises(ValueError, match=r"data\.max_views must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"data\.max_views must lie in 1\.\.1024, got 0"):
         replace(config, max_views=0)
 
 
@@ -240,7 +240,7 @@ def test_every_training_with_conditions_checks_them(name):
     from g3pt.shapes.datasets import tokenizer as dataset
 
     kind = getattr(dataset if name == "CarDataConfig" else rival_datasets, name)
-    with pytest.raises(ValueError, match=r"data\.max_views must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"data\.max_views must lie in 1\.\.1024, got 0"):
         kind(max_views=0)
 
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from g3pt.arguments import MAX_WIDTH, check_ranges
 from g3pt.models.cvq import LatentSetConfig, OccupancyDecoder, PointEncoder
 from g3pt.models.tokenizer import PyramidOutput, Tokenizer
 
@@ -22,6 +23,10 @@ class KlConfig(LatentSetConfig):
 
     latent_dim: int = 64
     """Channels of the narrow latent (64 in CLAY, 32 in 3DShape2VecSet)."""
+
+    def __post_init__(self) -> None:
+        LatentSetConfig.__post_init__(self)
+        check_ranges(self, "", latent_dim=(1, MAX_WIDTH))
 
 
 class KlTokenizer(Tokenizer):

@@ -17,14 +17,19 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from g3pt.arguments import MAX_DEPTH, MAX_WIDTH, MLP_RATIOS, check_ranges
 from g3pt.models.alternatives.single_scale import SingleScale, SingleScaleTokenizer
-from g3pt.models.cvq import LatentSetConfig, PointEncoder
+from g3pt.models.cvq import MAX_OCTAVES, LatentSetConfig, PointEncoder
 from g3pt.models.quantizers import LfqConfig, LfqQuantizer
 from g3pt.models.tokenizer import FieldDecoder
 from g3pt.nn.convolutions import FieldHead, ResidualBlock
 
 PLANES = ((0, 1), (0, 2), (1, 2))
 """Axes of each plane."""
+
+
+MAX_SIDE = 2**10
+"""Most cells along a plane."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +70,22 @@ class TriplaneConfig:
     """Subtract a running mean per cell before the sign, as CVQ does."""
 
     center_rate: float = 0.02
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            self,
+            "",
+            resolution=(1, MAX_SIDE),
+            dim=(1, MAX_WIDTH),
+            encoder_layers=(0, MAX_DEPTH),
+            mlp_ratio=MLP_RATIOS,
+            num_octaves=(0, MAX_OCTAVES),
+            decoder_channels=(1, MAX_WIDTH),
+            decoder_blocks=(0, MAX_DEPTH),
+            hidden=(1, MAX_WIDTH),
+            query_hidden=(1, MAX_WIDTH),
+            center_rate=(0, 1),
+        )
 
     @property
     def num_latents(self) -> int:

@@ -19,7 +19,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from g3pt.arguments import MAX_DEPTH, MAX_WIDTH, check_ranges
 from g3pt.models.alternatives.single_scale import SingleScale, SingleScaleTokenizer
+from g3pt.models.cvq import MAX_OCTAVES
 from g3pt.models.quantizers import LfqConfig, LfqQuantizer
 from g3pt.models.tokenizer import FieldDecoder
 from g3pt.nn.blocks import SelfAttentionBlock
@@ -27,6 +29,10 @@ from g3pt.nn.convolutions import FieldHead, ResidualBlock
 
 POINT_CHANNELS = 7
 """Channels of a voxel: log(1 + points), mean offset from its centre (3), mean normal (3)."""
+
+
+MAX_SIDE = 2**8
+"""Most cells along an axis."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +70,20 @@ class VolumeConfig:
     """Subtract a running mean per cell before the sign, as CVQ does."""
 
     center_rate: float = 0.02
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            self,
+            "",
+            grid=(1, MAX_SIDE),
+            dim=(1, MAX_WIDTH),
+            channels=(1, MAX_WIDTH),
+            blocks=(0, MAX_DEPTH),
+            hidden=(1, MAX_WIDTH),
+            query_hidden=(1, MAX_WIDTH),
+            num_octaves=(0, MAX_OCTAVES),
+            center_rate=(0, 1),
+        )
 
     @property
     def num_latents(self) -> int:

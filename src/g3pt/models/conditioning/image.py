@@ -11,6 +11,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
+from g3pt.arguments import MAX_DEPTH, MAX_WIDTH, MLP_RATIOS, check_ranges
 from g3pt.models.conditioning.contract import ConditionOutput
 from g3pt.models.conditioning.pixels import num_channels, read_pixels
 from g3pt.nn.blocks import SelfAttentionBlock
@@ -51,6 +52,8 @@ class ImageConditionConfig:
     no mask."""
 
     def __post_init__(self) -> None:
+        check_ranges(self, "image", image_size=(1, 2**13), depth=(0, MAX_DEPTH))
+        check_ranges(self, "image", width=(1, MAX_WIDTH), mlp_ratio=MLP_RATIOS)
         if self.patch_size < 2 or self.image_size % self.patch_size:
             raise ValueError(
                 f"image.image_size {self.image_size} is not a multiple of patch_size "
@@ -75,14 +78,17 @@ class ImageConditionConfig:
         return (self.image_size // self.patch_size) ** 2
 
 
+MAX_VIEWS = 2**10
+
+
 def check_max_views(kind: str, max_views: int) -> None:
-    """Check that there is at least one view.
+    """Check the number of views.
 
     Raises:
-        ValueError: if there is none; the message names the field.
+        ValueError: if there is none, or too many; the message names the field.
     """
-    if max_views < 1:
-        raise ValueError(f"{kind}.max_views must be at least 1, got {max_views}")
+    if not 1 <= max_views <= MAX_VIEWS:
+        raise ValueError(f"{kind}.max_views must lie in 1..{MAX_VIEWS}, got {max_views}")
 
 
 def check_side(kind: str, pictures_BSS4: UInt8[Tensor, "B S S 4"], side: int) -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from g3pt.arguments import MAX_WIDTH, check_ranges
 from g3pt.models.conditioning.contract import ConditionOutput
 
 
@@ -23,8 +24,7 @@ class ClassConditionConfig:
     width: int = 192
 
     def __post_init__(self) -> None:
-        if self.num_classes < 1:
-            raise ValueError(f"class.num_classes must be positive, got {self.num_classes}")
+        check_ranges(self, "class", num_classes=(1, 2**20), width=(1, MAX_WIDTH))
 
 
 class ClassEncoder(nn.Module):

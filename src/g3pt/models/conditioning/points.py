@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from g3pt.arguments import MAX_POINTS, MAX_WIDTH, check_ranges
 from g3pt.models.conditioning.contract import ConditionBatch, ConditionOutput
 from g3pt.models.tokenizer import Tokenizer
 
@@ -31,8 +32,7 @@ class PointsConditionConfig:
     """Channels of the tokenizer; a run takes them from its tokenizer."""
 
     def __post_init__(self) -> None:
-        if self.num_points < 1:
-            raise ValueError(f"points.num_points must be positive, got {self.num_points}")
+        check_ranges(self, "points", num_points=(1, MAX_POINTS), width=(1, MAX_WIDTH))
 
 
 @torch.no_grad()

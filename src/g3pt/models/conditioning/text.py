@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from g3pt.arguments import MAX_DEPTH, MAX_WIDTH, MLP_RATIOS, check_ranges
 from g3pt.models.conditioning.contract import ConditionOutput
 from g3pt.models.conditioning.vocabulary import PADDING, TextTokenizer
 from g3pt.models.conditioning.word_vectors import (
@@ -51,6 +52,8 @@ class TextConditionConfig:
     mlp_ratio: float = 4.0
 
     def __post_init__(self) -> None:
+        check_ranges(self, "text", max_tokens=(2, 2**16), depth=(0, MAX_DEPTH))
+        check_ranges(self, "text", width=(1, MAX_WIDTH), mlp_ratio=MLP_RATIOS)
         if len(set(self.vocabulary)) != len(self.vocabulary):
             raise ValueError("text.vocabulary holds a word twice")
         if self.max_tokens < 2:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from g3pt.arguments import MAX_DEPTH, MAX_WIDTH, MLP_RATIOS, check_ranges
 from g3pt.models.conditioning.contract import ConditionBatch, ConditionOutput
 from g3pt.models.conditioning.encoders import ConditionConfig, Conditioner
 from g3pt.nn.attention import KeyValues
@@ -36,6 +37,9 @@ class TrunkConfig:
     builds an unconditional model."""
 
     def __post_init__(self) -> None:
+        check_ranges(
+            self, "model", depth=(0, MAX_DEPTH), width=(1, MAX_WIDTH), mlp_ratio=MLP_RATIOS
+        )
         if self.num_heads < 1 or self.width % self.num_heads:
             raise ValueError(
                 f"model.width {self.width} is not divisible by num_heads {self.num_heads}"

@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from g3pt.arguments import MAX_POINTS, check_ranges
 from g3pt.config import Retired
 from g3pt.models.car import CarConfig
 from g3pt.models.rivals.flow import FlowConfig
 from g3pt.models.rivals.regressor import RegressorConfig
 from g3pt.models.sampling import STANDARD, Sampling
 from g3pt.models.tokenizers import TokenizerConfig
+
+MAX_NAME = 256
+"""Most characters of a name."""
 
 StorageType = Literal["float32", "float16", "bfloat16"]
 
@@ -71,11 +75,27 @@ class WeightsConfig:
     """Default sampling settings, chosen for these weights."""
 
     def __post_init__(self) -> None:
+        check_ranges(self, "", num_points=(1, MAX_POINTS))
+        _check_names(self)
         said = self.sampling.over(STANDARD)
         if said.spread_limit is not None and said.consensus == 1:
             raise ValueError(
                 "sampling.guess_above compares samples, so sampling.consensus must be at least 2, "
                 f"got {said.consensus}"
+            )
+
+
+def _check_names(config: "WeightsConfig | RegressorWeightsConfig") -> None:
+    """Check that names can be shown on a line.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    for field, name in (("name", config.name), *(("classes", each) for each in config.classes)):
+        if len(name) > MAX_NAME or not name.isprintable():
+            raise ValueError(
+                f"{field} must have at most {MAX_NAME} characters, none of them a control "
+                f"character, got {name!r:.60}"
             )
 
 
@@ -94,3 +114,6 @@ class RegressorWeightsConfig:
     regressor: RegressorConfig
     classes: tuple[str, ...] = ()
     """Names of the class labels, in the order of their numbers."""
+
+    def __post_init__(self) -> None:
+        _check_names(self)

@@ -14,12 +14,20 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64, UInt8
 
+from g3pt.arguments import MAX_SEED, check_ranges
 from g3pt.shapes.batch import ConditionedBatch
 from g3pt.shapes.cache.features import FeatureCache, FeatureIdentity
 from g3pt.shapes.order import MixedOrder
 from g3pt.shapes.packs import open_shapes
 from g3pt.shapes.shape_set import TRAINING, Selection, ShapeSet, framed_view
-from g3pt.shapes.stored import normals, positions
+from g3pt.shapes.stored import MAX_STORED, normals, positions
+
+MAX_BATCH = 2**20
+"""Most shapes of a batch."""
+MAX_SIDE = 2**13
+"""Longest side of a picture that a model reads, in pixels."""
+MAX_VIEWS = 2**10
+"""Most views of a shape in a batch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,8 +65,17 @@ class ConditionedDataConfig:
     """Seeds the order and every random choice."""
 
     def __post_init__(self) -> None:
-        if self.max_views < 1:
-            raise ValueError(f"data.max_views must be at least 1, got {self.max_views}")
+        check_ranges(
+            self,
+            "data",
+            batch_size=(1, MAX_BATCH),
+            image_size=(1, MAX_SIDE),
+            max_views=(1, MAX_VIEWS),
+            num_visible_points=(0, MAX_STORED),
+            canonical_share=(0, 1),
+            max_damaged=(0, MAX_SEED),
+            seed=(0, MAX_SEED),
+        )
         for name in ("image_features", "text_features"):
             if folders := getattr(self, name):
                 check_one_each(name, "feature cache", folders, self.shards)

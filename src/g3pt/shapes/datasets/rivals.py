@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from g3pt.arguments import check_ranges
 from g3pt.shapes.batch import ConditionedBatch
 from g3pt.shapes.cache.latents import LatentCache, LatentStatistics
 from g3pt.shapes.datasets.tokenizer import (
@@ -21,7 +22,7 @@ from g3pt.shapes.datasets.tokenizer import (
     draw_queries,
 )
 from g3pt.shapes.packs import require_shards
-from g3pt.shapes.stored import positions
+from g3pt.shapes.stored import MAX_STORED, positions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,6 +116,8 @@ class RegressorDataConfig(ConditionedDataConfig):
 
     def __post_init__(self) -> None:
         ConditionedDataConfig.__post_init__(self)
+        queries = (0, MAX_STORED)
+        check_ranges(self, "data", num_volume_queries=queries, num_near_queries=queries)
         check_sigmas(self.near_sigmas, self.num_near_queries)
 
 

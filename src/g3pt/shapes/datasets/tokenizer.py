@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from g3pt.arguments import MAX_SEED, check_ranges
 from g3pt.shapes.batch import CarBatch, TokenizerBatch
 from g3pt.shapes.cache.tokens import TokenCache
 from g3pt.shapes.datasets.conditioned import (
@@ -21,7 +22,10 @@ from g3pt.shapes.order import MixedOrder
 from g3pt.shapes.queries import POSITION_STEPS
 from g3pt.shapes.shape_set import TRAINING, Selection
 from g3pt.shapes.shards import ShardSet, StoredShape
-from g3pt.shapes.stored import NORMAL_STEPS
+from g3pt.shapes.stored import MAX_STORED, NORMAL_STEPS
+
+MAX_BATCH = 2**20
+"""Most shapes of a batch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +60,17 @@ class TokenizerDataConfig:
     """Seeds the order and every random choice."""
 
     def __post_init__(self) -> None:
+        check_ranges(
+            self,
+            "data",
+            batch_size=(1, MAX_BATCH),
+            num_points=(1, MAX_STORED),
+            num_volume_queries=(1, MAX_STORED),
+            num_near_queries=(0, MAX_STORED),
+            resident_points=(0, MAX_STORED),
+            max_damaged=(0, MAX_SEED),
+            seed=(0, MAX_SEED),
+        )
         if 0 < self.resident_points < self.num_points:
             raise ValueError(
                 f"data.resident_points must be 0 or at least num_points {self.num_points}, got "
