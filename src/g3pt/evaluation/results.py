@@ -12,6 +12,9 @@ import csv
 import io
 import json
 import logging
+import math
+import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +22,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from g3pt.files import read_json, staying, write_whole
+from g3pt.files import read_json, read_plain, staying, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +34,13 @@ TEXT_COLUMNS = frozenset(
     | {"selected_by"}
 )
 """Columns that stay text when read back, whatever they look like."""
+
+TABLE_FILE = "objects.csv"
+ADVICE = "name another folder, or remove this one"
+MAX_TABLE_BYTES = 2**27
+"""Largest table of rows that is read: some hundred thousand objects."""
+MAX_ARCHIVE_BYTES = 2**28
+"""Largest file of arrays of one object that is read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +77,9 @@ class Results:
             code: version of the program. Rows of another one are kept, with a warning.
 
         Raises:
-            ValueError: if the folder holds results of something else.
+            FileNotFoundError: if a part of what it held is missing.
+            ValueError: if the folder holds results of something else, or damaged ones; the message
+                names the file.
         """
         if folder is None:
             return cls(code=(code,))
@@ -75,15 +87,16 @@ class Results:
         file = folder / "config.json"
         wanted = json.loads(json.dumps(config))
         before: tuple[str, ...] = ()
-        if file.is_file():
-            existing = read_json(file)
-            before = tuple(existing.pop("code"))
+        if os.path.lexists(file):
+            existing, before = _read_config(file)
             if existing != wanted:
                 differs = [key for key in wanted if existing.get(key) != wanted[key]]
                 raise ValueError(
                     f"{folder}: holds another evaluation (it differs in {', '.join(differs)}); "
-                    "name another folder, or remove this one"
+                    f"{ADVICE}"
                 )
+        elif os.path.lexists(folder / TABLE_FILE):
+            raise ValueError(f"{folder}: holds rows and no config.json; {ADVICE}")
         results = cls(folder, _read(folder), tuple(dict.fromkeys((*before, code))))
         if results.measured and code not in before:
             logger.warning("%s: some rows come from other code (%s)", folder, ", ".join(before))
@@ -139,7 +152,7 @@ class Results:
             for entry in sorted(self.measured, key=_slot)
             for row in entry.rows
         ]
-        write_whole(folder / "objects.csv", to_csv(rows))
+        write_whole(folder / TABLE_FILE, to_csv(rows))
 
     def finish(self, report: dict[str, Any], table: str) -> None:
         """Write the report into the folder of the rows.
@@ -156,7 +169,11 @@ class Results:
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """The rows of a folder of results, in the order of the objects."""
+    """The rows of a folder of results, in the order of the objects.
+
+    Raises:
+        ValueError: if they are damaged; the message names the file.
+    """
     return [row for entry in sorted(_read(folder), key=_slot) for row in entry.rows]
 
 
@@ -164,31 +181,115 @@ def _slot(entry: Measured) -> int:
     return entry.slot
 
 
+def _read_config(file: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What is evaluated and how, and the versions of the code."""
+    values = read_json(file)
+    if not isinstance(values, dict):
+        raise ValueError(f"{file}: expected an object, got {type(values).__name__}; {ADVICE}")
+    config = cast("dict[str, Any]", values)
+    code: Any = config.pop("code", None)
+    if not isinstance(code, list) or not all(isinstance(one, str) for one in cast(Any, code)):
+        raise ValueError(
+            f"{file}: code: expected a list of versions, got {str(code)[:40]!r}; {ADVICE}"
+        )
+    return config, tuple(cast("list[str]", code))
+
+
 def _read(folder: Path) -> list[Measured]:
-    file = folder / "objects.csv"
-    if not file.is_file():
+    file = folder / TABLE_FILE
+    if not os.path.lexists(file):
         return []
-    token_file = folder / "tokens.json"
-    tokens = read_json(token_file) if token_file.is_file() else {}
+    data = read_plain(file, MAX_TABLE_BYTES)
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: is not text in UTF-8 ({error.reason}); {ADVICE}") from None
     by_slot: dict[int, list[Row]] = {}
-    for row in from_csv(file.read_text(encoding="utf-8")):
-        by_slot.setdefault(int(row.pop("slot")), []).append(row)
+    for number, row in enumerate(from_csv(text, str(file)), start=1):
+        slot = row.pop("slot", None)
+        if type(slot) is not int or slot < 0:
+            raise ValueError(
+                f"{file}: row {number}: slot: expected the number of an object, got {slot!r}; "
+                f"{ADVICE}"
+            )
+        by_slot.setdefault(slot, []).append(row)
+    tokens = _read_tokens(folder / "tokens.json")
     return [
         Measured(
             slot,
             tuple(rows),
-            tuple(tokens.get(str(slot), ())),
+            tokens.get(str(slot), ()),
             _read_arrays(folder / "arrays" / f"{slot}.npz"),
         )
         for slot, rows in by_slot.items()
     ]
 
 
-def _read_arrays(file: Path) -> dict[str, np.ndarray]:
-    if not file.is_file():
+def _read_tokens(file: Path) -> dict[str, tuple[int, ...]]:
+    """Tokens of objects by their slot, as many of each."""
+    if not os.path.lexists(file):
         return {}
-    with np.load(file, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    values = read_json(file)
+    if not isinstance(values, dict):
+        raise ValueError(f"{file}: expected an object, got {type(values).__name__}; {ADVICE}")
+    lengths: set[int] = set()
+    for slot, tokens in cast("dict[str, Any]", values).items():
+        if not isinstance(tokens, list) or not all(
+            type(one) is int and 0 <= one < 2**63 for one in cast("list[Any]", tokens)
+        ):
+            raise ValueError(
+                f"{file}: {slot[:20]}: expected a list of tokens, got {str(tokens)[:40]!r}; "
+                f"{ADVICE}"
+            )
+        lengths.add(len(cast("list[int]", tokens)))
+    if len(lengths) > 1:
+        raise ValueError(
+            f"{file}: objects have {min(lengths)} to {max(lengths)} tokens, expected as many of "
+            f"each; {ADVICE}"
+        )
+    return {slot: tuple(tokens) for slot, tokens in cast("dict[str, list[int]]", values).items()}
+
+
+def _read_arrays(file: Path) -> dict[str, np.ndarray]:
+    """Arrays of a file that `np.savez` wrote: numbers and texts, not compressed, by their names."""
+    if not os.path.lexists(file):
+        return {}
+    data = read_plain(file, MAX_ARCHIVE_BYTES)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            plain = all(one.compress_type == zipfile.ZIP_STORED for one in members)
+            names = {one.filename.removesuffix(".npy") for one in members}
+            if (
+                not plain
+                or len(names) < len(members)
+                or sum(one.file_size for one in members) > len(data)
+            ):
+                raise ValueError("is compressed, or has arrays twice")
+            return {
+                one.filename.removesuffix(".npy"): _parse_array(archive.read(one))
+                for one in members
+            }
+    except Exception as error:  # the parsers of archives and headers have errors of many kinds
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        raise ValueError(f"{file}: is damaged ({reason}); {ADVICE}") from None
+
+
+def _parse_array(data: bytes) -> np.ndarray:
+    """An array as `np.save` writes it, for which no more memory is taken than it has bytes."""
+    content = io.BytesIO(data)
+    if np.lib.format.read_magic(content) != (1, 0):
+        raise ValueError("an array of another version")
+    shape, transposed, dtype = np.lib.format.read_array_header_1_0(content)
+    held = len(data) - content.tell()
+    if dtype.kind not in "biufU" or min(shape, default=1) < 0:
+        raise ValueError(f"an array of {dtype} of shape {shape}")
+    if held != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"an array of shape {shape} has {held} bytes")
+    flat = np.frombuffer(data, dtype, math.prod(shape), content.tell())
+    if dtype.kind == "f" and not np.isfinite(flat).all():
+        raise ValueError("an array has numbers that are not finite")
+    return flat.reshape(shape, order="F" if transposed else "C").copy()
 
 
 # --- formats -------------------------------------------------------------------------------
@@ -204,20 +305,46 @@ def to_csv(rows: Sequence[Row]) -> str:
     return out.getvalue()
 
 
-def from_csv(text: str) -> list[Row]:
-    """Rows that `to_csv` wrote; numbers come back exactly, empty values as None."""
-    return [
-        {name: _value(name, value) for name, value in row.items()}
-        for row in csv.DictReader(io.StringIO(text))
-    ]
+def from_csv(text: str, origin: str = "rows") -> list[Row]:
+    """Rows that `to_csv` wrote; numbers come back exactly, empty values as None.
+
+    Args:
+        text: the table.
+        origin: where it comes from, for messages.
+
+    Raises:
+        ValueError: if it is damaged; the message names the row and the column.
+    """
+    if not text.endswith("\n"):
+        raise ValueError(f"{origin}: ends within a row; {ADVICE}")
+    reader = csv.DictReader(io.StringIO(text), restkey="", strict=True)
+    rows: list[Row] = []
+    try:
+        columns = list(reader.fieldnames or ())
+        if "" in columns or len(set(columns)) < len(columns):
+            raise ValueError(f"{origin}: has columns twice, or without a name; {ADVICE}")
+        for number, row in enumerate(reader, start=1):
+            if "" in row or None in row.values():
+                raise ValueError(
+                    f"{origin}: row {number}: expected {len(columns)} values; {ADVICE}"
+                )
+            where = f"{origin}: row {number}"
+            rows.append({name: _value(name, value, where) for name, value in row.items()})
+    except csv.Error as error:
+        raise ValueError(f"{origin}: row {len(rows) + 1}: {error}; {ADVICE}") from None
+    return rows
 
 
-def _value(name: str, text: str) -> Any:
+def _value(name: str, text: str, where: str) -> Any:
     if name in TEXT_COLUMNS:
         return text or None
     if text in ("", "True", "False"):
         return {"": None, "True": True, "False": False}[text]
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)
+    for number in (int, float):
+        try:
+            value = number(text)
+        except ValueError:
+            continue
+        if math.isfinite(value):
+            return value
+    raise ValueError(f"{where}: {name}: expected a number, got {text[:40]!r}; {ADVICE}")
