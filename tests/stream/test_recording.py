@@ -1,5 +1,6 @@
 """Examples that are recorded, gone on with, selected and drawn as batches."""
 
+import io
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,12 @@ def tokenize(points, normals):
 
 def see(pictures):
     return pictures.float().mean(dim=(1, 2))[:, None, None].expand(-1, 2, 2, -1)
+
+
+def npy(array):
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=True)
+    return content.getvalue()
 
 
 def make(folder, config=FAMILIES, num=8):
@@ -271,3 +278,30 @@ def test_a_recording_without_margins_cannot_give_them(families):
     )
     with pytest.raises(ValueError, match="without the margins of its tokens"):
         RecordedDataset(config, CPU, with_features=True, with_margins=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("told.json", b"[1]", "expected an object, got list"),
+        ("told.json", b'{"origins": ["a"]}', "captions: expected a list of texts"),
+        ("told.json", b'{"origins": [1], "captions": [""]}', "origins: expected a list of texts"),
+        ("told.json", b'{"origins": ["a"], "captions": []}', "1 origins and 0 captions"),
+        ("told.json", b"\xff", "is not text in UTF-8"),
+        ("indices_BT.npy", b"PK\x03\x04junk", "is damaged"),
+        ("indices_BT.npy", npy(np.array([{}] * 4)), "is damaged"),
+        ("indices_BT.npy", npy(np.zeros((4, 3), np.float32)), "holds float32 of shape (4, 3)"),
+        ("indices_BT.npy", npy(np.zeros(4, np.int16)), "holds int16 of shape (4,)"),
+        ("indices_BT.npy", npy(np.zeros((3, 3), np.int16)), "holds 3 examples, told.json 4"),
+        ("features_BVGGP.npy", npy(np.full((4, 1, 2, 2, 4), np.nan, np.float16)), "not finite"),
+    ],
+)
+def test_damaged_parts_are_refused_by_file(families, tmp_path, name, content, reason):
+    folder = tmp_path / "damaged"
+    shutil.copytree(families, folder)
+    (folder / "part-00000" / name).write_bytes(content)
+    with pytest.raises(ValueError) as refused:
+        recording = Recording(Selection(folder=str(folder)))
+        recording.column(name.removesuffix(".npy"), 0)
+    said = str(refused.value)
+    assert said.startswith(f"{folder / 'part-00000' / name}: ") and reason in said

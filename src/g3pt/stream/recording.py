@@ -18,15 +18,23 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from g3pt.config import load_json, save_json
-from g3pt.files import TEMPORARY, staying, whole_folder, write_array_whole, write_whole
+from g3pt.files import (
+    TEMPORARY,
+    read_json,
+    staying,
+    whole_folder,
+    write_array_whole,
+    write_whole,
+)
 from g3pt.procedural import ASSEMBLY, TRAIN_FAMILIES, AssemblyFamily, make_shape
+from g3pt.shapes.cache.arrays import StoredArray, open_array
 from g3pt.shapes.mesh_stock import MeshStock
 from g3pt.stream.chunks import Chunk
 from g3pt.stream.maker import ExampleMaker, MakerConfig, Tokenize
@@ -35,6 +43,18 @@ from g3pt.stream.warps import WarpConfig
 
 CONFIG_FILE = "recording.json"
 _TOLD_FILE = "told.json"
+_ADVICE = "remove the folder of this part and record it again"
+_NUMBERS: dict[str, type[np.generic]] = {
+    "indices_BT": np.int16,
+    "pictures_BVSS4": np.uint8,
+    "shown_BV": np.bool_,
+    "queries_BQ3": np.int16,
+    "inside_BQ": np.bool_,
+    "canonical_BZZ4": np.uint8,
+    "margins_BTK": np.uint8,
+    "features_BVGGP": np.float16,
+}
+"""Number format of each file of arrays; its name ends with the dimensions, one letter each."""
 _AT_ONCE = 32
 """Examples made at a time: more take more memory and no less time."""
 
@@ -204,7 +224,7 @@ def _add_margins(config: RecordingConfig, maker: ExampleMaker, place: Path) -> N
     file = place / "margins_BTK.npy"
     if file.exists():
         return
-    known = np.load(place / "indices_BT.npy")
+    known = np.array(_Part(place).column("indices_BT"))
     made: list[tuple[Tensor, Tensor]] = []
     for turn, size in _turns(config, int(place.name.removeprefix("part-"))):
         if config.source == "meshes":
@@ -274,8 +294,9 @@ class Recording:
         """Open a selection of a recording.
 
         Raises:
-            FileNotFoundError: if there is no recording.
-            ValueError: if it holds fewer examples than are selected.
+            FileNotFoundError: if there is no recording, or a file of it is missing.
+            ValueError: if it holds fewer examples than are selected, or what was told of them is
+                damaged; the message names the file.
         """
         self.folder = Path(selection.folder)
         if not (self.folder / CONFIG_FILE).exists():
@@ -309,10 +330,11 @@ class Recording:
 
         Raises:
             FileNotFoundError: if it was not recorded.
+            ValueError: if its file is damaged; the message names it.
         """
         row = int(self.rows[place])
         part = int(np.searchsorted(self._ends, row, side="right"))
-        return self._parts[part].column(name)[row - self._ends[part]]  # from the end of the part
+        return self._parts[part].row(name, row - int(self._ends[part]))  # from the end of the part
 
 
 class _Part:
@@ -320,12 +342,56 @@ class _Part:
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        told = json.loads((place / _TOLD_FILE).read_text(encoding="utf-8"))
-        self.origins: list[str] = told["origins"]
-        self.captions: list[str] = told["captions"]
+        self.origins, self.captions = _read_told(place / _TOLD_FILE)
         self._columns: dict[str, np.ndarray] = {}
 
     def column(self, name: str) -> np.ndarray:
+        """All rows of a file of arrays, left on disk until they are used."""
         if name not in self._columns:
-            self._columns[name] = np.load(self.place / f"{name}.npy", mmap_mode="r")
+            stored = StoredArray(name=name, dtype=_NUMBERS[name])
+            num_dims = len(name.rpartition("_")[2])
+            column = open_array(self.place, stored, num_dims, advice=_ADVICE)
+            if len(column) != len(self.origins):
+                raise ValueError(
+                    f"{self.place / name}.npy: holds {len(column)} examples, {_TOLD_FILE} "
+                    f"{len(self.origins)}; {_ADVICE}"
+                )
+            self._columns[name] = column
         return self._columns[name]
+
+    def row(self, name: str, place: int) -> np.ndarray:
+        """One row, whose numbers are finite."""
+        row = self.column(name)[place]
+        if row.dtype.kind == "f" and not np.isfinite(row).all():
+            raise ValueError(
+                f"{self.place / name}.npy: holds numbers that are not finite; {_ADVICE}"
+            )
+        return row
+
+
+def _read_told(file: Path) -> tuple[list[str], list[str]]:
+    """Origins and captions of the examples of a part.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged.
+    """
+    told: Any = read_json(file)
+    if not isinstance(told, dict):
+        raise ValueError(f"{file}: expected an object, got {type(told).__name__}; {_ADVICE}")
+    lists: list[list[str]] = []
+    for name in ("origins", "captions"):
+        texts: Any = cast("dict[str, Any]", told).get(name)
+        if not isinstance(texts, list) or not all(
+            isinstance(text, str) for text in cast("list[Any]", texts)
+        ):
+            raise ValueError(
+                f"{file}: {name}: expected a list of texts, got {str(texts)[:40]!r}; {_ADVICE}"
+            )
+        lists.append(cast("list[str]", texts))
+    origins, captions = lists
+    if len(origins) != len(captions):
+        raise ValueError(
+            f"{file}: names {len(origins)} origins and {len(captions)} captions; {_ADVICE}"
+        )
+    return origins, captions

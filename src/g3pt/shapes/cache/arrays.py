@@ -204,7 +204,14 @@ def read_identity(path: Path, index: Mapping[str, Any], key: str, cls: type[Conf
     return from_json(cls, cast("dict[str, Any]", values), origin=f"{file}: {key}")
 
 
-def open_array(path: Path, array: StoredArray, leading: int, *, mapped: bool = True) -> np.ndarray:
+def open_array(
+    path: Path,
+    array: StoredArray,
+    leading: int,
+    *,
+    mapped: bool = True,
+    advice: str = "build the cache again",
+) -> np.ndarray:
     """Open an array of a finished cache.
 
     Args:
@@ -212,6 +219,7 @@ def open_array(path: Path, array: StoredArray, leading: int, *, mapped: bool = T
         array: its name, number format, and the shape of its rows.
         leading: number of dimensions before those of a row.
         mapped: leave the numbers on disk until they are used.
+        advice: ends the messages.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -219,13 +227,13 @@ def open_array(path: Path, array: StoredArray, leading: int, *, mapped: bool = T
     """
     file = path / f"{array.name}.npy"
     if not file.is_file():
-        raise FileNotFoundError(f"{file}: is missing; build the cache again")
+        raise FileNotFoundError(f"{file}: is missing; {advice}")
     try:
         # It reads .npy and nothing else: `np.load` would also open archives and pickles.
         opened: Any = np.lib.format.open_memmap(file, mode="r")
     except Exception as error:  # its parser of headers has errors of many kinds
         reason = " ".join(str(error).split())[:100]
-        raise ValueError(f"{file}: is damaged ({reason}); build the cache again") from None
+        raise ValueError(f"{file}: is damaged ({reason}); {advice}") from None
     dtype, shape = np.dtype(array.dtype), tuple(opened.shape)
     if (
         opened.dtype != dtype
@@ -235,7 +243,7 @@ def open_array(path: Path, array: StoredArray, leading: int, *, mapped: bool = T
         sizes = ("*",) * leading + array.row_shape
         raise ValueError(
             f"{file}: holds {opened.dtype} of shape {shape}, expected {dtype} of shape "
-            f"({', '.join(map(str, sizes))}); build the cache again"
+            f"({', '.join(map(str, sizes))}); {advice}"
         )
     return opened if mapped else np.array(opened)
 
