@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 import time
@@ -84,6 +85,33 @@ def test_errors_become_an_exit_code_and_one_line(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("g3pt: ") and captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyError("loop"), "unexpected KeyError: 'loop'; G3PT_TRACEBACK=1 shows where"),
+        (KeyError(""), "unexpected KeyError: ''; G3PT_TRACEBACK=1 shows where"),
+        (AssertionError(), "unexpected AssertionError; G3PT_TRACEBACK=1 shows where"),
+        (TypeError("a\nb"), "unexpected TypeError: a b; G3PT_TRACEBACK=1 shows where"),
+        (RecursionError("deep"), "unexpected RecursionError: deep; G3PT_TRACEBACK=1 shows where"),
+    ],
+)
+def test_an_error_that_nobody_foresaw_is_told_as_that(
+    error: Exception,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(arguments: list[str]) -> int:
+        raise error
+
+    monkeypatch.setattr("g3pt.cli.render.main", fail)
+    assert main(["render"]) == 1
+    assert capsys.readouterr().err == f"g3pt: {said}\n"
+    with pytest.raises(WorkError, match=f"^extracting: {re.escape(said)}$"):
+        with working("extracting"):
+            raise error
 
 
 def test_a_value_error_of_the_work_is_not_the_users_fault() -> None:

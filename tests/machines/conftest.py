@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from stocks import box
 STAGE = Path(__file__).with_name("stage.py")
 UNSHARE = ("unshare", "--map-root-user", "--net", "--mount")
 """Gives a process a mount table and a network of its own, which go with it."""
+UNEXPECTED = re.compile(r"^g3pt: (.*: )?unexpected \w+[:;] ", re.MULTILINE)
+"""What commands say of errors that are faults of g3pt."""
 
 
 @dataclass
@@ -62,7 +65,10 @@ class Machine:
         return json.loads(self._stage.stdout.readline())
 
     def g3pt(self, *argv: object, **broken: Any) -> Ended:
-        """Run `g3pt` to its end; `broken` as for a start."""
+        """Run `g3pt` to its end; `broken` as for a start.
+
+        No machine is so broken that an error comes which nobody foresaw.
+        """
         files = [self._folder / name for name in ("out", "err")]
         for file in files:
             file.write_bytes(b"")
@@ -72,6 +78,7 @@ class Machine:
         started = self.ask(argv=[str(one) for one in argv], **{**asked, **broken})
         code = self.ask(wait=started)
         out, err = (file.read_bytes().decode("utf-8", "backslashreplace") for file in files)
+        assert UNEXPECTED.search(err) is None, err
         return Ended(code, out, err)
 
     @contextmanager

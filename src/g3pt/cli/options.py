@@ -95,6 +95,17 @@ def open_pipeline(
     return G3PT(load_models(options.weights, options.device, dtype=dtype, adapter=adapter))
 
 
+FORESEEN = (ValueError, OSError, RuntimeError, ImportError, MemoryError, KeyboardInterrupt)
+"""Kinds of errors that are raised on purpose, with a sentence for whoever reads it."""
+FAULTS = (NotImplementedError, RecursionError)
+"""Errors of these kinds that are not."""
+
+
+def is_unexpected(error: BaseException) -> bool:
+    """Whether an error is none that is raised on purpose, so that it is a fault of g3pt."""
+    return isinstance(error, FAULTS) or not isinstance(error, FORESEEN)
+
+
 def sentence(error: BaseException) -> str:
     """The message of an error as one line of letters that a terminal can show."""
     if isinstance(error, MemoryError):
@@ -102,6 +113,10 @@ def sentence(error: BaseException) -> str:
         text = f"not enough memory: {told}" if told else "not enough memory"
     elif isinstance(error, OSError) and error.strerror and error.filename is not None:
         text = f"{os.fsdecode(error.filename)}: {error.strerror}"
+    elif is_unexpected(error):
+        told = " ".join(("", *str(error).split()))
+        kind = f"{type(error).__name__}:" if told else type(error).__name__
+        text = f"unexpected {kind}{told}; G3PT_TRACEBACK=1 shows where"
     else:
         text = " ".join(str(error).split()) or type(error).__name__
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
@@ -132,7 +147,8 @@ def working(what: str) -> Iterator[None]:
     except (WorkError, PromptError, BusyError, KeyboardInterrupt):
         raise
     except Exception as error:
-        kind = "" if isinstance(error, OSError | MemoryError) else f"{type(error).__name__}: "
+        named = isinstance(error, OSError | MemoryError) or is_unexpected(error)
+        kind = "" if named else f"{type(error).__name__}: "
         raise WorkError(f"{what}: {kind}{sentence(error)}") from error
 
 
