@@ -1,8 +1,12 @@
 """Encoders of others, with random weights of their architecture in a local folder: no network."""
 
+import io
+import os
+import re
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -249,3 +253,64 @@ def test_drawn_features_have_the_shapes_that_encoders_give(dinov2, clip):
     text = Conditioner((clip,), 24).conditions["text"].encoder(text_ids(clip, "a"))
     assert batch.text_features_BNE.shape[1:] == text.tokens_BID.shape[1:]
     assert batch.text_summary_BE.shape[1:] == text.vector_BD.shape[1:]
+
+
+class Program:
+    """Makes a folder where its pickle is opened."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def pickled(name, folder):
+    """A file of weights of some kind that holds a program."""
+    content = io.BytesIO()
+    match name.rpartition(".")[2]:
+        case "npy":
+            np.save(content, np.array([Program(folder)]), allow_pickle=True)
+        case "npz":
+            np.savez(content, allow_pickle=True, weight=np.array([Program(folder)]))
+        case _:
+            torch.save({"weight": Program(folder)}, content)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("architecture", ["dinov2", "clip"])
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pth", "model.npz", "model.npy"])
+def test_pickled_weights_of_an_encoder_are_refused_unopened_with_advice(
+    tmp_path, architecture, name
+):
+    pytest.importorskip("transformers", reason="needs g3pt[hub]")
+    (tmp_path / "config.json").write_text(
+        '{"model_type": "dinov2", "auto_map": {"AutoModel": "evil.Model"}}'
+    )
+    (tmp_path / "evil.py").write_text(f"import os; os.mkdir({str(tmp_path / 'was-run')!r})\n")
+    (tmp_path / name).write_bytes(pickled(name, tmp_path / "was-run"))
+    for source in (tmp_path, tmp_path / name):
+        with pytest.raises(
+            ValueError, match=rf"^{re.escape(str(source))}: .*{name} may be a pickle.*safetensors"
+        ):
+            load_frozen(architecture, str(source))
+    (tmp_path / "model.safetensors").write_bytes((tmp_path / name).read_bytes())
+    with pytest.raises(ValueError, match=r"model\.safetensors: .*safetensors"):
+        load_frozen(architecture, str(tmp_path))
+    assert not (tmp_path / "was-run").exists()
+
+
+def test_a_pickle_in_the_place_of_a_bundled_network_is_refused_unopened(tmp_path, monkeypatch):
+    from g3pt.models import cutout
+    from g3pt.models.conditioning import efficientnet_weights
+
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(pickled("model.pth", tmp_path / "was-run"))
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(cutout, "bundled_file", lambda: file)
+    monkeypatch.setattr(efficientnet_weights, "bundled_file", lambda: file)
+    with pytest.raises(ValueError, match=rf"BUNDLED_SHA256 is .*{re.escape(str(file))}"):
+        cutout.load_u2netp.__wrapped__(cpu)
+    with pytest.raises(ValueError, match=rf"efficientnet\.sha256 is .*{re.escape(str(file))}"):
+        efficientnet_weights.load_efficientnet.__wrapped__(efficientnet_weights.BUNDLED_SHA256, cpu)
+    assert not (tmp_path / "was-run").exists()

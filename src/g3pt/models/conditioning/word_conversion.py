@@ -152,7 +152,9 @@ def embed(
     """Embeddings of sentences by MiniLM, of length 1, and which words it knows as a whole."""
     transformers = import_transformers("distilled words")
     tokenizer = transformers.AutoTokenizer.from_pretrained(minilm, local_files_only=True)
-    model = transformers.AutoModel.from_pretrained(minilm, local_files_only=True).eval()
+    model = transformers.AutoModel.from_pretrained(
+        minilm, local_files_only=True, use_safetensors=True
+    ).eval()
     order = sorted(range(len(sentences)), key=lambda at: len(sentences[at]))
     rows = np.zeros((len(sentences), model.config.hidden_size), np.float32)
     for start in range(0, len(order), _BATCH_SIZE):

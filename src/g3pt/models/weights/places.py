@@ -15,8 +15,8 @@ ATTRIBUTION_FILE = "ATTRIBUTION.md"
 LICENCE_FILE = "LICENSE"
 ADAPTER_FILE = "adapter.json"
 HUB_PREFIX = "hub:"
-PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
-"""Suffixes of files that torch pickles."""
+PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".npy", ".npz", ".joblib")
+"""Suffixes of files of weights that can hold pickles."""
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 """OWNER/NAME."""
 
