@@ -22,10 +22,16 @@ import trimesh
 from jaxtyping import Float64
 
 from g3pt.files import write_together, write_whole
-from g3pt.geometry.formats.foreign import MESH_SUFFIXES, OnNote, known_suffix, parse_mesh
+from g3pt.geometry.formats.foreign import (
+    MESH_SUFFIXES,
+    OnNote,
+    known_suffix,
+    parse_mesh,
+    read_mesh_file,
+)
 from g3pt.geometry.formats.gltf import glb_chunks
 from g3pt.geometry.formats.gltf_write import encode_draco, encode_textured, linear_colors
-from g3pt.geometry.formats.limits import FolderCompanions, read_regular_file
+from g3pt.geometry.formats.limits import FolderCompanions
 from g3pt.geometry.formats.obj_write import encode_obj, library_name, picture_name
 from g3pt.geometry.formats.threemf_write import encode_3mf
 from g3pt.geometry.formats.usdz import encode_usdz
@@ -196,7 +202,7 @@ def read_mesh(path: str | os.PathLike[str], *, gltf_colors: GltfColors = "linear
         suffix = known_suffix(path.suffix)
     except MeshError as error:
         raise MeshError(f"{path}: {error}", error.code) from None
-    data = read_regular_file(path)
+    data = read_mesh_file(path, suffix)
     return parse_mesh(
         data,
         suffix,

@@ -5,6 +5,7 @@ import json
 import logging
 import struct
 import threading
+import time
 import zipfile
 
 import numpy as np
@@ -12,9 +13,9 @@ import pytest
 import trimesh
 from PIL import Image
 
-from g3pt.geometry.formats import limits
+from g3pt.geometry.formats import limits, textures, threemf
 from g3pt.geometry.formats.foreign import _Resolver
-from g3pt.geometry.mesh import MeshError, is_closed, parse_mesh, volume
+from g3pt.geometry.mesh import MeshError, is_closed, parse_mesh, read_mesh, volume
 
 POINTS = np.array([(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)], np.float64)
 FACES = np.array([(0, 2, 1), (0, 1, 3), (0, 3, 2), (1, 2, 3)], np.int64)
@@ -172,6 +173,89 @@ def test_textures_are_read_from_beside_the_file_and_may_be_missing():
     assert (lost.colors == 255).all()
 
 
+def counted_textures(monkeypatch):
+    """The sizes of the pictures that are decoded from now on."""
+    decoded = []
+    original = textures.open_texture
+
+    def counting(data, *arguments):
+        decoded.append(len(data))
+        return original(data, *arguments)
+
+    monkeypatch.setattr(textures, "open_texture", counting)
+    return decoded
+
+
+def gltf_of_textures(*images):
+    """A document of one primitive for each image."""
+    document = textured_gltf({})
+    (primitive,) = document["meshes"][0]["primitives"]
+    numbers = range(len(images))
+    document["meshes"][0]["primitives"] = [primitive | {"material": number} for number in numbers]
+    slots = [{"baseColorTexture": {"index": number}} for number in numbers]
+    document["materials"] = [{"pbrMetallicRoughness": slot} for slot in slots]
+    document["textures"] = [{"source": number} for number in numbers]
+    document["images"] = list(images)
+    return document
+
+
+def test_each_picture_of_a_document_is_decoded_once(monkeypatch):
+    pictures = {"a.png": png((200, 10, 10)), "b.png": png((10, 200, 10), (3, 3))}
+    decoded = counted_textures(monkeypatch)
+    names = ["b.png", "a.png", "b.png", "a.png"]
+    document = gltf_of_textures(*({"uri": name} for name in names))
+    mesh = read(document, "gltf", pictures.__getitem__)
+    assert mesh.colors[::4, 0].tolist() == [10, 200, 10, 200] and len(decoded) == 2
+    uri = "data:image/png;base64," + base64.b64encode(pictures["a.png"]).decode()
+    document = gltf_of_textures(*[{"bufferView": 3}] * 12)
+    document["buffers"].append({"byteLength": len(pictures["a.png"]), "uri": uri})
+    document["bufferViews"].append({"buffer": 3, "byteLength": len(pictures["a.png"])})
+    assert (read(document, "gltf").colors[:, 0] == 200).all() and len(decoded) == 3
+
+
+def test_the_pictures_of_an_object_have_a_limit_in_all(monkeypatch):
+    pictures = {f"{k}.png": png((k, 10, 10), (4, 4)) for k in range(3)}
+    document = gltf_of_textures(*({"uri": name} for name in pictures))
+    library = "".join(f"newmtl {k}\nmap_Kd {k}.png\n" for k in range(3)).encode()
+    faces = "".join(f"usemtl {k}\nf 1/1 2/1 3/1\n" for k in range(3)).encode()
+    scene = b"mtllib a.mtl\n" + OBJ + b"vt 0 0\n" + faces
+    files = {**pictures, "a.mtl": library}.__getitem__
+    monkeypatch.setattr(textures, "TEXTURE_PIXELS_PER_BYTE", 0)
+    monkeypatch.setattr(textures, "FREE_TEXTURE_PIXELS", 48)
+    assert len(read(document, "gltf", files).faces) == 12
+    assert read(scene, "obj", files).colors[::3, 0].tolist() == [0, 1, 2]
+    monkeypatch.setattr(textures, "FREE_TEXTURE_PIXELS", 47)
+    for data, kind in ((document, "gltf"), (scene, "obj")):
+        error = refusal(data, kind, files)
+        assert error.code == "too_large" and "textures of 48 pixels in all" in str(error)
+    monkeypatch.setattr(textures, "TEXTURE_PIXELS_PER_BYTE", 64)  # enough for honest files
+    assert len(read(document, "gltf", files).faces) == 12
+
+
+def test_each_picture_of_materials_is_decoded_once_and_only_if_it_is_used(monkeypatch):
+    pictures = {f"{k}.png": png((k, 10, 10)) for k in range(2)}
+    materials = "".join(f"newmtl {k}\nmap_Kd {k % 2}.png\n" for k in range(6))
+    files = {**pictures, "2.png": png((9, 9, 9))}
+    files["a.mtl"] = f"{materials}newmtl unused\nmap_Kd 2.png\n".encode()
+    faces = "".join(f"usemtl {k}\nf 1/1 2/1 3/1\n" for k in range(6)).encode()
+    decoded = counted_textures(monkeypatch)
+    mesh = read(b"mtllib a.mtl\n" + OBJ + b"vt 0 0\n" + faces, "obj", files.__getitem__)
+    assert mesh.colors[::3, 0].tolist() == [0, 1] * 3 and len(decoded) == 2
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA"])
+def test_colours_of_textures_are_those_of_trimesh(mode, monkeypatch):
+    monkeypatch.setattr(textures, "_BAND", 3)
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 256, (7, 5, 4), np.uint8), "RGBA").convert(mode)
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    pixels = textures.open_texture(out.getvalue())
+    uv = rng.uniform(-3, 3, (200, 2))
+    expected = trimesh.visual.color.uv_to_color(uv, image)
+    np.testing.assert_array_equal(textures.texture_colors(pixels, uv), expected)
+
+
 PLY_OF_A_TEXTURE = (
     "ply\nformat ascii 1.0\ncomment TextureFile {}\nelement vertex 3\nproperty float x\n"
     "property float y\nproperty float z\nproperty float s\nproperty float t\n"
@@ -290,6 +374,27 @@ def test_all_instances_together_stay_below_the_limit(monkeypatch):
     assert len(read(document, "gltf").faces) == 20
     monkeypatch.setattr("g3pt.geometry.formats.limits.MAX_FACES", 19)
     assert code(document, "gltf") == "too_large"
+
+
+@pytest.mark.parametrize("repeated", ["nodes", "primitives"])
+def test_copies_may_not_take_far_more_memory_than_the_file(repeated, monkeypatch):
+    document = tetrahedron_gltf()
+    if repeated == "nodes":
+        document |= {"nodes": [{"mesh": 0}] * 20, "scenes": [{"nodes": list(range(20))}]}
+    else:
+        document["meshes"][0]["primitives"] *= 20
+    assert len(read(document, "gltf").faces) == 80
+    monkeypatch.setattr("g3pt.geometry.formats.limits.FREE_MESH_BYTES", 1000)
+    error = refusal(document, "gltf")
+    assert error.code == "too_large" and "place fewer copies" in str(error)
+    assert is_the_tetrahedron(read(tetrahedron_gltf(), "gltf"))
+
+
+def test_a_scene_has_so_many_nodes_with_meshes_at_most(monkeypatch):
+    document = tetrahedron_gltf()
+    document |= {"nodes": [{"mesh": 0}] * 3, "scenes": [{"nodes": [0, 1, 2]}]}
+    monkeypatch.setattr("g3pt.geometry.formats.limits.MAX_INSTANCES", 2)
+    assert "places 3 objects, expected at most 2" in str(refusal(document, "gltf"))
 
 
 @pytest.mark.parametrize(
@@ -513,7 +618,7 @@ def test_textures_of_ply_files_are_read_with_the_same_care():
 
 def test_files_beside_a_mesh_are_only_read():
     with pytest.raises(NotImplementedError, match="only read"):
-        _Resolver(limits.References(None)).write("a.png", b"")
+        _Resolver(limits.References(None), 0).write("a.png", b"")
 
 
 # OBJ
@@ -571,7 +676,64 @@ def test_obj_without_its_material_library_is_still_a_shape():
     assert len(mesh.faces) == 1 and mesh.colors is None
 
 
+def test_obj_lines_are_joined_in_a_time_that_grows_as_they_do():
+    mesh = read(OBJ + b"f 1 2 \\\n\\ # a comment\n 3 \\\n\nf 1 2 4\n", "obj")
+    assert mesh.faces.tolist() == [[0, 1, 2], [0, 1, 3]]
+    start = time.process_time()
+    assert len(read(OBJ + b"f 1 2 3\n" + b"\\\n" * 300_000, "obj").faces) == 1
+    assert time.process_time() - start < 6  # it was a minute of copies
+
+
+def test_thousands_of_missing_files_are_noted_in_a_time_that_grows_as_they_do():
+    references = limits.References(None)
+    start = time.process_time()
+    for number in range(60_000):
+        references.lose("texture", f"{number}.png", "is missing")
+    references.lose("texture", "7.png", "is missing")
+    assert len(references.lost) == 60_000 and "'0.png'" in references.lost[0]
+    assert time.process_time() - start < 5
+
+
+def test_materials_of_many_groups_colour_their_own_vertices_only():
+    faces = "".join(f"usemtl {k}\nf 1 2 {3 + k % 2}\n" for k in range(4)).encode()
+    library = "".join(f"newmtl {k}\nKd {k / 5} 0 0\n" for k in range(4)).encode()
+    mesh = read(b"mtllib a\n" + OBJ + faces, "obj", lambda name: library)
+    assert len(mesh.vertices) == 12 and mesh.colors[::3, 0].tolist() == [0, 51, 102, 153]
+
+
 # PLY, STL, OFF
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "hint"),
+    [
+        ("a.obj", OBJ, "zero bytes in a row from byte"),
+        ("a.off", b"OFF\n", "zero bytes in a row from byte"),
+        ("a.gltf", b"{}", "zero bytes in a row from byte"),
+        ("a.stl", b"", "no triangles"),
+        ("a.stl", bytes(80) + struct.pack("<I", 10_000), "zero bytes in a row from byte"),
+        ("a.stl", bytes(80) + struct.pack("<I", 10_000_000), "cut off, 10000000 faces need"),
+        ("a.glb", b"glTF", "GLB version 0"),
+        ("a.ply", b"ply\n", "its header has no end"),
+        ("a.3mf", b"PK\3\4", "not a whole zip archive"),
+    ],
+)
+def test_holes_in_files_are_refused_before_they_are_in_memory(
+    name, head, hint, tmp_path, monkeypatch
+):
+    path = tmp_path / name
+    path.write_bytes(head)
+    with path.open("r+b") as file:
+        file.truncate(2**22)
+    monkeypatch.setattr(limits, "Path", lambda path: pytest.fail(f"{path} was read"))
+    with pytest.raises(MeshError) as caught:
+        read_mesh(path)
+    assert str(caught.value).startswith(f"{path}: ") and hint in str(caught.value)
+
+
+def test_zero_bytes_in_text_are_refused_in_archives_too():
+    assert code(OBJ + b"f 1 2 3\n" + bytes(5000), "obj") == "cut_off"
+    assert len(read(OBJ + b"f 1 2 3\n\0", "obj").faces) == 1
 
 
 def ply(num_vertices, num_faces, body, encoding="binary_little_endian"):
@@ -799,10 +961,44 @@ def test_3mf_archives_are_whole_plain_and_hold_a_model():
 
 
 def test_3mf_objects_that_are_placed_too_often_are_not_placed(monkeypatch):
-    monkeypatch.setattr("g3pt.geometry.formats.threemf.MAX_INSTANCES", 2)
+    monkeypatch.setattr("g3pt.geometry.formats.limits.MAX_INSTANCES", 2)
     assert is_the_tetrahedron(read(package(model()), "3mf"))
     error = refusal(package(model('<item objectid="1"/>' * 3)), "3mf")
     assert error.code == "too_large" and "places 3 objects, expected at most 2" in str(error)
+
+
+def test_3mf_tags_have_a_length(monkeypatch):
+    monkeypatch.setattr(threemf, "_BLOCK", 100)
+    monkeypatch.setattr(threemf, "MAX_TAG_BYTES", 1000)
+    long = model().replace("<model>", '<model a="{}">'.format("a>" * 2000))
+    for text in (long, model().replace("<model>", "<model><!--" + "a" * 4000 + "-->")):
+        error = refusal(package(text), "3mf")
+        assert error.code == "too_large" and "more than 1000 bytes" in str(error)
+    text = model().replace("<model>", '<model a="{}">'.format("a" * 700) + "words " * 900)
+    assert is_the_tetrahedron(read(package(text), "3mf"))
+
+
+def test_3mf_copies_may_not_take_far_more_memory_than_the_file(monkeypatch):
+    monkeypatch.setattr("g3pt.geometry.formats.limits.FREE_MESH_BYTES", 1000)
+    assert is_the_tetrahedron(read(package(model()), "3mf"))
+    more = "".join(
+        f'<object id="{number}">' + f'<component objectid="{number - 1}"/>' * 20 + "</object>"
+        for number in (2, 3)
+    )
+    error = refusal(package(model('<item objectid="3"/>', more)), "3mf")
+    assert error.code == "too_large" and "place fewer copies" in str(error)
+
+
+def test_3mf_colours_that_split_vertices_count_for_the_memory(monkeypatch):
+    text = painted("#00FF00", "#FF0000")
+    for corner in (2, 3):
+        text = text.replace("<triangle v", f'<triangle pid="5" p1="{corner % 2}" v', 1)
+    plain = package(text.replace('pid="5"', "")), "3mf"
+    needed = 28 * 4 + 24 * 4
+    monkeypatch.setattr("g3pt.geometry.formats.limits.MESH_RATIO", 0)
+    monkeypatch.setattr("g3pt.geometry.formats.limits.FREE_MESH_BYTES", needed)
+    assert is_the_tetrahedron(read(*plain))
+    assert code(package(text), "3mf") == "too_large"
 
 
 def test_textures_that_claim_billions_of_pixels_are_not_unpacked():

@@ -5,24 +5,30 @@ and 3MF have readers of their own; PLY, OFF and ASCII STL are then parsed by tri
 """
 
 import logging
+import os
 import re
 import threading
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import trimesh
 from jaxtyping import UInt8
-from PIL import Image
 from trimesh.resolvers import Resolver
 
-from g3pt.geometry.formats.gltf import parse_gltf
-from g3pt.geometry.formats.limits import MAX_FILE_BYTES, Companions, References, check_counts
+from g3pt.geometry.formats.gltf import check_glb_header, parse_gltf
+from g3pt.geometry.formats.limits import (
+    MAX_FILE_BYTES,
+    Companions,
+    References,
+    check_counts,
+    read_regular_file,
+)
 from g3pt.geometry.formats.obj import parse_obj
-from g3pt.geometry.formats.textures import read_texture, texture_colors
+from g3pt.geometry.formats.textures import Pictures, Pixels, texture_colors
 from g3pt.geometry.formats.threemf import parse_3mf
 from g3pt.geometry.triangles import GltfColors, MeshError, TriangleMesh, concatenate
 
@@ -37,6 +43,13 @@ MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf")
 
 LARGEST_COORDINATE = 1e100
 """Largest accepted absolute coordinate; beyond it areas and volumes overflow."""
+
+_NO_TRIANGLES = "empty, no triangles found in it"
+_HEAD_BYTES, _LOOK_BYTES = 2**16, 2**20
+_ZIP_END_BYTES = 2**16 + 22
+_MOST_ZEROS = {".obj": 4096, ".off": 4096, ".gltf": 4096, ".stl": 2**16}
+"""Zero bytes in a row that files of a format cannot have: text has none, and in binary STL they
+would be a thousand triangles in the origin."""
 
 _SIGNATURES = (
     (re.compile(rb"glTF"), (".glb", ".gltf"), "GLB"),
@@ -83,7 +96,9 @@ def parse_mesh(
             raise MeshError(f"{len(data)} bytes, expected at most {MAX_FILE_BYTES}", "too_large")
         if not data:
             raise MeshError("an empty file", "cut_off")
-        _check_signature(data, suffix)
+        _check_beginning(data[:_HEAD_BYTES], len(data), suffix)
+        if suffix in _MOST_ZEROS:
+            _check_zeros(data, _MOST_ZEROS[suffix], 0)
         with np.errstate(all="ignore"):  # values that are not finite get their own message
             mesh = _parsed(data, suffix, references, gltf_colors)
         _check_usable(mesh)
@@ -103,6 +118,33 @@ def parse_mesh(
     return mesh
 
 
+def read_mesh_file(path: str | os.PathLike[str], suffix: str) -> bytes:
+    """Read a mesh file; what cannot be one is refused before it is in memory.
+
+    Args:
+        path: the file.
+        suffix: one of `MESH_SUFFIXES`.
+
+    Raises:
+        MeshError: if it is no regular file, too large, or not as a file of its format must be.
+    """
+
+    def look(file: BinaryIO, size: int) -> None:
+        if size:
+            _check_beginning(file.read(_HEAD_BYTES), size, suffix)
+        if suffix == ".3mf":
+            file.seek(max(size - _ZIP_END_BYTES, 0))
+            if b"PK\x05\x06" not in file.read():
+                raise MeshError("not a whole zip archive (its end is missing)", "cut_off")
+        most = _MOST_ZEROS.get(suffix)
+        if most is not None:
+            file.seek(0)
+            for start in range(0, size, _LOOK_BYTES):
+                _check_zeros(file.read(_LOOK_BYTES), most, start)
+
+    return read_regular_file(path, look)
+
+
 def known_suffix(suffix: str) -> str:
     """Give a suffix in lower case and with its dot.
 
@@ -115,6 +157,31 @@ def known_suffix(suffix: str) -> str:
             f"unknown mesh format, expected one of {', '.join(MESH_SUFFIXES)}", "unknown_format"
         )
     return dotted
+
+
+def _check_beginning(head: bytes, size: int, suffix: str) -> None:
+    """Refuse by the first bytes of a file, and its size, what is not as its format must be."""
+    _check_signature(head, suffix)
+    match suffix:
+        case ".glb":
+            check_glb_header(head, size)
+        case ".stl" if not _is_text_stl(head):
+            _check_stl_header(head, size)
+        case ".ply" if b"end_header" not in head:
+            raise MeshError("cut off, its header has no end", "cut_off")
+        case _:
+            pass
+
+
+def _check_zeros(data: bytes, most: int, start: int) -> None:
+    """Refuse long runs of zero bytes, which unfinished copies and holes in files have."""
+    at = data.find(bytes(most))
+    if at >= 0:
+        raise MeshError(
+            f"cut off, it has {most} zero bytes in a row from byte {start + at} on, as a copy "
+            "that did not finish has",
+            "cut_off",
+        )
 
 
 def _check_signature(data: bytes, suffix: str) -> None:
@@ -150,12 +217,13 @@ def _parsed(
 
 def _check_usable(mesh: TriangleMesh) -> None:
     if mesh.is_empty:
-        raise MeshError("empty, no triangles found in it", "no_triangles")
+        raise MeshError(_NO_TRIANGLES, "no_triangles")
     check_counts(len(mesh.vertices), len(mesh.faces))
     if mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):
         message = f"a face names a vertex beyond the {len(mesh.vertices)} there are"
         raise MeshError(message, "bad_indices")
-    usable = np.isfinite(mesh.vertices) & (np.abs(mesh.vertices) <= LARGEST_COORDINATE)
+    most = LARGEST_COORDINATE  # comparisons with NaN are false
+    usable = (mesh.vertices >= -most) & (mesh.vertices <= most)
     broken = int((~usable).any(axis=1).sum())
     if broken:
         raise MeshError(
@@ -168,18 +236,30 @@ def _check_usable(mesh: TriangleMesh) -> None:
 # --- STL -----------------------------------------------------------------------------------
 
 
+def _is_text_stl(head: bytes) -> bool:
+    return head.lstrip()[:5].lower() == b"solid" and b"facet" in head[:4096].lower()
+
+
+def _check_stl_header(head: bytes, size: int) -> int:
+    """The number of faces of a binary STL file, which must have bytes for them."""
+    if size < 84:
+        raise MeshError(f"cut off, {size} bytes are less than an STL header", "cut_off")
+    num = int.from_bytes(head[80:84], "little")
+    check_counts(3 * num, num)
+    if size < 84 + 50 * num:
+        message = f"cut off, {num} faces need {84 + 50 * num} bytes, there are {size}"
+        raise MeshError(message, "cut_off")
+    if num == 0:
+        raise MeshError(_NO_TRIANGLES, "no_triangles")
+    return num
+
+
 def _parsed_stl(data: bytes) -> TriangleMesh:
-    if data.lstrip()[:5].lower() == b"solid" and b"facet" in data[:4096].lower():
+    if _is_text_stl(data[:_HEAD_BYTES]):
         if b"endsolid" not in data[-4096:].lower():
             raise MeshError("cut off, there is no `endsolid` at its end", "cut_off")
         return _parsed_by_trimesh(data, ".stl", References(None))
-    if len(data) < 84:
-        raise MeshError(f"cut off, {len(data)} bytes are less than an STL header", "cut_off")
-    num = int.from_bytes(data[80:84], "little")
-    check_counts(3 * num, num)
-    if len(data) < 84 + 50 * num:
-        message = f"cut off, {num} faces need {84 + 50 * num} bytes, there are {len(data)}"
-        raise MeshError(message, "cut_off")
+    num = _check_stl_header(data[:84], len(data))
     layout = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("extra", "<u2")])
     corners = np.frombuffer(data, layout, num, 84)["corners"]
     return TriangleMesh.from_arrays(corners.reshape(-1, 3), np.arange(3 * num).reshape(-1, 3))
@@ -248,14 +328,14 @@ def _check_off_lines(data: bytes) -> None:
 class _Resolver(Resolver):
     """Gives trimesh the textures that PLY files refer to."""
 
-    def __init__(self, references: References) -> None:
-        self._references = references
+    def __init__(self, references: References, num_bytes: int) -> None:
+        self._references, self._pictures = references, Pictures(references, num_bytes)
         self.refusal: MeshError | None = None
-        self.image: Image.Image | None = None
+        self.image: Pixels | None = None
 
     def get(self, key: str) -> bytes:
         try:
-            self.image = read_texture(self._references, str(key))
+            self.image = self._pictures.read(str(key))
         except MeshError as error:
             self.refusal = error
             raise
@@ -274,7 +354,7 @@ class _Resolver(Resolver):
 
 
 def _parsed_by_trimesh(data: bytes, suffix: str, references: References) -> TriangleMesh:
-    resolver = _Resolver(references)
+    resolver = _Resolver(references, len(data))
     with warnings.catch_warnings(), _silent(_trimesh.util.log):
         warnings.simplefilter("ignore")  # about the library's own code
         scene = _trimesh.load_scene(
@@ -306,7 +386,7 @@ def _silent(log: logging.Logger) -> Generator[None, None, None]:
         log.removeFilter(is_of_another)
 
 
-def _colors(part: Any, image: Image.Image | None) -> UInt8[np.ndarray, "P 4"] | None:
+def _colors(part: Any, image: Pixels | None) -> UInt8[np.ndarray, "P 4"] | None:
     """Colours of the file; None where trimesh substitutes grey for a missing texture."""
     visual: Any = part.visual
     if visual.kind in ("vertex", "face"):

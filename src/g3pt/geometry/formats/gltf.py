@@ -14,15 +14,15 @@ from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float64, Int64, Shaped
-from PIL import Image
 
 from g3pt.geometry.formats.gltf_scene import Instance, instances
-from g3pt.geometry.formats.limits import References, check_counts
+from g3pt.geometry.formats.limits import References, check_counts, check_mesh_memory
+from g3pt.geometry.formats.placing import placed_together
 from g3pt.geometry.formats.textures import (
+    Pictures,
+    Pixels,
     display_to_linear,
     linear_to_display,
-    open_texture,
-    read_texture,
     texture_colors,
 )
 from g3pt.geometry.triangles import GltfColors, MeshError, TriangleMesh, concatenate
@@ -71,20 +71,29 @@ def parse_gltf(
     return _Reader(document, buffers, references, gltf_colors).scene()
 
 
+def check_glb_header(head: bytes, size: int) -> None:
+    """Compare the first bytes of a GLB file with its size.
+
+    Raises:
+        MeshError: if it is cut off or of another version.
+    """
+    if size < 20:
+        raise MeshError(f"cut off, {size} bytes are less than a GLB header", "cut_off")
+    version, length = struct.unpack_from("<II", head, 4)
+    if version != 2:
+        raise MeshError(f"GLB version {version}, expected 2")
+    if size < length:
+        message = f"cut off, {size} of the {length} bytes that its header declares"
+        raise MeshError(message, "cut_off")
+
+
 def glb_chunks(data: bytes) -> tuple[bytes, bytes | None]:
     """Split a GLB file into its JSON and its first binary chunk.
 
     Raises:
         MeshError: if it is cut off, of another version, or without JSON.
     """
-    if len(data) < 20:
-        raise MeshError(f"cut off, {len(data)} bytes are less than a GLB header", "cut_off")
-    version, length = struct.unpack_from("<II", data, 4)
-    if version != 2:
-        raise MeshError(f"GLB version {version}, expected 2")
-    if len(data) < length:
-        message = f"cut off, {len(data)} of the {length} bytes that its header declares"
-        raise MeshError(message, "cut_off")
+    check_glb_header(data[:20], len(data))
     chunks: dict[bytes, bytes] = {}
     position = 12
     while position + 8 <= len(data):
@@ -193,15 +202,19 @@ class _Reader:
         self._document, self._buffers, self._references = document, buffers, references
         self._gltf_colors = gltf_colors
         self._num_bytes = sum(map(len, buffers))
-        self._textures: dict[int, Image.Image | None] = {}
+        self._pictures = Pictures(references, self._num_bytes)
+        self._num_vertices = self._num_faces = 0  # of the primitives that were read
 
     def scene(self) -> TriangleMesh:
         """Every triangle of the scene."""
         placed = instances(self._document)
         self._check_size(placed)
-        meshes = {mesh: self._mesh(mesh) for mesh in dict.fromkeys(p.mesh for p in placed)}
-        parts = [place.put(part) for place in placed for part in meshes[place.mesh]]
-        return concatenate([part for part in parts if not part.is_empty])
+        shown = list(dict.fromkeys(place.mesh for place in placed))
+        meshes = self._meshes(shown)
+        where = {mesh: index for index, mesh in enumerate(shown)}
+        which = np.array([where[place.mesh] for place in placed], np.int64)
+        matrices = np.array([place.matrix for place in placed]).reshape(-1, 4, 4)
+        return placed_together(meshes, which, matrices, num_bytes=self._num_bytes)
 
     def _item(self, key: str, index: Any) -> Json:
         items = _list(self._document, key)
@@ -317,10 +330,23 @@ class _Reader:
 
     # --- meshes ---
 
-    def _mesh(self, index: int) -> list[TriangleMesh]:
-        primitives = _list(self._item("meshes", index), "primitives")
+    def _meshes(self, shown: list[int]) -> list[TriangleMesh]:
+        """Meshes of the document, read in the order of their textures."""
         modes = (_TRIANGLES, _STRIP, _FAN)
-        return [self._primitive(p) for p in primitives if p.get("mode", _TRIANGLES) in modes]
+        primitives = [
+            [
+                p
+                for p in _list(self._item("meshes", mesh), "primitives")
+                if p.get("mode", _TRIANGLES) in modes
+            ]
+            for mesh in shown
+        ]
+        parts: list[list[TriangleMesh | None]] = [[None] * len(group) for group in primitives]
+        places = [(i, j) for i, group in enumerate(primitives) for j in range(len(group))]
+        places.sort(key=lambda place: self._image_of(primitives[place[0]][place[1]]))
+        for i, j in places:
+            parts[i][j] = self._primitive(primitives[i][j])
+        return [concatenate([part for part in group if part is not None]) for group in parts]
 
     def _primitive(self, primitive: Json) -> TriangleMesh:
         attributes = primitive["attributes"]
@@ -334,6 +360,9 @@ class _Reader:
             corners = self._accessor(primitive["indices"], packed=packed.get("indices"))[:, 0]
         else:
             corners = np.arange(len(position))
+        self._num_vertices += len(position)
+        self._num_faces += len(corners) // 3
+        check_mesh_memory(self._num_vertices, self._num_faces, self._num_bytes)
         faces = _triangles(corners.astype(np.int64), primitive.get("mode", _TRIANGLES))
         if len(faces) and faces.max() >= len(position):
             raise MeshError(
@@ -380,40 +409,49 @@ class _Reader:
         self, primitive: Json, packed: Mapping[str, Shaped[np.ndarray, "N C"]], num: int
     ) -> Float64[np.ndarray, "P 4"]:
         """Base colour texture times factor, linear, in [0, 1]; white if there is neither."""
-        material = self._item("materials", primitive["material"])
-        gloss = material.get("extensions", {}).get("KHR_materials_pbrSpecularGlossiness", {})
-        rough = material.get("pbrMetallicRoughness", {})
-        slot = rough.get("baseColorTexture") or gloss.get("diffuseTexture")
-        factor = rough.get("baseColorFactor") or gloss.get("diffuseFactor") or [1.0] * 4
+        slot, factor = self._base_color(primitive)
         light = np.tile(np.array(factor, dtype=np.float64).reshape(4).clip(0, 1), (num, 1))
         if slot is not None:
             name = f"TEXCOORD_{_count(slot, 'texCoord', 0)}"
-            image = self._texture(slot.get("index"))
+            source = self._source(slot.get("index"))
+            image = None if source is None else self._image(self._item("images", source))
             if image is not None and name in primitive["attributes"]:
                 uv = self._accessor(primitive["attributes"][name], packed=packed.get(name))
                 flipped = np.stack([uv[:, 0], 1.0 - uv[:, 1]], axis=1).astype(np.float64)
                 light *= display_to_linear(texture_colors(image, flipped) / 255.0)
         return light
 
-    def _texture(self, index: Any) -> Image.Image | None:
+    def _base_color(self, primitive: Json) -> tuple[Json | None, Any]:
+        """Slot of the base colour texture, and the factor."""
+        material = self._item("materials", primitive["material"])
+        gloss = material.get("extensions", {}).get("KHR_materials_pbrSpecularGlossiness", {})
+        rough = material.get("pbrMetallicRoughness", {})
+        slot = rough.get("baseColorTexture") or gloss.get("diffuseTexture")
+        return slot, rough.get("baseColorFactor") or gloss.get("diffuseFactor") or [1.0] * 4
+
+    def _source(self, index: Any) -> Any:
+        """Which image a texture has; None if it belongs to an unknown extension."""
         texture = self._item("textures", index)
         webp = texture.get("extensions", {}).get("EXT_texture_webp", {})
-        source = webp.get("source", texture.get("source"))
-        if source is None:
-            return None  # the picture belongs to an unknown extension
-        if source not in self._textures:
-            self._textures[source] = self._image(self._item("images", source))
-        return self._textures[source]
+        return webp.get("source", texture.get("source"))
 
-    def _image(self, image: Json) -> Image.Image | None:
+    def _image_of(self, primitive: Json) -> tuple[str, int]:
+        """What primitives are sorted by, so that each picture is decoded once."""
+        slot = self._base_color(primitive)[0] if "material" in primitive else None
+        source = None if slot is None else self._source(slot.get("index"))
+        if source is None:
+            return "", -1
+        image = self._item("images", source)
+        if "uri" in image:
+            return str(image["uri"]), -1
+        return "", self._view(image.get("bufferView"))[1]
+
+    def _image(self, image: Json) -> Pixels | None:
         """A decoded picture; None if it is missing or damaged."""
         if "uri" in image:
-            return read_texture(self._references, image["uri"])
+            return self._pictures.read(image["uri"])
         content, start, length, _ = self._view(image.get("bufferView"))
-        picture = open_texture(content[start : start + length])
-        if picture is None:
-            self._references.lose("texture", "data:", "is no readable picture")
-        return picture
+        return self._pictures.decode(content[start : start + length])
 
 
 def _triangles(corners: Int64[np.ndarray, " N"], mode: int) -> Int64[np.ndarray, "F 3"]:

@@ -1,4 +1,4 @@
-"""Instances of meshes in the node tree of a glTF document. Legend: P vertices."""
+"""Instances of meshes in the node tree of a glTF document."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,12 +7,13 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float64
 
-from g3pt.geometry.triangles import MeshError, TriangleMesh
+from g3pt.geometry.formats.limits import check_instances
+from g3pt.geometry.triangles import MeshError
 
 Json = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Instance:
     """One instance of a mesh in the scene."""
 
@@ -21,19 +22,13 @@ class Instance:
     matrix: Float64[np.ndarray, "4 4"]
     """From the mesh's frame to the scene's, for column vectors."""
 
-    def put(self, part: TriangleMesh) -> TriangleMesh:
-        """Transform a part into the scene; reflections reverse faces, which keeps them outward."""
-        vertices = part.vertices @ self.matrix[:3, :3].T + self.matrix[:3, 3]
-        mirrored = np.linalg.det(self.matrix[:3, :3]) < 0
-        faces = part.faces[:, ::-1].copy() if mirrored else part.faces
-        return TriangleMesh(vertices, faces, part.colors)
-
 
 def instances(document: Json) -> list[Instance]:
     """List every mesh that the document's scene shows.
 
     Raises:
-        MeshError: if the nodes are not a forest (a node with two parents, or inside itself).
+        MeshError: if the nodes are not a forest (a node with two parents, or inside itself), or
+            there are too many.
     """
     nodes = cast("list[Json]", document.get("nodes", []))
     children = [_indices(node.get("children", []), len(nodes)) for node in nodes]
@@ -50,6 +45,7 @@ def instances(document: Json) -> list[Instance]:
         matrix = above @ _local_matrix(nodes[index])
         if "mesh" in nodes[index]:
             found.append(Instance(nodes[index]["mesh"], matrix))
+            check_instances(len(found))
         waiting += [(child, matrix) for child in reversed(children[index])]
     return found
 

@@ -13,6 +13,7 @@ import re
 import stat
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 from urllib.parse import unquote
 
 from g3pt.geometry.triangles import MeshError
@@ -21,13 +22,33 @@ MAX_FILE_BYTES = 2**30
 """Largest mesh file, or everything unpacked from one 3MF file."""
 
 MAX_FACES = 20_000_000
-"""Most triangles of one object, all instances counted."""
+"""Most triangles of one object, all instances counted; see also `check_mesh_memory`."""
 
 MAX_VERTICES = 3 * MAX_FACES
 """Most vertices of one object: triangles that share none."""
 
+MAX_INSTANCES = 1_000_000
+"""Most instances of meshes in one object."""
+
+FREE_MESH_BYTES = 2**29
+"""Memory that the triangles of any file may take: 14 million faces with shared vertices."""
+
+MESH_RATIO = 8
+"""Beyond that, the largest accepted ratio of the memory of the triangles to the bytes of the file.
+Without instances it is 2 to 4 in usual files of 32-bit numbers."""
+
+VERTEX_BYTES, FACE_BYTES = 28, 24
+"""Memory of a vertex with its colour, and of a face."""
+
 MAX_TEXTURE_PIXELS = 2**26
 """Largest texture, 8192 x 8192 pixels."""
+
+FREE_TEXTURE_PIXELS = 2 * MAX_TEXTURE_PIXELS
+"""Pixels that the textures of any object may have in all."""
+
+TEXTURE_PIXELS_PER_BYTE = 64
+"""Beyond that, the most for each byte of the files: pictures of one colour have some 200, photos 1
+to 10."""
 
 UNPACK_RATIO = 200
 """Largest accepted ratio of unpacked to packed size: more is taken for a decompression bomb."""
@@ -46,6 +67,38 @@ def check_counts(num_vertices: int, num_faces: int) -> None:
         raise MeshError(
             f"asks for {num_vertices} vertices and {num_faces} faces, expected at most "
             f"{MAX_VERTICES} and {MAX_FACES}",
+            "too_large",
+        )
+
+
+def check_instances(num_instances: int) -> None:
+    """Refuse an object of too many instances.
+
+    Raises:
+        MeshError: with code `too_large`.
+    """
+    if num_instances > MAX_INSTANCES:
+        message = f"places {num_instances} objects, expected at most {MAX_INSTANCES}"
+        raise MeshError(message, "too_large")
+
+
+def check_mesh_memory(num_vertices: int, num_faces: int, num_bytes: int) -> None:
+    """Refuse an object that takes far more memory than its file has, as copies of instances do.
+
+    Args:
+        num_vertices: of the whole object, all instances counted.
+        num_faces: likewise.
+        num_bytes: that the file has, unpacked.
+
+    Raises:
+        MeshError: with code `too_large`.
+    """
+    needed = VERTEX_BYTES * num_vertices + FACE_BYTES * num_faces
+    most = max(FREE_MESH_BYTES, MESH_RATIO * num_bytes)
+    if needed > most:
+        raise MeshError(
+            f"asks for {num_vertices} vertices and {num_faces} faces, which take {needed} bytes of "
+            f"memory, expected at most {most} for a file of this size; place fewer copies",
             "too_large",
         )
 
@@ -87,7 +140,12 @@ class References:
     def __init__(self, companions: Companions | None) -> None:
         self._companions = companions
         self.refusal: MeshError | None = None
-        self.lost: list[str] = []
+        self._lost: dict[str, None] = {}
+
+    @property
+    def lost(self) -> list[str]:
+        """What is missing, each once, in the order of the file."""
+        return list(self._lost)
 
     def lose(self, kind: str, uri: str, what: str) -> None:
         """Add something to `lost`, once.
@@ -98,8 +156,7 @@ class References:
             what: what is wrong with it.
         """
         words = f"an embedded {kind}" if uri.startswith("data:") else f"{kind} {uri[:80]!r}"
-        if (note := f"{words} {what}") not in self.lost:
-            self.lost.append(note)
+        self._lost[f"{words} {what}"] = None
 
     def read(self, uri: str) -> bytes:
         """Read a companion file, or the bytes of a base64 `data:` URI.
@@ -173,11 +230,19 @@ class FolderCompanions:
         return read_regular_file(target)
 
 
-def read_regular_file(path: str | os.PathLike[str]) -> bytes:
+def read_regular_file(
+    path: str | os.PathLike[str], look: Callable[[BinaryIO, int], None] | None = None
+) -> bytes:
     """Read a whole regular file of at most `MAX_FILE_BYTES`.
 
+    Args:
+        path: the file.
+        look: given the open file and its number of bytes before it is read into memory; refuses it
+            by a `MeshError`.
+
     Raises:
-        MeshError: with code `missing`, `not_a_file`, `too_large` or `unreadable`.
+        MeshError: with code `missing`, `not_a_file`, `too_large` or `unreadable`, or that of
+            `look`.
     """
     try:
         status = os.stat(path)
@@ -186,6 +251,8 @@ def read_regular_file(path: str | os.PathLike[str]) -> bytes:
         if status.st_size > MAX_FILE_BYTES:
             message = f"{path}: {status.st_size} bytes, expected at most {MAX_FILE_BYTES}"
             raise MeshError(message, "too_large")
+        if look is not None:
+            _look_at(path, status.st_size, look)
         return Path(path).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         if os.path.islink(path):
@@ -194,3 +261,13 @@ def read_regular_file(path: str | os.PathLike[str]) -> bytes:
     except OSError as error:
         code = "not_a_file" if os.path.islink(path) else "unreadable"  # ELOOP
         raise MeshError(f"{path}: {error.strerror or error}", code) from None
+
+
+def _look_at(
+    path: str | os.PathLike[str], size: int, look: Callable[[BinaryIO, int], None]
+) -> None:
+    with open(path, "rb") as file:
+        try:
+            look(file, size)
+        except MeshError as error:
+            raise MeshError(f"{path}: {error}", error.code) from None

@@ -8,10 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
-from PIL import Image
 
 from g3pt.geometry.formats.limits import References, check_counts
-from g3pt.geometry.formats.textures import read_texture, texture_colors
+from g3pt.geometry.formats.textures import Pictures, texture_colors
 from g3pt.geometry.triangles import MeshError, TriangleMesh, concatenate, keep_faces
 
 
@@ -26,7 +25,8 @@ class _Group:
 @dataclass(frozen=True)
 class _Material:
     color: tuple[float, float, float] | None
-    image: Image.Image | None
+    texture: str
+    """Reference to a picture; empty without."""
 
 
 class _Content:
@@ -74,12 +74,17 @@ def parse_obj(data: bytes, references: References) -> TriangleMesh:
     if not content.groups:
         return TriangleMesh(vertices, np.zeros((0, 3), np.int64))
     materials: dict[str, _Material] = {}
-    for library in content.libraries:
+    for library in reversed(dict.fromkeys(reversed(content.libraries))):  # the last one counts
         materials |= _read_library(library, references)
+    pictures = Pictures(references, len(data))
+    for texture in dict.fromkeys(material.texture for material in materials.values()):
+        if texture:
+            pictures.check(texture)
     tints = _vertex_tints(content, len(vertices))
     uvs = np.array(content.uvs, dtype=np.float64).reshape(-1, 2)
-    parts: list[TriangleMesh] = []
-    for name, group in content.groups.items():
+    parts: dict[str, TriangleMesh] = {}
+    for name in sorted(content.groups, key=lambda name: _texture_of(materials.get(name))):
+        group = content.groups[name]
         faces = np.array(group.positions, dtype=np.int64).reshape(-1, 3)
         if len(faces) and faces.max() >= len(vertices):
             raise MeshError(
@@ -88,10 +93,11 @@ def parse_obj(data: bytes, references: References) -> TriangleMesh:
             )
         texels = np.array(group.texels, dtype=np.int64).reshape(-1, 3)
         part = TriangleMesh(vertices, faces, tints)
-        parts.append(_painted(part, texels, uvs, materials.get(name)))
-    if len(parts) == 1:
-        return parts[0]
-    return concatenate([keep_faces(part, np.arange(len(part.faces))) for part in parts])
+        if len(content.groups) > 1:
+            part = keep_faces(part, np.arange(len(faces)))
+        parts[name] = _painted(part, texels, uvs, materials.get(name), pictures)
+    ordered = [parts[name] for name in content.groups]
+    return ordered[0] if len(ordered) == 1 else concatenate(ordered)
 
 
 def _read_lines(data: bytes) -> _Content:
@@ -120,12 +126,14 @@ def _logical_lines(data: bytes) -> Iterator[bytes]:
     """Lines without comments; a backslash at the end joins a line with the next."""
     if b"\n" not in data:
         data = data.replace(b"\r", b"\n")
-    pending = b""
+    parts: list[bytes] = []
     for line in BytesIO(data):
-        line = pending + line.partition(b"#")[0].rstrip()
-        pending = line[:-1] + b" " if line.endswith(b"\\") else b""
-        if not pending:
-            yield line
+        part = line.partition(b"#")[0].rstrip()
+        if part.endswith(b"\\"):
+            parts.append(part[:-1])
+        else:
+            yield b" ".join([*parts, part]) if parts else part
+            parts.clear()
 
 
 def _text_after(line: bytes, keyword: bytes) -> str:
@@ -157,15 +165,17 @@ def _painted(
     texels: Int64[np.ndarray, "F 3"],
     uvs: Float64[np.ndarray, "N 2"],
     material: _Material | None,
+    pictures: Pictures,
 ) -> TriangleMesh:
     """Colour a part by its material; vertices split where texture coordinates differ."""
     if material is None:
         return part
     textured = len(texels) > 0 and texels.min() >= 0 and texels.max() < len(uvs)
-    if material.image is not None and textured:
+    image = pictures.read(material.texture) if material.texture and textured else None
+    if image is not None:
         pairs = np.stack([part.faces.reshape(-1), texels.reshape(-1)], axis=1)
         kept, faces = np.unique(pairs, axis=0, return_inverse=True)
-        colors = texture_colors(material.image, uvs[kept[:, 1]])
+        colors = texture_colors(image, uvs[kept[:, 1]])
         return TriangleMesh.from_arrays(part.vertices[kept[:, 0]], faces.reshape(-1, 3), colors)
     if material.color is None:
         return part
@@ -187,17 +197,18 @@ def _read_library(name: str, references: References) -> dict[str, _Material]:
             current = fields.setdefault(rest.strip(), {})
         else:
             current[keyword.lower()] = rest.strip()
-    return {name: _material(values, references) for name, values in fields.items()}
+    return {name: _material(values) for name, values in fields.items()}
 
 
-def _material(values: dict[str, str], references: References) -> _Material:
+def _material(values: dict[str, str]) -> _Material:
     color = None
     try:
         red, green, blue = map(float, values.get("kd", "").split())
         color = (red, green, blue)
     except ValueError:
         pass  # `Kd spectral ...` and other rarities: no colour
-    image = None
-    if values.get("map_kd"):
-        image = read_texture(references, values["map_kd"])
-    return _Material(color, image)
+    return _Material(color, values.get("map_kd", ""))
+
+
+def _texture_of(material: _Material | None) -> str:
+    return "" if material is None else material.texture

@@ -3,25 +3,31 @@
 Legend: P vertices.
 """
 
+import hashlib
 import os
 import sys
 import threading
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import Any
 
 import numpy as np
-import trimesh
-from jaxtyping import Float64
+from jaxtyping import Float64, UInt8
 from PIL import Image
 
-from g3pt.geometry.formats.limits import MAX_TEXTURE_PIXELS, References
+from g3pt.geometry.formats.limits import (
+    FREE_TEXTURE_PIXELS,
+    MAX_TEXTURE_PIXELS,
+    TEXTURE_PIXELS_PER_BYTE,
+    References,
+)
 from g3pt.geometry.triangles import MeshError
 
-_trimesh: Any = trimesh  # its own annotations are partial
+Pixels = UInt8[np.ndarray, "H W 4"]
+"""A decoded picture: RGBA, from the upper row down."""
 
+_BAND = 256
 _STDERR = 2
 _decoding = threading.RLock()
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TGA", "TIFF", "GIF")  # none that starts a program
@@ -65,8 +71,82 @@ def is_tiff(data: bytes) -> bool:
     return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def open_texture(data: bytes) -> Image.Image | None:
+class Pictures:
+    """Decodes the textures of one object: one is in memory at a time, and not too many in all.
+
+    Whoever asks for them sorted by texture has each decoded once.
+    """
+
+    def __init__(self, references: References, num_bytes: int) -> None:
+        # `num_bytes`: of the object's own file
+        self._references = references
+        self._num_bytes, self._num_pixels = num_bytes, 0
+        self._seen: set[bytes] = set()
+        self._latest: tuple[object, Pixels | None] = None, None
+
+    def read(self, uri: str) -> Pixels | None:
+        """A picture that the object refers to; None if it is missing or damaged, which is noted.
+
+        Raises:
+            MeshError: if the reference is refused, or there are too many pixels.
+        """
+        if self._latest[0] == uri:
+            return self._latest[1]
+        data = self.check(uri)
+        image = None if data is None else self.decode(data, uri)
+        self._latest = uri, image
+        return image
+
+    def check(self, uri: str) -> bytes | None:
+        """The bytes of what the object refers to; None if it is missing, which is noted.
+
+        Raises:
+            MeshError: if the reference is refused.
+        """
+        try:
+            return self._references.read(uri)
+        except FileNotFoundError:
+            self._references.lose("texture", uri, "is missing")
+            return None
+
+    def decode(self, data: bytes, uri: str = "data:") -> Pixels | None:
+        """Decode a picture; None if it is damaged, which is noted.
+
+        Raises:
+            MeshError: with code `too_large` if there are too many pixels.
+        """
+        digest = hashlib.sha256(data).digest()
+        if self._latest[0] == digest:
+            return self._latest[1]
+        self._latest = None, None  # makes room
+        if digest not in self._seen and not uri.startswith("data:"):
+            self._num_bytes += len(data)
+        self._seen.add(digest)
+        image = open_texture(data, self._count)
+        if image is None:
+            self._references.lose("texture", uri, "is no readable picture")
+        self._latest = digest, image
+        return image
+
+    def _count(self, num_pixels: int) -> None:
+        self._num_pixels += num_pixels
+        most = max(FREE_TEXTURE_PIXELS, TEXTURE_PIXELS_PER_BYTE * self._num_bytes)
+        if self._num_pixels > most:
+            raise MeshError(
+                f"has textures of {self._num_pixels} pixels in all, expected at most {most} for "
+                "files of this size; use smaller textures, or fewer",
+                "too_large",
+            )
+
+
+def open_texture(
+    data: bytes, count: Callable[[int], None] = lambda num_pixels: None
+) -> Pixels | None:
     """Decode a picture as RGBA; None if it is broken or of an unknown kind.
+
+    Args:
+        data: the file.
+        count: told the number of pixels before they are unpacked; may refuse them.
 
     Raises:
         MeshError: with code `too_large` if it has too many pixels; nothing is unpacked then.
@@ -85,36 +165,32 @@ def open_texture(data: bytes) -> Image.Image | None:
             f"{MAX_TEXTURE_PIXELS} in all",
             "too_large",
         )
+    count(width * height)
     try:
         with silent_decoding(tiff=is_tiff(data)):
-            return image.convert("RGBA")
+            return _pixels(image)
     except (OSError, ValueError, SyntaxError):
         return None
 
 
-def read_texture(references: References, uri: str) -> Image.Image | None:
-    """Read a picture that a mesh file refers to; None if it is missing, which `references` notes.
-
-    Raises:
-        MeshError: if the reference is refused or the picture is too large.
-    """
-    try:
-        data = references.read(uri)
-    except FileNotFoundError:
-        references.lose("texture", uri, "is missing")
-        return None
-    image = open_texture(data)
-    if image is None:
-        references.lose("texture", uri, "is no readable picture")
-    return image
+def _pixels(image: Image.Image) -> Pixels:
+    """Decode a picture, band by band, since converting it whole needs its memory three times."""
+    width, height = image.size
+    pixels = np.empty((height, width, 4), np.uint8)
+    for top in range(0, height, _BAND):
+        band = image.crop((0, top, width, min(top + _BAND, height)))
+        pixels[top : top + _BAND] = np.asarray(band.convert("RGBA"))
+    return pixels
 
 
-def texture_colors(
-    image: Image.Image, uv: Float64[np.ndarray, "P 2"]
-) -> Float64[np.ndarray, "P 4"]:
+def texture_colors(pixels: Pixels, uv: Float64[np.ndarray, "P 2"]) -> Float64[np.ndarray, "P 4"]:
     """Colour (0 to 255) of the nearest texel; `v` counts from the lower edge, as in OBJ."""
+    height, width = pixels.shape[:2]
     finite = np.nan_to_num(uv, nan=0.0, posinf=0.0, neginf=0.0)
-    return _trimesh.visual.color.uv_to_color(finite, image).astype(np.float64)
+    x = finite[:, 0] * (width - 1) % width
+    y = (1 - finite[:, 1]) * (height - 1) % height
+    rows, columns = (axis.round().astype(np.int64) for axis in (y, x))
+    return pixels[rows % height, columns % width].astype(np.float64)
 
 
 def linear_to_display(rgba: Float64[np.ndarray, "P C"]) -> Float64[np.ndarray, "P C"]:

@@ -15,15 +15,20 @@ from xml.parsers import expat
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from g3pt.geometry.formats.gltf_scene import Instance
-from g3pt.geometry.formats.limits import check_counts, check_unpacking
-from g3pt.geometry.triangles import NEUTRAL_GREY, MeshError, TriangleMesh, concatenate
+from g3pt.geometry.formats.limits import (
+    check_counts,
+    check_instances,
+    check_mesh_memory,
+    check_unpacking,
+)
+from g3pt.geometry.formats.placing import placed_together
+from g3pt.geometry.triangles import NEUTRAL_GREY, MeshError, TriangleMesh
 
 MAX_NESTING = 64
 """Largest depth of objects inside objects."""
 
-MAX_INSTANCES = 1_000_000
-"""Most object instances in one file."""
+MAX_TAG_BYTES = 2**20
+"""Longest tag or comment of a model: the parser reads one from its start again for each block."""
 
 _BLOCK = 2**18
 
@@ -63,17 +68,18 @@ def parse_3mf(data: bytes) -> TriangleMesh:
         raise MeshError(f"not a whole zip archive ({error})", "cut_off") from None
     with archive:
         infos = archive.infolist()
-        check_unpacking(len(data), sum(info.file_size for info in infos))
+        unpacked = sum(info.file_size for info in infos)
+        check_unpacking(len(data), unpacked)
         if any(info.flag_bits & 1 for info in infos):
             raise MeshError("an encrypted archive, expected a plain one")
-        return _Package(archive).build()
+        return _Package(archive, unpacked).build()
 
 
 class _Package:
     """The models of one archive, read when first used."""
 
-    def __init__(self, archive: zipfile.ZipFile) -> None:
-        self._archive = archive
+    def __init__(self, archive: zipfile.ZipFile, num_bytes: int) -> None:
+        self._archive, self._num_bytes = archive, num_bytes
         self._names = {name.lower().lstrip("/"): name for name in archive.namelist()}
         self._objects: dict[Key, _Object] = {}
         self._read_parts: set[str] = set()
@@ -87,13 +93,16 @@ class _Package:
         totals = [self._size(item.key, sizes, 0) for item in items]
         num_uses, num_vertices, num_faces = (sum(t[i] for t in totals) for i in range(3))
         check_counts(num_vertices, num_faces)
-        if num_uses > MAX_INSTANCES:
-            message = f"places {num_uses} objects, expected at most {MAX_INSTANCES}"
-            raise MeshError(message, "too_large")
-        parts: list[TriangleMesh] = []
+        check_instances(num_uses)
+        check_mesh_memory(num_vertices, num_faces, self._num_bytes)
+        where = {key: index for index, key in enumerate(sizes)}
+        which, matrices = array("q"), np.empty((num_uses, 4, 4))
         for item in items:
-            self._place(item, np.eye(4), parts)
-        return concatenate([part for part in parts if not part.is_empty])
+            self._place(item, np.eye(4), where, which, matrices)
+        meshes = [self._mesh(key) for key in sizes]
+        return placed_together(
+            meshes, np.array(which, np.int64), matrices, num_bytes=self._num_bytes
+        )
 
     def _root_name(self) -> str:
         """Name of the root model: the usual one, else the one named by the relationships."""
@@ -140,24 +149,30 @@ class _Package:
         return sizes[key]
 
     def _place(
-        self, use: _Use, above: Float64[np.ndarray, "4 4"], parts: list[TriangleMesh]
+        self,
+        use: _Use,
+        above: Float64[np.ndarray, "4 4"],
+        where: dict[Key, int],
+        which: "array[int]",
+        matrices: Float64[np.ndarray, "N 4 4"],
     ) -> None:
-        item = self._object(use.key)
-        matrix = above @ use.matrix
-        if item.corners:
-            faces = np.array(item.corners, dtype=np.int64).reshape(-1, 3)
-            num = len(item.points) // 3
-            if faces.min() < 0 or faces.max() >= num:
-                message = f"a face names a vertex beyond the {num} there are"
-                raise MeshError(message, "bad_indices")
-            points = np.array(item.points, dtype=np.float64).reshape(-1, 3)
-            mesh = TriangleMesh(points, faces)
-            paints = np.array(item.paints, dtype=np.int64).reshape(-1, 3)
-            if (paints >= 0).any():
-                mesh = _painted(mesh, paints, self._palette)
-            parts.append(Instance(0, matrix).put(mesh))
-        for inner in item.uses:
-            self._place(inner, matrix, parts)
+        """Append an object and all that it contains: the numbers of keys, and their matrices."""
+        matrix = matrices[len(which)]
+        np.matmul(above, use.matrix, out=matrix)
+        which.append(where[use.key])
+        for inner in self._object(use.key).uses:
+            self._place(inner, matrix, where, which, matrices)
+
+    def _mesh(self, key: Key) -> TriangleMesh:
+        """The triangles of an object itself, in its own frame."""
+        item = self._object(key)
+        faces = np.array(item.corners, dtype=np.int64).reshape(-1, 3)
+        num = len(item.points) // 3
+        if len(faces) and (faces.min() < 0 or faces.max() >= num):
+            raise MeshError(f"a face names a vertex beyond the {num} there are", "bad_indices")
+        mesh = TriangleMesh(np.array(item.points, dtype=np.float64).reshape(-1, 3), faces)
+        paints = np.array(item.paints, dtype=np.int64).reshape(-1, 3)
+        return _painted(mesh, paints, self._palette) if (paints >= 0).any() else mesh
 
 
 class _ModelReader:
@@ -172,10 +187,23 @@ class _ModelReader:
         self._parser = expat.ParserCreate()
         self._parser.StartElementHandler = self._start
         self._parser.StartDoctypeDeclHandler = self._refuse_doctype
+        self._num_bytes = 0
 
     def feed(self, block: bytes) -> None:
-        """Parse a block of bytes."""
+        """Parse a block of bytes.
+
+        Raises:
+            MeshError: with code `too_large` if it ends within a tag that is too long.
+        """
         self._parser.Parse(block, False)
+        self._num_bytes += len(block)
+        start = max(self._parser.CurrentByteIndex, 0)
+        if self._num_bytes - start > MAX_TAG_BYTES:
+            raise MeshError(
+                f"a tag or comment from byte {start} of {self._part[:80]!r} on has more than "
+                f"{MAX_TAG_BYTES} bytes",
+                "too_large",
+            )
 
     def close(self) -> None:
         """End the document.

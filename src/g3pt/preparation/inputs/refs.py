@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from g3pt.geometry.formats.foreign import known_suffix
-from g3pt.geometry.formats.limits import FolderCompanions, read_regular_file
+from g3pt.geometry.formats.foreign import known_suffix, read_mesh_file
+from g3pt.geometry.formats.limits import FolderCompanions
 from g3pt.geometry.mesh import GltfColors, MeshError, OnNote, TriangleMesh, parse_mesh
 from g3pt.preparation.inputs.archives import ArchiveCompanions, opened_archive
 
@@ -57,7 +57,7 @@ class MeshRef:
             data = archive.read(self.member)
         else:
             companions = FolderCompanions(Path(self.location))
-            data = read_regular_file(self.location)
+            data = read_mesh_file(self.location, suffix)
         if self.sha256:
             self._check_hash(data)
         return parse_mesh(
