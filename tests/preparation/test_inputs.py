@@ -242,6 +242,13 @@ def test_broken_manifests_name_the_line(tmp_path):
         list_meshes(FolderSourceConfig(path=str(write(tmp_path / "manifest.jsonl", b"[1]").parent)))
 
 
+def test_a_caption_of_many_brackets_is_a_caption(tmp_path):
+    write(tmp_path / "a.glb")
+    row = {"path": "a.glb", "caption": "[" * 100_000}
+    (ref,) = list_meshes(manifest(tmp_path, row))
+    assert ref.captions == (row["caption"],)
+
+
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="folder of meshes"):
         list_meshes(FolderSourceConfig(path=str(tmp_path / "gone")))
@@ -377,6 +384,30 @@ def test_a_compressed_tar_that_grows_too_much_is_refused(tmp_path):
     config = pack(tmp_path / "a.tgz", {f"{i}.stl": bytes(9_000_000) for i in range(3)})
     with pytest.raises(ValueError, match="times as many"):
         list_meshes(config)
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_name_in_a_tar_that_is_longer_than_names_are_is_not_unpacked(kind, first, tmp_path):
+    with tarfile.open(tmp_path / "a.tgz", "w:gz") as archive:
+        if not first:
+            archive.addfile(tarfile.TarInfo("a.obj"))
+        header = tarfile.TarInfo("././@LongLink")
+        header.type, header.size = kind, 2**21
+        archive.fileobj.write(header.tobuf(tarfile.USTAR_FORMAT) + bytes(2**21))
+    with pytest.raises(ValueError, match=r"a\.tgz: a name or description in it has 2097152 bytes"):
+        list_meshes(ArchiveSourceConfig(path=str(tmp_path / "a.tgz")))
+
+
+def test_long_names_in_a_tar_are_read(tmp_path):
+    name = "folder/" * 50 + "a.obj"
+    for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        with tarfile.open(tmp_path / "a.tgz", "w:gz", format=form) as archive:
+            info = tarfile.TarInfo(name)
+            info.size = len(obj_of(POINTS))
+            archive.addfile(info, io.BytesIO(obj_of(POINTS)))
+        (ref,) = list_meshes(ArchiveSourceConfig(path=str(tmp_path / "a.tgz")))
+        assert ref.member == name and is_closed(ref.read())
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tgz"])

@@ -1,5 +1,6 @@
 import pytest
 
+from g3pt.work import tables
 from g3pt.work.tables import read_rows
 
 
@@ -22,3 +23,44 @@ def test_values_of_parquet_that_python_cannot_hold_are_refused(kind, tmp_path):
     parquet.write_table(pyarrow.table({"path": column}), tmp_path / "t.parquet")
     with pytest.raises(ValueError, match=r"t\.parquet: not readable Parquet: .+"):
         list(read_rows(tmp_path / "t.parquet"))
+
+
+def written(path, table, **options):
+    """A Parquet table on disk."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(table, path, **options)
+    return path
+
+
+def test_rows_of_parquet_are_those_of_pyarrow(tmp_path, monkeypatch):
+    pyarrow = pytest.importorskip("pyarrow")
+    monkeypatch.setattr(tables, "_BATCH_BYTES", 5000)
+    words = [f"w{number % 7}" for number in range(600)]
+    pairs = pyarrow.map_(pyarrow.string(), pyarrow.string())
+    table = pyarrow.table(
+        {
+            "id": [str(number) for number in range(600)],
+            "word": words,
+            "captions": [[word, word] if word != "w3" else None for word in words],
+            "image": [{"bytes": b"ab", "path": None if word == "w1" else word} for word in words],
+            "number": list(range(600)),
+            "pairs": pyarrow.array([[("a", word)] for word in words], pairs),
+            "kind": pyarrow.array(words).dictionary_encode(),
+            "nothing": pyarrow.nulls(600),
+        }
+    )
+    path = written(tmp_path / "t.parquet", table, row_group_size=250)
+    assert [row for _, row in read_rows(path)] == table.to_pylist()
+
+
+def test_parquet_that_unpacks_to_far_more_is_refused(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    page = pyarrow.table({"text": ["x" * 2**27]})  # in the file itself
+    path = written(tmp_path / "page.parquet", page, compression="zstd")
+    with pytest.raises(ValueError, match=r"page\.parquet: unpacks \d+ bytes to 134\d+, more than"):
+        list(read_rows(path))
+    numbers, texts = pyarrow.array([0] * 400, pyarrow.int32()), pyarrow.array(["y" * 2**19])
+    many = pyarrow.table({"text": pyarrow.DictionaryArray.from_arrays(numbers, texts)})
+    path = written(tmp_path / "many.parquet", many, compression="zstd")
+    with pytest.raises(ValueError, match=r"many\.parquet: its rows up to number 400 unpack to 209"):
+        list(read_rows(path))

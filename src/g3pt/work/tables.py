@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +13,16 @@ Row = Mapping[str, Any]
 
 MAX_TABLE_BYTES = 4 * 2**30
 """Largest table that is read: a hundred million short rows."""
+
+FREE_UNPACKED_BYTES = 2**26
+"""Memory that the rows of any Parquet table may take."""
+
+UNPACK_RATIO = 200
+"""Beyond that, the largest accepted ratio of it to the size of the file."""
+
+_BATCH_ROWS, _BATCH_BYTES = 4096, 2**24
+_VALUE_BYTES = 64
+_TEXTS = ("string", "large_string", "binary", "large_binary")
 
 
 def read_rows(table: Path) -> Iterator[tuple[str, Row]]:
@@ -76,12 +87,75 @@ def _parquet_rows(table: Path) -> Iterator[tuple[str, Row]]:
         raise ImportError(f"{table}: Parquet needs pyarrow: pip install g3pt[data]") from None
     try:
         number = 0
-        with parquet.ParquetFile(table) as file:
-            for batch in file.iter_batches(batch_size=4096):
-                for row in batch.to_pylist():
+        total, most = 0, max(FREE_UNPACKED_BYTES, UNPACK_RATIO * table.stat().st_size)
+        for batch in _parquet_batches(parquet, table):
+            num_bytes = _python_bytes(batch)
+            total += num_bytes
+            if total > most:
+                raise _TooLargeError(
+                    f"its rows up to number {number + batch.num_rows} unpack to {total} bytes, "
+                    f"expected at most {most} for a file of this size"
+                )
+            step = max(batch.num_rows * _BATCH_BYTES // max(num_bytes, 1), 1)
+            for start in range(0, batch.num_rows, step):
+                for row in batch.slice(start, step).to_pylist():
                     number += 1
                     yield f"{table}: row {number}", row
+    except _TooLargeError as error:
+        raise ValueError(f"{table}: {error}") from None
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         # the last two: text that is no UTF-8, and times that Python has no date for
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise ValueError(f"{table}: not readable Parquet: {reason}") from None
+
+
+class _TooLargeError(Exception):
+    """A table that unpacks to far more than it has."""
+
+
+def _parquet_batches(parquet: Any, table: Path) -> Iterator[Any]:
+    """Batches of some megabytes; texts that repeat stay in dictionaries, which hold each once."""
+    size = table.stat().st_size
+    with parquet.ParquetFile(table) as file:
+        metadata = file.metadata
+    columns = [metadata.schema.column(index) for index in range(metadata.num_columns)]
+    texts = [  # not those in lists, which pyarrow cannot always join
+        column.path
+        for column in columns
+        if column.physical_type == "BYTE_ARRAY" and "." not in column.path
+    ]
+    unpacked = sum(
+        metadata.row_group(group).column(index).total_uncompressed_size
+        for group in range(metadata.num_row_groups)
+        for index in range(metadata.num_columns)
+    )
+    if unpacked > max(FREE_UNPACKED_BYTES, UNPACK_RATIO * size):
+        raise _TooLargeError(
+            f"unpacks {size} bytes to {unpacked}, more than {UNPACK_RATIO} times as many"
+        )
+    num = _BATCH_BYTES * metadata.num_rows // max(unpacked, 1)
+    with parquet.ParquetFile(table, read_dictionary=texts) as file:
+        yield from file.iter_batches(batch_size=min(max(num, 1), _BATCH_ROWS))
+
+
+def _python_bytes(batch: Any) -> int:
+    """About how much memory the values of a batch take once they are Python's."""
+    return sum(_VALUE_BYTES * len(column) + _value_bytes(column) for column in batch.columns)
+
+
+def _value_bytes(column: Any) -> int:
+    from pyarrow import types
+
+    compute: Any = import_module("pyarrow.compute")  # its functions are made when it is imported
+    kind = column.type
+    if types.is_dictionary(kind) and str(kind.value_type) in _TEXTS:
+        lengths = compute.binary_length(column.dictionary).take(column.indices)
+        return compute.sum(lengths).as_py() or 0
+    if types.is_struct(kind):
+        return sum(_value_bytes(field) for field in column.flatten())
+    if types.is_map(kind):
+        return _value_bytes(column.keys) + _value_bytes(column.items)
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        values = column.flatten()
+        return _VALUE_BYTES * len(values) + _value_bytes(values)
+    return column.nbytes

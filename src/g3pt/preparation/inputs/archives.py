@@ -17,6 +17,17 @@ from g3pt.geometry.mesh import MeshError
 
 _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError)
 
+_NAME_HEADERS = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
+
+MAX_NAME_BYTES = 2**20
+"""Largest name, or list of properties, of a member of a tar archive."""
+
 
 @dataclass(frozen=True)
 class Member:
@@ -86,26 +97,40 @@ class ZipArchive(Archive):
         return self._zip.read(info)
 
 
+class _LimitedInfo(tarfile.TarInfo):
+    """A header of a tar archive; names and totals are checked before anything is unpacked."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:  # the documented way in
+        is_name = self.type in _NAME_HEADERS
+        if is_name and self.size > MAX_NAME_BYTES:
+            raise MeshError(
+                f"a name or description in it has {self.size} bytes, expected at most "
+                f"{MAX_NAME_BYTES}",
+                "too_large",
+            )
+        has_content = self.isreg() or self.type not in tarfile.SUPPORTED_TYPES
+        unpacked = self.offset + (self.size if has_content else 0)
+        check_unpacking(os.path.getsize(os.fspath(tar.name or "")), unpacked, limit=2**62)
+        return super()._proc_member(tar)  # pyright: ignore
+
+
 class TarArchive(Archive):
     """A tar archive, compressed or not."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._tar = tarfile.open(path)
+        self._tar = tarfile.open(path, tarinfo=_LimitedInfo)
         weakref.finalize(self, self._tar.close)  # as zip archives do by themselves
         self._packed = os.path.getsize(path)
 
     def members(self) -> Iterator[Member]:
         """All entries except folders; a compressed archive is decompressed on the way."""
-        total = 0
-        for info in self._tar:
-            total += info.size if info.isreg() else 0
-            try:
-                check_unpacking(self._packed, total, limit=2**62)
-            except MeshError as error:
-                raise ValueError(f"{self.path}: {error}") from None
-            if not info.isdir():
-                yield Member(info.name, info.size)
+        try:
+            for info in self._tar:
+                if not info.isdir():
+                    yield Member(info.name, info.size)
+        except MeshError as error:
+            raise ValueError(f"{self.path}: {error}") from None
 
     def _read(self, name: str) -> bytes:
         info = self._tar.getmember(name)
@@ -159,6 +184,8 @@ def open_archive(path: str) -> Archive:
     """
     try:
         return ZipArchive(path) if path.lower().endswith(".zip") else TarArchive(path)
+    except MeshError as error:
+        raise ValueError(f"{path}: {error}") from None
     except FileNotFoundError:
         raise FileNotFoundError(f"source.path: no archive at {path}") from None
     except _BROKEN as error:

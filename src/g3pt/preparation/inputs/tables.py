@@ -1,6 +1,5 @@
 """The metadata of a mesh in a row of a manifest."""
 
-import json
 import os
 import posixpath
 from collections.abc import Iterable
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from g3pt.files import parse_json
 from g3pt.work.tables import Row
 
 _KEPT = ("attribution", "source", "watertight", "n_components", "n_faces")
@@ -72,7 +72,7 @@ def captions_from(value: object) -> tuple[str, ...]:
     """Captions from a string, a list, or a string that is a JSON list."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
-            value = json.loads(value)
+            value = parse_json(value.encode(), "a caption")
         except ValueError:
             return (value,)
     if isinstance(value, str):
