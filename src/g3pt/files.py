@@ -147,6 +147,27 @@ def write_array_whole(path: str | os.PathLike[str], array: Any) -> None:
     write_whole(path, content.getbuffer())
 
 
+def map_array(path: str | os.PathLike[str]) -> Any:
+    """Open the array of an `.npy` file; its numbers stay on disk until they are used.
+
+    Args:
+        path: a plain file, as of `check_plain`.
+
+    Returns:
+        An array of numpy, of any type but Python objects.
+
+    Raises:
+        ValueError: with the reason, without the file, if it is no such array or not whole.
+    """
+    import numpy as np  # callers with arrays have loaded it
+
+    try:
+        # It reads .npy and nothing else: `np.load` would also open archives and pickles.
+        return np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # its parser of headers has errors of many kinds
+        raise ValueError(" ".join(str(error).split())[:100]) from None
+
+
 @contextmanager
 def whole_folder(path: Path, *, parents: bool = False) -> Iterator[Path]:
     """The place for the files of a folder, which appears whole if it is new.

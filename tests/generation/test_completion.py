@@ -19,7 +19,9 @@ from g3pt.generation.completion import (
 )
 from g3pt.generation.field import ShapeField
 from g3pt.generation.pipeline import G3PT
+from g3pt.generation.prompts import draw_points
 from g3pt.generation.sampler import generate_tokens
+from g3pt.geometry.clouds import CloudError
 from g3pt.geometry.mesh import TriangleMesh, UnitFrame, unit_frame_of, write_mesh
 from g3pt.models.car import Car, CarConfig
 from g3pt.models.conditioning import ConditionBatch
@@ -126,6 +128,14 @@ def test_a_part_is_put_into_the_frame_of_the_whole(tmp_path: Path) -> None:
     write_mesh(tmp_path / "ball.obj", mesh)
     from_file, _ = partial_surface(tmp_path / "ball.obj", given, 500, 0)
     assert np.linalg.norm(from_file.points, axis=1) == pytest.approx(0.5, abs=5e-3)
+
+
+def test_a_cloud_without_normals_and_without_planes_is_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.repeat([[0.0, 0, 0], [1, 0, 0]], 10, axis=0))
+    with pytest.raises(CloudError, match=r"a\.npy: 20 points have 2 places"):
+        partial_surface(tmp_path / "a.npy", None, 16, 0)
+    with pytest.raises(CloudError, match=r"a\.npy: 20 points have 2 places"):
+        draw_points(tmp_path / "a.npy", 16)
 
 
 def test_a_cloud_without_faces_is_read_too(tmp_path: Path) -> None:

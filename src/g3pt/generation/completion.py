@@ -107,8 +107,9 @@ def partial_surface(
     Raises:
         FileNotFoundError, CloudError, MeshError: if the source cannot be read or has no extent.
     """
+    name = "points"
     if isinstance(source, str | Path):
-        source = read_cloud(source)
+        name, source = str(source), read_cloud(source)
     if isinstance(source, TriangleMesh):
         samples = sample_surface(source, num_points, np.random.default_rng(seed))
         source = PointCloud(samples.points, samples.normals)
@@ -116,7 +117,7 @@ def partial_surface(
         frame = unit_frame_of(_box_of(source.points))
     normals = source.normals
     if normals is None:
-        normals = estimate_normals(source.points)
+        normals = estimate_normals(source.points, name)
     return PartialSurface(frame.to_unit(source.points), normals), frame
 
 

@@ -241,7 +241,7 @@ def draw_points(cloud: Cloud, num: int, *, seed: int = 0) -> tuple[torch.Tensor,
         LOGGER.warning(
             "%s: has no normals; they are estimated, outside is away from the middle", name
         )
-        normals = estimate_normals(points)
+        normals = estimate_normals(points, name)
     chosen = np.random.default_rng(seed).choice(len(points), num, replace=len(points) < num)
     drawn = (points[chosen], normals[chosen])
     points_N3, normals_N3 = (torch.from_numpy(one.astype(np.float32)) for one in drawn)

@@ -62,6 +62,7 @@ __all__ = [
     "MAX_FLOAT_STEP",
     "MESH_SUFFIXES",
     "NEUTRAL_GREY",
+    "SMALLEST_EXTENT",
     "UNIT_LONGEST_SIDE",
     "WRITE_SUFFIXES",
     "Compression",
@@ -107,6 +108,9 @@ MAX_FLOAT_STEP = 5e-4
 """Rounding by 32-bit floats, as a share of the longest side, from which on `tell_rounding` warns: a
 fifth of the finest noise (0.005 of the unit frame) that a tokenizer is trained with."""
 
+SMALLEST_EXTENT = 1e-30
+"""What is smaller has no unit frame."""
+
 LOGGER = logging.getLogger(__name__)
 
 
@@ -135,7 +139,7 @@ def unit_frame_of(mesh: TriangleMesh) -> UnitFrame:
     lowest, highest = mesh.bounds()
     with np.errstate(over="ignore", invalid="ignore"):  # infinite and NaN values are refused below
         extent = float((highest - lowest).max())
-    if not np.isfinite(extent) or extent <= 1e-30:
+    if not np.isfinite(extent) or extent <= SMALLEST_EXTENT:
         message = f"the mesh has extent {extent:g}, expected a finite, positive size"
         raise MeshError(message, "no_extent")
     x, y, z = ((lowest + highest) / 2).tolist()

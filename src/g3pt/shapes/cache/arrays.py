@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from g3pt.config import ConfigError, ConfigT, from_json, read_versioned, to_json
-from g3pt.files import alone_in, naming, read_json, write_array_whole, write_whole
+from g3pt.files import alone_in, map_array, naming, read_json, write_array_whole, write_whole
 from g3pt.shapes.shape_set import ShapeSet
 from g3pt.shapes.stored import normals, positions
 
@@ -229,11 +229,9 @@ def open_array(
     if not file.is_file():
         raise FileNotFoundError(f"{file}: is missing; {advice}")
     try:
-        # It reads .npy and nothing else: `np.load` would also open archives and pickles.
-        opened: Any = np.lib.format.open_memmap(file, mode="r")
-    except Exception as error:  # its parser of headers has errors of many kinds
-        reason = " ".join(str(error).split())[:100]
-        raise ValueError(f"{file}: is damaged ({reason}); {advice}") from None
+        opened = map_array(file)
+    except ValueError as error:
+        raise ValueError(f"{file}: is damaged ({error}); {advice}") from None
     dtype, shape = np.dtype(array.dtype), tuple(opened.shape)
     if (
         opened.dtype != dtype
