@@ -204,6 +204,8 @@ def _read(folder: Path) -> list[Measured]:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}: is not text in UTF-8 ({error.reason}); {ADVICE}") from None
+    if not text.startswith(("slot,", "slot\n")) and text != "\n":
+        raise ValueError(f"{file}: is no table whose first column is slot; {ADVICE}")
     by_slot: dict[int, list[Row]] = {}
     for number, row in enumerate(from_csv(text, str(file)), start=1):
         slot = row.pop("slot", None)
@@ -345,6 +347,7 @@ def _value(name: str, text: str, where: str) -> Any:
             value = number(text)
         except ValueError:
             continue
-        if math.isfinite(value):
+        if abs(value) < 2**63 if isinstance(value, int) else math.isfinite(value):
             return value
+        break
     raise ValueError(f"{where}: {name}: expected a number, got {text[:40]!r}; {ADVICE}")

@@ -12,6 +12,7 @@ from g3pt.torture.mesh_stocks import MeshStocks
 from g3pt.torture.meshes import Meshes
 from g3pt.torture.packs import Packs
 from g3pt.torture.pictures import Pictures
+from g3pt.torture.results import ResultFolders
 from g3pt.torture.run_configs import RunConfigs
 from g3pt.torture.shards import Shards
 from g3pt.torture.token_files import TokenFiles
@@ -37,6 +38,7 @@ DOORS: dict[str, Door] = {
         MeshStocks(),
         Yardsticks(),
         HttpBodies(),
+        ResultFolders(),
     )
 }
 TRIALS: dict[Profile, int] = {"ci": 145, "night": 720}

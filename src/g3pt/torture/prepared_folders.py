@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from pathlib import Path
+from typing import ClassVar
 
 from g3pt.torture.damage import FOREIGN, Rng, pick, replace_by_special
 from g3pt.torture.doors import Door, Hostile, Must
@@ -12,6 +13,9 @@ Files = dict[str, bytes]
 
 class PreparedFolder(Door):
     """A folder of an index and of the files that it describes."""
+
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Files that a folder may lack."""
 
     @abstractmethod
     def sound(self) -> Files:
@@ -47,7 +51,7 @@ class PreparedFolder(Door):
                 return Hostile(path, what, "refuse")
             case 2:
                 name = pick(tuple(files), rng)
-                what = f"without {name}"
+                what, must = f"without {name}", "either" if name in self.optional else "refuse"
                 files = {each: content for each, content in files.items() if each != name}
             case 3:
                 name, kind = pick(tuple(files), rng), pick(tuple(FOREIGN), rng)
@@ -61,4 +65,5 @@ class PreparedFolder(Door):
 def write_files(path: Path, files: Files) -> None:
     """Write files into an existing folder."""
     for name, content in files.items():
+        (path / name).parent.mkdir(exist_ok=True)
         (path / name).write_bytes(content)
