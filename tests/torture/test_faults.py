@@ -168,7 +168,7 @@ def test_signed_words_that_cannot_be_right_are_refused(
 
 @pytest.mark.parametrize(
     ("model", "field", "size"),
-    [("car", "depth", 10**9), ("car", "width", 2**24), ("tokenizer", "num_latents", 2**40)],
+    [("car", "depth", 2**10), ("car", "width", 2**16), ("tokenizer", "dim", 2**16)],
 )
 def test_a_config_cannot_ask_for_more_than_its_tensors_fill(
     tmp_path: Path, model: str, field: str, size: int
@@ -177,7 +177,7 @@ def test_a_config_cannot_ask_for_more_than_its_tensors_fill(
     config = json.loads(sound_folder()["config.json"])
     config[model][field] = size
     (path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(WeightsError, match=r"config\.json: the model cannot be built.*asks for a"):
+    with pytest.raises(WeightsError, match=r"config\.json: the model cannot be built.*asks for"):
         load_weights(path, "cpu")
 
 
