@@ -163,7 +163,8 @@ def map_array(path: str | os.PathLike[str]) -> Any:
 
     try:
         # It reads .npy and nothing else: `np.load` would also open archives and pickles.
-        return np.lib.format.open_memmap(path, mode="r")
+        with np.errstate(over="raise"):  # sizes beyond all memory
+            return np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # its parser of headers has errors of many kinds
         raise ValueError(" ".join(str(error).split())[:100]) from None
 

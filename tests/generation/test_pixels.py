@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -145,6 +146,50 @@ def test_dark_pictures_of_all_sixteen_bits_keep_their_alpha() -> None:
     assert np.abs(found - np.rint(deep / 257)).max() <= 1
     opaque = np.concatenate([RGB.astype(np.uint16) * 4, np.full((200, 200, 1), 65535)], axis=2)
     assert np.abs(pixels(deep_png(opaque))[..., :3] - RGB).max() <= 1
+
+
+def slow_pixels(deep: np.ndarray) -> np.ndarray:
+    """Values of any depth as bytes, all at once; an opaque alpha channel is of 16 bits."""
+    has_alpha = deep.shape[2] in (2, 4)
+    opaque = has_alpha and bool((deep[..., -1] == 65535).all())
+    told = deep[..., :-1] if opaque else deep
+    bits = next(bits for bits in (8, 10, 12, 14, 16) if told.max() < 2**bits)
+    scaled = np.rint(deep.astype(np.float64) * (255 / (2.0**bits - 1)))
+    if opaque:
+        scaled[..., -1] = 255
+    alpha = scaled[..., -1:] if has_alpha else np.full_like(scaled[..., :1], 255)
+    colors = scaled[..., :-1] if has_alpha else scaled
+    return np.concatenate([np.broadcast_to(colors, (*deep.shape[:2], 3)), alpha], axis=2)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+def test_rows_make_the_same_picture_as_the_whole(
+    channels: int, bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("g3pt.generation.pixels._STRIP_PIXELS", 7 * 30)
+    rng = np.random.default_rng(bits)
+    deep = rng.integers(0, 2 ** (bits - 1), (33, 30, channels)).astype(np.uint16)
+    deep[-1, -1] = 2**bits - 1  # only the last rows tell how deep it is
+    pictures = [deep]
+    if channels in (2, 4):
+        pictures.append(np.concatenate([deep[..., :-1], np.full_like(deep[..., :1], 65535)], 2))
+    for picture in pictures:
+        for given in (picture, picture.astype(np.int64), deep_png(picture)):
+            assert np.array_equal(pixels(given), slow_pixels(picture))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_wide_numbers_are_made_of_some_rows_at_a_time(channels: int) -> None:
+    """A few hundred kilobytes of zeros, 64 million pixels of 16 bits, took more than 5 GB."""
+    data = deep_png(np.zeros((2000, 2000, channels), np.uint16))
+    tracemalloc.start()
+    try:
+        open_picture(data)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 40 * 2**20  # of NumPy; all at once, floats alone take 30 MB a channel
 
 
 @pytest.mark.parametrize("mode", ["LA", "La", "RGBX", "HSV", "YCbCr", "CMYK", "I", "I;16"])

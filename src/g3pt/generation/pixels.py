@@ -9,13 +9,14 @@ Legend: H height, W width, C channels.
 
 import io
 import struct
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Float64, Shaped, UInt16
 from PIL import Image, ImageOps, features
 
 from g3pt.geometry.formats.textures import is_tiff, silent_decoding
@@ -27,6 +28,8 @@ _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
 MIN_SIDE = 16
+_STRIP_PIXELS = 2**18
+"""Numbers wider than a byte are worked on for so many pixels at once."""
 DEPTHS = (8, 10, 12, 14, 16)
 """Possible bits per integer; the smallest that holds the largest value is taken. Cameras store 10
 or 12 bits in 16-bit integers."""
@@ -197,7 +200,7 @@ def _to_rgba(image: Image.Image, name: str) -> Image.Image:
     """Convert to RGBA, rotated upright by the EXIF orientation."""
     image = _upright(image)
     if image.mode == "F" or image.mode.startswith("I"):  # Pillow would clip them to 255
-        return _image_of(np.asarray(image), name)
+        return _drawn(image.size, lambda rows: _rows_of(image, rows)[..., None], name)
     if image.mode == "La":  # the one mode that Pillow does not turn into RGBA at once
         image = image.convert("LA")
     return image.convert("RGBA")
@@ -206,7 +209,8 @@ def _to_rgba(image: Image.Image, name: str) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     """Turn a picture as its EXIF data say; damaged ones say nothing, whatever its pixels are."""
     with suppress(*_BROKEN_EXIF):
-        return ImageOps.exif_transpose(image)
+        if image.getexif().get(_ORIENTATION, 1) != 1:  # else it would be copied
+            return ImageOps.exif_transpose(image)
     return image
 
 
@@ -223,26 +227,38 @@ def _raw_mode(image: Any) -> str:
 
 def _lit(image: Image.Image, data: bytes, raw_mode: str) -> Image.Image:
     """Read both bytes of 16-bit channels if the high byte, which Pillow keeps, is nearly empty."""
-    upper = np.asarray(image.convert("RGBA"))
-    if _depth(256 * upper[..., :3].astype(np.int64)) == DEPTHS[-1]:
+    ranges: Any = image.getextrema()  # of each channel, as there are two at least
+    brightest = [high for _, high in ranges][: 1 if image.mode == "LA" else 3]
+    if _depth(256 * max(brightest)) == DEPTHS[-1]:
         return image
     if raw_mode == "LA" + _HIGH_BYTES:  # two channels of two bytes are four of one
-        pairs = _read_as(data, "RGBA").astype(np.int64)
-        values = 256 * pairs[..., ::2] + pairs[..., 1::2]
+        pairs = _read_as(data, "RGBA")
+
+        def values(rows: slice) -> UInt16[np.ndarray, "R W C"]:
+            bytes_RW4 = _rows_of(pairs, rows).astype(np.uint16)
+            return 256 * bytes_RW4[..., ::2] + bytes_RW4[..., 1::2]
+
     else:
-        low = _read_as(data, raw_mode.replace(_HIGH_BYTES, _LOW_BYTES))
-        values = 256 * _read_as(data, raw_mode).astype(np.int64) + low
-    lit = _image_of(values, "picture")
+        lower = _read_as(data, raw_mode.replace(_HIGH_BYTES, _LOW_BYTES))
+
+        def values(rows: slice) -> UInt16[np.ndarray, "R W C"]:
+            return 256 * _rows_of(image, rows).astype(np.uint16) + _rows_of(lower, rows)
+
+    lit = _drawn(image.size, values, "picture")
     with suppress(*_BROKEN_EXIF):
         lit.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
     return lit
 
 
-def _read_as(data: bytes, raw_mode: str) -> UInt8[np.ndarray, "H W C"]:
+def _read_as(data: bytes, raw_mode: str) -> Image.Image:
     opened: Any = Image.open(io.BytesIO(data), formats=("PNG",))  # annotated without its tiles
-    with opened as image:
-        image.tile = [image.tile[0]._replace(args=raw_mode)]
-        return np.asarray(image)
+    opened.tile = [opened.tile[0]._replace(args=raw_mode)]
+    opened.load()
+    return opened
+
+
+def _rows_of(image: Image.Image, rows: slice) -> Shaped[np.ndarray, "R W *C"]:
+    return np.asarray(image.crop((0, rows.start, image.width, rows.stop)))
 
 
 # --- numbers -------------------------------------------------------------------------------
@@ -251,11 +267,37 @@ def _read_as(data: bytes, raw_mode: str) -> UInt8[np.ndarray, "H W C"]:
 def _image_of(numbers: Shaped[np.ndarray, "..."], name: str) -> Image.Image:
     """RGBA image of an array of pixels in any usual layout and number format."""
     pixels = _channels_last(numbers, name)
-    height, width, num_channels = pixels.shape
+    height, width, _ = pixels.shape
     _check_size((width, height), name)
-    colors = _as_bytes(pixels, name)
-    shown = colors[..., 0] if num_channels == 1 else colors
-    return Image.fromarray(np.ascontiguousarray(shown)).convert("RGBA")
+    return _drawn((width, height), lambda rows: pixels[rows], name)
+
+
+def _drawn(
+    size: tuple[int, int], values: Callable[[slice], Shaped[np.ndarray, "R W C"]], name: str
+) -> Image.Image:
+    """RGBA image of numbers of any format, some rows at a time: they may take more memory than it.
+
+    Args:
+        size: width and height.
+        values: the numbers of some rows; called twice for all of them.
+        name: what errors call the picture.
+    """
+    width, height = size
+    step = max(1, _STRIP_PIXELS // width)
+    strips = [slice(first, min(first + step, height)) for first in range(0, height, step)]
+    factors_C = _factors(map(values, strips), name)
+    drawn = Image.new("RGBA", size)
+    for rows in strips:
+        pixels_RWC = values(rows)
+        if pixels_RWC.dtype != np.uint8:
+            scaled_RWC = pixels_RWC.astype(np.float64)
+            if pixels_RWC.dtype.kind == "f":
+                scaled_RWC = scaled_RWC.clip(0, 1)
+            pixels_RWC = np.rint(scaled_RWC * factors_C).astype(np.uint8)
+        shown = pixels_RWC[..., 0] if pixels_RWC.shape[2] == 1 else pixels_RWC
+        strip = Image.fromarray(np.ascontiguousarray(shown)).convert("RGBA")
+        drawn.paste(strip, (0, rows.start))
+    return drawn
 
 
 def _channels_last(numbers: Shaped[np.ndarray, "..."], name: str) -> Shaped[np.ndarray, "H W C"]:
@@ -275,19 +317,26 @@ def _channels_last(numbers: Shaped[np.ndarray, "..."], name: str) -> Shaped[np.n
     )
 
 
-def _as_bytes(pixels: Shaped[np.ndarray, "H W C"], name: str) -> UInt8[np.ndarray, "H W C"]:
-    if pixels.dtype == np.uint8:
-        return pixels
-    if pixels.dtype == np.bool_:
-        return pixels.astype(np.uint8) * np.uint8(255)
-    if pixels.dtype.kind not in "iuf":
-        raise PictureError(
-            f"{name}: an array of {pixels.dtype}, expected uint8, another integer, bool or float"
-        )
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise PictureError(f"{name}: some of its numbers are not finite, expected 0 to 1")
-    low, high = float(pixels.min()), float(pixels.max())
-    if pixels.dtype.kind == "f":
+def _factors(strips: Iterable[Shaped[np.ndarray, "R W C"]], name: str) -> Float64[np.ndarray, " C"]:
+    """What the numbers of each channel are multiplied by, so that they reach from 0 to 255."""
+    lowest: list[np.ndarray] = []
+    highest: list[np.ndarray] = []
+    kind = "u"
+    for strip in strips:
+        kind = strip.dtype.kind
+        if kind not in "biuf":
+            raise PictureError(
+                f"{name}: an array of {strip.dtype}, expected uint8, another integer, bool or float"
+            )
+        if strip.dtype == np.uint8 or kind == "b":
+            return np.full(strip.shape[2], 255.0)
+        lowest.append(strip.min(axis=0).min(axis=0))
+        highest.append(strip.max(axis=0).max(axis=0))
+    low_C, high_C = np.min(lowest, axis=0), np.max(highest, axis=0)
+    low, high = float(low_C.min()), float(high_C.max())
+    if kind == "f":
+        if not np.isfinite((low, high)).all():
+            raise PictureError(f"{name}: some of its numbers are not finite, expected 0 to 1")
         if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
             hint = ""
             if low >= 0 and high <= 255:
@@ -295,22 +344,17 @@ def _as_bytes(pixels: Shaped[np.ndarray, "H W C"], name: str) -> UInt8[np.ndarra
             elif low >= -1 and high <= 1:
                 hint = ": halve them and add .5"
             raise PictureError(f"{name}: floats from {low:g} to {high:g}, expected 0 to 1{hint}")
-        return np.rint(255 * pixels.astype(np.float64).clip(0, 1)).astype(np.uint8)
+        return np.full(len(high_C), 255.0)
     if low < 0 or high > 65535:
         raise PictureError(f"{name}: integers from {low:g} to {high:g}, expected 0 to 65535")
-    has_alpha = pixels.shape[2] in (2, 4)
-    colors, alpha = (pixels[..., :-1], pixels[..., -1:]) if has_alpha else (pixels, pixels[..., :0])
+    depths = [_depth(int(high))] * len(high_C)
     # An opaque alpha channel says nothing about the depth: a program may have added it.
-    opaque = has_alpha and bool((alpha == alpha.flat[0]).all())
-    parts = (colors, alpha) if opaque else (pixels,)
-    return np.concatenate([_scaled(part) for part in parts], axis=2)
+    if len(high_C) in (2, 4) and low_C[-1] == high_C[-1]:
+        colors = _depth(int(high_C[:-1].max()))
+        depths = [colors] * (len(high_C) - 1) + [_depth(int(high_C[-1]))]
+    return np.array([255 / (2.0**bits - 1) for bits in depths])
 
 
-def _scaled(values: Shaped[np.ndarray, "H W C"]) -> UInt8[np.ndarray, "H W C"]:
-    whole = 2.0 ** _depth(values) - 1
-    return np.rint(values.astype(np.float64) * (255 / whole)).astype(np.uint8)
-
-
-def _depth(values: Shaped[np.ndarray, "H W C"]) -> int:
+def _depth(highest: int) -> int:
     """Bits per integer: the smallest of `DEPTHS` that holds the largest value."""
-    return next(bits for bits in DEPTHS if int(values.max(initial=0)) < 2**bits)
+    return next(bits for bits in DEPTHS if highest < 2**bits)

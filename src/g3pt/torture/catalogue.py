@@ -5,6 +5,7 @@ from typing import Literal
 from g3pt.torture.adapters import Adapters
 from g3pt.torture.caches import Caches
 from g3pt.torture.checkpoints import Checkpoints
+from g3pt.torture.clouds import Clouds
 from g3pt.torture.doors import Door
 from g3pt.torture.http_bodies import HttpBodies
 from g3pt.torture.manifests import Manifests
@@ -33,6 +34,7 @@ DOORS: dict[str, Door] = {
         Caches(),
         Checkpoints(),
         Meshes(),
+        Clouds(),
         Shards(),
         Packs(),
         MeshStocks(),

@@ -11,6 +11,7 @@ from PIL import Image
 
 from g3pt.generation.pictures import prepare_picture
 from g3pt.generation.pixels import PictureError
+from g3pt.torture.array_files import zlib_bomb
 from g3pt.torture.damage import FOREIGN, Rng, damaged_bytes, pick, replace_by_special
 from g3pt.torture.doors import Door, Hostile
 from g3pt.torture.mesh_files import png_of
@@ -26,7 +27,12 @@ MODES: dict[str, tuple[str, ...]] = {
     "bmp": ("RGB", "L", "P", "1"),
 }
 """Modes of Pillow that each format can hold."""
+PNG_START = b"\x89PNG\r\n\x1a\n"
 BOMB_SIDE = 60_000
+LARGE_SIDE = 8_000
+"""Side in pixels of pictures that are just small enough to be read."""
+LARGE_SHARE = 0.12
+"""They take seconds, so few are tried: this share of a twelfth of all."""
 
 
 class Pictures(Door):
@@ -52,6 +58,11 @@ class Pictures(Door):
             case 2:
                 path.write_bytes(b"")
                 return Hostile(path, replace_by_special(path, rng), "refuse")
+            case 3 if rng.random() < LARGE_SHARE:
+                what, data = large_png(rng)
+                path = path.with_suffix(".png")
+                path.write_bytes(data)
+                return Hostile(path, what)
             case 3 | 4:
                 what, data = bomb(rng)
                 path.write_bytes(data)
@@ -112,6 +123,16 @@ def bomb(rng: Rng) -> tuple[str, bytes]:
     """A small file that says it holds billions of pixels."""
     name = pick(tuple(_BOMBS), rng)
     return f"bomb: {name}", _BOMBS[name](rng)
+
+
+def large_png(rng: Rng) -> tuple[str, bytes]:
+    """As many pixels as may be read, of two bytes a channel, black, in some hundred kilobytes."""
+    kind, channels = pick(((0, 1), (2, 3), (4, 2), (6, 4)), rng)
+    head = struct.pack(">IIBBBBB", LARGE_SIDE, LARGE_SIDE, 16, kind, 0, 0, 0)
+    num_bytes = LARGE_SIDE * (1 + 2 * channels * LARGE_SIDE)
+    packed = zlib_bomb(-(-num_bytes >> 20) << 20).tobytes()
+    chunks = _chunk(b"IHDR", head) + _chunk(b"IDAT", packed) + _chunk(b"IEND", b"")
+    return f"{LARGE_SIDE} x {LARGE_SIDE}, 16 bits, {channels} channels", PNG_START + chunks
 
 
 def _jpeg_bomb(rng: Rng) -> bytes:
@@ -218,6 +239,10 @@ def odd_metadata(rng: Rng) -> tuple[str, bytes]:
 
 def with_chunk(png: bytes, kind: bytes, content: bytes) -> bytes:
     """A PNG with another chunk behind its header."""
-    end = 8 + 25
+    end = len(PNG_START) + 25
+    return png[:end] + _chunk(kind, content) + png[end:]
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
     check = struct.pack(">I", zlib.crc32(kind + content))
-    return png[:end] + struct.pack(">I", len(content)) + kind + content + check + png[end:]
+    return struct.pack(">I", len(content)) + kind + content + check
