@@ -128,46 +128,50 @@ class SignedFolders(Door):
 
     def _damaged_tensors(self, path: Path, rng: Rng) -> str:
         """A whole and signed model file with a tensor that does not fit."""
-        tensors: dict[str, Tensor] = load((path / self.tensors_file).read_bytes())
-        name = pick(sorted(tensors), rng)
-        tensor = tensors[name]
-        match int(rng.integers(9)):
-            case 0:
-                what = f"{name} is not there"
-                del tensors[name]
-            case 1:
-                what = f"{name} is there twice"
-                tensors[f"{name}_"] = tensor.clone()
-            case 2:
-                value = float(pick((float("nan"), float("inf"), float("-inf")), rng))
-                what = f"a number of {name} is {value}"
-                changed = tensor.float().flatten()
-                if tensor.is_floating_point():
-                    changed[int(rng.integers(len(changed)))] = value
-                else:
-                    changed = torch.full_like(changed, value)
-                tensors[name] = changed.view(tensor.shape)
-            case 3:
-                dtype = pick((torch.int64, torch.bool, torch.complex64, torch.uint8), rng)
-                what = f"{name} holds {dtype}"
-                tensors[name] = tensor.to(dtype)
-            case 4:
-                what = f"{name} has one more dimension"
-                tensors[name] = tensor[None]
-            case 5:
-                what = f"{name} is flat and longer"
-                tensors[name] = torch.cat([tensor.flatten(), tensor.flatten()])
-            case 6:
-                what = f"{name} is empty"
-                tensors[name] = tensor.flatten()[:0]
-            case 7:
-                what = f"{name} has steps that nobody asked for"
-                tensors[f"{name}:steps"] = torch.ones(3)
-            case _:
-                what = "tensors of another model"
-                tensors["encoder.weight"] = torch.ones(2)
-        (path / self.tensors_file).write_bytes(
-            save({each: one.contiguous() for each, one in tensors.items()})
-        )
+        what, changed = damaged_tensors((path / self.tensors_file).read_bytes(), rng)
+        (path / self.tensors_file).write_bytes(changed)
         self._sign_tensors(path)
         return what
+
+
+def damaged_tensors(data: bytes, rng: Rng) -> tuple[str, bytes]:
+    """A whole safetensors file with a tensor that does not fit, and what was done to it."""
+    tensors: dict[str, Tensor] = load(data)
+    name = pick(sorted(tensors), rng)
+    tensor = tensors[name]
+    match int(rng.integers(9)):
+        case 0:
+            what = f"{name} is not there"
+            del tensors[name]
+        case 1:
+            what = f"{name} is there twice"
+            tensors[f"{name}_"] = tensor.clone()
+        case 2:
+            value = float(pick((float("nan"), float("inf"), float("-inf")), rng))
+            what = f"a number of {name} is {value}"
+            changed = tensor.float().flatten()
+            if tensor.is_floating_point():
+                changed[int(rng.integers(len(changed)))] = value
+            else:
+                changed = torch.full_like(changed, value)
+            tensors[name] = changed.view(tensor.shape)
+        case 3:
+            dtype = pick((torch.int64, torch.bool, torch.complex64, torch.uint8), rng)
+            what = f"{name} holds {dtype}"
+            tensors[name] = tensor.to(dtype)
+        case 4:
+            what = f"{name} has one more dimension"
+            tensors[name] = tensor[None]
+        case 5:
+            what = f"{name} is flat and longer"
+            tensors[name] = torch.cat([tensor.flatten(), tensor.flatten()])
+        case 6:
+            what = f"{name} is empty"
+            tensors[name] = tensor.flatten()[:0]
+        case 7:
+            what = f"{name} has steps that nobody asked for"
+            tensors[f"{name}:steps"] = torch.ones(3)
+        case _:
+            what = "tensors of another model"
+            tensors["encoder.weight"] = torch.ones(2)
+    return what, save({each: one.contiguous() for each, one in tensors.items()})

@@ -122,6 +122,22 @@ def train(
         return loop.run()
 
 
+def restore(task: Task, *, optim: OptimConfig, config: TrainConfig, run_dir: Path) -> LoopState:
+    """Put the newest sound checkpoint of a run into `task.module`, as `train` does to resume it.
+
+    Arguments are those of `train`.
+
+    Returns:
+        Where the run goes on; at step 0 if it has no complete checkpoint.
+
+    Raises:
+        CheckpointError: if none of its checkpoints is sound, or they are of another model.
+    """
+    loop = _Loop(task, optim, config, Path(run_dir), {})
+    loop.restore()
+    return loop.state
+
+
 class _Loop:
     def __init__(
         self,
