@@ -287,6 +287,8 @@ def _malicious_gltf() -> dict[str, bytes]:
             nodes=[{"children": [i + 1, i + 1]} for i in range(60)] + [{"mesh": 0}],
         ),
         "instances.glb": _many_instances(),
+        "copies.glb": _large_copies(),
+        "chunks.glb": glb_of(_POINTS) + bytes(20_000_000),
         "gpu-instances.glb": glb_of(
             _POINTS,
             extensionsUsed=["EXT_mesh_gpu_instancing"],
@@ -379,6 +381,19 @@ def _many_instances() -> bytes:
     return pack_glb(document, binary)
 
 
+def _large_copies() -> bytes:
+    """A mesh of 10 000 triangles that share no vertex, placed 1 000 times: a gigabyte of memory."""
+    document, _ = gltf_of(_POINTS)
+    binary = bytes(360_000)
+    document["buffers"] = [{"byteLength": len(binary)}]
+    document["bufferViews"] = [{"buffer": 0, "byteLength": len(binary)}]
+    document["accessors"] = [{**document["accessors"][0], "count": 30_000}]
+    document["meshes"] = [{"primitives": [{"attributes": {"POSITION": 0}}]}]
+    document["nodes"] = [{"mesh": 0}] * 1_000
+    document["scenes"] = [{"nodes": list(range(1_000))}]
+    return pack_glb(document, binary)
+
+
 def _many_primitives() -> bytes:
     """One mesh whose primitives all use the same long list of corners."""
     document, binary = gltf_of(_POINTS)
@@ -461,6 +476,8 @@ def _malicious_text() -> dict[str, bytes]:
         "negative.off": b"OFF\n-4 -4 0\n0 0 0\n",
         "long-face.off": b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n999999999 0 1 2\n",
         "beyond.off": b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 7\n",
+        "zeros.obj": points + b"f 1 2 3\n" + bytes(5_000),
+        "zeros.stl": bytes(80) + struct.pack("<I", 2_000) + bytes(100_000),
         "huge.stl": bytes(80) + struct.pack("<I", huge) + bytes(500),
         "largest.stl": bytes(80) + b"\xff" * 4 + bytes(500),
         "nan.stl": bytes(80) + struct.pack("<I", 1) + b"\xff" * 50,
@@ -493,6 +510,9 @@ def _malicious_packages() -> dict[str, bytes]:
         "absent.3mf": pack_3mf(threemf_model(_POINTS, items='<item objectid="9"/>')),
         "beyond.3mf": pack_3mf(threemf_model(_POINTS).replace(b'v1="0"', b'v1="77"')),
         "nan.3mf": pack_3mf(threemf_model(_POINTS).replace(b'x="1.0"', b'x="nan"')),
+        "long-tag.3mf": pack_3mf(
+            threemf_model(_POINTS).replace(b"<resources>", b"<resources><!--%b-->" % (b"a" * 2**22))
+        ),
         "deep.3mf": pack_3mf(b"<a>" * 100_000),
         "other.3mf": zip_of({"readme.txt": b"hello"}),
     }
@@ -506,6 +526,9 @@ def borderline_meshes() -> dict[str, bytes]:
         "far.ply": ply_of(far),
         "far.stl": stl_of(far),
         "far.obj": obj_of(far),
+        "backslashes.obj": b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n" + b"\\\n" * 400_000,
+        "libraries.obj": b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
+        + b"".join(b"mtllib %d.mtl\n" % number for number in range(20_000)),
         "flat.obj": b"v 0 0 0\nv 0 0 0\nv 0 0 0\nf 1 2 3\n",
         "many-corners.obj": b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf " + b"1 2 3 " * 30_000 + b"\n",
         "spaces.stl": b"solid facet\n" + b" " * 300_000 + b"endsolid\n",

@@ -538,6 +538,7 @@ def test_a_glb_is_held_against_its_header():
         (glb((b"JSON", text), length=10**6), "cut_off", "bytes that its header declares"),
         (glb((b"JSON", text), (b"BIN\0", b""))[:-8] + b"\1\0\0\0BIN\0", "cut_off", "a chunk"),
         (glb((b"BIN\0", text)), "unreadable", "without JSON"),
+        (glb((b"JSON", text)) + bytes(8 * 1000), "too_large", "more than 1000 chunks"),
     ):
         error = refusal(data, "glb")
         assert (error.code, hint in str(error)) == (expected, True), str(error)

@@ -32,6 +32,9 @@ Json = Mapping[str, Any]
 MAX_JSON_VALUES = 5_000_000
 """Most commas and brackets in a document; each costs some 100 bytes once parsed."""
 
+MAX_CHUNKS = 1000
+"""Most chunks of a GLB file; two of them are read."""
+
 FREE_ZEROS = 65_536
 """Rows that an accessor without data may have."""
 
@@ -91,12 +94,16 @@ def glb_chunks(data: bytes) -> tuple[bytes, bytes | None]:
     """Split a GLB file into its JSON and its first binary chunk.
 
     Raises:
-        MeshError: if it is cut off, of another version, or without JSON.
+        MeshError: if it is cut off, of another version, without JSON, or has too many chunks.
     """
     check_glb_header(data[:20], len(data))
     chunks: dict[bytes, bytes] = {}
     position = 12
+    num_chunks = 0
     while position + 8 <= len(data):
+        num_chunks += 1
+        if num_chunks > MAX_CHUNKS:
+            raise MeshError(f"has more than {MAX_CHUNKS} chunks, expected two", "too_large")
         size, kind = struct.unpack_from("<I4s", data, position)
         if position + 8 + size > len(data):
             raise MeshError("cut off inside a chunk", "cut_off")
