@@ -13,6 +13,7 @@ import no_pickle
 from shared import made_once
 
 no_pickle.install()
+no_pickle.install_in_others()
 
 install_import_hook("g3pt", "typechecker.checked")
 

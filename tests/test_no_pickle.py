@@ -3,7 +3,11 @@
 import ast
 import io
 import marshal
+import multiprocessing
 import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -30,6 +34,60 @@ def test_unpickling_by_a_library_raises_in_every_test(tmp_path: Path) -> None:
         torch.load(tmp_path / "weights.pt", weights_only=False)
     with pytest.raises(PickleError):
         marshal.loads(marshal.dumps(1))
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> Path:
+    """An array of objects, which numpy unpickles."""
+    path = tmp_path / "objects.npy"
+    np.save(path, np.array([Fraction(1, 2)], dtype=object), allow_pickle=True)
+    return path
+
+
+def opened(path: Path) -> str:
+    """What becomes of it."""
+    try:
+        return str(np.load(path, allow_pickle=True))
+    except PickleError as error:
+        return f"refused: {error}"
+
+
+def test_unpickling_in_a_thread_of_a_pool_raises(objects: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert "refused: " in pool.submit(opened, objects).result()
+
+
+def test_unpickling_in_a_forked_process_raises(objects: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    with context.Pool(1) as pool:
+        assert "refused: " in pool.apply(opened, (objects,))
+        # The message itself has classes: it comes from this process.
+        assert pool.apply(str, (Fraction(1, 2),)) == "1/2"
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        "import numpy; numpy.load(sys.argv[1], allow_pickle=True)",
+        "import shelve, dbm.dumb; shelve.Shelf({b'a': open(sys.argv[1], 'rb').read()[128:]})['a']",
+        "import marshal; marshal.loads(marshal.dumps(1))",
+    ],
+)
+def test_unpickling_in_a_process_that_a_test_starts_raises(objects: Path, read: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; {read}", str(objects)], capture_output=True, text=True
+    )
+    assert done.returncode == 1 and "PickleError" in done.stderr, done.stderr
+
+
+def test_a_message_between_processes_may_have_tensors(tmp_path: Path) -> None:
+    tensor = torch.tensor([1.5, 2.5])
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(torch.Tensor.tolist, (tensor,)) == [1.5, 2.5]
+    assert torch.equal(pickle.loads(pickle.dumps(tensor)), tensor)
+    torch.save(tensor.numpy().astype(object), tmp_path / "objects.pt")
+    with pytest.raises(PickleError):
+        torch.load(tmp_path / "objects.pt", weights_only=False)
 
 
 def test_a_test_may_unpickle_what_it_has_pickled() -> None:
