@@ -23,9 +23,11 @@ PRETRAINED = ROOT / "src" / "g3pt" / "pretrained"
 GROUPS = {
     "base": PROJECT["project"]["dependencies"],
     **PROJECT["project"]["optional-dependencies"],
-    "dev": PROJECT["dependency-groups"]["dev"],
+    **PROJECT["dependency-groups"],
 }
-"""What g3pt needs to run, by extra, and to be developed."""
+"""What g3pt needs to run, by extra, to be developed, and for its pages."""
+APART = ("bench", "heic", "docs")
+"""Groups that `make develop` does not install."""
 
 PERMISSIVE = {
     *("0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "CNRI-Python"),
@@ -117,8 +119,16 @@ def test_everything_that_is_installed_for_it_has_a_licence_that_we_take(group: s
     licences = {name: licence(each) for name, each in found.items()}
 
     assert {name: said for name, said in licences.items() if not is_allowed(name, said)} == {}
-    if not found:
-        pytest.skip(f"nothing of it is installed: {', '.join(sorted(missing))}")
+    if missing:
+        pytest.skip(f"not installed, so nobody looked at it: {', '.join(sorted(missing))}")
+
+
+def test_make_develop_leaves_no_package_that_nobody_looked_at() -> None:
+    if not (Path(sys.prefix) / ".developed").exists():
+        pytest.skip("this environment was not made by `make develop`")
+    unseen = {group: needed(GROUPS[group])[1] for group in GROUPS if group not in APART}
+
+    assert {group: names for group, names in unseen.items() if names} == {}
 
 
 @pytest.mark.parametrize(
@@ -199,7 +209,7 @@ def lines_of(name: str) -> list[str]:
 
 def test_the_lock_has_the_pins_of_make_develop_and_a_hash_for_each() -> None:
     groups = PROJECT["project"]["optional-dependencies"] | PROJECT["dependency-groups"]
-    apart = [line for group in ("bench", "heic", "docs") for line in groups[group]]
+    apart = [line for group in APART for line in groups[group]]
     left_out = {canonicalize_name(Requirement(line).name) for line in apart}
     pins = {
         canonicalize_name(name): version
@@ -226,7 +236,7 @@ def test_the_lock_has_all_that_is_needed_in_turn() -> None:
     here = (platform.system(), platform.machine(), sys.version_info[:2])
     if here != ("Linux", "x86_64", (3, 11)):
         pytest.skip("the lock is for Linux x86_64 and Python 3.11")
-    lines = [line for group in GROUPS if group not in ("bench", "heic") for line in GROUPS[group]]
+    lines = [line for group in GROUPS if group not in APART for line in GROUPS[group]]
     found, missing = needed(lines)
     locked = {split(line)[0] for line in lines_of("constraints.lock")}
 
