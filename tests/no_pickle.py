@@ -23,6 +23,7 @@ TRANSPORTS = (
 """Modules and packages whose pickles come from processes that this one knows, not from files."""
 TESTS = Path(__file__).parent
 WATCHED = TESTS / "watched"
+_installed: list[bool] = []
 
 
 class PickleError(AssertionError):
@@ -62,8 +63,10 @@ def past_storages(frame: FrameType | None) -> FrameType | None:
 
 
 def install() -> None:
-    """Watch this process from now on; a hook cannot be taken away."""
-    sys.addaudithook(refuse)
+    """Watch this process from now on, if that is not done; a hook cannot be taken away."""
+    if not _installed:
+        _installed.append(True)
+        sys.addaudithook(refuse)
 
 
 def install_in_others() -> None:
