@@ -65,6 +65,12 @@ MAX_DEPTH = 2**10
 """Most layers in a row that a config may ask for."""
 MLP_RATIOS = (1e-5, 1e4)
 """Widths of MLPs, in widths of their inputs, that a config may ask for."""
+MAX_BATCH = 2**20
+"""Most shapes of a batch."""
+MAX_VIEWS = 2**10
+"""Most views of a shape."""
+MAX_SIDE = 2**13
+"""Longest side of a picture that a model reads, in pixels."""
 
 
 def check_ranges(config: object, place: str, **ranges: tuple[float, float]) -> None:

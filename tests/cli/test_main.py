@@ -60,6 +60,16 @@ def test_every_command_takes_the_common_flags(
     assert all(flag in out for flag in ("--weights", "--device", "--seed", "--json"))
 
 
+def code_of_failing(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The exit code of a command that ends with an error."""
+
+    def fail(arguments: list[str]) -> int:
+        raise error
+
+    monkeypatch.setattr("g3pt.cli.render.main", fail)
+    return main(["render"])
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -77,11 +87,7 @@ def test_errors_become_an_exit_code_and_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def fail(arguments: list[str]) -> int:
-        raise error
-
-    monkeypatch.setattr("g3pt.cli.render.main", fail)
-    assert main(["render"]) == code
+    assert code_of_failing(error, monkeypatch) == code
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("g3pt: ") and captured.err.count("\n") == 1
@@ -103,11 +109,7 @@ def test_an_error_that_nobody_foresaw_is_told_as_that(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def fail(arguments: list[str]) -> int:
-        raise error
-
-    monkeypatch.setattr("g3pt.cli.render.main", fail)
-    assert main(["render"]) == 1
+    assert code_of_failing(error, monkeypatch) == 1
     assert capsys.readouterr().err == f"g3pt: {said}\n"
     with pytest.raises(WorkError, match=f"^extracting: {re.escape(said)}$"):
         with working("extracting"):

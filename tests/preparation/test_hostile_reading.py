@@ -54,7 +54,7 @@ def outcomes(report):
 def test_the_tree_is_small_and_its_parts_are_known(tree):
     assert len(tree.good) >= 100 and len(tree.good + tree.bad + tree.either) >= 1000
     size = sum(path.lstat().st_size for path in tree.folder.rglob("*"))
-    assert size < 30e6
+    assert size < 20e6
 
 
 def test_the_same_seed_gives_the_same_tree(tmp_path):

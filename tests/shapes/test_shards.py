@@ -386,7 +386,7 @@ def test_a_key_is_a_plain_file_name_whatever_the_id():
 
 @pytest.mark.parametrize("dtype", [np.int16, np.int8, np.uint8])
 def test_an_array_is_read_where_it_lies(dtype):
-    from g3pt.shapes.shards import read_array
+    from g3pt.shapes.npy import read_array
 
     array = np.arange(24).reshape(8, 3).astype(dtype)
     buffer = io.BytesIO()
@@ -416,7 +416,7 @@ def npy(array, version=(1, 0)):
     ],
 )
 def test_other_bytes_than_the_array_are_refused(data, reason):
-    from g3pt.shapes.shards import read_array
+    from g3pt.shapes.npy import read_array
 
     with pytest.raises(ValueError, match=reason):
         read_array(memoryview(data), np.int8, (4, 3))

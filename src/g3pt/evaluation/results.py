@@ -23,6 +23,7 @@ from typing import Any, cast
 import numpy as np
 
 from g3pt.files import read_json, read_plain, staying, write_whole
+from g3pt.shapes.npy import read_any_array
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +140,8 @@ class Results:
     def _write(self, folder: Path, measured: Measured) -> None:
         # Tokens and arrays first: a row that is there has them.
         if measured.arrays:
-            buffer, named = io.BytesIO(), cast(dict[str, Any], measured.arrays)
+            by_rows = {name: np.ascontiguousarray(one) for name, one in measured.arrays.items()}
+            buffer, named = io.BytesIO(), cast(dict[str, Any], by_rows)
             np.savez(buffer, **named)
             (folder / "arrays").mkdir(exist_ok=True)
             write_whole(folder / "arrays" / f"{measured.slot}.npz", buffer.getvalue())
@@ -278,20 +280,10 @@ def _read_arrays(file: Path) -> dict[str, np.ndarray]:
 
 
 def _parse_array(data: bytes) -> np.ndarray:
-    """An array as `np.save` writes it, for which no more memory is taken than it has bytes."""
-    content = io.BytesIO(data)
-    if np.lib.format.read_magic(content) != (1, 0):
-        raise ValueError("an array of another version")
-    shape, transposed, dtype = np.lib.format.read_array_header_1_0(content)
-    held = len(data) - content.tell()
-    if dtype.kind not in "biufU" or min(shape, default=1) < 0:
-        raise ValueError(f"an array of {dtype} of shape {shape}")
-    if held != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"an array of shape {shape} has {held} bytes")
-    flat = np.frombuffer(data, dtype, math.prod(shape), content.tell())
-    if dtype.kind == "f" and not np.isfinite(flat).all():
+    array = read_any_array(memoryview(data)).copy()
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError("an array has numbers that are not finite")
-    return flat.reshape(shape, order="F" if transposed else "C").copy()
+    return array
 
 
 # --- formats -------------------------------------------------------------------------------

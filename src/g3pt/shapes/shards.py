@@ -25,10 +25,8 @@ N surface points, S picture side.
 """
 
 import hashlib
-import io
 import json
 import logging
-import math
 import mmap
 import os
 import tarfile
@@ -44,6 +42,7 @@ from pydantic import Field
 
 from g3pt.config import check_json, from_json, read_versioned, to_json
 from g3pt.files import MAX_JSON_BYTES, check_plain, parse_json
+from g3pt.shapes.npy import npy_bytes, read_array
 from g3pt.shapes.queries import near_queries, volume_queries
 from g3pt.shapes.rows import PreparedRow, RefusedRow, Sha256, check_ids, check_place
 from g3pt.shapes.shape_set import Selection, selected
@@ -93,7 +92,9 @@ def pack_sample(record: ShapeRecord, pictures: list[bytes]) -> Sample:
         "near": record.near_inside,
     }
     files = {"json": json.dumps(record.description, sort_keys=True, indent=1).encode() + b"\n"}
-    files |= {f"{name}.npy": _npy(array) for name, array in arrays.items() if array is not None}
+    files |= {
+        f"{name}.npy": npy_bytes(array) for name, array in arrays.items() if array is not None
+    }
     files |= {f"view-{number:02d}.png": data for number, data in enumerate(pictures)}
     return pack_members(sample_key(record.description["id"]), files)
 
@@ -112,52 +113,6 @@ def pack_members(key: str, files: Mapping[str, bytes]) -> Sample:
         pieces += [start, content, bytes(-len(content) % _BLOCK)]
         position += len(start) + len(content) + len(pieces[-1])
     return Sample(b"".join(pieces), tuple(members))
-
-
-def _npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0))
-    return buffer.getvalue()
-
-
-def read_array(data: memoryview, dtype: type[np.generic], shape: tuple[int, ...]) -> np.ndarray:
-    """The array of an .npy member, without a copy.
-
-    Args:
-        data: the bytes of the member.
-        dtype: number format that it has to have.
-        shape: shape that it has to have.
-
-    Raises:
-        ValueError: if it is not an .npy file of version 1.0 in row-major order with such an array.
-    """
-    length = 10 + int.from_bytes(data[8:10], "little")
-    found_shape, found_dtype = _header(bytes(data[:length]))
-    if found_dtype != dtype or found_shape != shape:
-        raise ValueError(
-            f"holds {found_dtype} of shape {found_shape}, expected {np.dtype(dtype)} of {shape}"
-        )
-    count = math.prod(shape)
-    if len(data) != (whole := length + count * np.dtype(dtype).itemsize):
-        raise ValueError(f"has {len(data)} bytes, expected {whole}")
-    return np.frombuffer(data, dtype, count=count, offset=length).reshape(shape)
-
-
-@lru_cache(maxsize=256)
-def _header(start: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    buffer = io.BytesIO(start)
-    try:
-        version = np.lib.format.read_magic(buffer)
-        if version == (1, 0):
-            shape, by_columns, dtype = np.lib.format.read_array_header_1_0(buffer)
-    except Exception as error:  # its parser of headers has errors of many kinds
-        reason = " ".join(str(error).split())[:100]
-        raise ValueError(f"is no .npy file ({reason})") from None
-    if version != (1, 0):
-        raise ValueError("expected an .npy file of version 1.0")
-    if by_columns:
-        raise ValueError("expected an array stored row by row")
-    return shape, dtype
 
 
 FORMAT_VERSION = 2

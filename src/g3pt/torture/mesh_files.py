@@ -288,7 +288,7 @@ def _malicious_gltf() -> dict[str, bytes]:
         ),
         "instances.glb": _many_instances(),
         "copies.glb": _large_copies(),
-        "chunks.glb": glb_of(_POINTS) + bytes(20_000_000),
+        "chunks.glb": glb_of(_POINTS) + bytes(80_000),
         "gpu-instances.glb": glb_of(
             _POINTS,
             extensionsUsed=["EXT_mesh_gpu_instancing"],

@@ -82,7 +82,7 @@ class TrainConfig:
             max_rollbacks=(0, MAX_STEPS),
             eval_every=(0, MAX_STEPS),
         )
-        if self.steps < 0 or self.minutes < 0 or not (self.steps or self.minutes):
+        if self.minutes < 0 or not (self.steps or self.minutes):
             raise ValueError("train needs steps > 0 or minutes > 0, so that it ends")
         positive = ("accumulation", "log_every", "checkpoint_every", "keep_checkpoints")
         for name in (*positive, "check_every"):

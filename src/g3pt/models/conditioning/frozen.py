@@ -6,7 +6,6 @@ nor stored with them.
 """
 
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, assert_never
@@ -16,13 +15,17 @@ from safetensors import SafetensorError
 from torch import nn
 
 from g3pt.hashes import tensors_sha256
-from g3pt.models.weights.places import PICKLED
+from g3pt.models.weights.places import pickle_advice
 
 HUB_PREFIX = "hub:"
 _PINNED = re.compile(r"hub:[\w.-]+/[\w.-]+@[0-9a-f]{40}")
 
 _TENSOR_FILES = ("model.safetensors", "model.safetensors.index.json")
 """The weights of a transformers model, whole or in parts."""
+_SAVE = (
+    "save the model as safetensors, save_pretrained(FOLDER, safe_serialization=True) in "
+    "transformers"
+)
 
 Architecture = Literal["dinov2", "clip"]
 
@@ -76,26 +79,14 @@ def source_arguments(kind: str, source: str) -> tuple[str, dict[str, Any]]:
     if not folder.is_dir():
         raise ValueError(
             f"{source}: is a file; {kind}.source names a local folder of a transformers model"
-            f"{_advice([folder])}"
+            f"{pickle_advice([folder], _SAVE)}"
         )
     if not any((folder / name).exists() for name in _TENSOR_FILES):
         raise ValueError(
             f"{source}: has no {_TENSOR_FILES[0]}, which {kind}.source needs"
-            f"{_advice(folder.iterdir())}"
+            f"{pickle_advice(folder.iterdir(), _SAVE)}"
         )
     return source, {"local_files_only": True}
-
-
-def _advice(files: Iterable[Path]) -> str:
-    """What to do with weights that are no safetensors; empty if there are none."""
-    pickled = sorted(path.name for path in files if path.suffix.lower() in PICKLED)
-    if not pickled:
-        return ""
-    return (
-        f"; {pickled[0]} may be a pickle, which can start programs and is never opened: have "
-        "whoever made it save the model as safetensors, save_pretrained(FOLDER, "
-        "safe_serialization=True) in transformers"
-    )
 
 
 @lru_cache(maxsize=4)

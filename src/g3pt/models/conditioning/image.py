@@ -11,7 +11,14 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from g3pt.arguments import MAX_DEPTH, MAX_WIDTH, MLP_RATIOS, check_ranges
+from g3pt.arguments import (
+    MAX_DEPTH,
+    MAX_SIDE,
+    MAX_VIEWS,
+    MAX_WIDTH,
+    MLP_RATIOS,
+    check_ranges,
+)
 from g3pt.models.conditioning.contract import ConditionOutput
 from g3pt.models.conditioning.pixels import num_channels, read_pixels
 from g3pt.nn.blocks import SelfAttentionBlock
@@ -52,7 +59,7 @@ class ImageConditionConfig:
     no mask."""
 
     def __post_init__(self) -> None:
-        check_ranges(self, "image", image_size=(1, 2**13), depth=(0, MAX_DEPTH))
+        check_ranges(self, "image", image_size=(1, MAX_SIDE), depth=(0, MAX_DEPTH))
         check_ranges(self, "image", width=(1, MAX_WIDTH), mlp_ratio=MLP_RATIOS)
         if self.patch_size < 2 or self.image_size % self.patch_size:
             raise ValueError(
@@ -76,9 +83,6 @@ class ImageConditionConfig:
     def num_tokens(self) -> int:
         """Image tokens of one picture."""
         return (self.image_size // self.patch_size) ** 2
-
-
-MAX_VIEWS = 2**10
 
 
 def check_max_views(kind: str, max_views: int) -> None:

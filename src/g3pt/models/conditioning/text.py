@@ -56,8 +56,6 @@ class TextConditionConfig:
         check_ranges(self, "text", width=(1, MAX_WIDTH), mlp_ratio=MLP_RATIOS)
         if len(set(self.vocabulary)) != len(self.vocabulary):
             raise ValueError("text.vocabulary holds a word twice")
-        if self.max_tokens < 2:
-            raise ValueError(f"text.max_tokens must be at least 2, got {self.max_tokens}")
         if self.num_heads < 1 or self.width % self.num_heads:
             raise ValueError(
                 f"text.width {self.width} is not divisible by num_heads {self.num_heads}"

@@ -17,6 +17,8 @@ ADAPTER_FILE = "adapter.json"
 HUB_PREFIX = "hub:"
 PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".npy", ".npz", ".joblib")
 """Suffixes of files of weights that can hold pickles."""
+EXPORT = "write a folder with `g3pt export`"
+"""How to get rid of a pickle."""
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 """OWNER/NAME."""
 
@@ -61,14 +63,14 @@ def find_weights(weights: str | Path) -> Path:
     )
 
 
-def pickle_advice(files: Iterable[Path]) -> str:
+def pickle_advice(files: Iterable[Path], remedy: str = EXPORT) -> str:
     """What to do with pickled weights among files; empty if there are none."""
     pickled = sorted(path.name for path in files if path.suffix.lower() in PICKLED)
     if not pickled:
         return ""
     return (
         f"; {pickled[0]} may be a pickle, which can start programs and is never opened: have "
-        "whoever made it write a folder with `g3pt export`"
+        f"whoever made it {remedy}"
     )
 
 

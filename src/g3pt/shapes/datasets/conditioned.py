@@ -14,20 +14,13 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64, UInt8
 
-from g3pt.arguments import MAX_SEED, check_ranges
+from g3pt.arguments import MAX_BATCH, MAX_SEED, MAX_SIDE, MAX_VIEWS, check_ranges
 from g3pt.shapes.batch import ConditionedBatch
 from g3pt.shapes.cache.features import FeatureCache, FeatureIdentity
 from g3pt.shapes.order import MixedOrder
 from g3pt.shapes.packs import open_shapes
 from g3pt.shapes.shape_set import TRAINING, Selection, ShapeSet, framed_view
 from g3pt.shapes.stored import MAX_STORED, normals, positions
-
-MAX_BATCH = 2**20
-"""Most shapes of a batch."""
-MAX_SIDE = 2**13
-"""Longest side of a picture that a model reads, in pixels."""
-MAX_VIEWS = 2**10
-"""Most views of a shape in a batch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

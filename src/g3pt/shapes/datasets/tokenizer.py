@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from g3pt.arguments import MAX_SEED, check_ranges
+from g3pt.arguments import MAX_BATCH, MAX_SEED, check_ranges
 from g3pt.shapes.batch import CarBatch, TokenizerBatch
 from g3pt.shapes.cache.tokens import TokenCache
 from g3pt.shapes.datasets.conditioned import (
@@ -23,9 +23,6 @@ from g3pt.shapes.queries import POSITION_STEPS
 from g3pt.shapes.shape_set import TRAINING, Selection
 from g3pt.shapes.shards import ShardSet, StoredShape
 from g3pt.shapes.stored import MAX_STORED, NORMAL_STEPS
-
-MAX_BATCH = 2**20
-"""Most shapes of a batch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
