@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 import zipfile
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from loaded_files import load_file
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "build_blender.py"
@@ -21,11 +22,7 @@ pytestmark = pytest.mark.skipif(not SCRIPT.is_file(), reason="an installed packa
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = spec_from_file_location("build_blender", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file(SCRIPT)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from loaded_files import load_file
 from served import Running
 
 ROOT = Path(__file__).parents[2]
@@ -23,12 +23,7 @@ pytestmark = pytest.mark.skipif(not PACK.is_dir(), reason="an installed package 
 
 @pytest.fixture(scope="module")
 def work() -> ModuleType:
-    spec = spec_from_file_location("g3pt_comfyui_work", PACK / "work.py")
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_file(PACK / "work.py", "g3pt_comfyui_work")
 
 
 @pytest.fixture

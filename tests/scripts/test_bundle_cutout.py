@@ -3,11 +3,12 @@
 import struct
 import subprocess
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from loaded_files import load_file
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bundle_cutout.py"
 pytestmark = pytest.mark.skipif(not SCRIPT.is_file(), reason="an installed package has no scripts")
@@ -15,11 +16,7 @@ pytestmark = pytest.mark.skipif(not SCRIPT.is_file(), reason="an installed packa
 
 @pytest.fixture(scope="module")
 def script():
-    spec = spec_from_file_location("bundle_cutout", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file(SCRIPT)
 
 
 def field(number: int, content: bytes | int) -> bytes:

@@ -10,6 +10,7 @@ import pytest
 
 from g3pt.torture.catalogue import DOORS
 from g3pt.torture.doors import Door, Hostile
+from loaded_files import load_file
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "fuzz_doors.py"
 pytestmark = pytest.mark.skipif(not SCRIPT.is_file(), reason="an installed package has no scripts")
@@ -17,12 +18,7 @@ pytestmark = pytest.mark.skipif(not SCRIPT.is_file(), reason="an installed packa
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = util.spec_from_file_location("fuzz_doors", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = util.module_from_spec(spec)
-    sys.modules["fuzz_doors"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_file(SCRIPT)
 
 
 class Letters(Door):

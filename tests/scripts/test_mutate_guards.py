@@ -1,11 +1,12 @@
 """A guard that no test misses is found, and one that a test needs is not blamed."""
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from loaded_files import load_file
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "mutate_guards.py"
@@ -29,13 +30,7 @@ def half(x, y):
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("mutate_guards", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    return load_file(SCRIPT)
 
 
 def test_each_guard_and_each_of_its_alternatives_is_taken_away_once(script):

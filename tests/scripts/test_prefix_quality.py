@@ -15,6 +15,7 @@ from g3pt.preparation.sources import list_shapes, load_shape
 from g3pt.recipes.matching import TOLERANCE, num_parameters
 from g3pt.reproduce.prefix import known_surfaces, prefix, training_data
 from g3pt.reproduce.tables import tokenizer_run
+from loaded_files import load_file
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "prefix_quality.py"
 pytestmark = pytest.mark.skipif(not SCRIPT.is_file(), reason="an installed package has no scripts")
@@ -28,11 +29,7 @@ needs_cod_vae = pytest.mark.skipif(
 def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     """The script as a module, in a folder of its own, with two rows of ours."""
     monkeypatch.chdir(tmp_path)
-    spec = util.spec_from_file_location("prefix_quality", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "prefix_quality", module)
-    spec.loader.exec_module(module)
+    module = load_file(SCRIPT)
 
     def two_rows(scale, factor, seeds):
         whole = prefix(scale, factor, seeds)

@@ -5,8 +5,6 @@ Files are changed byte by byte, and JSON value by value. What fails is made as s
 
 import json
 import re
-import sys
-from importlib import util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +16,7 @@ from hypothesis import strategies as st
 from g3pt.files import read_json
 from g3pt.torture.catalogue import DOORS
 from g3pt.torture.doors import Door, Hostile
+from loaded_files import load_file
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "fuzz_doors.py"
 pytestmark = pytest.mark.skipif(not SCRIPT.is_file(), reason="an installed package has no scripts")
@@ -38,12 +37,7 @@ CHANGES = st.lists(CUTS, min_size=1, max_size=4)
 
 @pytest.fixture(scope="module")
 def fuzzing() -> ModuleType:
-    spec = util.spec_from_file_location("fuzz_doors", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = util.module_from_spec(spec)
-    sys.modules["fuzz_doors"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_file(SCRIPT)
 
 
 def without_bytes(content: bytes, cuts: list[tuple[float, int, bytes]]) -> bytes:
