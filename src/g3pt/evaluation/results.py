@@ -140,7 +140,7 @@ class Results:
     def _write(self, folder: Path, measured: Measured) -> None:
         # Tokens and arrays first: a row that is there has them.
         if measured.arrays:
-            by_rows = {name: np.ascontiguousarray(one) for name, one in measured.arrays.items()}
+            by_rows = {name: np.asarray(one, order="C") for name, one in measured.arrays.items()}
             buffer, named = io.BytesIO(), cast(dict[str, Any], by_rows)
             np.savez(buffer, **named)
             (folder / "arrays").mkdir(exist_ok=True)

@@ -11,7 +11,7 @@ import numpy as np
 def npy_bytes(array: np.ndarray) -> bytes:
     """An array as the bytes of an .npy file."""
     buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0))
+    np.lib.format.write_array(buffer, np.asarray(array, order="C"), version=(1, 0))
     return buffer.getvalue()
 
 
