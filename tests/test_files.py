@@ -20,6 +20,7 @@ from g3pt.files import (
     naming,
     read_json,
     read_plain,
+    read_text,
     staying,
     whole_folder,
     write_array_whole,
@@ -181,6 +182,17 @@ def test_a_file_that_is_not_json_is_refused_with_the_reason(tmp_path: Path, cont
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(RefusedError, match=words):
         read_json(tmp_path / "a", RefusedError)
+
+
+def test_text_is_read_up_to_its_limit_and_without_its_mark(tmp_path: Path):
+    file = tmp_path / "card.md"
+    file.write_bytes(b"\xef\xbb\xbf# A card\n")
+    assert read_text(file) == "# A card\n"
+    with pytest.raises(OSError, match=r"card\.md: has 12 bytes, expected at most 11"):
+        read_text(file, OSError, most=11)
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"card\.md: is not text in UTF-8"):
+        read_text(file)
 
 
 def test_json_has_a_largest_size(tmp_path: Path):

@@ -56,6 +56,28 @@ def read_plain(
         raise error(f"{path}: cannot be read ({caught.strerror})") from None
 
 
+def read_text(
+    path: str | os.PathLike[str],
+    error: type[Exception] = ValueError,
+    *,
+    most: int = MAX_JSON_BYTES,
+) -> str:
+    """Read a text file that others may have written: UTF-8, with or without a byte order mark.
+
+    Args:
+        path: the file.
+        error: raised, with a message that names the file, if it is no text of usual size.
+        most: bytes that it may have.
+
+    Raises:
+        FileNotFoundError: if there is nothing of that name.
+    """
+    try:
+        return read_plain(path, most, error).decode("utf-8-sig")
+    except UnicodeDecodeError as caught:
+        raise error(f"{path}: is not text in UTF-8 ({caught.reason})") from None
+
+
 def check_plain(path: str | os.PathLike[str], most: int, error: type[Exception]) -> None:
     """Refuse what is no plain file of at most `most` bytes, before anything is read of it.
 

@@ -133,6 +133,16 @@ def test_a_card_says_what_is_known_and_keeps_what_was(pipeline: G3PT, tmp_path: 
     assert "license:" not in alone and KNOWN_FROM_HERE not in alone
 
 
+@pytest.mark.parametrize("name", ["README.md", "LICENSE"])
+def test_what_stands_beside_weights_is_read_within_a_limit(
+    pipeline: G3PT, tmp_path: Path, name: str
+) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(2**30)
+    with pytest.raises(ValueError, match=f"{name}: has 1073741824 bytes, expected at most"):
+        model_card(replace(pipeline.weights, folder=tmp_path))
+
+
 def test_weights_are_not_saved_over_themselves_or_rounded(
     tiny_weights: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from g3pt.preparation.inputs import MeshRef
 from g3pt.training.cards import finetuned_card, finetuned_credits
 
@@ -41,3 +43,12 @@ def test_credits_name_authors_before_those_of_the_weights(tmp_path: Path) -> Non
     assert finetuned_credits(REFS, tmp_path) == own
     (tmp_path / "ATTRIBUTION.md").write_text("# Others\n")
     assert finetuned_credits(REFS, tmp_path) == own + "\n# Others\n"
+
+
+@pytest.mark.parametrize("name", ["README.md", "ATTRIBUTION.md"])
+def test_texts_of_others_are_read_within_a_limit(tmp_path: Path, name: str) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(2**30)
+    with pytest.raises(ValueError, match=rf"{name}: has 1073741824 bytes, expected at most"):
+        card(tmp_path)
+        finetuned_credits(REFS, tmp_path)

@@ -22,7 +22,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from g3pt.files import read_json, read_plain, staying, write_whole
+from g3pt.files import read_json, read_plain, read_text, staying, write_whole
 from g3pt.shapes.npy import read_any_array
 
 logger = logging.getLogger(__name__)
@@ -201,11 +201,10 @@ def _read(folder: Path) -> list[Measured]:
     file = folder / TABLE_FILE
     if not os.path.lexists(file):
         return []
-    data = read_plain(file, MAX_TABLE_BYTES)
     try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: is not text in UTF-8 ({error.reason}); {ADVICE}") from None
+        text = read_text(file, most=MAX_TABLE_BYTES)
+    except ValueError as error:
+        raise ValueError(f"{error}; {ADVICE}") from None
     if not text.startswith(("slot,", "slot\n")) and text != "\n":
         raise ValueError(f"{file}: is no table whose first column is slot; {ADVICE}")
     by_slot: dict[int, list[Row]] = {}

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from g3pt.files import MAX_JSON_BYTES, read_plain, read_text
 from g3pt.models.sampling import STANDARD, Sampling
 from g3pt.models.weights.load import LoadedWeights, save_weights
 from g3pt.models.weights.places import (
@@ -168,7 +169,7 @@ def model_card(
         elsewhere = "No file names it; what the card below says holds."
         lines += [elsewhere if before else "Nobody has named the licence of these weights.", ""]
     if before is not None:
-        said = before.read_text("utf-8").split(KNOWN_FROM_HERE)[-1].strip()
+        said = read_text(before).split(KNOWN_FROM_HERE)[-1].strip()
         lines += [KNOWN_FROM_HERE, "", said, ""]
     return "\n".join(lines)
 
@@ -212,5 +213,5 @@ def _beside(weights: LoadedWeights, name: str) -> Path | None:
 def _licence_of(text: Path | None) -> str | None:
     if text is None:
         return None
-    head = text.read_text("utf-8", errors="replace")[:500]
+    head = read_plain(text, MAX_JSON_BYTES).decode("utf-8", errors="replace")[:500]
     return next((name for name, words in LICENCES.items() if re.search(words, head)), "other")

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from g3pt.files import read_text
 from g3pt.models.weights.config import RegressorWeightsConfig, WeightsConfig
 from g3pt.models.weights.places import ATTRIBUTION_FILE, CARD_FILE
 from g3pt.preparation.inputs import MeshRef
@@ -99,7 +100,7 @@ def finetuned_credits(refs: Sequence[MeshRef], base: Path | None) -> str:
     lines = ["# Whose meshes were finetuned on", ""]
     lines += [f"- {who}: {num}, {licence}" for (licence, who), num in credits.most_common()]
     if base is not None and (base / ATTRIBUTION_FILE).is_file():
-        lines += ["", (base / ATTRIBUTION_FILE).read_text("utf-8").strip()]
+        lines += ["", read_text(base / ATTRIBUTION_FILE).strip()]
     return "\n".join(lines) + "\n"
 
 
@@ -117,5 +118,5 @@ def _came_from(folders: Sequence[Path | None]) -> list[str]:
         if card.is_file():
             lines += ["", "## What it came from", ""]
             lines += ["The card of those weights. Its figures are theirs.", ""]
-            lines.append(re.sub(r"^#", "###", card.read_text("utf-8").strip(), flags=re.MULTILINE))
+            lines.append(re.sub(r"^#", "###", read_text(card).strip(), flags=re.MULTILINE))
     return lines

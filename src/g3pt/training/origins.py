@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from g3pt.files import read_text
 from g3pt.models.sampling import Sampling
 from g3pt.models.weights.config import (
     RegressorWeightsConfig,
@@ -132,7 +133,7 @@ def inherited_compact(tokenizer: Origin, generator: Origin | None) -> tuple[str,
 def inherited_text(origins: Sequence[Origin], name: str) -> str | None:
     """Text of a file of the weights at the beginning, joined if several have it; None if none."""
     folders = dict.fromkeys(one.weights for one in origins if one.weights is not None)
-    texts = [(one / name).read_text("utf-8") for one in folders if (one / name).is_file()]
+    texts = [read_text(one / name) for one in folders if (one / name).is_file()]
     return "\n".join(dict.fromkeys(texts)) if texts else None
 
 

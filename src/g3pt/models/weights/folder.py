@@ -16,7 +16,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from g3pt.config import load_json, save_json
-from g3pt.files import check_plain, read_plain, write_tensors_whole, write_whole
+from g3pt.files import (
+    MAX_JSON_BYTES,
+    check_plain,
+    read_plain,
+    read_text,
+    write_tensors_whole,
+    write_whole,
+)
 from g3pt.hashes import file_sha256
 from g3pt.models.conditioning.text import TextConditionConfig
 from g3pt.models.weights.config import (
@@ -63,7 +70,7 @@ def write_beside(folder: Path, contents: Mapping[str, str | Path | None]) -> Non
     """
     for name, content in contents.items():
         if isinstance(content, Path):
-            write_whole(folder / name, content.read_bytes())
+            write_whole(folder / name, read_plain(content, MAX_JSON_BYTES, WeightsError))
         elif content is not None:
             write_whole(folder / name, content)
 
@@ -158,10 +165,7 @@ def read_words(file: Path, sha256: str, config_file: str) -> tuple[str, ...]:
             f"{file}: {what}; {config_file} has the SHA-256 of a file of words, one a line. Copy "
             "or download the folder again"
         )
-    try:
-        text = read_plain(file, MAX_VOCABULARY_BYTES, WeightsError).decode()
-    except UnicodeDecodeError as error:
-        raise WeightsError(f"{file}: is not text in UTF-8 ({error.reason})") from None
+    text = read_text(file, WeightsError, most=MAX_VOCABULARY_BYTES)
     return tuple(text.removesuffix("\n").split("\n"))
 
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from g3pt.files import MAX_JSON_BYTES, parse_json, read_plain
+from g3pt.files import parse_json, read_text
 from g3pt.preparation.inputs.configs import ObjaverseSourceConfig
 from g3pt.preparation.inputs.refs import MeshRef
 
@@ -66,10 +66,7 @@ def _uids(config: ObjaverseSourceConfig) -> list[str]:
         path = Path(config.path)
         if not path.is_file():
             raise FileNotFoundError(f"source.path: no file of Objaverse names at {path}")
-        try:
-            text = read_plain(path, MAX_JSON_BYTES).decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: is not text in UTF-8 ({error.reason})") from None
+        text = read_text(path)
         uids += _json_names(path, text) if text.lstrip()[:1] in ("[", "{") else text.split()
     uids = [uid.removesuffix(".glb") for uid in uids]
     if not uids:
