@@ -4,6 +4,7 @@ import importlib.util
 import io
 import json
 import logging
+import lzma
 import os
 import pickle
 import socket
@@ -25,6 +26,7 @@ from g3pt.preparation.inputs import (
     MeshSourceConfig,
     ObjaverseSourceConfig,
     TrellisSourceConfig,
+    archives,
     as_once_meant,
     list_meshes,
     source_from_text,
@@ -419,6 +421,42 @@ def test_damaged_archives_are_named(tmp_path, name):
         list_meshes(ArchiveSourceConfig(path=str(tmp_path / f"gone-{name}")))
 
 
+def test_a_compressed_tar_that_is_cut_is_named(tmp_path):
+    config = pack(tmp_path / "a.tgz", {f"{i}.obj": os.urandom(4000) for i in range(3)})
+    data = (tmp_path / "a.tgz").read_bytes()
+    write(tmp_path / "a.tgz", data[: len(data) // 2])
+    with pytest.raises(ValueError, match=r"a\.tgz: a damaged archive \(.*ended before"):
+        list_meshes(config)
+
+
+def test_a_tar_is_plain_or_gzip_whatever_its_ending_says(tmp_path):
+    pack(tmp_path / "a.tgz", {"a.obj": obj_of(POINTS)})
+    (tmp_path / "a.tgz").rename(tmp_path / "b.tar")
+    (ref,) = list_meshes(ArchiveSourceConfig(path=str(tmp_path / "b.tar")))
+    assert is_closed(ref.read())
+    write(tmp_path / "c.tar", lzma.compress((tmp_path / "b.tar").read_bytes()) + bytes(2**16))
+    with pytest.raises(ValueError, match="not a readable archive"):
+        list_meshes(ArchiveSourceConfig(path=str(tmp_path / "c.tar")))
+
+
+def test_the_list_of_members_of_a_zip_has_a_largest_size(tmp_path, monkeypatch):
+    member = os.urandom(5000) + obj_of(POINTS)
+    config = pack(tmp_path / "a.zip", {"a.obj": member, "b.obj": member})
+    monkeypatch.setattr(archives, "MAX_LIST_BYTES", 102)
+    refs = list_meshes(config)
+    assert archives.open_archive(config.path).read(refs[1].member) == member  # longer than a list
+    monkeypatch.setattr(archives, "MAX_LIST_BYTES", 101)
+    with pytest.raises(ValueError, match=r"a\.zip: .* list of members has 102 bytes, expected at"):
+        list_meshes(config)
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_the_manifest_of_an_archive_is_text_in_utf_8(tmp_path, name):
+    config = pack(tmp_path / name, {"manifest.jsonl": b"\xff\n", "a.glb": GLB})
+    with pytest.raises(ValueError, match=rf"{name}:manifest\.jsonl: not UTF-8"):
+        list_meshes(config)
+
+
 def test_a_member_whose_bytes_were_changed_is_refused(tmp_path):
     config = pack(tmp_path / "a.zip", {"a.obj": obj_of(POINTS)})
     data = bytearray((tmp_path / "a.zip").read_bytes())
@@ -456,6 +494,13 @@ def test_trellis_sets_are_listed_by_hash_and_checked(tmp_path, caplog):
     assert is_closed(first.read()) and refused(second) == "checksum"
     assert "1 rows without a downloaded file" in caplog.text
     assert len(list_meshes(TrellisSourceConfig(path=path))) == 3
+
+
+@pytest.mark.parametrize("table", [b"sha256,\xff\n", b"x" * 200_000, bytes(5_000_000)])
+def test_a_folder_is_recognised_by_the_first_line_of_its_table(tmp_path, table):
+    write(tmp_path / "metadata.csv", table)
+    kind = TrellisSourceConfig if table.startswith(b"sha256") else FolderSourceConfig
+    assert source_from_text(str(tmp_path)) == kind(path=str(tmp_path))
 
 
 # Objaverse

@@ -9,6 +9,21 @@ def test_a_missing_table_is_named(tmp_path):
         next(read_rows(tmp_path / "none.csv"))
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_no_line_of_text_is_longer_than_rows_are(suffix, tmp_path, monkeypatch):
+    row, title = ('{"id": "ab"}', "") if suffix == ".jsonl" else ("ab,01234567", "id,more\n")
+    table = tmp_path / f"t{suffix}"
+    table.write_text(f"{title}{row}\n{row}\n")
+    monkeypatch.setattr(tables, "MAX_LINE_CHARACTERS", len(row) + 1)
+    assert [values["id"] for _, values in read_rows(table)] == ["ab", "ab"]
+    table.write_text(f"{title}{row}\n{row}")
+    assert len(list(read_rows(table))) == 2
+    table.write_text(f"{title}{row}\n{row} \n")
+    number = 3 if title else 2
+    with pytest.raises(ValueError, match=rf"t\{suffix}:{number}: a line of more than"):
+        list(read_rows(table))
+
+
 @pytest.mark.parametrize("kind", ["text", "time"])
 def test_values_of_parquet_that_python_cannot_hold_are_refused(kind, tmp_path):
     reason = "Parquet needs the extra `data`"

@@ -16,6 +16,7 @@ from g3pt.torture.pictures import Pictures
 from g3pt.torture.results import ResultFolders
 from g3pt.torture.run_configs import RunConfigs
 from g3pt.torture.shards import Shards
+from g3pt.torture.sources import Sources
 from g3pt.torture.token_files import TokenFiles
 from g3pt.torture.weights_folders import WeightsFolders
 from g3pt.torture.yardstick_files import Yardsticks
@@ -31,6 +32,7 @@ DOORS: dict[str, Door] = {
         Adapters(),
         RunConfigs(),
         Manifests(),
+        Sources(),
         Caches(),
         Checkpoints(),
         Meshes(),

@@ -2,8 +2,10 @@
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
+from io import TextIOWrapper
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +21,9 @@ FREE_UNPACKED_BYTES = 2**26
 
 UNPACK_RATIO = 200
 """Beyond that, the largest accepted ratio of it to the size of the file."""
+
+MAX_LINE_CHARACTERS = 2**22
+"""Longest line that is read of CSV and JSON lines."""
 
 _BATCH_ROWS, _BATCH_BYTES = 4096, 2**24
 _VALUE_BYTES = 64
@@ -47,14 +52,31 @@ def read_rows(table: Path) -> Iterator[tuple[str, Row]]:
             raise ValueError(f"{table}: expected a .csv, .jsonl or .parquet table, got {suffix}")
 
 
-def json_rows(lines: Iterable[str], origin: str) -> Iterator[tuple[str, Row]]:
+def limited_lines(file: TextIOWrapper, origin: str) -> Iterator[str]:
+    """Lines of a text, of which no more is read at once than a line may have.
+
+    Raises:
+        ValueError: if one is longer; the message names it.
+    """
+    for number in count(1):
+        line = file.readline(MAX_LINE_CHARACTERS + 1)
+        if len(line) > MAX_LINE_CHARACTERS:
+            raise ValueError(
+                f"{origin}:{number}: a line of more than {MAX_LINE_CHARACTERS} characters"
+            )
+        if not line:
+            return
+        yield line
+
+
+def json_rows(file: TextIOWrapper, origin: str) -> Iterator[tuple[str, Row]]:
     """Rows of JSON lines.
 
     Raises:
         ValueError: if a line is not a JSON object; the message names it.
     """
     try:
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(limited_lines(file, origin), start=1):
             if not line.strip():
                 continue
             where = f"{origin}:{number}"
@@ -71,7 +93,7 @@ def json_rows(lines: Iterable[str], origin: str) -> Iterator[tuple[str, Row]]:
 
 def _csv_rows(table: Path) -> Iterator[tuple[str, Row]]:
     with table.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
+        reader = csv.DictReader(limited_lines(file, str(table)))
         try:
             for row in reader:
                 yield f"{table}:{reader.line_num}", row

@@ -1,5 +1,6 @@
 """Members of zip and tar archives, read one by one without unpacking the rest."""
 
+import io
 import lzma
 import os
 import posixpath
@@ -27,6 +28,10 @@ _NAME_HEADERS = (
 
 MAX_NAME_BYTES = 2**20
 """Largest name, or list of properties, of a member of a tar archive."""
+
+
+MAX_LIST_BYTES = 2**26
+"""Largest list of members of a zip archive: half a million of usual names."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +81,28 @@ class Archive(ABC):
             raise MeshError(message, "cut_off") from None
 
 
+class _ZipFile(io.BufferedReader):
+    """The file of a zip archive, whose list of members is read whole while it is opened."""
+
+    opening = True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.opening and size is not None and size > MAX_LIST_BYTES:
+            raise zipfile.BadZipFile(
+                f"its list of members has {size} bytes, expected at most {MAX_LIST_BYTES}"
+            )
+        return super().read(size)
+
+
 class ZipArchive(Archive):
     """A zip archive, with direct access to members."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._zip = zipfile.ZipFile(path)
+        file = _ZipFile(io.FileIO(path))
+        weakref.finalize(self, file.close)
+        self._zip = zipfile.ZipFile(file)
+        file.opening = False
 
     def members(self) -> Iterator[Member]:
         """All entries but folders."""
@@ -119,7 +140,10 @@ class TarArchive(Archive):
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._tar = tarfile.open(path, tarinfo=_LimitedInfo)
+        with open(path, "rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        # Any other compression that tarfile tries may read a file of zeros to its end.
+        self._tar = tarfile.open(path, "r:gz" if packed else "r:", tarinfo=_LimitedInfo)
         weakref.finalize(self, self._tar.close)  # as zip archives do by themselves
         self._packed = os.path.getsize(path)
 
@@ -131,6 +155,8 @@ class TarArchive(Archive):
                     yield Member(info.name, info.size)
         except MeshError as error:
             raise ValueError(f"{self.path}: {error}") from None
+        except _BROKEN as error:
+            raise ValueError(f"{self.path}: a damaged archive ({str(error)[:80]})") from None
 
     def _read(self, name: str) -> bytes:
         info = self._tar.getmember(name)

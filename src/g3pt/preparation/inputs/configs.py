@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, assert_never, cast
 
 from g3pt.geometry.triangles import GltfColors
+from g3pt.work.tables import MAX_LINE_CHARACTERS
 
 ARCHIVE_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
 MANIFEST_ENDINGS = (".csv", ".jsonl", ".parquet")
@@ -228,5 +229,9 @@ def _is_trellis(folder: Path) -> bool:
     table = folder / "metadata.csv"
     if not table.is_file():
         return False
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        return "sha256" in next(csv.reader(file), [])
+    with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        names = file.readline(MAX_LINE_CHARACTERS)
+    try:
+        return "sha256" in next(csv.reader([names]), [])
+    except csv.Error:
+        return False

@@ -282,9 +282,9 @@ def _archive(config: ArchiveSourceConfig) -> Iterator[Found]:
 
 
 def _described_members(archive: Archive, manifest: str, sizes: dict[str, int]) -> Iterator[Found]:
-    text = archive.read(manifest).decode("utf-8-sig")
+    text = io.TextIOWrapper(io.BytesIO(archive.read(manifest)), encoding="utf-8-sig")
     prefix = manifest.removesuffix(MANIFEST)
-    for where, values in json_rows(io.StringIO(text), f"{archive.path}:{manifest}"):
+    for where, values in json_rows(text, f"{archive.path}:{manifest}"):
         row = described(values, Columns(), where)
         member = prefix + row.path
         yield (
