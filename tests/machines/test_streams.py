@@ -11,6 +11,10 @@ BROKEN_PIPE = "import os; r, w = os.pipe(); os.close(r); os.dup2(w, {})"
 
 RESULTS = {
     "render": "cube.png",
+    "tokenize": "cube.g3t",
+    "reconstruct": "cube.glb",
+    "evaluate": "scores/report.md",
+    "prepare": "shards/index.json",
     "vary": "cube.glb",
     "mix": "cube.glb",
     "complete": "cube.glb",
@@ -29,7 +33,7 @@ def test_a_full_disk_behind_stdout_is_told(machine, command, tmp_path, words):
     assert words not in RESULTS or (tmp_path / RESULTS[words]).is_file()
 
 
-@pytest.mark.parametrize("words", ["render", "complete", "torture", "--help", "tokenize --help"])
+@pytest.mark.parametrize("words", [*RESULTS, "--help", "tokenize --help", "doctor"])
 def test_a_reader_who_has_had_enough_is_told_nothing(machine, command, tmp_path, words):
     argv = command(words, tmp_path) if words in RESULTS else words.split()
     ended = machine.g3pt(*argv, first=BROKEN_PIPE.format(1))
@@ -250,7 +254,10 @@ AT_THE_WRITING = (
 
 @pytest.mark.parametrize(
     "name",
-    ["generate", "textured", "render", "stock", "export", "vary", "mix", "complete", "gallery"],
+    [
+        *("generate", "textured", "tokenize", "reconstruct", "render", "stock", "export"),
+        *("vary", "mix", "complete", "gallery"),
+    ],
 )
 def test_whatever_is_asked_to_stop_leaves_nothing_half_written(machine, command, tmp_path, name):
     ended = machine.g3pt(*command(name, tmp_path), first=AT_THE_WRITING)

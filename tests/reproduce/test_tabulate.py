@@ -213,7 +213,7 @@ def test_a_table_over_operations_needs_curves_and_one_to_compare_with():
         replace(experiment, variants=nameless)
 
 
-def test_reports_have_fractions_of_five_digits_and_whole_counts():
+def test_reports_have_fractions_of_four_digits_and_whole_counts():
     assert rounded_json({"a": [1 / 3, -2e-9 / 3], "b": 12_345_678}) == (
-        '{"a":[0.33333,-6.6667e-10],"b":12345678}\n'
+        '{"a":[0.3333,-6.667e-10],"b":12345678}\n'
     )

@@ -59,9 +59,9 @@ def write_report(table: Reproduction, folder: Path) -> list[Path]:
 
 
 def rounded_json(values: dict[str, Any]) -> str:
-    """JSON on one line, with fractions of five digits, which is below the noise of any score."""
+    """JSON on one line, with fractions of four digits, which is below the noise of any score."""
     whole = json.dumps(values, allow_nan=False)
-    rounded = json.loads(whole, parse_float=lambda digits: float(f"{float(digits):.5g}"))
+    rounded = json.loads(whole, parse_float=lambda digits: float(f"{float(digits):.4g}"))
     return json.dumps(rounded, separators=(",", ":")) + "\n"
 
 

@@ -47,6 +47,19 @@ def test_a_long_legend_stands_beside_the_panels_and_covers_no_curve(tmp_path: Pa
         assert many.height == few.height
 
 
+def test_labels_of_many_letters_stand_beside_the_panels_and_widen_them(tmp_path: Path):
+    widths: list[int] = []
+    for letters in (75, 76, 96):
+        labels = [(f"row {number} " * 20)[:letters] for number in range(4)]
+        curves = [Curve(x=LINE.x, y=LINE.y, label=label) for label in labels]
+        plot_curves(tmp_path / "a.png", [panel(*curves)])
+        with Image.open(tmp_path / "a.png") as picture:
+            widths.append(picture.width)
+    plot_curves(tmp_path / "one.png", [panel(LINE)])
+    with Image.open(tmp_path / "one.png") as one:
+        assert one.width == widths[0] < widths[1] < widths[2]
+
+
 @pytest.mark.parametrize("ends", [(3e5, 2e6), (2e12, 5e13), (10, 5440), (100, 3e6)])
 def test_labels_of_a_logarithmic_axis_are_few_and_do_not_overlap(ends, monkeypatch, tmp_path: Path):
     figures: list[Any] = []

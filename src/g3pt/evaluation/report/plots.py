@@ -14,8 +14,10 @@ from g3pt.files import write_whole
 PANEL_SIZE = (5.2, 4.0)
 """Inches."""
 LEGEND_WIDTH = 3.4
-"""Inches, of a legend beside the panels."""
-MOST_LABELS = 9
+"""Inches, of a legend beside the panels whose labels have at most 50 letters."""
+LETTER_WIDTH = 0.07
+"""Inches, of each further letter of the longest label."""
+MOST_LABELS, MOST_LETTERS = 9, 300
 """Of a legend inside a panel; more would cover the curves."""
 DOTS_PER_INCH = 110
 NUM_COLORS = 128
@@ -111,8 +113,10 @@ def plot_curves(path: Path, panels: Sequence[Panel], *, title: str = "") -> None
     """
     if not panels:
         raise ValueError("a plot needs at least one panel")
-    num_labels = sum(bool(curve.label) for curve in panels[0].curves)
-    beside = LEGEND_WIDTH if num_labels > MOST_LABELS else 0.0
+    labels = [len(curve.label) for curve in panels[0].curves if curve.label]
+    beside = 0.0
+    if len(labels) > MOST_LABELS or sum(labels) > MOST_LETTERS:
+        beside = LEGEND_WIDTH + LETTER_WIDTH * max(max(labels) - 50, 0)
     width, height = PANEL_SIZE[0] * len(panels) + beside, PANEL_SIZE[1] + (0.3 if title else 0.0)
     figure = _figure(width, height)
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
@@ -121,7 +125,7 @@ def plot_curves(path: Path, panels: Sequence[Panel], *, title: str = "") -> None
     if beside:
         entries = all_axes[0].get_legend_handles_labels()
         figure.legend(*entries, loc="outside right center", fontsize=8)
-    elif num_labels:
+    elif labels:
         all_axes[0].legend(fontsize=8, framealpha=0.9)
     if title:
         figure.suptitle(title, fontsize=11)
