@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from g3pt.evaluation.results import Measured, Results, from_csv, to_csv
+from g3pt.shapes.npy import npy_bytes
 
 CONFIG = {"kind": "test", "weights": "abc"}
 
@@ -70,6 +71,9 @@ def archive(arrays: dict[str, np.ndarray], *, compressed: bool = False) -> bytes
     return content.getvalue()
 
 
+NOISE = np.random.default_rng(0).integers(2**62, size=40)
+
+
 def claiming(shape: str) -> bytes:
     """An archive of one array of 4 numbers that claims another shape."""
     whole = archive({"points": np.zeros((1, 2, 2))})
@@ -79,6 +83,15 @@ def claiming(shape: str) -> bytes:
         changed = member.replace(b"(1, 2, 2), }".ljust(60), shape.encode().ljust(60))
         assert changed != member and len(changed) == len(member)
         written.writestr("points.npy", changed)
+    return content.getvalue()
+
+
+def twice(name: str, other: str) -> bytes:
+    """An archive of an array that has two names."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as written:
+        for one in (name, other):
+            written.writestr(one, npy_bytes(NOISE))
     return content.getvalue()
 
 
@@ -99,6 +112,7 @@ def test_sound_results_are_opened(tmp_path: Path):
     [
         ("config.json", b'{"kind": "test", "weights": "abc"}', "code: expected a list"),
         ("config.json", b'{"code": "v1"}', "code: expected a list"),
+        ("config.json", b'{"code": ["v1", 2]}', "code: expected a list"),
         ("config.json", b"[]", "expected an object, got list"),
         ("objects.csv", b"id,iou\nx,.5\n", "no table whose first column is slot"),
         ("objects.csv", b"!!python/object/apply:os.system ['true']\n", "no table whose first"),
@@ -113,14 +127,18 @@ def test_sound_results_are_opened(tmp_path: Path):
         ("objects.csv", b"slot,id,iou\n0,x,0.9", "ends within a row"),
         ("objects.csv", b'slot,id\n0,"x\n', "row 1: unexpected end of data"),
         ("objects.csv", b"slot,id,id\n0,x,y\n", "has columns twice"),
+        ("objects.csv", b"slot,id,\n0,x,\n", "or without a name"),
         ("objects.csv", b"slot,id\n0,\xff\n", "is not text in UTF-8"),
         ("tokens.json", b"[1]", "expected an object, got list"),
         ("tokens.json", b'{"0": ["a"]}', "0: expected a list of tokens"),
+        ("tokens.json", b'{"0": {}}', "0: expected a list of tokens"),
         ("tokens.json", b'{"0": [-1]}', "0: expected a list of tokens"),
         ("tokens.json", b'{"0": [1], "2": [1, 2]}', "objects have 1 to 2 tokens"),
         ("arrays/0.npz", b"PK\x03\x04junk", "is damaged"),
         ("arrays/0.npz", archive({"a": np.array([Program()])}), "an array of object"),
         ("arrays/0.npz", archive({"a": np.zeros(9)}, compressed=True), "is compressed"),
+        ("arrays/0.npz", archive({"a": NOISE}, compressed=True), "is compressed"),
+        ("arrays/0.npz", twice("a.npy", "a"), "has arrays twice"),
         ("arrays/0.npz", archive({"a": np.array([np.nan])}), "not finite"),
         ("arrays/0.npz", claiming("(1, 2, 2**40), }"), "is damaged"),
         ("arrays/0.npz", claiming("(1, 2, 99999999999), }"), "has 160 bytes, expected"),
