@@ -369,7 +369,7 @@ def test_encrypted_members_are_refused(tmp_path):
     data[data.index(b"PK\x01\x02") + 8] |= 1
     (tmp_path / "a.zip").write_bytes(data)
     (ref,) = list_meshes(config)
-    with pytest.raises(MeshError, match="encrypted"):
+    with pytest.raises(MeshError, match=r"a\.zip:a\.glb: encrypted, expected a plain member"):
         ref.read()
 
 
@@ -380,6 +380,47 @@ def test_links_in_a_tar_are_refused(tmp_path):
         archive.addfile(info)
     (ref,) = list_meshes(ArchiveSourceConfig(path=str(tmp_path / "a.tar")))
     assert refused(ref) == "not_a_file"
+
+
+def test_sparse_members_of_a_tar_are_refused(tmp_path):
+    info = tarfile.TarInfo("a.obj")
+    info.type, info.size = tarfile.GNUTYPE_SPARSE, 512
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[386:410] = b"00000000000\0" + b"00000001000\0"  # the first piece: place and bytes
+    header[483:495] = b"77777777777\0"  # bytes in all
+    header[148:156] = b" " * 8
+    header[148:156] = f"{sum(header):06o}\0 ".encode()
+    write(tmp_path / "a.tar", bytes(header) + bytes(512) + bytes(10240))
+    (ref,) = list_meshes(ArchiveSourceConfig(path=str(tmp_path / "a.tar")))
+    assert refused(ref) == "not_a_file"
+
+
+def test_a_member_of_a_tar_has_the_largest_size_of_meshes(tmp_path):
+    info = tarfile.TarInfo("a.obj")
+    info.size = 2**30 + 1
+    with (tmp_path / "a.tar").open("wb") as file:
+        file.write(info.tobuf())
+        file.truncate(2**30 + 11264)
+    (ref,) = list_meshes(ArchiveSourceConfig(path=str(tmp_path / "a.tar")))
+    assert refused(ref) == "too_large"
+
+
+def test_a_tar_that_is_cut_within_a_member_is_named(tmp_path):
+    config = pack(tmp_path / "a.tar", {"a.obj": obj_of(POINTS)})
+    refs = list_meshes(config)
+    os.truncate(tmp_path / "a.tar", 600)
+    assert [refused(ref) for ref in refs] == ["cut_off"]
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_an_archive_that_went_or_was_damaged_since_it_was_listed_is_named(tmp_path, name):
+    (ref,) = list_meshes(pack(tmp_path / name, {"a.obj": obj_of(POINTS)}))
+    assert refused(replace(ref, member="a\0.obj")) == "external_reference"
+    write(tmp_path / name, b"not an archive")
+    with pytest.raises(MeshError, match=f"{name}: not a readable archive"):
+        ref.read()
+    (tmp_path / name).unlink()
+    assert refused(ref) == "missing"
 
 
 def test_a_compressed_tar_that_grows_too_much_is_refused(tmp_path):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from g3pt.geometry.formats.limits import MAX_FILE_BYTES, check_unpacking
+from g3pt.geometry.formats.limits import check_unpacking
 from g3pt.geometry.mesh import MeshError
 
 _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError)
@@ -162,16 +162,10 @@ class TarArchive(Archive):
         info = self._tar.getmember(name)
         if not info.isreg() or info.issparse():
             raise MeshError("not a regular file", "not_a_file")
-        if info.size > MAX_FILE_BYTES:
-            message = f"{info.size} bytes, expected at most {MAX_FILE_BYTES}"
-            raise MeshError(message, "too_large")
         check_unpacking(self._packed, info.size)
         stream = self._tar.extractfile(info)
         assert stream is not None  # it is a regular file
-        data = stream.read(info.size)
-        if len(data) < info.size:
-            raise MeshError(f"cut off, {len(data)} of {info.size} bytes", "cut_off")
-        return data
+        return stream.read(info.size)  # raises if there is less
 
 
 class ArchiveCompanions:
