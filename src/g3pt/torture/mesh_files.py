@@ -477,6 +477,8 @@ def _malicious_text() -> dict[str, bytes]:
         "long-face.off": b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n999999999 0 1 2\n",
         "beyond.off": b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 7\n",
         "zeros.obj": points + b"f 1 2 3\n" + bytes(5_000),
+        "zeros.ply": ascii_ply_of(_POINTS) + bytes(5_000),
+        "zeros-binary.ply": ply_of(_POINTS) + bytes(300_000),
         "zeros.stl": bytes(80) + struct.pack("<I", 2_000) + bytes(100_000),
         "huge.stl": bytes(80) + struct.pack("<I", huge) + bytes(500),
         "largest.stl": bytes(80) + b"\xff" * 4 + bytes(500),

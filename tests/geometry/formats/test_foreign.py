@@ -704,6 +704,10 @@ def test_materials_of_many_groups_colour_their_own_vertices_only():
 
 # PLY, STL, OFF
 
+TEXT_PLY = (
+    b"ply\ncomment ours\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n0\n"
+)
+
 
 @pytest.mark.parametrize(
     ("name", "head", "hint"),
@@ -716,6 +720,8 @@ def test_materials_of_many_groups_colour_their_own_vertices_only():
         ("a.stl", bytes(80) + struct.pack("<I", 10_000_000), "cut off, 10000000 faces need"),
         ("a.glb", b"glTF", "GLB version 0"),
         ("a.ply", b"ply\n", "its header has no end"),
+        ("a.ply", TEXT_PLY, "it has 4096 zero bytes in a row from byte"),
+        ("a.ply", TEXT_PLY.replace(b"ascii", b"binary_big_endian"), "262144 zero bytes in a row"),
         ("a.3mf", b"PK\3\4", "not a whole zip archive"),
     ],
 )

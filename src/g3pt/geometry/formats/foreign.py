@@ -47,9 +47,9 @@ LARGEST_COORDINATE = 1e100
 _NO_TRIANGLES = "empty, no triangles found in it"
 _HEAD_BYTES, _LOOK_BYTES = 2**16, 2**20
 _ZIP_END_BYTES = 2**16 + 22
-_MOST_ZEROS = {".obj": 4096, ".off": 4096, ".gltf": 4096, ".stl": 2**16}
-"""Zero bytes in a row that files of a format cannot have: text has none, and in binary STL they
-would be a thousand triangles in the origin."""
+_MOST_ZEROS = {".obj": 4096, ".off": 4096, ".gltf": 4096, ".stl": 2**16, ".ply": 2**18}
+"""Zero bytes in a row that files of a format cannot have: text has none, in binary STL they would
+be a thousand triangles in the origin, in binary PLY some ten thousand points."""
 
 _SIGNATURES = (
     (re.compile(rb"glTF"), (".glb", ".gltf"), "GLB"),
@@ -97,8 +97,8 @@ def parse_mesh(
         if not data:
             raise MeshError("an empty file", "cut_off")
         _check_beginning(data[:_HEAD_BYTES], len(data), suffix)
-        if suffix in _MOST_ZEROS:
-            _check_zeros(data, _MOST_ZEROS[suffix], 0)
+        if (most := _most_zeros(data[:_HEAD_BYTES], suffix)) is not None:
+            _check_zeros(data, most, 0)
         with np.errstate(all="ignore"):  # values that are not finite get their own message
             mesh = _parsed(data, suffix, references, gltf_colors)
         _check_usable(mesh)
@@ -130,14 +130,14 @@ def read_mesh_file(path: str | os.PathLike[str], suffix: str) -> bytes:
     """
 
     def look(file: BinaryIO, size: int) -> None:
+        head = file.read(_HEAD_BYTES)
         if size:
-            _check_beginning(file.read(_HEAD_BYTES), size, suffix)
+            _check_beginning(head, size, suffix)
         if suffix == ".3mf":
             file.seek(max(size - _ZIP_END_BYTES, 0))
             if b"PK\x05\x06" not in file.read():
                 raise MeshError("not a whole zip archive (its end is missing)", "cut_off")
-        most = _MOST_ZEROS.get(suffix)
-        if most is not None:
+        if (most := _most_zeros(head, suffix)) is not None:
             file.seek(0)
             for start in range(0, size, _LOOK_BYTES):
                 _check_zeros(file.read(_LOOK_BYTES), most, start)
@@ -171,6 +171,12 @@ def _check_beginning(head: bytes, size: int, suffix: str) -> None:
             raise MeshError("cut off, its header has no end", "cut_off")
         case _:
             pass
+
+
+def _most_zeros(head: bytes, suffix: str) -> int | None:
+    """Zero bytes in a row that a file cannot have; None if it can have any number."""
+    is_text = suffix == ".ply" and re.search(rb"^format\s+ascii", head, re.MULTILINE)
+    return _MOST_ZEROS.get(".obj" if is_text else suffix)
 
 
 def _check_zeros(data: bytes, most: int, start: int) -> None:
