@@ -470,6 +470,22 @@ def test_a_compressed_tar_that_is_cut_is_named(tmp_path):
         list_meshes(config)
 
 
+@pytest.mark.parametrize("name", [False, True])
+def test_the_padding_and_names_of_gzip_have_a_largest_size(tmp_path, monkeypatch, name):
+    packed = gzip.compress(tarfile.TarInfo("a.obj").tobuf())  # without the end of an archive
+    if name:
+        flagged = packed[:3] + bytes([packed[3] | 8]) + packed[4:10]
+        packed = flagged + b"n" * 5000 + b"\0" + packed[10:]
+    write(tmp_path / "a.tgz", packed if name else packed + bytes(2**18))
+    config = ArchiveSourceConfig(path=str(tmp_path / "a.tgz"))
+    assert [ref.id for ref in list_meshes(config)] == ["a.obj"]
+    monkeypatch.setattr(archives, "MAX_NAME_BYTES", 4000)
+    with pytest.raises(
+        ValueError, match=r"a\.tgz: .*more than 4000 bytes of padding, or of a name"
+    ):
+        list_meshes(config)
+
+
 def test_a_tar_is_plain_or_gzip_whatever_its_ending_says(tmp_path):
     pack(tmp_path / "a.tgz", {"a.obj": obj_of(POINTS)})
     (tmp_path / "a.tgz").rename(tmp_path / "b.tar")

@@ -135,16 +135,28 @@ class _LimitedInfo(tarfile.TarInfo):
         return super()._proc_member(tar)  # pyright: ignore
 
 
+class _TarFile(io.BufferedReader):
+    """The file of a tar archive; the padding and names of gzip are read byte by byte."""
+
+    single_bytes = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.single_bytes = self.single_bytes + 1 if size == 1 else 0
+        if self.single_bytes > MAX_NAME_BYTES:
+            raise tarfile.ReadError(f"more than {MAX_NAME_BYTES} bytes of padding, or of a name")
+        return super().read(size)
+
+
 class TarArchive(Archive):
-    """A tar archive, compressed or not."""
+    """A tar archive, plain or of gzip."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        with open(path, "rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
+        file = _TarFile(io.FileIO(path))
+        weakref.finalize(self, file.close)
         # Any other compression that tarfile tries may read a file of zeros to its end.
-        self._tar = tarfile.open(path, "r:gz" if packed else "r:", tarinfo=_LimitedInfo)
-        weakref.finalize(self, self._tar.close)  # as zip archives do by themselves
+        mode = "r:gz" if file.peek(2)[:2] == b"\x1f\x8b" else "r:"
+        self._tar = tarfile.open(path, mode, fileobj=file, tarinfo=_LimitedInfo)
         self._packed = os.path.getsize(path)
 
     def members(self) -> Iterator[Member]:
