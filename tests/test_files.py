@@ -17,6 +17,7 @@ from g3pt.files import (
     BusyError,
     alone_in,
     check_plain,
+    map_array,
     naming,
     read_json,
     read_plain,
@@ -52,6 +53,16 @@ def test_an_array_is_written_whole_and_comes_back(tmp_path: Path):
     with pytest.raises(ValueError, match="Object arrays cannot be saved"):
         write_array_whole(tmp_path / "b.npy", np.array([{}]))
     assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+
+
+@pytest.mark.parametrize("header", [b"[", b"-" * 8000 + b"1", b"{'descr': 'zzz'}"])
+def test_an_array_whose_header_is_damaged_is_refused_with_a_reason(tmp_path: Path, header: bytes):
+    file = tmp_path / "a.npy"
+    file.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(ValueError) as refused:
+        map_array(file)
+    said = str(refused.value)
+    assert type(refused.value) is ValueError and said and "\n" not in said
 
 
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])

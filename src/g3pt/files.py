@@ -188,7 +188,8 @@ def map_array(path: str | os.PathLike[str]) -> Any:
         with np.errstate(over="raise"):  # sizes beyond all memory
             return np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # its parser of headers has errors of many kinds
-        raise ValueError(" ".join(str(error).split())[:100]) from None
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        raise ValueError(reason) from None
 
 
 @contextmanager
