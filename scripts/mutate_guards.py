@@ -26,7 +26,14 @@ SOURCE = ROOT / "src" / "g3pt"
 SUITES = {
     "files": (["files.py"], ["tests/test_files.py"]),
     "g3t": (["models/g3t.py"], ["tests/models/test_g3t.py"]),
-    "checkpoint": (["training/checkpoint.py"], ["tests/training/test_checkpoint.py"]),
+    "checkpoint": (
+        ["training/checkpoint.py", "training/loop_state.py", "training/optim.py"],
+        [
+            "tests/training/test_checkpoint.py",
+            "tests/training/test_loop_state.py",
+            "tests/training/test_optim.py",
+        ],
+    ),
     "weights": (["models/weights/*.py"], ["tests/models/weights"]),
     "formats": (
         ["geometry/formats/*.py", "geometry/mesh.py"],
@@ -52,6 +59,15 @@ SUITES = {
             "tests/shapes/test_yardstick.py",
         ],
     ),
+    "results": (["evaluation/results.py"], ["tests/evaluation/test_results.py"]),
+    "sources": (
+        ["work/tables.py", "preparation/inputs/*.py"],
+        ["tests/work/test_tables.py", "tests/preparation/test_inputs.py"],
+    ),
+    "clouds": (["geometry/clouds.py"], ["tests/geometry/test_clouds.py"]),
+    "manifests": (["generation/bulk/manifest.py"], ["tests/generation/bulk/test_manifest.py"]),
+    "caches": (["shapes/cache/*.py"], ["tests/shapes/cache"]),
+    "pixels": (["generation/pixels.py"], ["tests/generation/test_pixels.py"]),
 }
 """Modules (patterns under src/g3pt) and the tests that must notice, by name."""
 
