@@ -38,6 +38,14 @@ def test_what_was_saved_comes_back_bit_for_bit(checkpoints, tmp_path):
     assert loaded.state == {"step": 3, "x": 0.1 + 0.2}
 
 
+def test_a_group_that_is_not_there_is_named_by_its_file(checkpoints, tmp_path):
+    save(checkpoints, tmp_path, 7)
+    loaded = checkpoints.load_checkpoint(tmp_path, 7)
+    assert torch.equal(loaded.group("ema")["w"], torch.zeros(3, 2))
+    with pytest.raises(checkpoints.CheckpointError, match=r"step-7/optimizer\.safetensors: is not"):
+        loaded.group("optimizer")
+
+
 def test_the_folder_has_the_promised_files(checkpoints, tmp_path):
     save(checkpoints, tmp_path, 7)
     names = {path.name for path in (tmp_path / "step-7").iterdir()}
