@@ -236,6 +236,12 @@ def test_manifest_paths_stay_inside(tmp_path, path):
         list_meshes(manifest(tmp_path, {"path": path}))
 
 
+def test_a_path_with_half_of_a_character_is_refused_by_line(tmp_path):
+    with pytest.raises(ValueError, match=r"jsonl:1: path 'a\\ud800\.glb' has half of a") as refused:
+        list_meshes(manifest(tmp_path, {"path": "a\ud800.glb"}))
+    assert type(refused.value) is ValueError
+
+
 def test_broken_manifests_name_the_line(tmp_path):
     write(tmp_path / "manifest.jsonl", b'{"path": "a.glb"}\n{oops\n')
     with pytest.raises(ValueError, match=r"manifest.jsonl:2: not JSON"):

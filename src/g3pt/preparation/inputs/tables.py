@@ -93,8 +93,12 @@ def path_inside(root: Path, path: str, where: str) -> Path:
     """Join a row's path to the folder that it must stay inside.
 
     Raises:
-        ValueError: if it leads out of the folder.
+        ValueError: if it leads out of the folder, or no file can have that name.
     """
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        raise ValueError(f"{where}: path {path[:80]!a} has half of a character") from None
     joined = Path(os.path.normpath(root / path))
     if "\0" in path or not joined.is_relative_to(os.path.normpath(root)):
         raise ValueError(f"{where}: path {path[:80]!r} leads out of {root}")
