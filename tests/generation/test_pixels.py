@@ -337,3 +337,28 @@ def test_a_drawing_is_refused_with_what_to_do(head: str, tmp_path: Path) -> None
     path.write_text(head, encoding="utf-8")
     with pytest.raises(PictureError, match=r"logo\.svg: is an SVG drawing.*save it as PNG"):
         open_picture(path)
+
+
+@pytest.mark.parametrize("form", ["file", "bytes", "stream"])
+def test_a_picture_file_has_a_largest_size_in_every_form(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = png_bytes()
+    (tmp_path / "a.png").write_bytes(data)
+    picture = {"file": lambda: tmp_path / "a.png", "bytes": lambda: data}.get(
+        form, lambda: io.BytesIO(data)
+    )
+    monkeypatch.setattr("g3pt.generation.pixels.MAX_BYTES", len(data))
+    assert open_picture(picture()).size == RGB.shape[1::-1]
+    monkeypatch.setattr("g3pt.generation.pixels.MAX_BYTES", len(data) - 1)
+    with pytest.raises(PictureError, match="MiB that a picture may have; save it smaller"):
+        open_picture(picture())
+
+
+def test_a_picture_that_claims_more_pixels_than_pillow_opens_says_how_many_there_may_be() -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(out, "BMP")
+    data = bytearray(out.getvalue())
+    data[18:26] = struct.pack("<ii", 60_000, 60_000)
+    with pytest.raises(PictureError, match=r"more than the .* million pixels that are read"):
+        open_picture(bytes(data))

@@ -164,6 +164,12 @@ def test_the_rate_rises_linearly_then_falls_to_its_share(optim):
     assert rates == sorted(rates, reverse=True)
 
 
+@pytest.mark.parametrize("decay", [-0.1, 1.0, float("nan")])
+def test_an_average_that_would_not_follow_is_refused(optim, decay):
+    with pytest.raises(ValueError, match=r"train\.ema_decay must be in \[0, 1\), got"):
+        optim.Ema(nn.Linear(3, 3), decay)
+
+
 def test_the_average_follows_its_recurrence(optim):
     module = nn.Linear(3, 3)
     ema = optim.Ema(module, 0.9)
